@@ -1,0 +1,65 @@
+# The commands of this project. `make` alone lists them.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run setup build test fmt lint audit openapi evaluate clean-data cargo-is-here
+# One recipe at a time, in the order given: set-up before build, build before tests.
+.NOTPARALLEL:
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# What is passed on to the command of `run`, `test`, `audit` and `evaluate`.
+ARGS ?=
+
+help: ## List these commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: setup cargo-is-here ## Set up, build in release mode and start everything (ARGS="--port 8000")
+	@echo "Building in release mode (the first time takes a few minutes) …"
+	@cargo build --release --workspace --locked
+	@scripts/install-models $(TARGET)/release/spotter
+	@exec $(TARGET)/release/spotter up $(ARGS)
+
+setup: ## Install and fetch what is missing; downloads nothing twice
+	@scripts/setup
+
+build: cargo-is-here ## Build everything in debug mode
+	@cargo build --workspace --locked
+
+test: setup lint build ## Set up, check the format, lint, and run all tests (ARGS="-p domain")
+	@scripts/install-models $(TARGET)/debug/spotter
+	@if cargo nextest --version >/dev/null 2>&1; then \
+		exec cargo nextest run --workspace --locked $(ARGS); \
+	else \
+		exec cargo test --workspace --locked $(ARGS); \
+	fi
+
+fmt: cargo-is-here ## Format the code
+	@cargo fmt --all
+
+lint: cargo-is-here ## Check the format and run clippy, warnings denied
+	@cargo fmt --all --check
+	@cargo clippy --workspace --all-targets --locked -- -D warnings
+
+audit: cargo-is-here ## Check licences, advisories and who may depend on whom, by cargo-deny
+	@if cargo deny --version >/dev/null 2>&1; then \
+		exec cargo deny --locked check $(ARGS); \
+	else \
+		echo "make audit needs cargo-deny: cargo install --locked cargo-deny" >&2; exit 1; \
+	fi
+
+openapi: cargo-is-here ## Write openapi.json anew from the code
+	@cargo run -q --locked -p spotter -- openapi > openapi.json.new && mv openapi.json.new openapi.json \
+		|| { rm -f openapi.json.new; exit 1; }
+
+evaluate: setup cargo-is-here ## Measure mAP over a COCO-format folder (COCO=path/to/folder)
+	@test -n "$(COCO)" || { echo "make evaluate needs COCO=FOLDER, with images/ and instances.json in it" >&2; exit 1; }
+	@cargo build --release --workspace --locked
+	@scripts/install-models $(TARGET)/release/spotter
+	@scripts/evaluate-coco --spotter $(TARGET)/release/spotter $(ARGS) "$(COCO)"
+
+clean-data: ## Delete what `make run` has stored: queue, results, cache and logs
+	rm -rf data
+
+cargo-is-here:
+	@command -v cargo >/dev/null || { \
+		echo "cargo is not on PATH. Install Rust 1.95 or newer (https://rustup.rs), or add ~/.cargo/bin to PATH." >&2; exit 1; }
