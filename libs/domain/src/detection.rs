@@ -1,0 +1,77 @@
+//! What a model found in a picture.
+
+use serde::{Deserialize, Serialize};
+
+use crate::BoundingBox;
+
+/// The index of a class in its model's [`LabelMap`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClassId(pub u32);
+
+/// One object as the model sees it: where, what, how sure.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Detection {
+    /// Where it is, in pixels of the source picture.
+    pub bbox: BoundingBox,
+    /// What it is; its name is in the model's [`LabelMap`].
+    pub class_id: ClassId,
+    /// The score of that class, from 0 to 1.
+    pub confidence: f32,
+}
+
+/// A [`Detection`] with the name of its class: what is stored and sent to people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DetectedObject {
+    /// The detection itself.
+    #[serde(flatten)]
+    pub detection: Detection,
+    /// The name of its class, such as `stop sign`.
+    pub label: String,
+}
+
+/// The names of a model's classes, by [`ClassId`].
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LabelMap(Vec<String>);
+
+impl LabelMap {
+    /// Labels in the order of the model's class scores.
+    #[must_use]
+    pub fn new(labels: Vec<String>) -> Self {
+        Self(labels)
+    }
+
+    /// The number of classes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there are no classes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The name of `class`, or `None` for a class the model does not have.
+    #[must_use]
+    pub fn get(&self, class: ClassId) -> Option<&str> {
+        self.0.get(class.0 as usize).map(String::as_str)
+    }
+
+    /// The names in order of their [`ClassId`].
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
+    /// Puts the class's name beside a detection; a class without a name is called `class 17`.
+    #[must_use]
+    pub fn name(&self, detection: Detection) -> DetectedObject {
+        let label = match self.get(detection.class_id) {
+            Some(label) => label.to_owned(),
+            None => format!("class {}", detection.class_id.0),
+        };
+        DetectedObject { detection, label }
+    }
+}

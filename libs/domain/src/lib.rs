@@ -1,0 +1,18 @@
+//! The words this service is built from: pictures, detections, thresholds, tasks.
+//!
+//! Pure types and rules. This crate does no I/O and knows neither the queue, the model, nor HTTP.
+
+mod detection;
+mod geometry;
+mod model_name;
+pub mod picture;
+mod settings;
+mod task;
+mod threshold;
+
+pub use detection::{ClassId, DetectedObject, Detection, LabelMap};
+pub use geometry::BoundingBox;
+pub use model_name::{InvalidModelName, ModelName};
+pub use settings::{DetectionSettings, MAX_DETECTIONS_LIMIT, MaxDetections};
+pub use task::{FailureReason, InvalidTaskId, Job, TaskId, TaskRecord, TaskState};
+pub use threshold::{Confidence, IouThreshold, OutOfUnitRange};

@@ -1,0 +1,262 @@
+//! What can be told about a picture from its bytes without decoding it.
+
+mod bmp;
+mod fields;
+mod gif;
+pub mod jpeg;
+mod png;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod tests;
+mod webp;
+
+use serde::{Deserialize, Serialize};
+
+use fields::{Fields, Flaw, Parsed};
+
+/// The picture formats that are taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PictureFormat {
+    /// JPEG, baseline or progressive.
+    Jpeg,
+    /// PNG.
+    Png,
+    /// WebP, lossy or lossless.
+    WebP,
+    /// Windows bitmap.
+    Bmp,
+    /// GIF, of which the first frame counts.
+    Gif,
+}
+
+/// The first bytes by which each format is known; `None` stands for a byte that may be anything.
+const SIGNATURES: [(PictureFormat, &[Option<u8>]); 6] = [
+    (PictureFormat::Jpeg, &signature(b"\xFF\xD8\xFF")),
+    (PictureFormat::Png, &signature(b"\x89PNG\r\n\x1A\n")),
+    (PictureFormat::WebP, &WEBP_SIGNATURE),
+    (PictureFormat::Bmp, &signature(b"BM")),
+    (PictureFormat::Gif, &signature(b"GIF87a")),
+    (PictureFormat::Gif, &signature(b"GIF89a")),
+];
+
+/// `RIFF`, four bytes of length, `WEBP`.
+const WEBP_SIGNATURE: [Option<u8>; 12] = {
+    let mut bytes = signature(b"RIFF....WEBP");
+    let mut at = 4;
+    while at < 8 {
+        bytes[at] = None;
+        at += 1;
+    }
+    bytes
+};
+
+const fn signature<const N: usize>(bytes: &[u8; N]) -> [Option<u8>; N] {
+    let mut signature = [None; N];
+    let mut at = 0;
+    while at < N {
+        signature[at] = Some(bytes[at]);
+        at += 1;
+    }
+    signature
+}
+
+impl PictureFormat {
+    /// The file name extensions of all formats, in lower case and without a dot.
+    pub const EXTENSIONS: &[&str] = &["jpg", "jpeg", "png", "webp", "bmp", "gif"];
+
+    /// The format that files of this extension have: `"JPG"` → [`PictureFormat::Jpeg`].
+    ///
+    /// The extension comes without its dot, in any mix of upper and lower case.
+    #[must_use]
+    pub fn from_extension(extension: &str) -> Option<Self> {
+        match extension.to_ascii_lowercase().as_str() {
+            "jpg" | "jpeg" => Some(Self::Jpeg),
+            "png" => Some(Self::Png),
+            "webp" => Some(Self::WebP),
+            "bmp" => Some(Self::Bmp),
+            "gif" => Some(Self::Gif),
+            _ => None,
+        }
+    }
+
+    /// The format that the first bytes of a file show.
+    fn recognise(bytes: &[u8]) -> Result<Self, Unrecognised> {
+        let agrees = |signature: &[Option<u8>]| {
+            signature.iter().zip(bytes).all(|(want, got)| want.is_none_or(|want| want == *got))
+        };
+        let mut candidates =
+            SIGNATURES.iter().filter(|(_, signature)| agrees(signature)).peekable();
+        match candidates.peek() {
+            None => Err(Unrecognised::NoPicture),
+            Some((format, signature)) if bytes.len() >= signature.len() => Ok(*format),
+            Some(_) => Err(Unrecognised::TooShort),
+        }
+    }
+}
+
+/// Why no format could be named.
+enum Unrecognised {
+    /// No format starts like this.
+    NoPicture,
+    /// The bytes are the beginning of a signature.
+    TooShort,
+}
+
+/// How large a picture may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PictureLimits {
+    /// The most bytes of an encoded picture.
+    pub max_bytes: u64,
+    /// The most pixels (width × height) its header may claim.
+    pub max_pixels: u64,
+}
+
+impl Default for PictureLimits {
+    /// 20 MiB and 64 megapixels.
+    fn default() -> Self {
+        Self { max_bytes: 20 * 1024 * 1024, max_pixels: 64_000_000 }
+    }
+}
+
+/// What a picture's header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PictureHeader {
+    /// The format its first bytes show, whatever its file name says.
+    pub format: PictureFormat,
+    /// Width in pixels as stored, before any EXIF rotation.
+    pub width: u32,
+    /// Height in pixels as stored, before any EXIF rotation.
+    pub height: u32,
+}
+
+/// Why a picture is refused before it is decoded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PictureError {
+    /// No bytes at all.
+    #[error("the picture is empty (0 bytes)")]
+    Empty,
+    /// The bytes start like none of the formats.
+    #[error("these bytes are no JPEG, PNG, WebP, BMP or GIF picture")]
+    Unrecognised,
+    /// The header breaks its format's rules.
+    #[error("the {format:?} header is damaged: {detail}")]
+    Damaged {
+        /// The format the first bytes show.
+        format: PictureFormat,
+        /// What is wrong with it.
+        detail: &'static str,
+    },
+    /// The bytes end before the picture does.
+    #[error("the {format:?} picture is cut short: it ends before its last byte")]
+    Truncated {
+        /// The format the first bytes show.
+        format: PictureFormat,
+    },
+    /// The file is larger than allowed.
+    #[error("the picture has more than the {max_bytes} bytes allowed")]
+    TooManyBytes {
+        /// The limit that was passed.
+        max_bytes: u64,
+    },
+    /// The header claims more pixels than allowed.
+    #[error("the picture claims {width}×{height} pixels, more than the {max_pixels} allowed")]
+    TooManyPixels {
+        /// Width in pixels that the header claims.
+        width: u32,
+        /// Height in pixels that the header claims.
+        height: u32,
+        /// The limit that was passed.
+        max_pixels: u64,
+    },
+}
+
+/// A picture's sides in pixels, as its header claims them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Size {
+    width: u32,
+    height: u32,
+}
+
+/// Reads format and size off a whole file, holds them against `limits`, and checks that the file was not
+/// cut short, as far as its container shows that without decoding: the end marker of a JPEG, the `IEND` of a PNG,
+/// the length fields of WebP and BMP, the end of a GIF's first frame.
+///
+/// Time is linear in the file's length, and nothing is allocated.
+///
+/// # Errors
+/// [`PictureError`] with what was found wrong.
+pub fn inspect(bytes: &[u8], limits: &PictureLimits) -> Result<PictureHeader, PictureError> {
+    if bytes.is_empty() {
+        return Err(PictureError::Empty);
+    }
+    let Some(header) = inspect_header(bytes, limits)? else {
+        return Err(match PictureFormat::recognise(bytes) {
+            Ok(format) => PictureError::Truncated { format },
+            Err(_) => PictureError::Unrecognised,
+        });
+    };
+    let format = header.format;
+    let fields = Fields(bytes);
+    match format {
+        PictureFormat::Jpeg => jpeg::check_complete(fields),
+        PictureFormat::Png => png::check_complete(fields),
+        PictureFormat::WebP => webp::check_complete(fields),
+        PictureFormat::Bmp => bmp::check_complete(fields),
+        PictureFormat::Gif => gif::check_complete(fields),
+    }
+    .map_err(|flaw| match flaw {
+        Flaw::Short => PictureError::Truncated { format },
+        Flaw::Damaged(detail) => PictureError::Damaged { format, detail },
+    })?;
+    Ok(header)
+}
+
+/// Reads format and size off the first bytes of a file whose rest may not have arrived yet.
+///
+/// `None` means that more bytes are needed: call it again with a longer prefix. An upload can so be refused
+/// long before its last byte.
+///
+/// # Errors
+/// [`PictureError`], though never [`PictureError::Empty`] or [`PictureError::Truncated`].
+pub fn inspect_header(
+    prefix: &[u8],
+    limits: &PictureLimits,
+) -> Result<Option<PictureHeader>, PictureError> {
+    if prefix.len() as u64 > limits.max_bytes {
+        return Err(PictureError::TooManyBytes { max_bytes: limits.max_bytes });
+    }
+    let format = match PictureFormat::recognise(prefix) {
+        Ok(format) => format,
+        Err(Unrecognised::TooShort) => return Ok(None),
+        Err(Unrecognised::NoPicture) => return Err(PictureError::Unrecognised),
+    };
+    match claimed_size(format, prefix) {
+        Ok(Size { width, height }) => {
+            let max_pixels = limits.max_pixels;
+            // Two u32 factors cannot overflow a u64.
+            if u64::from(width) * u64::from(height) > max_pixels {
+                return Err(PictureError::TooManyPixels { width, height, max_pixels });
+            }
+            Ok(Some(PictureHeader { format, width, height }))
+        }
+        Err(Flaw::Short) => Ok(None),
+        Err(Flaw::Damaged(detail)) => Err(PictureError::Damaged { format, detail }),
+    }
+}
+
+fn claimed_size(format: PictureFormat, bytes: &[u8]) -> Parsed<Size> {
+    let fields = Fields(bytes);
+    let size = match format {
+        PictureFormat::Jpeg => jpeg::size(fields),
+        PictureFormat::Png => png::size(fields),
+        PictureFormat::WebP => webp::size(fields),
+        PictureFormat::Bmp => bmp::size(fields),
+        PictureFormat::Gif => gif::size(fields),
+    }?;
+    if size.width == 0 || size.height == 0 {
+        return Err(Flaw::Damaged("it claims a width or a height of 0 pixels"));
+    }
+    Ok(size)
+}

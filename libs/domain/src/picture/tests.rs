@@ -1,0 +1,173 @@
+use super::*;
+
+const NO_LIMITS: PictureLimits = PictureLimits { max_bytes: u64::MAX, max_pixels: u64::MAX };
+
+fn one_of_each() -> Vec<(PictureFormat, Vec<u8>)> {
+    vec![
+        (PictureFormat::Jpeg, samples::jpeg(31, 17)),
+        (PictureFormat::Png, samples::png(31, 17)),
+        (PictureFormat::WebP, samples::webp_lossy(31, 17)),
+        (PictureFormat::WebP, samples::webp_lossless(31, 17)),
+        (PictureFormat::WebP, samples::webp_extended(31, 17)),
+        (PictureFormat::Bmp, samples::bmp(31, 17)),
+        (PictureFormat::Bmp, samples::bmp(31, -17)),
+        (PictureFormat::Gif, samples::gif(31, 17)),
+    ]
+}
+
+#[test]
+fn format_and_size_of_each() {
+    for (format, file) in one_of_each() {
+        let expected = PictureHeader { format, width: 31, height: 17 };
+        assert_eq!(inspect(&file, &NO_LIMITS), Ok(expected));
+        assert_eq!(inspect_header(&file, &NO_LIMITS), Ok(Some(expected)));
+    }
+}
+
+#[test]
+fn a_file_cut_anywhere_is_never_taken() {
+    for (format, file) in one_of_each() {
+        for len in 0..file.len() {
+            let got = inspect(&file[..len], &NO_LIMITS);
+            let expected = match len {
+                0 => PictureError::Empty,
+                _ if PictureFormat::recognise(&file[..len]).is_err() => PictureError::Unrecognised,
+                _ => PictureError::Truncated { format },
+            };
+            assert_eq!(got, Err(expected), "{format:?} cut to {len} of {} bytes", file.len());
+        }
+    }
+}
+
+#[test]
+fn a_prefix_asks_for_more_until_it_tells_the_size() {
+    for (format, file) in one_of_each() {
+        let answers: Vec<_> = (0..=file.len())
+            .map(|len| inspect_header(&file[..len], &NO_LIMITS).expect("a good prefix is no error"))
+            .collect();
+        let told = answers.iter().position(Option::is_some).expect("the whole file tells its size");
+        assert!(answers[told..].iter().all(|answer| *answer == answers[told]), "{format:?}");
+        assert!(told < 40, "{format:?} needs {told} bytes");
+    }
+}
+
+#[test]
+fn bytes_behind_the_end_do_no_harm() {
+    for (format, mut file) in one_of_each() {
+        file.extend(b"\xFF\xD8 a second picture, as some telephones append");
+        assert!(inspect(&file, &NO_LIMITS).is_ok(), "{format:?}");
+    }
+}
+
+#[test]
+fn a_thumbnails_end_marker_is_not_the_pictures() {
+    let mut file = samples::jpeg(8, 8);
+    file.truncate(file.len() - 2);
+    let truncated = PictureError::Truncated { format: PictureFormat::Jpeg };
+    assert_eq!(inspect(&file, &NO_LIMITS), Err(truncated));
+}
+
+#[test]
+fn limits_hold() {
+    let limits = PictureLimits { max_bytes: 1000, max_pixels: 64 * 64 };
+    let bomb = samples::png(i32::MAX as u32, i32::MAX as u32);
+    let cases = [
+        (samples::png(64, 64), None),
+        (
+            samples::png(65, 64),
+            Some(PictureError::TooManyPixels { width: 65, height: 64, max_pixels: 4096 }),
+        ),
+        (
+            bomb,
+            Some(PictureError::TooManyPixels {
+                width: i32::MAX as u32,
+                height: i32::MAX as u32,
+                max_pixels: 4096,
+            }),
+        ),
+        (samples::bmp(20, 20), Some(PictureError::TooManyBytes { max_bytes: 1000 })),
+    ];
+    for (file, expected) in cases {
+        assert_eq!(inspect(&file, &limits).err(), expected);
+        assert_eq!(inspect_header(&file, &limits).err(), expected, "the header is enough");
+    }
+}
+
+#[test]
+fn damaged_headers() {
+    let changed = |mut file: Vec<u8>, at: usize, byte: u8| {
+        file[at] = byte;
+        file
+    };
+    let cases = [
+        ("no width", samples::jpeg(0, 5)),
+        ("no height", samples::png(5, 0)),
+        ("no screen", samples::gif(0, 0)),
+        ("a side over 31 bits", samples::png(1 << 31, 1)),
+        ("no IHDR", changed(samples::png(5, 5), 12, b'X')),
+        ("a segment of length 1", changed(samples::jpeg(5, 5), 5, 1)),
+        ("an unknown chunk", changed(samples::webp_lossy(5, 5), 15, b'?')),
+        ("no start code", changed(samples::webp_lossy(5, 5), 23, 0)),
+        ("no signature", changed(samples::webp_lossless(5, 5), 20, 0)),
+        ("a negative width", samples::bmp(-5, 5)),
+        ("an unknown header", changed(samples::bmp(5, 5), 14, 13)),
+        ("an unknown compression", changed(samples::bmp(5, 5), 30, 9)),
+        ("a block of no kind", changed(samples::gif(5, 5), 19, 0x55)),
+        ("no frame", changed(samples::gif(5, 5), 19, 0x3B)),
+    ];
+    for (what, file) in cases {
+        let got = inspect(&file, &NO_LIMITS);
+        assert!(matches!(got, Err(PictureError::Damaged { .. })), "{what}: {got:?}");
+    }
+}
+
+#[test]
+fn no_picture_at_all() {
+    for bytes in [&b"hello"[..], b"<svg/>", b"RIFF\0\0\0\0WAVE", b"\0\0", b"GIF88a", b"%PDF-1.7"] {
+        assert_eq!(inspect(bytes, &NO_LIMITS), Err(PictureError::Unrecognised));
+        assert_eq!(inspect_header(bytes, &NO_LIMITS), Err(PictureError::Unrecognised));
+    }
+    assert_eq!(inspect(b"", &NO_LIMITS), Err(PictureError::Empty));
+    assert_eq!(inspect_header(b"", &NO_LIMITS), Ok(None));
+}
+
+#[test]
+fn no_single_byte_makes_it_panic() {
+    for (_, file) in one_of_each() {
+        for at in 0..file.len().min(100) {
+            for byte in 0..=u8::MAX {
+                let mut changed = file.clone();
+                changed[at] = byte;
+                let _ = inspect(&changed, &NO_LIMITS);
+                let _ = jpeg::exif(&changed);
+            }
+        }
+    }
+}
+
+#[test]
+fn exif_is_found_by_its_name() {
+    assert_eq!(jpeg::exif(&samples::jpeg(8, 8)), Some(&[0xFF, 0xD8, 0xFF, 0xD9][..]));
+    let mut unnamed = samples::jpeg(8, 8);
+    unnamed[6] = b'h';
+    assert_eq!(jpeg::exif(&unnamed), None);
+    assert_eq!(jpeg::exif(b""), None);
+}
+
+#[test]
+fn extensions_name_their_formats() {
+    for extension in PictureFormat::EXTENSIONS {
+        assert!(PictureFormat::from_extension(extension).is_some(), "{extension}");
+    }
+    let cases = [
+        ("JPG", Some(PictureFormat::Jpeg)),
+        ("Jpeg", Some(PictureFormat::Jpeg)),
+        ("WEBP", Some(PictureFormat::WebP)),
+        ("tiff", None),
+        (".png", None),
+        ("", None),
+    ];
+    for (extension, expected) in cases {
+        assert_eq!(PictureFormat::from_extension(extension), expected, "{extension}");
+    }
+}

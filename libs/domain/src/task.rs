@@ -1,0 +1,265 @@
+//! Tasks: their ids, their states, and the rule that an end is final.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{DetectedObject, DetectionSettings, ModelName};
+
+/// The id of a task: a UUIDv7, so its age can be read from it long after its record has expired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct TaskId(Uuid);
+
+/// A text that is no UUID in the hyphenated form clients are given.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a task id is a UUID such as 0190b5a3-7c1e-7d2a-9f61-3a5d0c9e8b47, got '{0}'")]
+pub struct InvalidTaskId(pub String);
+
+impl TaskId {
+    /// A fresh id, made of the time now and randomness.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7())
+    }
+
+    /// When the id was made, or `None` if this id was not made by [`TaskId::generate`].
+    #[must_use]
+    pub fn created_at(&self) -> Option<OffsetDateTime> {
+        if self.0.get_version_num() != 7 {
+            return None;
+        }
+        let (seconds, nanoseconds) = self.0.get_timestamp()?.to_unix();
+        let nanoseconds = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
+        OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok()
+    }
+
+    /// The UUID itself.
+    #[must_use]
+    pub fn uuid(&self) -> Uuid {
+        self.0
+    }
+}
+
+impl FromStr for TaskId {
+    type Err = InvalidTaskId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // `Uuid` also reads braces and URNs; a client was only ever given the 36-character form.
+        match Uuid::try_parse(text) {
+            Ok(uuid) if text.len() == 36 => Ok(Self(uuid)),
+            _ => Err(InvalidTaskId(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a worker needs to know to run one task; the picture's bytes travel beside it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// The task this job carries out.
+    pub task_id: TaskId,
+    /// The file name the client gave the picture, such as `bus.jpg`.
+    pub picture_name: String,
+    /// The model to run.
+    pub model: ModelName,
+    /// The thresholds to run it with.
+    #[serde(default)]
+    pub settings: DetectionSettings,
+    /// When the API took the picture in.
+    #[serde(with = "time::serde::rfc3339")]
+    pub submitted_at: OffsetDateTime,
+}
+
+/// Everything that is known about a task: the value of its key in the `tasks` bucket.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// The job as it was accepted.
+    #[serde(flatten)]
+    pub job: Job,
+    /// Where the task stands.
+    #[serde(flatten)]
+    pub state: TaskState,
+}
+
+impl TaskRecord {
+    /// The record of a job that has just been accepted.
+    #[must_use]
+    pub fn queued(job: Job) -> Self {
+        Self { job, state: TaskState::Queued }
+    }
+
+    /// The same task in another state.
+    #[must_use]
+    pub fn with_state(&self, state: TaskState) -> Self {
+        Self { job: self.job.clone(), state }
+    }
+}
+
+/// Where a task stands. A terminal state, once stored, never changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum TaskState {
+    /// Stored in the queue; no worker has it, or the last one gave it back.
+    Queued,
+    /// A worker has it.
+    Started {
+        /// When that worker took it.
+        #[serde(with = "time::serde::rfc3339")]
+        started_at: OffsetDateTime,
+        /// Which hand-over this is, from 1.
+        attempt: u32,
+    },
+    /// The detector ran to its end.
+    Success {
+        /// When the result was ready.
+        #[serde(with = "time::serde::rfc3339")]
+        finished_at: OffsetDateTime,
+        /// What was found, highest confidence first.
+        objects: Vec<DetectedObject>,
+        /// The picture's width in pixels, after its EXIF orientation.
+        width: u32,
+        /// The picture's height in pixels, after its EXIF orientation.
+        height: u32,
+    },
+    /// The task can never succeed.
+    Failure {
+        /// When that was clear.
+        #[serde(with = "time::serde::rfc3339")]
+        finished_at: OffsetDateTime,
+        /// Why, for programs.
+        reason: FailureReason,
+        /// Why, for people.
+        message: String,
+    },
+    /// Called off by its client before it was run.
+    Revoked {
+        /// When it was called off.
+        #[serde(with = "time::serde::rfc3339")]
+        finished_at: OffsetDateTime,
+    },
+    /// Not run in time.
+    Expired {
+        /// When a worker found it too old.
+        #[serde(with = "time::serde::rfc3339")]
+        finished_at: OffsetDateTime,
+    },
+}
+
+impl TaskState {
+    /// Whether this is an end. Ends are final: the first one stored wins.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        !matches!(self, Self::Queued | Self::Started { .. })
+    }
+
+    /// When the end came, or `None` before it.
+    #[must_use]
+    pub fn finished_at(&self) -> Option<OffsetDateTime> {
+        match self {
+            Self::Queued | Self::Started { .. } => None,
+            Self::Success { finished_at, .. }
+            | Self::Failure { finished_at, .. }
+            | Self::Revoked { finished_at }
+            | Self::Expired { finished_at } => Some(*finished_at),
+        }
+    }
+
+    /// The state's name as clients see it, such as `QUEUED`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Queued => "QUEUED",
+            Self::Started { .. } => "STARTED",
+            Self::Success { .. } => "SUCCESS",
+            Self::Failure { .. } => "FAILURE",
+            Self::Revoked { .. } => "REVOKED",
+            Self::Expired { .. } => "EXPIRED",
+        }
+    }
+}
+
+/// Why a task failed for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureReason {
+    /// The picture's bytes do not decode.
+    UndecodablePicture,
+    /// The job names a model this deployment's workers do not run.
+    UnknownModel,
+    /// The picture's bytes are gone: they expired before a worker came to them.
+    PictureGone,
+    /// The job was handed out too often without an end: it stops workers instead of finishing.
+    Poison,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BoundingBox, ClassId, Detection};
+
+    fn job() -> Job {
+        Job {
+            task_id: TaskId::generate(),
+            picture_name: "bus.jpg".to_owned(),
+            model: "yolov8n".parse().unwrap(),
+            settings: DetectionSettings::default(),
+            submitted_at: OffsetDateTime::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn an_id_tells_its_age() {
+        let before = OffsetDateTime::now_utc();
+        let created = TaskId::generate().created_at().unwrap();
+        assert!((created - before).abs() < time::Duration::seconds(5), "{created} vs {before}");
+    }
+
+    #[test]
+    fn a_foreign_uuid_is_an_id_without_an_age() {
+        let id: TaskId = "f94c7d98-80c4-4e5d-b543-a6fa2ca332b3".parse().unwrap();
+        assert_eq!(id.created_at(), None);
+    }
+
+    #[test]
+    fn only_the_hyphenated_form_is_an_id() {
+        let id = TaskId::generate();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for bad in ["", "abc", &id.uuid().simple().to_string(), &format!("{{{id}}}"), "../etc"] {
+            assert_eq!(bad.parse::<TaskId>(), Err(InvalidTaskId(bad.to_owned())));
+        }
+    }
+
+    #[test]
+    fn every_state_survives_its_json() {
+        let at = OffsetDateTime::UNIX_EPOCH;
+        let bbox = BoundingBox { x1: 0.5, y1: 1.0, x2: 2.0, y2: 3.0 };
+        let detection = Detection { bbox, class_id: ClassId(5), confidence: 0.75 };
+        let object = DetectedObject { detection, label: "bus".to_owned() };
+        let states = [
+            TaskState::Queued,
+            TaskState::Started { started_at: at, attempt: 2 },
+            TaskState::Success { finished_at: at, objects: vec![object], width: 810, height: 1080 },
+            TaskState::Failure {
+                finished_at: at,
+                reason: FailureReason::Poison,
+                message: "no".to_owned(),
+            },
+            TaskState::Revoked { finished_at: at },
+            TaskState::Expired { finished_at: at },
+        ];
+        for state in states {
+            let record = TaskRecord { job: job(), state };
+            let json = serde_json::to_value(&record).unwrap();
+            assert_eq!(json["state"], record.state.name());
+            assert_eq!(serde_json::from_value::<TaskRecord>(json).unwrap(), record);
+        }
+    }
+}

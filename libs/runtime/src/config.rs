@@ -1,0 +1,174 @@
+//! Settings read from named variables, with every bad value reported at once.
+//!
+//! A service describes its settings as one struct and fills it through a [`Reader`], which asks a
+//! [`Source`]: the process environment in production, a map in a test.
+
+use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
+
+/// Where settings come from.
+pub trait Source {
+    /// The value of variable `name`, or `None` if it is not set.
+    fn get(&self, name: &str) -> Option<String>;
+}
+
+/// The environment of this process.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessEnvironment;
+
+impl Source for ProcessEnvironment {
+    fn get(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+impl<S: std::hash::BuildHasher> Source for HashMap<String, String, S> {
+    fn get(&self, name: &str) -> Option<String> {
+        HashMap::get(self, name).cloned()
+    }
+}
+
+/// One variable whose value cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadSetting {
+    /// The variable's name.
+    pub name: &'static str,
+    /// What is wrong with its value and what would be right.
+    pub problem: String,
+}
+
+/// Every setting that was wrong, so that one look mends them all.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigError(pub Vec<BadSetting>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = self.0.len();
+        write!(f, "{count} bad setting{}:", if count == 1 { "" } else { "s" })?;
+        for BadSetting { name, problem } in &self.0 {
+            write!(f, "\n  {name}: {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads settings one by one and remembers what was wrong with them.
+pub struct Reader<'a> {
+    source: &'a dyn Source,
+    problems: Vec<BadSetting>,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader that asks `source`.
+    #[must_use]
+    pub fn new(source: &'a dyn Source) -> Self {
+        Self { source, problems: Vec::new() }
+    }
+
+    /// The variable's value, or `default` where it is unset, empty, or wrong (which is remembered).
+    pub fn read<T>(&mut self, name: &'static str, default: T) -> T
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        self.read_optional(name).unwrap_or(default)
+    }
+
+    /// The variable's value, or `None` where it is unset, empty, or wrong (which is remembered).
+    pub fn read_optional<T>(&mut self, name: &'static str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        // `NAME=` in an env file is how people write "not set".
+        let text = self.source.get(name).filter(|text| !text.trim().is_empty())?;
+        match text.trim().parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(name, format!("'{text}' cannot be used: {error}"));
+                None
+            }
+        }
+    }
+
+    /// A duration given as a whole number of seconds, from 1.
+    pub fn seconds(&mut self, name: &'static str, default: u64) -> Duration {
+        Duration::from_secs(self.at_least(name, 1, default))
+    }
+
+    /// A duration given as a whole number of milliseconds, from 1.
+    pub fn milliseconds(&mut self, name: &'static str, default: u64) -> Duration {
+        Duration::from_millis(self.at_least(name, 1, default))
+    }
+
+    /// A number that must not be below `least`.
+    pub fn at_least<T>(&mut self, name: &'static str, least: T, default: T) -> T
+    where
+        T: FromStr + PartialOrd + fmt::Display + Copy,
+        T::Err: fmt::Display,
+    {
+        let value = self.read(name, default);
+        if value < least {
+            self.problem(name, format!("{value} is too small, the least is {least}"));
+        }
+        value
+    }
+
+    /// Remembers that the value of `name` cannot be used.
+    pub fn problem(&mut self, name: &'static str, problem: String) {
+        self.problems.push(BadSetting { name, problem });
+    }
+
+    /// `config`, if nothing was wrong.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all that was wrong.
+    pub fn finish<T>(self, config: T) -> Result<T, ConfigError> {
+        if self.problems.is_empty() { Ok(config) } else { Err(ConfigError(self.problems)) }
+    }
+}
+
+/// A URL as it may be logged: the user name and password in it are replaced by `***`.
+#[must_use]
+pub fn redact_url(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let authority_end = rest.find('/').unwrap_or(rest.len());
+    match rest[..authority_end].rfind('@') {
+        Some(at) => format!("{scheme}://***{}", &rest[at..]),
+        None => url.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(pairs: &[(&str, &str)]) -> HashMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn all_bad_settings_are_reported_at_once() {
+        let source = source(&[("PORT", "http"), ("TTL", "0"), ("WORKERS", " 2 "), ("HOST", "")]);
+        let mut reader = Reader::new(&source);
+        assert_eq!(reader.read("WORKERS", 1_u32), 2);
+        assert_eq!(reader.read("HOST", "localhost".to_owned()), "localhost");
+        let _: u16 = reader.read("PORT", 5000);
+        let _ = reader.seconds("TTL", 60);
+        let ConfigError(problems) = reader.finish(()).unwrap_err();
+        let names: Vec<_> = problems.iter().map(|problem| problem.name).collect();
+        assert_eq!(names, ["PORT", "TTL"]);
+    }
+
+    #[test]
+    fn credentials_do_not_reach_a_log() {
+        let cases = [
+            ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+            ("nats://api:s3cret@host:4222", "nats://***@host:4222"),
+            ("redis://:p@ss@host/0", "redis://***@host/0"),
+            ("redis://host/0?x=a@b", "redis://host/0?x=a@b"),
+        ];
+        for (url, expected) in cases {
+            assert_eq!(redact_url(url), expected);
+        }
+    }
+}

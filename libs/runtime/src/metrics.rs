@@ -1,0 +1,68 @@
+//! Metrics: measured through OpenTelemetry, read in Prometheus' text format.
+
+use opentelemetry::metrics::{Meter, MeterProvider};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::{Registry, TextEncoder};
+
+/// The media type of [`Metrics::render`]'s text.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Why metrics could not be set up or read.
+#[derive(Debug, thiserror::Error)]
+#[error("metrics: {0}")]
+pub struct MetricsError(String);
+
+/// One service's metrics and the place they are read from.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    provider: SdkMeterProvider,
+}
+
+impl Metrics {
+    /// An empty set of metrics.
+    ///
+    /// # Errors
+    /// [`MetricsError`] if the exporter cannot be registered.
+    pub fn new() -> Result<Self, MetricsError> {
+        let registry = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter()
+            .with_registry(registry.clone())
+            .without_target_info()
+            .build()
+            .map_err(|error| MetricsError(error.to_string()))?;
+        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+        Ok(Self { registry, provider })
+    }
+
+    /// The meter that instruments are made with.
+    #[must_use]
+    pub fn meter(&self) -> Meter {
+        self.provider.meter("spotter")
+    }
+
+    /// All metrics as they stand now, in Prometheus' text format.
+    ///
+    /// # Errors
+    /// [`MetricsError`] if a metric cannot be written as text.
+    pub fn render(&self) -> Result<String, MetricsError> {
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .map_err(|error| MetricsError(error.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_reaches_the_text() {
+        let metrics = Metrics::new().unwrap();
+        metrics.meter().u64_counter("spotter_pictures").build().add(3, &[]);
+        let text = metrics.render().unwrap();
+        let counted =
+            |line: &str| line.starts_with("spotter_pictures_total{") && line.ends_with("} 3");
+        assert!(text.lines().any(counted), "{text}");
+    }
+}
