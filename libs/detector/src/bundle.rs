@@ -1,0 +1,321 @@
+//! Installed models: a folder with `model.onnx` and the `model.toml` that says how to run it.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use domain::{LabelMap, ModelName};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{
+    error::ModelError,
+    head::{Head, HeadKind},
+    letterbox::TargetSize,
+};
+
+/// The file that holds the graph and its weights.
+pub const MODEL_FILE: &str = "model.onnx";
+/// The file that describes it.
+pub const MANIFEST_FILE: &str = "model.toml";
+
+const LARGEST_SIDE: u32 = 8192;
+
+/// The size of pictures that a model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "size", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ModelInput {
+    /// Any size; pictures are scaled to a long side and padded as little as the strides allow.
+    Dynamic {
+        /// The longer side in pixels after scaling; the reference takes 640.
+        long_side: u32,
+        /// Both sides are padded to a multiple of it: the largest stride.
+        multiple_of: u32,
+    },
+    /// One size only.
+    Fixed {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+}
+
+impl ModelInput {
+    /// The size that a picture is to be letterboxed to.
+    #[must_use]
+    pub fn target(&self) -> TargetSize {
+        match *self {
+            Self::Dynamic { long_side, multiple_of } => TargetSize::Rect { long_side, multiple_of },
+            Self::Fixed { width, height } => TargetSize::Fixed { width, height },
+        }
+    }
+}
+
+/// What `model.toml` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The name the model is asked for under.
+    pub name: ModelName,
+    /// How its outputs are laid out.
+    pub head: HeadKind,
+    /// Pixels of the input for each cell of a level, finest level first.
+    pub strides: Vec<u32>,
+    /// The terms its weights are under, in the words of the file or of whoever installed it.
+    pub license: String,
+    /// The program that wrote the file it was installed from.
+    pub producer: String,
+    /// The sha256 of `model.onnx`, in hexadecimal.
+    pub sha256: String,
+    /// The sha256 of the file it was installed from.
+    pub source_sha256: String,
+    /// The names of its classes.
+    pub labels: LabelMap,
+    /// The size of pictures it takes.
+    pub input: ModelInput,
+}
+
+impl Manifest {
+    /// Finds what would make the model fail later on.
+    fn check(&self) -> Result<(), String> {
+        if self.labels.is_empty() {
+            return Err("labels is empty".to_owned());
+        }
+        if self.strides.is_empty() || self.strides.contains(&0) {
+            return Err(format!("strides must be above 0, got {:?}", self.strides));
+        }
+        let sizes = match self.input {
+            ModelInput::Dynamic { long_side, multiple_of } => [long_side, multiple_of],
+            ModelInput::Fixed { width, height } => [width, height],
+        };
+        if !sizes.iter().all(|size| (1..=LARGEST_SIDE).contains(size)) {
+            return Err(format!("sizes of input must be from 1 to {LARGEST_SIDE}, got {sizes:?}"));
+        }
+        for sum in [&self.sha256, &self.source_sha256] {
+            if sum.len() != 64 || !sum.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Err(format!("a sha256 has 64 hexadecimal digits, got '{sum}'"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An installed model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelBundle {
+    dir: PathBuf,
+    manifest: Manifest,
+}
+
+/// A folder among the installed models, and what is in it.
+#[derive(Debug)]
+pub struct ListedModel {
+    /// The folder.
+    pub dir: PathBuf,
+    /// The model, or why it cannot be used.
+    pub bundle: Result<ModelBundle, ModelError>,
+}
+
+impl ModelBundle {
+    /// Reads and checks the description of the model in the folder `dir`.
+    ///
+    /// # Errors
+    /// [`ModelError`] when there is none, or when it is damaged. The model itself is not read; see
+    /// [`ModelBundle::verify`].
+    pub fn load(dir: &Path) -> Result<Self, ModelError> {
+        let path = dir.join(MANIFEST_FILE);
+        let missing = |missing| ModelError::NotInstalled { dir: dir.to_owned(), missing };
+        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => missing(MANIFEST_FILE),
+            _ => ModelError::Read { path: path.clone(), source },
+        })?;
+        let manifest = toml::from_str::<Manifest>(&text)
+            .map_err(|error| error.to_string())
+            .and_then(|manifest| manifest.check().map(|()| manifest))
+            .map_err(|detail| ModelError::Manifest { path, detail })?;
+        if !dir.join(MODEL_FILE).is_file() {
+            return Err(missing(MODEL_FILE));
+        }
+        Ok(Self { dir: dir.to_owned(), manifest })
+    }
+
+    /// Every folder under `models_dir` that can hold a model, by name. No `models_dir`, no models.
+    ///
+    /// # Errors
+    /// [`ModelError::Read`] when `models_dir` cannot be listed. A model that cannot be used does
+    /// not hide the others: see [`ListedModel::bundle`].
+    pub fn list(models_dir: &Path) -> Result<Vec<ListedModel>, ModelError> {
+        let unreadable = |source| ModelError::Read { path: models_dir.to_owned(), source };
+        let entries = match fs::read_dir(models_dir) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(unreadable(error)),
+        };
+        let mut dirs = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(unreadable)?;
+            // Half-installed models lie in folders whose names cannot be a model's.
+            let is_named =
+                entry.file_name().to_str().is_some_and(|n| n.parse::<ModelName>().is_ok());
+            if is_named && entry.path().is_dir() {
+                dirs.push(entry.path());
+            }
+        }
+        dirs.sort();
+        let listed = |dir: PathBuf| ListedModel { bundle: Self::load(&dir), dir };
+        Ok(dirs.into_iter().map(listed).collect())
+    }
+
+    /// Checks that `model.onnx` is byte for byte the file that was installed.
+    ///
+    /// # Errors
+    /// [`ModelError::ChecksumMismatch`], or [`ModelError::Read`].
+    pub fn verify(&self) -> Result<(), ModelError> {
+        self.read_model().map(drop)
+    }
+
+    /// The bytes of `model.onnx`, verified.
+    pub(crate) fn read_model(&self) -> Result<Vec<u8>, ModelError> {
+        let path = self.model_path();
+        let bytes =
+            fs::read(&path).map_err(|source| ModelError::Read { path: path.clone(), source })?;
+        let found = sha256_hex(&bytes);
+        if found.eq_ignore_ascii_case(&self.manifest.sha256) {
+            return Ok(bytes);
+        }
+        let expected = self.manifest.sha256.clone();
+        Err(ModelError::ChecksumMismatch { path, expected, found })
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The path of `model.onnx`.
+    #[must_use]
+    pub fn model_path(&self) -> PathBuf {
+        self.dir.join(MODEL_FILE)
+    }
+
+    /// What `model.toml` says.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The name the model is asked for under.
+    #[must_use]
+    pub fn name(&self) -> &ModelName {
+        &self.manifest.name
+    }
+
+    /// The names of its classes.
+    #[must_use]
+    pub fn labels(&self) -> &LabelMap {
+        &self.manifest.labels
+    }
+
+    pub(crate) fn head(&self) -> Head {
+        let Manifest { head, strides, labels, .. } = &self.manifest;
+        Head { kind: *head, strides: strides.clone(), classes: labels.len() }
+    }
+}
+
+/// The sha256 of `bytes` in lower-case hexadecimal.
+pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            name: "tiny".parse().unwrap(),
+            head: HeadKind::Yolov8Cut,
+            strides: vec![8, 16, 32],
+            license: "CC0".to_owned(),
+            producer: "by hand".to_owned(),
+            sha256: sha256_hex(b"weights"),
+            source_sha256: sha256_hex(b""),
+            labels: LabelMap::new(vec!["it's a \"cat\"".to_owned()]),
+            input: ModelInput::Dynamic { long_side: 640, multiple_of: 32 },
+        }
+    }
+
+    fn install(dir: &Path, text: &str) {
+        fs::create_dir_all(dir).unwrap();
+        fs::write(dir.join(MANIFEST_FILE), text).unwrap();
+        fs::write(dir.join(MODEL_FILE), "weights").unwrap();
+    }
+
+    #[test]
+    fn a_description_survives_its_file() {
+        for input in [
+            ModelInput::Dynamic { long_side: 640, multiple_of: 32 },
+            ModelInput::Fixed { width: 416, height: 320 },
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let manifest = Manifest { input, ..manifest() };
+            install(dir.path(), &toml::to_string_pretty(&manifest).unwrap());
+            let bundle = ModelBundle::load(dir.path()).unwrap();
+            assert_eq!(bundle.manifest(), &manifest);
+            bundle.verify().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_changed_model_is_found_out() {
+        let dir = tempfile::tempdir().unwrap();
+        install(dir.path(), &toml::to_string_pretty(&manifest()).unwrap());
+        let bundle = ModelBundle::load(dir.path()).unwrap();
+        fs::write(bundle.model_path(), "Weights").unwrap();
+        assert!(matches!(bundle.verify(), Err(ModelError::ChecksumMismatch { .. })));
+    }
+
+    #[test]
+    fn a_damaged_description_is_refused() {
+        let good = toml::to_string_pretty(&manifest()).unwrap();
+        for (from, to) in [
+            ("yolov8-cut", "yolov9000"),
+            ("name = \"tiny\"", "name = \"../tiny\""),
+            ("long_side = 640", "long_side = 0"),
+            ("strides", "stride"),
+            ("sha256 = \"", "sha256 = \"z"),
+        ] {
+            assert!(good.contains(from), "{from} in {good}");
+            let dir = tempfile::tempdir().unwrap();
+            install(dir.path(), &good.replacen(from, to, 1));
+            let error = ModelBundle::load(dir.path()).unwrap_err();
+            assert!(matches!(error, ModelError::Manifest { .. }), "{to}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_model_is_no_broken_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = || ModelBundle::load(dir.path()).unwrap_err();
+        assert!(matches!(load(), ModelError::NotInstalled { missing: MANIFEST_FILE, .. }));
+        install(dir.path(), &toml::to_string_pretty(&manifest()).unwrap());
+        fs::remove_file(dir.path().join(MODEL_FILE)).unwrap();
+        assert!(matches!(load(), ModelError::NotInstalled { missing: MODEL_FILE, .. }));
+    }
+
+    #[test]
+    fn a_broken_model_does_not_hide_the_others() {
+        let models = tempfile::tempdir().unwrap();
+        assert!(ModelBundle::list(&models.path().join("absent")).unwrap().is_empty());
+        install(&models.path().join("b"), &toml::to_string_pretty(&manifest()).unwrap());
+        install(&models.path().join("a"), "nonsense");
+        install(&models.path().join(".half.installed"), "nonsense");
+        fs::write(models.path().join("README"), "").unwrap();
+        let listed = ModelBundle::list(models.path()).unwrap();
+        let usable: Vec<bool> = listed.iter().map(|model| model.bundle.is_ok()).collect();
+        assert_eq!(usable, [false, true]);
+    }
+}

@@ -1,0 +1,124 @@
+//! Picture bytes to pixels.
+//!
+//! JPEG goes through libjpeg-turbo, whose pixels are the ones that OpenCV and Pillow see; the other formats go
+//! through the `image` crate. Whatever a file holds, the result is what `cv2.imread` makes of it: three channels of
+//! 8 bits, alpha dropped, turned the way the camera was held.
+
+mod jpeg;
+mod other_formats;
+
+use domain::picture::{self, PictureError, PictureFormat, PictureHeader, PictureLimits};
+use image::metadata::Orientation;
+use image::{DynamicImage, RgbImage};
+
+/// A decoded picture: RGB, 8 bits, row-major, the right way up.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Picture {
+    width: u32,
+    height: u32,
+    /// Always `3 · width · height` bytes.
+    rgb: Vec<u8>,
+}
+
+impl Picture {
+    /// A picture from `rgb`, three bytes for each pixel, row by row; `None` if it has not just as many bytes.
+    #[must_use]
+    pub fn from_rgb(width: u32, height: u32, rgb: Vec<u8>) -> Option<Self> {
+        let len = rgb_len(width, height)?;
+        (rgb.len() == len).then_some(Self { width, height, rgb })
+    }
+
+    /// Width in pixels; 0 for [`Picture::default`] only.
+    #[must_use]
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Height in pixels; 0 for [`Picture::default`] only.
+    #[must_use]
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// The pixels, `[height, width, 3]`.
+    #[must_use]
+    pub fn rgb(&self) -> &[u8] {
+        &self.rgb
+    }
+
+    /// The pixels, `[height, width, 3]`, to be painted on.
+    pub fn rgb_mut(&mut self) -> &mut [u8] {
+        &mut self.rgb
+    }
+
+    /// Turns the picture upright.
+    fn orient(&mut self, orientation: Orientation) {
+        if orientation == Orientation::NoTransforms {
+            return;
+        }
+        let Self { width, height, rgb } = std::mem::take(self);
+        if let Some(stored) = RgbImage::from_raw(width, height, rgb) {
+            let mut turned = DynamicImage::ImageRgb8(stored);
+            turned.apply_orientation(orientation);
+            let turned = turned.into_rgb8();
+            (self.width, self.height) = turned.dimensions();
+            self.rgb = turned.into_raw();
+        }
+    }
+}
+
+/// The bytes of an RGB picture, or `None` where they cannot be counted.
+fn rgb_len(width: u32, height: u32) -> Option<usize> {
+    (width as usize).checked_mul(height as usize)?.checked_mul(3)
+}
+
+/// Why bytes did not become a picture.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The file was refused before any pixel was decoded.
+    #[error(transparent)]
+    Refused(#[from] PictureError),
+    /// The header is good, and the pixels are not.
+    #[error("the pixels of this {format:?} picture do not decode: {detail}")]
+    Pixels {
+        /// The format of the file.
+        format: PictureFormat,
+        /// What the decoder said.
+        detail: String,
+    },
+}
+
+/// Decodes a JPEG, PNG, WebP, BMP or GIF (the first frame of an animation).
+///
+/// # Errors
+/// [`DecodeError::Refused`] before anything is allocated, when the header claims too much or the file is cut
+/// short; [`DecodeError::Pixels`] when its coded pixels are damaged.
+pub fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<Picture, DecodeError> {
+    let mut picture = Picture::default();
+    decode_into(bytes, limits, &mut picture)?;
+    Ok(picture)
+}
+
+/// [`decode`] into the memory of an earlier picture, which saves the allocation where many are decoded.
+///
+/// After an error, `picture` is some picture or other.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_into(
+    bytes: &[u8],
+    limits: &PictureLimits,
+    picture: &mut Picture,
+) -> Result<(), DecodeError> {
+    let header = picture::inspect(bytes, limits)?;
+    let orientation = match header.format {
+        PictureFormat::Jpeg => jpeg::decode_into(bytes, &header, picture)?,
+        _ => other_formats::decode_into(bytes, &header, picture)?,
+    };
+    picture.orient(orientation);
+    Ok(())
+}
+
+fn pixels_error(header: &PictureHeader, detail: impl ToString) -> DecodeError {
+    DecodeError::Pixels { format: header.format, detail: detail.to_string() }
+}

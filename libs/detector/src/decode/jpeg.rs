@@ -1,0 +1,92 @@
+//! JPEG by libjpeg-turbo.
+
+use domain::picture::{PictureHeader, jpeg};
+use image::metadata::Orientation;
+use turbojpeg::{Colorspace, Decompressor, Error, Image, PixelFormat};
+
+use super::{DecodeError, Picture, other_formats, pixels_error, rgb_len};
+
+/// More scans than any encoder makes; a file with thousands of them only exists to keep the decoder busy.
+const MAX_SCANS: u32 = 500;
+
+/// Warnings of libjpeg after which all pixels are still right, by a part of their text: it gives no other name.
+const HARMLESS_WARNINGS: [&str; 4] = [
+    "extraneous bytes before marker",
+    "bad ICC marker",
+    "unknown JFIF revision number",
+    "Unknown Adobe color transform code",
+];
+
+/// Decodes to `picture` as stored, and tells how to turn it upright.
+pub(super) fn decode_into(
+    bytes: &[u8],
+    header: &PictureHeader,
+    picture: &mut Picture,
+) -> Result<Orientation, DecodeError> {
+    let fail = |error: Error| pixels_error(header, error);
+    let mut decompressor = Decompressor::new().map_err(fail)?;
+    decompressor.set_scan_limit(MAX_SCANS).map_err(fail)?;
+    let colours = match decompressor.read_header(bytes) {
+        Ok(stored) => {
+            if (stored.width, stored.height) != (header.width as usize, header.height as usize) {
+                return Err(pixels_error(header, "it has two headers that differ in size"));
+            }
+            stored.colorspace
+        }
+        // Colours that libjpeg-turbo has no name for.
+        Err(Error::BadColorspace(_) | Error::BadSubsamp(_)) => {
+            return other_formats::decode_into(bytes, header, picture);
+        }
+        Err(error) => return Err(fail(error)),
+    };
+    let len = rgb_len(header.width, header.height)
+        .ok_or_else(|| pixels_error(header, "its size overflows"))?;
+    picture.width = header.width;
+    picture.height = header.height;
+    picture.rgb.resize(len, 0);
+    match colours {
+        Colorspace::CMYK | Colorspace::YCCK => {
+            let mut cmyk = vec![0; len / 3 * 4];
+            decompress(&mut decompressor, bytes, header, (&mut cmyk, PixelFormat::CMYK))?;
+            cmyk_to_rgb(&cmyk, &mut picture.rgb);
+        }
+        _ => {
+            let pixels = (picture.rgb.as_mut_slice(), PixelFormat::RGB);
+            decompress(&mut decompressor, bytes, header, pixels)?;
+        }
+    }
+    Ok(jpeg::exif(bytes)
+        .and_then(Orientation::from_exif_chunk)
+        .unwrap_or(Orientation::NoTransforms))
+}
+
+fn decompress(
+    decompressor: &mut Decompressor,
+    bytes: &[u8],
+    header: &PictureHeader,
+    (pixels, format): (&mut [u8], PixelFormat),
+) -> Result<(), DecodeError> {
+    let (width, height) = (header.width as usize, header.height as usize);
+    let pitch = width * format.size();
+    match decompressor.decompress(bytes, Image { pixels, width, pitch, height, format }) {
+        Ok(()) => Ok(()),
+        // A warning comes back as an error, with all pixels decoded as far as they go.
+        Err(Error::TurboJpegError(message))
+            if HARMLESS_WARNINGS.iter().any(|harmless| message.contains(harmless)) =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(pixels_error(header, error)),
+    }
+}
+
+/// OpenCV's conversion (`icvCvt_CMYK2BGR_8u_C4C3R`). The four inks are stored upside down, as all
+/// programs have done since Photoshop did.
+fn cmyk_to_rgb(cmyk: &[u8], rgb: &mut [u8]) {
+    let pixels = cmyk.as_chunks::<4>().0.iter().zip(rgb.as_chunks_mut::<3>().0);
+    for ([cyan, magenta, yellow, key], out) in pixels {
+        let key = u32::from(*key);
+        let colour = |ink: &u8| (key - (((255 - u32::from(*ink)) * key) >> 8)) as u8;
+        *out = [colour(cyan), colour(magenta), colour(yellow)];
+    }
+}

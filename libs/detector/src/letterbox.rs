@@ -1,0 +1,204 @@
+//! A picture of any size to the tensor a model wants: scale to fit, pad, planes, floats.
+//!
+//! The geometry is that of Ultralytics' `LetterBox` (centred) or of YOLOX's `preproc` (top left); the arithmetic of
+//! the scaling is OpenCV's, bit by bit. Detections follow it closely: a plain float bilinear moves boxes by up to a
+//! quarter of a pixel, and an antialiased one loses objects near the threshold.
+
+mod geometry;
+mod resize;
+
+use domain::BoundingBox;
+use wide::f32x4;
+
+use crate::decode::Picture;
+use geometry::Plan;
+use resize::Window;
+
+/// The grey that stands beside the picture, as in the models' training.
+const PADDING: f32 = 114.0;
+
+/// How a model's input relates to the picture it was made from.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Letterbox {
+    /// Pixels of the model's input for each pixel of the picture.
+    pub scale: f32,
+    /// Where the picture's left edge lies, in pixels of the model's input.
+    pub pad_x: f32,
+    /// Where the picture's top edge lies, in pixels of the model's input.
+    pub pad_y: f32,
+}
+
+impl Letterbox {
+    /// A box of the model's input in pixels of the picture: less the padding, divided by the scale
+    /// (Ultralytics' `scale_boxes`). It may reach beyond the picture's edges; clipping is the caller's.
+    #[must_use]
+    pub fn to_source(&self, bbox: BoundingBox) -> BoundingBox {
+        BoundingBox {
+            x1: (bbox.x1 - self.pad_x) / self.scale,
+            y1: (bbox.y1 - self.pad_y) / self.scale,
+            x2: (bbox.x2 - self.pad_x) / self.scale,
+            y2: (bbox.y2 - self.pad_y) / self.scale,
+        }
+    }
+}
+
+/// The size of the model's input. A side given as 0 counts as 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetSize {
+    /// The longer side is `long_side`, rounded up to a multiple of `multiple_of`; the shorter one is as long as
+    /// the picture's shape asks for, padded up to such a multiple. For models with free height and width.
+    Rect {
+        /// The longer side in pixels.
+        long_side: u32,
+        /// The largest stride of the model, mostly 32.
+        multiple_of: u32,
+    },
+    /// Always this size.
+    Fixed {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+}
+
+/// Where in the model's input the scaled picture lies. It also chooses how its sides become whole pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// In the middle, sides rounded to the nearest pixel (Ultralytics).
+    Centre,
+    /// At the top left, sides cut down to whole pixels (YOLOX).
+    TopLeft,
+}
+
+/// The order of the three planes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelOrder {
+    /// Red, green, blue.
+    Rgb,
+    /// Blue, green, red.
+    Bgr,
+}
+
+/// What the brightest value becomes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ValueRange {
+    /// 0 to 1.
+    Unit,
+    /// 0 to 255.
+    Byte,
+}
+
+/// What a model wants its input to be like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LetterboxSpec {
+    /// Height and width.
+    pub target: TargetSize,
+    /// Where the picture lies in it.
+    pub placement: Placement,
+    /// The order of the planes.
+    pub channels: ChannelOrder,
+    /// The range of the values.
+    pub range: ValueRange,
+}
+
+/// One picture as a model's input, shape `[1, 3, height, width]`, row-major.
+///
+/// Made to be used again: [`letterbox`] keeps `data`'s memory from picture to picture.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct InputTensor {
+    /// Three planes of `height` × `width` values.
+    pub data: Vec<f32>,
+    /// Rows of a plane.
+    pub height: usize,
+    /// Values of a row.
+    pub width: usize,
+}
+
+/// Scales `picture` to fit the target, pads it with grey 114, and writes it to `tensor` as three planes of floats.
+///
+/// Every value of `tensor` is written; its memory is only ever enlarged.
+pub fn letterbox(picture: &Picture, spec: &LetterboxSpec, tensor: &mut InputTensor) -> Letterbox {
+    let plan = Plan::new(picture.width(), picture.height(), spec);
+    tensor.height = plan.tensor_height;
+    tensor.width = plan.tensor_width;
+    tensor.data.resize(3 * plan.tensor_height * plan.tensor_width, 0.0);
+    // A function for each range makes a loop of its own for each, without a branch in it.
+    match spec.range {
+        ValueRange::Unit => fill(picture, &plan, spec.channels, tensor, unit_values),
+        ValueRange::Byte => fill(picture, &plan, spec.channels, tensor, |bytes| bytes),
+    }
+    plan.letterbox
+}
+
+fn fill(
+    picture: &Picture,
+    plan: &Plan,
+    channels: ChannelOrder,
+    tensor: &mut InputTensor,
+    value: impl Fn(f32x4) -> f32x4 + Copy,
+) {
+    let [padding, ..] = value(f32x4::splat(PADDING)).to_array();
+    if picture.rgb().is_empty() {
+        tensor.data.fill(padding);
+        return;
+    }
+    let plane_len = plan.tensor_height * plan.tensor_width;
+    let (first, rest) = tensor.data.split_at_mut(plane_len);
+    let (second, third) = rest.split_at_mut(plane_len);
+    for plane in [&mut *first, &mut *second, &mut *third] {
+        pad(plane, plan, padding);
+    }
+    let planes = match channels {
+        ChannelOrder::Rgb => [first, second, third],
+        ChannelOrder::Bgr => [third, second, first],
+    };
+    let mut window = Window {
+        planes,
+        stride: plan.tensor_width,
+        left: plan.left,
+        top: plan.top,
+        width: plan.scaled_width,
+        height: plan.scaled_height,
+    };
+    resize::resize(picture, &mut window, value);
+}
+
+/// Writes `grey` to all of `plane` that the scaled picture does not cover.
+fn pad(plane: &mut [f32], plan: &Plan, grey: f32) {
+    let right = plan.left + plan.scaled_width;
+    let bottom = plan.top + plan.scaled_height;
+    for (y, row) in plane.chunks_exact_mut(plan.tensor_width).enumerate() {
+        if (plan.top..bottom).contains(&y) {
+            row[..plan.left].fill(grey);
+            row[right..].fill(grey);
+        } else {
+            row.fill(grey);
+        }
+    }
+}
+
+/// `bytes / 255`, to the last bit what the division gives, by two products and a sum.
+///
+/// 1/255 is 2⁻⁸ + 2⁻¹⁶ + 2⁻²⁴ + …: a byte times the first two terms is exact in an `f32`, so that only the
+/// sum rounds. A division takes several times as long as both products.
+fn unit_values(bytes: f32x4) -> f32x4 {
+    const LEADING: f32 = 1.0 / 256.0 + 1.0 / 65536.0;
+    const REST: f32 = (1.0 / 255.0 - LEADING as f64) as f32;
+    bytes * f32x4::splat(LEADING) + bytes * f32x4::splat(REST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unit_values_are_the_division() {
+        for byte in 0..=u8::MAX {
+            let byte = f32::from(byte);
+            for got in unit_values(f32x4::splat(byte)).to_array() {
+                assert_eq!(got.to_bits(), (byte / 255.0).to_bits(), "{byte}");
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Where the scaled picture lies in the model's input.
+
+use super::{Letterbox, LetterboxSpec, Placement, TargetSize};
+
+/// Every size and place that one letterboxing needs, in pixels.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Plan {
+    pub(super) tensor_width: usize,
+    pub(super) tensor_height: usize,
+    pub(super) scaled_width: usize,
+    pub(super) scaled_height: usize,
+    pub(super) left: usize,
+    pub(super) top: usize,
+    pub(super) letterbox: Letterbox,
+}
+
+/// One axis of the plan.
+struct Axis {
+    source: f64,
+    tensor: f64,
+    scaled: f64,
+}
+
+impl Plan {
+    pub(super) fn new(width: u32, height: u32, spec: &LetterboxSpec) -> Self {
+        // A picture without pixels becomes padding only, whatever its scale; 1 keeps the divisions finite.
+        let (width, height) = (f64::from(width.max(1)), f64::from(height.max(1)));
+        let (target_width, target_height) = target_sides(spec.target);
+        let scale = (target_height / height).min(target_width / width);
+        let axis = |source: f64, target: f64| {
+            let scaled = scaled_side(source * scale, spec.placement).min(target);
+            Axis { source, tensor: tensor_side(scaled, target, spec.target), scaled }
+        };
+        let horizontal = axis(width, target_width);
+        let vertical = axis(height, target_height);
+        let letterbox = match spec.placement {
+            Placement::TopLeft => Letterbox { scale: scale as f32, pad_x: 0.0, pad_y: 0.0 },
+            Placement::Centre => reference_letterbox(&horizontal, &vertical),
+        };
+        Self {
+            tensor_width: horizontal.tensor as usize,
+            tensor_height: vertical.tensor as usize,
+            scaled_width: horizontal.scaled as usize,
+            scaled_height: vertical.scaled as usize,
+            left: start(&horizontal, spec.placement) as usize,
+            top: start(&vertical, spec.placement) as usize,
+            letterbox,
+        }
+    }
+}
+
+/// The sides that the picture has to fit into.
+fn target_sides(target: TargetSize) -> (f64, f64) {
+    match target {
+        TargetSize::Rect { long_side, multiple_of } => {
+            let side = long_side.max(1);
+            let side = f64::from(side.checked_next_multiple_of(multiple_of.max(1)).unwrap_or(side));
+            (side, side)
+        }
+        TargetSize::Fixed { width, height } => (f64::from(width.max(1)), f64::from(height.max(1))),
+    }
+}
+
+/// A side of the scaled picture in whole pixels: Python's `round` (ties to even) or `int`, and never 0.
+fn scaled_side(exact: f64, placement: Placement) -> f64 {
+    let whole = match placement {
+        Placement::Centre => exact.round_ties_even(),
+        Placement::TopLeft => exact.trunc(),
+    };
+    whole.max(1.0)
+}
+
+/// A side of the tensor. Ultralytics pads by the missing pixels modulo the stride (`auto=True`).
+fn tensor_side(scaled: f64, target: f64, size: TargetSize) -> f64 {
+    match size {
+        TargetSize::Rect { multiple_of, .. } => {
+            scaled + (target - scaled) % f64::from(multiple_of.max(1))
+        }
+        TargetSize::Fixed { .. } => target,
+    }
+}
+
+/// The first pixel of the scaled picture; of an odd number of padding pixels, the end gets the odd one.
+fn start(axis: &Axis, placement: Placement) -> f64 {
+    match placement {
+        Placement::Centre => ((axis.tensor - axis.scaled) / 2.0 - 0.1).round_ties_even().max(0.0),
+        Placement::TopLeft => 0.0,
+    }
+}
+
+/// The way back as Ultralytics' `scale_boxes` computes it: from the two shapes alone, with one gain for both axes,
+/// and the padding from the side before it was rounded.
+fn reference_letterbox(horizontal: &Axis, vertical: &Axis) -> Letterbox {
+    let gain = |axis: &Axis| axis.tensor / axis.source;
+    let gain = gain(vertical).min(gain(horizontal));
+    let pad =
+        |axis: &Axis| ((axis.tensor - axis.source * gain) / 2.0 - 0.1).round_ties_even() as f32;
+    // `+ 0.0` turns the -0 that rounding makes of -0.1 into 0.
+    Letterbox { scale: gain as f32, pad_x: pad(horizontal) + 0.0, pad_y: pad(vertical) + 0.0 }
+}

@@ -1,0 +1,23 @@
+//! Picture bytes and a model in, detections out.
+//!
+//! The only crate that knows `ort` and `image`. It knows no queue, no HTTP and no async.
+//!
+//! The pipeline: [`decode`] → [`letterbox`] → infer → decode_boxes → non_maximum_suppression.
+
+pub mod annotate;
+pub mod bundle;
+pub mod decode;
+pub mod detector;
+pub mod error;
+pub mod head;
+pub mod install;
+pub mod labels;
+pub mod letterbox;
+pub mod nms;
+pub mod onnx;
+pub mod session;
+
+pub use bundle::{ModelBundle, ModelInput};
+pub use detector::{Detector, Found, StageTimings};
+pub use error::{DetectError, ModelError, RuntimeError};
+pub use session::{Canceller, Runtime, SessionOptions};

@@ -1,0 +1,249 @@
+//! Cutting the head off a YOLOv8 or YOLO11 export.
+//!
+//! A plain export ends in anchors that are fixed at one picture size, a sigmoid for every class of
+//! every cell and a softmax for every box. Ending the graph at the last convolutions, two for each
+//! level, makes it fully convolutional: height and width become free, and only the cells that hold
+//! an object need decoding. The convolutions are found by the shape of the graph alone, never by
+//! the names in it.
+
+use std::collections::HashSet;
+
+use super::{
+    OnnxModel,
+    graph::{GraphIndex, float_values, needed},
+    proto::{
+        NodeProto, TensorShapeProto, TypeProto, ValueInfoProto,
+        tensor_shape_proto::{Dimension, dimension::Value},
+        type_proto::{Tensor, Value as TypeValue},
+    },
+};
+
+/// Why a head cannot be cut off; the model still runs with its plain head.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CannotCut {
+    /// The graph has no output to start from.
+    #[error("the graph has no output")]
+    NoOutput,
+    /// The weights of a convolution are computed, so its width is unknown.
+    #[error("the weights of convolution '{0}' are no constant")]
+    UnknownWeights(String),
+    /// Boxes do not come from a distribution over distances.
+    #[error(
+        "no convolution takes the mean over distance bins (the DFL), so boxes are not YOLOv8's"
+    )]
+    NoDistanceBins,
+    /// Box and class convolutions have the same width.
+    #[error("box and class convolutions both have {0} channels, so they cannot be told apart")]
+    Ambiguous(usize),
+    /// The last convolutions are not one box and one class convolution for each level.
+    #[error(
+        "expected as many convolutions with {box_channels} channels (boxes) as with {classes} \
+         (classes) before the output, found convolutions with {found:?} channels"
+    )]
+    UnexpectedConvolutions {
+        /// Channels of a box convolution: 4 sides × distance bins.
+        box_channels: usize,
+        /// Channels of a class convolution.
+        classes: usize,
+        /// Channels of the convolutions that are there.
+        found: Vec<usize>,
+    },
+    /// The cut graph does not do what the whole one does.
+    #[error("the cut model does not give what the whole one gives: {0}")]
+    Differs(String),
+}
+
+/// The convolutions that a YOLOv8 head ends in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadConvolutions {
+    /// Outputs of the box convolutions, `[batch, 4 × bins, h, w]`, one for each level.
+    pub boxes: Vec<String>,
+    /// Outputs of the class convolutions, `[batch, classes, h, w]`, one for each level, in an order
+    /// of their own.
+    pub scores: Vec<String>,
+    /// Into how many bins the distance to each side is divided; 16 in all published models.
+    pub bins: usize,
+}
+
+/// A tensor of the graph that becomes an output of the cut graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewOutput {
+    /// Its name in the graph as it is.
+    pub tensor: String,
+    /// The name it gets.
+    pub name: String,
+    /// Its channels: the second of four dimensions.
+    pub channels: usize,
+}
+
+/// The height and width that the cut graph declares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputSize {
+    /// Any multiple of the largest stride.
+    Free,
+    /// One size only.
+    Fixed {
+        /// Height in pixels.
+        height: u32,
+        /// Width in pixels.
+        width: u32,
+    },
+}
+
+struct Convolution<'g> {
+    output: &'g str,
+    channels: usize,
+}
+
+/// Finds the convolutions in which the head of `model` ends, walking back from its first output.
+///
+/// # Errors
+/// [`CannotCut`] says which part of a YOLOv8 head is not there.
+pub fn find_head(model: &OnnxModel, classes: usize) -> Result<HeadConvolutions, CannotCut> {
+    let graph = model.proto.graph.as_ref().ok_or(CannotCut::NoOutput)?;
+    let output = graph.output.first().ok_or(CannotCut::NoOutput)?;
+    let index = GraphIndex::new(graph);
+    let (convolutions, bins) = last_convolutions(&index, output.name())?;
+    let bins = bins.ok_or(CannotCut::NoDistanceBins)?;
+    let box_channels = 4 * bins;
+    if box_channels == classes {
+        return Err(CannotCut::Ambiguous(classes));
+    }
+    let with_channels = |channels: usize| -> Vec<String> {
+        let matching = convolutions.iter().filter(|conv| conv.channels == channels);
+        matching.map(|conv| conv.output.to_owned()).collect()
+    };
+    let (boxes, scores) = (with_channels(box_channels), with_channels(classes));
+    if boxes.is_empty()
+        || boxes.len() != scores.len()
+        || boxes.len() + scores.len() != convolutions.len()
+    {
+        let found = convolutions.iter().map(|conv| conv.channels).collect();
+        return Err(CannotCut::UnexpectedConvolutions { box_channels, classes, found });
+    }
+    Ok(HeadConvolutions { boxes, scores, bins })
+}
+
+/// The convolutions nearest to `output` on every path back from it, and the bins of the DFL passed.
+fn last_convolutions<'g>(
+    index: &GraphIndex<'g>,
+    output: &'g str,
+) -> Result<(Vec<Convolution<'g>>, Option<usize>), CannotCut> {
+    let (mut convolutions, mut bins) = (Vec::new(), None);
+    let mut seen = HashSet::new();
+    let mut waiting = vec![output];
+    while let Some(tensor) = waiting.pop() {
+        let Some(place) = index.producer(tensor) else { continue };
+        if !seen.insert(place) {
+            continue;
+        }
+        let node = index.node(place);
+        match node.op_type() {
+            // Only a size flows on from here, as into the anchors of a dynamic export.
+            "Shape" => {}
+            "Conv" => match distance_bins(index, node) {
+                Some(count) => {
+                    bins = Some(count);
+                    waiting.extend(node.input.first().map(String::as_str));
+                }
+                None => convolutions.push(convolution(index, node)?),
+            },
+            _ => waiting.extend(node.input.iter().map(String::as_str)),
+        }
+    }
+    Ok((convolutions, bins))
+}
+
+fn convolution<'g>(
+    index: &GraphIndex<'g>,
+    node: &'g NodeProto,
+) -> Result<Convolution<'g>, CannotCut> {
+    let weights = node.input.get(1).and_then(|name| index.constant(name));
+    let channels = weights.and_then(|tensor| usize::try_from(*tensor.dims.first()?).ok());
+    match (node.output.first(), channels) {
+        (Some(output), Some(channels)) => Ok(Convolution { output, channels }),
+        _ => Err(CannotCut::UnknownWeights(node.name().to_owned())),
+    }
+}
+
+/// The bins of a DFL: a 1×1 convolution to one channel with the fixed weights 0, 1, 2 …, which
+/// takes the mean of a distribution over distances. `None` for any other convolution: the class
+/// convolution of a model with a single class has one channel too.
+fn distance_bins(index: &GraphIndex<'_>, node: &NodeProto) -> Option<usize> {
+    let weights = index.constant(node.input.get(1)?)?;
+    let [1, bins, 1, 1] = weights.dims[..] else { return None };
+    let is_ramp =
+        float_values(weights)?.iter().enumerate().all(|(place, &value)| value == place as f32);
+    if is_ramp && bins > 1 { usize::try_from(bins).ok() } else { None }
+}
+
+/// A copy of `model` that ends at `outputs`, without anything they do not need.
+///
+/// The input becomes `[batch, 3, height, width]`, with height and width as `size` says.
+#[must_use]
+pub fn end_at(model: &OnnxModel, outputs: &[NewOutput], size: InputSize) -> OnnxModel {
+    let mut cut = model.clone();
+    let picture = model.inputs().first().map(|input| input.name.clone()).unwrap_or_default();
+    let (Some(graph), Some(whole)) = (&mut cut.proto.graph, &model.proto.graph) else {
+        return cut;
+    };
+    let ends: Vec<&str> = outputs.iter().map(|output| output.tensor.as_str()).collect();
+    let (nodes, tensors) = needed(whole, &ends);
+    let is_needed = |name: &str| tensors.contains(name);
+
+    let mut place = 0..;
+    graph.node.retain(|_| place.next().is_some_and(|place| nodes.contains(&place)));
+    graph.initializer.retain(|tensor| is_needed(tensor.name()));
+    graph
+        .sparse_initializer
+        .retain(|tensor| tensor.values.as_ref().is_some_and(|values| is_needed(values.name())));
+    graph.quantization_annotation.retain(|note| is_needed(note.tensor_name()));
+    graph.input.retain(|input| input.name() == picture || is_needed(input.name()));
+    // Shapes inside the graph were worked out for the size it was exported at.
+    graph.value_info.clear();
+
+    for node in &mut graph.node {
+        for tensor in node.input.iter_mut().chain(&mut node.output) {
+            if let Some(output) = outputs.iter().find(|output| output.tensor == *tensor) {
+                tensor.clone_from(&output.name);
+            }
+        }
+    }
+    graph.output = outputs.iter().map(output_info).collect();
+    for input in graph.input.iter_mut().filter(|input| input.name() == picture) {
+        *input = picture_info(&picture, size);
+    }
+    cut
+}
+
+fn output_info(output: &NewOutput) -> ValueInfoProto {
+    let shape = [any("batch"), exactly(output.channels as i64), any("rows"), any("columns")];
+    float_info(&output.name, shape)
+}
+
+fn picture_info(name: &str, size: InputSize) -> ValueInfoProto {
+    let (height, width) = match size {
+        InputSize::Free => (any("height"), any("width")),
+        InputSize::Fixed { height, width } => (exactly(height.into()), exactly(width.into())),
+    };
+    float_info(name, [any("batch"), exactly(3), height, width])
+}
+
+fn float_info(name: &str, shape: [Value; 4]) -> ValueInfoProto {
+    let dim = shape.map(|value| Dimension { value: Some(value), denotation: None }).to_vec();
+    let tensor = Tensor { elem_type: Some(super::FLOAT32), shape: Some(TensorShapeProto { dim }) };
+    let value = Some(TypeValue::TensorType(tensor));
+    ValueInfoProto {
+        name: Some(name.to_owned()),
+        r#type: Some(TypeProto { value, denotation: None }),
+        ..ValueInfoProto::default()
+    }
+}
+
+fn any(name: &str) -> Value {
+    Value::DimParam(name.to_owned())
+}
+
+fn exactly(size: i64) -> Value {
+    Value::DimValue(size)
+}

@@ -1,0 +1,224 @@
+//! ONNX Runtime: loading its library, running a model, stopping a run from outside.
+
+use std::{
+    fmt, io,
+    num::NonZero,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use ort::{
+    environment::Environment,
+    session::{RunOptions, Session, SessionOutputs, builder::GraphOptimizationLevel},
+    value::TensorRef,
+};
+
+use crate::{
+    error::{DetectError, RuntimeError},
+    head::OutputView,
+    letterbox::InputTensor,
+};
+
+/// ONNX Runtime, loaded into this process. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Runtime {
+    environment: Environment,
+    library: PathBuf,
+}
+
+/// `ort` builds its environment once in a process and never again, so it is kept until the end.
+static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
+
+impl Runtime {
+    /// Loads the shared library of ONNX Runtime, version 1.24 or later, from the file `library`.
+    ///
+    /// A process holds one library: loading the same file again gives the same runtime.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] when the file is missing, is no ONNX Runtime or too old a one, or when
+    /// another file has been loaded before.
+    pub fn load(library: &Path) -> Result<Self, RuntimeError> {
+        // Made absolute here because `ort` takes a relative path from the executable's folder. That
+        // also tells two paths to the same file, such as a link to a version, from two files.
+        let path = library.canonicalize().map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => RuntimeError::Missing { path: library.to_owned() },
+            _ => RuntimeError::Unreadable { path: library.to_owned(), source },
+        })?;
+        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(runtime) = &*loaded {
+            return if runtime.library == path {
+                Ok(runtime.clone())
+            } else {
+                Err(RuntimeError::AnotherLoaded { path, loaded: runtime.library.clone() })
+            };
+        }
+        let unusable = |detail: String| RuntimeError::Unusable { path: path.clone(), detail };
+        let environment = ort::init_from(&path)
+            .map_err(|error| unusable(error.to_string()))?
+            .with_name("spotter")
+            .with_telemetry(false)
+            .build()
+            .map_err(|error| unusable(error.to_string()))?;
+        let runtime = Self { environment, library: path };
+        *loaded = Some(runtime.clone());
+        Ok(runtime)
+    }
+
+    /// The library's file, with links followed.
+    #[must_use]
+    pub fn library(&self) -> &Path {
+        &self.library
+    }
+
+    /// What can stop one run; make one for each job.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Failed`] when ONNX Runtime is out of memory.
+    pub fn canceller(&self) -> Result<Canceller, RuntimeError> {
+        let options = RunOptions::new().map_err(|error| RuntimeError::Failed(error.to_string()))?;
+        Ok(Canceller { shared: Arc::new(Cancellation { options, called: AtomicBool::new(false) }) })
+    }
+}
+
+/// Stops a run from another thread, for instance at its deadline. Clones stop the same run.
+///
+/// It stays called: a run that is started with a called canceller ends at once, so there is no
+/// moment at which a call is lost. A run stops between two operators of the model, within
+/// milliseconds; a call cannot interrupt an operator that never returns.
+#[derive(Clone)]
+pub struct Canceller {
+    shared: Arc<Cancellation>,
+}
+
+struct Cancellation {
+    options: RunOptions,
+    called: AtomicBool,
+}
+
+impl fmt::Debug for Canceller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Canceller").field("cancelled", &self.is_cancelled()).finish()
+    }
+}
+
+impl Canceller {
+    /// Stops the run.
+    pub fn cancel(&self) {
+        self.shared.called.store(true, Ordering::SeqCst);
+        // It sets a flag and cannot fail; were it to, the run would end by itself and `infer` would
+        // see `called` all the same.
+        let _ = self.shared.options.terminate();
+    }
+
+    /// Whether [`Canceller::cancel`] was called.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.shared.called.load(Ordering::SeqCst)
+    }
+}
+
+/// What threads of a session do between two operators when there is nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IdleThreads {
+    /// Sleep, so that sessions which share the cores do not steal them from one another.
+    #[default]
+    Sleep,
+    /// Burn their core while they wait, which answers a little sooner on an idle machine.
+    Spin,
+}
+
+/// How a model is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionOptions {
+    /// The threads that work on one picture.
+    pub threads: NonZero<usize>,
+    /// What they do while they wait. Without effect with a single thread.
+    pub idle_threads: IdleThreads,
+}
+
+impl Default for SessionOptions {
+    /// One thread, for one session per core: the most pictures a second. More threads answer a
+    /// single picture sooner.
+    fn default() -> Self {
+        Self { threads: NonZero::<usize>::MIN, idle_threads: IdleThreads::default() }
+    }
+}
+
+/// A loaded model.
+#[derive(Debug)]
+pub(crate) struct InferenceSession {
+    session: Session,
+    fallback: Canceller,
+}
+
+impl InferenceSession {
+    /// Loads a model from the bytes of an ONNX file.
+    pub(crate) fn load(
+        runtime: &Runtime,
+        model: &[u8],
+        options: &SessionOptions,
+    ) -> Result<Self, RuntimeError> {
+        let fallback = runtime.canceller()?;
+        build(runtime, model, options)
+            .map(|session| Self { session, fallback })
+            .map_err(|error| RuntimeError::Failed(error.to_string()))
+    }
+
+    /// The outputs' names, in the order of [`Outputs::views`].
+    pub(crate) fn output_names(&self) -> impl Iterator<Item = &str> {
+        self.session.outputs().iter().map(|output| output.name())
+    }
+
+    /// Runs the model on `input` until it ends or `canceller` stops it.
+    pub(crate) fn run<'s>(
+        &'s mut self,
+        input: &InputTensor,
+        canceller: Option<&'s Canceller>,
+    ) -> Result<Outputs<'s>, DetectError> {
+        let canceller = canceller.unwrap_or(&self.fallback);
+        let failed = |error: ort::Error| {
+            if canceller.is_cancelled() {
+                DetectError::Cancelled
+            } else {
+                DetectError::Inference(error.to_string())
+            }
+        };
+        let shape = [1, 3, input.height, input.width];
+        let tensor = TensorRef::from_array_view((shape, &input.data[..])).map_err(failed)?;
+        let values = self
+            .session
+            .run_with_options(ort::inputs![tensor], &canceller.shared.options)
+            .map_err(failed)?;
+        Ok(Outputs { values })
+    }
+}
+
+fn build(runtime: &Runtime, model: &[u8], options: &SessionOptions) -> ort::Result<Session> {
+    Session::builder(&runtime.environment)?
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_intra_threads(options.threads.get())?
+        .with_intra_op_spinning(options.idle_threads == IdleThreads::Spin)?
+        .commit_from_memory(model)
+}
+
+/// What a run gave, in ONNX Runtime's own memory.
+pub(crate) struct Outputs<'s> {
+    values: SessionOutputs<'s>,
+}
+
+impl Outputs<'_> {
+    /// The outputs where they lie, in the order the model has them.
+    pub(crate) fn views(&self) -> Result<Vec<OutputView<'_>>, DetectError> {
+        (0..self.values.len())
+            .map(|place| {
+                let (shape, data) = self.values[place]
+                    .try_extract_tensor::<f32>()
+                    .map_err(|error| DetectError::Inference(error.to_string()))?;
+                Ok(OutputView { shape, data })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,199 @@
+//! Real models on real pictures.
+
+use std::num::NonZero;
+
+use detector::{
+    bundle::ModelBundle,
+    detector::Detector,
+    error::DetectError,
+    head::HeadKind,
+    install::{HeadChoice, InstallOptions},
+    session::{IdleThreads, SessionOptions},
+};
+use domain::{DetectedObject, DetectionSettings, picture::PictureLimits};
+
+use crate::support::{Models, beside, detect, picture, weights};
+
+type Row = (u32, &'static str, f32, [f32; 4]);
+
+/// What Ultralytics' own implementation finds with YOLOv8n and its default settings: class, name,
+/// confidence, x1, y1, x2, y2.
+// Copied as printed, with a digit more than a float holds.
+#[allow(clippy::excessive_precision)]
+const BUS: [Row; 6] = [
+    (5, "bus", 0.87345, [22.87127, 231.27731, 805.00256, 756.84045]),
+    (0, "person", 0.86569, [48.55045, 398.55222, 245.3456, 902.7027]),
+    (0, "person", 0.85284, [669.4729, 392.18597, 809.72015, 877.03546]),
+    (0, "person", 0.82522, [221.5173, 405.79865, 344.97064, 857.53662]),
+    (0, "person", 0.26111, [0.0, 550.52502, 63.00697, 873.44293]),
+    (11, "stop sign", 0.25507, [0.05817, 254.45938, 32.55741, 324.87418]),
+];
+#[allow(clippy::excessive_precision)]
+const ZIDANE: [Row; 3] = [
+    (0, "person", 0.83597, [114.87012, 197.41199, 1114.46887, 711.8894]),
+    (0, "person", 0.81896, [748.46143, 41.8551, 1143.07568, 713.02393]),
+    (27, "tie", 0.29097, [439.47467, 437.07352, 524.34589, 709.15967]),
+];
+
+fn sides(object: &DetectedObject) -> [f32; 4] {
+    let bbox = object.detection.bbox;
+    [bbox.x1, bbox.y1, bbox.x2, bbox.y2]
+}
+
+fn confidences(objects: &[DetectedObject], label: &str) -> Vec<f32> {
+    let of_label = objects.iter().filter(|object| object.label == label);
+    of_label.map(|object| object.detection.confidence).collect()
+}
+
+fn assert_near(found: &[f32], expected: &[f32], tolerance: f32) {
+    let near = |(a, b): (&f32, &f32)| (a - b).abs() <= tolerance;
+    assert!(
+        found.len() == expected.len() && found.iter().zip(expected).all(near),
+        "found {found:?}, expected {expected:?} within {tolerance}"
+    );
+}
+
+#[test]
+fn yolov8n_finds_what_the_reference_finds() {
+    let models = Models::new();
+    let bundle = models.install(&weights("yolov8n")).bundle;
+    assert_eq!(bundle.manifest().head, HeadKind::Yolov8Cut);
+    let mut detector = models.load(&bundle);
+    for (name, rows, size) in
+        [("bus.jpg", &BUS[..], (810, 1080)), ("zidane.jpg", &ZIDANE[..], (1280, 720))]
+    {
+        let found = detect(&mut detector, name);
+        assert_eq!((found.width, found.height), size, "{name}");
+        assert_eq!(found.objects.len(), rows.len(), "{name}: {:#?}", found.objects);
+        let (mut confidence_off, mut side_off) = (0.0_f32, 0.0_f32);
+        for (object, &(class, label, confidence, bbox)) in found.objects.iter().zip(rows) {
+            let detection = object.detection;
+            assert_eq!((detection.class_id.0, object.label.as_str()), (class, label), "{name}");
+            confidence_off = confidence_off.max((detection.confidence - confidence).abs());
+            for (a, b) in sides(object).into_iter().zip(bbox) {
+                side_off = side_off.max((a - b).abs());
+            }
+        }
+        eprintln!("{name}: boxes within {side_off:.5} px, confidences within {confidence_off:.6}");
+        assert!(side_off <= 0.25, "{name}: a side is {side_off} px off");
+        assert!(confidence_off <= 0.003, "{name}: a confidence is {confidence_off} off");
+    }
+}
+
+#[test]
+fn yolo11n_finds_the_bus_and_its_passengers() {
+    let models = Models::new();
+    let bundle = models.install(&weights("yolo11n")).bundle;
+    assert_eq!(bundle.manifest().head, HeadKind::Yolov8Cut);
+    let found = detect(&mut models.load(&bundle), "bus.jpg").objects;
+    assert_near(&confidences(&found, "bus"), &[0.94], 0.01);
+    assert_near(&confidences(&found, "person"), &[0.89, 0.88, 0.86, 0.62], 0.01);
+}
+
+#[test]
+fn yolox_nano_finds_the_bus_and_three_people() {
+    let Some(source) = beside("models/yolox_nano.onnx") else { return };
+    let models = Models::new();
+    let bundle = models.install(&source).bundle;
+    assert_eq!(bundle.manifest().head, HeadKind::Yolox);
+    let found = detect(&mut models.load(&bundle), "bus.jpg").objects;
+    eprintln!("{found:#?}");
+    let bus = found.iter().find(|object| object.label == "bus").unwrap();
+    let expected = BUS[0].3;
+    assert_near(&sides(bus), &expected, 40.0);
+    assert!(confidences(&found, "person").len() >= 3, "{found:#?}");
+}
+
+#[test]
+fn the_plain_head_gives_what_the_cut_one_gives() {
+    let models = Models::new();
+    let cut = models.install(&weights("yolov8n")).bundle;
+    let options = InstallOptions { head: HeadChoice::KeepPlain, ..models.options("plain") };
+    let plain =
+        ModelBundle::install(&weights("yolov8n"), &options, &models.runtime).unwrap().bundle;
+    assert_eq!(plain.manifest().head, HeadKind::Yolov8);
+    let (mut cut, mut plain) = (models.load(&cut), models.load(&plain));
+    // The plain model takes one size only, so both get that one.
+    let preprocessor = plain.preprocessor(PictureLimits::default());
+    let settings =
+        DetectionSettings { confidence: "0.01".parse().unwrap(), ..DetectionSettings::default() };
+    for name in ["bus.jpg", "zidane.jpg", "astronaut.png", "coffee.png"] {
+        let prepared = preprocessor.prepare(&picture(name)).unwrap();
+        let cut = cut.infer(&prepared, &settings).unwrap().detections;
+        let plain = plain.infer(&prepared, &settings).unwrap().detections;
+        assert!(cut.len() > 5, "{name}");
+        assert_eq!(cut.len(), plain.len(), "{name}");
+        for (a, b) in cut.iter().zip(&plain) {
+            assert_eq!(a.class_id, b.class_id, "{name}");
+            assert!((a.confidence - b.confidence).abs() < 1e-4, "{name}: {a:?} {b:?}");
+            assert!(a.bbox.iou(&b.bbox) > 0.999, "{name}: {a:?} {b:?}");
+        }
+    }
+}
+
+#[test]
+fn threads_and_reused_memory_change_nothing() {
+    let models = Models::new();
+    let bundle = models.install(&weights("yolov8n")).bundle;
+    let options =
+        SessionOptions { threads: NonZero::new(2).unwrap(), idle_threads: IdleThreads::Spin };
+    let mut threaded = Detector::load(&models.runtime, &bundle, &options).unwrap();
+    for name in ["zidane.jpg", "astronaut.png", "bus.jpg", "zidane.jpg"] {
+        let fresh = detect(&mut models.load(&bundle), name).objects;
+        let reused = detect(&mut threaded, name).objects;
+        assert_eq!(fresh.len(), reused.len(), "{name}");
+        for (a, b) in fresh.iter().zip(&reused) {
+            assert_eq!(a.label, b.label, "{name}");
+            assert_near(&sides(a), &sides(b), 0.01);
+        }
+    }
+}
+
+#[test]
+fn a_cancelled_run_ends_and_the_next_one_works() {
+    let models = Models::new();
+    let bundle = models.install(&weights("yolov8n")).bundle;
+    let mut detector = models.load(&bundle);
+    let settings = DetectionSettings::default();
+    let prepared =
+        detector.preprocessor(PictureLimits::default()).prepare(&picture("bus.jpg")).unwrap();
+
+    let canceller = models.runtime.canceller().unwrap();
+    let elsewhere = canceller.clone();
+    std::thread::spawn(move || elsewhere.cancel()).join().unwrap();
+    assert!(canceller.is_cancelled());
+    let error = detector.infer_cancellable(&prepared, &settings, &canceller).unwrap_err();
+    assert!(matches!(error, DetectError::Cancelled), "{error}");
+    assert!(!error.is_permanent());
+
+    let next = models.runtime.canceller().unwrap();
+    let found = detector.infer_cancellable(&prepared, &settings, &next).unwrap();
+    assert_eq!(found.detections.len(), BUS.len());
+}
+
+#[test]
+fn bytes_that_do_not_decode_fail_for_good() {
+    let models = Models::new();
+    let bundle = models.install(&weights("yolov8n")).bundle;
+    let mut detector = models.load(&bundle);
+    let settings = DetectionSettings::default();
+    for bytes in [&b""[..], b"no picture", &picture("bus.jpg")[..20_000]] {
+        let error = detector.detect(bytes, &PictureLimits::default(), &settings).unwrap_err();
+        assert!(matches!(error, DetectError::Undecodable(_)), "{error}");
+        assert!(error.is_permanent());
+    }
+    assert_eq!(detect(&mut detector, "bus.jpg").objects.len(), BUS.len());
+}
+
+#[test]
+fn a_picture_prepared_for_another_model_is_refused() {
+    let models = Models::new();
+    let source = weights("yolov8n");
+    let dynamic = models.load(&models.install(&source).bundle);
+    let options = InstallOptions { head: HeadChoice::KeepPlain, ..models.options("plain") };
+    let fixed = ModelBundle::install(&source, &options, &models.runtime).unwrap().bundle;
+    let preprocessor = dynamic.preprocessor(PictureLimits::default());
+    let prepared = preprocessor.prepare(&picture("bus.jpg")).unwrap();
+    let error = models.load(&fixed).infer(&prepared, &DetectionSettings::default()).unwrap_err();
+    assert!(matches!(error, DetectError::WrongInputSize { .. }), "{error}");
+}

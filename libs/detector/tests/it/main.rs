@@ -1,0 +1,9 @@
+//! The detector with real models, pictures and ONNX Runtime, as `make setup` fetches them.
+
+// What `clippy.toml` allows in tests does not reach the functions that tests share.
+#![allow(clippy::unwrap_used, clippy::print_stderr)]
+
+mod detect;
+mod install;
+mod onnx;
+mod support;

@@ -1,0 +1,77 @@
+//! Where the real things are, and models installed from them.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use detector::{
+    bundle::ModelBundle,
+    detector::{Detector, Found},
+    install::{InstallOptions, Installed},
+    session::{Runtime, SessionOptions},
+};
+use domain::{DetectionSettings, picture::PictureLimits};
+use tempfile::TempDir;
+
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// A file that set-up puts in place.
+pub(crate) fn fetched(path: &str) -> PathBuf {
+    let path = root().join(path);
+    assert!(path.exists(), "{} is missing: run `make setup`", path.display());
+    path
+}
+
+pub(crate) fn weights(name: &str) -> PathBuf {
+    fetched(&format!(".cache/weights/{name}.onnx"))
+}
+
+/// A file beside the repository that not every machine has; says so when it is absent.
+pub(crate) fn beside(path: &str) -> Option<PathBuf> {
+    let path = root().join("../shared").join(path);
+    if !path.exists() {
+        eprintln!("SKIPPED: {} is absent", path.display());
+        return None;
+    }
+    Some(path)
+}
+
+pub(crate) fn picture(name: &str) -> Vec<u8> {
+    fs::read(fetched(&format!("test_images/{name}"))).unwrap()
+}
+
+pub(crate) fn runtime() -> Runtime {
+    Runtime::load(&fetched(".cache/lib/libonnxruntime.so")).unwrap()
+}
+
+/// A folder of models that goes away with the test.
+pub(crate) struct Models {
+    pub(crate) dir: TempDir,
+    pub(crate) runtime: Runtime,
+}
+
+impl Models {
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), runtime: runtime() }
+    }
+
+    pub(crate) fn options(&self, name: &str) -> InstallOptions {
+        InstallOptions::new(self.dir.path(), name.parse().unwrap())
+    }
+
+    pub(crate) fn install(&self, source: &Path) -> Installed {
+        ModelBundle::install(source, &self.options("model"), &self.runtime).unwrap()
+    }
+
+    pub(crate) fn load(&self, bundle: &ModelBundle) -> Detector {
+        Detector::load(&self.runtime, bundle, &SessionOptions::default()).unwrap()
+    }
+}
+
+pub(crate) fn detect(detector: &mut Detector, picture_name: &str) -> Found {
+    let settings = DetectionSettings::default();
+    detector.detect(&picture(picture_name), &PictureLimits::default(), &settings).unwrap()
+}

@@ -1,0 +1,146 @@
+//! The letterbox against OpenCV's resize in Ultralytics' and YOLOX's geometry, to the last bit.
+
+use detector::decode::{Picture, decode};
+use detector::letterbox::{
+    ChannelOrder, InputTensor, LetterboxSpec, Placement, TargetSize, ValueRange, letterbox,
+};
+use domain::BoundingBox;
+
+use crate::support::{LIMITS, golden_lines, sha256, synthetic, test_image};
+
+const ULTRALYTICS: LetterboxSpec = LetterboxSpec {
+    target: TargetSize::Rect { long_side: 640, multiple_of: 32 },
+    placement: Placement::Centre,
+    channels: ChannelOrder::Rgb,
+    range: ValueRange::Byte,
+};
+
+const YOLOX: LetterboxSpec = LetterboxSpec {
+    target: TargetSize::Fixed { width: 416, height: 416 },
+    placement: Placement::TopLeft,
+    channels: ChannelOrder::Bgr,
+    range: ValueRange::Byte,
+};
+
+/// The planes as the bytes that they hold in the range 0 to 255.
+fn planes(tensor: &InputTensor) -> Vec<u8> {
+    tensor
+        .data
+        .iter()
+        .map(|value| {
+            assert_eq!(value.fract(), 0.0);
+            *value as u8
+        })
+        .collect()
+}
+
+#[test]
+fn synthetic_pictures_of_all_shapes() {
+    // One tensor for all: what an earlier picture left in it must not show.
+    let mut tensor = InputTensor::default();
+    let lines = golden_lines("letterbox.txt");
+    assert!(lines.len() > 50);
+    for line in lines {
+        let [convention, source_width, source_height, width, height, scale, pad_x, pad_y, sha] =
+            line.try_into().expect("nine words");
+        let spec = if convention == "yolox" { YOLOX } else { ULTRALYTICS };
+        let number = |word: &str| word.parse::<f64>().expect("a number");
+        let picture = synthetic(number(&source_width) as u32, number(&source_height) as u32);
+        let what = format!("{convention} {source_width}×{source_height}");
+
+        let letterbox = letterbox(&picture, &spec, &mut tensor);
+
+        assert_eq!(
+            [tensor.width, tensor.height],
+            [&width, &height].map(|w| number(w) as usize),
+            "{what}"
+        );
+        assert_eq!(letterbox.scale, number(&scale) as f32, "{what}");
+        assert_eq!(
+            [letterbox.pad_x, letterbox.pad_y],
+            [&pad_x, &pad_y].map(|w| number(w) as f32),
+            "{what}"
+        );
+        assert_eq!(sha256(&planes(&tensor)), sha, "{what}");
+    }
+}
+
+#[test]
+fn sample_pictures_decoded_and_letterboxed() {
+    for line in golden_lines("test_images.txt") {
+        let [name, width, height, rgb_sha, planes_sha] = line.try_into().expect("five words");
+        let picture = decode(&test_image(&name), &LIMITS).expect("a good picture");
+        assert_eq!([picture.width().to_string(), picture.height().to_string()], [width, height]);
+        assert_eq!(sha256(picture.rgb()), rgb_sha, "{name}: pixels");
+        let mut tensor = InputTensor::default();
+        letterbox(&picture, &ULTRALYTICS, &mut tensor);
+        assert_eq!(sha256(&planes(&tensor)), planes_sha, "{name}: planes");
+    }
+}
+
+#[test]
+fn unit_range_and_channel_order() {
+    let picture = synthetic(123, 77);
+    let tensor = |spec: LetterboxSpec| {
+        let mut tensor = InputTensor::default();
+        letterbox(&picture, &spec, &mut tensor);
+        tensor
+    };
+    let bytes = tensor(ULTRALYTICS);
+    let units = tensor(LetterboxSpec { range: ValueRange::Unit, ..ULTRALYTICS });
+    assert!(bytes.data.iter().zip(&units.data).all(|(byte, unit)| byte / 255.0 == *unit));
+
+    let swapped = tensor(LetterboxSpec { channels: ChannelOrder::Bgr, ..ULTRALYTICS });
+    let plane_len = bytes.width * bytes.height;
+    let (red, blue) = (&bytes.data[..plane_len], &bytes.data[2 * plane_len..]);
+    assert_eq!(&swapped.data[..plane_len], blue);
+    assert_eq!(&swapped.data[2 * plane_len..], red);
+    assert_ne!(red, blue);
+}
+
+#[test]
+fn boxes_come_back_to_the_source() {
+    // 1280 × 720 becomes 640 × 360 with 12 rows of padding above.
+    let letterbox = letterbox(&synthetic(1280, 720), &ULTRALYTICS, &mut InputTensor::default());
+    let found = BoundingBox { x1: 0.0, y1: 12.0, x2: 320.0, y2: 192.0 };
+    let expected = BoundingBox { x1: 0.0, y1: 0.0, x2: 640.0, y2: 360.0 };
+    assert_eq!(letterbox.to_source(found), expected);
+}
+
+#[test]
+fn the_tensors_memory_is_kept() {
+    let mut tensor = InputTensor::default();
+    letterbox(&synthetic(640, 640), &ULTRALYTICS, &mut tensor);
+    let memory = tensor.data.as_ptr();
+    for (width, height) in [(640, 320), (320, 640), (640, 640)] {
+        letterbox(&synthetic(width, height), &ULTRALYTICS, &mut tensor);
+        assert_eq!(tensor.data.as_ptr(), memory);
+    }
+}
+
+#[test]
+fn strange_targets_do_not_panic() {
+    let mut tensor = InputTensor::default();
+    let targets = [
+        TargetSize::Fixed { width: 0, height: 0 },
+        TargetSize::Fixed { width: 1, height: 300 },
+        TargetSize::Rect { long_side: 0, multiple_of: 0 },
+        TargetSize::Rect { long_side: 33, multiple_of: 32 },
+        TargetSize::Rect { long_side: 7, multiple_of: 5 },
+    ];
+    for target in targets {
+        for placement in [Placement::Centre, Placement::TopLeft] {
+            for picture in
+                [Picture::default(), synthetic(1, 1), synthetic(200, 3), synthetic(3, 200)]
+            {
+                let spec = LetterboxSpec { target, placement, ..ULTRALYTICS };
+                let letterbox = letterbox(&picture, &spec, &mut tensor);
+                assert!(letterbox.scale.is_finite() && letterbox.scale > 0.0);
+                assert_eq!(tensor.data.len(), 3 * tensor.width * tensor.height);
+                if let TargetSize::Rect { multiple_of, .. } = target {
+                    assert_eq!(tensor.width % multiple_of.max(1) as usize, 0, "{spec:?}");
+                }
+            }
+        }
+    }
+}
