@@ -1,0 +1,142 @@
+//! What a process must know to take part in the queue.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use runtime::config::Reader;
+
+use crate::address::redacted;
+
+/// Which part of the system a connection belongs to. Each has its own name and inbox prefix, so
+/// that permissions can be given to one of them and an operator can tell them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Takes jobs in and reads records.
+    Api,
+    /// Runs jobs and writes records.
+    Worker,
+    /// A person's command.
+    Cli,
+}
+
+impl Role {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Api => "spotter-api",
+            Self::Worker => "spotter-worker",
+            Self::Cli => "spotter-cli",
+        }
+    }
+
+    pub(crate) fn inbox_prefix(self) -> &'static str {
+        match self {
+            Self::Api => "_INBOX_api",
+            Self::Worker => "_INBOX_worker",
+            Self::Cli => "_INBOX_cli",
+        }
+    }
+}
+
+/// How much may wait in the queue before new jobs are refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// The most bytes of all waiting jobs; the same again for pictures in the object store.
+    pub max_bytes: u64,
+    /// The most waiting jobs.
+    pub max_messages: u64,
+}
+
+impl Default for QueueLimits {
+    /// 1 GiB and 10,000 jobs.
+    fn default() -> Self {
+        Self { max_bytes: 1 << 30, max_messages: 10_000 }
+    }
+}
+
+/// How to connect, and how the streams are set up by [`Messaging::ensure`](crate::Messaging::ensure).
+///
+/// Every process of one deployment is given the same values: the last one to start wins.
+#[derive(Clone, PartialEq, Eq)]
+pub struct MessagingConfig {
+    /// `nats://[user[:password]@]host[:port]`, several with commas between them. `Debug` hides the
+    /// password.
+    pub url: String,
+    /// A NATS credentials file, for servers that want one.
+    pub credentials_file: Option<PathBuf>,
+    /// Whose connection this is.
+    pub role: Role,
+    /// How much may wait in the queue.
+    pub limits: QueueLimits,
+    /// How long a task's record is kept after its last change. Default 24 h.
+    pub result_ttl: Duration,
+    /// The largest picture, in bytes, that travels inside its message; a larger one goes through
+    /// the object store. Default 1 MiB; the server's own limit on messages is held to as well.
+    pub inline_limit: usize,
+    /// How long a worker may be silent about a job before it is handed to another. Default 30 s.
+    pub ack_wait: Duration,
+    /// On how many servers each stream is stored. Default 1.
+    pub replicas: usize,
+    /// How long one question to the server may take. Default 5 s.
+    pub request_timeout: Duration,
+    /// How long to wait for the first connection. Default 10 s.
+    pub connect_timeout: Duration,
+}
+
+impl MessagingConfig {
+    /// The defaults, for the server at `url`.
+    #[must_use]
+    pub fn new(url: impl Into<String>, role: Role) -> Self {
+        Self {
+            url: url.into(),
+            credentials_file: None,
+            role,
+            limits: QueueLimits::default(),
+            result_ttl: Duration::from_secs(24 * 3600),
+            inline_limit: 1 << 20,
+            ack_wait: Duration::from_secs(30),
+            replicas: 1,
+            request_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl MessagingConfig {
+    /// Reads the settings as every process of a deployment does: `NATS_URL`,
+    /// `NATS_CREDENTIALS_FILE`, `NATS_REPLICAS`, `QUEUE_MAX_BYTES`, `QUEUE_MAX_MESSAGES`,
+    /// `RESULT_TTL_SECONDS`, `INLINE_LIMIT_BYTES`, `ACK_WAIT_SECONDS`. What is wrong with them is
+    /// left with `reader`.
+    #[must_use]
+    pub fn read(reader: &mut Reader<'_>, role: Role) -> Self {
+        let url = reader.read("NATS_URL", "nats://127.0.0.1:4222".to_owned());
+        let default = Self::new(url, role);
+        Self {
+            credentials_file: reader.read_optional("NATS_CREDENTIALS_FILE"),
+            limits: QueueLimits {
+                max_bytes: reader.at_least("QUEUE_MAX_BYTES", 1 << 20, default.limits.max_bytes),
+                max_messages: reader.at_least("QUEUE_MAX_MESSAGES", 1, default.limits.max_messages),
+            },
+            result_ttl: reader.seconds("RESULT_TTL_SECONDS", default.result_ttl.as_secs()),
+            inline_limit: reader.at_least("INLINE_LIMIT_BYTES", 1, default.inline_limit),
+            ack_wait: reader.seconds("ACK_WAIT_SECONDS", default.ack_wait.as_secs()),
+            replicas: reader.at_least("NATS_REPLICAS", 1, default.replicas),
+            ..default
+        }
+    }
+}
+
+impl fmt::Debug for MessagingConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessagingConfig")
+            .field("url", &redacted(&self.url))
+            .field("credentials_file", &self.credentials_file)
+            .field("role", &self.role)
+            .field("limits", &self.limits)
+            .field("result_ttl", &self.result_ttl)
+            .field("inline_limit", &self.inline_limit)
+            .field("ack_wait", &self.ack_wait)
+            .field("replicas", &self.replicas)
+            .field("request_timeout", &self.request_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .finish()
+    }
+}

@@ -1,0 +1,296 @@
+//! The connection that everything else shares.
+
+use std::{
+    error::Error,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_nats::{
+    Client, ConnectErrorKind, ConnectOptions, Event,
+    connection::State,
+    jetstream,
+    jetstream::{kv, object_store::ObjectStore},
+};
+use tokio::sync::{OnceCell, watch};
+
+use crate::{JobQueue, MessagingConfig, MessagingError, TaskStore, address::Servers, layout};
+
+/// How often to ask whether the server is still there. The library's default is a minute, in which
+/// a silent network would swallow every request.
+const PING_EVERY: Duration = Duration::from_secs(10);
+
+/// The pause between attempts at the first connection.
+const RETRY_EVERY: Duration = Duration::from_millis(250);
+
+const FIRST_RECONNECT_DELAY: Duration = Duration::from_millis(20);
+const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(2);
+
+/// How the connection stands, as told by the client library's events.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Link {
+    /// How often a connection was made: a change means that the server forgot our pull requests.
+    pub(crate) connects: u64,
+    pub(crate) connected: bool,
+    closed: bool,
+}
+
+/// A connection to NATS. Cheap to clone; all clones share it.
+#[derive(Clone)]
+pub struct Messaging {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    client: Client,
+    jetstream: jetstream::Context,
+    config: MessagingConfig,
+    address: String,
+    link: watch::Receiver<Link>,
+    tasks: OnceCell<kv::Store>,
+    pictures: OnceCell<ObjectStore>,
+}
+
+impl Messaging {
+    /// Connects, trying again for up to `config.connect_timeout`. Once connected, a lost connection
+    /// is made again in the background for as long as the process lives.
+    ///
+    /// # Errors
+    /// [`MessagingError::Address`], [`MessagingError::Credentials`],
+    /// [`MessagingError::LoginRefused`] or [`MessagingError::Unreachable`].
+    pub async fn connect(config: MessagingConfig) -> Result<Self, MessagingError> {
+        let servers = Servers::parse(&config.url)?;
+        let (events, mut link) = watch::channel(Link::default());
+        let options = options(&config, &servers, events).await?;
+        let address = servers.shown();
+        let client = first_connection(options, servers, config.connect_timeout).await?;
+        // The event of this first connection comes from another task. Whoever looks at the link
+        // from here on must not take it for a second connection.
+        let _ = tokio::time::timeout(RETRY_EVERY, link.wait_for(|link| link.connects > 0)).await;
+        let mut jetstream = jetstream::new(client.clone());
+        // Longer than `within` waits, so that there is one kind of timeout and not one per library call.
+        jetstream.set_timeout(config.request_timeout + Duration::from_secs(1));
+        tracing::info!(%address, "connected to NATS");
+        let inner = Inner {
+            client,
+            jetstream,
+            config,
+            address,
+            link,
+            tasks: OnceCell::new(),
+            pictures: OnceCell::new(),
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Creates streams, consumer, bucket and object store, or changes those there are to what the
+    /// configuration says. Safe to call from many processes at once.
+    ///
+    /// # Errors
+    /// [`MessagingError::Setup`] when the server refuses, [`MessagingError::Timeout`] when it does
+    /// not answer.
+    pub async fn ensure(&self) -> Result<(), MessagingError> {
+        layout::ensure(self).await
+    }
+
+    /// The queue of jobs.
+    #[must_use]
+    pub fn queue(&self) -> JobQueue {
+        JobQueue::new(self.clone())
+    }
+
+    /// The records of tasks.
+    #[must_use]
+    pub fn tasks(&self) -> TaskStore {
+        TaskStore::new(self.clone())
+    }
+
+    /// Whether the connection stands right now, as far as this side knows.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.inner.client.connection_state() == State::Connected
+    }
+
+    /// The server's address as it may be shown: without user and password.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.inner.address
+    }
+
+    /// Sends what is still to be sent and closes the connection, for this clone and all others.
+    /// Waits for the end no longer than the configured request timeout.
+    pub async fn close(self) {
+        let mut link = self.inner.link.clone();
+        let closing = async {
+            // `drain` returns when the wish is noted, not when it is fulfilled.
+            if self.inner.client.drain().await.is_ok() {
+                let _ = link.wait_for(|link| link.closed).await;
+            }
+        };
+        if tokio::time::timeout(self.config().request_timeout, closing).await.is_err() {
+            tracing::warn!(address = self.address(), "the NATS connection did not close in time");
+        }
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.inner.client
+    }
+
+    pub(crate) fn jetstream(&self) -> &jetstream::Context {
+        &self.inner.jetstream
+    }
+
+    pub(crate) fn config(&self) -> &MessagingConfig {
+        &self.inner.config
+    }
+
+    pub(crate) fn link(&self) -> watch::Receiver<Link> {
+        self.inner.link.clone()
+    }
+
+    /// Runs one call of the client library under the configured timeout: without a connection, the
+    /// library queues commands silently and would wait for ever.
+    pub(crate) async fn within<T, E>(
+        &self,
+        what: &'static str,
+        call: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, MessagingError>
+    where
+        E: Error + Send + Sync + 'static,
+    {
+        let result = self.within_timeout(what, call).await?;
+        result.map_err(|cause| MessagingError::failed(what, cause))
+    }
+
+    /// As [`Messaging::within`], for callers that look at the library's own error.
+    pub(crate) async fn within_timeout<T>(
+        &self,
+        what: &'static str,
+        call: impl Future<Output = T>,
+    ) -> Result<T, MessagingError> {
+        let after = self.config().request_timeout;
+        tokio::time::timeout(after, call).await.map_err(|_| MessagingError::Timeout { what, after })
+    }
+
+    /// Waits for a lost connection to come back; tells whether it did within `patience`.
+    pub(crate) async fn wait_until_connected(&self, patience: Duration) -> bool {
+        let mut link = self.link();
+        let connected = link.wait_for(|link| link.connected);
+        matches!(tokio::time::timeout(patience, connected).await, Ok(Ok(_)))
+    }
+
+    pub(crate) async fn task_bucket(&self) -> Result<&kv::Store, MessagingError> {
+        let open = || self.jetstream().get_key_value(layout::TASK_BUCKET);
+        self.inner
+            .tasks
+            .get_or_try_init(|| self.within("open the bucket of task records", open()))
+            .await
+    }
+
+    pub(crate) async fn picture_store(&self) -> Result<&ObjectStore, MessagingError> {
+        let open = || self.jetstream().get_object_store(layout::PICTURE_STORE);
+        self.inner
+            .pictures
+            .get_or_try_init(|| self.within("open the store of pictures", open()))
+            .await
+    }
+}
+
+impl std::fmt::Debug for Messaging {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Messaging").field("config", &self.inner.config).finish_non_exhaustive()
+    }
+}
+
+async fn options(
+    config: &MessagingConfig,
+    servers: &Servers,
+    events: watch::Sender<Link>,
+) -> Result<ConnectOptions, MessagingError> {
+    let events = Arc::new(events);
+    let mut options = ConnectOptions::new()
+        .name(config.role.name())
+        .custom_inbox_prefix(config.role.inbox_prefix())
+        .ping_interval(PING_EVERY)
+        .connection_timeout(config.request_timeout)
+        .request_timeout(Some(config.request_timeout))
+        .reconnect_delay_callback(reconnect_delay)
+        .event_callback(move |event| {
+            note(&event, &events);
+            std::future::ready(())
+        });
+    if let Some(login) = &servers.login {
+        options = options.user_and_password(login.user.clone(), login.password.clone());
+    }
+    match &config.credentials_file {
+        Some(path) => options.credentials_file(path).await.map_err(MessagingError::Credentials),
+        None => Ok(options),
+    }
+}
+
+/// How long to wait before the `attempt`th attempt to get a lost connection back: at once, then
+/// twice as long each time up to two seconds, half of it at random so that a server that comes up
+/// is not met by all its clients in one moment.
+fn reconnect_delay(attempt: usize) -> Duration {
+    let Some(doublings) = attempt.checked_sub(2) else { return Duration::ZERO };
+    let delay = FIRST_RECONNECT_DELAY.saturating_mul(1 << doublings.min(10));
+    delay.min(LONGEST_RECONNECT_DELAY).mul_f64(rand::random_range(0.5..1.0))
+}
+
+fn note(event: &Event, link: &watch::Sender<Link>) {
+    match event {
+        Event::Connected => {
+            tracing::debug!("NATS: {event}");
+            link.send_modify(|link| {
+                link.connects += 1;
+                link.connected = true;
+            });
+        }
+        Event::Closed => {
+            tracing::debug!("NATS: {event}");
+            link.send_modify(|link| {
+                link.connected = false;
+                link.closed = true;
+            });
+        }
+        Event::Disconnected => {
+            tracing::warn!("NATS: the connection is lost; trying again");
+            link.send_modify(|link| link.connected = false);
+        }
+        Event::Draining => tracing::debug!("NATS: {event}"),
+        other => tracing::warn!("NATS: {other}"),
+    }
+}
+
+/// Connects, trying again until `patience` is over.
+///
+/// The library's `retry_on_initial_connect` is not used: it tries for ever in a task that nothing
+/// ends, and keeps to itself why an attempt failed.
+async fn first_connection(
+    options: ConnectOptions,
+    servers: Servers,
+    patience: Duration,
+) -> Result<Client, MessagingError> {
+    let address = servers.shown();
+    let started = Instant::now();
+    let mut cause = "no answer".to_owned();
+    loop {
+        let left = patience.saturating_sub(started.elapsed());
+        let attempt = options.clone().connect(servers.addresses.clone());
+        match tokio::time::timeout(left, attempt).await {
+            Ok(Ok(client)) => return Ok(client),
+            Ok(Err(error)) => match error.kind() {
+                ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                    return Err(MessagingError::LoginRefused { address });
+                }
+                _ => cause = error.to_string(),
+            },
+            Err(_) => {}
+        }
+        if started.elapsed() + RETRY_EVERY >= patience {
+            return Err(MessagingError::Unreachable { address, waited: patience, cause });
+        }
+        tracing::warn!(%address, %cause, "no connection to NATS yet; trying again");
+        tokio::time::sleep(RETRY_EVERY).await;
+    }
+}

@@ -1,0 +1,224 @@
+//! One hand-over of a job, from the moment it arrives to its settlement.
+
+use std::time::Duration;
+
+use async_nats::{
+    Subject,
+    jetstream::{self, AckKind, context::PublishErrorKind, message::PublishMessage},
+};
+use bytes::Bytes;
+use domain::{Job, TaskId};
+use tokio::task::JoinHandle;
+
+use crate::{
+    Messaging, MessagingError, PictureError, pictures,
+    wire::{self, PictureSource},
+};
+
+pub(crate) const NAK: Bytes = Bytes::from_static(b"-NAK");
+const ACK: Bytes = Bytes::from_static(b"+ACK");
+const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
+
+/// How often a settlement is told to the server before it is left to redelivery.
+const SETTLE_ATTEMPTS: u32 = 3;
+
+/// The pause before a settlement is told again.
+const SETTLE_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long a message that is no job waits when the dead letters cannot be reached.
+const BURY_AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// A job that has been handed to this worker. Until it is settled, the server waits; a worker that
+/// is silent for longer than `ack_wait` loses it to another.
+pub struct Delivery {
+    /// The job.
+    pub job: Job,
+    /// Which hand-over of this job it is, from 1. Counts hand-overs that nobody started, too; a
+    /// server that is killed may forget those of its last third of a second.
+    pub attempt: u32,
+    message: async_nats::Message,
+    reply: Subject,
+    source: PictureSource,
+    messaging: Messaging,
+}
+
+/// What is to become of a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// The task's end is stored: remove the job, and its picture from the object store.
+    Ack,
+    /// Something passing went wrong: hand the job out again after this time.
+    RetryAfter(Duration),
+    /// The job must not be run again: put a copy with its picture, or the name of its picture's
+    /// object, among the dead letters, then remove it.
+    Reject {
+        /// Why, for the person who reads the dead letters.
+        reason: String,
+    },
+}
+
+impl Delivery {
+    /// `None` for a message that did not come from a consumer: nothing can be settled then.
+    pub(crate) fn new(
+        messaging: Messaging,
+        message: async_nats::Message,
+        job: Job,
+        source: PictureSource,
+    ) -> Option<Self> {
+        let reply = message.reply.clone()?;
+        let context = messaging.jetstream().clone();
+        let message = jetstream::Message { message, context };
+        let attempt = match message.info() {
+            Ok(info) => u32::try_from(info.delivered).unwrap_or(u32::MAX),
+            Err(error) => {
+                tracing::error!(task_id = %job.task_id, %error, "a message from no consumer");
+                return None;
+            }
+        };
+        let (message, _) = message.split();
+        Some(Self { job, attempt, message, reply, source, messaging })
+    }
+
+    /// The picture's bytes as the client sent them.
+    ///
+    /// # Errors
+    /// [`PictureError::Gone`] if it will never come back, [`PictureError::Transient`] if trying
+    /// again makes sense.
+    pub async fn picture(&self) -> Result<Bytes, PictureError> {
+        match &self.source {
+            PictureSource::Inline(picture) => Ok(picture.clone()),
+            PictureSource::Object(name) => {
+                pictures::get(&self.messaging, self.job.task_id, name).await
+            }
+        }
+    }
+
+    /// Tells the server every third of `ack_wait` that the job is being worked on, until the value
+    /// returned is dropped. Works beside a thread that is busy with the job.
+    #[must_use = "dropping it lets the job go to another worker"]
+    pub fn keep_alive(&self) -> KeepAlive {
+        let messaging = self.messaging.clone();
+        let reply = self.reply.clone();
+        let every = messaging.config().ack_wait / 3;
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(every);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let tell = messaging.client().publish(reply.clone(), IN_PROGRESS);
+                if let Err(error) = messaging.within("keep a job", tell).await {
+                    tracing::warn!(%error, "the server was not told that a job is in progress");
+                }
+            }
+        });
+        KeepAlive { task }
+    }
+
+    /// Tells the server what is to become of the job, and waits until it has confirmed that.
+    ///
+    /// # Errors
+    /// [`MessagingError`] after several attempts. The job is then handed out again, which is
+    /// harmless: its task's end, if stored, stays as it is. A server that was killed may have
+    /// forgotten the hand-over and never confirms it.
+    pub async fn settle(self, settlement: Settlement) -> Result<(), MessagingError> {
+        match settlement {
+            Settlement::Ack => {
+                confirm(&self.messaging, &self.reply, ACK).await?;
+                if let PictureSource::Object(name) = &self.source {
+                    pictures::delete(&self.messaging, name).await;
+                }
+                Ok(())
+            }
+            Settlement::RetryAfter(delay) => {
+                confirm(&self.messaging, &self.reply, AckKind::Nak(Some(delay)).into()).await
+            }
+            Settlement::Reject { reason } => {
+                let task_id = Some(self.job.task_id);
+                copy_to_dead_letters(&self.messaging, &self.message, task_id, &reason).await?;
+                confirm(&self.messaging, &self.reply, ACK).await
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Delivery")
+            .field("job", &self.job)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Keeps a job from being handed to another worker for as long as it is held.
+#[derive(Debug)]
+pub struct KeepAlive {
+    task: JoinHandle<()>,
+}
+
+impl Drop for KeepAlive {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Says `verdict` about a delivery until the server confirms it.
+///
+/// By a request, not by the library's `double_ack`, which takes "nobody is listening" for a yes.
+async fn confirm(
+    messaging: &Messaging,
+    reply: &Subject,
+    verdict: Bytes,
+) -> Result<(), MessagingError> {
+    let mut attempt = 1;
+    loop {
+        // Attempts are for a server that does not answer. Without a connection there is nothing to
+        // attempt; after `ack_wait` there is nothing left to settle either.
+        messaging.wait_until_connected(messaging.config().ack_wait).await;
+        let request = messaging.client().request(reply.clone(), verdict.clone());
+        match messaging.within("settle a job", request).await {
+            Ok(_) => return Ok(()),
+            Err(error) if attempt >= SETTLE_ATTEMPTS => return Err(error),
+            Err(error) => tracing::debug!(%error, attempt, "a settlement was not confirmed"),
+        }
+        tokio::time::sleep(SETTLE_PAUSE * attempt).await;
+        attempt += 1;
+    }
+}
+
+/// Moves a message that is no job to the dead letters.
+pub(crate) async fn bury(messaging: Messaging, message: async_nats::Message, reason: String) {
+    let Some(reply) = &message.reply else { return };
+    let outcome = match copy_to_dead_letters(&messaging, &message, None, &reason).await {
+        Ok(()) => confirm(&messaging, reply, ACK).await,
+        Err(error) => {
+            tracing::warn!(%error, "the dead letters cannot be reached; trying again later");
+            confirm(&messaging, reply, AckKind::Nak(Some(BURY_AGAIN_AFTER)).into()).await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::warn!(%error, "a message that is no job will be handed out again");
+    }
+}
+
+async fn copy_to_dead_letters(
+    messaging: &Messaging,
+    message: &async_nats::Message,
+    task_id: Option<TaskId>,
+    reason: &str,
+) -> Result<(), MessagingError> {
+    let (subject, headers) = wire::dead_letter(message, task_id, reason);
+    let what = "copy a message to the dead letters";
+    let publish = async |payload: Bytes| {
+        let copy = PublishMessage::build().headers(headers.clone()).payload(payload);
+        messaging.jetstream().send_publish(subject.clone(), copy).await?.await
+    };
+    match messaging.within_timeout(what, publish(message.payload.clone())).await? {
+        Ok(_) => Ok(()),
+        // Somebody else's message may be exactly as large as is allowed. Its headers must do.
+        Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
+            messaging.within(what, publish(Bytes::new())).await.map(drop)
+        }
+        Err(error) => Err(MessagingError::failed(what, error)),
+    }
+}

@@ -1,0 +1,155 @@
+//! Everything that can go wrong between this process and the NATS server.
+
+use std::{error::Error, time::Duration};
+
+use async_nats::jetstream;
+use domain::TaskId;
+
+/// An error of the client library, whichever of its many types.
+pub(crate) type Cause = Box<dyn Error + Send + Sync>;
+
+/// Why something asked of the messaging layer did not happen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MessagingError {
+    /// The configured address is none.
+    #[error("'{shown}' is no NATS address: expected nats://host:port, or several with commas")]
+    Address {
+        /// The address as it may be shown, without its password.
+        shown: String,
+    },
+    /// The credentials file cannot be read.
+    #[error("the NATS credentials file cannot be used: {0}")]
+    Credentials(#[source] std::io::Error),
+    /// The server refuses this user.
+    #[error(
+        "the NATS server at {address} refuses this login: check user and password in the URL, \
+         or the credentials file"
+    )]
+    LoginRefused {
+        /// The server's address, without the password.
+        address: String,
+    },
+    /// No server answered in time.
+    #[error(
+        "no NATS server answered at {address} within {waited:?} ({cause}): \
+         check that nats-server runs there with JetStream (-js), or set another address"
+    )]
+    Unreachable {
+        /// The address that was tried, without the password.
+        address: String,
+        /// How long it was tried.
+        waited: Duration,
+        /// What the last attempt said.
+        cause: String,
+    },
+    /// A question was not answered in time; what it asked for may still happen.
+    #[error("no answer to '{what}' within {after:?}")]
+    Timeout {
+        /// What was asked.
+        what: &'static str,
+        /// How long was waited.
+        after: Duration,
+    },
+    /// A stream, consumer or bucket cannot be set up as configured.
+    #[error("{what} cannot be set up as configured: {cause}; {advice}")]
+    Setup {
+        /// What was to be set up.
+        what: String,
+        /// What the server said.
+        #[source]
+        cause: Cause,
+        /// What to do about it.
+        advice: &'static str,
+    },
+    /// The server said no, or the connection broke.
+    #[error("'{what}' failed: {cause}")]
+    Failed {
+        /// What was asked.
+        what: &'static str,
+        /// What the library or the server said.
+        #[source]
+        cause: Cause,
+    },
+    /// A stored record is none, or a record cannot be written as JSON.
+    #[error("the record of task {task_id} is not as this version writes it: {cause}")]
+    Record {
+        /// Whose record.
+        task_id: TaskId,
+        /// What is wrong with it.
+        #[source]
+        cause: serde_json::Error,
+    },
+    /// Others changed the same record each time this process was about to.
+    #[error("the record of task {task_id} was changed by others {attempts} times in a row")]
+    Contended {
+        /// Whose record.
+        task_id: TaskId,
+        /// How often it was tried.
+        attempts: u32,
+    },
+}
+
+impl MessagingError {
+    pub(crate) fn failed(what: &'static str, cause: impl Into<Cause>) -> Self {
+        Self::Failed { what, cause: cause.into() }
+    }
+}
+
+/// Why a job was not taken in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubmitError {
+    /// The queue holds as much as it may. Nothing was stored; try again later.
+    #[error("the queue is full: {detail}")]
+    QueueFull {
+        /// Which limit, in the server's words.
+        detail: String,
+    },
+    /// The job was not stored: no connection, or a server that cannot store now.
+    #[error("the queue cannot be reached: {detail}")]
+    Unavailable {
+        /// What is wrong.
+        detail: String,
+    },
+    /// The server did not confirm in time. The job may still be stored and run; submitting it again
+    /// under the same id within ten minutes is safe.
+    #[error("the server did not confirm job {task_id}: it may still be run")]
+    Unconfirmed {
+        /// The job's id.
+        task_id: TaskId,
+    },
+    /// The job can never be stored: without its picture it is larger than a message may be.
+    #[error("the job's own data is larger than the server's max_payload of {max_payload} bytes")]
+    TooLarge {
+        /// The server's limit in bytes.
+        max_payload: usize,
+    },
+}
+
+/// Why a picture could not be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PictureError {
+    /// It is not in the object store any more. It will never come back.
+    #[error("the picture of task {task_id} is gone from the object store")]
+    Gone {
+        /// Whose picture.
+        task_id: TaskId,
+    },
+    /// It could not be read now; trying again later makes sense.
+    #[error("the picture cannot be read now: {0}")]
+    Transient(#[source] MessagingError),
+}
+
+/// What the server's JetStream API said, wherever in `error`'s chain of sources it is.
+pub(crate) fn api_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a jetstream::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<jetstream::Error>() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}

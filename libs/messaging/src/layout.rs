@@ -1,0 +1,217 @@
+//! What exists on the server: four streams and one consumer, and how they come to be.
+//!
+//! The bucket and the object store are streams with agreed names and settings (NATS ADR-8 and
+//! ADR-20), so one function makes all four and brings them up to date.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    ErrorCode,
+    consumer::{AckPolicy, pull},
+    context::{CreateStreamErrorKind, GetStreamErrorKind},
+    stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
+};
+
+use crate::{
+    Messaging, MessagingConfig, MessagingError,
+    error::{Cause, api_error},
+};
+
+pub(crate) const JOBS_STREAM: &str = "JOBS";
+pub(crate) const JOBS_SUBJECT: &str = "jobs";
+pub(crate) const WORKER_CONSUMER: &str = "worker";
+pub(crate) const DEAD_LETTER_STREAM: &str = "DLQ";
+pub(crate) const DEAD_LETTER_SUBJECT: &str = "dlq";
+pub(crate) const TASK_BUCKET: &str = "tasks";
+pub(crate) const PICTURE_STORE: &str = "pictures";
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// How long the server refuses a second job of the same id: longer than any client's retries.
+const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
+
+/// The server's default, for streams that are not the queue.
+const SHORT_DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// Dead letters are for people to look at; the oldest make room.
+const MAX_DEAD_LETTER_BYTES: i64 = 256 << 20;
+
+/// More jobs at work than all workers together will ever hold: this must never throttle them.
+const MAX_ACK_PENDING: i64 = 100_000;
+
+/// How many pull requests may wait at once. A worker has up to one per free slot. The server's
+/// default is 512, and it cannot be changed once the consumer exists.
+const MAX_WAITING: i64 = 8192;
+
+pub(crate) async fn ensure(messaging: &Messaging) -> Result<(), MessagingError> {
+    let config = messaging.config();
+    for stream in [jobs(config), dead_letters(config), tasks(config), pictures(config)] {
+        ensure_stream(messaging, stream).await?;
+    }
+    ensure_consumer(messaging).await
+}
+
+/// What all four streams have in common. -1 is "no limit", as the server itself writes it.
+fn stored(name: String, subjects: Vec<String>, config: &MessagingConfig) -> Config {
+    Config {
+        name,
+        subjects,
+        storage: StorageType::File,
+        num_replicas: config.replicas,
+        max_bytes: -1,
+        max_messages: -1,
+        max_messages_per_subject: -1,
+        max_message_size: -1,
+        max_consumers: -1,
+        duplicate_window: SHORT_DUPLICATE_WINDOW,
+        ..Config::default()
+    }
+}
+
+fn jobs(config: &MessagingConfig) -> Config {
+    Config {
+        description: Some("Jobs that no worker has finished yet".to_owned()),
+        retention: RetentionPolicy::WorkQueue,
+        // No max_age: a job that silently disappears is a loss.
+        discard: DiscardPolicy::New,
+        max_bytes: server_limit(config.limits.max_bytes),
+        max_messages: server_limit(config.limits.max_messages),
+        duplicate_window: DUPLICATE_WINDOW,
+        ..stored(JOBS_STREAM.to_owned(), vec![format!("{JOBS_SUBJECT}.>")], config)
+    }
+}
+
+fn dead_letters(config: &MessagingConfig) -> Config {
+    Config {
+        description: Some("Messages that no worker could deal with".to_owned()),
+        discard: DiscardPolicy::Old,
+        max_age: 7 * DAY,
+        max_bytes: MAX_DEAD_LETTER_BYTES,
+        ..stored(DEAD_LETTER_STREAM.to_owned(), vec![format!("{DEAD_LETTER_SUBJECT}.>")], config)
+    }
+}
+
+fn tasks(config: &MessagingConfig) -> Config {
+    Config {
+        description: Some("The newest record of each task".to_owned()),
+        discard: DiscardPolicy::New,
+        max_messages_per_subject: 1,
+        max_age: config.result_ttl,
+        // The server refuses a window longer than the age.
+        duplicate_window: SHORT_DUPLICATE_WINDOW.min(config.result_ttl),
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        ..stored(format!("KV_{TASK_BUCKET}"), vec![format!("$KV.{TASK_BUCKET}.>")], config)
+    }
+}
+
+fn pictures(config: &MessagingConfig) -> Config {
+    let subjects = vec![format!("$O.{PICTURE_STORE}.C.>"), format!("$O.{PICTURE_STORE}.M.>")];
+    Config {
+        description: Some("Pictures too large to travel inside their job".to_owned()),
+        discard: DiscardPolicy::New,
+        max_age: DAY,
+        max_bytes: server_limit(config.limits.max_bytes),
+        allow_rollup: true,
+        allow_direct: true,
+        ..stored(format!("OBJ_{PICTURE_STORE}"), subjects, config)
+    }
+}
+
+/// Makes the stream, or changes those of its settings that are ours. What an operator has set
+/// besides (placement, compression, republishing) stays as it is.
+async fn ensure_stream(messaging: &Messaging, wanted: Config) -> Result<(), MessagingError> {
+    let jetstream = messaging.jetstream();
+    let name = wanted.name.clone();
+    let found = messaging.within_timeout("look a stream up", jetstream.get_stream(&name)).await?;
+    let outcome = match found {
+        Ok(stream) => {
+            let present = &stream.cached_info().config;
+            let updated = with_ours(present.clone(), &wanted);
+            if updated == *present {
+                return Ok(());
+            }
+            tracing::info!(stream = %name, "changing the stream's settings");
+            messaging
+                .within_timeout("change a stream", jetstream.update_stream(&updated))
+                .await?
+                .map(drop)
+        }
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(api) if api.code() == 404 => messaging
+                .within_timeout("create a stream", jetstream.create_stream(&wanted))
+                .await?
+                .map(drop),
+            _ => return Err(setup_error(format!("stream {name}"), error.into())),
+        },
+    };
+    outcome.map_err(|error| match error.kind() {
+        CreateStreamErrorKind::JetStream(api) => {
+            setup_error(format!("stream {name}"), Box::new(api))
+        }
+        _ => setup_error(format!("stream {name}"), error.into()),
+    })
+}
+
+fn with_ours(present: Config, wanted: &Config) -> Config {
+    let wanted = wanted.clone();
+    Config {
+        description: wanted.description,
+        subjects: wanted.subjects,
+        retention: wanted.retention,
+        storage: wanted.storage,
+        discard: wanted.discard,
+        num_replicas: wanted.num_replicas,
+        max_bytes: wanted.max_bytes,
+        max_messages: wanted.max_messages,
+        max_messages_per_subject: wanted.max_messages_per_subject,
+        max_age: wanted.max_age,
+        duplicate_window: wanted.duplicate_window,
+        allow_rollup: wanted.allow_rollup,
+        deny_delete: wanted.deny_delete,
+        allow_direct: wanted.allow_direct,
+        ..present
+    }
+}
+
+async fn ensure_consumer(messaging: &Messaging) -> Result<(), MessagingError> {
+    let wanted = pull::Config {
+        durable_name: Some(WORKER_CONSUMER.to_owned()),
+        description: Some("All workers share it; each message goes to one of them".to_owned()),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: messaging.config().ack_wait,
+        // Workers count deliveries themselves: a message the server gives up on stays in the stream,
+        // invisible to everyone.
+        max_deliver: -1,
+        max_ack_pending: MAX_ACK_PENDING,
+        max_waiting: MAX_WAITING,
+        ..pull::Config::default()
+    };
+    let create = messaging.jetstream().create_consumer_on_stream(wanted, JOBS_STREAM);
+    match messaging.within_timeout("create the consumer", create).await? {
+        Ok(_) => Ok(()),
+        Err(error) => Err(setup_error(format!("consumer {WORKER_CONSUMER}"), error.into())),
+    }
+}
+
+fn setup_error(what: String, cause: Cause) -> MessagingError {
+    let code = api_error(cause.as_ref()).map(async_nats::jetstream::Error::error_code);
+    let advice = match code {
+        Some(ErrorCode::STORAGE_RESOURCES_EXCEEDED | ErrorCode::INSUFFICIENT_RESOURCES) => {
+            "lower the queue's max_bytes, or give JetStream more room (max_file_store, disk)"
+        }
+        Some(ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED | ErrorCode::CLUSTER_NO_PEERS) => {
+            "set no more replicas than there are servers in the cluster"
+        }
+        Some(ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT)
+        | None => "check that JetStream is enabled on the server and for this account",
+        Some(_) => "change the setting back, or remove it on the server so that it is made anew",
+    };
+    MessagingError::Setup { what, cause, advice }
+}
+
+/// A limit as the server counts; what is too large for it is no limit.
+fn server_limit(limit: u64) -> i64 {
+    i64::try_from(limit).unwrap_or(-1)
+}

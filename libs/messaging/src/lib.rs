@@ -1,0 +1,30 @@
+//! The queue of jobs, the records of tasks, and the wire format of both, on NATS JetStream.
+//!
+//! Owns streams, the consumer, the key-value bucket and the object store. The only crate that knows
+//! `async-nats`; it knows no model and no HTTP.
+//!
+//! A picture's way: [`JobQueue::submit`] publishes it and waits until it is stored. A worker takes
+//! it from [`Deliveries::next`], reads [`Delivery::picture`], stores the end with
+//! [`TaskStore::finish`], and only then calls [`Delivery::settle`]. Everything is at least once: a
+//! job may be handed out again after any of these steps, and running it twice changes nothing,
+//! because the first end stored wins.
+
+mod address;
+mod config;
+mod connection;
+mod deliveries;
+mod delivery;
+mod error;
+mod layout;
+mod pictures;
+mod queue;
+mod tasks;
+mod wire;
+
+pub use config::{MessagingConfig, QueueLimits, Role};
+pub use connection::Messaging;
+pub use deliveries::Deliveries;
+pub use delivery::{Delivery, KeepAlive, Settlement};
+pub use error::{MessagingError, PictureError, SubmitError};
+pub use queue::{JobQueue, QueueDepth};
+pub use tasks::{FinishOutcome, MarkOutcome, TaskStore};

@@ -1,0 +1,196 @@
+//! Putting jobs into the queue.
+
+use std::time::Duration;
+
+use async_nats::{
+    HeaderMap,
+    jetstream::{
+        self, ErrorCode,
+        context::{PublishError, PublishErrorKind},
+        message::PublishMessage,
+    },
+};
+use bytes::Bytes;
+use domain::Job;
+
+use crate::{
+    Deliveries, Messaging, MessagingError, SubmitError,
+    error::api_error,
+    layout::{JOBS_STREAM, WORKER_CONSUMER},
+    pictures,
+    wire::{self, PictureSource},
+};
+
+/// What a message may need besides picture and job: subject, header names, and on its way to the
+/// dead letters a reason. In bytes.
+const HEADROOM: usize = 8 * 1024;
+
+/// How long a submission waits for a lost connection to come back before it is refused.
+const RECONNECT_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the server says when there is no room. The first stands for "maximum messages exceeded" and
+/// "maximum bytes exceeded", the others for the limits of the account and the disk.
+pub(crate) const FULL: [ErrorCode; 4] = [
+    ErrorCode::STREAM_STORE_FAILED,
+    ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+    ErrorCode::INSUFFICIENT_RESOURCES,
+    ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+];
+
+/// The queue of jobs. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct JobQueue {
+    messaging: Messaging,
+}
+
+/// How many jobs are in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueDepth {
+    /// Not handed to any worker yet.
+    pub waiting: u64,
+    /// Handed to a worker and not settled, or given back and waiting for their delay to pass.
+    pub in_progress: u64,
+}
+
+/// What came of one attempt to publish.
+enum Published {
+    Stored,
+    /// No answer: it may be stored, or may still be when the connection comes back.
+    Unknown,
+}
+
+impl JobQueue {
+    pub(crate) fn new(messaging: Messaging) -> Self {
+        Self { messaging }
+    }
+
+    /// Stores the job and its picture (encoded, as the client sent it) in the queue. `Ok` means
+    /// stored: from here on it is never lost. Submitting the same id again within ten minutes
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`SubmitError::QueueFull`], [`SubmitError::Unavailable`] and [`SubmitError::TooLarge`] mean
+    /// that nothing was stored; [`SubmitError::Unconfirmed`] that nobody knows.
+    pub async fn submit(&self, job: &Job, picture: Bytes) -> Result<(), SubmitError> {
+        self.wait_for_connection().await?;
+        let source = self.place(job, picture).await?;
+        let object = match &source {
+            PictureSource::Object(name) => Some(name.clone()),
+            PictureSource::Inline(_) => None,
+        };
+        let (headers, payload) = wire::encode(job, source)
+            .map_err(|error| SubmitError::Unavailable { detail: error.to_string() })?;
+        let outcome = self.publish_twice(job, headers, payload).await;
+        let nothing_stored = !matches!(outcome, Ok(()) | Err(SubmitError::Unconfirmed { .. }));
+        if let (Some(name), true) = (object, nothing_stored) {
+            pictures::delete(&self.messaging, &name).await;
+        }
+        outcome
+    }
+
+    /// How many jobs wait and how many are being worked on.
+    ///
+    /// # Errors
+    /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
+    pub async fn depth(&self) -> Result<QueueDepth, MessagingError> {
+        let what = "ask for the queue's depth";
+        let jetstream = self.messaging.jetstream();
+        let stream = self.messaging.within(what, jetstream.get_stream_no_info(JOBS_STREAM)).await?;
+        let info = self.messaging.within(what, stream.consumer_info(WORKER_CONSUMER)).await?;
+        Ok(QueueDepth {
+            waiting: info.num_pending,
+            in_progress: u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Starts taking jobs from the queue.
+    #[must_use]
+    pub fn deliveries(&self) -> Deliveries {
+        Deliveries::new(self.messaging.clone())
+    }
+
+    /// Refuses early when the server is away: a command given to the client library then would
+    /// wait unseen and be sent after the caller was told that it failed.
+    async fn wait_for_connection(&self) -> Result<(), SubmitError> {
+        let patience = RECONNECT_PATIENCE.min(self.messaging.config().request_timeout);
+        if self.messaging.wait_until_connected(patience).await {
+            return Ok(());
+        }
+        let detail = format!("no connection to NATS at {}", self.messaging.address());
+        Err(SubmitError::Unavailable { detail })
+    }
+
+    /// Decides where the picture travels, and stores a large one.
+    async fn place(&self, job: &Job, picture: Bytes) -> Result<PictureSource, SubmitError> {
+        let max_payload = self.messaging.client().max_payload();
+        // Escaped to ASCII, a name can grow to three times its bytes (猫: 3 bytes, 6 characters).
+        let job_bytes = 3 * job.picture_name.len();
+        let limit = max_payload.saturating_sub(HEADROOM + job_bytes);
+        if picture.len() <= limit.min(self.messaging.config().inline_limit) {
+            return Ok(PictureSource::Inline(picture));
+        }
+        pictures::put(&self.messaging, job.task_id, &picture).await?;
+        Ok(PictureSource::Object(wire::object_name(job.task_id)))
+    }
+
+    /// Publishes, and once more under the same id if no answer came: the server drops a duplicate.
+    async fn publish_twice(
+        &self,
+        job: &Job,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<(), SubmitError> {
+        for _ in 0..2 {
+            match self.publish(job, headers.clone(), payload.clone()).await? {
+                Published::Stored => return Ok(()),
+                Published::Unknown => {
+                    tracing::warn!(task_id = %job.task_id, "no confirmation of a published job");
+                }
+            }
+        }
+        Err(SubmitError::Unconfirmed { task_id: job.task_id })
+    }
+
+    async fn publish(
+        &self,
+        job: &Job,
+        headers: HeaderMap,
+        payload: Bytes,
+    ) -> Result<Published, SubmitError> {
+        let message = PublishMessage::build().headers(headers).payload(payload);
+        let publish = async {
+            self.messaging.jetstream().send_publish(wire::job_subject(job), message).await?.await
+        };
+        match self.messaging.within_timeout("publish a job", publish).await {
+            Ok(Ok(_)) => Ok(Published::Stored),
+            Ok(Err(error)) => self.understand(&error),
+            Err(_) => Ok(Published::Unknown),
+        }
+    }
+
+    fn understand(&self, error: &PublishError) -> Result<Published, SubmitError> {
+        match error.kind() {
+            PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => Ok(Published::Unknown),
+            PublishErrorKind::MaxPayloadExceeded => {
+                Err(SubmitError::TooLarge { max_payload: self.messaging.client().max_payload() })
+            }
+            PublishErrorKind::StreamNotFound => Err(SubmitError::Unavailable {
+                detail: "no server holds the stream of jobs right now".to_owned(),
+            }),
+            _ => Err(match api_error(error) {
+                Some(api) => refusal(api),
+                None => SubmitError::Unavailable { detail: error.to_string() },
+            }),
+        }
+    }
+}
+
+/// What a "no" of the server means to a client.
+fn refusal(error: &jetstream::Error) -> SubmitError {
+    let detail = error.to_string();
+    if FULL.contains(&error.error_code()) {
+        SubmitError::QueueFull { detail }
+    } else {
+        SubmitError::Unavailable { detail }
+    }
+}

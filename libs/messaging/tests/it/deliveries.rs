@@ -1,0 +1,133 @@
+//! Who gets which job, and how many at a time.
+
+use std::{collections::HashSet, time::Duration};
+
+use domain::TaskId;
+use messaging::Settlement;
+use testkit::eventually;
+use tokio::time::timeout;
+
+use crate::fixture::{A_WHILE, Fixture, LONG, next, nothing_comes};
+
+#[tokio::test]
+async fn a_stuck_worker_keeps_one_job_and_no_more() {
+    let fixture = Fixture::start().await;
+    let submitted: HashSet<TaskId> = fixture.submit_many(10).await.into_iter().collect();
+    let (mut stuck, mut working) = (fixture.deliveries(), fixture.deliveries());
+    let held = next(&mut stuck, 1).await;
+    let mut done = HashSet::from([held.job.task_id]);
+    for _ in 0..9 {
+        let delivery = next(&mut working, 1).await;
+        done.insert(delivery.job.task_id);
+        assert_eq!(delivery.attempt, 1);
+        delivery.settle(Settlement::Ack).await.unwrap();
+    }
+    assert_eq!(done, submitted);
+    assert_eq!(fixture.depth().await, (0, 1));
+}
+
+#[tokio::test]
+async fn a_worker_holds_no_more_than_its_free_slots() {
+    let fixture = Fixture::start().await;
+    fixture.submit_many(20).await;
+    let mut deliveries = fixture.deliveries();
+    let mut held = Vec::new();
+    for free_slots in (1..=4).rev() {
+        held.push(next(&mut deliveries, free_slots).await);
+    }
+    assert!(timeout(A_WHILE, deliveries.next(0)).await.is_err());
+    assert_eq!(fixture.depth().await, (16, 4));
+    // One is done, so one slot is free: exactly one more comes.
+    held.remove(2).settle(Settlement::Ack).await.unwrap();
+    held.push(next(&mut deliveries, 1).await);
+    assert_eq!(fixture.depth().await, (15, 4));
+}
+
+#[tokio::test]
+async fn two_workers_share_the_queue() {
+    let fixture = Fixture::start().await;
+    let submitted: HashSet<TaskId> = fixture.submit_many(40).await.into_iter().collect();
+    let workers = (0..2).map(|_| {
+        let mut deliveries = fixture.deliveries();
+        tokio::spawn(async move {
+            let mut done = Vec::new();
+            while let Ok(delivery) = timeout(A_WHILE, deliveries.next(2)).await {
+                done.push(delivery.job.task_id);
+                delivery.settle(Settlement::Ack).await.unwrap();
+            }
+            done
+        })
+    });
+    let mut all = Vec::new();
+    for worker in workers.collect::<Vec<_>>() {
+        let done = worker.await.unwrap();
+        assert!(!done.is_empty(), "one worker got nothing");
+        all.extend(done);
+    }
+    assert_eq!(all.len(), 40, "a job was run twice");
+    assert_eq!(all.into_iter().collect::<HashSet<_>>(), submitted);
+    assert_eq!(fixture.depth().await, (0, 0));
+}
+
+#[tokio::test]
+async fn a_cancelled_wait_loses_nothing() {
+    let fixture = Fixture::start().await;
+    let mut deliveries = fixture.deliveries();
+    let submitted = fixture.submit_many(30).await;
+    let mut done = Vec::new();
+    while done.len() < submitted.len() {
+        // Cancelled over and over, often in the very moment something arrives.
+        if let Ok(delivery) = timeout(Duration::from_micros(50), deliveries.next(1)).await {
+            assert_eq!(delivery.attempt, 1);
+            done.push(delivery.job.task_id);
+            delivery.settle(Settlement::Ack).await.unwrap();
+        }
+    }
+    assert_eq!(done, submitted);
+}
+
+#[tokio::test]
+async fn stopping_gives_back_at_once_what_was_not_started() {
+    let fixture = Fixture::start().await;
+    fixture.submit_many(6).await;
+    let mut leaving = fixture.deliveries();
+    let held = next(&mut leaving, 4).await;
+    leaving.stop().await;
+    // ack_wait is 30 s: were they not given back, this would take longer than LONG.
+    let mut staying = fixture.deliveries();
+    for _ in 0..5 {
+        next(&mut staying, 1).await.settle(Settlement::Ack).await.unwrap();
+    }
+    assert_eq!(fixture.depth().await, (0, 1));
+    held.settle(Settlement::Ack).await.unwrap();
+    assert_eq!(fixture.depth().await, (0, 0));
+}
+
+#[tokio::test]
+async fn what_is_no_job_goes_to_the_dead_letters() {
+    let fixture = Fixture::start().await;
+    let raw = fixture.raw().await;
+    raw.publish("jobs.garbage", "not a job".into()).await.unwrap().await.unwrap();
+    let [good] = fixture.submit_many(1).await[..] else { panic!("one was submitted") };
+    let mut deliveries = fixture.deliveries();
+    let delivery = next(&mut deliveries, 1).await;
+    assert_eq!(delivery.job.task_id, good);
+    delivery.settle(Settlement::Ack).await.unwrap();
+    eventually(LONG, || async { (fixture.depth().await == (0, 0)).then_some(()) }).await;
+    let dead_letters = raw.get_stream("DLQ").await.unwrap();
+    let letter = dead_letters.get_last_raw_message_by_subject("dlq.unreadable").await.unwrap();
+    assert_eq!(letter.payload, "not a job");
+    assert_eq!(letter.headers.get("Spotter-Subject").unwrap().as_str(), "jobs.garbage");
+    assert!(letter.headers.get("Spotter-Reason").is_some());
+}
+
+#[tokio::test]
+async fn a_deleted_consumer_is_made_again() {
+    let fixture = Fixture::start().await;
+    let mut deliveries = fixture.deliveries();
+    nothing_comes(&mut deliveries, A_WHILE).await;
+    let raw = fixture.raw().await;
+    raw.delete_consumer_from_stream("worker", "JOBS").await.unwrap();
+    fixture.submit_many(1).await;
+    next(&mut deliveries, 1).await.settle(Settlement::Ack).await.unwrap();
+}

@@ -1,0 +1,127 @@
+//! A server, a connection to it that is set up, and jobs to send.
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+use bytes::Bytes;
+use domain::{
+    ClassId, DetectedObject, Detection, DetectionSettings, FailureReason, Job, TaskId, TaskRecord,
+    TaskState,
+};
+use messaging::{Deliveries, Delivery, Messaging, MessagingConfig, Role};
+use testkit::NatsServer;
+use time::OffsetDateTime;
+use tokio::time::timeout;
+
+/// Longer than anything here takes; only a failing test waits this long.
+pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+/// How long to watch for something that must not happen.
+pub(crate) const A_WHILE: Duration = Duration::from_millis(500);
+
+pub(crate) struct Fixture {
+    pub(crate) server: NatsServer,
+    pub(crate) messaging: Messaging,
+}
+
+impl Fixture {
+    pub(crate) async fn start() -> Self {
+        Self::with(NatsServer::start(), |_| {}).await
+    }
+
+    /// A fixture whose configuration was changed by `change`.
+    pub(crate) async fn configured(change: impl FnOnce(&mut MessagingConfig)) -> Self {
+        Self::with(NatsServer::start(), change).await
+    }
+
+    pub(crate) async fn with(
+        server: NatsServer,
+        change: impl FnOnce(&mut MessagingConfig),
+    ) -> Self {
+        let mut config = MessagingConfig::new(server.url(), Role::Worker);
+        change(&mut config);
+        let messaging = Messaging::connect(config).await.unwrap();
+        messaging.ensure().await.unwrap();
+        Self { server, messaging }
+    }
+
+    /// The server as any other client sees it.
+    pub(crate) async fn raw(&self) -> jetstream::Context {
+        jetstream::new(async_nats::connect(self.server.url()).await.unwrap())
+    }
+
+    pub(crate) async fn submit(&self, job: &Job) {
+        self.messaging.queue().submit(job, picture()).await.unwrap();
+    }
+
+    pub(crate) async fn submit_many(&self, count: usize) -> Vec<TaskId> {
+        let jobs: Vec<Job> = (0..count).map(|_| job()).collect();
+        for job in &jobs {
+            self.submit(job).await;
+        }
+        jobs.iter().map(|job| job.task_id).collect()
+    }
+
+    pub(crate) fn deliveries(&self) -> Deliveries {
+        self.messaging.queue().deliveries()
+    }
+
+    /// Waiting and in progress.
+    pub(crate) async fn depth(&self) -> (u64, u64) {
+        let depth = self.messaging.queue().depth().await.unwrap();
+        (depth.waiting, depth.in_progress)
+    }
+}
+
+pub(crate) fn job() -> Job {
+    Job {
+        task_id: TaskId::generate(),
+        picture_name: "bus.jpg".to_owned(),
+        model: "yolov8n".parse().unwrap(),
+        settings: DetectionSettings::default(),
+        submitted_at: OffsetDateTime::UNIX_EPOCH,
+    }
+}
+
+pub(crate) fn picture() -> Bytes {
+    Bytes::from_static(b"\xff\xd8 the bytes of a picture")
+}
+
+/// A picture of `length` bytes in which no two neighbourhoods look alike.
+pub(crate) fn large_picture(length: usize) -> Bytes {
+    (0..length).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
+}
+
+pub(crate) fn started(job: &Job, attempt: u32) -> TaskRecord {
+    TaskRecord::queued(job.clone())
+        .with_state(TaskState::Started { started_at: OffsetDateTime::UNIX_EPOCH, attempt })
+}
+
+pub(crate) fn success(job: &Job) -> TaskRecord {
+    let bbox = domain::BoundingBox { x1: 1.5, y1: 2.0, x2: 30.25, y2: 40.0 };
+    let detection = Detection { bbox, class_id: ClassId(5), confidence: 0.8401 };
+    TaskRecord::queued(job.clone()).with_state(TaskState::Success {
+        finished_at: OffsetDateTime::UNIX_EPOCH,
+        objects: vec![DetectedObject { detection, label: "bus".to_owned() }],
+        width: 810,
+        height: 1080,
+    })
+}
+
+pub(crate) fn failure(job: &Job) -> TaskRecord {
+    TaskRecord::queued(job.clone()).with_state(TaskState::Failure {
+        finished_at: OffsetDateTime::UNIX_EPOCH,
+        reason: FailureReason::Poison,
+        message: "handed out too often".to_owned(),
+    })
+}
+
+pub(crate) async fn next(deliveries: &mut Deliveries, free_slots: usize) -> Delivery {
+    timeout(LONG, deliveries.next(free_slots)).await.expect("a job is delivered")
+}
+
+pub(crate) async fn nothing_comes(deliveries: &mut Deliveries, during: Duration) {
+    if let Ok(delivery) = timeout(during, deliveries.next(1)).await {
+        panic!("nothing was to be delivered, but {delivery:?} was");
+    }
+}

@@ -1,0 +1,97 @@
+//! Streams, consumer and buckets: made, made again, changed.
+
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{DiscardPolicy, RetentionPolicy};
+use messaging::{Messaging, MessagingConfig, MessagingError, QueueLimits, Role};
+use testkit::NatsServer;
+
+use crate::fixture::Fixture;
+
+#[tokio::test]
+async fn the_queue_is_as_designed() {
+    let fixture = Fixture::start().await;
+    let raw = fixture.raw().await;
+    let jobs = raw.get_stream("JOBS").await.unwrap();
+    let config = &jobs.cached_info().config;
+    assert_eq!(config.retention, RetentionPolicy::WorkQueue);
+    assert_eq!(config.discard, DiscardPolicy::New);
+    assert_eq!(config.max_age, Duration::ZERO);
+    assert_eq!(config.duplicate_window, Duration::from_secs(600));
+    let consumer = jobs.consumer_info("worker").await.unwrap().config;
+    assert_eq!((consumer.max_deliver, consumer.ack_wait), (-1, Duration::from_secs(30)));
+    let tasks = raw.get_stream("KV_tasks").await.unwrap().cached_info().config.clone();
+    assert_eq!((tasks.max_messages_per_subject, tasks.allow_direct), (1, true));
+    assert_eq!(tasks.max_age, Duration::from_secs(24 * 3600));
+}
+
+#[tokio::test]
+async fn setting_up_again_changes_nothing() {
+    let fixture = Fixture::start().await;
+    fixture.submit_many(3).await;
+    let raw = fixture.raw().await;
+    let before = raw.get_stream("JOBS").await.unwrap().cached_info().clone();
+    fixture.messaging.ensure().await.unwrap();
+    let after = raw.get_stream("JOBS").await.unwrap().cached_info().clone();
+    assert_eq!(before.config, after.config);
+    assert_eq!(fixture.depth().await, (3, 0));
+}
+
+#[tokio::test]
+async fn many_processes_may_set_up_at_once() {
+    let server = NatsServer::start();
+    let mut starting = Vec::new();
+    for _ in 0..8 {
+        let config = MessagingConfig::new(server.url(), Role::Worker);
+        starting.push(tokio::spawn(async move {
+            Messaging::connect(config).await.unwrap().ensure().await
+        }));
+    }
+    for one in starting {
+        one.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn changed_settings_are_taken_over_and_no_job_is_dropped() {
+    let fixture = Fixture::start().await;
+    fixture.submit_many(5).await;
+    let mut config = MessagingConfig::new(fixture.server.url(), Role::Api);
+    // Fewer than there are: those that are in stay in.
+    config.limits = QueueLimits { max_bytes: 1 << 20, max_messages: 2 };
+    config.ack_wait = Duration::from_secs(7);
+    config.result_ttl = Duration::from_secs(60);
+    Messaging::connect(config).await.unwrap().ensure().await.unwrap();
+    let raw = fixture.raw().await;
+    let jobs = raw.get_stream("JOBS").await.unwrap();
+    assert_eq!(jobs.cached_info().config.max_messages, 2);
+    assert_eq!(jobs.consumer_info("worker").await.unwrap().config.ack_wait.as_secs(), 7);
+    let tasks = raw.get_stream("KV_tasks").await.unwrap().cached_info().config.clone();
+    assert_eq!(tasks.max_age, Duration::from_secs(60));
+    assert_eq!(fixture.depth().await, (5, 0));
+}
+
+#[tokio::test]
+async fn what_an_operator_has_set_stays() {
+    let fixture = Fixture::start().await;
+    let raw = fixture.raw().await;
+    let mut config = raw.get_stream("JOBS").await.unwrap().cached_info().config.clone();
+    config.max_message_size = 5 << 20;
+    config.max_messages = 77;
+    raw.update_stream(&config).await.unwrap();
+    fixture.messaging.ensure().await.unwrap();
+    let after = raw.get_stream("JOBS").await.unwrap().cached_info().config.clone();
+    assert_eq!((after.max_message_size, after.max_messages), (5 << 20, 10_000));
+}
+
+#[tokio::test]
+async fn what_the_server_refuses_is_said() {
+    let small = NatsServer::builder().jetstream_max_store(1 << 20).start();
+    let roomy = NatsServer::start();
+    let mut replicated = MessagingConfig::new(roomy.url(), Role::Api);
+    replicated.replicas = 3;
+    for config in [MessagingConfig::new(small.url(), Role::Api), replicated] {
+        let error = Messaging::connect(config).await.unwrap().ensure().await.unwrap_err();
+        assert!(matches!(error, MessagingError::Setup { .. }), "{error:?}");
+    }
+}

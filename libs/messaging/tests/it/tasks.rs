@@ -1,0 +1,104 @@
+//! The records of tasks.
+
+use std::time::{Duration, Instant};
+
+use domain::{TaskId, TaskRecord};
+use messaging::{FinishOutcome, MarkOutcome};
+
+use crate::fixture::{A_WHILE, Fixture, LONG, failure, job, started, success};
+
+#[tokio::test]
+async fn a_task_goes_its_way() {
+    let fixture = Fixture::start().await;
+    let (tasks, job) = (fixture.messaging.tasks(), job());
+    let queued = TaskRecord::queued(job.clone());
+    assert_eq!(tasks.get(job.task_id).await.unwrap(), None);
+    tasks.create_queued(&queued).await.unwrap();
+    assert_eq!(tasks.get(job.task_id).await.unwrap(), Some(queued.clone()));
+    assert_eq!(tasks.mark(&started(&job, 1)).await.unwrap(), MarkOutcome::Stored);
+    assert_eq!(tasks.mark(&queued).await.unwrap(), MarkOutcome::Stored);
+    assert_eq!(tasks.mark(&started(&job, 2)).await.unwrap(), MarkOutcome::Stored);
+    assert_eq!(tasks.get(job.task_id).await.unwrap(), Some(started(&job, 2)));
+    assert_eq!(tasks.finish(&success(&job)).await.unwrap(), FinishOutcome::Stored);
+    assert_eq!(tasks.get(job.task_id).await.unwrap(), Some(success(&job)));
+}
+
+#[tokio::test]
+async fn the_first_end_wins() {
+    let fixture = Fixture::start().await;
+    let (tasks, job) = (fixture.messaging.tasks(), job());
+    // A fast worker may be done before the record of the queued task is made.
+    assert_eq!(tasks.finish(&success(&job)).await.unwrap(), FinishOutcome::Stored);
+    tasks.create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
+    let end = success(&job);
+    let late = tasks.finish(&failure(&job)).await.unwrap();
+    assert_eq!(late, FinishOutcome::AlreadyTerminal(end.clone()));
+    let late = tasks.mark(&started(&job, 2)).await.unwrap();
+    assert_eq!(late, MarkOutcome::AlreadyTerminal(end.clone()));
+    // The same end once more is an attempt whose answer was lost.
+    assert_eq!(tasks.finish(&end).await.unwrap(), FinishOutcome::Stored);
+    assert_eq!(tasks.get(job.task_id).await.unwrap(), Some(end));
+}
+
+#[tokio::test]
+async fn of_many_ends_at_once_one_is_stored() {
+    let fixture = Fixture::start().await;
+    let (tasks, job) = (fixture.messaging.tasks(), job());
+    let mut racers = Vec::new();
+    for attempt in 0..8 {
+        let (tasks, job) = (tasks.clone(), job.clone());
+        racers.push(tokio::spawn(async move {
+            let mut end = success(&job);
+            end.job.picture_name = format!("{attempt}.jpg");
+            tasks.mark(&started(&job, attempt)).await.unwrap();
+            (tasks.finish(&end).await.unwrap(), end)
+        }));
+    }
+    let mut winners = Vec::new();
+    for racer in racers {
+        if let (FinishOutcome::Stored, end) = racer.await.unwrap() {
+            winners.push(end);
+        }
+    }
+    assert_eq!(winners.len(), 1);
+    assert_eq!(tasks.get(job.task_id).await.unwrap(), winners.pop());
+}
+
+#[tokio::test]
+async fn waiting_wakes_with_the_end() {
+    let fixture = Fixture::start().await;
+    let (tasks, job) = (fixture.messaging.tasks(), job());
+    tasks.create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
+    let waiting = tokio::spawn({
+        let (tasks, id) = (tasks.clone(), job.task_id);
+        async move { tasks.wait_terminal(id, LONG).await }
+    });
+    tasks.mark(&started(&job, 1)).await.unwrap();
+    let finished = Instant::now();
+    tasks.finish(&success(&job)).await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap(), Some(success(&job)));
+    assert!(finished.elapsed() < Duration::from_secs(2), "{:?}", finished.elapsed());
+    // Whoever asks after the end does not wait at all.
+    assert_eq!(tasks.wait_terminal(job.task_id, LONG).await.unwrap(), Some(success(&job)));
+}
+
+#[tokio::test]
+async fn waiting_ends_with_the_newest_record() {
+    let fixture = Fixture::start().await;
+    let (tasks, job) = (fixture.messaging.tasks(), job());
+    tasks.mark(&started(&job, 1)).await.unwrap();
+    let newest = tasks.wait_terminal(job.task_id, A_WHILE).await.unwrap();
+    assert_eq!(newest, Some(started(&job, 1)));
+    assert_eq!(tasks.wait_terminal(TaskId::generate(), A_WHILE).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_record_expires() {
+    let fixture = Fixture::configured(|config| config.result_ttl = Duration::from_secs(1)).await;
+    let (tasks, job) = (fixture.messaging.tasks(), job());
+    tasks.finish(&success(&job)).await.unwrap();
+    testkit::eventually(LONG, || async {
+        tasks.get(job.task_id).await.unwrap().is_none().then_some(())
+    })
+    .await;
+}

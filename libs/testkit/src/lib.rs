@@ -1,0 +1,63 @@
+//! Real servers and real processes for tests: nats-server, redis-server, the project's own binaries.
+//!
+//! A dev-dependency only; it knows no crate of the project. Every process it starts listens on
+//! 127.0.0.1 with a port of its own choosing, is killed and reaped when its guard is dropped, and is
+//! killed by the kernel when the test process itself is killed. Nothing here is asynchronous except
+//! [`eventually`], so plain tests and `#[tokio::test]`s use it alike.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "this crate runs only in tests, where a panic with a clear message is the right report"
+)]
+
+mod files;
+mod nats;
+mod ports;
+mod process;
+mod redis;
+mod spawner;
+
+use std::time::{Duration, Instant};
+
+pub use files::{picture, require, workspace_root};
+pub use nats::{NatsServer, NatsServerBuilder};
+pub use process::{Line, Output, Process, ProcessBuilder};
+pub use redis::RedisServer;
+
+/// How long a server may take to start on a busy machine before a test gives up on it.
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often a condition without an event is looked at.
+const POLL_EVERY: Duration = Duration::from_millis(10);
+
+/// Asks `probe` again and again until it answers `Some`. For conditions that offer no event to wait for.
+///
+/// # Panics
+/// If `timeout` passes first.
+pub async fn eventually<T, F>(timeout: Duration, mut probe: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let started = Instant::now();
+    loop {
+        if let Some(value) = probe().await {
+            return value;
+        }
+        assert!(started.elapsed() < timeout, "the condition was not met within {timeout:?}");
+        tokio::time::sleep(POLL_EVERY).await;
+    }
+}
+
+/// The same as [`eventually`] for code that is not asynchronous; `None` if `timeout` passes first.
+pub(crate) fn poll_until<T>(timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = probe() {
+            return Some(value);
+        }
+        if started.elapsed() >= timeout {
+            return None;
+        }
+        std::thread::sleep(POLL_EVERY);
+    }
+}

@@ -1,0 +1,302 @@
+//! A child process whose output can be waited for.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{BufRead, BufReader, Read},
+    path::PathBuf,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Condvar, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{poll_until, spawner};
+
+/// The only variables that pass from the developer's shell into a process under test: a HOST or a
+/// NATS_URL that happens to be set there must not change what a test sees.
+const INHERITED: [&str; 6] =
+    ["PATH", "HOME", "TMPDIR", "LANG", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"];
+
+/// Which of its two streams a process wrote a line to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// One line that a process wrote, without its line break.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Line {
+    /// Where it was written to.
+    pub output: Output,
+    /// The line itself; bytes that are no UTF-8 are replaced.
+    pub text: String,
+}
+
+impl Line {
+    /// The line as JSON, if it is JSON.
+    #[must_use]
+    pub fn json(&self) -> Option<serde_json::Value> {
+        serde_json::from_str(&self.text).ok()
+    }
+}
+
+/// What to start: a program, its arguments, and its whole environment.
+#[derive(Debug)]
+pub struct ProcessBuilder {
+    program: OsString,
+    arguments: Vec<OsString>,
+    variables: Vec<(OsString, OsString)>,
+    folder: Option<PathBuf>,
+}
+
+impl ProcessBuilder {
+    /// Adds an argument.
+    #[must_use]
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.arguments.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    #[must_use]
+    pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.arguments.extend(arguments.into_iter().map(|a| a.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.variables.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets the working directory; by default it is the test's own.
+    #[must_use]
+    pub fn current_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.folder = Some(folder.into());
+        self
+    }
+
+    /// Starts the process.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    pub fn start(self) -> Process {
+        let mut command = spawner::command(&self.program);
+        command.args(&self.arguments).env_clear();
+        for name in INHERITED {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        command.envs(self.variables);
+        if let Some(folder) = self.folder {
+            command.current_dir(folder);
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let name = self.program.to_string_lossy().into_owned();
+        let mut child = spawner::spawn(command)
+            .unwrap_or_else(|error| panic!("{name} cannot be started through setpriv: {error}"));
+        let log = Arc::new(Log::default());
+        if let Some(stdout) = child.stdout.take() {
+            log.follow(Output::Stdout, stdout);
+        }
+        if let Some(stderr) = child.stderr.take() {
+            log.follow(Output::Stderr, stderr);
+        }
+        Process { name, child, log }
+    }
+}
+
+/// A running process; killed and reaped when dropped.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: Arc<Log>,
+}
+
+impl Process {
+    /// Describes a process to start. Its environment is empty but for `PATH`, `HOME` and a few
+    /// others that name no service.
+    pub fn builder(program: impl AsRef<OsStr>) -> ProcessBuilder {
+        ProcessBuilder {
+            program: program.as_ref().to_owned(),
+            arguments: Vec::new(),
+            variables: Vec::new(),
+            folder: None,
+        }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Every line it has written so far, in the order they were read.
+    #[must_use]
+    pub fn lines(&self) -> Vec<Line> {
+        self.log.lines.lock().unwrap().clone()
+    }
+
+    /// Waits until it has written a line that `wanted` accepts, now or earlier. Blocks the thread.
+    ///
+    /// # Panics
+    /// If `timeout` passes first, or the process ends its output without that line; the message
+    /// carries what it wrote.
+    pub fn wait_for_line(&self, wanted: impl Fn(&Line) -> bool, timeout: Duration) -> Line {
+        self.wait_for_line_after(0, wanted, timeout)
+    }
+
+    /// As [`Process::wait_for_line`], but passes over the first `skip` lines: the length of
+    /// [`Process::lines`] at an earlier moment, to wait for something that happens after it.
+    ///
+    /// # Panics
+    /// As [`Process::wait_for_line`].
+    pub fn wait_for_line_after(
+        &self,
+        skip: usize,
+        wanted: impl Fn(&Line) -> bool,
+        timeout: Duration,
+    ) -> Line {
+        match self.log.wait(skip, &wanted, timeout) {
+            Ok(line) => line,
+            Err(why) => panic!("{}: {why}; it wrote:\n{}", self.name, self.transcript()),
+        }
+    }
+
+    /// Kills it with SIGKILL and waits until it is gone.
+    pub fn kill9(&mut self) {
+        // An error here means that it has already been reaped, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Asks it to stop, with SIGTERM.
+    pub fn terminate(&mut self) {
+        self.signal("TERM");
+    }
+
+    /// Freezes it, with SIGSTOP: it is there but does nothing.
+    pub fn stop(&mut self) {
+        self.signal("STOP");
+    }
+
+    /// Lets it go on after [`Process::stop`], with SIGCONT.
+    pub fn cont(&mut self) {
+        self.signal("CONT");
+    }
+
+    /// Sends the signal of this name, such as `INT`, unless the process has ended.
+    ///
+    /// # Panics
+    /// If `sh` cannot send it.
+    pub fn signal(&mut self, name: &str) {
+        // Until it is reaped, its id cannot belong to anybody else.
+        if self.exit_status().is_some() {
+            return;
+        }
+        // The shell's own `kill`: there is one wherever there is a shell.
+        let status = Command::new("sh")
+            .args(["-c", &format!("kill -s {name} {}", self.id())])
+            .status()
+            .expect("sh can be started");
+        assert!(status.success(), "SIG{name} could not be sent to {}", self.name);
+    }
+
+    /// How it ended, or `None` while it runs.
+    ///
+    /// # Panics
+    /// If the operating system does not know the process.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child of this process can be asked for")
+    }
+
+    /// Waits until it ends by itself. Blocks the thread.
+    ///
+    /// # Panics
+    /// If it still runs after `timeout`; the message carries what it wrote.
+    pub fn wait_exit(&mut self, timeout: Duration) -> ExitStatus {
+        poll_until(timeout, || self.exit_status()).unwrap_or_else(|| {
+            panic!("{} still runs after {timeout:?}; it wrote:\n{}", self.name, self.transcript())
+        })
+    }
+
+    pub(crate) fn transcript(&self) -> String {
+        let texts: Vec<String> = self.lines().into_iter().map(|line| line.text).collect();
+        texts.join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill9();
+        if thread::panicking() {
+            // libtest and nextest show this beside the failure, where it explains most of them.
+            #[allow(clippy::print_stderr, reason = "a test's report goes to standard error")]
+            {
+                eprintln!("--- {} wrote:\n{}\n---", self.name, self.transcript());
+            }
+        }
+    }
+}
+
+/// What a process wrote, and a bell that rings with each line.
+#[derive(Debug, Default)]
+struct Log {
+    lines: Mutex<Vec<Line>>,
+    /// How many of the two streams have ended.
+    ended: Mutex<usize>,
+    bell: Condvar,
+}
+
+impl Log {
+    fn follow(self: &Arc<Self>, output: Output, stream: impl Read + Send + 'static) {
+        let log = Arc::clone(self);
+        thread::spawn(move || {
+            let mut reader = BufReader::new(stream);
+            let mut bytes = Vec::new();
+            while matches!(reader.read_until(b'\n', &mut bytes), Ok(length) if length > 0) {
+                let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
+                log.lines.lock().unwrap().push(Line { output, text });
+                log.bell.notify_all();
+                bytes.clear();
+            }
+            *log.ended.lock().unwrap() += 1;
+            // Taken so that the bell cannot ring between a waiter's look and its sleep.
+            drop(log.lines.lock().unwrap());
+            log.bell.notify_all();
+        });
+    }
+
+    fn wait(
+        &self,
+        skip: usize,
+        wanted: &impl Fn(&Line) -> bool,
+        timeout: Duration,
+    ) -> Result<Line, String> {
+        let deadline = Instant::now() + timeout;
+        let mut seen = skip;
+        let mut lines = self.lines.lock().unwrap();
+        loop {
+            if let Some(line) = lines.iter().skip(seen).find(|line| wanted(line)) {
+                return Ok(line.clone());
+            }
+            seen = seen.max(lines.len());
+            if *self.ended.lock().unwrap() == 2 {
+                return Err("its output ended without the line waited for".to_owned());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(format!("the line waited for did not come within {timeout:?}"));
+            }
+            lines = self.bell.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+}

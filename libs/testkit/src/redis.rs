@@ -1,0 +1,105 @@
+//! A real redis-server that stores nothing on disk.
+
+use tempfile::TempDir;
+
+use crate::{
+    START_TIMEOUT,
+    files::server_program,
+    poll_until,
+    ports::{ask, free_port},
+    process::Process,
+};
+
+/// How often another port is tried when somebody else took the first: redis cannot choose its own.
+const PORT_ATTEMPTS: usize = 10;
+
+/// A running redis-server; killed and reaped when dropped.
+#[derive(Debug)]
+pub struct RedisServer {
+    process: Option<Process>,
+    port: u16,
+    folder: TempDir,
+}
+
+impl RedisServer {
+    /// Starts a server and waits until it answers.
+    ///
+    /// # Panics
+    /// If the program is missing or does not come up.
+    #[must_use]
+    pub fn start() -> Self {
+        let folder = tempfile::Builder::new()
+            .prefix("testkit-redis-")
+            .tempdir()
+            .expect("a temporary folder can be made");
+        let mut transcripts = String::new();
+        for _ in 0..PORT_ATTEMPTS {
+            let port = free_port();
+            match launch(port, &folder) {
+                Ok(process) => return Self { process: Some(process), port, folder },
+                Err(transcript) => transcripts.push_str(&transcript),
+            }
+        }
+        panic!("redis-server did not come up; it wrote:\n{transcripts}");
+    }
+
+    /// Where clients connect: `redis://127.0.0.1:<port>`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Kills the server with SIGKILL; what it held is lost. Its port waits for
+    /// [`RedisServer::restart`].
+    pub fn kill(&mut self) {
+        self.process = None;
+    }
+
+    /// Starts the server again, empty, on the same port, killing it first if it runs.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn restart(&mut self) {
+        self.kill();
+        match launch(self.port, &self.folder) {
+            Ok(process) => self.process = Some(process),
+            Err(transcript) => panic!("redis-server did not come up; it wrote:\n{transcript}"),
+        }
+    }
+
+    /// Freezes the server: connections are accepted by the kernel, and nobody answers.
+    ///
+    /// # Panics
+    /// If the server was killed and not restarted.
+    pub fn pause(&mut self) {
+        self.process.as_mut().expect("the server was killed").stop();
+    }
+
+    /// Lets the server go on after [`RedisServer::pause`].
+    ///
+    /// # Panics
+    /// If the server was killed and not restarted.
+    pub fn resume(&mut self) {
+        self.process.as_mut().expect("the server was killed").cont();
+    }
+}
+
+/// Starts a server on `port`, or tells what it wrote before it gave up.
+fn launch(port: u16, folder: &TempDir) -> Result<Process, String> {
+    let mut process = Process::builder(server_program("redis-server"))
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
+        .args(["--save", "", "--appendonly", "no"])
+        .arg("--dir")
+        .arg(folder.path())
+        .start();
+    // Whoever answers on that port must be this very process, not one that was faster to take it.
+    let own_id = format!("process_id:{}\r\n", process.id());
+    let up = poll_until(START_TIMEOUT, || {
+        if process.exit_status().is_some() {
+            return Some(false);
+        }
+        let answer = ask(port, b"INFO server\r\nQUIT\r\n", |_| false)?;
+        answer.contains(&own_id).then_some(true)
+    });
+    if up == Some(true) { Ok(process) } else { Err(process.transcript()) }
+}
