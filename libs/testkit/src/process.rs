@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{poll_until, spawner};
+use crate::{START_TIMEOUT, poll_until, spawner};
 
 /// The only variables that pass from the developer's shell into a process under test: a HOST or a
 /// NATS_URL that happens to be set there must not change what a test sees.
@@ -143,6 +143,18 @@ impl Process {
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
         self.log.lines.lock().unwrap().clone()
+    }
+
+    /// Every line it wrote, once it has ended both streams. Blocks the thread.
+    ///
+    /// # Panics
+    /// If a stream is still open after a while: a child of its own may have inherited it.
+    #[must_use]
+    pub fn finished_lines(&self) -> Vec<Line> {
+        let closed =
+            poll_until(START_TIMEOUT, || (*self.log.ended.lock().unwrap() == 2).then_some(()));
+        assert!(closed.is_some(), "{} has ended but its output has not", self.name);
+        self.lines()
     }
 
     /// Waits until it has written a line that `wanted` accepts, now or earlier. Blocks the thread.

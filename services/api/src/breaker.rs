@@ -1,0 +1,120 @@
+//! A circuit breaker: after a few failures in a row, stop asking for a while.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+const FAILURES_TO_OPEN: u32 = 3;
+const OPEN_FOR: Duration = Duration::from_secs(5);
+
+/// Says whether a server that has been failing is worth asking.
+///
+/// Closed: every call goes through. Three failures in a row open it for five seconds, in which none
+/// does. Then one call at a time is let through, and its outcome closes or reopens it.
+#[derive(Debug, Default)]
+pub(crate) struct Breaker {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    failures_in_a_row: u32,
+    retry_at: Option<Instant>,
+}
+
+/// What a reported outcome changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// The breaker has just opened: calls stop.
+    Opened,
+    /// The breaker has just closed: calls go through again.
+    Closed,
+    /// Nothing changed.
+    None,
+}
+
+impl Breaker {
+    /// Whether a call may be made now. A `true` must be followed by [`Self::report`].
+    pub(crate) fn allows(&self, now: Instant) -> bool {
+        let mut state = self.lock();
+        match state.retry_at {
+            None => true,
+            Some(retry_at) if now < retry_at => false,
+            Some(_) => {
+                // This caller tries; the others wait for its outcome.
+                state.retry_at = Some(now + OPEN_FOR);
+                true
+            }
+        }
+    }
+
+    /// Takes note of how a call went.
+    pub(crate) fn report<T, E>(&self, outcome: &Result<T, E>, now: Instant) -> Change {
+        let mut state = self.lock();
+        if outcome.is_ok() {
+            let was_open = state.retry_at.is_some();
+            *state = State::default();
+            return if was_open { Change::Closed } else { Change::None };
+        }
+        state.failures_in_a_row = state.failures_in_a_row.saturating_add(1);
+        if state.failures_in_a_row < FAILURES_TO_OPEN {
+            return Change::None;
+        }
+        let opened = state.failures_in_a_row == FAILURES_TO_OPEN;
+        state.retry_at = Some(now + OPEN_FOR);
+        if opened { Change::Opened } else { Change::None }
+    }
+
+    /// Whether calls are being held back.
+    pub(crate) fn is_open(&self) -> bool {
+        self.lock().retry_at.is_some()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        // The state is two plain values: whoever panicked with the lock left them whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OK: Result<(), ()> = Ok(());
+    const FAILED: Result<(), ()> = Err(());
+
+    #[test]
+    fn three_failures_in_a_row_open_it_and_one_success_closes_it() {
+        let breaker = Breaker::default();
+        let start = Instant::now();
+        assert_eq!(breaker.report(&FAILED, start), Change::None);
+        assert_eq!(breaker.report(&FAILED, start), Change::None);
+        assert!(breaker.allows(start));
+        assert_eq!(breaker.report(&FAILED, start), Change::Opened);
+        assert!(!breaker.allows(start) && breaker.is_open());
+
+        let later = start + OPEN_FOR;
+        assert!(breaker.allows(later), "one caller may try");
+        assert!(!breaker.allows(later), "the others wait for its outcome");
+        assert_eq!(breaker.report(&FAILED, later), Change::None);
+        assert!(!breaker.allows(later));
+
+        let at_last = later + OPEN_FOR;
+        assert!(breaker.allows(at_last));
+        assert_eq!(breaker.report(&OK, at_last), Change::Closed);
+        assert!(breaker.allows(at_last) && !breaker.is_open());
+    }
+
+    #[test]
+    fn failures_with_successes_between_do_not_open_it() {
+        let breaker = Breaker::default();
+        let now = Instant::now();
+        for _ in 0..10 {
+            assert_eq!(breaker.report(&FAILED, now), Change::None);
+            assert_eq!(breaker.report(&FAILED, now), Change::None);
+            assert_eq!(breaker.report(&OK, now), Change::None);
+        }
+        assert!(breaker.allows(now));
+    }
+}

@@ -1,0 +1,108 @@
+//! The API's settings, one variable each.
+
+use std::time::Duration;
+
+use domain::{ModelName, picture::PictureLimits};
+use messaging::{MessagingConfig, Role};
+use runtime::{
+    config::{ConfigError, Reader, Source, redact_url},
+    telemetry::LogFormat,
+};
+
+/// Everything that can be set about the API.
+#[derive(Clone)]
+pub struct Config {
+    /// `HOST`: the address to listen on. Default 127.0.0.1, this machine only.
+    pub host: String,
+    /// `PORT`: the port to listen on. Default 5000; 0 takes a free one.
+    pub port: u16,
+    /// `MODEL`: the model that pictures are sent to. Default `yolov8n`.
+    pub model: ModelName,
+    /// `MAX_PICTURE_BYTES` (default 20 MiB) and `MAX_PICTURE_PIXELS` (default 64 million).
+    pub picture_limits: PictureLimits,
+    /// `MAX_CONCURRENT_UPLOADS`: uploads being read at one time. Default 64.
+    pub max_concurrent_uploads: usize,
+    /// `UPLOAD_TIMEOUT_SECONDS`: the longest an upload may take to arrive. Default 60.
+    pub upload_timeout: Duration,
+    /// `REDIS_URL`: the cache of finished results. Unset: no cache, same answers.
+    pub redis_url: Option<String>,
+    /// `REDIS_TIMEOUT_MS`: how long an answer may wait for the cache. Default 100.
+    pub redis_timeout: Duration,
+    /// `NATS_URL` and what else there is about the queue and the records.
+    pub messaging: MessagingConfig,
+    /// `SHUTDOWN_GRACE_SECONDS`: how long requests may finish after SIGTERM. Default 25.
+    pub shutdown_grace: Duration,
+    /// `LOG_FORMAT`: `text` or `json`. Default `text`.
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    /// Reads the settings from `source`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every setting that cannot be used.
+    pub fn read(source: &dyn Source) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(source);
+        let limits = PictureLimits::default();
+        let config = Self {
+            host: reader.read("HOST", "127.0.0.1".to_owned()),
+            port: reader.read("PORT", 5000),
+            model: reader.read("MODEL", ModelName::default()),
+            picture_limits: PictureLimits {
+                max_bytes: reader.at_least("MAX_PICTURE_BYTES", 1, limits.max_bytes),
+                max_pixels: reader.at_least("MAX_PICTURE_PIXELS", 1, limits.max_pixels),
+            },
+            max_concurrent_uploads: reader.at_least("MAX_CONCURRENT_UPLOADS", 1, 64),
+            upload_timeout: reader.seconds("UPLOAD_TIMEOUT_SECONDS", 60),
+            redis_url: read_redis_url(&mut reader),
+            redis_timeout: reader.milliseconds("REDIS_TIMEOUT_MS", 100),
+            messaging: MessagingConfig::read(&mut reader, Role::Api),
+            shutdown_grace: reader.seconds("SHUTDOWN_GRACE_SECONDS", 25),
+            log_format: reader.read("LOG_FORMAT", LogFormat::Text),
+        };
+        reader.finish(config)
+    }
+}
+
+fn read_redis_url(reader: &mut Reader<'_>) -> Option<String> {
+    let url: String = reader.read_optional("REDIS_URL")?;
+    if let Err(error) = redis::Client::open(url.as_str()) {
+        let url = redact_url(&url);
+        reader.problem("REDIS_URL", format!("'{url}' is no Redis address: {error}"));
+    }
+    Some(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let source: HashMap<String, String> =
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Config::read(&source)
+    }
+
+    #[test]
+    fn nothing_set_listens_on_loopback_only() {
+        let config = read(&[]).unwrap();
+        assert_eq!((config.host.as_str(), config.port), ("127.0.0.1", 5000));
+        assert!(config.redis_url.is_none());
+    }
+
+    #[test]
+    fn every_bad_setting_is_named() {
+        let bad = [
+            ("PORT", "99999"),
+            ("MODEL", "../x"),
+            ("REDIS_URL", "http://x"),
+            ("QUEUE_MAX_BYTES", "1"),
+        ];
+        let ConfigError(problems) = read(&bad).err().unwrap();
+        let mut names: Vec<_> = problems.iter().map(|problem| problem.name).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["MODEL", "PORT", "QUEUE_MAX_BYTES", "REDIS_URL"]);
+    }
+}

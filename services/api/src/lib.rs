@@ -1,0 +1,22 @@
+//! The HTTP API: routes, request and response types, errors turned into statuses.
+//!
+//! The only crate that knows `poem` and `redis`. It never runs a model: it publishes jobs and reads
+//! records.
+
+mod app;
+mod breaker;
+mod config;
+mod metrics;
+mod openapi;
+mod original;
+mod probes;
+mod result_cache;
+mod rounding;
+mod tasks;
+mod upload;
+mod v1;
+mod welcome;
+
+pub use app::{ServeError, serve};
+pub use config::Config;
+pub use openapi::document as openapi_document;

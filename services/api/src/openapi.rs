@@ -1,0 +1,37 @@
+//! The API as a whole: its parts, their order, and the document that describes them.
+
+use poem_openapi::{LicenseObject, OpenApiService, Tags};
+
+use crate::{original::OriginalApi, probes::ProbesApi, v1::V1Api};
+
+/// The groups of routes, as Swagger UI shows them.
+#[derive(Tags)]
+pub(crate) enum Tag {
+    /// The routes of the original application, unchanged for its clients.
+    Original,
+    /// Thresholds by request, every state by its own name, long polling.
+    #[oai(rename = "v1")]
+    V1,
+    /// Health and metrics.
+    Operations,
+}
+
+/// All routes that the document describes, with its title, version and licence.
+pub(crate) fn service() -> OpenApiService<(OriginalApi, V1Api, ProbesApi), ()> {
+    OpenApiService::new((OriginalApi, V1Api, ProbesApi), "spotter", runtime::VERSION)
+        .summary("Object detection in pictures, on your own machines")
+        .description(
+            "Send a picture, get an id at once, ask for the objects in it. Jobs wait in a durable \
+             queue until a worker has run them: what was accepted is not lost.",
+        )
+        .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
+}
+
+/// The OpenAPI document of this API, as `openapi.json` holds it: indented JSON, newline at the end.
+///
+/// # Errors
+/// If the generated document is no JSON, which would be a fault of the generator.
+pub fn document() -> Result<String, serde_json::Error> {
+    let document: serde_json::Value = serde_json::from_str(&service().spec())?;
+    Ok(serde_json::to_string_pretty(&document)? + "\n")
+}

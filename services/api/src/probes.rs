@@ -1,0 +1,82 @@
+//! The routes that machines ask: is it alive, is it ready, what has it counted.
+
+use messaging::Messaging;
+use poem::web::Data;
+use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json, payload::PlainText};
+use runtime::metrics::Metrics;
+use tokio_util::sync::CancellationToken;
+
+use crate::openapi::Tag;
+
+/// Health and metrics.
+pub(crate) struct ProbesApi;
+
+/// What readiness depends on.
+#[derive(Clone)]
+pub(crate) struct Vitals {
+    pub(crate) messaging: Messaging,
+    pub(crate) shutdown: CancellationToken,
+}
+
+#[OpenApi(tag = "Tag::Operations")]
+impl ProbesApi {
+    /// Whether this process runs
+    #[oai(path = "/health/live", method = "get")]
+    async fn live(&self) -> Json<Health> {
+        Json(Health { status: "ok".to_owned() })
+    }
+
+    /// Whether requests should be sent to this process
+    #[oai(path = "/health/ready", method = "get")]
+    async fn ready(&self, vitals: Data<&Vitals>) -> Readiness {
+        let obstacle = if vitals.shutdown.is_cancelled() {
+            "shutting down"
+        } else if !vitals.messaging.is_connected() {
+            "not connected to NATS"
+        } else {
+            return Readiness::Ready(Json(Health { status: "ok".to_owned() }));
+        };
+        Readiness::NotReady(Json(Health { status: obstacle.to_owned() }))
+    }
+
+    /// Counters and gauges in Prometheus' text format
+    #[oai(path = "/metrics", method = "get")]
+    async fn metrics(&self, metrics: Data<&Metrics>) -> MetricsResponse {
+        match metrics.render() {
+            Ok(text) => {
+                MetricsResponse::Text(PlainText(text), runtime::metrics::CONTENT_TYPE.to_owned())
+            }
+            Err(error) => {
+                tracing::error!(%error, "metrics cannot be rendered");
+                MetricsResponse::Failed(PlainText(error.to_string()))
+            }
+        }
+    }
+}
+
+/// How this process is.
+#[derive(Object)]
+struct Health {
+    /// `ok`, or what is in the way.
+    status: String,
+}
+
+#[derive(ApiResponse)]
+enum Readiness {
+    /// Send requests.
+    #[oai(status = 200)]
+    Ready(Json<Health>),
+    /// Send no requests for now.
+    #[oai(status = 503)]
+    NotReady(Json<Health>),
+}
+
+#[derive(ApiResponse)]
+enum MetricsResponse {
+    /// The metrics as they stand.
+    #[oai(status = 200)]
+    Text(PlainText<String>, #[oai(header = "Content-Type")] String),
+    /// They could not be written as text.
+    #[oai(status = 500)]
+    Failed(PlainText<String>),
+}

@@ -1,0 +1,368 @@
+//! The versioned API: thresholds by request, every state by its own name, long polling.
+
+use std::time::Duration;
+
+use domain::{
+    Confidence, DetectedObject, DetectionSettings, FailureReason, IouThreshold, MaxDetections,
+    TaskId, TaskRecord, TaskState,
+};
+use poem::web::Data;
+use poem_openapi::{
+    ApiResponse, Enum, Object, OpenApi,
+    param::{Path, Query},
+    payload::Json,
+};
+use time::OffsetDateTime;
+
+use crate::{
+    openapi::Tag,
+    rounding::five_decimals,
+    tasks::{Lookup, NotAccepted, RETRY_AFTER_SECONDS, Tasks},
+    upload::{PictureForm, UploadError},
+};
+
+/// The longest a status request may be held open.
+const LONGEST_WAIT_SECONDS: u64 = 30;
+
+/// The versioned API.
+pub(crate) struct V1Api;
+
+#[OpenApi(prefix_path = "/v1", tag = "Tag::V1")]
+impl V1Api {
+    /// Submit a picture
+    ///
+    /// The answer comes as soon as the job is stored. `Location` says where to ask for the result.
+    #[oai(path = "/tasks", method = "post")]
+    async fn submit(
+        &self,
+        tasks: Data<&Tasks>,
+        /// The least class score of a reported object, from 0 to 1. Default 0.25.
+        confidence: Query<Option<f32>>,
+        /// Two boxes of a class overlapping more than this (intersection over union, from 0 to 1)
+        /// are one object. Default 0.7.
+        iou: Query<Option<f32>>,
+        /// The most objects reported, from 1 to 1000. Default 300.
+        max_detections: Query<Option<u16>>,
+        form: PictureForm,
+    ) -> Result<SubmitResponse, SubmitFailure> {
+        let settings = settings(confidence.0, iou.0, max_detections.0)?;
+        let picture = form.0?;
+        let record = tasks.submit(picture, settings).await?;
+        let location = format!("/v1/tasks/{}", record.job.task_id);
+        Ok(SubmitResponse::Accepted(Json(record.into()), location))
+    }
+
+    /// A task's state, and its result once it has one
+    #[oai(path = "/tasks/:task_id", method = "get")]
+    async fn task(
+        &self,
+        tasks: Data<&Tasks>,
+        /// The id that the submission answered with.
+        task_id: Path<String>,
+        /// Hold the answer back until the task ends, for this many seconds at most, up to 30.
+        wait: Query<Option<u64>>,
+    ) -> Result<TaskResponse, TaskFailure> {
+        let id: TaskId =
+            task_id.parse().map_err(|error| TaskFailure::unknown(format!("{error}")))?;
+        let patience = Duration::from_secs(wait.0.unwrap_or(0).min(LONGEST_WAIT_SECONDS));
+        match tasks.wait(id, patience).await {
+            Ok(Lookup::Found(record)) => Ok(TaskResponse::Known(Json(record.into()))),
+            Ok(Lookup::Unknown) => Err(TaskFailure::unknown(format!("there is no task {id}"))),
+            Ok(Lookup::Expired) => Err(TaskFailure::expired(id)),
+            Err(error) => {
+                tracing::warn!(task_id = %id, %error, "a record could not be read");
+                Err(TaskFailure::unavailable())
+            }
+        }
+    }
+}
+
+fn settings(
+    confidence: Option<f32>,
+    iou: Option<f32>,
+    max_detections: Option<u16>,
+) -> Result<DetectionSettings, SubmitFailure> {
+    let defaults = DetectionSettings::default();
+    let bad = |error: String| SubmitFailure::BadRequest(Json(ErrorBody { error }));
+    Ok(DetectionSettings {
+        confidence: confidence
+            .map_or(Ok(defaults.confidence), Confidence::new)
+            .map_err(|error| bad(error.to_string()))?,
+        iou: iou
+            .map_or(Ok(defaults.iou), IouThreshold::new)
+            .map_err(|error| bad(error.to_string()))?,
+        max_detections: max_detections
+            .map_or(Ok(defaults.max_detections), MaxDetections::try_from)
+            .map_err(bad)?,
+    })
+}
+
+/// What went wrong.
+#[derive(Object)]
+struct ErrorBody {
+    /// What was found, what was expected, and what to do.
+    error: String,
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "SCREAMING_SNAKE_CASE")]
+enum State {
+    /// Stored in the queue.
+    Queued,
+    /// A worker has it.
+    Started,
+    /// Done; see `objects`.
+    Success,
+    /// Will never be done; see `failure`.
+    Failure,
+    /// Called off.
+    Revoked,
+    /// Not run in time.
+    Expired,
+}
+
+/// A task and what is known of it.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct Task {
+    /// The task's id.
+    task_id: String,
+    /// Where the task stands.
+    state: State,
+    /// The file name of the picture.
+    picture_name: String,
+    /// The model that is asked.
+    model: String,
+    /// When the picture was taken in.
+    submitted_at: OffsetDateTime,
+    /// When the present worker took it, while STARTED.
+    started_at: Option<OffsetDateTime>,
+    /// How often the job has been handed to a worker, while STARTED.
+    attempt: Option<u32>,
+    /// When the task ended.
+    finished_at: Option<OffsetDateTime>,
+    /// The picture's width in pixels, on SUCCESS.
+    width: Option<u32>,
+    /// The picture's height in pixels, on SUCCESS.
+    height: Option<u32>,
+    /// What was found, highest confidence first, on SUCCESS.
+    objects: Option<Vec<FoundObject>>,
+    /// Why it failed, on FAILURE.
+    failure: Option<Failure>,
+}
+
+/// One object in the picture.
+#[derive(Object)]
+struct FoundObject {
+    /// The class's name.
+    label: String,
+    /// The class's index in the model's label list.
+    class_id: u32,
+    /// From 0 to 1, five decimals.
+    confidence: f64,
+    /// Where it is.
+    bbox: Corners,
+}
+
+/// Two opposite corners in pixels of the picture, five decimals; y grows downwards.
+#[derive(Object)]
+struct Corners {
+    x1: f64,
+    y1: f64,
+    x2: f64,
+    y2: f64,
+}
+
+/// Why a task failed for good.
+#[derive(Object)]
+struct Failure {
+    /// For programs.
+    reason: Reason,
+    /// For people.
+    message: String,
+}
+
+/// The kinds of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+enum Reason {
+    /// The picture's bytes do not decode.
+    UndecodablePicture,
+    /// No worker runs the model that was asked for.
+    UnknownModel,
+    /// The picture's bytes expired before a worker came to them.
+    PictureGone,
+    /// The job stops workers instead of finishing.
+    Poison,
+}
+
+impl From<FailureReason> for Reason {
+    fn from(reason: FailureReason) -> Self {
+        match reason {
+            FailureReason::UndecodablePicture => Self::UndecodablePicture,
+            FailureReason::UnknownModel => Self::UnknownModel,
+            FailureReason::PictureGone => Self::PictureGone,
+            FailureReason::Poison => Self::Poison,
+        }
+    }
+}
+
+impl From<DetectedObject> for FoundObject {
+    fn from(object: DetectedObject) -> Self {
+        let bbox = object.detection.bbox;
+        Self {
+            label: object.label,
+            class_id: object.detection.class_id.0,
+            confidence: five_decimals(object.detection.confidence),
+            bbox: Corners {
+                x1: five_decimals(bbox.x1),
+                y1: five_decimals(bbox.y1),
+                x2: five_decimals(bbox.x2),
+                y2: five_decimals(bbox.y2),
+            },
+        }
+    }
+}
+
+impl From<TaskRecord> for Task {
+    fn from(TaskRecord { job, state }: TaskRecord) -> Self {
+        let finished_at = state.finished_at();
+        let mut task = Self {
+            task_id: job.task_id.to_string(),
+            state: State::Queued,
+            picture_name: job.picture_name,
+            model: job.model.to_string(),
+            submitted_at: job.submitted_at,
+            started_at: None,
+            attempt: None,
+            finished_at,
+            width: None,
+            height: None,
+            objects: None,
+            failure: None,
+        };
+        match state {
+            TaskState::Queued => {}
+            TaskState::Started { started_at, attempt } => {
+                task.state = State::Started;
+                task.started_at = Some(started_at);
+                task.attempt = Some(attempt);
+            }
+            TaskState::Success { objects, width, height, .. } => {
+                task.state = State::Success;
+                task.width = Some(width);
+                task.height = Some(height);
+                task.objects = Some(objects.into_iter().map(FoundObject::from).collect());
+            }
+            TaskState::Failure { reason, message, .. } => {
+                task.state = State::Failure;
+                task.failure = Some(Failure { reason: reason.into(), message });
+            }
+            TaskState::Revoked { .. } => task.state = State::Revoked,
+            TaskState::Expired { .. } => task.state = State::Expired,
+        }
+        task
+    }
+}
+
+#[derive(ApiResponse)]
+enum SubmitResponse {
+    /// The job is stored and will be run.
+    #[oai(status = 202)]
+    Accepted(
+        Json<Task>,
+        /// Where to ask for the result.
+        #[oai(header = "Location")]
+        String,
+    ),
+}
+
+#[derive(ApiResponse)]
+enum SubmitFailure {
+    /// No picture, a file name without an allowed extension, bytes that are no whole picture, or a
+    /// threshold out of range.
+    #[oai(status = 400)]
+    BadRequest(Json<ErrorBody>),
+    /// The upload took too long to arrive.
+    #[oai(status = 408)]
+    Timeout(Json<ErrorBody>),
+    /// The picture has too many bytes.
+    #[oai(status = 413)]
+    TooLarge(Json<ErrorBody>),
+    /// The body is no multipart form.
+    #[oai(status = 415)]
+    UnsupportedMediaType(Json<ErrorBody>),
+    /// The queue is full or does not answer. Try again after the given time.
+    #[oai(status = 503)]
+    Unavailable(
+        Json<ErrorBody>,
+        /// Seconds to wait before trying again.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
+}
+
+impl From<UploadError> for SubmitFailure {
+    fn from(error: UploadError) -> Self {
+        let body = Json(ErrorBody { error: error.to_string() });
+        match error {
+            error if error.is_too_large() => Self::TooLarge(body),
+            UploadError::NotAForm => Self::UnsupportedMediaType(body),
+            UploadError::TooSlow(_) => Self::Timeout(body),
+            UploadError::TooManyUploads => Self::Unavailable(body, RETRY_AFTER_SECONDS),
+            _ => Self::BadRequest(body),
+        }
+    }
+}
+
+impl From<NotAccepted> for SubmitFailure {
+    fn from(error: NotAccepted) -> Self {
+        Self::Unavailable(Json(ErrorBody { error: error.to_string() }), RETRY_AFTER_SECONDS)
+    }
+}
+
+#[derive(ApiResponse)]
+enum TaskResponse {
+    /// The task is known.
+    #[oai(status = 200)]
+    Known(Json<Task>),
+}
+
+#[derive(ApiResponse)]
+enum TaskFailure {
+    /// `wait` is no whole number.
+    #[oai(status = 400)]
+    #[allow(dead_code, reason = "documents what the framework answers before this code is reached")]
+    BadRequest(Json<ErrorBody>),
+    /// There never was such a task.
+    #[oai(status = 404)]
+    Unknown(Json<ErrorBody>),
+    /// There was such a task, longer ago than results are kept.
+    #[oai(status = 410)]
+    Expired(Json<ErrorBody>),
+    /// The records cannot be read at the moment. Try again after the given time.
+    #[oai(status = 503)]
+    Unavailable(
+        Json<ErrorBody>,
+        /// Seconds to wait before trying again.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
+}
+
+impl TaskFailure {
+    fn unknown(error: String) -> Self {
+        Self::Unknown(Json(ErrorBody { error }))
+    }
+
+    fn expired(id: TaskId) -> Self {
+        let error = format!("the result of task {id} has expired; submit the picture again");
+        Self::Expired(Json(ErrorBody { error }))
+    }
+
+    fn unavailable() -> Self {
+        let error = "the task records cannot be read at the moment, try again".to_owned();
+        Self::Unavailable(Json(ErrorBody { error }), RETRY_AFTER_SECONDS)
+    }
+}

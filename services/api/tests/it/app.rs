@@ -1,0 +1,153 @@
+//! An API of one's own for each test.
+
+use std::{collections::HashMap, fs, time::Duration};
+
+use domain::{
+    BoundingBox, ClassId, DetectedObject, Detection, FailureReason, TaskId, TaskRecord, TaskState,
+};
+use messaging::{Messaging, MessagingConfig, Role, TaskStore};
+use reqwest::{
+    Client, Response, StatusCode,
+    multipart::{Form, Part},
+};
+use serde_json::Value;
+use testkit::{NatsServer, RedisServer};
+use time::OffsetDateTime;
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// Longer than anything takes on a busy machine; only a failing test waits for it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An API with servers of its own; all of it ends with the test.
+pub(crate) struct TestApp {
+    pub(crate) nats: NatsServer,
+    pub(crate) redis: RedisServer,
+    pub(crate) client: Client,
+    base: String,
+    shutdown: CancellationToken,
+    _server: JoinHandle<Result<(), api::ServeError>>,
+}
+
+impl TestApp {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// `settings` are variables such as `MAX_PICTURE_BYTES`.
+    pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let (nats, redis) = (NatsServer::start(), RedisServer::start());
+        let mut variables: HashMap<String, String> =
+            settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        variables.insert("NATS_URL".to_owned(), nats.url());
+        variables.insert("REDIS_URL".to_owned(), redis.url());
+        let config = api::Config::read(&variables).expect("the test's settings are right");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let base = format!("http://{}", listener.local_addr().expect("it is bound"));
+        let shutdown = CancellationToken::new();
+        let (ready, is_ready) = oneshot::channel();
+        let server = tokio::spawn(api::serve(listener, config, shutdown.clone(), move || {
+            let _ = ready.send(());
+        }));
+        if is_ready.await.is_err() {
+            panic!("the API did not start: {:?}", server.await);
+        }
+        let client = Client::builder().timeout(PATIENCE).build().expect("a client can be made");
+        Self { nats, redis, client, base, shutdown, _server: server }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let answer = self.client.get(self.url(path)).send().await.expect("the API answers");
+        json(answer).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, form: Form) -> Response {
+        let request = self.client.post(self.url(path)).multipart(form);
+        request.send().await.expect("the API answers")
+    }
+
+    /// Uploads bus.jpg and returns the task's id.
+    pub(crate) async fn start_task(&self) -> TaskId {
+        let (status, body) = json(self.post("/start_task", bus_form()).await).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{body}");
+        body["task_id"].as_str().expect("an id").parse().expect("a UUID")
+    }
+
+    /// What a worker would use to write records.
+    pub(crate) async fn worker_side(&self) -> Messaging {
+        let config = MessagingConfig::new(self.nats.url(), Role::Worker);
+        Messaging::connect(config).await.expect("NATS answers")
+    }
+
+    /// Ends a task with one bus, as a worker would.
+    pub(crate) async fn succeed(&self, id: TaskId) -> TaskRecord {
+        let state = TaskState::Success {
+            finished_at: OffsetDateTime::now_utc(),
+            objects: vec![bus()],
+            width: 810,
+            height: 1080,
+        };
+        self.end(id, state).await
+    }
+
+    /// Ends a task as failed, as a worker would.
+    pub(crate) async fn fail(&self, id: TaskId, message: &str) -> TaskRecord {
+        let state = TaskState::Failure {
+            finished_at: OffsetDateTime::now_utc(),
+            reason: FailureReason::UndecodablePicture,
+            message: message.to_owned(),
+        };
+        self.end(id, state).await
+    }
+
+    async fn end(&self, id: TaskId, state: TaskState) -> TaskRecord {
+        let tasks: TaskStore = self.worker_side().await.tasks();
+        let record = tasks.get(id).await.expect("NATS answers").expect("the task has a record");
+        let record = record.with_state(state);
+        tasks.finish(&record).await.expect("NATS answers");
+        record
+    }
+
+    /// The value of a metric, of the line that contains all of `labels`.
+    pub(crate) async fn metric(&self, name: &str, labels: &str) -> Option<u64> {
+        let answer = self.client.get(self.url("/metrics")).send().await.expect("the API answers");
+        let text = answer.text().await.expect("text");
+        let line = text.lines().find(|line| line.starts_with(name) && line.contains(labels))?;
+        line.rsplit(' ').next()?.parse().ok()
+    }
+}
+
+impl Drop for TestApp {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+pub(crate) async fn json(answer: Response) -> (StatusCode, Value) {
+    let status = answer.status();
+    let text = answer.text().await.expect("a body");
+    let body = serde_json::from_str(&text).unwrap_or_else(|_| panic!("{status}: no JSON: {text}"));
+    (status, body)
+}
+
+pub(crate) fn bus_bytes() -> Vec<u8> {
+    fs::read(testkit::picture("bus.jpg")).expect("bus.jpg can be read")
+}
+
+pub(crate) fn form(name: &str, bytes: Vec<u8>) -> Form {
+    Form::new().part("file", Part::bytes(bytes).file_name(name.to_owned()))
+}
+
+pub(crate) fn bus_form() -> Form {
+    form("bus.jpg", bus_bytes())
+}
+
+fn bus() -> DetectedObject {
+    let bbox = BoundingBox { x1: 22.875, y1: 231.25, x2: 805.5, y2: 756.75 };
+    let detection = Detection { bbox, class_id: ClassId(5), confidence: 0.873_448 };
+    DetectedObject { detection, label: "bus".to_owned() }
+}

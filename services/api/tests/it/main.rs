@@ -1,0 +1,14 @@
+//! The API against a real NATS and a real Redis, with the test in the place of the worker.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "in a test, a panic with a clear message is the right report"
+)]
+
+mod app;
+mod cache;
+mod openapi;
+mod original;
+mod outage;
+mod v1;

@@ -1,0 +1,43 @@
+//! The document, the committed copy of it, and the page that shows it.
+
+use std::fs;
+
+use reqwest::StatusCode;
+use serde_json::Value;
+
+use crate::app::TestApp;
+
+#[test]
+fn the_committed_document_is_the_generated_one() {
+    let committed = fs::read_to_string(testkit::workspace_root().join("openapi.json")).unwrap();
+    let generated = api::openapi_document().unwrap();
+    assert!(committed == generated, "openapi.json is out of date: run `make openapi`");
+}
+
+#[test]
+fn every_operation_has_a_summary_and_its_errors() {
+    let document: Value = serde_json::from_str(&api::openapi_document().unwrap()).unwrap();
+    let statuses = |path: &str, method: &str| -> Vec<String> {
+        let operation = &document["paths"][path][method];
+        assert!(operation["summary"].is_string(), "{method} {path}");
+        operation["responses"].as_object().unwrap().keys().cloned().collect()
+    };
+    assert_eq!(statuses("/start_task", "post"), ["202", "400", "408", "413", "503"]);
+    assert_eq!(statuses("/task_result/{task_id}", "get"), ["200", "400", "503"]);
+    assert_eq!(statuses("/v1/tasks", "post"), ["202", "400", "408", "413", "415", "503"]);
+    assert_eq!(statuses("/v1/tasks/{task_id}", "get"), ["200", "400", "404", "410", "503"]);
+}
+
+#[tokio::test]
+async fn the_document_and_its_page_are_served_from_the_binary() {
+    let app = TestApp::start().await;
+    let (status, served) = app.get("/openapi.json").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(served["info"]["title"], "spotter");
+    let page = app.client.get(app.url("/docs")).send().await.unwrap();
+    assert_eq!(page.status(), StatusCode::OK);
+    let page = page.text().await.unwrap();
+    for foreign in ["<script src=\"http", "<link href=\"http", "<script src=\"//"] {
+        assert!(!page.contains(foreign), "the page loads {foreign}");
+    }
+}

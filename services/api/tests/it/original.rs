@@ -1,0 +1,194 @@
+//! The original routes, in the original's words.
+
+use domain::TaskId;
+use reqwest::{
+    StatusCode,
+    multipart::{Form, Part},
+};
+use serde_json::json;
+
+use crate::app::{TestApp, bus_bytes, bus_form, form, json};
+
+#[tokio::test]
+async fn home_describes_itself_in_the_original_structure() {
+    let app = TestApp::start().await;
+    let (status, body) = app.get("/").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(body["api_version"], "1.0");
+    let routes = body["routes"].as_array().unwrap();
+    let paths: Vec<_> = routes.iter().map(|route| route["path"].as_str().unwrap()).collect();
+    assert_eq!(paths[..2], ["/start_task", "/task_result/<task_id>"]);
+    let curl = routes[0]["request_body"]["request_example"].as_str().unwrap();
+    assert!(curl.contains(&app.url("/start_task")), "{curl}");
+}
+
+#[tokio::test]
+async fn a_picture_is_accepted_then_pending_then_done() {
+    let app = TestApp::start().await;
+    let (status, accepted) = json(app.post("/start_task", bus_form()).await).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    let id = accepted["task_id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        accepted,
+        json!({
+            "task_id": id,
+            "image": "bus.jpg",
+            "status": "Accepted. Goto /task_result/<task_id> route to check status",
+        })
+    );
+
+    let path = format!("/task_result/{id}");
+    let pending = json!({ "task_id": id, "status": "PENDING" });
+    assert_eq!(app.get(&path).await, (StatusCode::OK, pending));
+
+    app.succeed(id.parse().unwrap()).await;
+    let done = json!({
+        "image_name": "bus.jpg",
+        "result": [{
+            "box": { "x1": 22.875, "x2": 805.5, "y1": 231.25, "y2": 756.75 },
+            "class": 5,
+            "confidence": 0.87345,
+            "name": "bus",
+        }],
+        "status": "SUCCESS",
+        "task_id": id,
+    });
+    assert_eq!(app.get(&path).await, (StatusCode::OK, done));
+}
+
+#[tokio::test]
+async fn a_failed_task_says_why() {
+    let app = TestApp::start().await;
+    let id = app.start_task().await;
+    app.fail(id, "the picture cannot be decoded").await;
+    let failed = json!({
+        "task_id": id.to_string(),
+        "status": "FAILURE",
+        "error": "the picture cannot be decoded",
+    });
+    assert_eq!(app.get(&format!("/task_result/{id}")).await, (StatusCode::OK, failed));
+}
+
+#[tokio::test]
+async fn every_allowed_format_is_taken_by_its_bytes() {
+    let app = TestApp::start().await;
+    for name in ["astronaut.png", "coffee.png"] {
+        let bytes = std::fs::read(testkit::picture(name)).unwrap();
+        let answer = app.post("/start_task", form(name, bytes)).await;
+        assert_eq!(answer.status(), StatusCode::ACCEPTED, "{name}");
+    }
+    // A PNG that calls itself JPEG is still a picture.
+    let bytes = std::fs::read(testkit::picture("coffee.png")).unwrap();
+    let answer = app.post("/start_task", form("coffee.JPEG", bytes)).await;
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn an_unknown_or_malformed_id_is_not_found() {
+    let app = TestApp::start().await;
+    for id in ["f94c7d98-80c4-4e5d-b543-a6fa2ca332b3", &TaskId::generate().to_string(), "no-id"] {
+        let (status, body) = app.get(&format!("/task_result/{id}")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST);
+        let error = "Not Found. The task ID does not exist.";
+        assert_eq!(body, json!({ "task_id": id, "error": error }));
+    }
+}
+
+#[tokio::test]
+async fn no_picture_in_the_form_is_said_in_the_original_words() {
+    let app = TestApp::start().await;
+    let nothing = json!({ "error": "No image provided" });
+    let forms = [Form::new(), Form::new().text("other", "x")];
+    for form in forms {
+        let (status, body) = json(app.post("/start_task", form).await).await;
+        assert_eq!((status, body), (StatusCode::BAD_REQUEST, nothing.clone()));
+    }
+    let no_form = app.client.post(app.url("/start_task")).body("x").send().await.unwrap();
+    assert_eq!(json(no_form).await, (StatusCode::BAD_REQUEST, nothing));
+}
+
+#[tokio::test]
+async fn other_file_names_are_refused_with_the_allowed_ones() {
+    let app = TestApp::start().await;
+    for name in ["bus.txt", "bus", "bus.jpg.exe", ""] {
+        let (status, body) = json(app.post("/start_task", form(name, bus_bytes())).await).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{name}");
+        assert_eq!(body["filename"], name);
+        let error = body["error"].as_str().unwrap();
+        for extension in ["jpg", "jpeg", "png", "webp", "bmp", "gif"] {
+            assert!(error.contains(extension), "{error}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_whole_picture_are_refused() {
+    let app = TestApp::start().await;
+    let bus = bus_bytes();
+    let mut bomb = std::fs::read(testkit::picture("coffee.png")).unwrap();
+    // The width and height of a PNG's header: 4 bytes each from offset 16.
+    bomb[16..24].copy_from_slice(&[0, 1, 0, 0, 0, 1, 0, 0]);
+    let cases = [
+        ("nothing", Vec::new()),
+        ("text", b"this is not a picture".to_vec()),
+        ("cut short", bus[..bus.len() / 2].to_vec()),
+        ("only a header", bus[..200].to_vec()),
+        ("a bomb", bomb),
+    ];
+    for (what, bytes) in cases {
+        let (status, body) = json(app.post("/start_task", form("x.jpg", bytes)).await).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{what}: {body}");
+        assert!(body["error"].is_string() && body["filename"] == "x.jpg", "{what}: {body}");
+    }
+    let depth = app.worker_side().await.queue().depth().await.unwrap();
+    assert_eq!(depth.waiting, 0, "nothing of this reached the queue");
+}
+
+#[tokio::test]
+async fn a_picture_with_too_many_bytes_is_refused() {
+    let app = TestApp::start_with(&[("MAX_PICTURE_BYTES", "100000")]).await;
+    // Once told by Content-Length, once found out while the body comes in without one.
+    let told = app.post("/start_task", form("x.jpg", vec![0; 1_000_000])).await;
+    assert_eq!(told.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    let (status, body) = json(app.post("/start_task", bus_form()).await).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{body}");
+    assert!(body["error"].as_str().unwrap().contains("100000"), "{body}");
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_refused() {
+    let app = TestApp::start().await;
+    let body =
+        "--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\nabc";
+    let request = app
+        .client
+        .post(app.url("/start_task"))
+        .header("content-type", "multipart/form-data; boundary=X")
+        .body(body);
+    let (status, body) = json(request.send().await.unwrap()).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+}
+
+#[tokio::test]
+async fn fields_before_the_picture_are_passed_over_while_they_are_small() {
+    let app = TestApp::start().await;
+    let small = Form::new().text("note", "hello").part("file", part());
+    assert_eq!(app.post("/start_task", small).await.status(), StatusCode::ACCEPTED);
+    let large = Form::new().text("note", "x".repeat(100_000)).part("file", part());
+    assert_eq!(app.post("/start_task", large).await.status(), StatusCode::BAD_REQUEST);
+}
+
+fn part() -> Part {
+    Part::bytes(bus_bytes()).file_name("bus.jpg")
+}
+
+#[tokio::test]
+async fn unknown_routes_and_wrong_methods_answer_in_json() {
+    let app = TestApp::start().await;
+    let (status, body) = app.get("/nowhere").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    assert!(body["error"].is_string());
+    let (status, body) = app.get("/start_task").await;
+    assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+    assert!(body["error"].is_string());
+}

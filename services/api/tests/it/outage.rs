@@ -1,0 +1,55 @@
+//! The queue full, and NATS away.
+
+use reqwest::{StatusCode, header};
+use testkit::eventually;
+
+use crate::app::{PATIENCE, TestApp, bus_form, json};
+
+#[tokio::test]
+async fn a_full_queue_asks_to_come_back_later() {
+    let app = TestApp::start_with(&[("QUEUE_MAX_MESSAGES", "2")]).await;
+    for _ in 0..2 {
+        app.start_task().await;
+    }
+    for path in ["/start_task", "/v1/tasks"] {
+        let answer = app.post(path, bus_form()).await;
+        assert!(answer.headers().contains_key(header::RETRY_AFTER));
+        let (status, body) = json(answer).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(body["error"].as_str().unwrap().contains("full"), "{body}");
+    }
+}
+
+#[tokio::test]
+async fn without_nats_everything_is_unavailable_until_it_is_back() {
+    let mut app = TestApp::start().await;
+    let id = app.start_task().await;
+    let (status, _) = app.get("/health/ready").await;
+    assert_eq!(status, StatusCode::OK);
+
+    app.nats.kill();
+    eventually(PATIENCE, async || {
+        let (status, _) = app.get("/health/ready").await;
+        (status == StatusCode::SERVICE_UNAVAILABLE).then_some(())
+    })
+    .await;
+    let answer = app.post("/start_task", bus_form()).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers().contains_key(header::RETRY_AFTER));
+    for path in [format!("/task_result/{id}"), format!("/v1/tasks/{id}")] {
+        let (status, body) = app.get(&path).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+    }
+    let (status, _) = app.get("/health/live").await;
+    assert_eq!(status, StatusCode::OK, "it is alive, only not ready");
+
+    app.nats.restart();
+    eventually(PATIENCE, async || {
+        let (status, _) = app.get("/health/ready").await;
+        (status == StatusCode::OK).then_some(())
+    })
+    .await;
+    let (status, body) = app.get(&format!("/task_result/{id}")).await;
+    assert_eq!((status, body["status"].as_str()), (StatusCode::OK, Some("PENDING")));
+    app.start_task().await;
+}

@@ -1,0 +1,136 @@
+//! The versioned routes.
+
+use std::time::Duration;
+
+use domain::{DetectionSettings, TaskId};
+use reqwest::{StatusCode, header};
+use uuid::{NoContext, Timestamp, Uuid};
+
+use crate::app::{TestApp, bus_form, json};
+
+#[tokio::test]
+async fn a_submission_says_where_the_task_is() {
+    let app = TestApp::start().await;
+    let answer = app.post("/v1/tasks", bus_form()).await;
+    let location = answer.headers()[header::LOCATION].to_str().unwrap().to_owned();
+    let (status, task) = json(answer).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    assert_eq!(location, format!("/v1/tasks/{}", task["task_id"].as_str().unwrap()));
+    assert_eq!((task["state"].as_str(), task["model"].as_str()), (Some("QUEUED"), Some("yolov8n")));
+
+    let (status, found) = app.get(&location).await;
+    assert_eq!((status, found), (StatusCode::OK, task));
+}
+
+#[tokio::test]
+async fn thresholds_travel_with_the_job() {
+    let app = TestApp::start().await;
+    let path = "/v1/tasks?confidence=0.5&iou=0.6&max_detections=7";
+    assert_eq!(app.post(path, bus_form()).await.status(), StatusCode::ACCEPTED);
+    let delivery = app.worker_side().await.queue().deliveries().next(1).await;
+    let settings = delivery.job.settings;
+    assert_eq!((settings.confidence.get(), settings.iou.get()), (0.5, 0.6));
+    assert_eq!(settings.max_detections.get(), 7);
+
+    app.start_task().await;
+    let delivery = app.worker_side().await.queue().deliveries().next(1).await;
+    assert_eq!(delivery.job.settings, DetectionSettings::default());
+}
+
+#[tokio::test]
+async fn thresholds_out_of_range_are_refused() {
+    let app = TestApp::start().await;
+    for query in ["confidence=1.5", "iou=-1", "max_detections=0", "confidence=high", "iou=NaN"] {
+        let answer = app.post(&format!("/v1/tasks?{query}"), bus_form()).await;
+        let (status, body) = json(answer).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{query}");
+        let name = query.split('=').next().unwrap();
+        assert!(body["error"].as_str().unwrap().contains(name), "{query}: {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_form_is_an_unsupported_media_type() {
+    let app = TestApp::start().await;
+    let answer = app.client.post(app.url("/v1/tasks")).body("x").send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
+
+#[tokio::test]
+async fn unknown_and_expired_are_two_answers() {
+    let app = TestApp::start_with(&[("RESULT_TTL_SECONDS", "3600")]).await;
+    let (status, _) = app.get(&format!("/v1/tasks/{}", TaskId::generate())).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let (status, _) = app.get("/v1/tasks/no-id").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let long_ago = Uuid::new_v7(Timestamp::from_unix(NoContext, 1_700_000_000, 0));
+    let (status, body) = app.get(&format!("/v1/tasks/{long_ago}")).await;
+    assert_eq!(status, StatusCode::GONE, "{body}");
+}
+
+#[tokio::test]
+async fn waiting_ends_when_the_task_does() {
+    let app = TestApp::start().await;
+    let id = app.start_task().await;
+    let path = format!("/v1/tasks/{id}?wait=30");
+    let waiting = app.get(&path);
+    let ending = app.succeed(id);
+    let ((status, task), _) = tokio::join!(waiting, ending);
+    assert_eq!((status, task["state"].as_str()), (StatusCode::OK, Some("SUCCESS")));
+    assert_eq!(task["objects"][0]["label"], "bus");
+    assert_eq!(task["objects"][0]["bbox"]["x1"], 22.875);
+    assert_eq!((task["width"].as_u64(), task["height"].as_u64()), (Some(810), Some(1080)));
+}
+
+#[tokio::test]
+async fn waiting_in_vain_answers_with_the_state_as_it_is() {
+    let app = TestApp::start().await;
+    let id = app.start_task().await;
+    let (status, task) = app.get(&format!("/v1/tasks/{id}?wait=1")).await;
+    assert_eq!((status, task["state"].as_str()), (StatusCode::OK, Some("QUEUED")));
+}
+
+#[tokio::test]
+async fn a_failure_carries_its_reason() {
+    let app = TestApp::start().await;
+    let id = app.start_task().await;
+    app.fail(id, "no picture").await;
+    let (_, task) = app.get(&format!("/v1/tasks/{id}")).await;
+    assert_eq!(task["failure"]["reason"], "undecodable_picture");
+    assert_eq!(task["failure"]["message"], "no picture");
+    assert!(task.get("objects").is_none(), "{task}");
+}
+
+#[tokio::test]
+async fn uploads_beyond_the_limit_are_asked_to_wait() {
+    let app =
+        TestApp::start_with(&[("MAX_CONCURRENT_UPLOADS", "1"), ("UPLOAD_TIMEOUT_SECONDS", "2")])
+            .await;
+    // A body whose end never comes holds the only place until its time is up.
+    let (started, has_started) = tokio::sync::oneshot::channel();
+    let mut started = Some(started);
+    let endless = futures_util::stream::poll_fn(move |_| match started.take() {
+        Some(started) => {
+            let _ = started.send(());
+            let head =
+                "--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n";
+            std::task::Poll::Ready(Some(Ok::<_, std::io::Error>(head)))
+        }
+        None => std::task::Poll::Pending,
+    });
+    let slow = app
+        .client
+        .post(app.url("/v1/tasks"))
+        .header("content-type", "multipart/form-data; boundary=X")
+        .body(reqwest::Body::wrap_stream(endless));
+    let slow = tokio::spawn(slow.send());
+    has_started.await.unwrap();
+    let refused = testkit::eventually(Duration::from_secs(2), async || {
+        let answer = app.post("/v1/tasks", bus_form()).await;
+        (answer.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(answer)
+    })
+    .await;
+    assert!(refused.headers().contains_key(header::RETRY_AFTER));
+    assert_eq!(slow.await.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+    assert_eq!(app.post("/v1/tasks", bus_form()).await.status(), StatusCode::ACCEPTED);
+}

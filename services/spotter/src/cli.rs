@@ -1,0 +1,190 @@
+//! The command line: what can be typed, and the help that explains it.
+
+use std::{num::NonZero, path::PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use domain::{Confidence, DetectionSettings, IouThreshold, MaxDetections, ModelName};
+
+/// Finds objects in pictures, on your own machines.
+#[derive(Debug, Parser)]
+#[command(
+    name = "spotter",
+    version,
+    propagate_version = true,
+    after_help = "Start here:\n  \
+        spotter detect test_images/bus.jpg      find objects in a picture, no server needed\n  \
+        spotter up                              start queue, cache, API and worker on this machine\n  \
+        spotter submit test_images/bus.jpg      send a picture to the running API"
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start everything on this machine: NATS, Redis, API and workers
+    ///
+    /// Reads HOST, PORT, WORKERS, CONCURRENCY and MODEL from the environment and from the file
+    /// `.env`; the environment wins, and an option wins over both. Ctrl-C stops all of it.
+    Up(UpOptions),
+    /// Find the objects in pictures, without any server
+    Detect(DetectOptions),
+    /// Send pictures to a running API and wait for the results
+    Submit(SubmitOptions),
+    /// Install, list and check models
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Run only the API (settings from the environment)
+    Api,
+    /// Run only a worker (settings from the environment)
+    Worker,
+    /// Print the API's OpenAPI document
+    Openapi,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpOptions {
+    /// The address the API listens on [default: HOST, or 127.0.0.1]
+    #[arg(long)]
+    pub(crate) host: Option<String>,
+    /// The API's port; another one is taken if it is in use [default: PORT, or 5000]
+    #[arg(long)]
+    pub(crate) port: Option<u16>,
+    /// Worker processes [default: WORKERS, or 1]
+    #[arg(long)]
+    pub(crate) workers: Option<NonZero<usize>>,
+    /// Pictures at a time in each worker [default: CONCURRENCY, or cores / workers]
+    #[arg(long)]
+    pub(crate) concurrency: Option<NonZero<usize>>,
+    /// The model to run, by the name it is installed under [default: MODEL, or yolov8n]
+    #[arg(long)]
+    pub(crate) model: Option<ModelName>,
+    /// Where the queue and its logs are kept
+    #[arg(long, default_value = "data")]
+    pub(crate) data_dir: PathBuf,
+}
+
+/// The thresholds, as options of `detect` and `submit`.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct SettingsOptions {
+    /// The least class score of a reported object, from 0 to 1
+    #[arg(long = "conf", value_name = "SCORE", default_value_t)]
+    pub(crate) confidence: Confidence,
+    /// Boxes of one class that overlap more than this are one object, from 0 to 1
+    #[arg(long, value_name = "OVERLAP", default_value_t)]
+    pub(crate) iou: IouThreshold,
+    /// The most objects reported for one picture, from 1 to 1000
+    #[arg(long, value_name = "COUNT", default_value = "300", value_parser = parse_max_detections)]
+    pub(crate) max_detections: MaxDetections,
+}
+
+impl From<SettingsOptions> for DetectionSettings {
+    fn from(options: SettingsOptions) -> Self {
+        let SettingsOptions { confidence, iou, max_detections } = options;
+        Self { confidence, iou, max_detections }
+    }
+}
+
+fn parse_max_detections(text: &str) -> Result<MaxDetections, String> {
+    let count: u16 = text.parse().map_err(|error| format!("'{text}' is no count: {error}"))?;
+    MaxDetections::try_from(count)
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DetectOptions {
+    /// The pictures: JPEG, PNG, WebP, BMP or GIF files
+    #[arg(required = true, value_name = "PICTURE")]
+    pub(crate) pictures: Vec<PathBuf>,
+    /// Print one JSON object a picture instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The model to run, by the name it is installed under
+    #[arg(long, env = "MODEL", default_value_t)]
+    pub(crate) model: ModelName,
+    /// Also write each picture, with boxes and labels drawn, into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) save: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) settings: SettingsOptions,
+    #[command(flatten)]
+    pub(crate) places: PlacesOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SubmitOptions {
+    /// The pictures: JPEG, PNG, WebP, BMP or GIF files
+    #[arg(required = true, value_name = "PICTURE")]
+    pub(crate) pictures: Vec<PathBuf>,
+    /// The address of the API
+    #[arg(long, env = "SPOTTER_API", default_value = "http://127.0.0.1:5000")]
+    pub(crate) api: String,
+    /// Print one JSON object a picture instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Pictures on their way at a time
+    #[arg(long, value_name = "COUNT", default_value = "16")]
+    pub(crate) parallel: NonZero<usize>,
+    /// Give up on a picture after this many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub(crate) timeout: u64,
+    #[command(flatten)]
+    pub(crate) settings: SettingsOptions,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Install an ONNX file as a model
+    ///
+    /// Reads from the file itself what kind of detector it is (YOLOv8, YOLO11 or YOLOX) and what
+    /// its classes are called, makes it faster where that is possible, and checks that it runs.
+    Add(ModelAddOptions),
+    /// List the installed models
+    List(PlacesOptions),
+    /// Check that installed models are as they were when they were installed
+    Verify(ModelVerifyOptions),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelAddOptions {
+    /// The ONNX file
+    #[arg(value_name = "FILE.onnx")]
+    pub(crate) file: PathBuf,
+    /// The name to install it under [default: the file's name without its extension]
+    #[arg(long)]
+    pub(crate) name: Option<ModelName>,
+    /// The names of its classes, one a line, where the file does not hold them
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// The terms of its weights, such as AGPL-3.0 [default: what the file says]
+    #[arg(long)]
+    pub(crate) license: Option<String>,
+    /// Keep the graph as it is, even where cutting its head off would make it faster
+    #[arg(long)]
+    pub(crate) keep_plain: bool,
+    /// Put it in the place of an installed model of that name
+    #[arg(long)]
+    pub(crate) replace: bool,
+    #[command(flatten)]
+    pub(crate) places: PlacesOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelVerifyOptions {
+    /// The models to check [default: all]
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<ModelName>,
+    #[command(flatten)]
+    pub(crate) places: PlacesOptions,
+}
+
+/// Where models and ONNX Runtime are.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PlacesOptions {
+    /// The folder of installed models [default: the nearest `models` upwards]
+    #[arg(long, value_name = "DIR", env = "MODELS_DIR")]
+    pub(crate) models_dir: Option<PathBuf>,
+    /// ONNX Runtime's library [default: the one that set-up fetched]
+    #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH", hide = true)]
+    pub(crate) onnx_runtime: Option<PathBuf>,
+}

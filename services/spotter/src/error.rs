@@ -1,0 +1,66 @@
+//! What a command can fail with, and the exit code of each.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use runtime::{config::ConfigError, exit};
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Runtime(#[from] detector::RuntimeError),
+    #[error("{0}")]
+    Model(#[from] detector::ModelError),
+    #[error("{0}")]
+    Serve(#[from] api::ServeError),
+    #[error("{0}")]
+    Worker(#[from] worker::WorkerError),
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Unavailable(String),
+    #[error("{failed} of {all} pictures failed")]
+    Pictures { failed: usize, all: usize },
+    #[error("{0} of the models cannot be used")]
+    Models(usize),
+    #[error("{path} cannot be written: {source}")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("the OpenAPI document cannot be written: {0}")]
+    Json(#[from] serde_json::Error),
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl CliError {
+    pub(crate) fn usage_code() -> ExitCode {
+        exit::code(exit::USAGE)
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match self {
+            // Whoever reads our output has seen enough, as `head` does.
+            Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Self::Config(_) | Self::Runtime(_) | Self::Model(_) | Self::Usage(_) => {
+                Self::usage_code()
+            }
+            Self::Worker(error) => exit::code(error.exit_code()),
+            Self::Serve(_) | Self::Unavailable(_) => exit::code(exit::UNAVAILABLE),
+            Self::Pictures { .. }
+            | Self::Models(_)
+            | Self::Write { .. }
+            | Self::Json(_)
+            | Self::Io(_) => ExitCode::FAILURE,
+        }
+    }
+
+    pub(crate) fn print(&self) {
+        if self.exit_code() != ExitCode::SUCCESS {
+            let _ = writeln!(io::stderr(), "spotter: {self}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `spotter`: the command people type.
+//!
+//! Runs everything on one machine (`up`), finds objects without any server (`detect`), talks to a
+//! running API (`submit`) and installs models (`model`).
+
+mod cli;
+mod detect;
+mod error;
+mod model;
+mod output;
+mod part;
+mod places;
+mod report;
+mod submit;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::{
+    cli::{Cli, Command},
+    error::CliError,
+};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Prints help or version to standard output, a usage error to standard error.
+            let _ = error.print();
+            return if error.use_stderr() { CliError::usage_code() } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error.print();
+            error.exit_code()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Up(options) => up::up(options),
+        Command::Detect(options) => detect::detect(&options),
+        Command::Submit(options) => submit::submit(options),
+        Command::Model(command) => model::model(command),
+        Command::Api => part::api(),
+        Command::Worker => part::worker(),
+        Command::Openapi => output::document(&api::openapi_document()?),
+    }
+}

@@ -1,0 +1,112 @@
+//! `spotter model`: installing, listing and checking models.
+
+use std::{fs, path::Path};
+
+use detector::{
+    ModelBundle, ModelInput,
+    install::{Existing, HeadChoice, InstallOptions},
+};
+use domain::{LabelMap, ModelName};
+
+use crate::{
+    cli::{ModelAddOptions, ModelCommand, ModelVerifyOptions, PlacesOptions},
+    error::CliError,
+    output,
+};
+
+pub(crate) fn model(command: ModelCommand) -> Result<(), CliError> {
+    match command {
+        ModelCommand::Add(options) => add(&options),
+        ModelCommand::List(places) => list(&places),
+        ModelCommand::Verify(options) => verify(&options),
+    }
+}
+
+fn add(options: &ModelAddOptions) -> Result<(), CliError> {
+    let name = match &options.name {
+        Some(name) => name.clone(),
+        None => name_from(&options.file)?,
+    };
+    let install = InstallOptions {
+        labels: options.labels.as_deref().map(read_labels).transpose()?,
+        license: options.license.clone(),
+        head: if options.keep_plain { HeadChoice::KeepPlain } else { HeadChoice::CutIfPossible },
+        existing: if options.replace { Existing::Replace } else { Existing::Refuse },
+        ..InstallOptions::new(&options.places.models_dir(), name)
+    };
+    let installed = ModelBundle::install(&options.file, &install, &options.places.runtime()?)?;
+    for note in &installed.notes {
+        output::remark(format_args!("  {note}"));
+    }
+    output::line(format_args!("installed {}", summary(&installed.bundle)))
+}
+
+fn name_from(file: &Path) -> Result<ModelName, CliError> {
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+    stem.parse().map_err(|error| CliError::Usage(format!("{error}; choose one with --name")))
+}
+
+fn read_labels(path: &Path) -> Result<LabelMap, CliError> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| CliError::Usage(format!("{} cannot be read: {error}", path.display())))?;
+    let labels = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    Ok(LabelMap::new(labels.map(str::to_owned).collect()))
+}
+
+fn list(places: &PlacesOptions) -> Result<(), CliError> {
+    let models_dir = places.models_dir();
+    let models = ModelBundle::list(&models_dir)?;
+    if models.is_empty() {
+        output::remark(format_args!(
+            "no models in {}; install one with `spotter model add FILE.onnx`",
+            models_dir.display()
+        ));
+    }
+    let mut broken = 0;
+    for model in models {
+        match model.bundle {
+            Ok(bundle) => output::line(summary(&bundle))?,
+            Err(error) => {
+                broken += 1;
+                output::remark(format_args!("{}: {error}", model.dir.display()));
+            }
+        }
+    }
+    if broken == 0 { Ok(()) } else { Err(CliError::Models(broken)) }
+}
+
+fn verify(options: &ModelVerifyOptions) -> Result<(), CliError> {
+    let models_dir = options.places.models_dir();
+    let bundles: Vec<_> = if options.names.is_empty() {
+        ModelBundle::list(&models_dir)?.into_iter().map(|model| (model.dir, model.bundle)).collect()
+    } else {
+        let dirs = options.names.iter().map(|name| models_dir.join(name.as_str()));
+        dirs.map(|dir| (dir.clone(), ModelBundle::load(&dir))).collect()
+    };
+    let mut broken = 0;
+    for (dir, bundle) in bundles {
+        match bundle.and_then(|bundle| bundle.verify().map(|()| bundle)) {
+            Ok(bundle) => output::line(format_args!("{}: as installed", bundle.name()))?,
+            Err(error) => {
+                broken += 1;
+                output::remark(format_args!("{}: {error}", dir.display()));
+            }
+        }
+    }
+    if broken == 0 { Ok(()) } else { Err(CliError::Models(broken)) }
+}
+
+fn summary(bundle: &ModelBundle) -> String {
+    let manifest = bundle.manifest();
+    let input = match manifest.input {
+        ModelInput::Dynamic { long_side, .. } => format!("up to {long_side} px"),
+        ModelInput::Fixed { width, height } => format!("{width}×{height} px"),
+    };
+    format!(
+        "{}  {}  {} classes  {input}  weights: {}",
+        manifest.name,
+        manifest.head.name(),
+        bundle.labels().len(),
+        manifest.license
+    )
+}

@@ -1,0 +1,50 @@
+//! `spotter api` and `spotter worker`: one part of the system as a process of its own.
+//!
+//! Each prints one line to standard output once it can be used, so that whoever started it knows
+//! when, and on which port.
+
+use std::io::{self, Write};
+
+use runtime::{config::ProcessEnvironment, shutdown, telemetry};
+use tokio::net::TcpListener;
+
+use crate::error::CliError;
+
+/// The API until SIGTERM or Ctrl-C. Prints `listening on http://HOST:PORT`.
+pub(crate) fn api() -> Result<(), CliError> {
+    let config = api::Config::read(&ProcessEnvironment)?;
+    telemetry::start(config.log_format);
+    tokio_runtime()?.block_on(async {
+        let shutdown = shutdown::on_signal()?;
+        let listener =
+            TcpListener::bind((config.host.as_str(), config.port)).await.map_err(|error| {
+                CliError::Usage(format!(
+                    "cannot listen on {}:{}: {error}; set HOST and PORT",
+                    config.host, config.port
+                ))
+            })?;
+        let address = listener.local_addr()?;
+        let ready = move || announce(&format!("listening on http://{address}"));
+        Ok(api::serve(listener, config, shutdown, ready).await?)
+    })
+}
+
+/// A worker until SIGTERM or Ctrl-C. Prints `ready`.
+pub(crate) fn worker() -> Result<(), CliError> {
+    let config = worker::Config::read(&ProcessEnvironment)?;
+    telemetry::start(config.log_format);
+    tokio_runtime()?.block_on(async {
+        let shutdown = shutdown::on_signal()?;
+        Ok(worker::run(config, shutdown, || announce("ready")).await?)
+    })
+}
+
+fn tokio_runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+fn announce(text: &str) {
+    let mut stdout = io::stdout().lock();
+    // Nobody may be listening, which is no reason not to serve.
+    let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}

@@ -1,0 +1,37 @@
+//! Finding models and ONNX Runtime.
+
+use std::path::PathBuf;
+
+use detector::{ModelBundle, Runtime};
+use domain::ModelName;
+
+use crate::{cli::PlacesOptions, error::CliError};
+
+impl PlacesOptions {
+    /// The folder of installed models.
+    pub(crate) fn models_dir(&self) -> PathBuf {
+        self.models_dir.clone().unwrap_or_else(|| worker::nearest(worker::MODELS_DIR))
+    }
+
+    /// ONNX Runtime, loaded.
+    pub(crate) fn runtime(&self) -> Result<Runtime, CliError> {
+        let library = self.onnx_runtime.clone();
+        Ok(Runtime::load(&library.unwrap_or_else(|| worker::nearest(worker::ONNX_RUNTIME)))?)
+    }
+
+    /// The description of an installed model.
+    pub(crate) fn bundle(&self, name: &ModelName) -> Result<ModelBundle, CliError> {
+        let error = match ModelBundle::load(&self.models_dir().join(name.as_str())) {
+            Ok(bundle) => return Ok(bundle),
+            Err(error) => error,
+        };
+        let installed: Vec<String> = ModelBundle::list(&self.models_dir())?
+            .into_iter()
+            .filter_map(|model| Some(model.bundle.ok()?.name().to_string()))
+            .collect();
+        if installed.is_empty() {
+            return Err(error.into());
+        }
+        Err(CliError::Usage(format!("{error} (installed here: {})", installed.join(", "))))
+    }
+}

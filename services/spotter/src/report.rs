@@ -1,0 +1,118 @@
+//! What `detect` and `submit` print for each picture: a table for people, JSON for programs.
+
+use std::path::Path;
+
+use domain::DetectedObject;
+use serde::Serialize;
+
+use crate::{error::CliError, output};
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Table,
+    Json,
+}
+
+impl Format {
+    pub(crate) fn new(json: bool) -> Self {
+        if json { Self::Json } else { Self::Table }
+    }
+}
+
+/// What was found in one picture.
+pub(crate) struct Found<'a> {
+    pub(crate) picture: &'a Path,
+    pub(crate) model: &'a str,
+    pub(crate) width: u32,
+    pub(crate) height: u32,
+    pub(crate) objects: &'a [DetectedObject],
+    pub(crate) took_ms: u128,
+}
+
+#[derive(Serialize)]
+struct FoundJson<'a> {
+    picture: &'a Path,
+    model: &'a str,
+    width: u32,
+    height: u32,
+    objects: Vec<ObjectJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct ObjectJson<'a> {
+    #[serde(rename = "box")]
+    bbox: domain::BoundingBox,
+    class: u32,
+    confidence: f32,
+    name: &'a str,
+}
+
+impl<'a> From<&'a DetectedObject> for ObjectJson<'a> {
+    fn from(DetectedObject { detection, label }: &'a DetectedObject) -> Self {
+        Self {
+            bbox: detection.bbox,
+            class: detection.class_id.0,
+            confidence: detection.confidence,
+            name: label,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct FailedJson<'a> {
+    picture: &'a Path,
+    error: &'a str,
+}
+
+impl Found<'_> {
+    /// Prints the result to standard output.
+    pub(crate) fn print(&self, format: Format) -> Result<(), CliError> {
+        match format {
+            Format::Json => output::line(serde_json::to_string(&self.json())?),
+            Format::Table => self.print_table(),
+        }
+    }
+
+    fn json(&self) -> FoundJson<'_> {
+        FoundJson {
+            picture: self.picture,
+            model: self.model,
+            width: self.width,
+            height: self.height,
+            objects: self.objects.iter().map(ObjectJson::from).collect(),
+        }
+    }
+
+    fn print_table(&self) -> Result<(), CliError> {
+        let count = self.objects.len();
+        output::line(format_args!(
+            "{}  {}×{}  {count} object{}  {} ms",
+            self.picture.display(),
+            self.width,
+            self.height,
+            if count == 1 { "" } else { "s" },
+            self.took_ms
+        ))?;
+        let widest = self.objects.iter().map(|object| object.label.len()).max().unwrap_or(0);
+        for DetectedObject { detection, label } in self.objects {
+            let bbox = detection.bbox;
+            output::line(format_args!(
+                "  {label:widest$}  {:.2}  ({:.1}, {:.1}) – ({:.1}, {:.1})",
+                detection.confidence, bbox.x1, bbox.y1, bbox.x2, bbox.y2
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+/// Prints that a picture failed: as JSON to standard output, for people to standard error.
+pub(crate) fn print_failure(picture: &Path, error: &str, format: Format) -> Result<(), CliError> {
+    match format {
+        Format::Json => output::line(serde_json::to_string(&FailedJson { picture, error })?),
+        Format::Table => {
+            output::remark(format_args!("{}  failed: {error}", picture.display()));
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! The servers that `spotter up` brings along: NATS, which everything needs, and Redis, which may
+//! be absent.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use runtime::files::{find_on_path, find_upwards};
+
+use super::{
+    Running, SERVER_GRACE,
+    child::{Ready, Spec, start},
+    ports,
+    settings::Settings,
+};
+use crate::{error::CliError, output::remark};
+
+/// Where set-up puts the NATS server, seen from the project's root.
+const NATS_SERVER: &str = ".cache/bin/nats-server";
+const LOOPBACK: &str = "127.0.0.1";
+const NATS_PORT: u16 = 4222;
+const REDIS_PORT: u16 = 6379;
+
+/// Starts NATS with JetStream in the data folder, unless one was named. Returns its address.
+pub(super) async fn nats(settings: &Settings, running: &mut Running) -> Result<String, CliError> {
+    if let Some(url) = &settings.nats_url {
+        remark("  NATS: the one that NATS_URL names");
+        return Ok(url.clone());
+    }
+    let program = find_upwards(Path::new(NATS_SERVER))
+        .or_else(|| find_on_path("nats-server"))
+        .ok_or_else(|| {
+            let wanted = format!("nats-server is neither at {NATS_SERVER} nor on PATH");
+            CliError::Usage(format!("{wanted}; `make setup` fetches it"))
+        })?;
+    let port = ports::near(LOOPBACK, NATS_PORT)?;
+    let spec = Spec::new("NATS", program, Ready::Listening(port))
+        .args(["--addr", LOOPBACK, "--port", &port.to_string(), "--jetstream", "--store_dir"])
+        .arg(folder(settings, "nats")?)
+        .log_to(log_file(settings, "nats.log")?);
+    start(spec, SERVER_GRACE, &running.stop_servers, &mut running.servers).await?;
+    remark(format_args!("  NATS on port {port}, data in {}", settings.data_dir.display()));
+    Ok(format!("nats://{LOOPBACK}:{port}"))
+}
+
+/// Starts Redis as a cache that keeps nothing on disk, unless one was named. `None`: there is none
+/// on this machine, and results will be read from the bucket each time.
+pub(super) async fn redis(
+    settings: &Settings,
+    running: &mut Running,
+) -> Result<Option<String>, CliError> {
+    if let Some(url) = &settings.redis_url {
+        remark("  Redis: the one that REDIS_URL names");
+        return Ok(Some(url.clone()));
+    }
+    let Some(program) = find_on_path("redis-server") else {
+        remark("  Redis: redis-server is not installed; everything works, without a result cache");
+        return Ok(None);
+    };
+    let port = ports::near(LOOPBACK, REDIS_PORT)?;
+    let port_text = port.to_string();
+    let spec = Spec::new("Redis", program, Ready::Listening(port))
+        .args(["--bind", LOOPBACK, "--port", &port_text, "--save", "", "--appendonly", "no"])
+        .args(["--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru"])
+        .log_to(log_file(settings, "redis.log")?);
+    start(spec, SERVER_GRACE, &running.stop_servers, &mut running.servers).await?;
+    remark(format_args!("  Redis on port {port}"));
+    Ok(Some(format!("redis://{LOOPBACK}:{port}")))
+}
+
+fn folder(settings: &Settings, name: &str) -> Result<PathBuf, CliError> {
+    let folder = settings.data_dir.join(name);
+    fs::create_dir_all(&folder)
+        .map_err(|source| CliError::Write { path: folder.clone(), source })?;
+    Ok(folder)
+}
+
+fn log_file(settings: &Settings, name: &str) -> Result<PathBuf, CliError> {
+    Ok(folder(settings, "logs")?.join(name))
+}

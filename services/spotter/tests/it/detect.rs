@@ -1,0 +1,122 @@
+//! `spotter detect`: no server, real models.
+
+use std::{fs, path::Path};
+
+use serde_json::Value;
+use testkit::{picture, workspace_root};
+
+use crate::{
+    reference::{assert_bus, assert_zidane},
+    whole::{Ended, spotter},
+};
+
+fn json_lines(ended: &Ended) -> Vec<Value> {
+    ended.stdout.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn the_default_model_gives_the_reference_tables() {
+    let ended = spotter(["detect", "--json"]).arg(picture("bus.jpg")).arg(picture("zidane.jpg"));
+    let ended = Ended::of(ended);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let results = json_lines(&ended);
+    assert_bus(&results[0]["objects"]);
+    assert_zidane(&results[1]["objects"]);
+    assert_eq!(
+        (results[0]["width"].as_u64(), results[0]["height"].as_u64()),
+        (Some(810), Some(1080))
+    );
+}
+
+#[test]
+fn another_model_is_chosen_by_its_name() {
+    let ended = spotter(["detect", "--json", "--model", "yolo11n"]).arg(picture("bus.jpg"));
+    let results = json_lines(&Ended::of(ended));
+    let found: Vec<(String, f64)> = results[0]["objects"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|object| {
+            let name = object["name"].as_str().unwrap().to_owned();
+            (name, object["confidence"].as_f64().unwrap())
+        })
+        .collect();
+    let expected =
+        [("bus", 0.94), ("person", 0.89), ("person", 0.88), ("person", 0.86), ("person", 0.62)];
+    assert_eq!(found.len(), expected.len(), "{found:?}");
+    for ((name, confidence), (expected_name, expected)) in found.iter().zip(expected) {
+        assert_eq!(name, expected_name);
+        assert!((confidence - expected).abs() <= 0.01, "{name}: {confidence}, not {expected}");
+    }
+}
+
+#[test]
+fn yolox_is_understood_from_its_file() {
+    let file = workspace_root().join("../shared/models/yolox_nano.onnx");
+    if !file.exists() {
+        eprintln!("SKIPPED: no YOLOX model at {}", file.display());
+        return;
+    }
+    let models = tempfile::tempdir().unwrap();
+    let added = spotter(["model", "add", "--models-dir"]).arg(models.path()).arg(&file);
+    let added = Ended::of(added);
+    assert_eq!(added.code, Some(0), "{added:?}");
+    let detected = spotter(["detect", "--json", "--model", "yolox_nano", "--models-dir"])
+        .arg(models.path())
+        .arg(picture("bus.jpg"));
+    let results = json_lines(&Ended::of(detected));
+    let count = |name: &str| {
+        let objects = results[0]["objects"].as_array().unwrap();
+        objects.iter().filter(|object| object["name"] == name).count()
+    };
+    assert_eq!(count("bus"), 1, "{results:?}");
+    assert!(count("person") >= 3, "{results:?}");
+}
+
+#[test]
+fn one_bad_picture_does_not_hide_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = folder.path().join("bad.jpg");
+    fs::write(&bad, "not a picture").unwrap();
+    let ended = spotter(["detect", "--json"]).arg(&bad).arg("absent.jpg").arg(picture("bus.jpg"));
+    let ended = Ended::of(ended);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let results = json_lines(&ended);
+    assert!(results[0]["error"].is_string() && results[1]["error"].is_string(), "{results:?}");
+    assert_bus(&results[2]["objects"]);
+}
+
+#[test]
+fn pictures_are_saved_with_what_was_found_drawn() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = spotter(["detect", "--save"]).arg(folder.path()).arg(picture("bus.jpg"));
+    assert_eq!(Ended::of(ended).code, Some(0));
+    let drawn = fs::read(folder.path().join("bus.jpg")).unwrap();
+    assert_ne!(drawn, fs::read(picture("bus.jpg")).unwrap());
+    let header = domain::picture::inspect(&drawn, &Default::default()).unwrap();
+    assert_eq!((header.width, header.height), (810, 1080));
+}
+
+#[test]
+fn a_model_that_is_not_there_is_a_usage_error() {
+    let ended = Ended::of(spotter(["detect", "--model", "nosuch"]).arg(picture("bus.jpg")));
+    assert_eq!(ended.code, Some(64), "{ended:?}");
+    let message = ended.stderr.join("\n");
+    assert!(message.contains("spotter model add") && message.contains("yolov8n"), "{message}");
+}
+
+#[test]
+fn a_library_that_is_not_there_is_a_usage_error() {
+    let detect = spotter(["detect"]).env("ORT_DYLIB_PATH", Path::new("/absent/libonnxruntime.so"));
+    let ended = Ended::of(detect.arg(picture("bus.jpg")));
+    assert_eq!(ended.code, Some(64), "{ended:?}");
+    assert!(ended.stderr.join("\n").contains("make setup"), "{ended:?}");
+}
+
+#[test]
+fn thresholds_out_of_range_are_usage_errors() {
+    for option in [["--conf", "2"], ["--iou", "-1"], ["--max-detections", "0"]] {
+        let ended = Ended::of(spotter(["detect", "x.jpg"]).args(option));
+        assert_eq!(ended.code, Some(64), "{option:?}: {ended:?}");
+    }
+}

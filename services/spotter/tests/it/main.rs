@@ -1,0 +1,16 @@
+//! The command as people type it, and the whole system as processes.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "in a test, a panic with a clear message is the right report"
+)]
+
+mod crates;
+mod detect;
+mod model;
+mod readme;
+mod reference;
+mod system;
+mod up;
+mod whole;

@@ -1,0 +1,61 @@
+//! The README's curl lines, run as they stand against a running system.
+
+use std::{fs, process::Command};
+
+use serde_json::Value;
+use testkit::workspace_root;
+
+use crate::up::Up;
+
+/// The address in the README's examples.
+const SHOWN: &str = "http://127.0.0.1:5000";
+
+/// The lines of the README's shell blocks that begin with `curl`.
+fn curl_lines() -> Vec<String> {
+    let readme = fs::read_to_string(workspace_root().join("README.md")).unwrap();
+    let mut in_shell = false;
+    let mut lines = Vec::new();
+    for line in readme.lines() {
+        match line.trim() {
+            "```bash" => in_shell = true,
+            "```" => in_shell = false,
+            line if in_shell && line.starts_with("curl ") => lines.push(line.to_owned()),
+            _ => {}
+        }
+    }
+    lines
+}
+
+fn run(line: &str) -> String {
+    let output = Command::new("sh")
+        .args(["-c", &line.replacen("curl ", "curl -sS --fail-with-body ", 1)])
+        .current_dir(workspace_root())
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{line}: {stdout}{stderr}");
+    stdout
+}
+
+#[test]
+fn the_curl_lines_of_the_readme_work() {
+    let lines = curl_lines();
+    assert!(lines.len() >= 4, "the README shows how to use curl: {lines:?}");
+    let up = Up::start(0);
+    let mut task_id = String::new();
+    let mut submitted = 0;
+    for line in lines {
+        let line = line.replace(SHOWN, &up.base).replace("TASK_ID", &task_id);
+        assert!(!line.contains("5000"), "{line}: an address the test does not know");
+        let answer = run(&line);
+        if let Ok(answer) = serde_json::from_str::<Value>(&answer)
+            && let Some(id) = answer["task_id"].as_str()
+        {
+            submitted += usize::from(task_id != id);
+            task_id = id.to_owned();
+        }
+    }
+    assert!(submitted >= 2, "pictures are submitted by both APIs");
+    assert_eq!(up.stop(), Some(0));
+}

@@ -1,0 +1,145 @@
+//! `spotter up`: everything on one machine.
+
+use std::{net::TcpListener, path::Path, process::Command};
+
+use reqwest::{
+    StatusCode,
+    multipart::{Form, Part},
+};
+use serde_json::Value;
+use testkit::{Process, picture};
+
+use crate::{
+    reference::assert_bus,
+    whole::{Ended, PATIENCE, spotter},
+};
+
+/// A running `spotter up` with a data folder of its own.
+pub(crate) struct Up {
+    pub(crate) process: Process,
+    pub(crate) base: String,
+    data: tempfile::TempDir,
+}
+
+impl Up {
+    pub(crate) fn start(port: u16) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let process = up(data.path(), port).start();
+        let line = process.wait_for_line(|line| line.text.starts_with("  API "), PATIENCE).text;
+        let base = line.trim_start_matches("  API").trim().to_owned();
+        // The lines after it are written in one go with it.
+        process.wait_for_line(|line| line.text.starts_with("Ctrl-C"), PATIENCE);
+        Self { process, base, data }
+    }
+
+    /// Stops it as Ctrl-C does.
+    pub(crate) fn stop(mut self) -> Option<i32> {
+        self.process.signal("INT");
+        self.process.wait_exit(PATIENCE).code()
+    }
+}
+
+fn up(data: &Path, port: u16) -> testkit::ProcessBuilder {
+    spotter(["up", "--port", &port.to_string(), "--data-dir"]).arg(data)
+}
+
+/// Processes whose command line names the data folder or whose parent is `parent`.
+fn descendants(parent: u32) -> Vec<String> {
+    let listed =
+        Command::new("ps").args(["-o", "pid=,args=", "--ppid", &parent.to_string()]).output();
+    let text = String::from_utf8(listed.expect("ps can be run").stdout).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn is_running(line: &str) -> bool {
+    let pid = line.split_whitespace().next().unwrap();
+    Path::new("/proc").join(pid).exists()
+}
+
+#[tokio::test]
+async fn it_starts_everything_detects_and_stops_everything() {
+    let up = Up::start(0);
+    let children = descendants(up.process.id());
+    assert_eq!(children.len(), 4, "NATS, Redis, API and one worker: {children:#?}");
+    assert!(up.base.starts_with("http://127.0.0.1:"), "{}", up.base);
+
+    let client = reqwest::Client::new();
+    let bytes = std::fs::read(picture("bus.jpg")).unwrap();
+    let form = Form::new().part("file", Part::bytes(bytes).file_name("bus.jpg"));
+    let answer =
+        client.post(format!("{}/start_task", up.base)).multipart(form).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    let accepted: Value = answer.json().await.unwrap();
+    let id = accepted["task_id"].as_str().unwrap();
+    let url = format!("{}/v1/tasks/{id}?wait=30", up.base);
+    client.get(url).send().await.unwrap().error_for_status().unwrap();
+    let url = format!("{}/task_result/{id}", up.base);
+    let result: Value = client.get(url).send().await.unwrap().json().await.unwrap();
+    assert_bus(&result["result"]);
+
+    assert_eq!(up.stop(), Some(0));
+    let left: Vec<_> = children.iter().filter(|line| is_running(line)).collect();
+    assert!(left.is_empty(), "{left:#?}");
+}
+
+#[tokio::test]
+async fn pictures_are_submitted_to_it() {
+    let up = Up::start(0);
+    let submit = spotter(["submit", "--json", "--api", &up.base]);
+    let ended =
+        Ended::of(submit.arg(picture("bus.jpg")).arg("absent.jpg").arg(picture("coffee.png")));
+    assert_eq!(ended.code, Some(1), "one of three failed: {ended:?}");
+    let results: Vec<Value> =
+        ended.stdout.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_bus(&results[0]["objects"]);
+    assert!(results[1]["error"].is_string(), "{results:?}");
+    assert_eq!(results[2]["objects"][0]["name"], "cup", "{results:?}");
+    assert_eq!(up.stop(), Some(0));
+}
+
+#[test]
+fn a_taken_port_is_passed_over_and_said() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let up = Up::start(port);
+    assert!(!up.base.ends_with(&format!(":{port}")), "{}", up.base);
+    let said = format!("port {port} is in use");
+    up.process.wait_for_line(|line| line.text.contains(&said), PATIENCE);
+    assert_eq!(up.stop(), Some(0));
+}
+
+#[test]
+fn a_data_folder_in_use_is_refused() {
+    let first = Up::start(0);
+    let second = Ended::of(up(first.data.path(), 0));
+    assert_eq!(second.code, Some(64), "{second:?}");
+    assert!(second.stderr.join("\n").contains("another `spotter up`"), "{second:?}");
+    assert_eq!(first.stop(), Some(0));
+}
+
+#[test]
+fn what_cannot_be_run_is_said_before_anything_starts() {
+    let data = tempfile::tempdir().unwrap();
+    let cases = [
+        ("a missing model", up(data.path(), 0).args(["--model", "nosuch"]), "nosuch"),
+        ("bad settings", up(data.path(), 0).env("WORKERS", "many"), "WORKERS"),
+        ("a foreign address", up(data.path(), 0).args(["--host", "192.0.2.1"]), "192.0.2.1"),
+    ];
+    for (what, command, named) in cases {
+        let ended = Ended::of(command);
+        assert_eq!(ended.code, Some(64), "{what}: {ended:?}");
+        assert!(ended.stderr.join("\n").contains(named), "{what}: {ended:?}");
+    }
+}
+
+#[test]
+fn killed_it_leaves_nothing_running() {
+    let mut up = Up::start(0);
+    let children = descendants(up.process.id());
+    up.process.kill9();
+    let started = std::time::Instant::now();
+    while children.iter().any(|line| is_running(line)) {
+        assert!(started.elapsed() < PATIENCE, "{children:#?}");
+        std::thread::yield_now();
+    }
+}

@@ -1,0 +1,97 @@
+//! The system's parts as processes, and commands run to their end.
+
+use std::{ffi::OsStr, time::Duration};
+
+use reqwest::{
+    Client, StatusCode,
+    multipart::{Form, Part},
+};
+use serde_json::Value;
+use testkit::{NatsServer, Output, Process, ProcessBuilder, RedisServer, workspace_root};
+
+/// Longer than anything takes on a busy machine; only a failing test waits for it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The command, to be run in the project's root.
+pub(crate) fn spotter<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> ProcessBuilder {
+    Process::builder(env!("CARGO_BIN_EXE_spotter")).args(args).current_dir(workspace_root())
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: Vec<String>,
+    pub(crate) stderr: Vec<String>,
+}
+
+impl Ended {
+    pub(crate) fn of(command: ProcessBuilder) -> Self {
+        let mut process = command.start();
+        let code = process.wait_exit(PATIENCE).code();
+        let lines = process.finished_lines();
+        let of = |output| {
+            let lines = lines.iter().filter(|line| line.output == output);
+            lines.map(|line| line.text.clone()).collect()
+        };
+        Self { code, stdout: of(Output::Stdout), stderr: of(Output::Stderr) }
+    }
+}
+
+/// NATS, Redis and one API; workers are added by the test.
+pub(crate) struct System {
+    pub(crate) nats: NatsServer,
+    pub(crate) redis: RedisServer,
+    pub(crate) client: Client,
+    pub(crate) base: String,
+    _api: Process,
+}
+
+impl System {
+    pub(crate) fn start() -> Self {
+        let (nats, redis) = (NatsServer::start(), RedisServer::start());
+        let api = spotter(["api"])
+            .env("PORT", "0")
+            .env("NATS_URL", nats.url())
+            .env("REDIS_URL", redis.url())
+            .start();
+        let line = api.wait_for_line(|line| line.output == Output::Stdout, PATIENCE).text;
+        let base = line.strip_prefix("listening on ").expect("the API says where").to_owned();
+        let client = Client::builder().timeout(PATIENCE).build().expect("a client can be made");
+        Self { nats, redis, client, base, _api: api }
+    }
+
+    /// A worker that is ready for its first job.
+    pub(crate) fn worker(&self) -> Process {
+        let worker =
+            spotter(["worker"]).env("NATS_URL", self.nats.url()).env("CONCURRENCY", "1").start();
+        worker.wait_for_line(|line| line.text == "ready", PATIENCE);
+        worker
+    }
+
+    /// Uploads a picture by the original route and returns the task's id.
+    pub(crate) async fn start_task(&self, name: &str, bytes: Vec<u8>) -> String {
+        let form = Form::new().part("file", Part::bytes(bytes).file_name(name.to_owned()));
+        let request = self.client.post(format!("{}/start_task", self.base)).multipart(form);
+        let answer = request.send().await.expect("the API answers");
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        let body: Value = answer.json().await.expect("JSON");
+        body["task_id"].as_str().expect("an id").to_owned()
+    }
+
+    /// What the original route says of a task.
+    pub(crate) async fn result(&self, id: &str) -> Value {
+        let answer = self.client.get(format!("{}/task_result/{id}", self.base)).send().await;
+        let answer = answer.expect("the API answers");
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer.json().await.expect("JSON")
+    }
+
+    /// The task as `/v1` describes it, waited for up to `seconds`.
+    pub(crate) async fn task(&self, id: &str, seconds: u64) -> Value {
+        let url = format!("{}/v1/tasks/{id}?wait={seconds}", self.base);
+        let answer = self.client.get(url).send().await.expect("the API answers");
+        assert_eq!(answer.status(), StatusCode::OK);
+        answer.json().await.expect("JSON")
+    }
+}

@@ -1,0 +1,68 @@
+//! The worker's settings, one variable each.
+
+use std::{num::NonZero, path::PathBuf, thread, time::Duration};
+
+use domain::{ModelName, picture::PictureLimits};
+use messaging::{MessagingConfig, Role};
+use runtime::{
+    config::{ConfigError, Reader, Source},
+    telemetry::LogFormat,
+};
+
+/// Everything that can be set about a worker.
+#[derive(Clone)]
+pub struct Config {
+    /// `MODEL`: the model to run, by the name it is installed under. Default `yolov8n`.
+    pub model: ModelName,
+    /// `MODELS_DIR`: the folder of installed models. Default: the nearest `models` upwards.
+    pub models_dir: Option<PathBuf>,
+    /// `ORT_DYLIB_PATH`: ONNX Runtime's library. Default: the one that set-up fetched.
+    pub onnx_runtime: Option<PathBuf>,
+    /// `CONCURRENCY`: pictures at a time. Default: as many as there are cores.
+    pub concurrency: NonZero<usize>,
+    /// `THREADS_PER_PICTURE`: cores one picture may use. Default: cores / concurrency.
+    pub threads_per_picture: NonZero<usize>,
+    /// `MAX_PICTURE_BYTES` (default 20 MiB) and `MAX_PICTURE_PIXELS` (default 64 million).
+    pub picture_limits: PictureLimits,
+    /// `JOB_DEADLINE_SECONDS`: the longest one run of the model may take. Default 60.
+    pub job_deadline: Duration,
+    /// `MAX_DELIVERIES`: how often a job is tried before it is given up as poison. Default 5.
+    pub max_deliveries: u32,
+    /// `SHUTDOWN_GRACE_SECONDS`: how long jobs may finish after SIGTERM. Default 25.
+    pub shutdown_grace: Duration,
+    /// `NATS_URL` and what else there is about the queue.
+    pub messaging: MessagingConfig,
+    /// `LOG_FORMAT`: `text` or `json`. Default `text`.
+    pub log_format: LogFormat,
+}
+
+impl Config {
+    /// Reads the settings from `source`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with every setting that cannot be used.
+    pub fn read(source: &dyn Source) -> Result<Self, ConfigError> {
+        let mut reader = Reader::new(source);
+        let limits = PictureLimits::default();
+        let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        let concurrency = reader.read("CONCURRENCY", cores);
+        let share = NonZero::new(cores.get() / concurrency).unwrap_or(NonZero::<usize>::MIN);
+        let config = Self {
+            model: reader.read("MODEL", ModelName::default()),
+            models_dir: reader.read_optional("MODELS_DIR"),
+            onnx_runtime: reader.read_optional("ORT_DYLIB_PATH"),
+            concurrency,
+            threads_per_picture: reader.read("THREADS_PER_PICTURE", share),
+            picture_limits: PictureLimits {
+                max_bytes: reader.at_least("MAX_PICTURE_BYTES", 1, limits.max_bytes),
+                max_pixels: reader.at_least("MAX_PICTURE_PIXELS", 1, limits.max_pixels),
+            },
+            job_deadline: reader.seconds("JOB_DEADLINE_SECONDS", 60),
+            max_deliveries: reader.at_least("MAX_DELIVERIES", 1, 5),
+            shutdown_grace: reader.seconds("SHUTDOWN_GRACE_SECONDS", 25),
+            messaging: MessagingConfig::read(&mut reader, Role::Worker),
+            log_format: reader.read("LOG_FORMAT", LogFormat::Text),
+        };
+        reader.finish(config)
+    }
+}

@@ -1,0 +1,88 @@
+//! The loop: a free slot, a delivery, a task of its own for it. Until told to stop.
+
+use std::{sync::Arc, time::Duration};
+
+use messaging::{Deliveries, Delivery};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    inference::{SlotLease, Slots},
+    process::{Context, process},
+    settle::{Outcome, settlement},
+};
+
+/// Takes deliveries until `shutdown` is cancelled or the process finds itself broken, then lets
+/// running jobs finish for `grace` and hands back what has not finished by then.
+pub(crate) async fn consume(
+    context: Arc<Context>,
+    mut deliveries: Deliveries,
+    mut slots: Slots,
+    shutdown: CancellationToken,
+    grace: Duration,
+) {
+    let mut jobs = JoinSet::new();
+    while let Some((delivery, slot)) =
+        next_job(&context, &mut deliveries, &mut slots, &shutdown).await
+    {
+        jobs.spawn(handle(Arc::clone(&context), delivery, slot));
+        while let Some(finished) = jobs.try_join_next() {
+            report_panic(finished);
+        }
+    }
+    deliveries.stop().await;
+    tracing::info!(running = jobs.len(), "no more jobs are taken");
+    if tokio::time::timeout(grace, join_all(&mut jobs)).await.is_err() {
+        tracing::warn!(running = jobs.len(), "jobs that have not finished are handed back");
+        context.hand_back.cancel();
+        join_all(&mut jobs).await;
+    }
+}
+
+async fn next_job(
+    context: &Context,
+    deliveries: &mut Deliveries,
+    slots: &mut Slots,
+    shutdown: &CancellationToken,
+) -> Option<(Delivery, SlotLease)> {
+    let next = async {
+        let slot = slots.lease().await?;
+        let delivery = deliveries.next(1 + slots.idle()).await;
+        Some((delivery, slot))
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.cancelled() => None,
+        () = context.broken.cancelled() => None,
+        job = next => job,
+    }
+}
+
+async fn handle(context: Arc<Context>, delivery: Delivery, mut slot: SlotLease) {
+    let (task_id, attempt) = (delivery.job.task_id, delivery.attempt);
+    let outcome = process(&context, &delivery, &mut slot).await;
+    // The slot is free for the next picture while the queue is told about this one.
+    drop(slot);
+    match &outcome {
+        Outcome::Stored => {}
+        Outcome::Failed { why } => tracing::warn!(%task_id, attempt, why, "to be tried again"),
+        outcome => tracing::info!(%task_id, attempt, ?outcome, "settled"),
+    }
+    if let Err(error) = delivery.settle(settlement(&outcome, attempt)).await {
+        // It will be handed out again, and the stored record makes that a duplicate.
+        tracing::warn!(%task_id, attempt, %error, "a delivery could not be settled");
+    }
+}
+
+async fn join_all(jobs: &mut JoinSet<()>) {
+    while let Some(finished) = jobs.join_next().await {
+        report_panic(finished);
+    }
+}
+
+fn report_panic(finished: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = finished {
+        // Its delivery was not settled, so the job comes back.
+        tracing::error!(%error, "a job's task ended without an outcome");
+    }
+}

@@ -1,0 +1,156 @@
+//! Slots: OS threads that each hold a loaded model and run one picture at a time.
+//!
+//! Async code hands a picture over and awaits the reply; it never blocks on the model.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::mpsc as blocking,
+    thread,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use detector::{Canceller, DetectError, Detector, Found, Runtime, RuntimeError};
+use domain::{DetectionSettings, picture::PictureLimits};
+use tokio::sync::{mpsc, oneshot};
+
+/// How long a cancelled run may take to notice. ONNX Runtime looks between two operators.
+const CANCEL_GRACE: Duration = Duration::from_secs(5);
+
+/// Why a slot gave no detections.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InferenceError {
+    #[error("{0}")]
+    Detect(#[from] DetectError),
+    #[error("{0}")]
+    Runtime(#[from] RuntimeError),
+    #[error("the detector panicked: {0}")]
+    Panicked(String),
+    #[error("the model did not finish within {0:?}")]
+    DeadlineExceeded(Duration),
+    #[error("the model hangs: it neither finished within {0:?} nor could be cancelled")]
+    Hung(Duration),
+}
+
+/// One picture on its way through a slot's thread.
+struct Request {
+    picture: Bytes,
+    settings: DetectionSettings,
+    canceller: Canceller,
+    reply: oneshot::Sender<Result<Found, InferenceError>>,
+}
+
+/// The worker's slots. As many pictures are processed at a time as there are slots.
+pub(crate) struct Slots {
+    idle: mpsc::Receiver<Slot>,
+    home: mpsc::Sender<Slot>,
+}
+
+struct Slot {
+    requests: blocking::SyncSender<Request>,
+    runtime: Runtime,
+}
+
+impl Slots {
+    /// Gives each detector a thread of its own.
+    ///
+    /// # Errors
+    /// If the operating system gives no more threads.
+    pub(crate) fn start(
+        runtime: &Runtime,
+        detectors: Vec<Detector>,
+        limits: PictureLimits,
+    ) -> std::io::Result<Self> {
+        let (home, idle) = mpsc::channel(detectors.len().max(1));
+        for (index, detector) in detectors.into_iter().enumerate() {
+            let (requests, inbox) = blocking::sync_channel(1);
+            thread::Builder::new()
+                .name(format!("slot-{index}"))
+                .spawn(move || serve(&inbox, detector, limits))?;
+            // The channel has room for every slot there is, so this cannot fail.
+            let _ = home.try_send(Slot { requests, runtime: runtime.clone() });
+        }
+        Ok(Self { idle, home })
+    }
+
+    /// Waits for a slot with nothing to do. Cancel-safe.
+    pub(crate) async fn lease(&mut self) -> Option<SlotLease> {
+        let slot = self.idle.recv().await?;
+        Some(SlotLease { slot: Some(slot), home: self.home.clone() })
+    }
+
+    /// How many further slots have nothing to do.
+    pub(crate) fn idle(&self) -> usize {
+        self.idle.len()
+    }
+}
+
+/// A slot in use. It goes back when the lease is dropped, also by a panic, unless it hangs.
+pub(crate) struct SlotLease {
+    slot: Option<Slot>,
+    home: mpsc::Sender<Slot>,
+}
+
+impl SlotLease {
+    /// Runs the detector on one picture.
+    ///
+    /// # Errors
+    /// [`InferenceError`]; after [`InferenceError::Hung`] the slot is lost.
+    pub(crate) async fn detect(
+        &mut self,
+        picture: Bytes,
+        settings: DetectionSettings,
+        deadline: Duration,
+    ) -> Result<Found, InferenceError> {
+        let gone = || InferenceError::Panicked("the slot's thread has ended".to_owned());
+        let slot = self.slot.as_ref().ok_or_else(gone)?;
+        let canceller = slot.runtime.canceller()?;
+        let (reply, mut answer) = oneshot::channel();
+        let request = Request { picture, settings, canceller: canceller.clone(), reply };
+        slot.requests.try_send(request).map_err(|_| gone())?;
+        if let Ok(answer) = tokio::time::timeout(deadline, &mut answer).await {
+            return answer.map_err(|_| gone())?;
+        }
+        canceller.cancel();
+        match tokio::time::timeout(CANCEL_GRACE, answer).await {
+            Ok(_) => Err(InferenceError::DeadlineExceeded(deadline)),
+            Err(_) => {
+                self.slot = None;
+                Err(InferenceError::Hung(deadline))
+            }
+        }
+    }
+}
+
+impl Drop for SlotLease {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            // Fails only when the worker has stopped listening for idle slots: it is shutting down.
+            let _ = self.home.try_send(slot);
+        }
+    }
+}
+
+/// A slot's thread: one picture after another until the worker lets go of the slot.
+fn serve(inbox: &blocking::Receiver<Request>, mut detector: Detector, limits: PictureLimits) {
+    while let Ok(Request { picture, settings, canceller, reply }) = inbox.recv() {
+        if reply.is_closed() {
+            continue;
+        }
+        // The detector overwrites its buffers with each picture, so one that a panic left half
+        // done does no harm to the next.
+        let run = || detector.detect_cancellable(&picture, &limits, &settings, &canceller);
+        let outcome = match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(outcome) => outcome.map_err(InferenceError::from),
+            Err(panic) => Err(InferenceError::Panicked(panic_message(&*panic))),
+        };
+        // Nobody waits any more when the job's deadline has passed.
+        let _ = reply.send(outcome);
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}

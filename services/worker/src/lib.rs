@@ -1,0 +1,13 @@
+//! The worker: takes deliveries off the queue, runs the detector, stores the record, settles.
+//!
+//! Stateless: whatever a worker held when it died is handed to another. It knows no HTTP.
+
+mod config;
+mod consume;
+mod inference;
+mod process;
+mod settle;
+mod start;
+
+pub use config::Config;
+pub use start::{MODELS_DIR, ONNX_RUNTIME, WorkerError, nearest, run};

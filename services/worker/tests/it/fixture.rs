@@ -1,0 +1,111 @@
+//! A queue, and workers on it.
+
+use std::{collections::HashMap, fs, time::Duration};
+
+use bytes::Bytes;
+use domain::{DetectionSettings, Job, TaskId, TaskRecord};
+use messaging::{Messaging, MessagingConfig, Role};
+use testkit::{NatsServer, eventually, require, workspace_root};
+use time::OffsetDateTime;
+use tokio::{sync::oneshot, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// Longer than anything takes on a busy machine; only a failing test waits for it.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Queue {
+    pub(crate) nats: NatsServer,
+    pub(crate) messaging: Messaging,
+}
+
+impl Queue {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    pub(crate) async fn start_with(change: impl FnOnce(&mut MessagingConfig)) -> Self {
+        let nats = NatsServer::start();
+        let mut config = MessagingConfig::new(nats.url(), Role::Api);
+        change(&mut config);
+        let messaging = Messaging::connect(config).await.expect("NATS answers");
+        messaging.ensure().await.expect("the queue can be set up");
+        Self { nats, messaging }
+    }
+
+    pub(crate) async fn submit(&self, picture: Vec<u8>) -> TaskId {
+        self.submit_job(job(), picture).await
+    }
+
+    pub(crate) async fn submit_job(&self, job: Job, picture: Vec<u8>) -> TaskId {
+        let task_id = job.task_id;
+        let queue = self.messaging.queue();
+        queue.submit(&job, Bytes::from(picture)).await.expect("the queue takes it");
+        let record = TaskRecord::queued(job);
+        self.messaging.tasks().create_queued(&record).await.expect("NATS answers");
+        task_id
+    }
+
+    /// The record once the task has ended.
+    pub(crate) async fn ended(&self, id: TaskId) -> TaskRecord {
+        let tasks = self.messaging.tasks();
+        let record = tasks.wait_terminal(id, PATIENCE).await.expect("NATS answers");
+        let record = record.expect("the task has a record");
+        assert!(record.state.is_terminal(), "{record:?}");
+        record
+    }
+
+    /// Waits until every job has been settled.
+    pub(crate) async fn drained(&self) {
+        eventually(PATIENCE, async || {
+            let depth = self.messaging.queue().depth().await.expect("NATS answers");
+            (depth.waiting == 0 && depth.in_progress == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Starts a worker and waits until it is ready. `settings` are variables such as `CONCURRENCY`.
+    pub(crate) async fn worker(&self, settings: &[(&str, &str)]) -> Worker {
+        let mut variables: HashMap<String, String> =
+            settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        variables.insert("NATS_URL".to_owned(), self.nats.url());
+        require(workspace_root().join("models/yolov8n/model.toml"));
+        let config = worker::Config::read(&variables).expect("the test's settings are right");
+        let shutdown = CancellationToken::new();
+        let (ready, is_ready) = oneshot::channel();
+        let task = tokio::spawn(worker::run(config, shutdown.clone(), move || {
+            let _ = ready.send(());
+        }));
+        if is_ready.await.is_err() {
+            panic!("the worker did not start: {:?}", task.await);
+        }
+        Worker { shutdown, task }
+    }
+}
+
+pub(crate) struct Worker {
+    shutdown: CancellationToken,
+    task: JoinHandle<Result<(), worker::WorkerError>>,
+}
+
+impl Worker {
+    /// As SIGTERM does.
+    pub(crate) async fn stop(self) -> Result<(), worker::WorkerError> {
+        self.shutdown.cancel();
+        let ended = tokio::time::timeout(PATIENCE, self.task).await;
+        ended.expect("it stops").expect("it does not panic")
+    }
+}
+
+pub(crate) fn job() -> Job {
+    Job {
+        task_id: TaskId::generate(),
+        picture_name: "bus.jpg".to_owned(),
+        model: "yolov8n".parse().expect("a model's name"),
+        settings: DetectionSettings::default(),
+        submitted_at: OffsetDateTime::now_utc(),
+    }
+}
+
+pub(crate) fn bus() -> Vec<u8> {
+    fs::read(testkit::picture("bus.jpg")).expect("bus.jpg can be read")
+}

@@ -1,0 +1,11 @@
+//! The worker with a real NATS and the real default model.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "in a test, a panic with a clear message is the right report"
+)]
+
+mod fixture;
+mod outcomes;
+mod shutdown;

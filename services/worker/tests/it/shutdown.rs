@@ -1,0 +1,47 @@
+//! Stopping loses nothing.
+
+use domain::TaskState;
+
+use crate::fixture::{Queue, bus};
+
+#[tokio::test]
+async fn a_stopped_worker_leaves_the_rest_to_the_next() {
+    const JOBS: usize = 20;
+    let queue = Queue::start().await;
+    let first = queue.worker(&[("CONCURRENCY", "1")]).await;
+    let mut ids = Vec::new();
+    for _ in 0..JOBS {
+        ids.push(queue.submit(bus()).await);
+    }
+    // It has begun when the first job has ended; it cannot be done by then.
+    queue.ended(ids[0]).await;
+    first.stop().await.unwrap();
+    let depth = queue.messaging.queue().depth().await.unwrap();
+    assert_eq!(depth.in_progress, 0, "what was running has finished or was handed back");
+    assert!(depth.waiting > 0, "the worker was stopped in mid-run");
+
+    let _second = queue.worker(&[]).await;
+    for id in ids {
+        let record = queue.ended(id).await;
+        assert!(matches!(record.state, TaskState::Success { .. }), "{record:?}");
+    }
+    queue.drained().await;
+}
+
+#[tokio::test]
+async fn an_idle_worker_stops_at_once() {
+    let queue = Queue::start().await;
+    queue.worker(&[]).await.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_without_its_model_does_not_start() {
+    let queue = Queue::start().await;
+    let models = std::env::temp_dir().join("no-models-here");
+    let variables = [("NATS_URL", queue.nats.url()), ("MODELS_DIR", models.display().to_string())];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value));
+    let config = worker::Config::read(&std::collections::HashMap::from(variables)).unwrap();
+    let error = worker::run(config, Default::default(), || ()).await.unwrap_err();
+    assert!(matches!(error, worker::WorkerError::Model(_)), "{error}");
+    assert_eq!(error.exit_code(), runtime::exit::USAGE);
+}
