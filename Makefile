@@ -15,7 +15,7 @@ help: ## List these commands
 
 run: setup cargo-is-here ## Set up, build in release mode and start everything (ARGS="--port 8000")
 	@echo "Building in release mode (the first time takes a few minutes) …"
-	@cargo build --release --workspace --locked
+	@cargo build --release --locked -p spotter
 	@scripts/install-models $(TARGET)/release/spotter
 	@exec $(TARGET)/release/spotter up $(ARGS)
 
@@ -53,7 +53,7 @@ openapi: cargo-is-here ## Write openapi.json anew from the code
 
 evaluate: setup cargo-is-here ## Measure mAP over a COCO-format folder (COCO=path/to/folder)
 	@test -n "$(COCO)" || { echo "make evaluate needs COCO=FOLDER, with images/ and instances.json in it" >&2; exit 1; }
-	@cargo build --release --workspace --locked
+	@cargo build --release --locked -p spotter
 	@scripts/install-models $(TARGET)/release/spotter
 	@scripts/evaluate-coco --spotter $(TARGET)/release/spotter $(ARGS) "$(COCO)"
 

@@ -79,7 +79,7 @@ pub enum DecodeError {
     #[error(transparent)]
     Refused(#[from] PictureError),
     /// The header is good, and the pixels are not.
-    #[error("the pixels of this {format:?} picture do not decode: {detail}")]
+    #[error("the pixels of this {format} picture do not decode: {detail}")]
     Pixels {
         /// The format of the file.
         format: PictureFormat,

@@ -11,6 +11,8 @@ mod samples;
 mod tests;
 mod webp;
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use fields::{Fields, Flaw, Parsed};
@@ -60,6 +62,19 @@ const fn signature<const N: usize>(bytes: &[u8; N]) -> [Option<u8>; N] {
         at += 1;
     }
     signature
+}
+
+impl fmt::Display for PictureFormat {
+    /// As people write it: `JPEG`, `WebP`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Jpeg => "JPEG",
+            Self::Png => "PNG",
+            Self::WebP => "WebP",
+            Self::Bmp => "BMP",
+            Self::Gif => "GIF",
+        })
+    }
 }
 
 impl PictureFormat {
@@ -141,7 +156,7 @@ pub enum PictureError {
     #[error("these bytes are no JPEG, PNG, WebP, BMP or GIF picture")]
     Unrecognised,
     /// The header breaks its format's rules.
-    #[error("the {format:?} header is damaged: {detail}")]
+    #[error("the {format} header is damaged: {detail}")]
     Damaged {
         /// The format the first bytes show.
         format: PictureFormat,
@@ -149,7 +164,7 @@ pub enum PictureError {
         detail: &'static str,
     },
     /// The bytes end before the picture does.
-    #[error("the {format:?} picture is cut short: it ends before its last byte")]
+    #[error("the {format} picture is cut short: it ends before its last byte")]
     Truncated {
         /// The format the first bytes show.
         format: PictureFormat,

@@ -2,7 +2,7 @@
 
 use std::{fmt, io::IsTerminal, str::FromStr};
 
-use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
+use tracing_subscriber::EnvFilter;
 
 /// How log lines are written. Set by `LOG_FORMAT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,11 +40,10 @@ impl fmt::Display for LogFormat {
 /// A second call in one process changes nothing.
 pub fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
-        EnvFilter::new("info,async_nats=warn,opentelemetry=off,opentelemetry_sdk=off")
+        EnvFilter::new("info,async_nats=warn,poem=warn,opentelemetry=off,opentelemetry_sdk=off")
     });
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_span_events(FmtSpan::NONE)
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);

@@ -6,6 +6,7 @@
 mod app;
 mod breaker;
 mod config;
+mod error;
 mod metrics;
 mod openapi;
 mod original;

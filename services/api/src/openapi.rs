@@ -24,7 +24,7 @@ pub(crate) fn service() -> OpenApiService<(OriginalApi, V1Api, ProbesApi), ()> {
             "Send a picture, get an id at once, ask for the objects in it. Jobs wait in a durable \
              queue until a worker has run them: what was accepted is not lost.",
         )
-        .license(LicenseObject::new("MIT OR Apache-2.0").identifier("MIT OR Apache-2.0"))
+        .license(LicenseObject::new("MIT OR Apache-2.0"))
 }
 
 /// The OpenAPI document of this API, as `openapi.json` holds it: indented JSON, newline at the end.

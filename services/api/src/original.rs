@@ -10,10 +10,11 @@ use poem_openapi::{
 };
 
 use crate::{
+    error::{StartTaskError, TaskResultError},
     openapi::Tag,
     rounding::five_decimals,
-    tasks::{Lookup, NotAccepted, RETRY_AFTER_SECONDS, Tasks},
-    upload::{PictureForm, UploadError},
+    tasks::{Lookup, Tasks},
+    upload::PictureForm,
     welcome,
 };
 
@@ -95,75 +96,14 @@ impl Example for AcceptedTask {
     }
 }
 
-const EXAMPLE_ID: &str = "0190b5a3-7c1e-7d2a-9f61-3a5d0c9e8b47";
+/// The task id that every example shows.
+pub(crate) const EXAMPLE_ID: &str = "0190b5a3-7c1e-7d2a-9f61-3a5d0c9e8b47";
 
 #[derive(ApiResponse)]
 enum StartTaskResponse {
     /// The job is stored and will be run.
     #[oai(status = 202)]
     Accepted(Json<AcceptedTask>),
-}
-
-/// Why a picture was not taken in.
-#[derive(Object)]
-#[oai(skip_serializing_if_is_none, example)]
-struct StartTaskErrorBody {
-    /// What is wrong, and what would be right.
-    error: String,
-    /// The file name it is about.
-    filename: Option<String>,
-}
-
-impl Example for StartTaskErrorBody {
-    fn example() -> Self {
-        Self { error: "No image provided".to_owned(), filename: None }
-    }
-}
-
-#[derive(ApiResponse)]
-enum StartTaskError {
-    /// No picture, a file name without an allowed extension, or bytes that are no whole picture.
-    #[oai(status = 400)]
-    BadRequest(Json<StartTaskErrorBody>),
-    /// The upload took too long to arrive.
-    #[oai(status = 408)]
-    Timeout(Json<StartTaskErrorBody>),
-    /// The picture has too many bytes.
-    #[oai(status = 413)]
-    TooLarge(Json<StartTaskErrorBody>),
-    /// The queue is full or does not answer. Try again after the given time.
-    #[oai(status = 503)]
-    Unavailable(
-        Json<StartTaskErrorBody>,
-        /// Seconds to wait before trying again.
-        #[oai(header = "Retry-After")]
-        u64,
-    ),
-}
-
-impl From<UploadError> for StartTaskError {
-    fn from(error: UploadError) -> Self {
-        let filename = error.filename().filter(|_| !error.is_too_large()).map(str::to_owned);
-        let text = match &error {
-            // The original said the same to both.
-            UploadError::NotAForm => UploadError::NoPicture.to_string(),
-            error => error.to_string(),
-        };
-        let body = Json(StartTaskErrorBody { error: text, filename });
-        match error {
-            error if error.is_too_large() => Self::TooLarge(body),
-            UploadError::TooSlow(_) => Self::Timeout(body),
-            UploadError::TooManyUploads => Self::Unavailable(body, RETRY_AFTER_SECONDS),
-            _ => Self::BadRequest(body),
-        }
-    }
-}
-
-impl From<NotAccepted> for StartTaskError {
-    fn from(error: NotAccepted) -> Self {
-        let body = StartTaskErrorBody { error: error.to_string(), filename: None };
-        Self::Unavailable(Json(body), RETRY_AFTER_SECONDS)
-    }
 }
 
 #[derive(ApiResponse)]
@@ -187,12 +127,20 @@ enum TaskResult {
 
 /// The task is waiting or running.
 #[derive(Object)]
+#[oai(example)]
 struct PendingTask {
     task_id: String,
 }
 
+impl Example for PendingTask {
+    fn example() -> Self {
+        Self { task_id: EXAMPLE_ID.to_owned() }
+    }
+}
+
 /// The task is done.
 #[derive(Object)]
+#[oai(example)]
 struct FinishedTask {
     task_id: String,
     /// The file name of the picture.
@@ -201,12 +149,32 @@ struct FinishedTask {
     result: Vec<OriginalObject>,
 }
 
+impl Example for FinishedTask {
+    fn example() -> Self {
+        let bbox = OriginalCorners { x1: 22.87127, x2: 805.00262, y1: 231.27731, y2: 756.84045 };
+        let name = "bus".to_owned();
+        Self {
+            task_id: EXAMPLE_ID.to_owned(),
+            image_name: "bus.jpg".to_owned(),
+            result: vec![OriginalObject { bbox, class: 5, confidence: 0.87345, name }],
+        }
+    }
+}
+
 /// The task will never be done.
 #[derive(Object)]
+#[oai(example)]
 struct FailedTask {
     task_id: String,
     /// Why.
     error: String,
+}
+
+impl Example for FailedTask {
+    fn example() -> Self {
+        let error = "the pixels of this JPEG picture do not decode".to_owned();
+        Self { task_id: EXAMPLE_ID.to_owned(), error }
+    }
 }
 
 /// One object in the picture.
@@ -265,51 +233,5 @@ impl From<&DetectedObject> for OriginalObject {
             confidence: five_decimals(object.detection.confidence),
             name: object.label.clone(),
         }
-    }
-}
-
-/// There is nothing to say about this id.
-#[derive(Object)]
-#[oai(example)]
-struct TaskResultErrorBody {
-    /// The id as it was given.
-    task_id: String,
-    /// What is wrong with it.
-    error: String,
-}
-
-impl Example for TaskResultErrorBody {
-    fn example() -> Self {
-        Self {
-            task_id: EXAMPLE_ID.to_owned(),
-            error: "Not Found. The task ID does not exist.".to_owned(),
-        }
-    }
-}
-
-#[derive(ApiResponse)]
-enum TaskResultError {
-    /// No task has this id, or its result has expired.
-    #[oai(status = 400)]
-    NotFound(Json<TaskResultErrorBody>),
-    /// The records cannot be read at the moment. Try again after the given time.
-    #[oai(status = 503)]
-    Unavailable(
-        Json<TaskResultErrorBody>,
-        /// Seconds to wait before trying again.
-        #[oai(header = "Retry-After")]
-        u64,
-    ),
-}
-
-impl TaskResultError {
-    fn not_found(task_id: String) -> Self {
-        let error = "Not Found. The task ID does not exist.".to_owned();
-        Self::NotFound(Json(TaskResultErrorBody { task_id, error }))
-    }
-
-    fn unavailable(task_id: String) -> Self {
-        let error = "the task records cannot be read at the moment, try again".to_owned();
-        Self::Unavailable(Json(TaskResultErrorBody { task_id, error }), RETRY_AFTER_SECONDS)
     }
 }

@@ -2,7 +2,9 @@
 
 use messaging::Messaging;
 use poem::web::Data;
-use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json, payload::PlainText};
+use poem_openapi::{
+    ApiResponse, Object, OpenApi, payload::Json, payload::PlainText, types::Example,
+};
 use runtime::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 
@@ -56,9 +58,16 @@ impl ProbesApi {
 
 /// How this process is.
 #[derive(Object)]
+#[oai(example)]
 struct Health {
     /// `ok`, or what is in the way.
     status: String,
+}
+
+impl Example for Health {
+    fn example() -> Self {
+        Self { status: "ok".to_owned() }
+    }
 }
 
 #[derive(ApiResponse)]

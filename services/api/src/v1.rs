@@ -11,14 +11,17 @@ use poem_openapi::{
     ApiResponse, Enum, Object, OpenApi,
     param::{Path, Query},
     payload::Json,
+    types::Example,
 };
 use time::OffsetDateTime;
 
 use crate::{
+    error::{SubmitFailure, TaskFailure},
     openapi::Tag,
+    original::EXAMPLE_ID,
     rounding::five_decimals,
-    tasks::{Lookup, NotAccepted, RETRY_AFTER_SECONDS, Tasks},
-    upload::{PictureForm, UploadError},
+    tasks::{Lookup, Tasks},
+    upload::PictureForm,
 };
 
 /// The longest a status request may be held open.
@@ -37,11 +40,14 @@ impl V1Api {
         &self,
         tasks: Data<&Tasks>,
         /// The least class score of a reported object, from 0 to 1. Default 0.25.
+        #[oai(validator(minimum(value = "0"), maximum(value = "1")))]
         confidence: Query<Option<f32>>,
         /// Two boxes of a class overlapping more than this (intersection over union, from 0 to 1)
         /// are one object. Default 0.7.
+        #[oai(validator(minimum(value = "0"), maximum(value = "1")))]
         iou: Query<Option<f32>>,
         /// The most objects reported, from 1 to 1000. Default 300.
+        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         max_detections: Query<Option<u16>>,
         form: PictureForm,
     ) -> Result<SubmitResponse, SubmitFailure> {
@@ -83,25 +89,17 @@ fn settings(
     max_detections: Option<u16>,
 ) -> Result<DetectionSettings, SubmitFailure> {
     let defaults = DetectionSettings::default();
-    let bad = |error: String| SubmitFailure::BadRequest(Json(ErrorBody { error }));
     Ok(DetectionSettings {
         confidence: confidence
             .map_or(Ok(defaults.confidence), Confidence::new)
-            .map_err(|error| bad(error.to_string()))?,
+            .map_err(|error| SubmitFailure::bad_request(error.to_string()))?,
         iou: iou
             .map_or(Ok(defaults.iou), IouThreshold::new)
-            .map_err(|error| bad(error.to_string()))?,
+            .map_err(|error| SubmitFailure::bad_request(error.to_string()))?,
         max_detections: max_detections
             .map_or(Ok(defaults.max_detections), MaxDetections::try_from)
-            .map_err(bad)?,
+            .map_err(SubmitFailure::bad_request)?,
     })
-}
-
-/// What went wrong.
-#[derive(Object)]
-struct ErrorBody {
-    /// What was found, what was expected, and what to do.
-    error: String,
 }
 
 /// Where a task stands.
@@ -124,7 +122,7 @@ enum State {
 
 /// A task and what is known of it.
 #[derive(Object)]
-#[oai(skip_serializing_if_is_none)]
+#[oai(skip_serializing_if_is_none, example)]
 struct Task {
     /// The task's id.
     task_id: String,
@@ -150,6 +148,31 @@ struct Task {
     objects: Option<Vec<FoundObject>>,
     /// Why it failed, on FAILURE.
     failure: Option<Failure>,
+}
+
+impl Example for Task {
+    fn example() -> Self {
+        let at = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+        Self {
+            task_id: EXAMPLE_ID.to_owned(),
+            state: State::Success,
+            picture_name: "bus.jpg".to_owned(),
+            model: "yolov8n".to_owned(),
+            submitted_at: at,
+            started_at: None,
+            attempt: None,
+            finished_at: Some(at + Duration::from_millis(90)),
+            width: Some(810),
+            height: Some(1080),
+            objects: Some(vec![FoundObject {
+                label: "bus".to_owned(),
+                class_id: 5,
+                confidence: 0.87345,
+                bbox: Corners { x1: 22.87127, y1: 231.27731, x2: 805.00262, y2: 756.84045 },
+            }]),
+            failure: None,
+        }
+    }
 }
 
 /// One object in the picture.
@@ -279,90 +302,8 @@ enum SubmitResponse {
 }
 
 #[derive(ApiResponse)]
-enum SubmitFailure {
-    /// No picture, a file name without an allowed extension, bytes that are no whole picture, or a
-    /// threshold out of range.
-    #[oai(status = 400)]
-    BadRequest(Json<ErrorBody>),
-    /// The upload took too long to arrive.
-    #[oai(status = 408)]
-    Timeout(Json<ErrorBody>),
-    /// The picture has too many bytes.
-    #[oai(status = 413)]
-    TooLarge(Json<ErrorBody>),
-    /// The body is no multipart form.
-    #[oai(status = 415)]
-    UnsupportedMediaType(Json<ErrorBody>),
-    /// The queue is full or does not answer. Try again after the given time.
-    #[oai(status = 503)]
-    Unavailable(
-        Json<ErrorBody>,
-        /// Seconds to wait before trying again.
-        #[oai(header = "Retry-After")]
-        u64,
-    ),
-}
-
-impl From<UploadError> for SubmitFailure {
-    fn from(error: UploadError) -> Self {
-        let body = Json(ErrorBody { error: error.to_string() });
-        match error {
-            error if error.is_too_large() => Self::TooLarge(body),
-            UploadError::NotAForm => Self::UnsupportedMediaType(body),
-            UploadError::TooSlow(_) => Self::Timeout(body),
-            UploadError::TooManyUploads => Self::Unavailable(body, RETRY_AFTER_SECONDS),
-            _ => Self::BadRequest(body),
-        }
-    }
-}
-
-impl From<NotAccepted> for SubmitFailure {
-    fn from(error: NotAccepted) -> Self {
-        Self::Unavailable(Json(ErrorBody { error: error.to_string() }), RETRY_AFTER_SECONDS)
-    }
-}
-
-#[derive(ApiResponse)]
 enum TaskResponse {
     /// The task is known.
     #[oai(status = 200)]
     Known(Json<Task>),
-}
-
-#[derive(ApiResponse)]
-enum TaskFailure {
-    /// `wait` is no whole number.
-    #[oai(status = 400)]
-    #[allow(dead_code, reason = "documents what the framework answers before this code is reached")]
-    BadRequest(Json<ErrorBody>),
-    /// There never was such a task.
-    #[oai(status = 404)]
-    Unknown(Json<ErrorBody>),
-    /// There was such a task, longer ago than results are kept.
-    #[oai(status = 410)]
-    Expired(Json<ErrorBody>),
-    /// The records cannot be read at the moment. Try again after the given time.
-    #[oai(status = 503)]
-    Unavailable(
-        Json<ErrorBody>,
-        /// Seconds to wait before trying again.
-        #[oai(header = "Retry-After")]
-        u64,
-    ),
-}
-
-impl TaskFailure {
-    fn unknown(error: String) -> Self {
-        Self::Unknown(Json(ErrorBody { error }))
-    }
-
-    fn expired(id: TaskId) -> Self {
-        let error = format!("the result of task {id} has expired; submit the picture again");
-        Self::Expired(Json(ErrorBody { error }))
-    }
-
-    fn unavailable() -> Self {
-        let error = "the task records cannot be read at the moment, try again".to_owned();
-        Self::Unavailable(Json(ErrorBody { error }), RETRY_AFTER_SECONDS)
-    }
 }

@@ -3,7 +3,7 @@
 use domain::picture::PictureFormat;
 use serde_json::{Value, json};
 
-const EXAMPLE_ID: &str = "0190b5a3-7c1e-7d2a-9f61-3a5d0c9e8b47";
+use crate::original::EXAMPLE_ID;
 
 /// The self-description, with examples that use `base_url` (`http://host:port`).
 pub(crate) fn description(base_url: &str) -> Value {
