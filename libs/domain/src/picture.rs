@@ -9,7 +9,7 @@ mod png;
 mod samples;
 #[cfg(test)]
 mod tests;
-mod webp;
+pub mod webp;
 
 use std::fmt;
 

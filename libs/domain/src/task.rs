@@ -76,6 +76,21 @@ pub struct Job {
     /// When the API took the picture in.
     #[serde(with = "time::serde::rfc3339")]
     pub submitted_at: OffsetDateTime,
+    /// From when on the job is too old to be worth running. `None`: never.
+    #[serde(
+        default,
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub deadline: Option<OffsetDateTime>,
+}
+
+impl Job {
+    /// Whether the job is too old at `now` to be run.
+    #[must_use]
+    pub fn is_overdue(&self, now: OffsetDateTime) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
 }
 
 /// Everything that is known about a task: the value of its key in the `tasks` bucket.
@@ -84,6 +99,11 @@ pub struct TaskRecord {
     /// The job as it was accepted.
     #[serde(flatten)]
     pub job: Job,
+    /// How many runs have begun and were not handed back by a worker that was told to stop. Kept
+    /// here and not left to the queue's own count, which counts hand-backs too and does not survive
+    /// every crash of the server.
+    #[serde(default)]
+    pub attempts: u32,
     /// Where the task stands.
     #[serde(flatten)]
     pub state: TaskState,
@@ -93,13 +113,13 @@ impl TaskRecord {
     /// The record of a job that has just been accepted.
     #[must_use]
     pub fn queued(job: Job) -> Self {
-        Self { job, state: TaskState::Queued }
+        Self { job, attempts: 0, state: TaskState::Queued }
     }
 
     /// The same task in another state.
     #[must_use]
     pub fn with_state(&self, state: TaskState) -> Self {
-        Self { job: self.job.clone(), state }
+        Self { job: self.job.clone(), attempts: self.attempts, state }
     }
 }
 
@@ -114,8 +134,6 @@ pub enum TaskState {
         /// When that worker took it.
         #[serde(with = "time::serde::rfc3339")]
         started_at: OffsetDateTime,
-        /// Which hand-over this is, from 1.
-        attempt: u32,
     },
     /// The detector ran to its end.
     Success {
@@ -212,6 +230,7 @@ mod tests {
             model: "yolov8n".parse().unwrap(),
             settings: DetectionSettings::default(),
             submitted_at: OffsetDateTime::UNIX_EPOCH,
+            deadline: None,
         }
     }
 
@@ -238,6 +257,15 @@ mod tests {
     }
 
     #[test]
+    fn a_job_is_overdue_from_its_deadline_on() {
+        let deadline = OffsetDateTime::UNIX_EPOCH;
+        let job = Job { deadline: Some(deadline), ..job() };
+        assert!(!job.is_overdue(deadline - time::Duration::SECOND));
+        assert!(job.is_overdue(deadline));
+        assert!(!Job { deadline: None, ..job }.is_overdue(OffsetDateTime::now_utc()));
+    }
+
+    #[test]
     fn every_state_survives_its_json() {
         let at = OffsetDateTime::UNIX_EPOCH;
         let bbox = BoundingBox { x1: 0.5, y1: 1.0, x2: 2.0, y2: 3.0 };
@@ -245,7 +273,7 @@ mod tests {
         let object = DetectedObject { detection, label: "bus".to_owned() };
         let states = [
             TaskState::Queued,
-            TaskState::Started { started_at: at, attempt: 2 },
+            TaskState::Started { started_at: at },
             TaskState::Success { finished_at: at, objects: vec![object], width: 810, height: 1080 },
             TaskState::Failure {
                 finished_at: at,
@@ -256,7 +284,7 @@ mod tests {
             TaskState::Expired { finished_at: at },
         ];
         for state in states {
-            let record = TaskRecord { job: job(), state };
+            let record = TaskRecord { job: job(), attempts: 2, state };
             let json = serde_json::to_value(&record).unwrap();
             assert_eq!(json["state"], record.state.name());
             assert_eq!(serde_json::from_value::<TaskRecord>(json).unwrap(), record);

@@ -6,9 +6,6 @@ use turbojpeg::{Colorspace, Decompressor, Error, Image, PixelFormat};
 
 use super::{DecodeError, Picture, other_formats, pixels_error, rgb_len};
 
-/// More scans than any encoder makes; a file with thousands of them only exists to keep the decoder busy.
-const MAX_SCANS: u32 = 500;
-
 /// Warnings of libjpeg after which all pixels are still right, by a part of their text: it gives no other name.
 const HARMLESS_WARNINGS: [&str; 4] = [
     "extraneous bytes before marker",
@@ -25,7 +22,8 @@ pub(super) fn decode_into(
 ) -> Result<Orientation, DecodeError> {
     let fail = |error: Error| pixels_error(header, error);
     let mut decompressor = Decompressor::new().map_err(fail)?;
-    decompressor.set_scan_limit(MAX_SCANS).map_err(fail)?;
+    // The header check has counted them; this is for what the two may see differently.
+    decompressor.set_scan_limit(jpeg::MAX_SCANS as u32).map_err(fail)?;
     let colours = match decompressor.read_header(bytes) {
         Ok(stored) => {
             if (stored.width, stored.height) != (header.width as usize, header.height as usize) {

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use domain::picture::{PictureFormat, PictureHeader};
+use domain::picture::{PictureFormat, PictureHeader, webp};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, ImageResult, Limits};
 
@@ -37,7 +37,12 @@ fn decode(bytes: &[u8], header: &PictureHeader) -> ImageResult<(DynamicImage, Or
     reader.limits(limits);
     let mut decoder = reader.into_decoder()?;
     // A damaged EXIF block is no reason to refuse good pixels.
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let orientation = match header.format {
+        // This decoder would allocate whatever length an EXIF chunk claims, up to 4 GiB.
+        PictureFormat::WebP => webp::exif(bytes).and_then(Orientation::from_exif_chunk),
+        _ => decoder.orientation().ok(),
+    }
+    .unwrap_or(Orientation::NoTransforms);
     Ok((DynamicImage::from_decoder(decoder)?, orientation))
 }
 

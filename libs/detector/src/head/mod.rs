@@ -74,7 +74,13 @@ impl<'a> OutputView<'a> {
     /// The part of the output that belongs to picture `index` of the batch, if there is one.
     fn of_picture(&self, index: usize) -> Option<&'a [f32]> {
         let batch = usize::try_from(*self.shape.first()?).ok()?;
-        let length = self.data.len().checked_div(batch)?;
+        let mut length = 1_usize;
+        for &size in &self.shape[1..] {
+            length = length.checked_mul(usize::try_from(size).ok()?)?;
+        }
+        if index >= batch || self.data.len() != batch.checked_mul(length)? {
+            return None;
+        }
         self.data.get(index * length..(index + 1) * length)
     }
 
@@ -118,6 +124,9 @@ pub struct Head {
 impl Head {
     /// Appends the candidates of one picture to `candidates`, in no particular order.
     ///
+    /// A box or score that is infinite or no number is left out: a model that overflowed has found nothing
+    /// there, and JSON has no such numbers, so that a record with one could be stored and never read again.
+    ///
     /// # Errors
     /// [`DetectError::UnexpectedOutput`] when the outputs have not the shapes of this head.
     pub fn decode_boxes(
@@ -131,7 +140,9 @@ impl Head {
             HeadKind::Yolov8 => yolov8::decode(self, outputs, request, candidates),
             HeadKind::Yolox => yolox::decode(self, outputs, request, candidates),
         };
-        decoded.ok_or_else(|| self.unexpected(outputs, request))
+        decoded.ok_or_else(|| self.unexpected(outputs, request))?;
+        candidates.retain(is_finite);
+        Ok(())
     }
 
     /// The names that the outputs must have, for a head that was made here.
@@ -216,6 +227,11 @@ fn scan_best(scores: &[f32], cells: usize, threshold: f32, mut found: impl FnMut
     }
 }
 
+fn is_finite(candidate: &Detection) -> bool {
+    let BoundingBox { x1, y1, x2, y2 } = candidate.bbox;
+    [x1, y1, x2, y2, candidate.confidence].iter().all(|number| number.is_finite())
+}
+
 /// The box around a centre.
 fn around([x, y]: [f32; 2], [width, height]: [f32; 2]) -> BoundingBox {
     let (half_width, half_height) = (width / 2.0, height / 2.0);
@@ -287,5 +303,60 @@ mod tests {
         let head = Head { kind: HeadKind::Yolov8, strides: vec![8, 16, 32], classes: 80 };
         let outputs = [OutputView { shape: right, data: &data }];
         assert!(head.decode_boxes(&outputs, &request, &mut Vec::new()).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_candidate() {
+        let request = DecodeRequest {
+            batch_index: 0,
+            input_width: 8,
+            input_height: 8,
+            confidence: Confidence::default(),
+        };
+        let check = |kind, classes, outputs: &[OutputView<'_>], expected: usize| {
+            let head = Head { kind, strides: vec![8], classes };
+            let mut candidates = Vec::new();
+            head.decode_boxes(outputs, &request, &mut candidates).unwrap();
+            assert_eq!(candidates.len(), expected, "{kind:?}: {candidates:?}");
+        };
+        for (odd, expected) in
+            [(f32::NAN, 0), (f32::INFINITY, 0), (f32::NEG_INFINITY, 0), (f32::MAX, 1), (1.0, 1)]
+        {
+            let box_and_score = [0.0, 0.0, odd, 1.0, 0.9];
+            let output = OutputView { shape: &[1, 5, 1], data: &box_and_score };
+            check(HeadKind::Yolov8, 1, &[output], expected);
+        }
+        for (size, expected) in [(f32::NAN, 0), (f32::MAX, 0), (1.0, 1)] {
+            let row = [0.5, 0.5, size, 1.0, 0.9, 0.9];
+            let output = OutputView { shape: &[1, 1, 6], data: &row };
+            check(HeadKind::Yolox, 1, &[output], expected);
+        }
+        for (distance, expected) in [(f32::NAN, 0), (f32::NEG_INFINITY, 0), (1.0, 1)] {
+            let distances = [distance; 8];
+            let boxes = OutputView { shape: &[1, 8, 1, 1], data: &distances };
+            let scores = OutputView { shape: &[1, 1, 1, 1], data: &[5.0] };
+            check(HeadKind::Yolov8Cut, 1, &[boxes, scores], expected);
+        }
+        let infinite_score = [0.0, 0.0, 1.0, 1.0, f32::INFINITY];
+        let output = OutputView { shape: &[1, 5, 1], data: &infinite_score };
+        check(HeadKind::Yolov8, 1, &[output], 0);
+    }
+
+    #[test]
+    fn an_output_without_the_elements_of_its_shape_is_refused() {
+        let request = DecodeRequest {
+            batch_index: 0,
+            input_width: 8,
+            input_height: 8,
+            confidence: Confidence::default(),
+        };
+        let head = Head { kind: HeadKind::Yolov8Cut, strides: vec![8], classes: 1 };
+        let scores = OutputView { shape: &[1, 1, 1, 1], data: &[5.0] };
+        for elements in [0, 4, 7, 9] {
+            let data = vec![0.0; elements];
+            let boxes = OutputView { shape: &[1, 8, 1, 1], data: &data };
+            let decoded = head.decode_boxes(&[boxes, scores], &request, &mut Vec::new());
+            assert!(matches!(decoded, Err(DetectError::UnexpectedOutput { .. })), "{elements}");
+        }
     }
 }

@@ -172,9 +172,11 @@ fn convolution<'g>(
 fn distance_bins(index: &GraphIndex<'_>, node: &NodeProto) -> Option<usize> {
     let weights = index.constant(node.input.get(1)?)?;
     let [1, bins, 1, 1] = weights.dims[..] else { return None };
-    let is_ramp =
-        float_values(weights)?.iter().enumerate().all(|(place, &value)| value == place as f32);
-    if is_ramp && bins > 1 { usize::try_from(bins).ok() } else { None }
+    let values = float_values(weights)?;
+    let is_ramp = values.iter().enumerate().all(|(place, &value)| value == place as f32);
+    // A file can claim any number of bins; the values that it holds are counted.
+    let bins = usize::try_from(bins).ok().filter(|bins| *bins == values.len())?;
+    (is_ramp && bins > 1).then_some(bins)
 }
 
 /// A copy of `model` that ends at `outputs`, without anything they do not need.

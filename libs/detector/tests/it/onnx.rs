@@ -182,3 +182,19 @@ fn a_head_that_is_not_clear_is_left_alone() {
     });
     assert!(find_head(&computed, 80).is_ok());
 }
+
+#[test]
+fn bins_that_are_claimed_and_not_there_are_none() {
+    for claimed in [i64::MAX, i64::MAX / 4 + 1, 17, 0, -1] {
+        for values in [16, 0] {
+            let mut model = head_without_concats(80, 16);
+            let graph = model.proto.graph.as_mut().unwrap();
+            let mut weights = graph.initializer.iter_mut();
+            let ramp = weights.find(|t| t.name() == "distances.weight").unwrap();
+            ramp.dims = vec![1, claimed, 1, 1];
+            ramp.float_data.truncate(values);
+            let error = find_head(&model, 80).unwrap_err();
+            assert_eq!(error, CannotCut::NoDistanceBins, "{claimed} bins, {values} values");
+        }
+    }
+}

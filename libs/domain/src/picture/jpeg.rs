@@ -8,6 +8,10 @@ const START_OF_IMAGE: u8 = 0xD8;
 const END_OF_IMAGE: u8 = 0xD9;
 const START_OF_SCAN: u8 = 0xDA;
 const APP1: u8 = 0xE1;
+/// More scans than any encoder makes: a progressive JPEG in colour usually has ten. A file of a few kilobytes with
+/// hundreds of them over a huge picture only exists to keep a decoder busy.
+pub const MAX_SCANS: usize = 100;
+
 const EXIF_NAME: &[u8] = b"Exif\0\0";
 
 /// A marker and where its segment's payload lies.
@@ -75,6 +79,9 @@ pub(super) fn check_complete(fields: Fields<'_>) -> Parsed<()> {
         match marker {
             END_OF_IMAGE if scans == 0 => return Err(Flaw::Damaged("it has no pixels")),
             END_OF_IMAGE => return Ok(()),
+            START_OF_SCAN if scans == MAX_SCANS => {
+                return Err(Flaw::Damaged("it has more than 100 scans"));
+            }
             START_OF_SCAN => scans += 1,
             _ => {}
         }

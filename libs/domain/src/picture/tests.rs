@@ -122,6 +122,22 @@ fn damaged_headers() {
 }
 
 #[test]
+fn scans_are_counted() {
+    let file = samples::jpeg(8, 8);
+    let end = file.len() - 2;
+    // The last scan is 17 bytes long, and there are two.
+    let scan = file[end - 17..end].to_vec();
+    let with_scans = |scans: usize| {
+        let mut file = file.clone();
+        file.splice(end..end, scan.repeat(scans - 2));
+        inspect(&file, &NO_LIMITS)
+    };
+    assert!(with_scans(jpeg::MAX_SCANS).is_ok());
+    let too_many = with_scans(jpeg::MAX_SCANS + 1);
+    assert!(matches!(too_many, Err(PictureError::Damaged { .. })), "{too_many:?}");
+}
+
+#[test]
 fn no_picture_at_all() {
     for bytes in [&b"hello"[..], b"<svg/>", b"RIFF\0\0\0\0WAVE", b"\0\0", b"GIF88a", b"%PDF-1.7"] {
         assert_eq!(inspect(bytes, &NO_LIMITS), Err(PictureError::Unrecognised));
@@ -152,6 +168,28 @@ fn exif_is_found_by_its_name() {
     unnamed[6] = b'h';
     assert_eq!(jpeg::exif(&unnamed), None);
     assert_eq!(jpeg::exif(b""), None);
+}
+
+#[test]
+fn exif_of_a_webp_is_no_longer_than_its_file() {
+    let with_exif = |claimed: u32| {
+        let mut file = samples::webp_extended(8, 8);
+        file.extend(b"ODD.\x03\0\0\0abc\0EXIF");
+        file.extend(claimed.to_le_bytes());
+        file.extend(b"Exif\0\0II*\0");
+        let riff_len = file.len() as u32 - 8;
+        file[4..8].copy_from_slice(&riff_len.to_le_bytes());
+        file
+    };
+    assert_eq!(webp::exif(&with_exif(10)), Some(&b"II*\0"[..]));
+    for claimed in [11, u32::MAX - 1, u32::MAX] {
+        assert_eq!(webp::exif(&with_exif(claimed)), None, "{claimed}");
+    }
+    let file = with_exif(10);
+    for len in 0..file.len() {
+        assert_eq!(webp::exif(&file[..len]), None, "cut to {len}");
+    }
+    assert_eq!(webp::exif(&samples::webp_lossy(8, 8)), None);
 }
 
 #[test]

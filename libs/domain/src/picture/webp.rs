@@ -42,6 +42,31 @@ fn lossless_size(fields: Fields<'_>) -> Parsed<Size> {
     Ok(Size { width: (bits & 0x3FFF) + 1, height: ((bits >> 14) & 0x3FFF) + 1 })
 }
 
+/// The TIFF structure of a WebP's EXIF chunk, which among other things says how the camera was held.
+///
+/// `None` where there is none, it is cut short, or the file is no WebP of the extended kind.
+#[must_use]
+pub fn exif(bytes: &[u8]) -> Option<&[u8]> {
+    let fields = Fields(bytes);
+    if fields.slice(FIRST_CHUNK_AT, 4) != Ok(b"VP8X") {
+        return None;
+    }
+    let end = after(8, fields.u32_le(4).ok()?).ok()?;
+    let mut at = FIRST_CHUNK_AT;
+    while at < end {
+        let len = fields.u32_le(at + 4).ok()?;
+        let next = after(at + 8, len).ok()?;
+        if fields.slice(at, 4) == Ok(b"EXIF") {
+            let chunk = fields.0.get(at + 8..next)?;
+            // Some writers keep the name that leads the segment in a JPEG.
+            return Some(chunk.strip_prefix(b"Exif\0\0").unwrap_or(chunk));
+        }
+        // Chunks are padded to an even length.
+        at = next.checked_add(next & 1)?;
+    }
+    None
+}
+
 /// Holds the RIFF header's length against the file's.
 pub(super) fn check_complete(fields: Fields<'_>) -> Parsed<()> {
     let end = after(8, fields.u32_le(4)?)?;
