@@ -1,10 +1,10 @@
 //! What a process must know to take part in the queue.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{fmt, fs::File, path::PathBuf, time::Duration};
 
 use runtime::config::Reader;
 
-use crate::address::redacted;
+use crate::address::{Servers, redacted};
 
 /// Which part of the system a connection belongs to. Each has its own name and inbox prefix, so
 /// that permissions can be given to one of them and an operator can tell them apart.
@@ -107,10 +107,9 @@ impl MessagingConfig {
     /// left with `reader`.
     #[must_use]
     pub fn read(reader: &mut Reader<'_>, role: Role) -> Self {
-        let url = reader.read("NATS_URL", "nats://127.0.0.1:4222".to_owned());
-        let default = Self::new(url, role);
+        let default = Self::new(read_url(reader), role);
         Self {
-            credentials_file: reader.read_optional("NATS_CREDENTIALS_FILE"),
+            credentials_file: read_credentials_file(reader),
             limits: QueueLimits {
                 max_bytes: reader.at_least("QUEUE_MAX_BYTES", 1 << 20, default.limits.max_bytes),
                 max_messages: reader.at_least("QUEUE_MAX_MESSAGES", 1, default.limits.max_messages),
@@ -122,6 +121,29 @@ impl MessagingConfig {
             ..default
         }
     }
+}
+
+fn read_url(reader: &mut Reader<'_>) -> String {
+    let url = reader.read("NATS_URL", "nats://127.0.0.1:4222".to_owned());
+    if let Err(error) = Servers::parse(&url) {
+        reader.problem("NATS_URL", error.to_string());
+    }
+    url
+}
+
+/// The file is opened already here, so that a wrong path is reported beside all other bad settings.
+fn read_credentials_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
+    let name = "NATS_CREDENTIALS_FILE";
+    let path: PathBuf = reader.read_optional(name)?;
+    let opened = File::open(&path).and_then(|file| file.metadata());
+    match opened {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => reader.problem(name, format!("'{}' is no file", path.display())),
+        Err(error) => {
+            reader.problem(name, format!("'{}' cannot be read: {error}", path.display()));
+        }
+    }
+    Some(path)
 }
 
 impl fmt::Debug for MessagingConfig {
@@ -138,5 +160,39 @@ impl fmt::Debug for MessagingConfig {
             .field("request_timeout", &self.request_timeout)
             .field("connect_timeout", &self.connect_timeout)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn problems(variables: &[(&str, &str)]) -> Vec<runtime::config::BadSetting> {
+        let source: HashMap<String, String> =
+            variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let mut reader = Reader::new(&source);
+        let config = MessagingConfig::read(&mut reader, Role::Api);
+        reader.finish(config).map_or_else(|error| error.0, |_| Vec::new())
+    }
+
+    #[test]
+    fn what_cannot_be_connected_with_is_found_when_it_is_read() {
+        let here = env!("CARGO_MANIFEST_DIR");
+        let file = format!("{here}/Cargo.toml");
+        assert_eq!(problems(&[]), []);
+        let good =
+            [("NATS_URL", "nats://a:b@one:4222,two"), ("NATS_CREDENTIALS_FILE", file.as_str())];
+        assert_eq!(problems(&good), []);
+        for bad_url in ["http://bob:secret@host", "nats://", "nats://bob:secret@", "nats://h:x"] {
+            for bad_file in ["/nowhere/at.all", here] {
+                let bad = [("NATS_URL", bad_url), ("NATS_CREDENTIALS_FILE", bad_file)];
+                let problems = problems(&bad);
+                let names: Vec<_> = problems.iter().map(|problem| problem.name).collect();
+                assert_eq!(names, ["NATS_URL", "NATS_CREDENTIALS_FILE"], "{bad:?}");
+                assert!(!format!("{problems:?}").contains("secret"), "{problems:?}");
+            }
+        }
     }
 }

@@ -14,7 +14,10 @@ use async_nats::{
 };
 use tokio::sync::{OnceCell, watch};
 
-use crate::{JobQueue, MessagingConfig, MessagingError, TaskStore, address::Servers, layout};
+use crate::{
+    DeadLetters, IdempotencyKeys, JobQueue, MessagingConfig, MessagingError, TaskStore,
+    address::Servers, layout,
+};
 
 /// How often to ask whether the server is still there. The library's default is a minute, in which
 /// a silent network would swallow every request.
@@ -88,9 +91,13 @@ impl Messaging {
     ///
     /// # Errors
     /// [`MessagingError::Setup`] when the server refuses, [`MessagingError::Timeout`] when it does
-    /// not answer.
+    /// not answer, [`MessagingError::Failed`] when what was made is gone again.
     pub async fn ensure(&self) -> Result<(), MessagingError> {
-        layout::ensure(self).await
+        layout::ensure(self).await?;
+        // Now, while the server answers, so that later requests have one question less to ask.
+        self.task_bucket().await?;
+        self.picture_store().await?;
+        Ok(())
     }
 
     /// The queue of jobs.
@@ -103,6 +110,18 @@ impl Messaging {
     #[must_use]
     pub fn tasks(&self) -> TaskStore {
         TaskStore::new(self.clone())
+    }
+
+    /// The idempotency keys that clients have used.
+    #[must_use]
+    pub fn idempotency_keys(&self) -> IdempotencyKeys {
+        IdempotencyKeys::new(self.clone())
+    }
+
+    /// The messages that were given up.
+    #[must_use]
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(self.clone())
     }
 
     /// Whether the connection stands right now, as far as this side knows.
@@ -179,20 +198,17 @@ impl Messaging {
         matches!(tokio::time::timeout(patience, connected).await, Ok(Ok(_)))
     }
 
+    // The timeouts stand around the wait for others who are opening the same store: inside, each of
+    // those who wait would take a whole timeout of its own, one after another.
+
     pub(crate) async fn task_bucket(&self) -> Result<&kv::Store, MessagingError> {
         let open = || self.jetstream().get_key_value(layout::TASK_BUCKET);
-        self.inner
-            .tasks
-            .get_or_try_init(|| self.within("open the bucket of task records", open()))
-            .await
+        self.within("open the bucket of task records", self.inner.tasks.get_or_try_init(open)).await
     }
 
     pub(crate) async fn picture_store(&self) -> Result<&ObjectStore, MessagingError> {
         let open = || self.jetstream().get_object_store(layout::PICTURE_STORE);
-        self.inner
-            .pictures
-            .get_or_try_init(|| self.within("open the store of pictures", open()))
-            .await
+        self.within("open the store of pictures", self.inner.pictures.get_or_try_init(open)).await
     }
 }
 
@@ -237,10 +253,17 @@ fn reconnect_delay(attempt: usize) -> Duration {
     delay.min(LONGEST_RECONNECT_DELAY).mul_f64(rand::random_range(0.5..1.0))
 }
 
+/// Takes an event over into `link`, and logs a lost connection once: the library tells of every
+/// failed attempt to get it back, many in a second.
 fn note(event: &Event, link: &watch::Sender<Link>) {
+    let before = *link.borrow();
     match event {
         Event::Connected => {
-            tracing::debug!("NATS: {event}");
+            if before.connects > 0 && !before.connected {
+                tracing::info!("NATS: the connection is back");
+            } else {
+                tracing::debug!("NATS: {event}");
+            }
             link.send_modify(|link| {
                 link.connects += 1;
                 link.connected = true;
@@ -254,10 +277,15 @@ fn note(event: &Event, link: &watch::Sender<Link>) {
             });
         }
         Event::Disconnected => {
-            tracing::warn!("NATS: the connection is lost; trying again");
+            if before.connected {
+                tracing::warn!("NATS: the connection is lost; trying again");
+            }
             link.send_modify(|link| link.connected = false);
         }
         Event::Draining => tracing::debug!("NATS: {event}"),
+        Event::ClientError(error) if !before.connected => {
+            tracing::debug!(%error, "NATS: still no connection");
+        }
         other => tracing::warn!("NATS: {other}"),
     }
 }

@@ -7,12 +7,12 @@ use async_nats::{
     jetstream::{self, AckKind, context::PublishErrorKind, message::PublishMessage},
 };
 use bytes::Bytes;
-use domain::{Job, TaskId};
+use domain::Job;
 use tokio::task::JoinHandle;
 
 use crate::{
-    Messaging, MessagingError, PictureError, pictures,
-    wire::{self, PictureSource},
+    Messaging, MessagingError, PictureError, dead_pictures, pictures,
+    wire::{self, Burial, PicturePieces, PictureSource},
 };
 
 pub(crate) const NAK: Bytes = Bytes::from_static(b"-NAK");
@@ -24,6 +24,9 @@ const SETTLE_ATTEMPTS: u32 = 3;
 
 /// The pause before a settlement is told again.
 const SETTLE_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long handing a job back may take. Its worker is about to stop.
+const HAND_BACK_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a message that is no job waits when the dead letters cannot be reached.
 const BURY_AGAIN_AFTER: Duration = Duration::from_secs(30);
@@ -49,8 +52,8 @@ pub enum Settlement {
     Ack,
     /// Something passing went wrong: hand the job out again after this time.
     RetryAfter(Duration),
-    /// The job must not be run again: put a copy with its picture, or the name of its picture's
-    /// object, among the dead letters, then remove it.
+    /// The job must not be run again: put a copy with its picture among the dead letters, then
+    /// remove it.
     Reject {
         /// Why, for the person who reads the dead letters.
         reason: String,
@@ -66,16 +69,10 @@ impl Delivery {
         source: PictureSource,
     ) -> Option<Self> {
         let reply = message.reply.clone()?;
-        let context = messaging.jetstream().clone();
-        let message = jetstream::Message { message, context };
-        let attempt = match message.info() {
-            Ok(info) => u32::try_from(info.delivered).unwrap_or(u32::MAX),
-            Err(error) => {
-                tracing::error!(task_id = %job.task_id, %error, "a message from no consumer");
-                return None;
-            }
+        let Some(attempt) = count_deliveries(&messaging, &message) else {
+            tracing::error!(task_id = %job.task_id, "a message from no consumer");
+            return None;
         };
-        let (message, _) = message.split();
         Some(Self { job, attempt, message, reply, source, messaging })
     }
 
@@ -132,11 +129,54 @@ impl Delivery {
             Settlement::RetryAfter(delay) => {
                 confirm(&self.messaging, &self.reply, AckKind::Nak(Some(delay)).into()).await
             }
-            Settlement::Reject { reason } => {
-                let task_id = Some(self.job.task_id);
-                copy_to_dead_letters(&self.messaging, &self.message, task_id, &reason).await?;
-                confirm(&self.messaging, &self.reply, ACK).await
+            Settlement::Reject { reason } => self.reject(&reason).await,
+        }
+    }
+
+    async fn reject(self, reason: &str) -> Result<(), MessagingError> {
+        let pieces = self.keep_large_picture().await?;
+        let burial = Burial {
+            task_id: Some(self.job.task_id),
+            reason,
+            deliveries: self.attempt,
+            pieces: pieces.as_ref(),
+        };
+        copy_to_dead_letters(&self.messaging, &self.message, &burial).await?;
+        confirm(&self.messaging, &self.reply, ACK).await?;
+        if let PictureSource::Object(name) = &self.source {
+            pictures::delete(&self.messaging, name).await;
+        }
+        Ok(())
+    }
+
+    /// Copies a picture from the object store, which would forget it long before the dead letter.
+    /// `None` if it travels in the message, or is gone.
+    async fn keep_large_picture(&self) -> Result<Option<PicturePieces>, MessagingError> {
+        if let PictureSource::Inline(_) = self.source {
+            return Ok(None);
+        }
+        match self.picture().await {
+            Ok(picture) => {
+                dead_pictures::put(&self.messaging, self.job.task_id, &picture).await.map(Some)
             }
+            Err(PictureError::Gone { .. }) => Ok(None),
+            Err(PictureError::Transient(error)) => Err(error),
+        }
+    }
+}
+
+impl Delivery {
+    /// Gives the job back for another worker to take at once, and waits for no confirmation: a
+    /// worker that stops has no time for a server that does not answer. Takes a second at most; if
+    /// the server does not hear of it, the job is handed out again after `ack_wait`.
+    pub async fn hand_back(self) {
+        let client = self.messaging.client();
+        let handing_back = async {
+            client.publish(self.reply.clone(), NAK).await.is_ok() && client.flush().await.is_ok()
+        };
+        if !tokio::time::timeout(HAND_BACK_PATIENCE, handing_back).await.unwrap_or(false) {
+            let task_id = self.job.task_id;
+            tracing::warn!(%task_id, "a job could not be handed back; it waits for its ack_wait");
         }
     }
 }
@@ -148,6 +188,13 @@ impl std::fmt::Debug for Delivery {
             .field("attempt", &self.attempt)
             .finish_non_exhaustive()
     }
+}
+
+/// How often the message was handed out, this time included; `None` if it came from no consumer.
+fn count_deliveries(messaging: &Messaging, message: &async_nats::Message) -> Option<u32> {
+    let (message, context) = (message.clone(), messaging.jetstream().clone());
+    let delivered = jetstream::Message { message, context }.info().ok()?.delivered;
+    Some(u32::try_from(delivered).unwrap_or(u32::MAX))
 }
 
 /// Keeps a job from being handed to another worker for as long as it is held.
@@ -189,7 +236,9 @@ async fn confirm(
 /// Moves a message that is no job to the dead letters.
 pub(crate) async fn bury(messaging: Messaging, message: async_nats::Message, reason: String) {
     let Some(reply) = &message.reply else { return };
-    let outcome = match copy_to_dead_letters(&messaging, &message, None, &reason).await {
+    let deliveries = count_deliveries(&messaging, &message).unwrap_or_default();
+    let burial = Burial { task_id: None, reason: &reason, deliveries, pieces: None };
+    let outcome = match copy_to_dead_letters(&messaging, &message, &burial).await {
         Ok(()) => confirm(&messaging, reply, ACK).await,
         Err(error) => {
             tracing::warn!(%error, "the dead letters cannot be reached; trying again later");
@@ -204,10 +253,9 @@ pub(crate) async fn bury(messaging: Messaging, message: async_nats::Message, rea
 async fn copy_to_dead_letters(
     messaging: &Messaging,
     message: &async_nats::Message,
-    task_id: Option<TaskId>,
-    reason: &str,
+    burial: &Burial<'_>,
 ) -> Result<(), MessagingError> {
-    let (subject, headers) = wire::dead_letter(message, task_id, reason);
+    let (subject, headers) = wire::dead_letter(message, burial);
     let what = "copy a message to the dead letters";
     let publish = async |payload: Bytes| {
         let copy = PublishMessage::build().headers(headers.clone()).payload(payload);
@@ -215,6 +263,8 @@ async fn copy_to_dead_letters(
     };
     match messaging.within_timeout(what, publish(message.payload.clone())).await? {
         Ok(_) => Ok(()),
+        // This job is among the dead letters already.
+        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(()),
         // Somebody else's message may be exactly as large as is allowed. Its headers must do.
         Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
             messaging.within(what, publish(Bytes::new())).await.map(drop)

@@ -62,6 +62,15 @@ pub enum MessagingError {
         /// What to do about it.
         advice: &'static str,
     },
+    /// The server has no queue of ours: it may be another one than was meant.
+    #[error(
+        "the NATS server at {address} holds no queue of spotter's: check the address; an API or a \
+         worker sets the queue up when it starts"
+    )]
+    NotSetUp {
+        /// The server's address, without the password.
+        address: String,
+    },
     /// The server said no, or the connection broke.
     #[error("'{what}' failed: {cause}")]
     Failed {
@@ -91,6 +100,13 @@ pub enum MessagingError {
 }
 
 impl MessagingError {
+    /// Whether a setting must be changed before trying again makes sense. A process that cannot
+    /// start for this reason need not be started again.
+    #[must_use]
+    pub fn is_configuration(&self) -> bool {
+        matches!(self, Self::Address { .. } | Self::Credentials(_) | Self::LoginRefused { .. })
+    }
+
     pub(crate) fn failed(what: &'static str, cause: impl Into<Cause>) -> Self {
         Self::Failed { what, cause: cause.into() }
     }
@@ -140,6 +156,36 @@ pub enum PictureError {
     /// It could not be read now; trying again later makes sense.
     #[error("the picture cannot be read now: {0}")]
     Transient(#[source] MessagingError),
+}
+
+/// Why a dead letter was not put back into the queue.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequeueError {
+    /// The message was no job, and will be none.
+    #[error("the message is no job: it can only be dropped")]
+    Unreadable,
+    /// There is nothing to run the job on.
+    #[error("its picture is gone: it can only be dropped")]
+    PictureGone,
+    /// The queue did not take it.
+    #[error("{0}")]
+    Submit(#[from] SubmitError),
+    /// The dead letter could not be read.
+    #[error("{0}")]
+    Read(#[from] MessagingError),
+    /// The job is in the queue; only what comes after that failed.
+    #[error(
+        "the job is queued again as task {task_id}, but its dead letter is still there ({cause}): \
+         drop it, or the job will be run twice"
+    )]
+    Unfinished {
+        /// The new task.
+        task_id: TaskId,
+        /// What failed.
+        #[source]
+        cause: MessagingError,
+    },
 }
 
 /// What the server's JetStream API said, wherever in `error`'s chain of sources it is.

@@ -1,7 +1,7 @@
-//! What exists on the server: four streams and one consumer, and how they come to be.
+//! What exists on the server: streams and one consumer, and how they come to be.
 //!
 //! The bucket and the object store are streams with agreed names and settings (NATS ADR-8 and
-//! ADR-20), so one function makes all four and brings them up to date.
+//! ADR-20), so one function makes all of them and brings them up to date.
 
 use std::time::Duration;
 
@@ -22,8 +22,12 @@ pub(crate) const JOBS_SUBJECT: &str = "jobs";
 pub(crate) const WORKER_CONSUMER: &str = "worker";
 pub(crate) const DEAD_LETTER_STREAM: &str = "DLQ";
 pub(crate) const DEAD_LETTER_SUBJECT: &str = "dlq";
+pub(crate) const DEAD_PICTURE_STREAM: &str = "DLQ_PICTURES";
+pub(crate) const DEAD_PICTURE_SUBJECT: &str = "dlq_pictures";
 pub(crate) const TASK_BUCKET: &str = "tasks";
+pub(crate) const IDEMPOTENCY_BUCKET: &str = "idempotency";
 pub(crate) const PICTURE_STORE: &str = "pictures";
+pub(crate) const PICTURE_STREAM: &str = "OBJ_pictures";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -36,6 +40,11 @@ const SHORT_DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 /// Dead letters are for people to look at; the oldest make room.
 const MAX_DEAD_LETTER_BYTES: i64 = 256 << 20;
 
+const DEAD_LETTER_AGE: Duration = DAY.saturating_mul(7);
+
+/// A dead letter's picture is stored a moment before the letter and must not go before it.
+const DEAD_PICTURE_AGE: Duration = DEAD_LETTER_AGE.saturating_add(Duration::from_secs(3600));
+
 /// More jobs at work than all workers together will ever hold: this must never throttle them.
 const MAX_ACK_PENDING: i64 = 100_000;
 
@@ -45,13 +54,20 @@ const MAX_WAITING: i64 = 8192;
 
 pub(crate) async fn ensure(messaging: &Messaging) -> Result<(), MessagingError> {
     let config = messaging.config();
-    for stream in [jobs(config), dead_letters(config), tasks(config), pictures(config)] {
+    for stream in [
+        jobs(config),
+        dead_letters(config),
+        dead_pictures(config),
+        tasks(config),
+        idempotency(config),
+        pictures(config),
+    ] {
         ensure_stream(messaging, stream).await?;
     }
     ensure_consumer(messaging).await
 }
 
-/// What all four streams have in common. -1 is "no limit", as the server itself writes it.
+/// What all streams have in common. -1 is "no limit", as the server itself writes it.
 fn stored(name: String, subjects: Vec<String>, config: &MessagingConfig) -> Config {
     Config {
         name,
@@ -85,15 +101,37 @@ fn dead_letters(config: &MessagingConfig) -> Config {
     Config {
         description: Some("Messages that no worker could deal with".to_owned()),
         discard: DiscardPolicy::Old,
-        max_age: 7 * DAY,
+        max_age: DEAD_LETTER_AGE,
         max_bytes: MAX_DEAD_LETTER_BYTES,
         ..stored(DEAD_LETTER_STREAM.to_owned(), vec![format!("{DEAD_LETTER_SUBJECT}.>")], config)
     }
 }
 
-fn tasks(config: &MessagingConfig) -> Config {
+/// A plain stream and no object store: here too the oldest make room, and nothing stays of what is
+/// removed.
+fn dead_pictures(config: &MessagingConfig) -> Config {
+    let subjects = vec![format!("{DEAD_PICTURE_SUBJECT}.>")];
     Config {
-        description: Some("The newest record of each task".to_owned()),
+        description: Some("Pictures of dead letters, in pieces".to_owned()),
+        discard: DiscardPolicy::Old,
+        max_age: DEAD_PICTURE_AGE,
+        max_bytes: MAX_DEAD_LETTER_BYTES,
+        ..stored(DEAD_PICTURE_STREAM.to_owned(), subjects, config)
+    }
+}
+
+fn tasks(config: &MessagingConfig) -> Config {
+    bucket(TASK_BUCKET, "The newest record of each task", config)
+}
+
+fn idempotency(config: &MessagingConfig) -> Config {
+    bucket(IDEMPOTENCY_BUCKET, "The task that each idempotency key stands for", config)
+}
+
+/// A key-value bucket that keeps the newest value of each key for as long as results are kept.
+fn bucket(name: &str, description: &str, config: &MessagingConfig) -> Config {
+    Config {
+        description: Some(description.to_owned()),
         discard: DiscardPolicy::New,
         max_messages_per_subject: 1,
         max_age: config.result_ttl,
@@ -102,7 +140,7 @@ fn tasks(config: &MessagingConfig) -> Config {
         allow_rollup: true,
         deny_delete: true,
         allow_direct: true,
-        ..stored(format!("KV_{TASK_BUCKET}"), vec![format!("$KV.{TASK_BUCKET}.>")], config)
+        ..stored(format!("KV_{name}"), vec![format!("$KV.{name}.>")], config)
     }
 }
 
@@ -111,11 +149,14 @@ fn pictures(config: &MessagingConfig) -> Config {
     Config {
         description: Some("Pictures too large to travel inside their job".to_owned()),
         discard: DiscardPolicy::New,
-        max_age: DAY,
+        // Not before the record that the job with this picture may have.
+        max_age: DAY.max(config.result_ttl),
         max_bytes: server_limit(config.limits.max_bytes),
         allow_rollup: true,
-        allow_direct: true,
-        ..stored(format!("OBJ_{PICTURE_STORE}"), subjects, config)
+        // Only the leader says where a picture's pieces are: a replica that has not heard of it yet
+        // would say that it is gone, and its job would fail.
+        allow_direct: false,
+        ..stored(PICTURE_STREAM.to_owned(), subjects, config)
     }
 }
 

@@ -12,19 +12,27 @@
 mod address;
 mod config;
 mod connection;
+mod dead_letters;
+mod dead_pictures;
 mod deliveries;
 mod delivery;
 mod error;
+mod idempotency;
 mod layout;
 mod pictures;
 mod queue;
+mod stretch;
 mod tasks;
 mod wire;
 
 pub use config::{MessagingConfig, QueueLimits, Role};
 pub use connection::Messaging;
+pub use dead_letters::{
+    DeadLetter, DeadLetterId, DeadLetters, DeadPicture, InvalidDeadLetterId, StoredPieces,
+};
 pub use deliveries::Deliveries;
 pub use delivery::{Delivery, KeepAlive, Settlement};
-pub use error::{MessagingError, PictureError, SubmitError};
-pub use queue::{JobQueue, QueueDepth};
-pub use tasks::{FinishOutcome, MarkOutcome, TaskStore};
+pub use error::{MessagingError, PictureError, RequeueError, SubmitError};
+pub use idempotency::{Claim, IdempotencyKeys};
+pub use queue::{JobQueue, QueueDepth, QueueReport};
+pub use tasks::{BeginOutcome, FinishOutcome, Return, TaskStore};

@@ -11,13 +11,15 @@ use async_nats::{
     },
 };
 use bytes::Bytes;
-use domain::Job;
+use domain::{Job, TaskId};
+use futures_util::StreamExt;
+use tracing::Instrument;
 
 use crate::{
     Deliveries, Messaging, MessagingError, SubmitError,
     error::api_error,
     layout::{JOBS_STREAM, WORKER_CONSUMER},
-    pictures,
+    pictures::{self, Upload},
     wire::{self, PictureSource},
 };
 
@@ -30,7 +32,7 @@ const RECONNECT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What the server says when there is no room. The first stands for "maximum messages exceeded" and
 /// "maximum bytes exceeded", the others for the limits of the account and the disk.
-pub(crate) const FULL: [ErrorCode; 4] = [
+const FULL: [ErrorCode; 4] = [
     ErrorCode::STREAM_STORE_FAILED,
     ErrorCode::STORAGE_RESOURCES_EXCEEDED,
     ErrorCode::INSUFFICIENT_RESOURCES,
@@ -50,6 +52,16 @@ pub struct QueueDepth {
     pub waiting: u64,
     /// Handed to a worker and not settled, or given back and waiting for their delay to pass.
     pub in_progress: u64,
+}
+
+/// How the queue stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueReport {
+    /// How many jobs are in it.
+    pub depth: QueueDepth,
+    /// Jobs settled since the queue was made, or a little fewer: those before the oldest that is not.
+    /// Its growth is the rate at which the queue drains.
+    pub settled: u64,
 }
 
 /// What came of one attempt to publish.
@@ -73,19 +85,36 @@ impl JobQueue {
     /// that nothing was stored; [`SubmitError::Unconfirmed`] that nobody knows.
     pub async fn submit(&self, job: &Job, picture: Bytes) -> Result<(), SubmitError> {
         self.wait_for_connection().await?;
-        let source = self.place(job, picture).await?;
-        let object = match &source {
-            PictureSource::Object(name) => Some(name.clone()),
-            PictureSource::Inline(_) => None,
-        };
-        let (headers, payload) = wire::encode(job, source)
-            .map_err(|error| SubmitError::Unavailable { detail: error.to_string() })?;
-        let outcome = self.publish_twice(job, headers, payload).await;
-        let nothing_stored = !matches!(outcome, Ok(()) | Err(SubmitError::Unconfirmed { .. }));
-        if let (Some(name), true) = (object, nothing_stored) {
-            pictures::delete(&self.messaging, &name).await;
+        if picture.len() <= self.largest_inline(job) {
+            return self.send(job, PictureSource::Inline(picture)).await;
         }
-        outcome
+        let upload = pictures::upload(&self.messaging, job.task_id, &picture).await?;
+        let (queue, job) = (self.clone(), job.clone());
+        let task_id = job.task_id;
+        // In a task of its own: it ends even if the caller goes away, so that no picture is left
+        // behind without a job, and no job without its picture.
+        let rest = async move { queue.send_uploaded(&job, upload).await };
+        let outcome = tokio::spawn(rest.in_current_span()).await;
+        outcome.unwrap_or(Err(SubmitError::Unconfirmed { task_id }))
+    }
+
+    /// Whether a job is in the queue still: waiting, or with a worker that has not settled it.
+    /// Records expire and jobs do not, so a task without a record may have one.
+    ///
+    /// # Errors
+    /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
+    pub async fn holds(&self, id: TaskId) -> Result<bool, MessagingError> {
+        let what = "look a job up";
+        let jetstream = self.messaging.jetstream();
+        let stream = self.messaging.within(what, jetstream.get_stream_no_info(JOBS_STREAM)).await?;
+        // Counts messages by subject, which does not read the picture in them.
+        let counts = stream.info_with_subjects(wire::job_subjects(id));
+        let mut counts = self.messaging.within(what, counts).await?;
+        match self.messaging.within_timeout(what, counts.next()).await? {
+            Some(Ok(_)) => Ok(true),
+            Some(Err(error)) => Err(MessagingError::failed(what, error)),
+            None => Ok(false),
+        }
     }
 
     /// How many jobs wait and how many are being worked on.
@@ -93,14 +122,23 @@ impl JobQueue {
     /// # Errors
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
     pub async fn depth(&self) -> Result<QueueDepth, MessagingError> {
+        self.report().await.map(|report| report.depth)
+    }
+
+    /// How the queue stands.
+    ///
+    /// # Errors
+    /// As [`JobQueue::depth`].
+    pub async fn report(&self) -> Result<QueueReport, MessagingError> {
         let what = "ask for the queue's depth";
         let jetstream = self.messaging.jetstream();
         let stream = self.messaging.within(what, jetstream.get_stream_no_info(JOBS_STREAM)).await?;
         let info = self.messaging.within(what, stream.consumer_info(WORKER_CONSUMER)).await?;
-        Ok(QueueDepth {
+        let depth = QueueDepth {
             waiting: info.num_pending,
             in_progress: u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX),
-        })
+        };
+        Ok(QueueReport { depth, settled: info.ack_floor.stream_sequence })
     }
 
     /// Starts taking jobs from the queue.
@@ -120,17 +158,28 @@ impl JobQueue {
         Err(SubmitError::Unavailable { detail })
     }
 
-    /// Decides where the picture travels, and stores a large one.
-    async fn place(&self, job: &Job, picture: Bytes) -> Result<PictureSource, SubmitError> {
+    /// The largest picture, in bytes, that can travel inside this job's message.
+    fn largest_inline(&self, job: &Job) -> usize {
         let max_payload = self.messaging.client().max_payload();
         // Escaped to ASCII, a name can grow to three times its bytes (猫: 3 bytes, 6 characters).
         let job_bytes = 3 * job.picture_name.len();
-        let limit = max_payload.saturating_sub(HEADROOM + job_bytes);
-        if picture.len() <= limit.min(self.messaging.config().inline_limit) {
-            return Ok(PictureSource::Inline(picture));
+        let room = max_payload.saturating_sub(HEADROOM + job_bytes);
+        room.min(self.messaging.config().inline_limit)
+    }
+
+    async fn send_uploaded(&self, job: &Job, upload: Upload) -> Result<(), SubmitError> {
+        let picture = upload.complete().await?;
+        let outcome = self.send(job, PictureSource::Object(picture.name.clone())).await;
+        if !matches!(outcome, Ok(()) | Err(SubmitError::Unconfirmed { .. })) {
+            pictures::take_back(&self.messaging, &picture).await;
         }
-        pictures::put(&self.messaging, job.task_id, &picture).await?;
-        Ok(PictureSource::Object(wire::object_name(job.task_id)))
+        outcome
+    }
+
+    async fn send(&self, job: &Job, source: PictureSource) -> Result<(), SubmitError> {
+        let (headers, payload) = wire::encode(job, source)
+            .map_err(|error| SubmitError::Unavailable { detail: error.to_string() })?;
+        self.publish_twice(job, headers, payload).await
     }
 
     /// Publishes, and once more under the same id if no answer came: the server drops a duplicate.
@@ -186,7 +235,7 @@ impl JobQueue {
 }
 
 /// What a "no" of the server means to a client.
-fn refusal(error: &jetstream::Error) -> SubmitError {
+pub(crate) fn refusal(error: &jetstream::Error) -> SubmitError {
     let detail = error.to_string();
     if FULL.contains(&error.error_code()) {
         SubmitError::QueueFull { detail }

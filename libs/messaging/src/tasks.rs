@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::kv::{CreateErrorKind, Entry, Operation, UpdateErrorKind};
+use async_nats::jetstream::{
+    kv::{CreateErrorKind, Entry, Operation, UpdateErrorKind},
+    stream::LastRawMessageErrorKind,
+};
 use bytes::Bytes;
-use domain::{TaskId, TaskRecord};
+use domain::{Job, TaskId, TaskRecord, TaskState};
 use futures_util::StreamExt;
+use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::{Messaging, MessagingError};
@@ -29,13 +33,22 @@ pub struct TaskStore {
     messaging: Messaging,
 }
 
-/// What came of writing a state on the way.
+/// What came of beginning a run.
 #[derive(Debug, Clone, PartialEq)]
-pub enum MarkOutcome {
-    /// It is stored.
-    Stored,
+pub enum BeginOutcome {
+    /// The task is STARTED; this is its record.
+    Begun(TaskRecord),
     /// The task has come to this end already; nothing was written.
     AlreadyTerminal(TaskRecord),
+}
+
+/// Why a run that has begun goes back to the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Return {
+    /// It failed and is to be tried again: the run counts.
+    Failed,
+    /// The worker was told to stop: the run does not count.
+    HandedBack,
 }
 
 /// What came of writing an end.
@@ -49,7 +62,7 @@ pub enum FinishOutcome {
 
 /// What came of one attempt to write.
 enum Written {
-    Stored,
+    Stored(TaskRecord),
     /// An end stands in the way.
     Ended(TaskRecord),
     /// Somebody else wrote in between.
@@ -67,7 +80,31 @@ impl TaskStore {
     /// [`MessagingError::Failed`], [`MessagingError::Timeout`], or [`MessagingError::Record`] for a
     /// record of another program's making.
     pub async fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, MessagingError> {
-        Ok(self.current(id).await?.map(|(record, _)| record))
+        match self.current(id).await? {
+            Some((record, _)) => Ok(Some(record)),
+            // Any replica answers a read, also one that has not heard of the newest records yet. To
+            // somebody who holds the id, "there is none" would be wrong, so the leader is asked.
+            None if self.messaging.config().replicas > 1 => self.get_from_leader(id).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn get_from_leader(&self, id: TaskId) -> Result<Option<TaskRecord>, MessagingError> {
+        let what = "read a task's record from the leader";
+        let bucket = self.messaging.task_bucket().await?;
+        let subject = format!("$KV.{}.{id}", bucket.name);
+        let stream = self.messaging.jetstream().get_stream_no_info(&bucket.stream_name);
+        let stream = self.messaging.within(what, stream).await?;
+        let message = stream.get_last_raw_message_by_subject(&subject);
+        match self.messaging.within_timeout(what, message).await? {
+            // What marks a deletion has no body.
+            Ok(message) if message.payload.is_empty() => Ok(None),
+            Ok(message) => serde_json::from_slice(&message.payload)
+                .map(Some)
+                .map_err(|cause| MessagingError::Record { task_id: id, cause }),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(MessagingError::failed(what, error)),
+        }
     }
 
     /// Stores the first record of a task. If there is one already, a fast worker was there before:
@@ -79,17 +116,41 @@ impl TaskStore {
         self.create(record).await.map(drop)
     }
 
-    /// Stores that a task is queued again or started. Never touches an end.
+    /// Stores that a run of the job begins now, and counts it. Never touches an end.
     ///
     /// # Errors
     /// [`MessagingError::Failed`], [`MessagingError::Timeout`], [`MessagingError::Record`] or
     /// [`MessagingError::Contended`].
-    pub async fn mark(&self, record: &TaskRecord) -> Result<MarkOutcome, MessagingError> {
-        debug_assert!(!record.state.is_terminal(), "an end is stored by `finish`");
-        Ok(match self.write(record).await? {
-            None => MarkOutcome::Stored,
-            Some(end) => MarkOutcome::AlreadyTerminal(end),
+    pub async fn begin(&self, job: &Job) -> Result<BeginOutcome, MessagingError> {
+        let started_at = OffsetDateTime::now_utc();
+        let begun = |attempts: u32| TaskRecord {
+            job: job.clone(),
+            attempts: attempts.saturating_add(1),
+            state: TaskState::Started { started_at },
+        };
+        // An attempt whose answer was lost finds its own record and must not count twice.
+        let next = |present: Option<&TaskRecord>| match present {
+            Some(record) if record.state == (TaskState::Started { started_at }) => record.clone(),
+            Some(record) => begun(record.attempts),
+            None => begun(0),
+        };
+        Ok(match self.write(job.task_id, next).await? {
+            Ok(record) => BeginOutcome::Begun(record),
+            Err(end) => BeginOutcome::AlreadyTerminal(end),
         })
+    }
+
+    /// Stores that a begun run goes back to the queue. Never touches an end.
+    ///
+    /// # Errors
+    /// As [`TaskStore::begin`].
+    pub async fn give_back(&self, begun: &TaskRecord, why: Return) -> Result<(), MessagingError> {
+        let attempts = match why {
+            Return::Failed => begun.attempts,
+            Return::HandedBack => begun.attempts.saturating_sub(1),
+        };
+        let queued = TaskRecord { attempts, ..begun.with_state(TaskState::Queued) };
+        self.write(begun.job.task_id, |_| queued.clone()).await.map(drop)
     }
 
     /// Stores the end of a task, unless it has come to one already: the first one stored wins.
@@ -98,12 +159,12 @@ impl TaskStore {
     /// [`MessagingError::Failed`], [`MessagingError::Timeout`], [`MessagingError::Record`] or
     /// [`MessagingError::Contended`].
     pub async fn finish(&self, record: &TaskRecord) -> Result<FinishOutcome, MessagingError> {
-        debug_assert!(record.state.is_terminal(), "a state on the way is stored by `mark`");
-        Ok(match self.write(record).await? {
-            None => FinishOutcome::Stored,
+        debug_assert!(record.state.is_terminal(), "a state on the way is no end");
+        Ok(match self.write(record.job.task_id, |_| record.clone()).await? {
+            Ok(_) => FinishOutcome::Stored,
             // The answer to an earlier attempt was lost, the attempt itself was not.
-            Some(end) if end == *record => FinishOutcome::Stored,
-            Some(end) => FinishOutcome::AlreadyTerminal(end),
+            Err(end) if end == *record => FinishOutcome::Stored,
+            Err(end) => FinishOutcome::AlreadyTerminal(end),
         })
     }
 
@@ -119,9 +180,11 @@ impl TaskStore {
     ) -> Result<Option<TaskRecord>, MessagingError> {
         let deadline = Instant::now() + timeout;
         // Most askers come late; they need no consumer of their own on the server.
-        match self.get(id).await? {
-            Some(record) if record.state.is_terminal() => return Ok(Some(record)),
-            _ => {}
+        match self.get(id).await {
+            Ok(Some(record)) if record.state.is_terminal() => return Ok(Some(record)),
+            // What was asked on a connection that broke is never answered; watching asks again.
+            Ok(_) | Err(MessagingError::Timeout { .. }) => {}
+            Err(error) => return Err(error),
         }
         loop {
             match timeout_at(deadline, self.watch_for_end(id)).await {
@@ -152,14 +215,18 @@ impl TaskStore {
         Err(MessagingError::failed(what, "the watch ended"))
     }
 
-    /// Writes by compare-and-set. `Some` is the end that stands in the way.
-    async fn write(&self, record: &TaskRecord) -> Result<Option<TaskRecord>, MessagingError> {
-        let id = record.job.task_id;
+    /// Writes what `next` makes of the present record, by compare-and-set. The outer `Ok` holds what
+    /// was written, or as `Err` the end that stands in the way.
+    async fn write(
+        &self,
+        id: TaskId,
+        next: impl Fn(Option<&TaskRecord>) -> TaskRecord,
+    ) -> Result<Result<TaskRecord, TaskRecord>, MessagingError> {
         let mut unanswered = 0;
         for attempt in 1..=WRITE_ATTEMPTS {
-            match self.write_once(record).await {
-                Ok(Written::Stored) => return Ok(None),
-                Ok(Written::Ended(end)) => return Ok(Some(end)),
+            match self.write_once(id, &next).await {
+                Ok(Written::Stored(record)) => return Ok(Ok(record)),
+                Ok(Written::Ended(end)) => return Ok(Err(end)),
                 Ok(Written::Overtaken) => {}
                 // What was asked on a connection that broke is never answered. Asking again is safe:
                 // if it was stored after all, that is seen now.
@@ -175,15 +242,23 @@ impl TaskStore {
         Err(MessagingError::Contended { task_id: id, attempts: WRITE_ATTEMPTS })
     }
 
-    async fn write_once(&self, record: &TaskRecord) -> Result<Written, MessagingError> {
-        let stored = match self.current(record.job.task_id).await? {
-            Some((present, _)) if present.state.is_terminal() => {
-                return Ok(Written::Ended(present));
-            }
-            Some((_, revision)) => self.update(record, revision).await?,
-            None => self.create(record).await?,
+    async fn write_once(
+        &self,
+        id: TaskId,
+        next: &impl Fn(Option<&TaskRecord>) -> TaskRecord,
+    ) -> Result<Written, MessagingError> {
+        let present = self.current(id).await?;
+        if let Some((present, _)) = &present
+            && present.state.is_terminal()
+        {
+            return Ok(Written::Ended(present.clone()));
+        }
+        let record = next(present.as_ref().map(|(record, _)| record));
+        let stored = match present {
+            Some((_, revision)) => self.update(&record, revision).await?,
+            None => self.create(&record).await?,
         };
-        Ok(if stored { Written::Stored } else { Written::Overtaken })
+        Ok(if stored { Written::Stored(record) } else { Written::Overtaken })
     }
 
     /// The record and its revision, read from whichever server is near.

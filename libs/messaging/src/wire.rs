@@ -3,7 +3,10 @@
 //! The payload is the picture's bytes as they came, never base64. Beside it, in headers: the job as
 //! JSON, and for a large picture the name of its object instead of a payload.
 
-use async_nats::{HeaderMap, header::NATS_MESSAGE_ID};
+use async_nats::{
+    HeaderMap,
+    header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID},
+};
 use bytes::Bytes;
 use domain::{Job, TaskId};
 use serde::Serialize;
@@ -14,6 +17,9 @@ const JOB: &str = "Spotter-Job";
 const PICTURE_OBJECT: &str = "Spotter-Picture-Object";
 const REASON: &str = "Spotter-Reason";
 const ORIGINAL_SUBJECT: &str = "Spotter-Subject";
+const DELIVERIES: &str = "Spotter-Deliveries";
+const PIECES: &str = "Spotter-Picture-Pieces";
+const PIECES_BYTES: &str = "Spotter-Picture-Bytes";
 
 /// The last part of a dead letter's subject when there is no task to name.
 const UNREADABLE: &str = "unreadable";
@@ -32,6 +38,11 @@ pub(crate) enum PictureSource {
 
 pub(crate) fn job_subject(job: &Job) -> String {
     format!("{JOBS_SUBJECT}.{}.{}", job.model, job.task_id)
+}
+
+/// Matches the subject of this task's job, whatever its model.
+pub(crate) fn job_subjects(task_id: TaskId) -> String {
+    format!("{JOBS_SUBJECT}.*.{task_id}")
 }
 
 pub(crate) fn object_name(task_id: TaskId) -> String {
@@ -73,33 +84,94 @@ pub(crate) fn decode(message: &async_nats::Message) -> Result<(Job, PictureSourc
     Ok((job, source))
 }
 
+/// What is known of a message when it is given up.
+#[derive(Debug)]
+pub(crate) struct Burial<'a> {
+    /// `None` for a message that is no job.
+    pub(crate) task_id: Option<TaskId>,
+    pub(crate) reason: &'a str,
+    /// How often it was handed out.
+    pub(crate) deliveries: u32,
+    /// Where its picture is, if that does not travel in the message itself.
+    pub(crate) pieces: Option<&'a PicturePieces>,
+}
+
+/// A dead letter's picture that is kept beside it, in pieces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PicturePieces {
+    /// The subject of all its pieces.
+    pub(crate) subject: String,
+    /// The length of the whole picture.
+    pub(crate) bytes: u64,
+}
+
+/// What a dead letter's headers tell.
+#[derive(Debug, PartialEq)]
+pub(crate) struct BuriedHeaders {
+    /// `None` if the message was no job.
+    pub(crate) job: Option<Job>,
+    pub(crate) reason: String,
+    pub(crate) deliveries: u32,
+    pub(crate) original_subject: String,
+    pub(crate) pieces: Option<PicturePieces>,
+}
+
+/// The subject of a task's dead letter.
+pub(crate) fn dead_letter_subject(task_id: TaskId) -> String {
+    format!("{DEAD_LETTER_SUBJECT}.{task_id}")
+}
+
 /// The subject and headers of the copy that goes to the dead letters; its payload is the original's.
 pub(crate) fn dead_letter(
     message: &async_nats::Message,
-    task_id: Option<TaskId>,
-    reason: &str,
+    burial: &Burial<'_>,
 ) -> (String, HeaderMap) {
     let mut headers = HeaderMap::new();
     for (name, values) in message.headers.iter().flat_map(HeaderMap::iter) {
+        let lower = name.to_string().to_ascii_lowercase();
         // The server acts on its own headers: an expected sequence or a time to live of the original
-        // must not be obeyed a second time.
-        if !name.to_string().to_ascii_lowercase().starts_with("nats-") {
+        // must not be obeyed a second time. A job's object is removed once it is buried.
+        let is_left_out = lower.starts_with("nats-")
+            || (burial.task_id.is_some() && lower == PICTURE_OBJECT.to_ascii_lowercase());
+        if !is_left_out {
             for value in values {
                 headers.append(name.clone(), value.clone());
             }
         }
     }
-    headers.insert(REASON, header_text(reason));
+    headers.insert(REASON, header_text(burial.reason));
+    headers.insert(DELIVERIES, burial.deliveries.to_string());
     headers.insert(ORIGINAL_SUBJECT, header_text(message.subject.as_str()));
-    let last = match task_id {
-        Some(task_id) => {
-            // A second copy, made because the first one's confirmation was lost, is dropped.
-            headers.insert(NATS_MESSAGE_ID, task_id.to_string());
-            task_id.to_string()
-        }
-        None => UNREADABLE.to_owned(),
+    if let Some(pieces) = burial.pieces {
+        headers.insert(PIECES, pieces.subject.clone());
+        headers.insert(PIECES_BYTES, pieces.bytes.to_string());
+    }
+    let Some(task_id) = burial.task_id else {
+        return (format!("{DEAD_LETTER_SUBJECT}.{UNREADABLE}"), headers);
     };
-    (format!("{DEAD_LETTER_SUBJECT}.{last}"), headers)
+    // A second copy, made because the first one's confirmation was lost, is dropped within the
+    // duplicate window by its id, and refused after it because the first one is there.
+    headers.insert(NATS_MESSAGE_ID, task_id.to_string());
+    headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+    (dead_letter_subject(task_id), headers)
+}
+
+/// Reads what [`dead_letter`] wrote. What is missing, in letters of another program's making, is
+/// empty.
+pub(crate) fn read_dead_letter(subject: &str, headers: &HeaderMap) -> BuriedHeaders {
+    let text = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
+    let job = text(JOB).and_then(|json| serde_json::from_str::<Job>(&json).ok());
+    let pieces = text(PIECES)
+        .zip(text(PIECES_BYTES).and_then(|bytes| bytes.parse().ok()))
+        .map(|(subject, bytes)| PicturePieces { subject, bytes });
+    BuriedHeaders {
+        // A message whose job was not that of its subject was buried as unreadable.
+        job: job.filter(|job| subject == dead_letter_subject(job.task_id)),
+        reason: text(REASON).unwrap_or_default(),
+        deliveries: text(DELIVERIES).and_then(|count| count.parse().ok()).unwrap_or(0),
+        original_subject: text(ORIGINAL_SUBJECT).unwrap_or_default(),
+        pieces,
+    }
 }
 
 /// `value` as JSON of ASCII characters only. A header may hold no line break, and file names come
@@ -140,6 +212,7 @@ mod tests {
             model: "yolov8n".parse().unwrap(),
             settings: DetectionSettings::default(),
             submitted_at: OffsetDateTime::UNIX_EPOCH,
+            deadline: None,
         }
     }
 
@@ -197,12 +270,38 @@ mod tests {
         headers.insert("Nats-Expected-Last-Sequence", "7");
         headers.insert("X-Kept", "yes");
         let original = message("jobs.x".to_owned(), Some(headers), Bytes::new());
-        let (subject, headers) = dead_letter(&original, None, "two\nlines");
+        let burial = Burial { task_id: None, reason: "two\nlines", deliveries: 1, pieces: None };
+        let (subject, headers) = dead_letter(&original, &burial);
         assert_eq!(subject, "dlq.unreadable");
         assert!(headers.get("Nats-Expected-Last-Sequence").is_none());
         assert_eq!(headers.get("X-Kept").unwrap().as_str(), "yes");
-        assert_eq!(headers.get(REASON).unwrap().as_str(), "two lines");
+        let read = read_dead_letter(&subject, &headers);
+        let expected = BuriedHeaders {
+            job: None,
+            reason: "two lines".to_owned(),
+            deliveries: 1,
+            original_subject: "jobs.x".to_owned(),
+            pieces: None,
+        };
+        assert_eq!(read, expected);
         let long = "é".repeat(LONGEST_REASON);
         assert!(header_text(&long).len() <= LONGEST_REASON);
+    }
+
+    #[test]
+    fn a_dead_job_tells_all_that_was_known_of_it() {
+        let job = job("bus.jpg");
+        let object = PictureSource::Object(object_name(job.task_id));
+        let (headers, payload) = encode(&job, object).unwrap();
+        let original = message(job_subject(&job), Some(headers), payload);
+        let pieces = PicturePieces { subject: "x.y".to_owned(), bytes: 5_000_000 };
+        let task_id = Some(job.task_id);
+        let burial = Burial { task_id, reason: "poison", deliveries: 6, pieces: Some(&pieces) };
+        let (subject, headers) = dead_letter(&original, &burial);
+        assert!(headers.get(PICTURE_OBJECT).is_none(), "the object will not be there");
+        let read = read_dead_letter(&subject, &headers);
+        assert_eq!((read.deliveries, read.reason.as_str()), (6, "poison"));
+        assert_eq!((read.job.as_ref(), read.pieces), (Some(&job), Some(pieces)));
+        assert_eq!(read_dead_letter("dlq.unreadable", &headers).job, None);
     }
 }

@@ -5,9 +5,13 @@
 
 use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
 
+/// The longest duration that can be set: ten years. Beyond it a number of seconds is a slip of the
+/// hand, and added to the time of day it might not fit any more.
+const LONGEST_SECONDS: u64 = 10 * 365 * 24 * 3600;
+
 /// Where settings come from.
 pub trait Source {
-    /// The value of variable `name`, or `None` if it is not set.
+    /// The value of variable `name`, or `None` if it is not set. Empty means not set.
     fn get(&self, name: &str) -> Option<String>;
 }
 
@@ -17,14 +21,21 @@ pub struct ProcessEnvironment;
 
 impl Source for ProcessEnvironment {
     fn get(&self, name: &str) -> Option<String> {
-        std::env::var(name).ok()
+        std::env::var(name).ok().filter(|value| is_set(value))
     }
 }
 
 impl<S: std::hash::BuildHasher> Source for HashMap<String, String, S> {
     fn get(&self, name: &str) -> Option<String> {
-        HashMap::get(self, name).cloned()
+        HashMap::get(self, name).filter(|value| is_set(value)).cloned()
     }
+}
+
+/// Whether a variable of this value counts as set: `NAME=` in an env file is how people write "not
+/// set".
+#[must_use]
+pub fn is_set(value: &str) -> bool {
+    !value.trim().is_empty()
 }
 
 /// One variable whose value cannot be used.
@@ -79,8 +90,7 @@ impl<'a> Reader<'a> {
         T: FromStr,
         T::Err: fmt::Display,
     {
-        // `NAME=` in an env file is how people write "not set".
-        let text = self.source.get(name).filter(|text| !text.trim().is_empty())?;
+        let text = self.source.get(name).filter(|text| is_set(text))?;
         match text.trim().parse() {
             Ok(value) => Some(value),
             Err(error) => {
@@ -90,14 +100,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// A duration given as a whole number of seconds, from 1.
+    /// A duration given as a whole number of seconds, from 1 second to ten years.
     pub fn seconds(&mut self, name: &'static str, default: u64) -> Duration {
-        Duration::from_secs(self.at_least(name, 1, default))
+        Duration::from_secs(self.within(name, 1, LONGEST_SECONDS, default))
     }
 
-    /// A duration given as a whole number of milliseconds, from 1.
+    /// A duration given as a whole number of milliseconds, from 1 millisecond to ten years.
     pub fn milliseconds(&mut self, name: &'static str, default: u64) -> Duration {
-        Duration::from_millis(self.at_least(name, 1, default))
+        Duration::from_millis(self.within(name, 1, LONGEST_SECONDS * 1000, default))
     }
 
     /// A number that must not be below `least`.
@@ -111,6 +121,20 @@ impl<'a> Reader<'a> {
             self.problem(name, format!("{value} is too small, the least is {least}"));
         }
         value
+    }
+
+    /// A number from `least` to `most`, both allowed; `default` where the value is another.
+    pub fn within<T>(&mut self, name: &'static str, least: T, most: T, default: T) -> T
+    where
+        T: FromStr + PartialOrd + fmt::Display + Copy,
+        T::Err: fmt::Display,
+    {
+        let value = self.read(name, default);
+        if value >= least && value <= most {
+            return value;
+        }
+        self.problem(name, format!("{value} is not within {least} to {most}"));
+        default
     }
 
     /// Remembers that the value of `name` cannot be used.
@@ -157,6 +181,42 @@ mod tests {
         let ConfigError(problems) = reader.finish(()).unwrap_err();
         let names: Vec<_> = problems.iter().map(|problem| problem.name).collect();
         assert_eq!(names, ["PORT", "TTL"]);
+    }
+
+    #[test]
+    fn a_number_out_of_its_range_is_a_bad_setting() {
+        let max = u64::MAX.to_string();
+        let cases = [
+            ("0", false),
+            ("1", true),
+            ("315360000", true),
+            ("315360001", false),
+            (max.as_str(), false),
+            ("-1", false),
+        ];
+        for (value, usable) in cases {
+            let source = source(&[("TTL", value)]);
+            let mut reader = Reader::new(&source);
+            let ttl = reader.seconds("TTL", 60);
+            let expected = if usable { value.parse().unwrap() } else { 60 };
+            assert_eq!(ttl, Duration::from_secs(expected), "{value}");
+            assert_eq!(reader.finish(()).is_ok(), usable, "{value}");
+        }
+        let source = source(&[("DELAY", max.as_str()), ("SCORE", "NaN"), ("SHARE", "0.5")]);
+        let mut reader = Reader::new(&source);
+        let _ = reader.milliseconds("DELAY", 100);
+        let _ = reader.within("SCORE", 0.0, 1.0, 0.25);
+        assert_eq!(reader.within("SHARE", 0.0, 1.0, 0.25), 0.5);
+        let ConfigError(problems) = reader.finish(()).unwrap_err();
+        let names: Vec<_> = problems.iter().map(|problem| problem.name).collect();
+        assert_eq!(names, ["DELAY", "SCORE"]);
+    }
+
+    #[test]
+    fn an_empty_variable_is_not_set() {
+        let source = source(&[("EMPTY", ""), ("BLANK", " \t"), ("SET", "x")]);
+        let values = ["EMPTY", "BLANK", "SET"].map(|name| Source::get(&source, name));
+        assert_eq!(values, [None, None, Some("x".to_owned())]);
     }
 
     #[test]

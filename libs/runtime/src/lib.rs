@@ -6,6 +6,7 @@ pub mod config;
 pub mod exit;
 pub mod files;
 pub mod metrics;
+pub mod probes;
 pub mod shutdown;
 pub mod telemetry;
 

@@ -14,6 +14,7 @@ async fn nobody_there_is_said_with_the_address() {
     let mut config = MessagingConfig::new(server.url(), Role::Api);
     config.connect_timeout = Duration::from_millis(600);
     let error = Messaging::connect(config).await.unwrap_err();
+    assert!(!error.is_configuration());
     let MessagingError::Unreachable { address, .. } = &error else { panic!("{error:?}") };
     assert_eq!(*address, server.url());
 }
@@ -42,6 +43,7 @@ async fn a_password_is_used_and_never_shown() {
     for wrong in [with_login("bob:secret"), server.url()] {
         let error = Messaging::connect(MessagingConfig::new(wrong, Role::Api)).await.unwrap_err();
         assert!(matches!(error, MessagingError::LoginRefused { .. }), "{error:?}");
+        assert!(error.is_configuration());
         assert!(!format!("{error} {error:?}").contains("secret"));
     }
 }

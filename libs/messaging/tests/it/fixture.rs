@@ -80,6 +80,7 @@ pub(crate) fn job() -> Job {
         model: "yolov8n".parse().unwrap(),
         settings: DetectionSettings::default(),
         submitted_at: OffsetDateTime::UNIX_EPOCH,
+        deadline: None,
     }
 }
 
@@ -90,11 +91,6 @@ pub(crate) fn picture() -> Bytes {
 /// A picture of `length` bytes in which no two neighbourhoods look alike.
 pub(crate) fn large_picture(length: usize) -> Bytes {
     (0..length).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect()
-}
-
-pub(crate) fn started(job: &Job, attempt: u32) -> TaskRecord {
-    TaskRecord::queued(job.clone())
-        .with_state(TaskState::Started { started_at: OffsetDateTime::UNIX_EPOCH, attempt })
 }
 
 pub(crate) fn success(job: &Job) -> TaskRecord {

@@ -2,9 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's way to fail")]
 
 mod connection;
+mod dead_letters;
 mod deliveries;
 mod fixture;
+mod idempotency;
+mod outage;
+mod pictures;
 mod queue;
+mod replicas;
 mod restart;
 mod settle;
 mod setup;

@@ -1,6 +1,7 @@
 //! Putting jobs in.
 
 use bytes::Bytes;
+use domain::TaskId;
 use messaging::{QueueLimits, Settlement, SubmitError};
 use testkit::NatsServer;
 
@@ -81,8 +82,7 @@ async fn a_large_picture_goes_through_the_object_store() {
         let delivery = next(&mut fixture.deliveries(), 1).await;
         assert_eq!(delivery.picture().await.unwrap(), picture);
         delivery.settle(Settlement::Ack).await.unwrap();
-        // A tombstone of a few hundred bytes stays until it expires; the picture does not.
-        assert!(pictures.info().await.unwrap().state.bytes < 1000);
+        assert_eq!(pictures.info().await.unwrap().state.messages, 0);
     }
 }
 
@@ -99,7 +99,7 @@ async fn a_refused_job_leaves_no_picture_behind() {
     assert!(matches!(refused, Err(SubmitError::QueueFull { .. })), "{refused:?}");
     let raw = fixture.raw().await;
     let pictures = raw.get_stream("OBJ_pictures").await.unwrap();
-    assert!(pictures.cached_info().state.bytes < 1000);
+    assert_eq!(pictures.cached_info().state.messages, 0);
 }
 
 #[tokio::test]
@@ -110,4 +110,21 @@ async fn a_job_without_room_for_its_own_data_is_too_large() {
     job.picture_name = "x".repeat(40 << 10);
     let refused = fixture.messaging.queue().submit(&job, Bytes::from_static(b"x")).await;
     assert!(matches!(refused, Err(SubmitError::TooLarge { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_job_is_held_until_it_is_settled() {
+    let fixture = Fixture::start().await;
+    let (queue, job, other) = (fixture.messaging.queue(), job(), job());
+    assert!(!queue.holds(job.task_id).await.unwrap());
+    fixture.submit(&job).await;
+    fixture.submit(&other).await;
+    assert!(queue.holds(job.task_id).await.unwrap());
+    assert!(!queue.holds(TaskId::generate()).await.unwrap());
+    let delivery = next(&mut fixture.deliveries(), 1).await;
+    assert_eq!(delivery.job, job);
+    assert!(queue.holds(job.task_id).await.unwrap());
+    delivery.settle(Settlement::Ack).await.unwrap();
+    assert!(!queue.holds(job.task_id).await.unwrap());
+    assert!(queue.holds(other.task_id).await.unwrap());
 }

@@ -23,6 +23,19 @@ async fn the_queue_is_as_designed() {
     let tasks = raw.get_stream("KV_tasks").await.unwrap().cached_info().config.clone();
     assert_eq!((tasks.max_messages_per_subject, tasks.allow_direct), (1, true));
     assert_eq!(tasks.max_age, Duration::from_secs(24 * 3600));
+    // A replica that lags behind must not be asked whether a picture is gone.
+    let pictures = raw.get_stream("OBJ_pictures").await.unwrap().cached_info().config.clone();
+    assert!(!pictures.allow_direct);
+}
+
+#[tokio::test]
+async fn a_picture_is_kept_for_as_long_as_its_record() {
+    let day = Duration::from_secs(24 * 3600);
+    for (result_ttl, kept) in [(day / 2, day), (3 * day, 3 * day)] {
+        let fixture = Fixture::configured(|config| config.result_ttl = result_ttl).await;
+        let pictures = fixture.raw().await.get_stream("OBJ_pictures").await.unwrap();
+        assert_eq!(pictures.cached_info().config.max_age, kept);
+    }
 }
 
 #[tokio::test]

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use domain::{TaskId, TaskRecord};
-use messaging::{FinishOutcome, MarkOutcome};
+use domain::{Job, TaskId, TaskRecord, TaskState};
+use messaging::{BeginOutcome, FinishOutcome, Return, TaskStore};
 
-use crate::fixture::{A_WHILE, Fixture, LONG, failure, job, started, success};
+use crate::fixture::{A_WHILE, Fixture, LONG, failure, job, success};
 
 #[tokio::test]
 async fn a_task_goes_its_way() {
@@ -15,12 +15,41 @@ async fn a_task_goes_its_way() {
     assert_eq!(tasks.get(job.task_id).await.unwrap(), None);
     tasks.create_queued(&queued).await.unwrap();
     assert_eq!(tasks.get(job.task_id).await.unwrap(), Some(queued.clone()));
-    assert_eq!(tasks.mark(&started(&job, 1)).await.unwrap(), MarkOutcome::Stored);
-    assert_eq!(tasks.mark(&queued).await.unwrap(), MarkOutcome::Stored);
-    assert_eq!(tasks.mark(&started(&job, 2)).await.unwrap(), MarkOutcome::Stored);
-    assert_eq!(tasks.get(job.task_id).await.unwrap(), Some(started(&job, 2)));
+    let begun = begin(&tasks, &job).await;
+    assert_eq!(begun.attempts, 1);
+    assert!(matches!(begun.state, TaskState::Started { .. }), "{begun:?}");
+    assert_eq!(tasks.get(job.task_id).await.unwrap(), Some(begun));
     assert_eq!(tasks.finish(&success(&job)).await.unwrap(), FinishOutcome::Stored);
     assert_eq!(tasks.get(job.task_id).await.unwrap(), Some(success(&job)));
+}
+
+#[tokio::test]
+async fn runs_that_failed_count_and_runs_that_were_handed_back_do_not() {
+    let fixture = Fixture::start().await;
+    let (tasks, job) = (fixture.messaging.tasks(), job());
+    tasks.create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
+    let given_back = async |why| {
+        let begun = begin(&tasks, &job).await;
+        tasks.give_back(&begun, why).await.unwrap();
+        let record = tasks.get(job.task_id).await.unwrap().unwrap();
+        assert_eq!(record.state, TaskState::Queued);
+        record.attempts
+    };
+    assert_eq!(given_back(Return::Failed).await, 1);
+    assert_eq!(given_back(Return::HandedBack).await, 1);
+    assert_eq!(given_back(Return::HandedBack).await, 1);
+    assert_eq!(given_back(Return::Failed).await, 2);
+    // A worker that was killed gave nothing back: its run counts.
+    assert_eq!(begin(&tasks, &job).await.attempts, 3);
+    assert_eq!(begin(&tasks, &job).await.attempts, 4);
+}
+
+/// Begins a run of a task that has not ended.
+async fn begin(tasks: &TaskStore, job: &Job) -> TaskRecord {
+    match tasks.begin(job).await.unwrap() {
+        BeginOutcome::Begun(record) => record,
+        BeginOutcome::AlreadyTerminal(end) => panic!("it has ended: {end:?}"),
+    }
 }
 
 #[tokio::test]
@@ -33,8 +62,8 @@ async fn the_first_end_wins() {
     let end = success(&job);
     let late = tasks.finish(&failure(&job)).await.unwrap();
     assert_eq!(late, FinishOutcome::AlreadyTerminal(end.clone()));
-    let late = tasks.mark(&started(&job, 2)).await.unwrap();
-    assert_eq!(late, MarkOutcome::AlreadyTerminal(end.clone()));
+    let late = tasks.begin(&job).await.unwrap();
+    assert_eq!(late, BeginOutcome::AlreadyTerminal(end.clone()));
     // The same end once more is an attempt whose answer was lost.
     assert_eq!(tasks.finish(&end).await.unwrap(), FinishOutcome::Stored);
     assert_eq!(tasks.get(job.task_id).await.unwrap(), Some(end));
@@ -50,7 +79,7 @@ async fn of_many_ends_at_once_one_is_stored() {
         racers.push(tokio::spawn(async move {
             let mut end = success(&job);
             end.job.picture_name = format!("{attempt}.jpg");
-            tasks.mark(&started(&job, attempt)).await.unwrap();
+            tasks.begin(&job).await.unwrap();
             (tasks.finish(&end).await.unwrap(), end)
         }));
     }
@@ -73,7 +102,7 @@ async fn waiting_wakes_with_the_end() {
         let (tasks, id) = (tasks.clone(), job.task_id);
         async move { tasks.wait_terminal(id, LONG).await }
     });
-    tasks.mark(&started(&job, 1)).await.unwrap();
+    begin(&tasks, &job).await;
     let finished = Instant::now();
     tasks.finish(&success(&job)).await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap(), Some(success(&job)));
@@ -86,9 +115,9 @@ async fn waiting_wakes_with_the_end() {
 async fn waiting_ends_with_the_newest_record() {
     let fixture = Fixture::start().await;
     let (tasks, job) = (fixture.messaging.tasks(), job());
-    tasks.mark(&started(&job, 1)).await.unwrap();
+    let begun = begin(&tasks, &job).await;
     let newest = tasks.wait_terminal(job.task_id, A_WHILE).await.unwrap();
-    assert_eq!(newest, Some(started(&job, 1)));
+    assert_eq!(newest, Some(begun));
     assert_eq!(tasks.wait_terminal(TaskId::generate(), A_WHILE).await.unwrap(), None);
 }
 

@@ -1,0 +1,76 @@
+//! Pictures of dead letters that are too large for a message: kept in pieces, as long as the letters.
+
+use bytes::{Bytes, BytesMut};
+use domain::TaskId;
+
+use crate::{
+    Messaging, MessagingError,
+    layout::{DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT},
+    stretch::{self, Payloads, Stretch},
+    wire::PicturePieces,
+};
+
+/// The size of a piece, in bytes.
+const PIECE: usize = 128 * 1024;
+
+/// How many pieces are read at a time: 8 MiB.
+const PIECES_AT_A_TIME: usize = 64;
+
+/// Stores the picture in pieces and returns once the last one is stored.
+pub(crate) async fn put(
+    messaging: &Messaging,
+    task_id: TaskId,
+    picture: &Bytes,
+) -> Result<PicturePieces, MessagingError> {
+    // Of its own for each attempt, so that what an attempt that was cut off has left cannot be
+    // taken for a part of the picture.
+    let subject = format!("{}.{:016x}", subject_of(task_id), rand::random::<u64>());
+    let size = PIECE.min(messaging.client().max_payload());
+    for start in (0..picture.len()).step_by(size) {
+        let piece = picture.slice(start..picture.len().min(start + size));
+        let publish = async { messaging.jetstream().publish(subject.clone(), piece).await?.await };
+        messaging.within("keep a dead letter's picture", publish).await?;
+    }
+    Ok(PicturePieces { subject, bytes: picture.len() as u64 })
+}
+
+/// The whole picture, or `None` if some of it is gone: the oldest pictures make room for new ones.
+pub(crate) async fn get(
+    messaging: &Messaging,
+    pieces: &PicturePieces,
+) -> Result<Option<Bytes>, MessagingError> {
+    let mut picture = BytesMut::new();
+    let mut from = 1;
+    loop {
+        let stretch = Stretch {
+            stream: DEAD_PICTURE_STREAM,
+            subject: pieces.subject.clone(),
+            from,
+            most: PIECES_AT_A_TIME,
+            payloads: Payloads::Read,
+        };
+        let read = stretch::read(messaging, &stretch).await?;
+        let Some(last) = read.last() else { break };
+        from = last.sequence + 1;
+        for piece in &read {
+            picture.extend_from_slice(&piece.message.payload);
+        }
+        if picture.len() as u64 >= pieces.bytes {
+            break;
+        }
+    }
+    Ok((picture.len() as u64 == pieces.bytes).then(|| picture.freeze()))
+}
+
+/// Removes what was kept for a task, in one attempt or in several.
+pub(crate) async fn remove(messaging: &Messaging, task_id: TaskId) -> Result<(), MessagingError> {
+    let what = "remove a dead letter's picture";
+    let jetstream = messaging.jetstream();
+    let stream = messaging.within(what, jetstream.get_stream_no_info(DEAD_PICTURE_STREAM)).await?;
+    let purge = async { stream.purge().filter(format!("{}.*", subject_of(task_id))).await };
+    messaging.within(what, purge).await.map(drop)
+}
+
+fn subject_of(task_id: TaskId) -> String {
+    format!("{DEAD_PICTURE_SUBJECT}.{task_id}")
+}

@@ -1,0 +1,107 @@
+//! Reading a bounded stretch of a stream, oldest message first, without taking anything from it.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    ErrorCode,
+    consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
+    stream::{ConsumerError, ConsumerErrorKind, Stream},
+};
+use futures_util::StreamExt;
+use time::OffsetDateTime;
+
+use crate::{Messaging, MessagingError};
+
+/// How long the server keeps a reader's place if the reader does not say that it has finished.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+
+/// Which messages to read.
+pub(crate) struct Stretch {
+    pub(crate) stream: &'static str,
+    /// May have wildcards.
+    pub(crate) subject: String,
+    /// The first sequence that counts.
+    pub(crate) from: u64,
+    /// How many messages at most.
+    pub(crate) most: usize,
+    pub(crate) payloads: Payloads,
+}
+
+/// Whether payloads are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Payloads {
+    Read,
+    /// Their lengths are told in the header `Nats-Msg-Size`.
+    LeftOut,
+}
+
+/// One message of a stream.
+pub(crate) struct Stored {
+    pub(crate) sequence: u64,
+    pub(crate) stored_at: OffsetDateTime,
+    pub(crate) message: async_nats::Message,
+}
+
+/// Reads what there is now; fewer than `most` messages are the last ones.
+pub(crate) async fn read(
+    messaging: &Messaging,
+    stretch: &Stretch,
+) -> Result<Vec<Stored>, MessagingError> {
+    let what = "read a stream";
+    let jetstream = messaging.jetstream();
+    let stream = messaging.within(what, jetstream.get_stream_no_info(stretch.stream)).await?;
+    let config = reader(stretch);
+    let consumer = messaging.within_timeout(what, stream.create_consumer(config)).await?;
+    let consumer = consumer.map_err(|error| refusal(messaging, what, error))?;
+    let messages = collect(messaging, &consumer, stretch.most).await;
+    forget(messaging, &stream, &consumer).await;
+    messages
+}
+
+fn reader(stretch: &Stretch) -> pull::Config {
+    pull::Config {
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: stretch.from.max(1) },
+        ack_policy: AckPolicy::None,
+        filter_subject: stretch.subject.clone(),
+        headers_only: stretch.payloads == Payloads::LeftOut,
+        inactive_threshold: FORGOTTEN_AFTER,
+        num_replicas: 1,
+        memory_storage: true,
+        ..pull::Config::default()
+    }
+}
+
+async fn collect(
+    messaging: &Messaging,
+    consumer: &PullConsumer,
+    most: usize,
+) -> Result<Vec<Stored>, MessagingError> {
+    let what = "read a stream";
+    let batch = messaging.within(what, consumer.fetch().max_messages(most).messages()).await?;
+    let mut batch = std::pin::pin!(batch);
+    let mut messages = Vec::new();
+    while let Some(message) = messaging.within_timeout(what, batch.next()).await? {
+        let message = message.map_err(|error| MessagingError::failed(what, error))?;
+        let info = message.info().map_err(|error| MessagingError::failed(what, error))?;
+        let (sequence, stored_at) = (info.stream_sequence, info.published);
+        messages.push(Stored { sequence, stored_at, message: message.split().0 });
+    }
+    Ok(messages)
+}
+
+/// The server would forget it anyway, a little later.
+async fn forget(messaging: &Messaging, stream: &Stream<()>, consumer: &PullConsumer) {
+    let delete = stream.delete_consumer(&consumer.cached_info().name);
+    if let Err(error) = messaging.within("end the reading of a stream", delete).await {
+        tracing::debug!(%error, "a reader is left for the server to forget");
+    }
+}
+
+fn refusal(messaging: &Messaging, what: &'static str, error: ConsumerError) -> MessagingError {
+    match error.kind() {
+        ConsumerErrorKind::JetStream(api) if api.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+            MessagingError::NotSetUp { address: messaging.address().to_owned() }
+        }
+        _ => MessagingError::failed(what, error),
+    }
+}

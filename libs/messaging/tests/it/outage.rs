@@ -1,0 +1,117 @@
+//! A server that hangs or is away: everybody waits for a bounded time, and little is logged.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use domain::TaskId;
+use messaging::{Messaging, MessagingConfig, MessagingError, Role};
+use testkit::{NatsServer, eventually};
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    span::{Attributes, Id, Record},
+};
+
+use crate::fixture::{Fixture, LONG, job, next};
+
+#[tokio::test]
+async fn many_who_ask_a_hanging_server_wait_no_longer_than_one() {
+    let mut server = NatsServer::start();
+    let request_timeout = Duration::from_millis(500);
+    let mut config = MessagingConfig::new(server.url(), Role::Api);
+    config.request_timeout = request_timeout;
+    // It has asked for nothing yet, as a process whose server hangs while it starts.
+    let messaging = Messaging::connect(config).await.unwrap();
+    server.process().stop();
+    let asked = Instant::now();
+    let mut asking = Vec::new();
+    for _ in 0..20 {
+        let tasks = messaging.tasks();
+        asking.push(tokio::spawn(async move { tasks.get(TaskId::generate()).await }));
+    }
+    for one in asking {
+        let answer = one.await.unwrap();
+        assert!(matches!(answer, Err(MessagingError::Timeout { .. })), "{answer:?}");
+    }
+    assert!(asked.elapsed() < 3 * request_timeout, "{:?}", asked.elapsed());
+    server.process().cont();
+}
+
+#[tokio::test]
+async fn a_job_is_handed_back_without_waiting_for_the_server() {
+    // ack_wait is 30 s: were the job not handed back, it would not come again in time.
+    let mut fixture = Fixture::start().await;
+    let job = job();
+    fixture.submit(&job).await;
+    let mut deliveries = fixture.deliveries();
+    let delivery = next(&mut deliveries, 1).await;
+    fixture.server.process().stop();
+    let handed_back = Instant::now();
+    delivery.hand_back().await;
+    assert!(handed_back.elapsed() < Duration::from_secs(2), "{:?}", handed_back.elapsed());
+    fixture.server.process().cont();
+    let again = next(&mut deliveries, 1).await;
+    assert_eq!((again.job.task_id, again.attempt), (job.task_id, 2));
+}
+
+#[tokio::test]
+async fn a_job_is_handed_back_in_bounded_time_without_a_connection() {
+    let mut fixture = Fixture::start().await;
+    fixture.submit(&job()).await;
+    let delivery = next(&mut fixture.deliveries(), 1).await;
+    fixture.server.kill();
+    eventually(LONG, || async { (!fixture.messaging.is_connected()).then_some(()) }).await;
+    let handed_back = Instant::now();
+    delivery.hand_back().await;
+    assert!(handed_back.elapsed() < Duration::from_secs(2), "{:?}", handed_back.elapsed());
+}
+
+#[tokio::test]
+async fn an_outage_is_one_warning_and_its_end_one_line() {
+    let mut fixture = Fixture::start().await;
+    let logged = Arc::new(Logged::default());
+    let _recording = tracing::subscriber::set_default(Arc::clone(&logged));
+    fixture.server.kill();
+    // The library's attempts to get the connection back, each of which fails.
+    eventually(LONG, || async { (logged.debug.load(Ordering::Relaxed) >= 5).then_some(()) }).await;
+    fixture.server.restart();
+    eventually(LONG, || async { (logged.info.load(Ordering::Relaxed) >= 1).then_some(()) }).await;
+    assert_eq!(logged.warn.load(Ordering::Relaxed), 1);
+    assert_eq!(logged.info.load(Ordering::Relaxed), 1);
+}
+
+/// Counts this library's log lines.
+#[derive(Default)]
+struct Logged {
+    warn: AtomicUsize,
+    info: AtomicUsize,
+    debug: AtomicUsize,
+}
+
+impl Subscriber for Logged {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("messaging")
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let count = match *event.metadata().level() {
+            Level::ERROR | Level::WARN => &self.warn,
+            Level::INFO => &self.info,
+            _ => &self.debug,
+        };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}

@@ -1,0 +1,171 @@
+//! Health and metrics over HTTP, for processes that serve nothing else.
+//!
+//! The three questions mean what Kubernetes means by them: has it started, should it be left alone,
+//! can it be given work.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header,
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::metrics::{self, Metrics};
+
+/// How long a client may take over its request, and an idle connection may stay.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Probes come one at a time; more connections than this are somebody else's.
+const MAX_CONNECTIONS: usize = 64;
+
+/// One question about a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Probe {
+    /// `/health/startup`: has it got to the point where the other two can be asked?
+    Startup,
+    /// `/health/live`: would a restart do no good?
+    Live,
+    /// `/health/ready`: can it be given work?
+    Ready,
+}
+
+/// What answers probes: `Err` says what is in the way.
+pub trait Vitals: Send + Sync + 'static {
+    /// Answers `probe`, at once.
+    ///
+    /// # Errors
+    /// What is in the way, for people.
+    fn check(&self, probe: Probe) -> Result<(), String>;
+}
+
+/// Serves `/health/startup`, `/health/live`, `/health/ready` and `/metrics` until `shutdown`.
+pub async fn serve(
+    listener: TcpListener,
+    vitals: Arc<dyn Vitals>,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) {
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, _)) if connections.len() < MAX_CONNECTIONS => {
+                let (vitals, metrics) = (Arc::clone(&vitals), metrics.clone());
+                connections.spawn(converse(stream, vitals, metrics));
+            }
+            Ok(_) => {}
+            // Out of file descriptors, most likely: to try again at once would only burn a core.
+            Err(error) => {
+                tracing::warn!(%error, "a probe could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
+
+async fn converse(stream: TcpStream, vitals: Arc<dyn Vitals>, metrics: Metrics) {
+    let service = service_fn(move |request| {
+        let answer = answer(&request, &*vitals, &metrics);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let mut server = http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    // An error here is a client that went away or spoke no HTTP.
+    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+}
+
+fn answer(
+    request: &Request<Incoming>,
+    vitals: &dyn Vitals,
+    metrics: &Metrics,
+) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
+    }
+    let probe = match request.uri().path() {
+        "/health/startup" => Probe::Startup,
+        "/health/live" => Probe::Live,
+        "/health/ready" => Probe::Ready,
+        "/metrics" => {
+            return match metrics.render() {
+                Ok(rendered) => text(StatusCode::OK, rendered),
+                Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+            };
+        }
+        _ => {
+            let routes = "/health/startup, /health/live, /health/ready, /metrics\n";
+            return text(StatusCode::NOT_FOUND, routes.to_owned());
+        }
+    };
+    match vitals.check(probe) {
+        Ok(()) => text(StatusCode::OK, "ok\n".to_owned()),
+        Err(obstacle) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{obstacle}\n")),
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let media_type = header::HeaderValue::from_static(metrics::CONTENT_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    struct Starting;
+
+    impl Vitals for Starting {
+        fn check(&self, probe: Probe) -> Result<(), String> {
+            match probe {
+                Probe::Live => Ok(()),
+                Probe::Startup | Probe::Ready => Err("the model is being loaded".to_owned()),
+            }
+        }
+    }
+
+    async fn ask(address: std::net::SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn each_probe_has_its_own_answer() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let metrics = Metrics::new().unwrap();
+        metrics.meter().u64_counter("spotter_probed").build().add(1, &[]);
+        let server = tokio::spawn(serve(listener, Arc::new(Starting), metrics, shutdown.clone()));
+        let cases = [
+            ("/health/live", "HTTP/1.1 200 ", "ok"),
+            ("/health/ready", "HTTP/1.1 503 ", "the model is being loaded"),
+            ("/health/startup", "HTTP/1.1 503 ", "the model is being loaded"),
+            ("/metrics", "HTTP/1.1 200 ", "spotter_probed_total"),
+            ("/", "HTTP/1.1 404 ", "/health/ready"),
+        ];
+        for (path, status, text) in cases {
+            let answer = ask(address, path).await;
+            assert!(answer.starts_with(status) && answer.contains(text), "{path}: {answer}");
+        }
+        shutdown.cancel();
+        server.await.unwrap();
+    }
+}
