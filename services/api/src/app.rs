@@ -1,23 +1,34 @@
 //! The server: connects to what it needs, puts the routes together, runs until told to stop.
 
-use std::{io, sync::Arc};
+use std::{io, sync::Arc, time::Duration};
 
 use messaging::{Messaging, MessagingError};
-use poem::{
-    Endpoint, EndpointExt, IntoResponse, Response, Route, Server, http::StatusCode,
-    listener::TcpAcceptor, web::Json,
-};
+use poem::{Endpoint, EndpointExt, Response, Route, Server, listener::TcpAcceptor};
 use runtime::{
     config::redact_url,
+    exit,
     metrics::{Metrics, MetricsError},
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, breaker::Breaker, metrics::ApiMetrics, openapi, original::BaseUrl, probes::Vitals,
-    result_cache::ResultCache, tasks::Tasks, upload::UploadRules,
+    Config,
+    backpressure::{self, Backpressure},
+    breaker::Breaker,
+    fallback::{self, Methods},
+    metrics::ApiMetrics,
+    openapi,
+    original::BaseUrl,
+    probes::Vitals,
+    result_cache::ResultCache,
+    tasks::Tasks,
+    upload::UploadRules,
 };
+
+/// How long a connection may be silent, in mid-header or between requests. Longer than a long poll
+/// is silent.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why the API could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -31,9 +42,45 @@ pub enum ServeError {
     /// `REDIS_URL` is no Redis address.
     #[error("REDIS_URL: {0}")]
     Redis(#[from] redis::RedisError),
+    /// `HOST` and `PORT` cannot be listened on.
+    #[error("cannot listen on {host}:{port}: {source}; set HOST and PORT")]
+    Listen {
+        /// The address.
+        host: String,
+        /// The port.
+        port: u16,
+        /// Why not.
+        source: io::Error,
+    },
     /// The listener failed.
     #[error("the HTTP server failed: {0}")]
     Http(#[from] io::Error),
+}
+
+impl ServeError {
+    /// What the process should end with.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Redis(_) | Self::Listen { .. } => exit::USAGE,
+            Self::Messaging(error) if error.is_configuration() => exit::USAGE,
+            Self::Messaging(_) | Self::Http(_) => exit::UNAVAILABLE,
+            Self::Metrics(_) => exit::SOFTWARE,
+        }
+    }
+}
+
+/// Listens where `config` says.
+///
+/// # Errors
+/// [`ServeError::Listen`].
+pub async fn listen(config: &Config) -> Result<TcpListener, ServeError> {
+    let Config { host, port, .. } = config;
+    TcpListener::bind((host.as_str(), *port)).await.map_err(|source| ServeError::Listen {
+        host: host.clone(),
+        port: *port,
+        source,
+    })
 }
 
 /// Serves the API on `listener` until `shutdown` is cancelled, then lets open requests finish.
@@ -51,12 +98,18 @@ pub async fn serve(
     let messaging = Messaging::connect(config.messaging.clone()).await?;
     messaging.ensure().await?;
     let metrics = Metrics::new()?;
-    let tasks = tasks(&config, &messaging, &metrics)?;
+    let backpressure = Backpressure::default();
+    tokio::spawn(backpressure::watch(backpressure.clone(), messaging.queue(), shutdown.clone()));
     let upload_rules = UploadRules {
+        backpressure,
         limits: config.picture_limits,
         timeout: config.upload_timeout,
         slots: Arc::new(Semaphore::new(config.max_concurrent_uploads)),
     };
+    let breaker = Arc::new(Breaker::default());
+    let api_metrics = ApiMetrics::new(&metrics, Arc::clone(&breaker), &upload_rules);
+    let backpressure = upload_rules.backpressure.clone();
+    let tasks = tasks(&config, &messaging, breaker, backpressure, api_metrics)?;
     let vitals = Vitals { messaging: messaging.clone(), shutdown: shutdown.clone() };
     let app = routes()
         .data(tasks)
@@ -68,6 +121,7 @@ pub async fn serve(
     tracing::info!(%address, "API listening");
     ready();
     Server::new_with_acceptor(TcpAcceptor::from_tokio(listener)?)
+        .idle_timeout(IDLE_TIMEOUT)
         .run_with_graceful_shutdown(app, shutdown.cancelled_owned(), Some(config.shutdown_grace))
         .await?;
     messaging.close().await;
@@ -75,10 +129,13 @@ pub async fn serve(
     Ok(())
 }
 
-fn tasks(config: &Config, messaging: &Messaging, metrics: &Metrics) -> Result<Tasks, ServeError> {
-    let breaker = Arc::new(Breaker::default());
-    let is_open = Arc::clone(&breaker);
-    let metrics = ApiMetrics::new(metrics, Arc::new(move || is_open.is_open()));
+fn tasks(
+    config: &Config,
+    messaging: &Messaging,
+    breaker: Arc<Breaker>,
+    backpressure: Backpressure,
+    metrics: ApiMetrics,
+) -> Result<Tasks, ServeError> {
     let result_ttl = config.messaging.result_ttl;
     let cache = match &config.redis_url {
         Some(url) => {
@@ -93,9 +150,12 @@ fn tasks(config: &Config, messaging: &Messaging, metrics: &Metrics) -> Result<Ta
     Ok(Tasks {
         queue: messaging.queue(),
         store: messaging.tasks(),
+        keys: messaging.idempotency_keys(),
+        backpressure,
         cache,
         model: config.model.clone(),
         result_ttl,
+        deadline: config.task_deadline,
         metrics,
     })
 }
@@ -104,28 +164,15 @@ fn routes() -> impl Endpoint<Output = Response> {
     let service = openapi::service();
     let document = service.spec_endpoint();
     let swagger_ui = service.swagger_ui();
-    Route::new()
-        .nest("/docs", swagger_ui)
-        .at("/openapi.json", document)
-        .nest("/", service)
-        .catch_all_error(errors_as_json)
-}
-
-/// Words the errors that no route has worded: unknown paths, wrong methods, bad parameters.
-async fn errors_as_json(error: poem::Error) -> Response {
-    if error.is_from_response() {
-        return error.into_response();
-    }
-    let status = error.status();
-    let text = match status {
-        StatusCode::NOT_FOUND => "there is no such route; see / or /docs".to_owned(),
-        StatusCode::METHOD_NOT_ALLOWED => {
-            "this route has another method; see / or /docs".to_owned()
-        }
-        _ => error.to_string(),
-    };
-    if status.is_server_error() {
-        tracing::error!(%error, "a request failed");
-    }
-    Json(serde_json::json!({ "error": text })).with_status(status).into_response()
+    let methods = Arc::new(Methods::of(&service.spec()));
+    Route::new().nest("/docs", swagger_ui).at("/openapi.json", document).nest("/", service).around(
+        move |endpoint, request| {
+            let (endpoint, methods) = (Arc::clone(&endpoint), Arc::clone(&methods));
+            async move {
+                let path = request.uri().path().to_owned();
+                let answer = endpoint.call(request).await;
+                answer.or_else(|error| Ok(fallback::answer(error, &path, &methods)))
+            }
+        },
+    )
 }

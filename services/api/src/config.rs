@@ -6,7 +6,7 @@ use domain::{ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
 use runtime::{
     config::{ConfigError, Reader, Source, redact_url},
-    telemetry::LogFormat,
+    telemetry::LogSettings,
 };
 
 /// Everything that can be set about the API.
@@ -24,6 +24,8 @@ pub struct Config {
     pub max_concurrent_uploads: usize,
     /// `UPLOAD_TIMEOUT_SECONDS`: the longest an upload may take to arrive. Default 60.
     pub upload_timeout: Duration,
+    /// `TASK_DEADLINE_SECONDS`: how long a job may wait for a worker before it expires. Default 24 h.
+    pub task_deadline: Duration,
     /// `REDIS_URL`: the cache of finished results. Unset: no cache, same answers.
     pub redis_url: Option<String>,
     /// `REDIS_TIMEOUT_MS`: how long an answer may wait for the cache. Default 100.
@@ -32,8 +34,8 @@ pub struct Config {
     pub messaging: MessagingConfig,
     /// `SHUTDOWN_GRACE_SECONDS`: how long requests may finish after SIGTERM. Default 25.
     pub shutdown_grace: Duration,
-    /// `LOG_FORMAT`: `text` or `json`. Default `text`.
-    pub log_format: LogFormat,
+    /// `LOG_FORMAT` and `RUST_LOG`: how log lines look, and what is logged.
+    pub log: LogSettings,
 }
 
 impl Config {
@@ -54,11 +56,12 @@ impl Config {
             },
             max_concurrent_uploads: reader.at_least("MAX_CONCURRENT_UPLOADS", 1, 64),
             upload_timeout: reader.seconds("UPLOAD_TIMEOUT_SECONDS", 60),
+            task_deadline: reader.seconds("TASK_DEADLINE_SECONDS", 24 * 3600),
             redis_url: read_redis_url(&mut reader),
             redis_timeout: reader.milliseconds("REDIS_TIMEOUT_MS", 100),
             messaging: MessagingConfig::read(&mut reader, Role::Api),
             shutdown_grace: reader.seconds("SHUTDOWN_GRACE_SECONDS", 25),
-            log_format: reader.read("LOG_FORMAT", LogFormat::Text),
+            log: LogSettings::read(&mut reader),
         };
         reader.finish(config)
     }

@@ -36,6 +36,9 @@ pub(crate) enum StartTaskError {
     /// The picture has too many bytes.
     #[oai(status = 413)]
     TooLarge(Json<StartTaskErrorBody>),
+    /// The `Idempotency-Key` was used for another picture.
+    #[oai(status = 422)]
+    KeyReused(Json<StartTaskErrorBody>),
     /// The queue is full or does not answer. Try again after the given time.
     #[oai(status = 503)]
     Unavailable(
@@ -44,6 +47,12 @@ pub(crate) enum StartTaskError {
         #[oai(header = "Retry-After")]
         u64,
     ),
+}
+
+impl StartTaskError {
+    pub(crate) fn bad_request(error: String) -> Self {
+        Self::BadRequest(Json(StartTaskErrorBody { error, filename: None }))
+    }
 }
 
 impl From<UploadError> for StartTaskError {
@@ -59,6 +68,7 @@ impl From<UploadError> for StartTaskError {
             error if error.is_too_large() => Self::TooLarge(body),
             UploadError::TooSlow(_) => Self::Timeout(body),
             UploadError::TooManyUploads => Self::Unavailable(body, RETRY_AFTER_SECONDS),
+            UploadError::QueueFull { retry_after } => Self::Unavailable(body, retry_after),
             _ => Self::BadRequest(body),
         }
     }
@@ -66,8 +76,12 @@ impl From<UploadError> for StartTaskError {
 
 impl From<NotAccepted> for StartTaskError {
     fn from(error: NotAccepted) -> Self {
-        let body = StartTaskErrorBody { error: error.to_string(), filename: None };
-        Self::Unavailable(Json(body), RETRY_AFTER_SECONDS)
+        let body = Json(StartTaskErrorBody { error: error.to_string(), filename: None });
+        match error {
+            NotAccepted::KeyReused => Self::KeyReused(body),
+            NotAccepted::QueueFull { retry_after } => Self::Unavailable(body, retry_after),
+            NotAccepted::Unavailable { .. } => Self::Unavailable(body, RETRY_AFTER_SECONDS),
+        }
     }
 }
 
@@ -146,6 +160,9 @@ pub(crate) enum SubmitFailure {
     /// The body is no multipart form.
     #[oai(status = 415)]
     UnsupportedMediaType(Json<ErrorBody>),
+    /// The `Idempotency-Key` was used for another picture or other settings.
+    #[oai(status = 422)]
+    KeyReused(Json<ErrorBody>),
     /// The queue is full or does not answer. Try again after the given time.
     #[oai(status = 503)]
     Unavailable(
@@ -170,6 +187,7 @@ impl From<UploadError> for SubmitFailure {
             UploadError::NotAForm => Self::UnsupportedMediaType(body),
             UploadError::TooSlow(_) => Self::Timeout(body),
             UploadError::TooManyUploads => Self::Unavailable(body, RETRY_AFTER_SECONDS),
+            UploadError::QueueFull { retry_after } => Self::Unavailable(body, retry_after),
             _ => Self::BadRequest(body),
         }
     }
@@ -177,7 +195,12 @@ impl From<UploadError> for SubmitFailure {
 
 impl From<NotAccepted> for SubmitFailure {
     fn from(error: NotAccepted) -> Self {
-        Self::Unavailable(Json(ErrorBody { error: error.to_string() }), RETRY_AFTER_SECONDS)
+        let body = Json(ErrorBody { error: error.to_string() });
+        match error {
+            NotAccepted::KeyReused => Self::KeyReused(body),
+            NotAccepted::QueueFull { retry_after } => Self::Unavailable(body, retry_after),
+            NotAccepted::Unavailable { .. } => Self::Unavailable(body, RETRY_AFTER_SECONDS),
+        }
     }
 }
 

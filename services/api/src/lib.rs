@@ -4,9 +4,14 @@
 //! records.
 
 mod app;
+mod backpressure;
 mod breaker;
 mod config;
 mod error;
+mod fallback;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod metrics;
 mod openapi;
 mod original;
@@ -18,6 +23,6 @@ mod upload;
 mod v1;
 mod welcome;
 
-pub use app::{ServeError, serve};
+pub use app::{ServeError, listen, serve};
 pub use config::Config;
 pub use openapi::document as openapi_document;

@@ -3,33 +3,29 @@
 use std::process::ExitCode;
 
 use runtime::{config::ProcessEnvironment, exit, shutdown, telemetry};
-use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let config = match api::Config::read(&ProcessEnvironment) {
         Ok(config) => config,
         Err(error) => {
-            telemetry::start(telemetry::LogFormat::Text);
+            telemetry::start(&telemetry::LogSettings::default());
             tracing::error!("{error}");
             return exit::code(exit::USAGE);
         }
     };
-    telemetry::start(config.log_format);
+    telemetry::start(&config.log);
     match run(config).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");
-            exit::code(exit::UNAVAILABLE)
+            exit::code(error.exit_code())
         }
     }
 }
 
-async fn run(config: api::Config) -> Result<(), Box<dyn std::error::Error>> {
+async fn run(config: api::Config) -> Result<(), api::ServeError> {
     let shutdown = shutdown::on_signal()?;
-    let address = (config.host.as_str(), config.port);
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| format!("cannot listen on {}:{}: {error}", config.host, config.port))?;
-    Ok(api::serve(listener, config, shutdown, || ()).await?)
+    let listener = api::listen(&config).await?;
+    api::serve(listener, config, shutdown, || ()).await
 }

@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 
-use opentelemetry::{KeyValue, metrics::Counter};
+use messaging::QueueReport;
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Meter},
+};
 use runtime::metrics::Metrics;
+
+use crate::{backpressure::Backpressure, breaker::Breaker, upload::UploadRules};
 
 /// How the cache answered one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +35,25 @@ impl CacheOutcome {
     }
 }
 
+/// Registers a gauge of something in the newest report on the queue.
+fn queue_gauge(
+    meter: &Meter,
+    backpressure: &Backpressure,
+    (name, description): (&'static str, &'static str),
+    of: fn(QueueReport) -> u64,
+) {
+    let backpressure = backpressure.clone();
+    meter
+        .u64_observable_gauge(name)
+        .with_description(description)
+        .with_callback(move |gauge| {
+            if let Some(report) = backpressure.newest() {
+                gauge.observe(of(report), &[]);
+            }
+        })
+        .build();
+}
+
 /// The API's instruments.
 #[derive(Clone)]
 pub(crate) struct ApiMetrics {
@@ -37,16 +62,30 @@ pub(crate) struct ApiMetrics {
 }
 
 impl ApiMetrics {
-    /// Registers the instruments; `cache_breaker_open` is asked at each scrape.
-    pub(crate) fn new(
-        metrics: &Metrics,
-        cache_breaker_open: Arc<dyn Fn() -> bool + Send + Sync>,
-    ) -> Self {
+    /// Registers the instruments; the breaker and the uploads' places are looked at with each
+    /// scrape.
+    pub(crate) fn new(metrics: &Metrics, breaker: Arc<Breaker>, rules: &UploadRules) -> Self {
         let meter = metrics.meter();
         meter
             .u64_observable_gauge("spotter_cache_breaker_open")
             .with_description("1 while the result cache has been failing and is not asked.")
-            .with_callback(move |gauge| gauge.observe(u64::from(cache_breaker_open()), &[]))
+            .with_callback(move |gauge| gauge.observe(u64::from(breaker.is_open()), &[]))
+            .build();
+        let waiting = ("spotter_queue_waiting", "Jobs that no worker has yet.");
+        queue_gauge(&meter, &rules.backpressure, waiting, |report| report.depth.waiting);
+        let in_progress = (
+            "spotter_queue_in_progress",
+            "Jobs that a worker has, or that wait to be tried again.",
+        );
+        queue_gauge(&meter, &rules.backpressure, in_progress, |report| report.depth.in_progress);
+        let slots = Arc::clone(&rules.slots);
+        let all = slots.available_permits();
+        meter
+            .u64_observable_gauge("spotter_uploads_in_memory")
+            .with_description("Pictures being read or stored at the moment.")
+            .with_callback(move |gauge| {
+                gauge.observe(all.saturating_sub(slots.available_permits()) as u64, &[]);
+            })
             .build();
         meter
             .u64_observable_gauge("spotter_build_info")

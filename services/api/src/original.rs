@@ -1,10 +1,10 @@
 //! The routes and wording of the original Flask application. Its clients must not notice a change.
 
-use domain::{DetectedObject, DetectionSettings, TaskId, TaskRecord, TaskState};
+use domain::{DetectedObject, TaskId, TaskRecord, TaskState};
 use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Object, OpenApi, Union,
-    param::Path,
+    param::{Header, Path},
     payload::Json,
     types::{Any, Example},
 };
@@ -13,7 +13,7 @@ use crate::{
     error::{StartTaskError, TaskResultError},
     openapi::Tag,
     rounding::five_decimals,
-    tasks::{Lookup, Tasks},
+    tasks::{Lookup, SubmitOptions, Tasks},
     upload::PictureForm,
     welcome,
 };
@@ -40,10 +40,15 @@ impl OriginalApi {
     async fn start_task(
         &self,
         tasks: Data<&Tasks>,
+        /// A key of your choosing: the same key with the same picture is the same task.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
         form: PictureForm,
     ) -> Result<StartTaskResponse, StartTaskError> {
-        let picture = form.0?;
-        let record = tasks.submit(picture, DetectionSettings::default()).await?;
+        let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
+        let idempotency_key = idempotency_key.map_err(StartTaskError::bad_request)?;
+        let options = SubmitOptions { idempotency_key, ..SubmitOptions::default() };
+        let record = tasks.submit(form.0?, options).await?;
         Ok(StartTaskResponse::Accepted(Json(AcceptedTask {
             task_id: record.job.task_id.to_string(),
             image: record.job.picture_name,

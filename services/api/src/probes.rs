@@ -22,6 +22,13 @@ pub(crate) struct Vitals {
 
 #[OpenApi(tag = "Tag::Operations")]
 impl ProbesApi {
+    /// Whether this process has started
+    #[oai(path = "/health/startup", method = "get")]
+    async fn startup(&self) -> Json<Health> {
+        // Requests are answered only from the moment on when everything is connected.
+        Json(Health { status: "ok".to_owned() })
+    }
+
     /// Whether this process runs
     #[oai(path = "/health/live", method = "get")]
     async fn live(&self) -> Json<Health> {

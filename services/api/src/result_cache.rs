@@ -44,8 +44,8 @@ enum CacheError {
     Timeout(Duration),
     #[error("{0}")]
     Redis(#[from] RedisError),
-    #[error("a cached record cannot be read: {0}")]
-    Record(#[from] serde_json::Error),
+    #[error("a record cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
 }
 
 impl ResultCache {
@@ -105,8 +105,18 @@ impl ResultCache {
 
 impl Shared {
     async fn read(&self, id: TaskId) -> Result<Option<TaskRecord>, CacheError> {
-        let json: Option<Vec<u8>> = self.connection().await?.get(key(id)).await?;
-        Ok(json.map(|json| serde_json::from_slice(&json)).transpose()?)
+        let mut connection = self.connection().await?;
+        let json: Option<Vec<u8>> = connection.get(key(id)).await?;
+        let Some(json) = json else { return Ok(None) };
+        match serde_json::from_slice(&json) {
+            Ok(record) => Ok(Some(record)),
+            // Another program's, or another version's. Redis itself is well.
+            Err(error) => {
+                tracing::warn!(task_id = %id, %error, "a cached record cannot be read and is dropped");
+                let () = connection.del(key(id)).await?;
+                Ok(None)
+            }
+        }
     }
 
     async fn write(&self, record: &TaskRecord, ttl: Duration) -> Result<(), CacheError> {

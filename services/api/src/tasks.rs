@@ -1,15 +1,22 @@
 //! Taking a picture in, and finding out what became of it.
 
-use std::time::Duration;
+use std::{
+    str::FromStr,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use domain::{DetectionSettings, Job, ModelName, TaskId, TaskRecord};
-use messaging::{JobQueue, MessagingError, SubmitError, TaskStore};
+use messaging::{Claim, IdempotencyKeys, JobQueue, MessagingError, SubmitError, TaskStore};
+use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
-use crate::{metrics::ApiMetrics, result_cache::ResultCache, upload::UploadedPicture};
+use crate::{
+    backpressure::Backpressure, metrics::ApiMetrics, result_cache::ResultCache,
+    upload::UploadedPicture,
+};
 
-/// Seconds a client is asked to wait when the queue is full or the servers are away.
+/// Seconds a client is asked to wait when the servers are away.
 pub(crate) const RETRY_AFTER_SECONDS: u64 = 5;
 
 /// The two things the API does with tasks.
@@ -17,21 +24,70 @@ pub(crate) const RETRY_AFTER_SECONDS: u64 = 5;
 pub(crate) struct Tasks {
     pub(crate) queue: JobQueue,
     pub(crate) store: TaskStore,
+    pub(crate) keys: IdempotencyKeys,
+    pub(crate) backpressure: Backpressure,
     pub(crate) cache: Option<ResultCache>,
     pub(crate) model: ModelName,
     pub(crate) result_ttl: Duration,
+    /// How long a job may wait for a worker, where its client has not said.
+    pub(crate) deadline: Duration,
     pub(crate) metrics: ApiMetrics,
+}
+
+/// What a client may ask for along with its picture.
+#[derive(Debug, Default)]
+pub(crate) struct SubmitOptions {
+    pub(crate) settings: DetectionSettings,
+    /// How long the job may wait for a worker.
+    pub(crate) deadline: Option<Duration>,
+    /// Makes a repeated submission the same one.
+    pub(crate) idempotency_key: Option<IdempotencyKey>,
+}
+
+/// A key of the client's choosing, from header `Idempotency-Key`: 1 to 255 visible ASCII characters.
+#[derive(Debug)]
+pub(crate) struct IdempotencyKey(String);
+
+impl FromStr for IdempotencyKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits =
+            (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("Idempotency-Key must have 1 to 255 visible ASCII characters".to_owned())
+        }
+    }
 }
 
 /// Why a picture was not accepted although nothing is wrong with it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotAccepted {
     #[error("the queue is full, try again later")]
-    QueueFull,
+    QueueFull {
+        /// Seconds to wait.
+        retry_after: u64,
+    },
     #[error(
         "the queue does not answer, try again later; task {task_id} may still be run if it was stored"
     )]
     Unavailable { task_id: TaskId },
+    #[error(
+        "this Idempotency-Key was used for another picture or other settings: use a new key for a \
+         new submission"
+    )]
+    KeyReused,
+}
+
+fn unavailable(task_id: TaskId, what: &str, error: &MessagingError) -> NotAccepted {
+    tracing::warn!(%task_id, what, %error, "a submission could not be completed");
+    NotAccepted::Unavailable { task_id }
+}
+
+fn hex(digest: Sha256) -> String {
+    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What is known of an id.
@@ -46,33 +102,89 @@ pub(crate) enum Lookup {
 }
 
 impl Tasks {
-    /// Puts the picture into the queue. Once this returns an id the job is stored and will be run.
+    /// Puts the picture into the queue. Once this returns a record the job is stored and will be
+    /// run, unless no worker comes to it before its deadline.
     pub(crate) async fn submit(
         &self,
         picture: UploadedPicture,
-        settings: DetectionSettings,
+        options: SubmitOptions,
     ) -> Result<TaskRecord, NotAccepted> {
-        let record = TaskRecord::queued(Job {
+        let accepted = self.accept(picture, options).await;
+        self.metrics.count_submission(match &accepted {
+            Ok(_) => "accepted",
+            Err(NotAccepted::QueueFull { .. }) => "queue_full",
+            Err(NotAccepted::Unavailable { .. }) => "unavailable",
+            Err(NotAccepted::KeyReused) => "refused",
+        });
+        accepted
+    }
+
+    async fn accept(
+        &self,
+        picture: UploadedPicture,
+        options: SubmitOptions,
+    ) -> Result<TaskRecord, NotAccepted> {
+        let UploadedPicture { name, bytes, slot: _slot } = picture;
+        let SubmitOptions { settings, deadline, idempotency_key } = options;
+        let now = OffsetDateTime::now_utc();
+        let mut job = Job {
             task_id: TaskId::generate(),
-            picture_name: picture.name,
+            picture_name: name,
             model: self.model.clone(),
             settings,
-            submitted_at: OffsetDateTime::now_utc(),
-        });
-        let accepted = self.store_job(&record, picture.bytes).await;
-        self.metrics.count_submission(match &accepted {
-            Ok(()) => "accepted",
-            Err(NotAccepted::QueueFull) => "queue_full",
-            Err(NotAccepted::Unavailable { .. }) => "unavailable",
-        });
-        accepted.map(|()| record)
+            submitted_at: now,
+            // No longer than records are kept, or nobody could tell what became of it.
+            deadline: Some(now + deadline.unwrap_or(self.deadline).min(self.result_ttl)),
+        };
+        if let Some(key) = idempotency_key {
+            let task_id = self.claim(&key, &job, &bytes, deadline).await?;
+            if task_id != job.task_id {
+                let record = self.store.get(task_id).await;
+                let record = record.map_err(|error| unavailable(task_id, "read", &error))?;
+                if let Some(record) = record {
+                    return Ok(record);
+                }
+                // Whoever came first is still at it, or was cut off before the job was stored. The
+                // queue takes one of several jobs of the same id.
+                job.task_id = task_id;
+            }
+        }
+        let record = TaskRecord::queued(job);
+        self.store_job(&record, bytes).await?;
+        Ok(record)
+    }
+
+    /// The task that `key` stands for: a new one's id, `job`'s, for a key that is new.
+    async fn claim(
+        &self,
+        key: &IdempotencyKey,
+        job: &Job,
+        picture: &Bytes,
+        deadline: Option<Duration>,
+    ) -> Result<TaskId, NotAccepted> {
+        let task_id = job.task_id;
+        let what = format!("{}\n{:?}\n{:?}\n", job.picture_name, job.settings, deadline);
+        let fingerprint = hex(Sha256::new().chain_update(what).chain_update(picture));
+        let claim = Claim { task_id, fingerprint };
+        // A digest, since a client's key may have any characters.
+        let key = hex(Sha256::new().chain_update(&key.0));
+        let holding = self.keys.claim(&key, &claim).await;
+        let holding = holding.map_err(|error| unavailable(task_id, "claim", &error))?;
+        if holding.fingerprint == claim.fingerprint {
+            Ok(holding.task_id)
+        } else {
+            Err(NotAccepted::KeyReused)
+        }
     }
 
     async fn store_job(&self, record: &TaskRecord, picture: Bytes) -> Result<(), NotAccepted> {
         let task_id = record.job.task_id;
         let published = self.queue.submit(&record.job, picture).await;
         published.map_err(|error| match error {
-            SubmitError::QueueFull { .. } => NotAccepted::QueueFull,
+            SubmitError::QueueFull { .. } => {
+                self.backpressure.note_full(Instant::now());
+                NotAccepted::QueueFull { retry_after: self.backpressure.retry_after() }
+            }
             error => {
                 tracing::warn!(%task_id, %error, "a job could not be published");
                 NotAccepted::Unavailable { task_id }

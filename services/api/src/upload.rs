@@ -1,22 +1,39 @@
 //! One picture out of a multipart form, checked while it arrives.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 use domain::picture::{PictureError, PictureFormat, PictureLimits, inspect, inspect_header};
-use poem::{Request, RequestBody, web::Field, web::Multipart};
+use poem::{Body, Request, RequestBody, web::Field, web::Multipart};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef},
 };
-use tokio::{io::AsyncReadExt, sync::Semaphore};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, ReadBuf},
+    sync::{OwnedSemaphorePermit, Semaphore},
+};
+
+use crate::backpressure::Backpressure;
 
 /// The form field that carries the picture.
 const FIELD: &str = "file";
 /// Form parts read before giving up on finding [`FIELD`].
 const MAX_PARTS: usize = 16;
-/// What a form may hold besides the picture: boundaries, part headers, small fields.
-const FORM_OVERHEAD_BYTES: u64 = 64 * 1024;
+/// How much of the body is read before the parser looks at it: the most that the headers of a part,
+/// or a whole part that is not the picture, may take.
+const WINDOW_BYTES: u64 = 64 * 1024;
+/// What a form may hold besides the picture.
+const FORM_OVERHEAD_BYTES: u64 = MAX_PARTS as u64 * WINDOW_BYTES;
 const LONGEST_FILE_NAME: usize = 255;
 
 /// What the API asks of uploads.
@@ -25,7 +42,9 @@ pub(crate) struct UploadRules {
     pub(crate) limits: PictureLimits,
     /// The longest an upload may take to arrive.
     pub(crate) timeout: Duration,
-    /// One permit for each upload being read: bounds the memory they take.
+    /// What is known of the queue these pictures would go to.
+    pub(crate) backpressure: Backpressure,
+    /// One permit for each picture in memory: bounds what they take.
     pub(crate) slots: Arc<Semaphore>,
 }
 
@@ -36,6 +55,8 @@ pub(crate) struct UploadedPicture {
     pub(crate) name: String,
     /// Its bytes, encoded as they came.
     pub(crate) bytes: Bytes,
+    /// Its place in memory; to be kept for as long as the bytes are.
+    pub(crate) slot: OwnedSemaphorePermit,
 }
 
 /// Why a form gave no picture.
@@ -57,6 +78,11 @@ pub(crate) enum UploadError {
     TooSlow(Duration),
     #[error("too many uploads at once, try again shortly")]
     TooManyUploads,
+    #[error("the queue is full, try again later")]
+    QueueFull {
+        /// Seconds to wait.
+        retry_after: u64,
+    },
 }
 
 fn allowed_extensions() -> String {
@@ -140,13 +166,77 @@ async fn read_form(
         Some(length) if length > most => return Err(too_many_bytes(String::new(), &rules.limits)),
         _ => {}
     }
-    let _slot = rules.slots.try_acquire().map_err(|_| UploadError::TooManyUploads)?;
-    let form = <Multipart as poem::FromRequest>::from_request(request, body)
+    if rules.backpressure.is_full(Instant::now()) {
+        // Nothing is read for a queue that would not take it.
+        return Err(UploadError::QueueFull { retry_after: rules.backpressure.retry_after() });
+    }
+    let slots = Arc::clone(&rules.slots);
+    let slot = slots.try_acquire_owned().map_err(|_| UploadError::TooManyUploads)?;
+    let budget = Budget::default();
+    let whole = body.take().map_err(|_| UploadError::NotAForm)?.into_async_read();
+    let metered =
+        Metered { inner: whole.take(most.saturating_add(1)), budget: budget.clone(), window: 0 };
+    let mut body = RequestBody::new(Body::from_async_read(metered));
+    let form = <Multipart as poem::FromRequest>::from_request(request, &mut body)
         .await
         .map_err(|_| UploadError::NotAForm)?;
-    tokio::time::timeout(rules.timeout, find_picture(form, rules))
+    let (name, bytes) = tokio::time::timeout(rules.timeout, find_picture(form, rules, &budget))
         .await
-        .map_err(|_| UploadError::TooSlow(rules.timeout))?
+        .map_err(|_| UploadError::TooSlow(rules.timeout))??;
+    Ok(UploadedPicture { name, bytes, slot })
+}
+
+/// How many more bytes of the body may be read before the parser has to show something for them.
+///
+/// The multipart parser takes whatever has come before it looks at it, and buffers the headers of a
+/// part without a limit of its own.
+#[derive(Clone, Default)]
+struct Budget(Arc<AtomicU64>);
+
+impl Budget {
+    fn set(&self, bytes: u64) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+
+    fn spend(&self, bytes: u64) {
+        // One task at a time reads a body, so nothing comes between the two.
+        self.set(self.left().saturating_sub(bytes));
+    }
+
+    fn left(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A body that comes in windows, between which the parser looks at what it has, and that fails when
+/// its budget is used up.
+struct Metered<R> {
+    inner: R,
+    budget: Budget,
+    window: u64,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Metered<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.window >= WINDOW_BYTES {
+            self.window = 0;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        if self.budget.left() == 0 {
+            return Poll::Ready(Err(io::Error::other("a part before the picture is too long")));
+        }
+        let before = buffer.filled().len();
+        let outcome = Pin::new(&mut self.inner).poll_read(context, buffer);
+        let read = (buffer.filled().len() - before) as u64;
+        self.window += read;
+        self.budget.spend(read);
+        outcome
+    }
 }
 
 fn is_form(request: &Request) -> bool {
@@ -156,21 +246,24 @@ fn is_form(request: &Request) -> bool {
 async fn find_picture(
     mut form: Multipart,
     rules: &UploadRules,
-) -> Result<UploadedPicture, UploadError> {
-    let mut other_bytes = 0;
+    budget: &Budget,
+) -> Result<(String, Bytes), UploadError> {
     for _ in 0..MAX_PARTS {
+        budget.set(WINDOW_BYTES);
         let part = form.next_field().await;
         let part = part.map_err(|error| UploadError::BrokenForm(error.to_string()))?;
         let Some(part) = part else { return Err(UploadError::NoPicture) };
         if part.name() == Some(FIELD) {
+            // From here on the picture's own limit counts.
+            budget.set(u64::MAX);
             return read_picture(part, &rules.limits).await;
         }
-        skip(part, &mut other_bytes).await?;
+        skip(part).await?;
     }
     Err(UploadError::BrokenForm(format!("no field '{FIELD}' among its first {MAX_PARTS} parts")))
 }
 
-async fn read_picture(part: Field, limits: &PictureLimits) -> Result<UploadedPicture, UploadError> {
+async fn read_picture(part: Field, limits: &PictureLimits) -> Result<(String, Bytes), UploadError> {
     let name = part.file_name().unwrap_or_default().to_owned();
     check_name(&name)?;
     let refused = |error| UploadError::Picture { filename: name.clone(), error };
@@ -187,7 +280,7 @@ async fn read_picture(part: Field, limits: &PictureLimits) -> Result<UploadedPic
         }
     }
     inspect(&bytes, limits).map_err(refused)?;
-    Ok(UploadedPicture { name, bytes: bytes.freeze() })
+    Ok((name, bytes.freeze()))
 }
 
 fn check_name(name: &str) -> Result<(), UploadError> {
@@ -201,25 +294,15 @@ fn check_name(name: &str) -> Result<(), UploadError> {
     }
 }
 
-/// Reads past a part that is not the picture; all such parts together must be small.
-async fn skip(part: Field, other_bytes: &mut u64) -> Result<(), UploadError> {
-    let mut reader = pin!(part.into_async_read());
-    let mut chunk = [0; 4096];
-    loop {
-        let read = reader.read(&mut chunk).await.map_err(broken)?;
-        if read == 0 {
-            return Ok(());
-        }
-        *other_bytes += read as u64;
-        if *other_bytes > FORM_OVERHEAD_BYTES {
-            return Err(UploadError::BrokenForm(format!(
-                "fields besides '{FIELD}' have more than {FORM_OVERHEAD_BYTES} bytes"
-            )));
-        }
-    }
+/// Reads past a part that is not the picture. The budget keeps it short.
+async fn skip(part: Field) -> Result<(), UploadError> {
+    tokio::io::copy(&mut pin!(part.into_async_read()), &mut tokio::io::sink())
+        .await
+        .map(drop)
+        .map_err(broken)
 }
 
-fn broken(error: std::io::Error) -> UploadError {
+fn broken(error: io::Error) -> UploadError {
     UploadError::BrokenForm(error.to_string())
 }
 

@@ -1,5 +1,10 @@
 //! The versioned API: thresholds by request, every state by its own name, long polling.
 
+#![allow(
+    clippy::too_many_arguments,
+    reason = "the framework wants an argument for each parameter it is to document"
+)]
+
 use std::time::Duration;
 
 use domain::{
@@ -9,7 +14,7 @@ use domain::{
 use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Enum, Object, OpenApi,
-    param::{Path, Query},
+    param::{Header, Path, Query},
     payload::Json,
     types::Example,
 };
@@ -19,8 +24,9 @@ use crate::{
     error::{SubmitFailure, TaskFailure},
     openapi::Tag,
     original::EXAMPLE_ID,
+    probes::Vitals,
     rounding::five_decimals,
-    tasks::{Lookup, Tasks},
+    tasks::{Lookup, SubmitOptions, Tasks},
     upload::PictureForm,
 };
 
@@ -49,11 +55,21 @@ impl V1Api {
         /// The most objects reported, from 1 to 1000. Default 300.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         max_detections: Query<Option<u16>>,
+        /// Seconds the job may wait for a worker before it expires, up to a week. Default 24 hours.
+        #[oai(validator(minimum(value = "1"), maximum(value = "604800")))]
+        deadline: Query<Option<u64>>,
+        /// A key of your choosing: the same key with the same picture and settings is the same task.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
         form: PictureForm,
     ) -> Result<SubmitResponse, SubmitFailure> {
-        let settings = settings(confidence.0, iou.0, max_detections.0)?;
-        let picture = form.0?;
-        let record = tasks.submit(picture, settings).await?;
+        let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
+        let options = SubmitOptions {
+            settings: settings(confidence.0, iou.0, max_detections.0)?,
+            deadline: deadline.0.map(Duration::from_secs),
+            idempotency_key: idempotency_key.map_err(SubmitFailure::bad_request)?,
+        };
+        let record = tasks.submit(form.0?, options).await?;
         let location = format!("/v1/tasks/{}", record.job.task_id);
         Ok(SubmitResponse::Accepted(Json(record.into()), location))
     }
@@ -63,6 +79,7 @@ impl V1Api {
     async fn task(
         &self,
         tasks: Data<&Tasks>,
+        vitals: Data<&Vitals>,
         /// The id that the submission answered with.
         task_id: Path<String>,
         /// Hold the answer back until the task ends, for this many seconds at most, up to 30.
@@ -71,7 +88,12 @@ impl V1Api {
         let id: TaskId =
             task_id.parse().map_err(|error| TaskFailure::unknown(format!("{error}")))?;
         let patience = Duration::from_secs(wait.0.unwrap_or(0).min(LONGEST_WAIT_SECONDS));
-        match tasks.wait(id, patience).await {
+        let found = tokio::select! {
+            found = tasks.wait(id, patience) => found,
+            // A stop does not wait for the patient: they get what is known now.
+            () = vitals.shutdown.cancelled(), if !patience.is_zero() => tasks.find(id).await,
+        };
+        match found {
             Ok(Lookup::Found(record)) => Ok(TaskResponse::Known(Json(record.into()))),
             Ok(Lookup::Unknown) => Err(TaskFailure::unknown(format!("there is no task {id}"))),
             Ok(Lookup::Expired) => Err(TaskFailure::expired(id)),
@@ -134,10 +156,12 @@ struct Task {
     model: String,
     /// When the picture was taken in.
     submitted_at: OffsetDateTime,
+    /// When it expires if no worker has come to it.
+    deadline: Option<OffsetDateTime>,
     /// When the present worker took it, while STARTED.
     started_at: Option<OffsetDateTime>,
-    /// How often the job has been handed to a worker, while STARTED.
-    attempt: Option<u32>,
+    /// How many runs have begun.
+    attempts: u32,
     /// When the task ended.
     finished_at: Option<OffsetDateTime>,
     /// The picture's width in pixels, on SUCCESS.
@@ -159,8 +183,9 @@ impl Example for Task {
             picture_name: "bus.jpg".to_owned(),
             model: "yolov8n".to_owned(),
             submitted_at: at,
+            deadline: Some(at + Duration::from_secs(24 * 3600)),
             started_at: None,
-            attempt: None,
+            attempts: 1,
             finished_at: Some(at + Duration::from_millis(90)),
             width: Some(810),
             height: Some(1080),
@@ -249,7 +274,7 @@ impl From<DetectedObject> for FoundObject {
 }
 
 impl From<TaskRecord> for Task {
-    fn from(TaskRecord { job, state }: TaskRecord) -> Self {
+    fn from(TaskRecord { job, attempts, state }: TaskRecord) -> Self {
         let finished_at = state.finished_at();
         let mut task = Self {
             task_id: job.task_id.to_string(),
@@ -257,8 +282,9 @@ impl From<TaskRecord> for Task {
             picture_name: job.picture_name,
             model: job.model.to_string(),
             submitted_at: job.submitted_at,
+            deadline: job.deadline,
             started_at: None,
-            attempt: None,
+            attempts,
             finished_at,
             width: None,
             height: None,
@@ -267,10 +293,9 @@ impl From<TaskRecord> for Task {
         };
         match state {
             TaskState::Queued => {}
-            TaskState::Started { started_at, attempt } => {
+            TaskState::Started { started_at } => {
                 task.state = State::Started;
                 task.started_at = Some(started_at);
-                task.attempt = Some(attempt);
             }
             TaskState::Success { objects, width, height, .. } => {
                 task.state = State::Success;

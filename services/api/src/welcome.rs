@@ -17,6 +17,7 @@ pub(crate) fn description(base_url: &str) -> Value {
             task_result(),
             submit(base_url),
             task(base_url),
+            short("/health/startup", "Whether this process has started."),
             short("/health/live", "Whether this process runs."),
             short("/health/ready", "Whether requests should be sent to this process."),
             short("/metrics", "Counters and gauges in Prometheus' text format."),

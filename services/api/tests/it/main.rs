@@ -8,6 +8,7 @@
 
 mod app;
 mod cache;
+mod idempotency;
 mod openapi;
 mod original;
 mod outage;

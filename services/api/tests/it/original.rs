@@ -148,7 +148,7 @@ async fn bytes_that_are_no_whole_picture_are_refused() {
 async fn a_picture_with_too_many_bytes_is_refused() {
     let app = TestApp::start_with(&[("MAX_PICTURE_BYTES", "100000")]).await;
     // Once told by Content-Length, once found out while the body comes in without one.
-    let told = app.post("/start_task", form("x.jpg", vec![0; 1_000_000])).await;
+    let told = app.post("/start_task", form("x.jpg", vec![0; 3_000_000])).await;
     assert_eq!(told.status(), StatusCode::PAYLOAD_TOO_LARGE);
     let (status, body) = json(app.post("/start_task", bus_form()).await).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{body}");
@@ -188,7 +188,9 @@ async fn unknown_routes_and_wrong_methods_answer_in_json() {
     let (status, body) = app.get("/nowhere").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
     assert!(body["error"].is_string());
-    let (status, body) = app.get("/start_task").await;
+    let answer = app.client.get(app.url("/start_task")).send().await.unwrap();
+    assert_eq!(answer.headers()["allow"], "POST");
+    let (status, body) = json(answer).await;
     assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
     assert!(body["error"].is_string());
 }

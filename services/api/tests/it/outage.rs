@@ -1,9 +1,10 @@
 //! The queue full, and NATS away.
 
+use messaging::Settlement;
 use reqwest::{StatusCode, header};
 use testkit::eventually;
 
-use crate::app::{PATIENCE, TestApp, bus_form, json};
+use crate::app::{PATIENCE, TestApp, bus_form, form, json};
 
 #[tokio::test]
 async fn a_full_queue_asks_to_come_back_later() {
@@ -18,6 +19,17 @@ async fn a_full_queue_asks_to_come_back_later() {
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(body["error"].as_str().unwrap().contains("full"), "{body}");
     }
+    // Known to be full, it does not even look at what comes: this is no picture, and no 400.
+    let unread = app.post("/start_task", form("x.jpg", b"no picture".to_vec())).await;
+    assert_eq!(unread.status(), StatusCode::SERVICE_UNAVAILABLE);
+
+    let worker = app.worker_side().await;
+    worker.queue().deliveries().next(1).await.settle(Settlement::Ack).await.unwrap();
+    eventually(PATIENCE, async || {
+        let answer = app.post("/start_task", bus_form()).await;
+        (answer.status() == StatusCode::ACCEPTED).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

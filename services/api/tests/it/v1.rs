@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use domain::{DetectionSettings, TaskId};
 use reqwest::{StatusCode, header};
+use testkit::eventually;
 use uuid::{NoContext, Timestamp, Uuid};
 
-use crate::app::{TestApp, bus_form, json};
+use crate::app::{PATIENCE, TestApp, bus_form, json};
 
 #[tokio::test]
 async fn a_submission_says_where_the_task_is() {
@@ -104,33 +105,70 @@ async fn a_failure_carries_its_reason() {
 #[tokio::test]
 async fn uploads_beyond_the_limit_are_asked_to_wait() {
     let app =
-        TestApp::start_with(&[("MAX_CONCURRENT_UPLOADS", "1"), ("UPLOAD_TIMEOUT_SECONDS", "2")])
+        TestApp::start_with(&[("MAX_CONCURRENT_UPLOADS", "1"), ("UPLOAD_TIMEOUT_SECONDS", "3")])
             .await;
+    let head = "--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n";
     // A body whose end never comes holds the only place until its time is up.
-    let (started, has_started) = tokio::sync::oneshot::channel();
-    let mut started = Some(started);
-    let endless = futures_util::stream::poll_fn(move |_| match started.take() {
-        Some(started) => {
-            let _ = started.send(());
-            let head =
-                "--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n";
-            std::task::Poll::Ready(Some(Ok::<_, std::io::Error>(head)))
-        }
-        None => std::task::Poll::Pending,
-    });
-    let slow = app
-        .client
-        .post(app.url("/v1/tasks"))
-        .header("content-type", "multipart/form-data; boundary=X")
-        .body(reqwest::Body::wrap_stream(endless));
-    let slow = tokio::spawn(slow.send());
-    has_started.await.unwrap();
-    let refused = testkit::eventually(Duration::from_secs(2), async || {
-        let answer = app.post("/v1/tasks", bus_form()).await;
-        (answer.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(answer)
+    let slow = tokio::spawn(endless_form(&app, head, "").send());
+    eventually(PATIENCE, async || {
+        (app.metric("spotter_uploads_in_memory", "").await == Some(1)).then_some(())
     })
     .await;
+    let refused = app.post("/v1/tasks", bus_form()).await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert!(refused.headers().contains_key(header::RETRY_AFTER));
     assert_eq!(slow.await.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT);
     assert_eq!(app.post("/v1/tasks", bus_form()).await.status(), StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn a_part_header_without_an_end_is_cut_off() {
+    let app = TestApp::start().await;
+    let head = "--X\r\nContent-Disposition: form-data; name=\"file\"; x=\"";
+    let answer = endless_form(&app, head, "abcdefghijklmnopqrstuvwxyz").send().await.unwrap();
+    let (status, body) = json(answer).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+}
+
+/// A form that begins with `head` and goes on with `rest` again and again; with nothing, it stalls.
+fn endless_form(app: &TestApp, head: &'static str, rest: &'static str) -> reqwest::RequestBuilder {
+    let mut next = head;
+    let chunks = futures_util::stream::poll_fn(move |_| match std::mem::replace(&mut next, rest) {
+        "" => std::task::Poll::Pending,
+        chunk => std::task::Poll::Ready(Some(Ok::<_, std::io::Error>(chunk))),
+    });
+    app.client
+        .post(app.url("/v1/tasks"))
+        .header("content-type", "multipart/form-data; boundary=X")
+        .body(reqwest::Body::wrap_stream(chunks))
+}
+
+#[tokio::test]
+async fn a_job_carries_its_deadline() {
+    let app = TestApp::start().await;
+    let (status, task) = json(app.post("/v1/tasks?deadline=60", bus_form()).await).await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    let delivery = app.worker_side().await.queue().deliveries().next(1).await;
+    let waits = delivery.job.deadline.unwrap() - delivery.job.submitted_at;
+    assert_eq!(waits, Duration::from_secs(60));
+    assert!(task["deadline"].is_string(), "{task}");
+    for refused in ["0", "604801", "soon"] {
+        let answer = app.post(&format!("/v1/tasks?deadline={refused}"), bus_form()).await;
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_long_polls() {
+    let app = TestApp::start().await;
+    let id = app.start_task().await;
+    let waiting = app.client.get(app.url(&format!("/v1/tasks/{id}?wait=30"))).send();
+    let waiting = tokio::spawn(waiting);
+    // It is being waited on once the server has made a consumer for it.
+    eventually(PATIENCE, async || app.watches_tasks().await.then_some(())).await;
+    let started = std::time::Instant::now();
+    app.stop();
+    let (status, task) = json(waiting.await.unwrap().unwrap()).await;
+    assert_eq!((status, task["state"].as_str()), (StatusCode::OK, Some("QUEUED")));
+    assert!(started.elapsed() < Duration::from_secs(20), "it waited all the same");
 }

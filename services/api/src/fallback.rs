@@ -1,0 +1,92 @@
+//! Words the errors that no route has worded: unknown paths, wrong methods, bad parameters.
+
+use poem::{
+    IntoResponse, Response,
+    http::{HeaderValue, StatusCode, header},
+    web::Json,
+};
+use serde_json::{Value, json};
+
+/// Which methods each path has, read from the OpenAPI document.
+pub(crate) struct Methods(Vec<(String, String)>);
+
+impl Methods {
+    /// The paths of `document`, OpenAPI as JSON.
+    pub(crate) fn of(document: &str) -> Self {
+        let document: Value = serde_json::from_str(document).unwrap_or_default();
+        let paths = document["paths"].as_object().into_iter().flatten();
+        let methods = |operations: &Value| {
+            let methods = operations.as_object().into_iter().flatten();
+            methods.map(|(method, _)| method.to_uppercase()).collect::<Vec<_>>().join(", ")
+        };
+        Self(paths.map(|(path, operations)| (path.clone(), methods(operations))).collect())
+    }
+
+    /// The methods of the route that `path` takes, as an `Allow` header lists them. GET for what the
+    /// document does not describe: itself and its page.
+    fn allowed(&self, path: &str) -> &str {
+        let found = self.0.iter().find(|(template, _)| matches(template, path));
+        found.map_or("GET", |(_, methods)| methods)
+    }
+}
+
+/// Whether `path` takes the route `template`, such as `/v1/tasks/{task_id}`.
+fn matches(template: &str, path: &str) -> bool {
+    let (mut wanted, mut found) = (template.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), found.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(found)) if wanted == found || wanted.starts_with('{') => {}
+            _ => return false,
+        }
+    }
+}
+
+/// The answer to a request that ended in `error`.
+pub(crate) fn answer(error: poem::Error, path: &str, methods: &Methods) -> Response {
+    if error.is_from_response() {
+        return error.into_response();
+    }
+    let status = error.status();
+    let text = match status {
+        StatusCode::NOT_FOUND => "there is no such route; see / or /docs".to_owned(),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            "this route has another method; see / or /docs".to_owned()
+        }
+        _ => error.to_string(),
+    };
+    if status.is_server_error() {
+        tracing::error!(%error, path, "a request failed");
+    }
+    let mut answer = Json(json!({ "error": text })).with_status(status).into_response();
+    if status == StatusCode::METHOD_NOT_ALLOWED
+        && let Ok(allowed) = HeaderValue::from_str(methods.allowed(path))
+    {
+        answer.headers_mut().insert(header::ALLOW, allowed);
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_finds_its_methods() {
+        let document = json!({ "paths": {
+            "/": { "get": {} },
+            "/v1/tasks": { "post": {} },
+            "/v1/tasks/{task_id}": { "delete": {}, "get": {} },
+        }});
+        let methods = Methods::of(&document.to_string());
+        let cases = [
+            ("/", "GET"),
+            ("/v1/tasks", "POST"),
+            ("/v1/tasks/abc", "DELETE, GET"),
+            ("/docs", "GET"),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(methods.allowed(path), expected, "{path}");
+        }
+    }
+}
