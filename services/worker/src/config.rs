@@ -1,12 +1,12 @@
 //! The worker's settings, one variable each.
 
-use std::{num::NonZero, path::PathBuf, thread, time::Duration};
+use std::{net::SocketAddr, num::NonZero, path::PathBuf, thread, time::Duration};
 
 use domain::{ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
 use runtime::{
     config::{ConfigError, Reader, Source},
-    telemetry::LogFormat,
+    telemetry::LogSettings,
 };
 
 /// Everything that can be set about a worker.
@@ -26,14 +26,17 @@ pub struct Config {
     pub picture_limits: PictureLimits,
     /// `JOB_DEADLINE_SECONDS`: the longest one run of the model may take. Default 60.
     pub job_deadline: Duration,
-    /// `MAX_DELIVERIES`: how often a job is tried before it is given up as poison. Default 5.
-    pub max_deliveries: u32,
+    /// `MAX_ATTEMPTS`: how often a job is tried before it is given up as poison. Default 5.
+    pub max_attempts: u32,
     /// `SHUTDOWN_GRACE_SECONDS`: how long jobs may finish after SIGTERM. Default 25.
     pub shutdown_grace: Duration,
+    /// `PROBES_ADDRESS`: where `/health/…` and `/metrics` are served, such as `127.0.0.1:9090`. Unset:
+    /// nowhere.
+    pub probes_address: Option<SocketAddr>,
     /// `NATS_URL` and what else there is about the queue.
     pub messaging: MessagingConfig,
-    /// `LOG_FORMAT`: `text` or `json`. Default `text`.
-    pub log_format: LogFormat,
+    /// `LOG_FORMAT` and `RUST_LOG`: how log lines look, and what is logged.
+    pub log: LogSettings,
 }
 
 impl Config {
@@ -58,10 +61,11 @@ impl Config {
                 max_pixels: reader.at_least("MAX_PICTURE_PIXELS", 1, limits.max_pixels),
             },
             job_deadline: reader.seconds("JOB_DEADLINE_SECONDS", 60),
-            max_deliveries: reader.at_least("MAX_DELIVERIES", 1, 5),
+            max_attempts: reader.at_least("MAX_ATTEMPTS", 1, 5),
             shutdown_grace: reader.seconds("SHUTDOWN_GRACE_SECONDS", 25),
+            probes_address: reader.read_optional("PROBES_ADDRESS"),
             messaging: MessagingConfig::read(&mut reader, Role::Worker),
-            log_format: reader.read("LOG_FORMAT", LogFormat::Text),
+            log: LogSettings::read(&mut reader),
         };
         reader.finish(config)
     }

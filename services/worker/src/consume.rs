@@ -12,6 +12,9 @@ use crate::{
     settle::{Outcome, settlement},
 };
 
+/// How long handing jobs back may take when the queue is slow to answer.
+const HAND_BACK_GRACE: Duration = Duration::from_secs(5);
+
 /// Takes deliveries until `shutdown` is cancelled or the process finds itself broken, then lets
 /// running jobs finish for `grace` and hands back what has not finished by then.
 pub(crate) async fn consume(
@@ -35,7 +38,10 @@ pub(crate) async fn consume(
     if tokio::time::timeout(grace, join_all(&mut jobs)).await.is_err() {
         tracing::warn!(running = jobs.len(), "jobs that have not finished are handed back");
         context.hand_back.cancel();
-        join_all(&mut jobs).await;
+        if tokio::time::timeout(HAND_BACK_GRACE, join_all(&mut jobs)).await.is_err() {
+            // The queue does not answer. What it was not told comes back after `ack_wait`.
+            jobs.shutdown().await;
+        }
     }
 }
 
@@ -63,6 +69,7 @@ async fn handle(context: Arc<Context>, delivery: Delivery, mut slot: SlotLease) 
     let outcome = process(&context, &delivery, &mut slot).await;
     // The slot is free for the next picture while the queue is told about this one.
     drop(slot);
+    context.metrics.count_job(outcome.name());
     match &outcome {
         Outcome::Stored => {}
         Outcome::Failed { why } => tracing::warn!(%task_id, attempt, why, "to be tried again"),

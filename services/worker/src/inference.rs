@@ -1,6 +1,6 @@
-//! Slots: OS threads that each hold a loaded model and run one picture at a time.
+//! Slots: OS threads that each hold loaded models and run one picture at a time.
 //!
-//! Async code hands a picture over and awaits the reply; it never blocks on the model.
+//! Async code hands a picture over and awaits the reply; it never blocks on a model.
 
 use std::{
     any::Any,
@@ -11,9 +11,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use detector::{Canceller, DetectError, Detector, Found, Runtime, RuntimeError};
-use domain::{DetectionSettings, picture::PictureLimits};
+use detector::{Canceller, DetectError, Found, ModelError, Runtime, RuntimeError};
+use domain::{DetectionSettings, ModelName, picture::PictureLimits};
 use tokio::sync::{mpsc, oneshot};
+
+use crate::models::LoadedModels;
 
 /// How long a cancelled run may take to notice. ONNX Runtime looks between two operators.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
@@ -25,6 +27,8 @@ pub(crate) enum InferenceError {
     Detect(#[from] DetectError),
     #[error("{0}")]
     Runtime(#[from] RuntimeError),
+    #[error("{0}")]
+    Model(#[from] ModelError),
     #[error("the detector panicked: {0}")]
     Panicked(String),
     #[error("the model did not finish within {0:?}")]
@@ -33,10 +37,16 @@ pub(crate) enum InferenceError {
     Hung(Duration),
 }
 
+/// What a slot is to do.
+pub(crate) struct Work {
+    pub(crate) picture: Bytes,
+    pub(crate) model: ModelName,
+    pub(crate) settings: DetectionSettings,
+}
+
 /// One picture on its way through a slot's thread.
 struct Request {
-    picture: Bytes,
-    settings: DetectionSettings,
+    work: Work,
     canceller: Canceller,
     reply: oneshot::Sender<Result<Found, InferenceError>>,
 }
@@ -53,21 +63,21 @@ struct Slot {
 }
 
 impl Slots {
-    /// Gives each detector a thread of its own.
+    /// Gives each set of models a thread of its own.
     ///
     /// # Errors
     /// If the operating system gives no more threads.
     pub(crate) fn start(
         runtime: &Runtime,
-        detectors: Vec<Detector>,
+        models: Vec<LoadedModels>,
         limits: PictureLimits,
     ) -> std::io::Result<Self> {
-        let (home, idle) = mpsc::channel(detectors.len().max(1));
-        for (index, detector) in detectors.into_iter().enumerate() {
+        let (home, idle) = mpsc::channel(models.len().max(1));
+        for (index, models) in models.into_iter().enumerate() {
             let (requests, inbox) = blocking::sync_channel(1);
             thread::Builder::new()
                 .name(format!("slot-{index}"))
-                .spawn(move || serve(&inbox, detector, limits))?;
+                .spawn(move || serve(&inbox, models, limits))?;
             // The channel has room for every slot there is, so this cannot fail.
             let _ = home.try_send(Slot { requests, runtime: runtime.clone() });
         }
@@ -99,15 +109,14 @@ impl SlotLease {
     /// [`InferenceError`]; after [`InferenceError::Hung`] the slot is lost.
     pub(crate) async fn detect(
         &mut self,
-        picture: Bytes,
-        settings: DetectionSettings,
+        work: Work,
         deadline: Duration,
     ) -> Result<Found, InferenceError> {
         let gone = || InferenceError::Panicked("the slot's thread has ended".to_owned());
         let slot = self.slot.as_ref().ok_or_else(gone)?;
         let canceller = slot.runtime.canceller()?;
         let (reply, mut answer) = oneshot::channel();
-        let request = Request { picture, settings, canceller: canceller.clone(), reply };
+        let request = Request { work, canceller: canceller.clone(), reply };
         slot.requests.try_send(request).map_err(|_| gone())?;
         if let Ok(answer) = tokio::time::timeout(deadline, &mut answer).await {
             return answer.map_err(|_| gone())?;
@@ -133,21 +142,31 @@ impl Drop for SlotLease {
 }
 
 /// A slot's thread: one picture after another until the worker lets go of the slot.
-fn serve(inbox: &blocking::Receiver<Request>, mut detector: Detector, limits: PictureLimits) {
-    while let Ok(Request { picture, settings, canceller, reply }) = inbox.recv() {
+fn serve(inbox: &blocking::Receiver<Request>, mut models: LoadedModels, limits: PictureLimits) {
+    while let Ok(Request { work, canceller, reply }) = inbox.recv() {
         if reply.is_closed() {
             continue;
         }
-        // The detector overwrites its buffers with each picture, so one that a panic left half
-        // done does no harm to the next.
-        let run = || detector.detect_cancellable(&picture, &limits, &settings, &canceller);
+        // A detector overwrites its buffers with each picture, so one that a panic left half done
+        // does no harm to the next.
+        let run = || detect(&mut models, &work, &limits, &canceller);
         let outcome = match catch_unwind(AssertUnwindSafe(run)) {
-            Ok(outcome) => outcome.map_err(InferenceError::from),
+            Ok(outcome) => outcome,
             Err(panic) => Err(InferenceError::Panicked(panic_message(&*panic))),
         };
         // Nobody waits any more when the job's deadline has passed.
         let _ = reply.send(outcome);
     }
+}
+
+fn detect(
+    models: &mut LoadedModels,
+    work: &Work,
+    limits: &PictureLimits,
+    canceller: &Canceller,
+) -> Result<Found, InferenceError> {
+    let detector = models.get(&work.model)?;
+    Ok(detector.detect_cancellable(&work.picture, limits, &work.settings, canceller)?)
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

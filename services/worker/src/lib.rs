@@ -5,9 +5,12 @@
 mod config;
 mod consume;
 mod inference;
+mod metrics;
+mod models;
 mod process;
 mod settle;
 mod start;
+mod vitals;
 
 pub use config::Config;
 pub use start::{MODELS_DIR, ONNX_RUNTIME, WorkerError, nearest, run};

@@ -9,12 +9,12 @@ async fn main() -> ExitCode {
     let config = match worker::Config::read(&ProcessEnvironment) {
         Ok(config) => config,
         Err(error) => {
-            telemetry::start(telemetry::LogFormat::Text);
+            telemetry::start(&telemetry::LogSettings::default());
             tracing::error!("{error}");
             return exit::code(exit::USAGE);
         }
     };
-    telemetry::start(config.log_format);
+    telemetry::start(&config.log);
     let shutdown = match shutdown::on_signal() {
         Ok(shutdown) => shutdown,
         Err(error) => {

@@ -1,90 +1,117 @@
 //! One delivery from its arrival to its outcome.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use detector::Found;
-use domain::{FailureReason, ModelName, TaskRecord, TaskState};
-use messaging::{Delivery, FinishOutcome, MarkOutcome, MessagingError, PictureError, TaskStore};
+use detector::{Found, ModelError};
+use domain::{FailureReason, TaskRecord, TaskState};
+use messaging::{
+    BeginOutcome, Delivery, FinishOutcome, MessagingError, PictureError, Return, TaskStore,
+};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    inference::{InferenceError, SlotLease},
+    inference::{InferenceError, SlotLease, Work},
+    metrics::WorkerMetrics,
     settle::Outcome,
 };
 
 /// What every job of this worker shares.
 pub(crate) struct Context {
     pub(crate) tasks: TaskStore,
-    pub(crate) model: ModelName,
+    pub(crate) metrics: WorkerMetrics,
     pub(crate) job_deadline: Duration,
-    pub(crate) max_deliveries: u32,
+    pub(crate) max_attempts: u32,
     /// Cancelled when jobs that still run must be handed back.
     pub(crate) hand_back: CancellationToken,
     /// Cancelled when this process is broken and should be replaced.
     pub(crate) broken: CancellationToken,
 }
 
-/// Processes one delivery; what it needs longest, the slot, is given up at the end.
+/// Where a delivery stands once its record has been looked at.
+enum Step {
+    /// A run has begun; this is the record.
+    Run(TaskRecord),
+    /// There is nothing to run.
+    Done(Outcome),
+}
+
+/// Processes one delivery. `Err` within is what went wrong for now; what is wrong for good ends in a
+/// stored record.
 pub(crate) async fn process(
-    context: &Arc<Context>,
+    context: &Context,
     delivery: &Delivery,
     slot: &mut SlotLease,
 ) -> Outcome {
     // The lease on the job is extended from a task of its own, and for no longer than this runs.
     let _keep_alive = delivery.keep_alive();
+    let begun = match begin(context, delivery).await {
+        Ok(Step::Run(record)) => record,
+        Ok(Step::Done(outcome)) => return outcome,
+        Err(why) => return Outcome::Failed { why },
+    };
     tokio::select! {
-        outcome = run(context, delivery, slot) => outcome,
+        outcome = run(context, delivery, &begun, slot) => match outcome {
+            Ok(outcome) => outcome,
+            Err(why) => {
+                give_back(context, &begun, Return::Failed).await;
+                Outcome::Failed { why }
+            }
+        },
         () = context.hand_back.cancelled() => {
-            mark_queued(context, delivery).await;
+            give_back(context, &begun, Return::HandedBack).await;
             Outcome::HandedBack
         }
     }
 }
 
-async fn run(context: &Context, delivery: &Delivery, slot: &mut SlotLease) -> Outcome {
-    match attempt(context, delivery, slot).await {
-        Ok(outcome) => outcome,
-        Err(why) => {
-            mark_queued(context, delivery).await;
-            Outcome::Failed { why }
+async fn begin(context: &Context, delivery: &Delivery) -> Result<Step, String> {
+    let record = match context.tasks.begin(&delivery.job).await.map_err(text)? {
+        // A worker that died between the record and the dead letter left the letter to be written.
+        // Written twice it is still one.
+        BeginOutcome::AlreadyTerminal(end) if is_poison(&end) => {
+            return Ok(Step::Done(Outcome::Poison));
         }
+        BeginOutcome::AlreadyTerminal(_) => return Ok(Step::Done(Outcome::Duplicate)),
+        BeginOutcome::Begun(record) => record,
+    };
+    let now = OffsetDateTime::now_utc();
+    if record.job.is_overdue(now) {
+        tracing::info!(task_id = %record.job.task_id, "expired before it was run");
+        let expired = TaskState::Expired { finished_at: now };
+        return finish(context, &record, expired).await.map(Step::Done);
     }
+    if record.attempts > context.max_attempts {
+        return give_up(context, &record).await.map(Step::Done);
+    }
+    Ok(Step::Run(record))
 }
 
-/// `Err` is what went wrong for now; what is wrong for good ends in a stored record.
-async fn attempt(
+fn is_poison(end: &TaskRecord) -> bool {
+    matches!(end.state, TaskState::Failure { reason: FailureReason::Poison, .. })
+}
+
+async fn run(
     context: &Context,
     delivery: &Delivery,
+    begun: &TaskRecord,
     slot: &mut SlotLease,
 ) -> Result<Outcome, String> {
-    if delivery.attempt > context.max_deliveries {
-        return give_up(context, delivery).await;
-    }
-    if delivery.job.model != context.model {
-        let message = format!(
-            "model '{}' is not served here: the workers of this queue run '{}'",
-            delivery.job.model, context.model
-        );
-        return fail(context, delivery, FailureReason::UnknownModel, message).await;
-    }
-    let started =
-        TaskState::Started { started_at: OffsetDateTime::now_utc(), attempt: delivery.attempt };
-    match context.tasks.mark(&record(delivery, started)).await.map_err(text)? {
-        MarkOutcome::AlreadyTerminal(_) => return Ok(Outcome::Duplicate),
-        MarkOutcome::Stored => {}
-    }
     let picture = match delivery.picture().await {
         Ok(picture) => picture,
         Err(error @ PictureError::Gone { .. }) => {
-            return fail(context, delivery, FailureReason::PictureGone, error.to_string()).await;
+            return fail(context, begun, FailureReason::PictureGone, error.to_string()).await;
         }
         Err(error) => return Err(error.to_string()),
     };
-    match slot.detect(picture, delivery.job.settings, context.job_deadline).await {
-        Ok(found) => succeed(context, delivery, found).await,
+    let work = Work { picture, model: begun.job.model.clone(), settings: begun.job.settings };
+    match slot.detect(work, context.job_deadline).await {
+        Ok(found) => succeed(context, begun, found).await,
+        Err(InferenceError::Model(error @ ModelError::NotInstalled { .. })) => {
+            fail(context, begun, FailureReason::UnknownModel, error.to_string()).await
+        }
         Err(InferenceError::Detect(error)) if error.is_permanent() => {
-            fail(context, delivery, FailureReason::UndecodablePicture, error.to_string()).await
+            fail(context, begun, FailureReason::UndecodablePicture, error.to_string()).await
         }
         Err(error) => {
             if matches!(error, InferenceError::Hung(_)) {
@@ -95,19 +122,20 @@ async fn attempt(
     }
 }
 
-async fn succeed(context: &Context, delivery: &Delivery, found: Found) -> Result<Outcome, String> {
-    let task_id = delivery.job.task_id;
+async fn succeed(context: &Context, begun: &TaskRecord, found: Found) -> Result<Outcome, String> {
+    let task_id = begun.job.task_id;
     let timings = found.timings;
+    context.metrics.record_stages(&timings);
     let state = TaskState::Success {
         finished_at: OffsetDateTime::now_utc(),
         objects: found.objects,
         width: found.width,
         height: found.height,
     };
-    let outcome = finish(context, delivery, state).await?;
+    let outcome = finish(context, begun, state).await?;
     tracing::info!(
         %task_id,
-        attempt = delivery.attempt,
+        attempt = begun.attempts,
         decode_ms = milliseconds(timings.decode),
         letterbox_ms = milliseconds(timings.letterbox),
         infer_ms = milliseconds(timings.infer),
@@ -119,45 +147,42 @@ async fn succeed(context: &Context, delivery: &Delivery, found: Found) -> Result
 
 async fn fail(
     context: &Context,
-    delivery: &Delivery,
+    begun: &TaskRecord,
     reason: FailureReason,
     message: String,
 ) -> Result<Outcome, String> {
-    tracing::info!(task_id = %delivery.job.task_id, ?reason, message, "failed for good");
+    tracing::info!(task_id = %begun.job.task_id, ?reason, message, "failed for good");
     let state = TaskState::Failure { finished_at: OffsetDateTime::now_utc(), reason, message };
-    finish(context, delivery, state).await
+    finish(context, begun, state).await
 }
 
-async fn give_up(context: &Context, delivery: &Delivery) -> Result<Outcome, String> {
+async fn give_up(context: &Context, begun: &TaskRecord) -> Result<Outcome, String> {
     let message = format!(
         "given up after {} attempts: processing this picture stopped or failed its worker each time",
-        context.max_deliveries
+        context.max_attempts
     );
-    let outcome = fail(context, delivery, FailureReason::Poison, message).await?;
+    let outcome = fail(context, begun, FailureReason::Poison, message).await?;
     Ok(if outcome == Outcome::Stored { Outcome::Poison } else { outcome })
 }
 
 /// Stores the end. The first end stored wins.
 async fn finish(
     context: &Context,
-    delivery: &Delivery,
+    begun: &TaskRecord,
     state: TaskState,
 ) -> Result<Outcome, String> {
-    match context.tasks.finish(&record(delivery, state)).await.map_err(text)? {
+    match context.tasks.finish(&begun.with_state(state)).await.map_err(text)? {
         FinishOutcome::Stored => Ok(Outcome::Stored),
         FinishOutcome::AlreadyTerminal(_) => Ok(Outcome::Duplicate),
     }
 }
 
-/// Says that the task waits again. Only for the onlooker: a failure to say so is no harm.
-async fn mark_queued(context: &Context, delivery: &Delivery) {
-    if let Err(error) = context.tasks.mark(&record(delivery, TaskState::Queued)).await {
-        tracing::warn!(task_id = %delivery.job.task_id, %error, "a record could not be set back");
+/// Says that the task waits again. A failure to say so costs the onlooker a little truth, and a
+/// run that was handed back an attempt.
+async fn give_back(context: &Context, begun: &TaskRecord, why: Return) {
+    if let Err(error) = context.tasks.give_back(begun, why).await {
+        tracing::warn!(task_id = %begun.job.task_id, %error, "a record could not be set back");
     }
-}
-
-fn record(delivery: &Delivery, state: TaskState) -> TaskRecord {
-    TaskRecord { job: delivery.job.clone(), state }
 }
 
 fn text(error: MessagingError) -> String {

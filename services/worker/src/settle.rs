@@ -25,6 +25,19 @@ pub(crate) enum Outcome {
     HandedBack,
 }
 
+impl Outcome {
+    /// Its name, as the metric says it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Stored => "stored",
+            Self::Duplicate => "duplicate",
+            Self::Failed { .. } => "failed",
+            Self::Poison => "poison",
+            Self::HandedBack => "handed_back",
+        }
+    }
+}
+
 /// What to tell the queue. `attempt` counts deliveries of this job from 1.
 pub(crate) fn settlement(outcome: &Outcome, attempt: u32) -> Settlement {
     match outcome {

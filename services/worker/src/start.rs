@@ -1,17 +1,32 @@
 //! Getting a worker to the point where it takes its first job.
 
 use std::{
+    io,
+    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
 };
 
-use detector::{Detector, ModelBundle, ModelError, Runtime, RuntimeError, SessionOptions};
+use detector::{ModelError, Runtime, RuntimeError, SessionOptions};
 use messaging::{Messaging, MessagingError};
-use runtime::{exit, files};
+use runtime::{
+    exit, files,
+    metrics::{Metrics, MetricsError},
+    probes,
+};
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Config, consume::consume, inference::Slots, process::Context};
+use crate::{
+    Config,
+    consume::consume,
+    inference::Slots,
+    metrics::WorkerMetrics,
+    models::{LoadedModels, ModelSource},
+    process::Context,
+    vitals::WorkerVitals,
+};
 
 /// Where set-up puts ONNX Runtime, seen from the project's root.
 pub const ONNX_RUNTIME: &str = ".cache/lib/libonnxruntime.so";
@@ -32,7 +47,18 @@ pub enum WorkerError {
     Messaging(#[from] MessagingError),
     /// The operating system gives no more threads.
     #[error("a slot's thread cannot be started: {0}")]
-    Thread(#[from] std::io::Error),
+    Thread(#[from] io::Error),
+    /// `PROBES_ADDRESS` cannot be listened on.
+    #[error("PROBES_ADDRESS: cannot listen on {address}: {source}")]
+    Probes {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Metrics could not be set up.
+    #[error("{0}")]
+    Metrics(#[from] MetricsError),
     /// The model hangs beyond cancelling; only a fresh process helps.
     #[error("the model hangs and cannot be cancelled: this worker stops to be replaced")]
     Hung,
@@ -43,9 +69,10 @@ impl WorkerError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Runtime(_) | Self::Model(_) => exit::USAGE,
+            Self::Runtime(_) | Self::Model(_) | Self::Probes { .. } => exit::USAGE,
+            Self::Messaging(error) if error.is_configuration() => exit::USAGE,
             Self::Messaging(_) => exit::UNAVAILABLE,
-            Self::Thread(_) | Self::Hung => exit::SOFTWARE,
+            Self::Thread(_) | Self::Metrics(_) | Self::Hung => exit::SOFTWARE,
         }
     }
 }
@@ -60,17 +87,35 @@ pub async fn run(
     shutdown: CancellationToken,
     ready: impl FnOnce(),
 ) -> Result<(), WorkerError> {
-    let slots = load_slots(&config)?;
+    let broken = CancellationToken::new();
+    let metrics = Metrics::new()?;
+    let vitals = Arc::new(WorkerVitals::new(shutdown.clone(), broken.clone()));
+    let end = CancellationToken::new();
+    let _probes_end_with_us = end.clone().drop_guard();
+    if let Some(address) = config.probes_address {
+        let cannot = |source| WorkerError::Probes { address, source };
+        let listener = TcpListener::bind(address).await.map_err(cannot)?;
+        tracing::info!(address = %listener.local_addr().map_err(cannot)?, "probes are served");
+        tokio::spawn(probes::serve(listener, Arc::clone(&vitals) as _, metrics.clone(), end));
+    }
+    let slots = {
+        let config = config.clone();
+        // A second of reading and checking weights, in which probes are to be answered.
+        tokio::task::spawn_blocking(move || load_slots(&config))
+            .await
+            .map_err(io::Error::other)??
+    };
     let messaging = Messaging::connect(config.messaging.clone()).await?;
     messaging.ensure().await?;
+    vitals.started(messaging.clone());
     let deliveries = messaging.queue().deliveries();
     let context = Arc::new(Context {
         tasks: messaging.tasks(),
-        model: config.model.clone(),
+        metrics: WorkerMetrics::new(&metrics),
         job_deadline: config.job_deadline,
-        max_deliveries: config.max_deliveries,
+        max_attempts: config.max_attempts,
         hand_back: CancellationToken::new(),
-        broken: CancellationToken::new(),
+        broken,
     });
     tracing::info!(
         model = %config.model,
@@ -90,15 +135,14 @@ fn load_slots(config: &Config) -> Result<Slots, WorkerError> {
     let library = config.onnx_runtime.clone().unwrap_or_else(|| nearest(ONNX_RUNTIME));
     let runtime = Runtime::load(&library)?;
     let models_dir = config.models_dir.clone().unwrap_or_else(|| nearest(MODELS_DIR));
-    let bundle = ModelBundle::load(&models_dir.join(config.model.as_str()))?;
-    bundle.verify()?;
     let options =
         SessionOptions { threads: config.threads_per_picture, ..SessionOptions::default() };
-    let detectors: Vec<Detector> = (0..config.concurrency.get())
-        .map(|_| Detector::load(&runtime, &bundle, &options))
+    let source = ModelSource { runtime: runtime.clone(), models_dir, options };
+    let models: Vec<LoadedModels> = (0..config.concurrency.get())
+        .map(|_| LoadedModels::load(source.clone(), config.model.clone()))
         .collect::<Result<_, _>>()?;
     tracing::info!(model = %config.model, took_ms = started.elapsed().as_millis(), "model loaded");
-    Ok(Slots::start(&runtime, detectors, config.picture_limits)?)
+    Ok(Slots::start(&runtime, models, config.picture_limits)?)
 }
 
 /// The file at `relative` upwards of here, or that path itself, for the error that names it.

@@ -103,6 +103,7 @@ pub(crate) fn job() -> Job {
         model: "yolov8n".parse().expect("a model's name"),
         settings: DetectionSettings::default(),
         submitted_at: OffsetDateTime::now_utc(),
+        deadline: None,
     }
 }
 

@@ -8,4 +8,5 @@
 
 mod fixture;
 mod outcomes;
+mod probes;
 mod shutdown;

@@ -1,7 +1,9 @@
 //! What becomes of jobs.
 
+use std::time::Duration;
+
 use domain::{FailureReason, Job, TaskId, TaskRecord, TaskState};
-use messaging::{FinishOutcome, Settlement};
+use messaging::{DeadLetterId, FinishOutcome, Settlement};
 use time::OffsetDateTime;
 
 use crate::fixture::{Queue, bus, job};
@@ -70,7 +72,21 @@ async fn bytes_that_do_not_decode_fail_for_good_and_hold_nobody_up() {
 }
 
 #[tokio::test]
-async fn a_job_for_another_model_says_so() {
+async fn a_job_for_another_installed_model_is_run_with_that() {
+    let queue = Queue::start().await;
+    let _worker = queue.worker(&[("CONCURRENCY", "1")]).await;
+    for model in ["yolo11n", "yolov8n", "yolo11n"] {
+        let id = queue.submit_job(Job { model: model.parse().unwrap(), ..job() }, bus()).await;
+        let record = queue.ended(id).await;
+        let TaskState::Success { objects, .. } = &record.state else { panic!("{record:?}") };
+        // The two find different numbers of objects in this picture.
+        assert_eq!(objects.len(), if model == "yolo11n" { 5 } else { 6 }, "{model}");
+    }
+    queue.drained().await;
+}
+
+#[tokio::test]
+async fn a_job_for_a_model_that_is_not_installed_says_so() {
     let queue = Queue::start().await;
     let _worker = queue.worker(&[]).await;
     let id = queue.submit_job(Job { model: "other".parse().unwrap(), ..job() }, bus()).await;
@@ -79,18 +95,61 @@ async fn a_job_for_another_model_says_so() {
 }
 
 #[tokio::test]
-async fn a_job_that_was_handed_out_too_often_is_given_up() {
+async fn a_job_that_killed_too_many_workers_is_given_up() {
+    let queue = Queue::start().await;
+    let job = job();
+    let id = queue.submit_job(job.clone(), bus()).await;
+    for _ in 0..2 {
+        // As workers do that are killed in mid-run.
+        queue.messaging.tasks().begin(&job).await.unwrap();
+    }
+    let _worker = queue.worker(&[("MAX_ATTEMPTS", "2")]).await;
+    assert_eq!(failure(&queue.ended(id).await), Some(FailureReason::Poison));
+    queue.drained().await;
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_its_worker_did_not_live_to_write_is_written_by_the_next() {
+    let queue = Queue::start().await;
+    let job = job();
+    let id = queue.submit_job(job, bus()).await;
+    let tasks = queue.messaging.tasks();
+    let poisoned = tasks.get(id).await.unwrap().unwrap().with_state(TaskState::Failure {
+        finished_at: OffsetDateTime::now_utc(),
+        reason: FailureReason::Poison,
+        message: "given up".to_owned(),
+    });
+    tasks.finish(&poisoned).await.unwrap();
+    let _worker = queue.worker(&[]).await;
+    queue.drained().await;
+    let letter = queue.messaging.dead_letters().get(DeadLetterId::Task(id)).await.unwrap();
+    assert_eq!(letter.unwrap().reason, "poison");
+    assert_eq!(tasks.get(id).await.unwrap(), Some(poisoned));
+}
+
+#[tokio::test]
+async fn handing_a_job_out_is_no_attempt_at_it() {
     let queue = Queue::start().await;
     let id = queue.submit(bus()).await;
     let mut deliveries = queue.messaging.queue().deliveries();
-    for attempt in 1..=2 {
+    for deliveries_before in 0..8 {
         let delivery = deliveries.next(1).await;
-        assert_eq!((delivery.job.task_id, delivery.attempt), (id, attempt));
-        delivery.settle(Settlement::RetryAfter(std::time::Duration::ZERO)).await.unwrap();
+        assert_eq!((delivery.job.task_id, delivery.attempt), (id, deliveries_before + 1));
+        delivery.settle(Settlement::RetryAfter(Duration::ZERO)).await.unwrap();
     }
     deliveries.stop().await;
-    let _worker = queue.worker(&[("MAX_DELIVERIES", "2")]).await;
-    assert_eq!(failure(&queue.ended(id).await), Some(FailureReason::Poison));
+    let _worker = queue.worker(&[("MAX_ATTEMPTS", "2")]).await;
+    assert_bus_is_found(&queue, id).await;
+}
+
+#[tokio::test]
+async fn a_job_past_its_deadline_expires_and_is_not_run() {
+    let queue = Queue::start().await;
+    let deadline = Some(OffsetDateTime::now_utc());
+    let id = queue.submit_job(Job { deadline, ..job() }, bus()).await;
+    let _worker = queue.worker(&[]).await;
+    let record = queue.ended(id).await;
+    assert!(matches!(record.state, TaskState::Expired { .. }), "{record:?}");
     queue.drained().await;
 }
 

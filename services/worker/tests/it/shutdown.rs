@@ -1,5 +1,7 @@
 //! Stopping loses nothing.
 
+use std::time::Duration;
+
 use domain::TaskState;
 
 use crate::fixture::{Queue, bus};
@@ -7,8 +9,11 @@ use crate::fixture::{Queue, bus};
 #[tokio::test]
 async fn a_stopped_worker_leaves_the_rest_to_the_next() {
     const JOBS: usize = 20;
-    let queue = Queue::start().await;
-    let first = queue.worker(&[("CONCURRENCY", "1")]).await;
+    // So long that a job which is not handed back is still out when the test loses its patience.
+    const ACK_WAIT: Duration = Duration::from_secs(600);
+    let settings = [("CONCURRENCY", "1"), ("ACK_WAIT_SECONDS", "600")];
+    let queue = Queue::start_with(|config| config.ack_wait = ACK_WAIT).await;
+    let first = queue.worker(&settings).await;
     let mut ids = Vec::new();
     for _ in 0..JOBS {
         ids.push(queue.submit(bus()).await);
@@ -16,14 +21,14 @@ async fn a_stopped_worker_leaves_the_rest_to_the_next() {
     // It has begun when the first job has ended; it cannot be done by then.
     queue.ended(ids[0]).await;
     first.stop().await.unwrap();
-    let depth = queue.messaging.queue().depth().await.unwrap();
-    assert_eq!(depth.in_progress, 0, "what was running has finished or was handed back");
-    assert!(depth.waiting > 0, "the worker was stopped in mid-run");
+    let last = queue.messaging.tasks().get(ids[JOBS - 1]).await.unwrap().unwrap();
+    assert_eq!(last.state, TaskState::Queued, "the worker was stopped in mid-run");
 
-    let _second = queue.worker(&[]).await;
+    let _second = queue.worker(&settings).await;
     for id in ids {
         let record = queue.ended(id).await;
         assert!(matches!(record.state, TaskState::Success { .. }), "{record:?}");
+        assert_eq!(record.attempts, 1, "no job ran twice because of the stop");
     }
     queue.drained().await;
 }

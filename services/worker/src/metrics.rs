@@ -1,0 +1,60 @@
+//! What a worker counts.
+
+use std::time::Duration;
+
+use detector::StageTimings;
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Histogram},
+};
+use runtime::metrics::Metrics;
+
+/// Seconds: from a letterbox of half a millisecond to a model of ten seconds.
+const STAGE_BUCKETS: [f64; 13] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// The worker's instruments.
+#[derive(Clone)]
+pub(crate) struct WorkerMetrics {
+    jobs: Counter<u64>,
+    stages: Histogram<f64>,
+}
+
+impl WorkerMetrics {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        let meter = metrics.meter();
+        meter
+            .u64_observable_gauge("spotter_build_info")
+            .with_description("Always 1; the version is in its label.")
+            .with_callback(|gauge| gauge.observe(1, &[KeyValue::new("version", runtime::VERSION)]))
+            .build();
+        Self {
+            jobs: meter
+                .u64_counter("spotter_jobs")
+                .with_description("Deliveries processed, by outcome.")
+                .build(),
+            stages: meter
+                .f64_histogram("spotter_stage_seconds")
+                .with_description("Time of each stage of detection.")
+                .with_boundaries(STAGE_BUCKETS.to_vec())
+                .build(),
+        }
+    }
+
+    pub(crate) fn count_job(&self, outcome: &'static str) {
+        self.jobs.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    pub(crate) fn record_stages(&self, timings: &StageTimings) {
+        let StageTimings { decode, letterbox, infer, postprocess } = *timings;
+        let stages: [(&str, Duration); 4] = [
+            ("decode", decode),
+            ("letterbox", letterbox),
+            ("infer", infer),
+            ("postprocess", postprocess),
+        ];
+        for (stage, took) in stages {
+            self.stages.record(took.as_secs_f64(), &[KeyValue::new("stage", stage)]);
+        }
+    }
+}

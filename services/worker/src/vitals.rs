@@ -1,0 +1,45 @@
+//! What the worker answers to probes.
+
+use std::sync::OnceLock;
+
+use messaging::Messaging;
+use runtime::probes::{Probe, Vitals};
+use tokio_util::sync::CancellationToken;
+
+/// How this worker stands.
+pub(crate) struct WorkerVitals {
+    /// Set once the models are loaded and the queue is reached.
+    messaging: OnceLock<Messaging>,
+    shutdown: CancellationToken,
+    broken: CancellationToken,
+}
+
+impl WorkerVitals {
+    pub(crate) fn new(shutdown: CancellationToken, broken: CancellationToken) -> Self {
+        Self { messaging: OnceLock::new(), shutdown, broken }
+    }
+
+    /// Notes that the worker is about to take its first job.
+    pub(crate) fn started(&self, messaging: Messaging) {
+        // Called once; a second call would bring the same connection.
+        let _ = self.messaging.set(messaging);
+    }
+}
+
+impl Vitals for WorkerVitals {
+    fn check(&self, probe: Probe) -> Result<(), String> {
+        let started = self.messaging.get();
+        match (probe, started) {
+            (Probe::Live, _) if self.broken.is_cancelled() => Err("the model hangs".to_owned()),
+            (Probe::Live, _) | (Probe::Startup, Some(_)) => Ok(()),
+            (Probe::Startup | Probe::Ready, None) => Err("starting".to_owned()),
+            (Probe::Ready, Some(_)) if self.shutdown.is_cancelled() => {
+                Err("shutting down".to_owned())
+            }
+            (Probe::Ready, Some(messaging)) if !messaging.is_connected() => {
+                Err("not connected to NATS".to_owned())
+            }
+            (Probe::Ready, Some(_)) => Ok(()),
+        }
+    }
+}

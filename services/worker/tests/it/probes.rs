@@ -1,0 +1,74 @@
+//! What a worker answers to probes.
+
+use testkit::eventually;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::fixture::{PATIENCE, Queue, bus};
+
+async fn ask(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+fn is_ok(answer: &str) -> bool {
+    answer.starts_with("HTTP/1.1 200 ")
+}
+
+/// A port that was free a moment ago: the worker takes an address, not a listener.
+async fn free_address() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
+#[tokio::test]
+async fn a_worker_is_ready_while_it_has_its_queue() {
+    let mut queue = Queue::start().await;
+    let address = free_address().await;
+    let _worker = queue.worker(&[("PROBES_ADDRESS", &address)]).await;
+    for path in ["/health/startup", "/health/live", "/health/ready"] {
+        assert!(is_ok(&ask(&address, path).await), "{path}");
+    }
+    let id = queue.submit(bus()).await;
+    queue.ended(id).await;
+    queue.drained().await;
+    eventually(PATIENCE, async || {
+        let metrics = ask(&address, "/metrics").await;
+        let counted = metrics.contains("spotter_jobs_total{outcome=\"stored\"");
+        (counted && metrics.contains("spotter_stage_seconds_bucket{")).then_some(())
+    })
+    .await;
+
+    queue.nats.kill();
+    eventually(PATIENCE, async || {
+        let answer = ask(&address, "/health/ready").await;
+        answer.contains("not connected to NATS").then_some(())
+    })
+    .await;
+    assert!(is_ok(&ask(&address, "/health/live").await), "a restart would do no good");
+    queue.nats.restart();
+    eventually(PATIENCE, async || is_ok(&ask(&address, "/health/ready").await).then_some(())).await;
+}
+
+#[tokio::test]
+async fn probes_are_answered_while_the_worker_waits_for_its_queue() {
+    let nats = free_address().await;
+    let address = free_address().await;
+    let variables = [("NATS_URL", format!("nats://{nats}")), ("PROBES_ADDRESS", address.clone())];
+    let variables = variables.map(|(name, value)| (name.to_owned(), value));
+    let config = worker::Config::read(&std::collections::HashMap::from(variables)).unwrap();
+    let worker = tokio::spawn(worker::run(config, Default::default(), || ()));
+    eventually(PATIENCE, async || TcpStream::connect(&address).await.ok().map(drop)).await;
+    assert!(is_ok(&ask(&address, "/health/live").await));
+    for path in ["/health/startup", "/health/ready"] {
+        let answer = ask(&address, path).await;
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("starting"), "{answer}");
+    }
+    worker.abort();
+}
