@@ -125,7 +125,11 @@ fn tasks(config: &MessagingConfig) -> Config {
 }
 
 fn idempotency(config: &MessagingConfig) -> Config {
-    bucket(IDEMPOTENCY_BUCKET, "The task that each idempotency key stands for", config)
+    Config {
+        // A claim is read right after somebody else made it, and a lagging replica would deny it.
+        allow_direct: false,
+        ..bucket(IDEMPOTENCY_BUCKET, "The task that each idempotency key stands for", config)
+    }
 }
 
 /// A key-value bucket that keeps the newest value of each key for as long as results are kept.

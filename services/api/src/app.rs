@@ -62,6 +62,10 @@ impl ServeError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
+            // Whoever holds the port may let go of it.
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                exit::UNAVAILABLE
+            }
             Self::Redis(_) | Self::Listen { .. } => exit::USAGE,
             Self::Messaging(error) if error.is_configuration() => exit::USAGE,
             Self::Messaging(_) | Self::Http(_) => exit::UNAVAILABLE,

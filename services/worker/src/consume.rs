@@ -75,7 +75,11 @@ async fn handle(context: Arc<Context>, delivery: Delivery, mut slot: SlotLease) 
         Outcome::Failed { why } => tracing::warn!(%task_id, attempt, why, "to be tried again"),
         outcome => tracing::info!(%task_id, attempt, ?outcome, "settled"),
     }
-    if let Err(error) = delivery.settle(settlement(&outcome, attempt)).await {
+    let Some(settlement) = settlement(&outcome, attempt) else {
+        delivery.hand_back().await;
+        return;
+    };
+    if let Err(error) = delivery.settle(settlement).await {
         // It will be handed out again, and the stored record makes that a duplicate.
         tracing::warn!(%task_id, attempt, %error, "a delivery could not be settled");
     }

@@ -38,13 +38,16 @@ impl Outcome {
     }
 }
 
-/// What to tell the queue. `attempt` counts deliveries of this job from 1.
-pub(crate) fn settlement(outcome: &Outcome, attempt: u32) -> Settlement {
+/// What to tell the queue and have confirmed; `None` for a job that is handed back, which is said
+/// once and not waited for. `attempt` counts deliveries of this job from 1.
+pub(crate) fn settlement(outcome: &Outcome, attempt: u32) -> Option<Settlement> {
     match outcome {
-        Outcome::Stored | Outcome::Duplicate => Settlement::Ack,
-        Outcome::Failed { .. } => Settlement::RetryAfter(retry_delay(attempt, rand::random())),
-        Outcome::Poison => Settlement::Reject { reason: "poison".to_owned() },
-        Outcome::HandedBack => Settlement::RetryAfter(Duration::ZERO),
+        Outcome::Stored | Outcome::Duplicate => Some(Settlement::Ack),
+        Outcome::Failed { .. } => {
+            Some(Settlement::RetryAfter(retry_delay(attempt, rand::random())))
+        }
+        Outcome::Poison => Some(Settlement::Reject { reason: "poison".to_owned() }),
+        Outcome::HandedBack => None,
     }
 }
 
