@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run setup build test fmt lint audit openapi evaluate clean-data cargo-is-here
+.PHONY: help run setup build test fmt lint audit openapi evaluate fuzz chaos clean-data cargo-is-here
 # One recipe at a time, in the order given: set-up before build, build before tests.
 .NOTPARALLEL:
 
@@ -56,6 +56,35 @@ evaluate: setup cargo-is-here ## Measure mAP over a COCO-format folder (COCO=pat
 	@cargo build --release --locked -p spotter
 	@scripts/install-models $(TARGET)/release/spotter
 	@scripts/evaluate-coco --spotter $(TARGET)/release/spotter $(ARGS) "$(COCO)"
+
+# Each target of fuzz/ runs this long.
+FUZZ_SECONDS ?= 600
+# With overflow checks; in several units, which halves the time of a build.
+FUZZ_BUILD := -a --codegen-units 16
+# Every picture and model that a target sees is small, so ten seconds over one is a hang.
+FUZZ_LIMITS := -timeout=10 -max_len=65536 -rss_limit_mb=3072
+
+fuzz: cargo-is-here ## Run every fuzz target, or some (FUZZ_SECONDS=600 FUZZ_TARGETS="header decode")
+	@command -v cargo-fuzz >/dev/null || { \
+		echo "make fuzz needs cargo-fuzz and a C++ compiler: cargo install --locked cargo-fuzz" >&2; exit 1; }
+	@# Sanitizers are unstable options of the compiler; RUSTC_BOOTSTRAP lets a stable one take them.
+	@# New inputs go to the first folder, fuzz/found/; the seeds in the second stay as they are.
+	@set -e; export RUSTC_BOOTSTRAP=1; cargo fuzz build $(FUZZ_BUILD); \
+	for target in $(or $(FUZZ_TARGETS),$$(cargo fuzz list)); do \
+		echo "== $$target, $(FUZZ_SECONDS) s"; mkdir -p fuzz/found/$$target; \
+		cargo fuzz run $(FUZZ_BUILD) $$target fuzz/found/$$target fuzz/corpus/$$target -- \
+			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 $(FUZZ_LIMITS); \
+	done
+
+# How long each of the two mixed runs takes, on one node and on a cluster.
+CHAOS_SECONDS ?= 600
+
+chaos: setup cargo-is-here ## Break everything under load and check that nothing is lost (CHAOS_SECONDS=600 CHAOS_SEED=7)
+	@cargo build --locked -p spotter
+	@scripts/install-models $(TARGET)/debug/spotter
+	@# In a line, so that each has the machine to itself, and with their tables shown.
+	@CHAOS_SECONDS=$(CHAOS_SECONDS) exec cargo test --locked -p spotter --test chaos -- \
+		--test-threads=1 --nocapture $(ARGS)
 
 clean-data: ## Delete what `make run` has stored: queue, results, cache and logs
 	rm -rf data

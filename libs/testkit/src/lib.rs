@@ -10,19 +10,27 @@
     reason = "this crate runs only in tests, where a panic with a clear message is the right report"
 )]
 
+mod cluster;
 mod files;
+mod frames;
 mod nats;
 mod ports;
 mod process;
+mod proxy;
 mod redis;
+mod small_disk;
 mod spawner;
 
 use std::time::{Duration, Instant};
 
+pub use cluster::NatsCluster;
 pub use files::{picture, require, workspace_root};
-pub use nats::{NatsServer, NatsServerBuilder};
+pub use nats::{NatsServer, NatsServerBuilder, StreamState};
+pub use ports::free_port;
 pub use process::{Line, Output, Process, ProcessBuilder};
+pub use proxy::{Direction, TcpProxy};
 pub use redis::RedisServer;
+pub use small_disk::SmallDisk;
 
 /// How long a server may take to start on a busy machine before a test gives up on it.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,18 +1,33 @@
 //! A real nats-server with JetStream.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use tempfile::TempDir;
 
-use crate::{START_TIMEOUT, files::server_program, poll_until, ports::ask, process::Process};
+use crate::{
+    START_TIMEOUT,
+    files::server_program,
+    poll_until,
+    ports::{ask, free_port, get},
+    process::Process,
+    small_disk::SmallDisk,
+};
+
+/// How often other ports are tried when somebody else took the first.
+const PORT_ATTEMPTS: usize = 5;
 
 /// How to start a [`NatsServer`].
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct NatsServerBuilder {
     config: String,
     arguments: Vec<String>,
     store_dir: Option<PathBuf>,
     jetstream_max_store: Option<u64>,
+    clustered: bool,
+    disk: Option<Arc<SmallDisk>>,
 }
 
 impl NatsServerBuilder {
@@ -52,18 +67,45 @@ impl NatsServerBuilder {
         self
     }
 
+    /// Stores streams on this disk.
+    #[must_use]
+    pub fn disk(mut self, disk: &Arc<SmallDisk>) -> Self {
+        self.store_dir = Some(disk.path().join("store"));
+        self.disk = Some(Arc::clone(disk));
+        self
+    }
+
+    /// A node of a cluster is started without waiting for the others.
+    pub(crate) fn clustered(mut self) -> Self {
+        self.clustered = true;
+        self
+    }
+
     /// Starts the server and waits until JetStream answers.
     ///
     /// # Panics
     /// If the program is missing or does not come up.
     #[must_use]
     pub fn start(self) -> NatsServer {
+        let mut transcripts = String::new();
+        for _ in 0..PORT_ATTEMPTS {
+            match self.try_start() {
+                Ok(server) => return server,
+                Err(transcript) => transcripts.push_str(&transcript),
+            }
+        }
+        panic!("nats-server did not come up; it wrote:\n{transcripts}");
+    }
+
+    /// One attempt; somebody else may have taken a port. `Err` is what the server wrote.
+    pub(crate) fn try_start(&self) -> Result<NatsServer, String> {
         let folder = tempfile::Builder::new()
             .prefix("testkit-nats-")
             .tempdir()
             .expect("a temporary folder can be made");
-        let (process, ports) = launch(&self, folder.path(), Ports::ANY);
-        NatsServer { process: Some(process), ports, folder, builder: self }
+        let ports = Ports { client: free_port(), monitor: free_port() };
+        let process = launch(self, folder.path(), ports)?;
+        Ok(NatsServer { process: Some(process), ports, folder, builder: self.clone() })
     }
 }
 
@@ -104,6 +146,56 @@ impl NatsServer {
         format!("http://127.0.0.1:{}", self.ports.monitor)
     }
 
+    /// The port clients connect to.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.ports.client
+    }
+
+    /// Whether the server has not been killed.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Whether it says so itself: JetStream works and, in a cluster, has caught up.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.is_running() && answers(self.ports.monitor, "/healthz")
+    }
+
+    /// What the server says of one of its streams; `None` if it has none of that name.
+    #[must_use]
+    pub fn stream(&self, name: &str) -> Option<StreamState> {
+        let all = get(self.ports.monitor, "/jsz?accounts=true&streams=true")?;
+        let accounts = all["account_details"].as_array()?.iter();
+        let mut streams = accounts.filter_map(|account| account["stream_detail"].as_array());
+        let stream = streams.find_map(|streams| streams.iter().find(|s| s["name"] == name))?;
+        let leader = stream["cluster"]["leader"].as_str().filter(|name| !name.is_empty());
+        Some(StreamState {
+            messages: stream["state"]["messages"].as_u64()?,
+            leader: leader.map(str::to_owned),
+        })
+    }
+
+    /// Asks the server something over a connection of its own, such as to delete a consumer, and
+    /// returns the payload of the answer; `None` if there is none within a second.
+    #[must_use]
+    pub fn request(&self, subject: &str, payload: &str) -> Option<String> {
+        let question = format!(
+            "CONNECT {{\"verbose\":false,\"pedantic\":false}}\r\nSUB _INBOX.testkit 1\r\n\
+             PUB {subject} _INBOX.testkit {}\r\n{payload}\r\n",
+            payload.len()
+        );
+        // A MSG line, its payload, and the line break after it.
+        let whole = |answer: &str| {
+            answer.split_once("\r\nMSG ").is_some_and(|(_, rest)| rest.matches("\r\n").count() >= 2)
+        };
+        let answer = ask(self.port(), question.as_bytes(), whole)?;
+        let (_, message) = answer.split_once("\r\nMSG ")?;
+        message.split("\r\n").nth(1).map(str::to_owned)
+    }
+
     /// The process, to stop and continue it.
     ///
     /// # Panics
@@ -123,57 +215,57 @@ impl NatsServer {
     /// If it does not come up.
     pub fn restart(&mut self) {
         self.kill();
-        let (process, ports) = launch(&self.builder, self.folder.path(), self.ports);
-        self.process = Some(process);
-        self.ports = ports;
+        match launch(&self.builder, self.folder.path(), self.ports) {
+            Ok(process) => self.process = Some(process),
+            Err(transcript) => panic!("nats-server did not come back; it wrote:\n{transcript}"),
+        }
     }
+}
+
+/// What a server says of a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamState {
+    /// How many messages it holds.
+    pub messages: u64,
+    /// The name of the node that leads it; `None` outside a cluster and during an election.
+    pub leader: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Ports {
-    client: i32,
-    monitor: i32,
+    client: u16,
+    monitor: u16,
 }
 
-impl Ports {
-    /// To nats-server, -1 means "any free port".
-    const ANY: Self = Self { client: -1, monitor: -1 };
-}
-
-fn launch(builder: &NatsServerBuilder, folder: &Path, ports: Ports) -> (Process, Ports) {
+/// Starts a server and waits until JetStream answers, or tells what it wrote before it gave up.
+fn launch(builder: &NatsServerBuilder, folder: &Path, ports: Ports) -> Result<Process, String> {
     let config = folder.join("nats.conf");
     std::fs::write(&config, config_text(builder, folder, ports)).expect("the folder is writable");
-    let process = Process::builder(server_program("nats-server"))
-        .arg("--config")
-        .arg(&config)
-        .args(&builder.arguments)
-        .start();
-    // The server names the file after its own process id, so an older one cannot be mistaken for it.
+    let mut words = builder.disk.as_ref().map(|disk| disk.prefix()).unwrap_or_default().into_iter();
+    let program = server_program("nats-server");
+    let process = match words.next() {
+        Some(first) => Process::builder(first).args(words).arg(program),
+        None => Process::builder(program),
+    };
+    let mut process = process.arg("--config").arg(&config).args(&builder.arguments).start();
+    // The server names the file after its own process id and writes it when it listens everywhere,
+    // so somebody else's server on the same port cannot be mistaken for it.
     let ports_file = folder.join(format!("nats-server_{}.ports", process.id()));
-    let ports = poll_until(START_TIMEOUT, || {
-        // The file may be seen half written; then it is no JSON yet.
-        let text = std::fs::read_to_string(&ports_file).ok()?;
-        let json = serde_json::from_str::<serde_json::Value>(&text).ok()?;
-        Some(Ports {
-            client: port_of(json["nats"][0].as_str()?)?,
-            monitor: port_of(json["monitoring"][0].as_str()?)?,
-        })
+    let health = if builder.clustered { "/healthz?js-enabled-only=true" } else { "/healthz" };
+    let up = poll_until(START_TIMEOUT, || {
+        if process.exit_status().is_some() {
+            return Some(false);
+        }
+        (ports_file.exists() && answers(ports.monitor, health)).then_some(true)
     });
-    let ready = ports.filter(|ports| {
-        poll_until(START_TIMEOUT, || {
-            let answer = ask(
-                u16::try_from(ports.monitor).ok()?,
-                b"GET /healthz HTTP/1.0\r\n\r\n",
-                |answer| answer.contains("\r\n\r\n"),
-            )?;
-            answer.starts_with("HTTP/1.0 200").then_some(())
-        })
-        .is_some()
-    });
-    match ready {
-        Some(ports) => (process, ports),
-        None => panic!("nats-server did not come up; it wrote:\n{}", process.transcript()),
-    }
+    if up == Some(true) { Ok(process) } else { Err(process.transcript()) }
+}
+
+/// Whether the monitoring port says 200 to this path.
+fn answers(port: u16, path: &str) -> bool {
+    let question = format!("GET {path} HTTP/1.0\r\n\r\n");
+    let whole = |answer: &str| answer.contains("\r\n\r\n");
+    ask(port, question.as_bytes(), whole).is_some_and(|answer| answer.starts_with("HTTP/1.0 200"))
 }
 
 fn config_text(builder: &NatsServerBuilder, folder: &Path, ports: Ports) -> String {
@@ -189,8 +281,4 @@ fn config_text(builder: &NatsServerBuilder, folder: &Path, ports: Ports) -> Stri
         store.display(),
         builder.config,
     )
-}
-
-fn port_of(url: &str) -> Option<i32> {
-    url.rsplit(':').next()?.trim_end_matches('/').parse().ok()
 }

@@ -1,15 +1,42 @@
 //! Free TCP ports, and plain questions over TCP.
 
 use std::{
+    hash::{BuildHasher, Hasher, RandomState},
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     time::Duration,
 };
 
-/// A port of 127.0.0.1 that was free a moment ago. Somebody else may take it: be ready to try again.
-pub(crate) fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port can be bound");
-    listener.local_addr().expect("a bound listener has an address").port()
+/// The lowest port tried. Well-known services lie below.
+const LOWEST: u16 = 20_000;
+
+/// A port of 127.0.0.1 that was free a moment ago, for a server that must come back on it after it
+/// was killed. Somebody else may take it: be ready to try again.
+///
+/// It lies below those that the operating system gives to outgoing connections and to listeners on
+/// port 0, any of which might take it while the server is down.
+///
+/// # Panics
+/// If there is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let end = first_ephemeral_port().max(LOWEST + 1000);
+    for _ in 0..1000 {
+        // Each new state is seeded by the operating system: randomness without a dependency.
+        let random = RandomState::new().build_hasher().finish();
+        let offset = random % u64::from(end - LOWEST);
+        let port = LOWEST + u16::try_from(offset).unwrap_or_default();
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port from {LOWEST} to {end} is free")
+}
+
+fn first_ephemeral_port() -> u16 {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let first = range.ok().and_then(|range| range.split_ascii_whitespace().next()?.parse().ok());
+    first.unwrap_or(32_768)
 }
 
 /// Sends `question` and reads until `enough` says so, the peer closes, or a second of silence.
@@ -31,4 +58,12 @@ pub(crate) fn ask(port: u16, question: &[u8], enough: fn(&str) -> bool) -> Optio
         }
     }
     Some(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// The JSON at `http://127.0.0.1:<port><path>`.
+pub(crate) fn get(port: u16, path: &str) -> Option<serde_json::Value> {
+    let question = format!("GET {path} HTTP/1.0\r\n\r\n");
+    let answer = ask(port, question.as_bytes(), |_| false)?;
+    let (_, body) = answer.split_once("\r\n\r\n")?;
+    serde_json::from_str(body).ok()
 }

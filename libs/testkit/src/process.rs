@@ -17,6 +17,9 @@ use crate::{START_TIMEOUT, poll_until, spawner};
 const INHERITED: [&str; 6] =
     ["PATH", "HOME", "TMPDIR", "LANG", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"];
 
+/// How many of a process's last lines are shown beside a test's failure.
+const LINES_SHOWN: usize = 300;
+
 /// Which of its two streams a process wrote a line to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
@@ -253,7 +256,10 @@ impl Drop for Process {
             // libtest and nextest show this beside the failure, where it explains most of them.
             #[allow(clippy::print_stderr, reason = "a test's report goes to standard error")]
             {
-                eprintln!("--- {} wrote:\n{}\n---", self.name, self.transcript());
+                let lines = self.lines();
+                let last = &lines[lines.len().saturating_sub(LINES_SHOWN)..];
+                let last: Vec<&str> = last.iter().map(|line| line.text.as_str()).collect();
+                eprintln!("--- {} wrote, at the end:\n{}\n---", self.name, last.join("\n"));
             }
         }
     }

@@ -49,6 +49,30 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// The port clients connect to.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Forgets everything it holds.
+    ///
+    /// # Panics
+    /// If it does not say that it has.
+    pub fn flush(&self) {
+        let answer = ask(self.port, b"FLUSHALL\r\nQUIT\r\n", |_| false);
+        assert!(answer.is_some_and(|answer| answer.starts_with("+OK")), "redis was not flushed");
+    }
+
+    /// The text stored under a key without blanks in it, if there is one.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<String> {
+        let answer = ask(self.port, format!("GET {key}\r\nQUIT\r\n").as_bytes(), |_| false)?;
+        // `$<length>\r\n<text>\r\n+OK`; `$-1` for a key that is not there.
+        let (length, rest) = answer.strip_prefix('$')?.split_once("\r\n")?;
+        rest.get(..length.parse().ok()?).map(str::to_owned)
+    }
+
     /// Kills the server with SIGKILL; what it held is lost. Its port waits for
     /// [`RedisServer::restart`].
     pub fn kill(&mut self) {

@@ -2,8 +2,10 @@
 
 use std::{num::NonZero, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use domain::{Confidence, DetectionSettings, IouThreshold, MaxDetections, ModelName};
+use messaging::DeadLetterId;
+use runtime::config::is_set;
 
 /// Finds objects in pictures, on your own machines.
 #[derive(Debug, Parser)]
@@ -21,6 +23,26 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// What was typed. An empty variable counts as not set, here as everywhere; clap by itself
+    /// would take it for an empty value.
+    ///
+    /// # Errors
+    /// What clap has to say: a usage error, or the help that was asked for.
+    pub(crate) fn read() -> Result<Self, clap::Error> {
+        let mut matches = without_empty_variables(Self::command()).try_get_matches()?;
+        Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Self::command()))
+    }
+}
+
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    command.mut_subcommands(without_empty_variables).mut_args(|arg| {
+        let value = arg.get_env().and_then(std::env::var_os);
+        let empty = value.is_some_and(|value| value.to_str().is_some_and(|text| !is_set(text)));
+        if empty { arg.env(None) } else { arg }
+    })
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start everything on this machine: NATS, Redis, API and workers
@@ -35,6 +57,12 @@ pub(crate) enum Command {
     /// Install, list and check models
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Look at jobs that were given up, run them again or throw them away
+    ///
+    /// A job that stopped or failed its worker again and again is given up: its task fails as
+    /// `poison`, and the job is kept as a dead letter for seven days, with its picture.
+    #[command(subcommand)]
+    Dlq(DlqCommand),
     /// Run only the API (settings from the environment)
     Api,
     /// Run only a worker (settings from the environment)
@@ -63,6 +91,9 @@ pub(crate) struct UpOptions {
     /// Where the queue and its logs are kept
     #[arg(long, default_value = "data")]
     pub(crate) data_dir: PathBuf,
+    /// A file of settings, `NAME=value` a line; the environment wins over it [default: `.env`]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) env_file: Option<PathBuf>,
 }
 
 /// The thresholds, as options of `detect` and `submit`.
@@ -176,6 +207,83 @@ pub(crate) struct ModelVerifyOptions {
     pub(crate) names: Vec<ModelName>,
     #[command(flatten)]
     pub(crate) places: PlacesOptions,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DlqCommand {
+    /// List the dead letters, the oldest first
+    List(DlqListOptions),
+    /// Show one: why and when it was given up, and its picture
+    Show(DlqShowOptions),
+    /// Put jobs back into the queue, each as a new task
+    ///
+    /// The end of the old task stays what it was. The dead letter is removed once the new job is
+    /// stored.
+    Requeue(DlqChoice),
+    /// Throw dead letters away, and their pictures
+    Drop(DlqChoice),
+}
+
+impl DlqCommand {
+    pub(crate) fn server(&self) -> &NatsOptions {
+        match self {
+            Self::List(options) => &options.server,
+            Self::Show(options) => &options.server,
+            Self::Requeue(choice) | Self::Drop(choice) => &choice.server,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DlqListOptions {
+    /// Print one JSON object a dead letter instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) server: NatsOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DlqShowOptions {
+    /// The task's id, or the number of a message that is no job
+    #[arg(value_name = "ID")]
+    pub(crate) id: DeadLetterId,
+    /// Also write its picture, as the client sent it, into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) server: NatsOptions,
+}
+
+/// Which dead letters.
+#[derive(Debug, Args)]
+pub(crate) struct DlqChoice {
+    /// The tasks' ids, or the numbers of messages that are no jobs
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) ids: Vec<DeadLetterId>,
+    /// All of them; needs --yes
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Mean it
+    #[arg(long, requires = "all")]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) server: NatsOptions,
+}
+
+/// Which queue.
+#[derive(Debug, Args)]
+pub(crate) struct NatsOptions {
+    /// The address of the NATS server; NATS_CREDENTIALS_FILE is read, too
+    // An address may hold a password, so help does not show the one that is set.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "NATS_URL",
+        hide_env_values = true,
+        default_value = "nats://127.0.0.1:4222"
+    )]
+    pub(crate) nats_url: String,
 }
 
 /// Where models and ONNX Runtime are.

@@ -1,19 +1,13 @@
 //! `spotter detect`: pictures in, objects out, no server.
 
-use std::{
-    fs,
-    num::NonZero,
-    path::{Path, PathBuf},
-    thread,
-    time::Instant,
-};
+mod drawings;
 
-use detector::{Detector, ModelBundle, SessionOptions, annotate, decode};
-use domain::{
-    DetectedObject, DetectionSettings,
-    picture::{PictureFormat, PictureLimits},
-};
+use std::{fs::File, io::Read, num::NonZero, path::Path, thread, time::Instant};
 
+use detector::{Detector, ModelBundle, SessionOptions};
+use domain::{DetectionSettings, picture::PictureLimits};
+
+use self::drawings::{draw, plan};
 use crate::{
     cli::DetectOptions,
     error::CliError,
@@ -21,17 +15,20 @@ use crate::{
 };
 
 pub(crate) fn detect(options: &DetectOptions) -> Result<(), CliError> {
+    // Before any work is done: it may turn out that a picture would be overwritten.
+    let drawings = match &options.save {
+        Some(folder) => plan(folder, &options.pictures)?.into_iter().map(Some).collect(),
+        None => vec![None; options.pictures.len()],
+    };
     let bundle = options.places.bundle(&options.model)?;
     let runtime = options.places.runtime()?;
     let threads = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let session = SessionOptions { threads, ..SessionOptions::default() };
     let mut detector = Detector::load(&runtime, &bundle, &session)?;
-    if let Some(folder) = &options.save {
-        create_folder(folder)?;
-    }
     let mut failed = 0;
-    for picture in &options.pictures {
-        if let Err(error) = detect_one(&mut detector, &bundle, picture, options)? {
+    for (picture, drawing) in options.pictures.iter().zip(&drawings) {
+        let drawing = drawing.as_deref();
+        if let Err(error) = detect_one(&mut detector, &bundle, picture, drawing, options)? {
             print_failure(picture, &error, Format::new(options.json))?;
             failed += 1;
         }
@@ -47,6 +44,7 @@ fn detect_one(
     detector: &mut Detector,
     bundle: &ModelBundle,
     picture: &Path,
+    drawing: Option<&Path>,
     options: &DetectOptions,
 ) -> Result<Result<(), String>, CliError> {
     let started = Instant::now();
@@ -69,49 +67,42 @@ fn detect_one(
         took_ms: started.elapsed().as_millis(),
     }
     .print(Format::new(options.json))?;
-    match &options.save {
-        Some(folder) => save(&bytes, &found.objects, &folder.join(drawn_name(picture))).map(Ok),
+    match drawing {
+        Some(drawing) => draw(&bytes, &found.objects, drawing).map(Ok),
         None => Ok(Ok(())),
     }
 }
 
-/// Reads a picture's file, if it is not larger than a picture may be.
+/// Reads a picture from a file or a pipe, and no more of it than a picture may have: how long a
+/// pipe is, nobody can tell beforehand.
 pub(crate) fn read_picture(path: &Path, limits: &PictureLimits) -> Result<Vec<u8>, String> {
-    let size = fs::metadata(path).map_err(|error| error.to_string())?.len();
-    if size > limits.max_bytes {
-        return Err(format!("{size} bytes are more than the {} allowed", limits.max_bytes));
+    let most = limits.max_bytes;
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    let read = file.take(most.saturating_add(1)).read_to_end(&mut bytes);
+    let length = read.map_err(|error| error.to_string())?;
+    if u64::try_from(length).is_ok_and(|length| length <= most) {
+        return Ok(bytes);
     }
-    fs::read(path).map_err(|error| error.to_string())
+    Err(format!("it has more than the {most} bytes allowed"))
 }
 
-/// `bus.jpg` stays `bus.jpg`; what can only be read here (`chelsea.gif`) is written as PNG.
-fn drawn_name(picture: &Path) -> PathBuf {
-    let name = PathBuf::from(picture.file_name().unwrap_or_default());
-    match drawn_format(&name) {
-        Some(_) => name,
-        None => name.with_extension("png"),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_read_than_a_picture_may_have() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("picture");
+        std::fs::write(&path, [7; 100]).unwrap();
+        let read = |path: &Path, max_bytes| {
+            read_picture(path, &PictureLimits { max_bytes, ..PictureLimits::default() })
+        };
+        assert_eq!(read(&path, 100), Ok(vec![7; 100]));
+        assert!(read(&path, 99).is_err());
+        // It says that it is empty, and never ends.
+        assert!(read(Path::new("/dev/zero"), 1 << 20).is_err());
+        assert!(read(&folder.path().join("absent"), 100).is_err());
     }
-}
-
-fn drawn_format(name: &Path) -> Option<PictureFormat> {
-    let format = PictureFormat::from_extension(name.extension()?.to_str()?)?;
-    matches!(format, PictureFormat::Jpeg | PictureFormat::Png).then_some(format)
-}
-
-fn save(bytes: &[u8], objects: &[DetectedObject], path: &Path) -> Result<(), CliError> {
-    let unwritable = |error: String| CliError::Write {
-        path: path.to_owned(),
-        source: std::io::Error::other(error),
-    };
-    let mut picture = decode::decode(bytes, &PictureLimits::default())
-        .map_err(|error| unwritable(error.to_string()))?;
-    annotate::annotate(&mut picture, objects);
-    let format = drawn_format(path).unwrap_or(PictureFormat::Png);
-    let drawn =
-        annotate::encode(&picture, format).map_err(|error| unwritable(error.to_string()))?;
-    fs::write(path, drawn).map_err(|source| CliError::Write { path: path.to_owned(), source })
-}
-
-fn create_folder(folder: &Path) -> Result<(), CliError> {
-    fs::create_dir_all(folder).map_err(|source| CliError::Write { path: folder.to_owned(), source })
 }

@@ -6,6 +6,7 @@ use std::{
     process::ExitCode,
 };
 
+use messaging::{DeadLetterId, MessagingError};
 use runtime::{config::ConfigError, exit};
 
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +21,12 @@ pub(crate) enum CliError {
     Serve(#[from] api::ServeError),
     #[error("{0}")]
     Worker(#[from] worker::WorkerError),
+    #[error("{0}")]
+    Queue(#[from] MessagingError),
+    #[error("{failed} of {all} dead letters failed")]
+    DeadLetters { failed: usize, all: usize },
+    #[error("the picture of dead letter {0} is gone")]
+    PictureGone(DeadLetterId),
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]
@@ -48,9 +55,13 @@ impl CliError {
             Self::Config(_) | Self::Runtime(_) | Self::Model(_) | Self::Usage(_) => {
                 Self::usage_code()
             }
+            Self::Queue(error) if error.is_configuration() => Self::usage_code(),
             Self::Worker(error) => exit::code(error.exit_code()),
-            Self::Serve(_) | Self::Unavailable(_) => exit::code(exit::UNAVAILABLE),
+            Self::Serve(error) => exit::code(error.exit_code()),
+            Self::Queue(_) | Self::Unavailable(_) => exit::code(exit::UNAVAILABLE),
             Self::Pictures { .. }
+            | Self::DeadLetters { .. }
+            | Self::PictureGone(_)
             | Self::Models(_)
             | Self::Write { .. }
             | Self::Json(_)

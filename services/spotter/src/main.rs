@@ -1,10 +1,11 @@
 //! `spotter`: the command people type.
 //!
 //! Runs everything on one machine (`up`), finds objects without any server (`detect`), talks to a
-//! running API (`submit`) and installs models (`model`).
+//! running API (`submit`), installs models (`model`) and deals with jobs that were given up (`dlq`).
 
 mod cli;
 mod detect;
+mod dlq;
 mod error;
 mod model;
 mod output;
@@ -16,15 +17,13 @@ mod up;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::{
     cli::{Cli, Command},
     error::CliError,
 };
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => {
             // Prints help or version to standard output, a usage error to standard error.
@@ -47,6 +46,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Detect(options) => detect::detect(&options),
         Command::Submit(options) => submit::submit(options),
         Command::Model(command) => model::model(command),
+        Command::Dlq(command) => dlq::dlq(command),
         Command::Api => part::api(),
         Command::Worker => part::worker(),
         Command::Openapi => output::document(&api::openapi_document()?),

@@ -6,23 +6,16 @@
 use std::io::{self, Write};
 
 use runtime::{config::ProcessEnvironment, shutdown, telemetry};
-use tokio::net::TcpListener;
 
 use crate::error::CliError;
 
 /// The API until SIGTERM or Ctrl-C. Prints `listening on http://HOST:PORT`.
 pub(crate) fn api() -> Result<(), CliError> {
     let config = api::Config::read(&ProcessEnvironment)?;
-    telemetry::start(config.log_format);
+    telemetry::start(&config.log);
     tokio_runtime()?.block_on(async {
         let shutdown = shutdown::on_signal()?;
-        let listener =
-            TcpListener::bind((config.host.as_str(), config.port)).await.map_err(|error| {
-                CliError::Usage(format!(
-                    "cannot listen on {}:{}: {error}; set HOST and PORT",
-                    config.host, config.port
-                ))
-            })?;
+        let listener = api::listen(&config).await?;
         let address = listener.local_addr()?;
         let ready = move || announce(&format!("listening on http://{address}"));
         Ok(api::serve(listener, config, shutdown, ready).await?)
@@ -32,7 +25,7 @@ pub(crate) fn api() -> Result<(), CliError> {
 /// A worker until SIGTERM or Ctrl-C. Prints `ready`.
 pub(crate) fn worker() -> Result<(), CliError> {
     let config = worker::Config::read(&ProcessEnvironment)?;
-    telemetry::start(config.log_format);
+    telemetry::start(&config.log);
     tokio_runtime()?.block_on(async {
         let shutdown = shutdown::on_signal()?;
         Ok(worker::run(config, shutdown, || announce("ready")).await?)

@@ -2,7 +2,7 @@
 
 use std::{
     io::IsTerminal,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -13,7 +13,10 @@ use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use reqwest::{Client, Response, StatusCode, header, multipart};
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::time::{sleep, timeout};
+use tokio::{
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
 
 use crate::{
     cli::SubmitOptions,
@@ -24,7 +27,7 @@ use crate::{
 
 /// How long one status request is held open. The API's own limit is 30 s.
 const WAIT_SECONDS: u64 = 20;
-/// The wait after a 503 that does not say how long to wait.
+/// The wait after a 503 that does not say how long to wait, and after no answer at all.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// A task as `/v1/tasks` answers.
@@ -62,7 +65,10 @@ struct ErrorBody {
 
 pub(crate) fn submit(options: SubmitOptions) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(submit_all(&options))
+    let outcome = runtime.block_on(submit_all(&options));
+    // A picture that was given up may still be read from a pipe that nobody writes to.
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn submit_all(options: &SubmitOptions) -> Result<(), CliError> {
@@ -126,6 +132,12 @@ fn print_task(picture: &Path, task: &Task, took: Duration, format: Format) -> Re
     .print(format)
 }
 
+/// What came of asking for a task.
+enum Status {
+    Known(Box<Task>),
+    AskAgainAfter(Duration),
+}
+
 struct Api {
     client: Client,
     base: String,
@@ -171,23 +183,36 @@ impl Api {
     }
 
     async fn run(&self, picture: &Path) -> Result<Task, String> {
-        let bytes = read_picture(picture, &PictureLimits::default())?;
+        let bytes = read(picture.to_owned()).await?;
         let mut task = self.upload(picture, bytes).await?;
         while matches!(task.state.as_str(), "QUEUED" | "STARTED") {
             let url = format!("{}/v1/tasks/{}?wait={WAIT_SECONDS}", self.base, task.task_id);
-            task = match self.client.get(url).send().await {
-                Ok(answer) if is_busy(&answer) => {
-                    sleep(retry_after(&answer)).await;
-                    continue;
-                }
-                Ok(answer) => read(answer).await?,
-                Err(error) => return Err(describe(&error)),
-            };
+            match self.status(&url).await? {
+                Status::Known(known) => task = *known,
+                Status::AskAgainAfter(delay) => sleep(delay).await,
+            }
         }
         match (task.state.as_str(), task.failure.take()) {
             ("SUCCESS", _) => Ok(task),
             (_, Some(failure)) => Err(failure.message),
             (state, None) => Err(format!("the task ended as {state}")),
+        }
+    }
+
+    /// Asks once how a task is doing. The task is in good hands whether or not its API can be
+    /// reached at the moment.
+    async fn status(&self, url: &str) -> Result<Status, String> {
+        let answer = match self.client.get(url).send().await {
+            Ok(answer) if is_busy(&answer) => {
+                return Ok(Status::AskAgainAfter(retry_after(&answer)));
+            }
+            Ok(answer) => answer,
+            Err(error) => return ask_again(&error),
+        };
+        let status = answer.status();
+        match answer.bytes().await {
+            Ok(body) => understand(status, &body).map(|task| Status::Known(Box::new(task))),
+            Err(error) => ask_again(&error),
         }
     }
 
@@ -205,10 +230,13 @@ impl Api {
             let form = multipart::Form::new().part("file", part);
             let answer = self.client.post(&url).multipart(form).send().await;
             let answer = answer.map_err(|error| describe(&error))?;
-            if !is_busy(&answer) {
-                return read(answer).await;
+            if is_busy(&answer) {
+                sleep(retry_after(&answer)).await;
+                continue;
             }
-            sleep(retry_after(&answer)).await;
+            let status = answer.status();
+            let body = answer.bytes().await.map_err(|error| describe(&error))?;
+            return understand(status, &body);
         }
     }
 }
@@ -223,13 +251,25 @@ fn retry_after(answer: &Response) -> Duration {
     seconds.map_or(RETRY_AFTER, Duration::from_secs)
 }
 
-async fn read<T: DeserializeOwned>(answer: Response) -> Result<T, String> {
-    let status = answer.status();
-    let body = answer.bytes().await.map_err(|error| describe(&error))?;
-    if status.is_success() {
-        return serde_json::from_slice(&body).map_err(|error| format!("odd answer: {error}"));
+/// No answer, or half of one: the API may be starting anew.
+fn ask_again(error: &reqwest::Error) -> Result<Status, String> {
+    if error.is_builder() || error.is_redirect() {
+        return Err(describe(error));
     }
-    match serde_json::from_slice::<ErrorBody>(&body) {
+    Ok(Status::AskAgainAfter(RETRY_AFTER))
+}
+
+/// Reads a picture on a thread where waiting holds nobody up.
+async fn read(picture: PathBuf) -> Result<Vec<u8>, String> {
+    let read = spawn_blocking(move || read_picture(&picture, &PictureLimits::default()));
+    read.await.map_err(|error| error.to_string())?
+}
+
+fn understand<T: DeserializeOwned>(status: StatusCode, body: &[u8]) -> Result<T, String> {
+    if status.is_success() {
+        return serde_json::from_slice(body).map_err(|error| format!("odd answer: {error}"));
+    }
+    match serde_json::from_slice::<ErrorBody>(body) {
         Ok(body) => Err(body.error),
         Err(_) => Err(format!("the API answered {status}")),
     }

@@ -2,6 +2,7 @@
 
 mod child;
 mod ports;
+mod probe;
 mod servers;
 mod settings;
 
@@ -74,16 +75,19 @@ async fn start_all(settings: &Settings, running: &mut Running) -> Result<(), Cli
         }
         Ok::<_, CliError>(spec)
     };
-    let port = ports::near(&settings.host, settings.port)?;
-    if port != settings.port {
+    let (port, announced) = ports::start_near(&settings.host, settings.port, async |port| {
+        let api = service("API", "api")?.env("HOST", &settings.host).env("PORT", port.to_string());
+        start(api, SERVICE_GRACE, &running.stop_services, &mut running.services).await
+    })
+    .await?;
+    // Nobody who asked for any port needs to hear that it is another one.
+    if port != settings.port && settings.port != 0 {
         remark(format_args!("  port {} is in use: the API takes {port}", settings.port));
     }
-    let api = service("API", "api")?.env("HOST", &settings.host).env("PORT", port.to_string());
-    let announced =
-        start(api, SERVICE_GRACE, &running.stop_services, &mut running.services).await?;
     for _ in 0..settings.workers.get() {
-        let concurrency = settings.concurrency.to_string();
-        let worker = service("worker", "worker")?.env("CONCURRENCY", concurrency);
+        let worker = service("worker", "worker")?
+            .env("CONCURRENCY", settings.concurrency.to_string())
+            .env("THREADS_PER_PICTURE", settings.threads_per_picture.to_string());
         start(worker, SERVICE_GRACE, &running.stop_services, &mut running.services).await?;
     }
     let address = announced.trim_start_matches("listening on ");

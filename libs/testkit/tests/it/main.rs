@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test's ways to fail and to tell")]
 
+mod proxy;
+
 use std::{
     io::{Read, Write},
     net::TcpStream,

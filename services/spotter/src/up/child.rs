@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     ffi::OsString,
     fs::{self, OpenOptions},
+    io,
     path::PathBuf,
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -13,26 +14,58 @@ use runtime::{exit, files::find_on_path};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    net::TcpStream,
     process::{Child, Command},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
+use super::probe::Server;
 use crate::{error::CliError, output::remark};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const FIRST_RESTART_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_RESTART_DELAY: Duration = Duration::from_secs(30);
+/// A child that ran for so long was in order, and what ended it is news.
+const IN_ORDER_AFTER: Duration = Duration::from_secs(60);
+const ASK_EVERY: Duration = Duration::from_millis(20);
 
 /// How a child shows that it is of use.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Ready {
     /// It prints a line to its standard output.
     Announced,
-    /// It accepts connections on this loopback port.
-    Listening(u16),
+    /// It answers, and it is the server that answers.
+    Answers(Server),
+}
+
+/// Why a child did not start.
+#[derive(Debug)]
+pub(super) enum StartError {
+    /// It ended before it was of use: on another port it may do better.
+    Ended(CliError),
+    /// Anything else; another try will not help.
+    Failed(CliError),
+}
+
+impl From<CliError> for StartError {
+    fn from(error: CliError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<io::Error> for StartError {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Ended(error) | StartError::Failed(error) => error,
+        }
+    }
 }
 
 /// What to start, and how.
@@ -115,7 +148,10 @@ impl Spec {
         }
     }
 
-    fn early_end(&self, status: ExitStatus) -> CliError {
+    fn early_end(&self, status: ExitStatus) -> StartError {
+        if cannot_run(status) {
+            return StartError::Failed(self.usage());
+        }
         let mut text = format!("{} ended while it was starting ({status})", self.name);
         if let Some(log) = &self.log {
             let lines = fs::read_to_string(log).unwrap_or_default();
@@ -123,7 +159,11 @@ impl Spec {
             let last = last.into_iter().rev().collect::<Vec<_>>().join("\n  ");
             text += &format!("; the end of {}:\n  {last}", log.display());
         }
-        CliError::Unavailable(text)
+        StartError::Ended(CliError::Unavailable(text))
+    }
+
+    fn usage(&self) -> CliError {
+        CliError::Usage(format!("{} cannot run as configured", self.name))
     }
 }
 
@@ -137,7 +177,7 @@ pub(super) async fn start(
     grace: Duration,
     stop: &CancellationToken,
     tasks: &mut JoinSet<Result<(), CliError>>,
-) -> Result<String, CliError> {
+) -> Result<String, StartError> {
     let mut child = spec.spawn()?;
     let announcement = timeout(START_TIMEOUT, wait_until_ready(&spec, &mut child)).await;
     let announcement = announcement.map_err(|_| {
@@ -147,8 +187,8 @@ pub(super) async fn start(
     Ok(announcement)
 }
 
-async fn wait_until_ready(spec: &Spec, child: &mut Child) -> Result<String, CliError> {
-    match spec.ready {
+async fn wait_until_ready(spec: &Spec, child: &mut Child) -> Result<String, StartError> {
+    match &spec.ready {
         Ready::Announced => {
             let Some(stdout) = child.stdout.take() else { return Ok(String::new()) };
             let line = BufReader::new(stdout).lines().next_line().await?;
@@ -157,16 +197,45 @@ async fn wait_until_ready(spec: &Spec, child: &mut Child) -> Result<String, CliE
                 None => Err(spec.early_end(child.wait().await?)),
             }
         }
-        Ready::Listening(port) => loop {
+        Ready::Answers(server) => loop {
             if let Some(status) = child.try_wait()? {
                 return Err(spec.early_end(status));
             }
-            if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+            // `setpriv` becomes the server: the child's id is the server's own.
+            if server.is(child.id().unwrap_or(0)).await {
                 return Ok(String::new());
             }
-            sleep(Duration::from_millis(20)).await;
+            sleep(ASK_EVERY).await;
         },
     }
+}
+
+/// How long to wait before a child is started again: twice as long each time, and from the
+/// beginning once it has run well.
+#[derive(Debug)]
+struct Backoff {
+    next: Duration,
+}
+
+impl Backoff {
+    fn new() -> Self {
+        Self { next: FIRST_RESTART_DELAY }
+    }
+
+    /// The delay after a child that ran for `ran`.
+    fn delay(&mut self, ran: Duration) -> Duration {
+        if ran > IN_ORDER_AFTER {
+            self.next = FIRST_RESTART_DELAY;
+        }
+        let delay = self.next;
+        self.next = (delay * 2).min(LONGEST_RESTART_DELAY);
+        delay
+    }
+}
+
+/// Whether a child has said why it cannot run, and would say it again.
+fn cannot_run(status: ExitStatus) -> bool {
+    status.code() == Some(exit::USAGE.into())
 }
 
 async fn supervise(
@@ -175,23 +244,44 @@ async fn supervise(
     grace: Duration,
     stop: CancellationToken,
 ) -> Result<(), CliError> {
-    let mut delay = FIRST_RESTART_DELAY;
+    let mut backoff = Backoff::new();
     loop {
+        let started = Instant::now();
         let status = tokio::select! {
             status = child.wait() => status?,
             () = stop.cancelled() => return end(&spec, child, grace).await,
         };
-        if status.code() == Some(exit::USAGE.into()) {
-            // It has said why, and would say it again.
-            return Err(CliError::Usage(format!("{} cannot run as configured", spec.name)));
+        if cannot_run(status) {
+            return Err(spec.usage());
         }
+        let delay = backoff.delay(started.elapsed());
         remark(format_args!("{} ended ({status}); starting it again in {delay:?}", spec.name));
+        match start_again(&spec, delay, &mut backoff, &stop).await {
+            Some(fresh) => child = fresh,
+            None => return Ok(()),
+        }
+    }
+}
+
+/// Starts a child after `delay`, again and again until it starts. `None`: asked to stop meanwhile.
+async fn start_again(
+    spec: &Spec,
+    mut delay: Duration,
+    backoff: &mut Backoff,
+    stop: &CancellationToken,
+) -> Option<Child> {
+    loop {
         tokio::select! {
             () = sleep(delay) => {}
-            () = stop.cancelled() => return Ok(()),
+            () = stop.cancelled() => return None,
         }
-        delay = (delay * 2).min(LONGEST_RESTART_DELAY);
-        child = spec.spawn()?;
+        match spec.spawn() {
+            Ok(child) => return Some(child),
+            Err(error) => {
+                delay = backoff.delay(Duration::ZERO);
+                remark(format_args!("{}: {error}; trying again in {delay:?}", spec.name));
+            }
+        }
     }
 }
 
@@ -207,4 +297,55 @@ async fn end(spec: &Spec, mut child: Child, grace: Duration) -> Result<(), CliEr
         child.kill().await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_and_begin_anew_after_a_good_run() {
+        let mut backoff = Backoff::new();
+        let mut after = |seconds| backoff.delay(Duration::from_secs(seconds)).as_secs();
+        assert_eq!([0, 1, 2, 60, 0, 0, 0].map(&mut after), [1, 2, 4, 8, 16, 30, 30]);
+        assert_eq!([61, 0, 3600].map(&mut after), [1, 2, 1]);
+    }
+
+    #[tokio::test]
+    async fn a_child_that_cannot_be_started_again_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let logs = folder.path().join("logs");
+        fs::create_dir(&logs).unwrap();
+        let log = logs.join("child.log");
+        // Without a folder for its log it cannot be started: it takes its own away before it ends.
+        let script = "rm -r \"$1\"; exit 1";
+        let spec = Spec::new("child", "sh".into(), Ready::Announced)
+            .args(["-c", script, "sh"])
+            .arg(&logs)
+            .log_to(log);
+        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        start(spec, Duration::from_secs(5), &stop, &mut tasks).await.unwrap();
+        for _ in 0..2 {
+            testkit::eventually(Duration::from_secs(30), async || (!logs.exists()).then_some(()))
+                .await;
+            // Longer than the first delay: the first try finds no folder.
+            let ended = timeout(FIRST_RESTART_DELAY * 2, tasks.join_next()).await;
+            assert!(ended.is_err(), "nobody tries any more: {ended:?}");
+            fs::create_dir(&logs).unwrap();
+        }
+        stop.cancel();
+        assert!(matches!(tasks.join_next().await, Some(Ok(Ok(())))));
+    }
+
+    #[tokio::test]
+    async fn how_a_child_ends_tells_whether_another_try_may_help() {
+        let cases = [("exit 1", true), ("exit 69", true), ("exit 64", false)];
+        for (script, may_help) in cases {
+            let spec = Spec::new("child", "sh".into(), Ready::Announced).args(["-c", script]);
+            let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+            let error = start(spec, Duration::ZERO, &stop, &mut tasks).await.unwrap_err();
+            assert_eq!(matches!(error, StartError::Ended(_)), may_help, "{script}: {error:?}");
+            assert_eq!(matches!(error, StartError::Failed(CliError::Usage(_))), !may_help);
+        }
+    }
 }

@@ -4,6 +4,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process,
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use runtime::files::{find_on_path, find_upwards};
@@ -12,6 +14,7 @@ use super::{
     Running, SERVER_GRACE,
     child::{Ready, Spec, start},
     ports,
+    probe::Server,
     settings::Settings,
 };
 use crate::{error::CliError, output::remark};
@@ -34,12 +37,18 @@ pub(super) async fn nats(settings: &Settings, running: &mut Running) -> Result<S
             let wanted = format!("nats-server is neither at {NATS_SERVER} nor on PATH");
             CliError::Usage(format!("{wanted}; `make setup` fetches it"))
         })?;
-    let port = ports::near(LOOPBACK, NATS_PORT)?;
-    let spec = Spec::new("NATS", program, Ready::Listening(port))
-        .args(["--addr", LOOPBACK, "--port", &port.to_string(), "--jetstream", "--store_dir"])
-        .arg(folder(settings, "nats")?)
-        .log_to(log_file(settings, "nats.log")?);
-    start(spec, SERVER_GRACE, &running.stop_servers, &mut running.servers).await?;
+    let (store, log) = (folder(settings, "nats")?, log_file(settings, "nats.log")?);
+    let name = server_name();
+    let (port, _) = ports::start_near(LOOPBACK, NATS_PORT, async |port| {
+        let ready = Ready::Answers(Server::Nats { port, name: name.clone() });
+        let spec = Spec::new("NATS", program.clone(), ready)
+            .args(["--addr", LOOPBACK, "--port", &port.to_string(), "--name", &name])
+            .args(["--jetstream", "--store_dir"])
+            .arg(&store)
+            .log_to(log.clone());
+        start(spec, SERVER_GRACE, &running.stop_servers, &mut running.servers).await
+    })
+    .await?;
     remark(format_args!("  NATS on port {port}, data in {}", settings.data_dir.display()));
     Ok(format!("nats://{LOOPBACK}:{port}"))
 }
@@ -58,15 +67,24 @@ pub(super) async fn redis(
         remark("  Redis: redis-server is not installed; everything works, without a result cache");
         return Ok(None);
     };
-    let port = ports::near(LOOPBACK, REDIS_PORT)?;
-    let port_text = port.to_string();
-    let spec = Spec::new("Redis", program, Ready::Listening(port))
-        .args(["--bind", LOOPBACK, "--port", &port_text, "--save", "", "--appendonly", "no"])
-        .args(["--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru"])
-        .log_to(log_file(settings, "redis.log")?);
-    start(spec, SERVER_GRACE, &running.stop_servers, &mut running.servers).await?;
+    let log = log_file(settings, "redis.log")?;
+    let (port, _) = ports::start_near(LOOPBACK, REDIS_PORT, async |port| {
+        let spec = Spec::new("Redis", program.clone(), Ready::Answers(Server::Redis { port }))
+            .args(["--bind", LOOPBACK, "--port", &port.to_string(), "--save", ""])
+            .args(["--appendonly", "no", "--maxmemory", "256mb"])
+            .args(["--maxmemory-policy", "allkeys-lru"])
+            .log_to(log.clone());
+        start(spec, SERVER_GRACE, &running.stop_servers, &mut running.servers).await
+    })
+    .await?;
     remark(format_args!("  Redis on port {port}"));
     Ok(Some(format!("redis://{LOOPBACK}:{port}")))
+}
+
+/// A name that no other server has: process ids alone repeat, from one container to the next.
+fn server_name() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("spotter-{}-{}", process::id(), now.as_nanos())
 }
 
 fn folder(settings: &Settings, name: &str) -> Result<PathBuf, CliError> {

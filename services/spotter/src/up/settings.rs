@@ -8,13 +8,17 @@ use std::{
 };
 
 use domain::ModelName;
-use runtime::config::{ProcessEnvironment, Reader, Source};
+use runtime::{
+    config::{ProcessEnvironment, Reader, Source, is_set},
+    telemetry::LogSettings,
+};
 
 use crate::{
     cli::{PlacesOptions, UpOptions},
     error::CliError,
 };
 
+/// Read where no other is named, if it is there.
 const ENV_FILE: &str = ".env";
 
 pub(super) struct Settings {
@@ -22,6 +26,7 @@ pub(super) struct Settings {
     pub(super) port: u16,
     pub(super) workers: NonZero<usize>,
     pub(super) concurrency: NonZero<usize>,
+    pub(super) threads_per_picture: NonZero<usize>,
     pub(super) model: ModelName,
     pub(super) data_dir: PathBuf,
     /// An own NATS server is started only where none is named.
@@ -43,7 +48,15 @@ impl Source for EnvironmentOver<'_> {
 
 impl Settings {
     pub(super) fn read(options: UpOptions) -> Result<Self, CliError> {
-        let mut variables = read_env_file(Path::new(ENV_FILE))?;
+        let mut variables = match &options.env_file {
+            Some(path) => read_env_file(path)?.ok_or_else(|| {
+                CliError::Usage(format!(
+                    "there is no file {} to read settings from",
+                    path.display()
+                ))
+            })?,
+            None => read_env_file(Path::new(ENV_FILE))?.unwrap_or_default(),
+        };
         variables.retain(|name, _| ProcessEnvironment.get(name).is_none());
         Self::merge(options, variables)
     }
@@ -54,18 +67,24 @@ impl Settings {
         let workers = reader.read("WORKERS", NonZero::<usize>::MIN);
         let workers = options.workers.unwrap_or(workers);
         let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-        let share = NonZero::new(cores.get() / workers).unwrap_or(NonZero::<usize>::MIN);
-        let concurrency = reader.read("CONCURRENCY", share);
+        let concurrency = reader.read("CONCURRENCY", share(cores, workers));
+        let concurrency = options.concurrency.unwrap_or(concurrency);
+        // Each worker would think that it has all cores to itself.
+        let each = share(share(cores, workers), concurrency);
+        let threads_per_picture = reader.read("THREADS_PER_PICTURE", each);
         let host = reader.read("HOST", "127.0.0.1".to_owned());
         let port = reader.read("PORT", 5000);
         let model = reader.read("MODEL", ModelName::default());
         let nats_url = reader.read_optional("NATS_URL");
         let redis_url = reader.read_optional("REDIS_URL");
+        // For the services, whose word on it would come late.
+        let _ = LogSettings::read(&mut reader);
         let settings = Self {
             host: options.host.unwrap_or(host),
             port: options.port.unwrap_or(port),
             workers,
-            concurrency: options.concurrency.unwrap_or(concurrency),
+            concurrency,
+            threads_per_picture,
             model: options.model.unwrap_or(model),
             data_dir: options.data_dir,
             nats_url,
@@ -86,14 +105,22 @@ impl Settings {
     }
 }
 
-fn read_env_file(path: &Path) -> Result<HashMap<String, String>, CliError> {
-    match dotenvy::from_path_iter(path) {
-        Ok(pairs) => pairs.collect::<Result<_, _>>().map_err(|error| {
-            CliError::Usage(format!("{} cannot be read: {error}", path.display()))
-        }),
-        Err(error) if error.not_found() => Ok(HashMap::new()),
-        Err(error) => Err(CliError::Usage(format!("{} cannot be read: {error}", path.display()))),
-    }
+/// How many cores each of `sharers` gets: at least one.
+fn share(cores: NonZero<usize>, sharers: NonZero<usize>) -> NonZero<usize> {
+    NonZero::new(cores.get() / sharers).unwrap_or(NonZero::<usize>::MIN)
+}
+
+/// The variables that a file sets to something. `None`: there is no such file.
+fn read_env_file(path: &Path) -> Result<Option<HashMap<String, String>>, CliError> {
+    let unreadable = |error: dotenvy::Error| {
+        CliError::Usage(format!("{} cannot be read: {error}", path.display()))
+    };
+    let pairs = match dotenvy::from_path_iter(path) {
+        Ok(pairs) => pairs.collect::<Result<Vec<_>, _>>().map_err(unreadable)?,
+        Err(error) if error.not_found() => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    Ok(Some(pairs.into_iter().filter(|(_, value)| is_set(value)).collect()))
 }
 
 #[cfg(test)]
@@ -108,6 +135,7 @@ mod tests {
             concurrency: None,
             model: None,
             data_dir: PathBuf::from("data"),
+            env_file: None,
         }
     }
 
@@ -115,7 +143,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".env");
         std::fs::write(&path, text).unwrap();
-        read_env_file(&path).unwrap()
+        read_env_file(&path).unwrap().unwrap()
     }
 
     #[test]
@@ -127,8 +155,42 @@ mod tests {
     }
 
     #[test]
-    fn no_env_file_is_no_error() {
-        assert!(read_env_file(Path::new("absent/.env")).unwrap().is_empty());
+    fn only_a_file_that_was_asked_for_must_be_there() {
+        assert!(read_env_file(Path::new("absent/.env")).unwrap().is_none());
+        let env_file = Some(PathBuf::from("absent/.env"));
+        let settings = Settings::read(UpOptions { env_file, ..options() });
+        assert!(matches!(settings, Err(CliError::Usage(_))));
+    }
+
+    #[test]
+    fn empty_is_not_set() {
+        let settings = Settings::merge(options(), env_file("MODELS_DIR=\nPORT=\nMODEL=' '\n"));
+        let settings = settings.unwrap();
+        assert_eq!((settings.port, settings.model.as_str()), (5000, "yolov8n"));
+        assert!(settings.variables.is_empty(), "{:?}", settings.variables);
+        assert!(settings.places().models_dir.is_none());
+    }
+
+    #[test]
+    fn all_workers_together_use_each_core_once() {
+        let count = |count| NonZero::new(count);
+        let cores = thread::available_parallelism().unwrap().get();
+        let cases = [
+            (Some(1), Some(1), "", cores),
+            (Some(cores), Some(1), "", 1),
+            (Some(1), Some(cores), "", 1),
+            (Some(64 * cores), Some(64), "", 1),
+            (Some(1), Some(1), "THREADS_PER_PICTURE=7", 7),
+        ];
+        for (workers, concurrency, file, expected) in cases {
+            let options = UpOptions {
+                workers: workers.and_then(count),
+                concurrency: concurrency.and_then(count),
+                ..options()
+            };
+            let settings = Settings::merge(options, env_file(file)).unwrap();
+            assert_eq!(settings.threads_per_picture.get(), expected, "{workers:?} {concurrency:?}");
+        }
     }
 
     #[test]

@@ -21,9 +21,13 @@ const ALLOWED: [(&str, &[&str]); 8] = [
 ];
 
 /// Packages from outside that only one crate may know.
-const OWNED: [(&str, &[&str]); 6] = [
+const OWNED: [(&str, &[&str]); 10] = [
     ("ort", &["detector"]),
     ("image", &["detector"]),
+    ("turbojpeg", &["detector"]),
+    ("prost", &["detector"]),
+    ("reqwest", &["spotter"]),
+    ("opentelemetry-prometheus", &["runtime"]),
     ("async-nats", &["messaging"]),
     ("poem", &["spotter-api"]),
     ("poem-openapi", &["spotter-api"]),

@@ -98,6 +98,43 @@ fn pictures_are_saved_with_what_was_found_drawn() {
 }
 
 #[test]
+fn saving_overwrites_no_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("bus.jpg");
+    fs::copy(picture("bus.jpg"), &own).unwrap();
+    let detect = || spotter(["detect", "--json", "--save"]);
+    let ended = Ended::of(detect().arg(folder.path()).arg(picture("zidane.jpg")).arg(&own));
+    assert_eq!(ended.code, Some(64), "{ended:?}");
+    assert!(ended.stderr.join("\n").contains(&own.display().to_string()), "{ended:?}");
+    assert!(ended.stdout.is_empty(), "refused before any work is done: {ended:?}");
+    assert_eq!(fs::read(&own).unwrap(), fs::read(picture("bus.jpg")).unwrap());
+
+    let drawn = folder.path().join("drawn");
+    let ended = Ended::of(detect().arg(&drawn).arg(picture("bus.jpg")).arg(&own));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let drawings = ["bus.jpg", "bus-2.jpg"].map(|name| fs::read(drawn.join(name)).unwrap());
+    assert_eq!(drawings[0], drawings[1], "one picture, drawn twice");
+}
+
+#[test]
+fn a_picture_without_end_is_refused() {
+    let ended = Ended::of(spotter(["detect", "--json", "/dev/zero"]));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(json_lines(&ended)[0]["error"].is_string(), "{ended:?}");
+}
+
+#[test]
+fn an_empty_variable_is_not_set() {
+    let mut detect = spotter(["detect", "--json"]).arg(picture("bus.jpg"));
+    for name in ["MODEL", "MODELS_DIR", "ORT_DYLIB_PATH"] {
+        detect = detect.env(name, "");
+    }
+    let ended = Ended::of(detect);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_bus(&json_lines(&ended)[0]["objects"]);
+}
+
+#[test]
 fn a_model_that_is_not_there_is_a_usage_error() {
     let ended = Ended::of(spotter(["detect", "--model", "nosuch"]).arg(picture("bus.jpg")));
     assert_eq!(ended.code, Some(64), "{ended:?}");

@@ -8,9 +8,12 @@
 
 mod crates;
 mod detect;
+mod dlq;
 mod model;
+mod nasty;
 mod readme;
 mod reference;
+mod submit;
 mod system;
 mod up;
 mod whole;

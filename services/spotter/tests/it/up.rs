@@ -1,13 +1,13 @@
 //! `spotter up`: everything on one machine.
 
-use std::{net::TcpListener, path::Path, process::Command};
+use std::{collections::BTreeSet, fs, net::TcpListener, path::Path, process::Command};
 
 use reqwest::{
     StatusCode,
     multipart::{Form, Part},
 };
 use serde_json::Value;
-use testkit::{Process, picture};
+use testkit::{Process, eventually, picture};
 
 use crate::{
     reference::assert_bus,
@@ -25,6 +25,11 @@ impl Up {
     pub(crate) fn start(port: u16) -> Self {
         let data = tempfile::tempdir().unwrap();
         let process = up(data.path(), port).start();
+        Self::of(process, data)
+    }
+
+    /// Waits until it is up.
+    fn of(process: Process, data: tempfile::TempDir) -> Self {
         let line = process.wait_for_line(|line| line.text.starts_with("  API "), PATIENCE).text;
         let base = line.trim_start_matches("  API").trim().to_owned();
         // The lines after it are written in one go with it.
@@ -39,11 +44,19 @@ impl Up {
     }
 }
 
+/// The command, with a file of settings that is empty: the developer's own `.env` is not to be seen.
 fn up(data: &Path, port: u16) -> testkit::ProcessBuilder {
-    spotter(["up", "--port", &port.to_string(), "--data-dir"]).arg(data)
+    with_settings(data, port, "")
 }
 
-/// Processes whose command line names the data folder or whose parent is `parent`.
+fn with_settings(data: &Path, port: u16, settings: &str) -> testkit::ProcessBuilder {
+    let env_file = data.join("settings.env");
+    fs::write(&env_file, settings).unwrap();
+    let up = spotter(["up", "--port", &port.to_string(), "--data-dir"]).arg(data);
+    up.arg("--env-file").arg(env_file)
+}
+
+/// Process id and command line of the children of `parent`.
 fn descendants(parent: u32) -> Vec<String> {
     let listed =
         Command::new("ps").args(["-o", "pid=,args=", "--ppid", &parent.to_string()]).output();
@@ -51,9 +64,14 @@ fn descendants(parent: u32) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
+/// Whether the process of this line still runs. One that has ended and that nobody has asked about
+/// yet still stands in /proc.
 fn is_running(line: &str) -> bool {
     let pid = line.split_whitespace().next().unwrap();
-    Path::new("/proc").join(pid).exists()
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    // `PID (NAME) STATE …`, and a name may have brackets of its own.
+    let state = stat.rsplit_once(") ").unwrap().1.chars().next();
+    !matches!(state, Some('Z' | 'X'))
 }
 
 #[tokio::test]
@@ -109,6 +127,38 @@ fn a_taken_port_is_passed_over_and_said() {
 }
 
 #[test]
+fn several_started_at_once_do_not_collide() {
+    const TOGETHER: usize = 4;
+    let started: Vec<_> = (0..TOGETHER)
+        .map(|_| {
+            let data = tempfile::tempdir().unwrap();
+            (up(data.path(), 0).args(["--concurrency", "1"]).start(), data)
+        })
+        .collect();
+    let ups: Vec<_> = started.into_iter().map(|(process, data)| Up::of(process, data)).collect();
+    for server in ["NATS", "Redis"] {
+        let start = format!("  {server} on port ");
+        let lines = ups.iter().map(|up| {
+            up.process.wait_for_line(|line| line.text.starts_with(&start), PATIENCE).text
+        });
+        let port = |line: String| line[start.len()..].split(',').next().unwrap().to_owned();
+        let ports: BTreeSet<_> = lines.map(port).collect();
+        assert_eq!(ports.len(), TOGETHER, "each has a server of its own: {ports:?}");
+    }
+    for up in ups {
+        assert_eq!(up.stop(), Some(0));
+    }
+}
+
+#[test]
+fn any_port_that_was_asked_for_is_no_surprise() {
+    let up = Up::start(0);
+    let lines = up.process.lines();
+    assert!(!lines.iter().any(|line| line.text.contains("is in use")), "{lines:?}");
+    assert_eq!(up.stop(), Some(0));
+}
+
+#[test]
 fn a_data_folder_in_use_is_refused() {
     let first = Up::start(0);
     let second = Ended::of(up(first.data.path(), 0));
@@ -119,10 +169,17 @@ fn a_data_folder_in_use_is_refused() {
 
 #[test]
 fn what_cannot_be_run_is_said_before_anything_starts() {
-    let data = tempfile::tempdir().unwrap();
+    let (data, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let cases = [
         ("a missing model", up(data.path(), 0).args(["--model", "nosuch"]), "nosuch"),
         ("bad settings", up(data.path(), 0).env("WORKERS", "many"), "WORKERS"),
+        (
+            "bad settings behind empty variables",
+            with_settings(other.path(), 0, "WORKERS=many\n").env("WORKERS", ""),
+            "WORKERS",
+        ),
+        ("an absent file", spotter(["up", "--env-file", "absent.env"]), "absent.env"),
+        ("a bad filter", up(data.path(), 0).env("RUST_LOG", "a=b=c"), "RUST_LOG"),
         ("a foreign address", up(data.path(), 0).args(["--host", "192.0.2.1"]), "192.0.2.1"),
     ];
     for (what, command, named) in cases {
@@ -132,14 +189,11 @@ fn what_cannot_be_run_is_said_before_anything_starts() {
     }
 }
 
-#[test]
-fn killed_it_leaves_nothing_running() {
+#[tokio::test]
+async fn killed_it_leaves_nothing_running() {
     let mut up = Up::start(0);
     let children = descendants(up.process.id());
     up.process.kill9();
-    let started = std::time::Instant::now();
-    while children.iter().any(|line| is_running(line)) {
-        assert!(started.elapsed() < PATIENCE, "{children:#?}");
-        std::thread::yield_now();
-    }
+    eventually(PATIENCE, async || (!children.iter().any(|line| is_running(line))).then_some(()))
+        .await;
 }

@@ -27,7 +27,11 @@ pub(crate) struct Ended {
 
 impl Ended {
     pub(crate) fn of(command: ProcessBuilder) -> Self {
-        let mut process = command.start();
+        Self::after(command.start())
+    }
+
+    /// Waits until it has ended.
+    pub(crate) fn after(mut process: Process) -> Self {
         let code = process.wait_exit(PATIENCE).code();
         let lines = process.finished_lines();
         let of = |output| {

@@ -1,0 +1,107 @@
+//! Three nats-servers that store each stream together.
+
+use crate::{
+    START_TIMEOUT,
+    nats::{NatsServer, NatsServerBuilder, StreamState},
+    poll_until,
+    ports::free_port,
+};
+
+const NODES: usize = 3;
+
+/// How often other ports are tried when somebody else took one: routes must be known beforehand.
+const PORT_ATTEMPTS: usize = 5;
+
+/// A cluster of three, each node a process of its own; killed and reaped when dropped.
+#[derive(Debug)]
+pub struct NatsCluster {
+    nodes: Vec<NatsServer>,
+}
+
+impl NatsCluster {
+    /// Starts three nodes and waits until they have a leader.
+    ///
+    /// # Panics
+    /// If they do not come up.
+    #[must_use]
+    pub fn start() -> Self {
+        for _ in 0..PORT_ATTEMPTS {
+            let ports: Vec<u16> = (0..NODES).map(|_| free_port()).collect();
+            let nodes = (0..NODES).map(|node| builder(node, &ports).try_start());
+            let Ok(nodes) = nodes.collect::<Result<_, _>>() else { continue };
+            let cluster = Self { nodes };
+            if poll_until(START_TIMEOUT, || cluster.is_healthy().then_some(())).is_some() {
+                return cluster;
+            }
+        }
+        panic!("three nats-servers did not become a cluster")
+    }
+
+    /// Where clients connect, a URL for each node, with commas between them.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.nodes.iter().map(NatsServer::url).collect::<Vec<_>>().join(",")
+    }
+
+    /// The nodes.
+    #[must_use]
+    pub fn nodes(&self) -> &[NatsServer] {
+        &self.nodes
+    }
+
+    /// Kills one node with SIGKILL. Its ports and its store wait for [`NatsCluster::restart`].
+    pub fn kill(&mut self, node: usize) {
+        self.nodes[node].kill();
+    }
+
+    /// Starts a node again on the same ports and the same store.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn restart(&mut self, node: usize) {
+        self.nodes[node].restart();
+    }
+
+    /// Whether every node runs, knows the leader and has caught up with it.
+    #[must_use]
+    pub fn is_healthy(&self) -> bool {
+        self.nodes.iter().all(NatsServer::is_healthy)
+    }
+
+    /// Which node leads a stream, as the nodes that run see it; `None` while they elect one.
+    #[must_use]
+    pub fn stream_leader(&self, stream: &str) -> Option<usize> {
+        let name = self.stream(stream)?.leader?;
+        (0..NODES).find(|node| name == node_name(*node) && self.nodes[*node].is_running())
+    }
+
+    /// A stream as its leader knows it, or any other node while there is none.
+    #[must_use]
+    pub fn stream(&self, stream: &str) -> Option<StreamState> {
+        let running = self.nodes.iter().enumerate().filter(|(_, node)| node.is_running());
+        let mut states: Vec<_> =
+            running.filter_map(|(i, node)| Some((i, node.stream(stream)?))).collect();
+        let led = |(i, state): &(usize, StreamState)| {
+            state.leader.as_deref() == Some(node_name(*i).as_str())
+        };
+        let at = states.iter().position(led).or((!states.is_empty()).then_some(0))?;
+        Some(states.swap_remove(at).1)
+    }
+}
+
+fn node_name(node: usize) -> String {
+    format!("node-{node}")
+}
+
+/// Nodes do not tell clients about each other: a client must stay with the proxies it was given.
+fn builder(node: usize, ports: &[u16]) -> NatsServerBuilder {
+    let routes: Vec<String> =
+        ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
+    let config = format!(
+        "server_name: {}\ncluster {{ name: testkit, listen: \"127.0.0.1:{}\", no_advertise: true, routes: [{}] }}",
+        node_name(node),
+        ports[node],
+        routes.join(", "),
+    );
+    NatsServer::builder().config(&config).clustered()
+}

@@ -1,0 +1,180 @@
+//! `spotter dlq`: the jobs that were given up, looked at, run again or thrown away.
+
+mod shown;
+
+use std::{fs, path::Path, time::Duration};
+
+use messaging::{DeadLetter, DeadLetterId, DeadLetters, Messaging, MessagingConfig, Role};
+use runtime::config::{ProcessEnvironment, Reader, Source};
+
+use crate::{
+    cli::{DlqChoice, DlqCommand, DlqListOptions, DlqShowOptions, NatsOptions},
+    error::CliError,
+    output,
+    report::Format,
+};
+
+/// How long a person waits to hear that no server answers.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+const NONE: &str = "no dead letters: no job has been given up in the last seven days";
+
+pub(crate) fn dlq(command: DlqCommand) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run(command))
+}
+
+async fn run(command: DlqCommand) -> Result<(), CliError> {
+    let messaging = connect(command.server()).await?;
+    let letters = messaging.dead_letters();
+    let outcome = match command {
+        DlqCommand::List(options) => list(&letters, &options).await,
+        DlqCommand::Show(options) => show(&messaging, &letters, &options).await,
+        DlqCommand::Requeue(choice) => requeue(&letters, &choice).await,
+        DlqCommand::Drop(choice) => discard(&letters, &choice).await,
+    };
+    messaging.close().await;
+    outcome
+}
+
+/// The environment, with the address that was typed in the place of its own.
+struct WithUrl<'a>(&'a str);
+
+impl Source for WithUrl<'_> {
+    fn get(&self, name: &str) -> Option<String> {
+        if name == "NATS_URL" { Some(self.0.to_owned()) } else { ProcessEnvironment.get(name) }
+    }
+}
+
+async fn connect(server: &NatsOptions) -> Result<Messaging, CliError> {
+    let source = WithUrl(&server.nats_url);
+    let mut reader = Reader::new(&source);
+    let config = MessagingConfig::read(&mut reader, Role::Cli);
+    let config = reader.finish(config)?;
+    // Nothing is set up from here: the limits of the queue are the services' to know.
+    Ok(Messaging::connect(MessagingConfig { connect_timeout: CONNECT_TIMEOUT, ..config }).await?)
+}
+
+async fn list(letters: &DeadLetters, options: &DlqListOptions) -> Result<(), CliError> {
+    let all = all(letters).await?;
+    match Format::new(options.json) {
+        Format::Json => all.iter().try_for_each(shown::json),
+        Format::Table if all.is_empty() => {
+            output::remark(NONE);
+            Ok(())
+        }
+        Format::Table => shown::table(&all),
+    }
+}
+
+async fn show(
+    messaging: &Messaging,
+    letters: &DeadLetters,
+    options: &DlqShowOptions,
+) -> Result<(), CliError> {
+    let letter = find(letters, options.id).await?;
+    let record = match &letter.job {
+        Some(job) => messaging.tasks().get(job.task_id).await?,
+        None => None,
+    };
+    shown::details(&letter, record.as_ref())?;
+    match &options.save {
+        Some(path) => save(letters, &letter, path).await,
+        None => Ok(()),
+    }
+}
+
+async fn save(letters: &DeadLetters, letter: &DeadLetter, path: &Path) -> Result<(), CliError> {
+    let picture = letters.picture(letter).await?;
+    let picture = picture.ok_or_else(|| CliError::PictureGone(letter.id()))?;
+    fs::write(path, &picture)
+        .map_err(|source| CliError::Write { path: path.to_owned(), source })?;
+    output::remark(format_args!("{} bytes written to {}", picture.len(), path.display()));
+    Ok(())
+}
+
+async fn requeue(letters: &DeadLetters, choice: &DlqChoice) -> Result<(), CliError> {
+    let chosen = chosen(letters, choice, "requeue").await?;
+    // Whoever asks for all of them means all that can be run.
+    let (jobs, others): (Vec<_>, Vec<_>) =
+        chosen.iter().partition(|letter| !choice.all || letter.job.is_some());
+    let mut failed = 0;
+    for letter in &jobs {
+        match letters.requeue(letter).await {
+            Ok(new) => output::line(format_args!("{} is queued again as {new}", letter.id()))?,
+            Err(error) => {
+                failed += 1;
+                output::remark(format_args!("{}  failed: {error}", letter.id()));
+            }
+        }
+    }
+    if !others.is_empty() {
+        output::remark(format_args!("{} that are no jobs are left: drop them", others.len()));
+    }
+    done(failed, jobs.len())
+}
+
+async fn discard(letters: &DeadLetters, choice: &DlqChoice) -> Result<(), CliError> {
+    let chosen = chosen(letters, choice, "drop").await?;
+    let mut failed = 0;
+    for letter in &chosen {
+        match letters.discard(letter).await {
+            Ok(()) => output::line(format_args!("{} is dropped", letter.id()))?,
+            Err(error) => {
+                failed += 1;
+                output::remark(format_args!("{}  failed: {error}", letter.id()));
+            }
+        }
+    }
+    done(failed, chosen.len())
+}
+
+fn done(failed: usize, all: usize) -> Result<(), CliError> {
+    if failed == 0 { Ok(()) } else { Err(CliError::DeadLetters { failed, all }) }
+}
+
+/// Those that were named, all of them looked up before anything is done to one.
+async fn chosen(
+    letters: &DeadLetters,
+    choice: &DlqChoice,
+    verb: &str,
+) -> Result<Vec<DeadLetter>, CliError> {
+    if !choice.all {
+        let mut chosen: Vec<DeadLetter> = Vec::new();
+        for id in &choice.ids {
+            let letter = find(letters, *id).await?;
+            // The same one may have been named twice, or by its task and by its number.
+            if chosen.iter().all(|other| other.sequence != letter.sequence) {
+                chosen.push(letter);
+            }
+        }
+        return Ok(chosen);
+    }
+    let all = all(letters).await?;
+    if all.is_empty() {
+        output::remark(NONE);
+    } else if !choice.yes {
+        return Err(CliError::Usage(format!(
+            "--all would {verb} {}: add --yes to do it",
+            shown::count(all.len())
+        )));
+    }
+    Ok(all)
+}
+
+async fn find(letters: &DeadLetters, id: DeadLetterId) -> Result<DeadLetter, CliError> {
+    letters.get(id).await?.ok_or_else(|| {
+        CliError::Usage(format!("there is no dead letter {id}: see `spotter dlq list`"))
+    })
+}
+
+async fn all(letters: &DeadLetters) -> Result<Vec<DeadLetter>, CliError> {
+    let mut all: Vec<DeadLetter> = Vec::new();
+    loop {
+        let page = letters.list_after(all.last().map_or(0, |letter| letter.sequence)).await?;
+        if page.is_empty() {
+            return Ok(all);
+        }
+        all.extend(page);
+    }
+}

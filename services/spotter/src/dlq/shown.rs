@@ -1,0 +1,163 @@
+//! Dead letters as they are printed: a table and a sheet for people, JSON for programs.
+
+use domain::{DetectionSettings, Job, TaskId, TaskRecord, TaskState};
+use messaging::DeadLetter;
+use serde::Serialize;
+use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+
+use crate::{error::CliError, output};
+
+/// The most characters of a picture's name in the table.
+const LONGEST_NAME: usize = 32;
+
+const HEADINGS: [&str; 5] = ["ID", "GIVEN UP", "DELIVERIES", "PICTURE", "REASON"];
+
+#[derive(Serialize)]
+struct LetterJson<'a> {
+    id: String,
+    sequence: u64,
+    #[serde(with = "time::serde::rfc3339")]
+    buried_at: OffsetDateTime,
+    reason: &'a str,
+    deliveries: u32,
+    subject: &'a str,
+    picture_bytes: Option<u64>,
+    job: Option<JobJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct JobJson<'a> {
+    task_id: TaskId,
+    picture_name: &'a str,
+    model: &'a str,
+    settings: DetectionSettings,
+    #[serde(with = "time::serde::rfc3339")]
+    submitted_at: OffsetDateTime,
+}
+
+impl<'a> From<&'a Job> for JobJson<'a> {
+    fn from(job: &'a Job) -> Self {
+        Self {
+            task_id: job.task_id,
+            picture_name: &job.picture_name,
+            model: job.model.as_str(),
+            settings: job.settings,
+            submitted_at: job.submitted_at,
+        }
+    }
+}
+
+/// One line of JSON.
+pub(super) fn json(letter: &DeadLetter) -> Result<(), CliError> {
+    output::line(serde_json::to_string(&LetterJson {
+        id: letter.id().to_string(),
+        sequence: letter.sequence,
+        buried_at: letter.buried_at,
+        reason: &letter.reason,
+        deliveries: letter.deliveries,
+        subject: &letter.original_subject,
+        picture_bytes: letter.picture.bytes(),
+        job: letter.job.as_ref().map(JobJson::from),
+    })?)
+}
+
+/// A line for each, under headings.
+pub(super) fn table(letters: &[DeadLetter]) -> Result<(), CliError> {
+    let rows: Vec<[String; 5]> = letters.iter().map(row).collect();
+    let widths: [usize; 5] = std::array::from_fn(|column| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells.chain([HEADINGS[column].len()]).max().unwrap_or(0)
+    });
+    print_row(&HEADINGS.map(str::to_owned), &widths)?;
+    rows.iter().try_for_each(|row| print_row(row, &widths))?;
+    output::remark(format_args!(
+        "{}; look at one with `spotter dlq show ID`",
+        count(letters.len())
+    ));
+    Ok(())
+}
+
+fn row(letter: &DeadLetter) -> [String; 5] {
+    let name = letter.job.as_ref().map_or("not a job", |job| &job.picture_name);
+    let mut shortened: String = printable(name).chars().take(LONGEST_NAME).collect();
+    if name.chars().count() > LONGEST_NAME {
+        shortened.push('…');
+    }
+    [
+        letter.id().to_string(),
+        moment(letter.buried_at),
+        letter.deliveries.to_string(),
+        format!("{shortened} ({})", size(letter)),
+        printable(&letter.reason),
+    ]
+}
+
+fn print_row(cells: &[String; 5], widths: &[usize; 5]) -> Result<(), CliError> {
+    let padded: Vec<String> =
+        cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+    output::line(padded.join("  ").trim_end())
+}
+
+/// All there is to know of one; `record` is what is known of its task.
+pub(super) fn details(letter: &DeadLetter, record: Option<&TaskRecord>) -> Result<(), CliError> {
+    let say = |what: &str, text: String| output::line(format_args!("{what:<11} {text}"));
+    say("id", letter.id().to_string())?;
+    say("sequence", letter.sequence.to_string())?;
+    say("given up", moment(letter.buried_at))?;
+    say("reason", printable(&letter.reason))?;
+    say("deliveries", letter.deliveries.to_string())?;
+    let Some(job) = &letter.job else {
+        say("subject", printable(&letter.original_subject))?;
+        return say("payload", size(letter));
+    };
+    let DetectionSettings { confidence, iou, max_detections } = job.settings;
+    say("picture", format!("{} ({})", printable(&job.picture_name), size(letter)))?;
+    say("model", job.model.to_string())?;
+    say("submitted", moment(job.submitted_at))?;
+    say(
+        "thresholds",
+        format!("confidence {confidence}, overlap {iou}, at most {} objects", max_detections.get()),
+    )?;
+    say("task", record.map_or_else(|| "its record has expired".to_owned(), state))
+}
+
+fn state(record: &TaskRecord) -> String {
+    let name = record.state.name();
+    match &record.state {
+        TaskState::Failure { message, .. } => format!("{name}: {}", printable(message)),
+        _ => name.to_owned(),
+    }
+}
+
+/// How many dead letters, in words.
+pub(super) fn count(letters: usize) -> String {
+    format!("{letters} dead letter{}", if letters == 1 { "" } else { "s" })
+}
+
+fn size(letter: &DeadLetter) -> String {
+    match letter.picture.bytes() {
+        Some(bytes) => format!("{bytes} bytes"),
+        None => "gone".to_owned(),
+    }
+}
+
+/// The second is enough for people.
+fn moment(time: OffsetDateTime) -> String {
+    let second = time.to_offset(UtcOffset::UTC).truncate_to_second();
+    second.format(&Rfc3339).unwrap_or_else(|_| second.to_string())
+}
+
+/// Names and reasons come from strangers; what would command the terminal is not passed on.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_printed_commands_the_terminal() {
+        assert_eq!(printable("\u{1b}[2Jbus\r\n猫.jpg"), "\u{fffd}[2Jbus\u{fffd}\u{fffd}猫.jpg");
+    }
+}

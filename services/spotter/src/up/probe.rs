@@ -1,0 +1,84 @@
+//! Asking a server who it is, so that somebody else's on the same port is not taken for ours.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+    time::timeout,
+};
+
+/// A server on this machine that takes longer is asked again.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// More than either server says of itself; whoever says more is neither.
+const LONGEST_ANSWER: u64 = 64 * 1024;
+
+/// A server as it is to answer, on a loopback port.
+#[derive(Debug, Clone)]
+pub(super) enum Server {
+    /// NATS, under a name that no other server has.
+    Nats { port: u16, name: String },
+    /// Redis, which says what process it is.
+    Redis { port: u16 },
+}
+
+impl Server {
+    /// Whether it is this server that answers, running as process `pid`.
+    pub(super) async fn is(&self, pid: u32) -> bool {
+        match self {
+            // The server speaks first: `INFO {"server_name":"…", …}`.
+            Self::Nats { port, name } => {
+                let found = ask(*port, "", |line| {
+                    let info: NatsInfo = serde_json::from_str(line.strip_prefix("INFO ")?).ok()?;
+                    Some(info.server_name)
+                });
+                found.await.as_ref() == Some(name)
+            }
+            Self::Redis { port } => {
+                let process = |line: &str| line.strip_prefix("process_id:")?.parse().ok();
+                ask(*port, "INFO server\r\n", process).await == Some(pid)
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct NatsInfo {
+    server_name: String,
+}
+
+/// Sends `question` and returns what `wanted` finds in the first line of the answer in which it
+/// finds something.
+async fn ask<T>(port: u16, question: &str, wanted: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let conversation = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
+        stream.write_all(question.as_bytes()).await.ok()?;
+        let mut lines = BufReader::new(stream.take(LONGEST_ANSWER)).lines();
+        while let Some(line) = lines.next_line().await.ok()? {
+            if let Some(found) = wanted(line.trim_end()) {
+                return Some(found);
+            }
+        }
+        None
+    };
+    timeout(PATIENCE, conversation).await.ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use testkit::{NatsServer, RedisServer};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn somebody_elses_server_is_not_taken_for_ours() {
+        let (nats, redis) = (NatsServer::start(), RedisServer::start());
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // Others of their kind, others of another kind, and nobody at all.
+        for port in [nats.port(), redis.port(), free] {
+            assert!(!Server::Nats { port, name: "spotter-1".to_owned() }.is(1).await);
+            assert!(!Server::Redis { port }.is(1).await);
+        }
+    }
+}

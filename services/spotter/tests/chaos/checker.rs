@@ -1,0 +1,189 @@
+//! The invariants, held against what happened. Pure, so that controls can show that it finds fault.
+//!
+//! I1: every 202 reaches an end in time. I2: an end never changes, whoever tells it. I3: nothing is
+//! left in the queue. I4: a job is not run more often than it is handed out. I6: no restart loses a
+//! 202, which is I1 and I2 with restarts among the faults.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use domain::TaskId;
+
+use crate::end::End;
+
+/// What is known of one accepted task when everything is over.
+#[derive(Debug, Clone)]
+pub(crate) struct Evidence {
+    pub(crate) id: TaskId,
+    /// The end that was seen first, and how long after the 202 or the last mend, whichever is later.
+    pub(crate) first: Option<(End, Duration)>,
+    /// What others said that is not this end; `None` for "it has not ended" or "no such task".
+    pub(crate) others: Vec<(&'static str, Option<End>)>,
+    /// How often its client was told that there is no such task.
+    pub(crate) denied: u32,
+    /// How often a worker ran the model on it to the end.
+    pub(crate) runs: u32,
+}
+
+/// What is left in the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Leftover {
+    /// Messages in the stream.
+    pub(crate) stored: u64,
+    pub(crate) waiting: u64,
+    pub(crate) in_progress: u64,
+}
+
+/// What a scenario allows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) ends_within: Duration,
+    pub(crate) runs: u32,
+}
+
+impl Default for Bounds {
+    /// 60 s, and as many runs as a worker's `MAX_DELIVERIES` lets a job have.
+    fn default() -> Self {
+        Self { ends_within: Duration::from_secs(60), runs: 5 }
+    }
+}
+
+/// What must never be.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Violation {
+    /// I1: no end.
+    NeverEnded(TaskId),
+    /// I1: an end, too late.
+    EndedLate(TaskId, Duration),
+    /// I2: told otherwise later.
+    Changed { id: TaskId, source: &'static str, first: End, later: Option<End> },
+    /// I6: the holder of a 202 was told that there is no such task.
+    Denied(TaskId, u32),
+    /// I3.
+    LeftInQueue(Leftover),
+    /// I4.
+    RunTooOften(TaskId, u32),
+    /// An answer that nobody should get, such as a 500, or a 400 for a good picture.
+    OddAnswer(String),
+}
+
+pub(crate) fn check(
+    tasks: &[Evidence],
+    leftover: Leftover,
+    odd: &[String],
+    bounds: Bounds,
+) -> Vec<Violation> {
+    let mut violations: Vec<Violation> =
+        tasks.iter().flat_map(|task| check_task(task, bounds)).collect();
+    if leftover != Leftover::default() {
+        violations.push(Violation::LeftInQueue(leftover));
+    }
+    violations.extend(odd.iter().cloned().map(Violation::OddAnswer));
+    violations
+}
+
+fn check_task(task: &Evidence, bounds: Bounds) -> Vec<Violation> {
+    let mut violations = Vec::new();
+    match &task.first {
+        None => violations.push(Violation::NeverEnded(task.id)),
+        Some((_, after)) if *after > bounds.ends_within => {
+            violations.push(Violation::EndedLate(task.id, *after));
+        }
+        Some(_) => {}
+    }
+    if let Some((first, _)) = &task.first {
+        for (source, later) in &task.others {
+            let (id, first, later) = (task.id, first.clone(), later.clone());
+            violations.push(Violation::Changed { id, source, first, later });
+        }
+    }
+    if task.denied > 0 {
+        violations.push(Violation::Denied(task.id, task.denied));
+    }
+    if task.runs > bounds.runs {
+        violations.push(Violation::RunTooOften(task.id, task.runs));
+    }
+    violations
+}
+
+/// How often each task's run is told of in the workers' logs.
+pub(crate) fn count_runs(lines: &[String]) -> BTreeMap<TaskId, u32> {
+    let mut runs = BTreeMap::new();
+    for line in lines.iter().filter(|line| line.contains("\"detected\"")) {
+        // Before the JSON stands the process's id.
+        let json = line.find('{').map_or("", |at| &line[at..]);
+        let Ok(event) = serde_json::from_str::<serde_json::Value>(json) else { continue };
+        let id = event["task_id"].as_str().and_then(|id| id.parse().ok());
+        if let (Some("detected"), Some(id)) = (event["message"].as_str(), id) {
+            *runs.entry(id).or_default() += 1;
+        }
+    }
+    runs
+}
+
+mod controls {
+    use super::*;
+
+    fn end(at: &str) -> End {
+        End::for_control("SUCCESS", at)
+    }
+
+    /// A task that went well.
+    fn well() -> Evidence {
+        let first = Some((end("noon"), Duration::from_secs(1)));
+        Evidence { id: TaskId::generate(), first, others: Vec::new(), denied: 0, runs: 1 }
+    }
+
+    fn violations(task: &Evidence) -> Vec<Violation> {
+        check(&[well(), task.clone()], Leftover::default(), &[], Bounds::default())
+    }
+
+    #[test]
+    fn a_good_history_passes() {
+        assert_eq!(violations(&well()), []);
+    }
+
+    #[test]
+    fn a_lost_task_is_reported() {
+        let lost = Evidence { first: None, ..well() };
+        assert_eq!(violations(&lost), [Violation::NeverEnded(lost.id)]);
+        let late = Duration::from_secs(61);
+        let slow = Evidence { first: Some((end("noon"), late)), ..well() };
+        assert_eq!(violations(&slow), [Violation::EndedLate(slow.id, late)]);
+        let denied = Evidence { denied: 1, ..well() };
+        assert_eq!(violations(&denied), [Violation::Denied(denied.id, 1)]);
+    }
+
+    #[test]
+    fn a_changed_a_second_and_a_vanished_end_are_reported() {
+        let others = [
+            ("API", Some(end("one o'clock"))),
+            ("Redis", Some(End::for_control("FAILURE", "noon"))),
+            ("record", None),
+        ];
+        for other in others {
+            let task = Evidence { others: vec![other.clone()], ..well() };
+            let (source, later) = other;
+            let changed = Violation::Changed { id: task.id, source, first: end("noon"), later };
+            assert_eq!(violations(&task), [changed]);
+        }
+    }
+
+    #[test]
+    fn work_done_too_often_is_reported() {
+        let task = Evidence { runs: 6, ..well() };
+        assert_eq!(violations(&task), [Violation::RunTooOften(task.id, 6)]);
+        let id = task.id;
+        let line = format!(r#"17 {{"message":"detected","task_id":"{id}","attempt":1}}"#);
+        let other = format!(r#"17 {{"message":"failed for good","task_id":"{id}"}}"#);
+        assert_eq!(count_runs(&[line.clone(), other, line]), BTreeMap::from([(id, 2)]));
+    }
+
+    #[test]
+    fn a_queue_that_is_not_empty_and_odd_answers_are_reported() {
+        let left = Leftover { stored: 1, ..Leftover::default() };
+        let odd = ["500".to_owned()];
+        let found = check(&[well()], left, &odd, Bounds::default());
+        let expected = [Violation::LeftInQueue(left), Violation::OddAnswer("500".to_owned())];
+        assert_eq!(found, expected);
+    }
+}

@@ -1,0 +1,78 @@
+//! A task's end in one form, whether the API, the bucket or Redis told it.
+
+use domain::TaskRecord;
+use serde_json::{Value, json};
+
+/// Everything a client can see of an end.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct End(Value);
+
+impl End {
+    /// From `/v1/tasks/{id}`; `None` while the task has not ended.
+    pub(crate) fn from_v1(task: &Value) -> Option<Self> {
+        let finished_at = task.get("finished_at").filter(|at| !at.is_null())?;
+        Some(Self(json!({
+            "state": task["state"],
+            "finished_at": finished_at,
+            "objects": task["objects"],
+            "failure": task["failure"],
+        })))
+    }
+
+    /// From a stored record; `None` while the task has not ended.
+    pub(crate) fn from_record(record: &TaskRecord) -> Option<Self> {
+        record.state.finished_at()?;
+        let stored = serde_json::to_value(record).expect("a record is JSON");
+        let objects = stored["objects"].as_array();
+        let objects = objects.map(|objects| objects.iter().map(object).collect::<Vec<_>>());
+        let failure = stored
+            .get("reason")
+            .map(|reason| json!({ "reason": reason, "message": stored["message"] }));
+        Some(Self(json!({
+            "state": stored["state"],
+            "finished_at": stored["finished_at"],
+            "objects": objects,
+            "failure": failure,
+        })))
+    }
+
+    /// An end as the checker's controls make it up.
+    pub(crate) fn for_control(state: &str, finished_at: &str) -> Self {
+        Self(
+            json!({ "state": state, "finished_at": finished_at, "objects": null, "failure": null }),
+        )
+    }
+
+    pub(crate) fn state(&self) -> &str {
+        self.0["state"].as_str().unwrap_or("?")
+    }
+
+    /// Whether the original route's answer tells of the same end, in its own words.
+    pub(crate) fn is_told_by(&self, original: &Value) -> bool {
+        let status = if self.state() == "SUCCESS" { "SUCCESS" } else { "FAILURE" };
+        let boxes = |objects: &Value, key: &str| -> Vec<String> {
+            let objects = objects.as_array().map(Vec::as_slice).unwrap_or_default();
+            let sides = ["x1", "y1", "x2", "y2"];
+            objects.iter().map(|o| format!("{:?}", sides.map(|side| &o[key][side]))).collect()
+        };
+        original["status"] == status
+            && boxes(&original["result"], "box") == boxes(&self.0["objects"], "bbox")
+    }
+}
+
+/// A stored object as `/v1` words it.
+fn object(stored: &Value) -> Value {
+    let side = |name: &str| five_decimals(&stored["bbox"][name]);
+    json!({
+        "label": stored["label"],
+        "class_id": stored["class_id"],
+        "confidence": five_decimals(&stored["confidence"]),
+        "bbox": { "x1": side("x1"), "y1": side("y1"), "x2": side("x2"), "y2": side("y2") },
+    })
+}
+
+fn five_decimals(value: &Value) -> f64 {
+    // Records hold numbers of 32 bits; the API rounds these, not their decimal form.
+    let value = value.as_f64().unwrap_or(f64::NAN) as f32;
+    (f64::from(value) * 1e5).round() / 1e5
+}

@@ -1,0 +1,126 @@
+//! What every client was told.
+
+use std::{
+    collections::BTreeMap,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
+
+use domain::TaskId;
+
+use crate::end::End;
+
+/// What is going wrong while nothing does.
+pub(crate) const CALM: &str = "calm";
+
+/// Written by clients while they run, read when they have stopped.
+pub(crate) struct History {
+    told: Mutex<Told>,
+    /// What is going wrong at the moment.
+    fault: Mutex<&'static str>,
+}
+
+/// Everything clients were told.
+#[derive(Default)]
+pub(crate) struct Told {
+    pub(crate) accepted: BTreeMap<TaskId, Accepted>,
+    /// 503s and broken connections, by what was going wrong.
+    pub(crate) refused: BTreeMap<&'static str, u64>,
+    pub(crate) unanswered: BTreeMap<&'static str, u64>,
+    /// Answers that nobody should ever get.
+    pub(crate) odd: Vec<String>,
+}
+
+/// A task that a client holds a 202 for.
+pub(crate) struct Accepted {
+    /// What was going wrong when it was submitted.
+    pub(crate) fault: &'static str,
+    pub(crate) at: Instant,
+    /// The end that was seen first, and when.
+    pub(crate) first: Option<(End, Instant)>,
+    /// Ends seen later that differ from the first, with who told them.
+    pub(crate) others: Vec<(&'static str, Option<End>)>,
+    /// How often its client was told that there is no such task.
+    pub(crate) denied: u32,
+}
+
+impl History {
+    pub(crate) fn new() -> Self {
+        Self { told: Mutex::default(), fault: Mutex::new(CALM) }
+    }
+
+    pub(crate) fn now(&self, fault: &'static str) {
+        *self.fault.lock().unwrap() = fault;
+    }
+
+    pub(crate) fn fault(&self) -> &'static str {
+        *self.fault.lock().unwrap()
+    }
+
+    pub(crate) fn accepted(&self, id: TaskId, fault: &'static str) {
+        let at = Instant::now();
+        let task = Accepted { fault, at, first: None, others: Vec::new(), denied: 0 };
+        if self.told.lock().unwrap().accepted.insert(id, task).is_some() {
+            self.odd(format!("task {id} was accepted twice"));
+        }
+    }
+
+    pub(crate) fn refused(&self, fault: &'static str) {
+        *self.told.lock().unwrap().refused.entry(fault).or_default() += 1;
+    }
+
+    pub(crate) fn unanswered(&self, fault: &'static str) {
+        *self.told.lock().unwrap().unanswered.entry(fault).or_default() += 1;
+    }
+
+    pub(crate) fn odd(&self, what: String) {
+        self.told.lock().unwrap().odd.push(what);
+    }
+
+    pub(crate) fn denied(&self, id: TaskId) {
+        if let Some(task) = self.told.lock().unwrap().accepted.get_mut(&id) {
+            task.denied += 1;
+        }
+    }
+
+    /// `source` says that the task has ended like this; `None`: that it has not ended, or that it
+    /// does not know it.
+    pub(crate) fn saw(&self, id: TaskId, source: &'static str, end: Option<End>) {
+        let mut told = self.told.lock().unwrap();
+        let Some(task) = told.accepted.get_mut(&id) else { return };
+        match (&task.first, end) {
+            (None, Some(end)) => task.first = Some((end, Instant::now())),
+            (Some((first, _)), end) if end.as_ref() != Some(first) => {
+                task.others.push((source, end));
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn ids(&self) -> Vec<TaskId> {
+        self.told.lock().unwrap().accepted.keys().copied().collect()
+    }
+
+    /// The end that was seen first.
+    pub(crate) fn first(&self, id: TaskId) -> Option<End> {
+        let told = self.told.lock().unwrap();
+        told.accepted.get(&id)?.first.as_ref().map(|(end, _)| end.clone())
+    }
+
+    /// How many tasks no end was seen of yet.
+    pub(crate) fn open(&self) -> usize {
+        let told = self.told.lock().unwrap();
+        told.accepted.values().filter(|task| task.first.is_none()).count()
+    }
+
+    pub(crate) fn into_told(self) -> Told {
+        self.told.into_inner().unwrap()
+    }
+}
+
+impl Accepted {
+    /// From the 202 to the end as its client saw it.
+    pub(crate) fn took(&self) -> Option<Duration> {
+        self.first.as_ref().map(|(_, ended)| ended.duration_since(self.at))
+    }
+}

@@ -1,0 +1,223 @@
+//! Odd, damaged and hostile pictures sent through the whole system: each ends as the table says,
+//! never as a 5xx and never as a wait without end.
+//!
+//! The pictures and the table are made by `scripts/make-nasty-pictures`.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use reqwest::{
+    StatusCode,
+    multipart::{Form, Part},
+};
+use serde_json::Value;
+use testkit::workspace_root;
+
+use crate::whole::System;
+
+const ROUTES: [&str; 2] = ["/start_task", "/v1/tasks"];
+/// Far longer than an honest picture of the largest size takes on a busy machine.
+const LONGEST_ANSWER: Duration = Duration::from_secs(20);
+/// From the first upload to the last result, for all pictures and both routes.
+const LONGEST_IN_ALL: Duration = Duration::from_secs(240);
+
+/// What must become of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    Detected,
+    Refused(StatusCode),
+    Failed,
+}
+
+struct Row {
+    file: String,
+    sent_as: String,
+    zeros_behind: usize,
+    expected: Expected,
+    /// Width and height of the result.
+    size: Option<[u64; 2]>,
+    same_objects_as: Option<String>,
+}
+
+impl Row {
+    fn of(row: &Value) -> Self {
+        let text = |key: &str| row[key].as_str().map(str::to_owned);
+        let file = text("file").expect("each row names a file");
+        let expected = match row["expect"].as_str() {
+            Some("detected") => Expected::Detected,
+            Some("refused:400") => Expected::Refused(StatusCode::BAD_REQUEST),
+            Some("refused:413") => Expected::Refused(StatusCode::PAYLOAD_TOO_LARGE),
+            Some("failed") => Expected::Failed,
+            other => panic!("{file}: {other:?} is nothing that can become of a picture"),
+        };
+        let size = row["size"].as_array().map(|size| [0, 1].map(|at| size[at].as_u64().unwrap()));
+        Self {
+            sent_as: text("sent_as").unwrap_or_else(|| file.clone()),
+            zeros_behind: row["zeros_behind"].as_u64().unwrap_or(0) as usize,
+            expected,
+            size,
+            same_objects_as: text("same_objects_as"),
+            file,
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        let mut bytes = fs::read(folder().join(&self.file)).unwrap();
+        bytes.resize(bytes.len() + self.zeros_behind, 0);
+        bytes
+    }
+}
+
+fn folder() -> PathBuf {
+    workspace_root().join("services/spotter/tests/nasty")
+}
+
+fn table() -> Vec<Row> {
+    let text = fs::read_to_string(folder().join("expected.json")).unwrap();
+    let rows: Vec<Value> = serde_json::from_str(&text).unwrap();
+    rows.iter().map(Row::of).collect()
+}
+
+#[test]
+fn every_nasty_picture_has_its_row() {
+    let mut named: Vec<String> = table().into_iter().map(|row| row.file).collect();
+    named.push("expected.json".to_owned());
+    named.sort();
+    let files = fs::read_dir(folder()).unwrap();
+    let mut found: Vec<String> =
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    found.sort();
+    assert_eq!(found, named);
+    assert!(named.len() > 60);
+}
+
+#[tokio::test]
+async fn every_nasty_picture_ends_as_it_should() {
+    let system = System::start();
+    let _worker = system.worker();
+    let start = Instant::now();
+    let mut complaints = Vec::new();
+    let mut sent = Vec::new();
+    for row in table() {
+        let bytes = row.bytes();
+        for route in ROUTES {
+            match submit(&system, route, &row, bytes.clone()).await {
+                Ok(Some(id)) => sent.push((row.file.clone(), route, id)),
+                Ok(None) => {}
+                Err(complaint) => complaints.push(format!("{} {route}: {complaint}", row.file)),
+            }
+        }
+    }
+    let rows: BTreeMap<String, Row> =
+        table().into_iter().map(|row| (row.file.clone(), row)).collect();
+    let mut tasks: BTreeMap<String, Value> = BTreeMap::new();
+    for (file, route, id) in sent {
+        let Some(task) = wait(&system, &id, start).await else {
+            complaints.push(format!("{file} {route}: not finished after {:?}", start.elapsed()));
+            continue;
+        };
+        if let Err(complaint) = check_task(&rows[&file], &task, &system.result(&id).await) {
+            complaints.push(format!("{file} {route}: {complaint}"));
+        }
+        tasks.insert(file, task);
+    }
+    for row in rows.values() {
+        let Some(other) = &row.same_objects_as else { continue };
+        let pair = (tasks.get(&row.file), tasks.get(other));
+        let (Some(task), Some(other)) = pair else { continue };
+        if let Err(complaint) = check_same_objects(task, other) {
+            complaints.push(format!("{}: {complaint}", row.file));
+        }
+    }
+    assert!(complaints.is_empty(), "{} complaints:\n{}", complaints.len(), complaints.join("\n"));
+    eprintln!("{} pictures by {} routes in {:.1?}", rows.len(), ROUTES.len(), start.elapsed());
+}
+
+/// The id of the task; `None` for a picture that was refused, as it should be.
+async fn submit(
+    system: &System,
+    route: &str,
+    row: &Row,
+    bytes: Vec<u8>,
+) -> Result<Option<String>, String> {
+    let form = Form::new().part("file", Part::bytes(bytes).file_name(row.sent_as.clone()));
+    let start = Instant::now();
+    let request = system.client.post(format!("{}{route}", system.base)).multipart(form);
+    let answer = request.send().await.map_err(|error| format!("no answer: {error}"))?;
+    let status = answer.status();
+    let body: Value = answer.json().await.map_err(|error| format!("{status}, no JSON: {error}"))?;
+    if start.elapsed() > LONGEST_ANSWER {
+        return Err(format!("answered {status} only after {:?}", start.elapsed()));
+    }
+    let expected = match row.expected {
+        Expected::Refused(status) => status,
+        Expected::Detected | Expected::Failed => StatusCode::ACCEPTED,
+    };
+    if status != expected {
+        return Err(format!("answered {status} {body}, expected {expected}"));
+    }
+    match row.expected {
+        Expected::Refused(_) if body["error"].is_string() => Ok(None),
+        Expected::Refused(_) => Err(format!("refused without a word: {body}")),
+        _ => body["task_id"].as_str().map(|id| Some(id.to_owned())).ok_or("no id".to_owned()),
+    }
+}
+
+/// The task once it has ended, unless all the time there is has run out.
+async fn wait(system: &System, id: &str, start: Instant) -> Option<Value> {
+    while start.elapsed() < LONGEST_IN_ALL {
+        let task = system.task(id, 20).await;
+        if !task["finished_at"].is_null() {
+            return Some(task);
+        }
+    }
+    None
+}
+
+fn check_task(row: &Row, task: &Value, result: &Value) -> Result<(), String> {
+    let state = task["state"].as_str().unwrap_or_default();
+    if result["status"] != state {
+        return Err(format!("{state} for /v1, and {} for the original route", result["status"]));
+    }
+    match (row.expected, state) {
+        (Expected::Detected, "SUCCESS") => {
+            let size = [&task["width"], &task["height"]].map(Value::as_u64);
+            match row.size {
+                Some(expected) if size != expected.map(Some) => {
+                    Err(format!("detected at {size:?}, expected {expected:?}"))
+                }
+                _ => Ok(()),
+            }
+        }
+        (Expected::Failed, "FAILURE") => match task["failure"]["reason"].as_str() {
+            Some("undecodable_picture") => Ok(()),
+            _ => Err(format!("failed for another reason: {}", task["failure"])),
+        },
+        (expected, _) => Err(format!("{state} {}, expected {expected:?}", task["failure"])),
+    }
+}
+
+/// The same objects, within a pixel: the pictures are coded anew after each turn.
+fn check_same_objects(task: &Value, other: &Value) -> Result<(), String> {
+    let objects = |task: &Value| task["objects"].as_array().cloned().unwrap_or_default();
+    let (found, expected) = (objects(task), objects(other));
+    let close = |a: &Value, b: &Value, most: f64| {
+        a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| (a - b).abs() <= most)
+    };
+    let is_same = |(a, b): (&Value, &Value)| {
+        a["label"] == b["label"]
+            && close(&a["confidence"], &b["confidence"], 0.05)
+            && ["x1", "y1", "x2", "y2"].iter().all(|at| close(&a["bbox"][at], &b["bbox"][at], 1.0))
+    };
+    if !expected.is_empty()
+        && found.len() == expected.len()
+        && found.iter().zip(&expected).all(is_same)
+    {
+        return Ok(());
+    }
+    Err(format!("found {found:?}, expected {expected:?}"))
+}
