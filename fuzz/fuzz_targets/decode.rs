@@ -1,0 +1,28 @@
+//! Bytes to pixels: no panic, no more than was allowed, and nothing of an earlier picture.
+
+#![no_main]
+
+use detector::decode::{Picture, decode, decode_into};
+use domain::picture::{PictureLimits, inspect};
+use libfuzzer_sys::fuzz_target;
+
+const LIMITS: PictureLimits = PictureLimits { max_bytes: 1 << 20, max_pixels: 1_000_000 };
+
+fuzz_target!(|file: &[u8]| {
+    let Ok(picture) = decode(file, &LIMITS) else { return };
+    let header = inspect(file, &LIMITS).expect("decode inspects first");
+    let (width, height) = (picture.width(), picture.height());
+    // EXIF may turn it by a quarter.
+    let stored = (header.width, header.height);
+    assert!((width, height) == stored || (height, width) == stored);
+    let pixels = width as usize * height as usize;
+    assert_eq!(picture.rgb().len(), 3 * pixels);
+
+    // Decoded over an earlier picture, it must not show any of that one's pixels. Only the small ones, for time.
+    if pixels <= 1 << 16 {
+        let mut reused =
+            Picture::from_rgb(width, height, vec![0xA5; 3 * pixels]).expect("its size");
+        decode_into(file, &LIMITS, &mut reused).expect("it decoded before");
+        assert_eq!(reused, picture);
+    }
+});

@@ -1,0 +1,146 @@
+//! Outputs of a model, of any shape and holding anything, to boxes: finite, and no more than asked for.
+
+#![no_main]
+
+use arbitrary::{Arbitrary, Result, Unstructured};
+use detector::{
+    head::{DecodeRequest, Head, HeadKind, OutputView},
+    nms::non_maximum_suppression,
+};
+use domain::{Confidence, IouThreshold, MaxDetections};
+use libfuzzer_sys::fuzz_target;
+
+/// What a run of some model could have left, and what is asked of it.
+#[derive(Debug)]
+struct Run {
+    head: Head,
+    request: DecodeRequest,
+    outputs: Vec<(Vec<i64>, Vec<f32>)>,
+    iou: IouThreshold,
+    max_detections: MaxDetections,
+}
+
+impl<'a> Arbitrary<'a> for Run {
+    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
+        let kind = *u.choose(&[HeadKind::Yolov8Cut, HeadKind::Yolov8, HeadKind::Yolox])?;
+        let strides = u.choose(&[&[8, 16, 32][..], &[8], &[16, 64], &[]])?.to_vec();
+        let head = Head { kind, strides, classes: u.int_in_range(0..=90)? };
+        let request = DecodeRequest {
+            batch_index: u.int_in_range(0..=2)?,
+            input_width: u.int_in_range(0..=12)? * 8,
+            input_height: u.int_in_range(0..=12)? * 8,
+            confidence: Confidence::new(u.int_in_range(0..=100)? as f32 / 100.0)
+                .expect("from 0 to 1"),
+        };
+        let mut outputs = Vec::new();
+        for shape in right_shapes(&head, &request, u)? {
+            outputs.push(output(shape, u)?);
+        }
+        if u.ratio(1, 8)? {
+            outputs.pop();
+        }
+        Ok(Self {
+            head,
+            request,
+            outputs,
+            iou: IouThreshold::new(u.int_in_range(0..=100)? as f32 / 100.0).expect("from 0 to 1"),
+            max_detections: MaxDetections::try_from(u.int_in_range(1..=1000)?).expect("in range"),
+        })
+    }
+}
+
+/// The shapes that the head needs, so that most runs get past their check.
+fn right_shapes(
+    head: &Head,
+    request: &DecodeRequest,
+    u: &mut Unstructured<'_>,
+) -> Result<Vec<Vec<i64>>> {
+    let batch = u.int_in_range(1..=2)?;
+    let grid = |stride: &u32| {
+        let stride = *stride as usize;
+        [(request.input_height / stride) as i64, (request.input_width / stride) as i64]
+    };
+    let cells: i64 = head.strides.iter().map(|stride| grid(stride).iter().product::<i64>()).sum();
+    let classes = head.classes as i64;
+    let bins = u.int_in_range(0..=17)?;
+    Ok(match head.kind {
+        HeadKind::Yolov8 => vec![vec![batch, 4 + classes, cells]],
+        HeadKind::Yolox => vec![vec![batch, cells, 5 + classes]],
+        HeadKind::Yolov8Cut => {
+            let level = |stride| {
+                let [rows, columns] = grid(stride);
+                [vec![batch, 4 * bins, rows, columns], vec![batch, classes, rows, columns]]
+            };
+            head.strides.iter().flat_map(level).collect()
+        }
+    })
+}
+
+/// An output of this shape, now and then of another one or with more or fewer elements than it says.
+fn output(mut shape: Vec<i64>, u: &mut Unstructured<'_>) -> Result<(Vec<i64>, Vec<f32>)> {
+    if u.ratio(1, 16)? {
+        let at = u.choose_index(shape.len())?;
+        shape[at] = *u.choose(&[-1, 0, 1, 2, 5, i64::MAX, i64::MIN])?;
+    }
+    if u.ratio(1, 32)? {
+        shape.pop();
+    }
+    let mut len = 1_i64;
+    for size in &shape {
+        len = len.saturating_mul(*size);
+    }
+    let mut len = len.clamp(0, 1 << 16) as usize;
+    if u.ratio(1, 16)? {
+        len = u.int_in_range(0..=len + 3)?;
+    }
+    // A few values over and over: the outputs are far longer than an input of the fuzzer.
+    let mut values = Vec::new();
+    for _ in 0..u.int_in_range(1..=24)? {
+        values.push(value(u)?);
+    }
+    Ok((shape, values.into_iter().cycle().take(len).collect()))
+}
+
+fn value(u: &mut Unstructured<'_>) -> Result<f32> {
+    const ODD: [f32; 10] = [
+        f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::MAX,
+        f32::MIN,
+        f32::MIN_POSITIVE,
+        -0.0,
+        0.0,
+        1.0,
+        88.8,
+    ];
+    match u.int_in_range(0..=2)? {
+        0 => Ok(*u.choose(&ODD)?),
+        1 => u.arbitrary(),
+        _ => Ok(u.arbitrary::<i16>()? as f32 / 256.0),
+    }
+}
+
+fuzz_target!(|run: Run| {
+    let outputs: Vec<OutputView<'_>> =
+        run.outputs.iter().map(|(shape, data)| OutputView { shape, data }).collect();
+    let mut candidates = Vec::new();
+    if run.head.decode_boxes(&outputs, &run.request, &mut candidates).is_err() {
+        return;
+    }
+    let cells = run.request.input_width * run.request.input_height;
+    assert!(candidates.len() <= cells, "more boxes than a cell of one pixel each would give");
+    for found in &candidates {
+        let bbox = found.bbox;
+        // JSON has no other numbers: a record that holds one could be stored and never read again.
+        for number in [bbox.x1, bbox.y1, bbox.x2, bbox.y2, found.confidence] {
+            assert!(number.is_finite(), "{found:?}");
+        }
+        assert!(found.confidence > run.request.confidence.get());
+        assert!((found.class_id.0 as usize) < run.head.classes);
+    }
+    let kept = non_maximum_suppression(&candidates, run.iou, run.max_detections);
+    assert!(kept.len() <= usize::from(run.max_detections.get()));
+    assert!(kept.len() <= candidates.len() && kept.is_empty() == candidates.is_empty());
+    assert!(kept.is_sorted_by(|a, b| a.confidence >= b.confidence));
+});

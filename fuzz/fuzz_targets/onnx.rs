@@ -1,0 +1,45 @@
+//! A file that says it is a model: read, questioned, its head looked for, cut and written again.
+
+#![no_main]
+
+use detector::onnx::{
+    OnnxModel,
+    cut::{InputSize, NewOutput, end_at, find_head},
+    parse_names,
+};
+use libfuzzer_sys::fuzz_target;
+
+/// The classes of the models in the corpus, COCO's, and none.
+const CLASSES: [usize; 4] = [0, 2, 64, 80];
+
+fuzz_target!(|file: &[u8]| {
+    let Ok(model) = OnnxModel::parse(file.to_vec()) else { return };
+    for tensor in model.inputs().into_iter().chain(model.outputs()) {
+        let _ = tensor.to_string();
+    }
+    let _ = model.producer();
+    for key in ["names", "imgsz", "task", "license"] {
+        let _ = model.metadata(key).and_then(parse_names);
+    }
+    for classes in CLASSES {
+        let Ok(head) = find_head(&model, classes) else { continue };
+        assert_eq!(head.boxes.len(), head.scores.len());
+        let channels = 4 * head.bins;
+        let outputs: Vec<NewOutput> = (0..)
+            .zip(
+                head.boxes
+                    .iter()
+                    .map(|tensor| (tensor, channels))
+                    .chain(head.scores.iter().map(|tensor| (tensor, classes))),
+            )
+            .map(|(place, (tensor, channels))| NewOutput {
+                tensor: tensor.clone(),
+                name: format!("output_{place}"),
+                channels,
+            })
+            .collect();
+        let cut = end_at(&model, &outputs, InputSize::Free);
+        assert_eq!(cut.outputs().len(), outputs.len());
+        assert!(OnnxModel::parse(cut.to_bytes()).is_ok(), "what was cut is a model");
+    }
+});
