@@ -13,6 +13,7 @@ use async_nats::{StatusCode, Subscriber, jetstream::consumer::pull::BatchConfig}
 use futures_util::StreamExt;
 use tokio::{
     sync::watch,
+    task::JoinHandle,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -47,6 +48,9 @@ pub struct Deliveries {
     failures: u32,
     /// Not before this moment is a new pull opened.
     wait_until: Instant,
+    /// The latest attempt to set the queue up. While a cluster elects its leaders each pull finds no
+    /// consumer; one question at a time is enough.
+    setting_up: Option<JoinHandle<()>>,
 }
 
 /// One inbox and the requests whose answers go there.
@@ -74,7 +78,14 @@ enum Broken {
 impl Deliveries {
     pub(crate) fn new(messaging: Messaging) -> Self {
         let link = messaging.link();
-        Self { messaging, link, pull: None, failures: 0, wait_until: Instant::now() }
+        Self {
+            messaging,
+            link,
+            pull: None,
+            failures: 0,
+            wait_until: Instant::now(),
+            setting_up: None,
+        }
     }
 
     /// The next job, asking the server for as many as there are `free_slots`. Waits for ever if
@@ -183,13 +194,15 @@ impl Deliveries {
                 return;
             }
             Broken::NoConsumer => {
-                tracing::warn!("the server does not know the queue's consumer; setting it up");
-                let messaging = self.messaging.clone();
-                tokio::spawn(async move {
-                    if let Err(error) = messaging.ensure().await {
-                        tracing::warn!(%error, "the queue could not be set up");
-                    }
-                });
+                if self.setting_up.as_ref().is_none_or(JoinHandle::is_finished) {
+                    tracing::warn!("the server does not know the queue's consumer; setting it up");
+                    let messaging = self.messaging.clone();
+                    self.setting_up = Some(tokio::spawn(async move {
+                        if let Err(error) = messaging.ensure().await {
+                            tracing::warn!(%error, "the queue could not be set up");
+                        }
+                    }));
+                }
             }
             Broken::Other(reason) => tracing::warn!(%reason, "pulling jobs failed; trying again"),
         }
