@@ -1,6 +1,9 @@
 //! Metrics: measured through OpenTelemetry, read in Prometheus' text format.
 
-use opentelemetry::metrics::{Meter, MeterProvider};
+use opentelemetry::{
+    KeyValue,
+    metrics::{Meter, MeterProvider},
+};
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use prometheus::{Registry, TextEncoder};
 
@@ -20,7 +23,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// An empty set of metrics.
+    /// A set of metrics that holds only `spotter_build_info`.
     ///
     /// # Errors
     /// [`MetricsError`] if the exporter cannot be registered.
@@ -32,7 +35,14 @@ impl Metrics {
             .build()
             .map_err(|error| MetricsError(error.to_string()))?;
         let provider = SdkMeterProvider::builder().with_reader(exporter).build();
-        Ok(Self { registry, provider })
+        let metrics = Self { registry, provider };
+        metrics
+            .meter()
+            .u64_observable_gauge("spotter_build_info")
+            .with_description("Always 1; the version is in its label.")
+            .with_callback(|gauge| gauge.observe(1, &[KeyValue::new("version", crate::VERSION)]))
+            .build();
+        Ok(metrics)
     }
 
     /// The meter that instruments are made with.

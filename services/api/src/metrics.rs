@@ -87,11 +87,6 @@ impl ApiMetrics {
                 gauge.observe(all.saturating_sub(slots.available_permits()) as u64, &[]);
             })
             .build();
-        meter
-            .u64_observable_gauge("spotter_build_info")
-            .with_description("Always 1; the version is in its label.")
-            .with_callback(|gauge| gauge.observe(1, &[KeyValue::new("version", runtime::VERSION)]))
-            .build();
         Self {
             cache: meter
                 .u64_counter("spotter_cache_requests")

@@ -23,11 +23,6 @@ pub(crate) struct WorkerMetrics {
 impl WorkerMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let meter = metrics.meter();
-        meter
-            .u64_observable_gauge("spotter_build_info")
-            .with_description("Always 1; the version is in its label.")
-            .with_callback(|gauge| gauge.observe(1, &[KeyValue::new("version", runtime::VERSION)]))
-            .build();
         Self {
             jobs: meter
                 .u64_counter("spotter_jobs")
