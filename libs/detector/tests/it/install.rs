@@ -1,6 +1,6 @@
 //! What is installed, and what is refused.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use detector::{
     bundle::{ModelBundle, ModelInput},
@@ -17,11 +17,10 @@ use detector::{
             type_proto::{Tensor, Value as TypeValue},
         },
     },
-    session::Runtime,
 };
 use domain::LabelMap;
 
-use crate::support::{Models, beside, fetched, runtime, weights};
+use crate::support::{Models, beside, weights};
 
 #[test]
 fn a_cut_model_says_what_it_is() {
@@ -163,33 +162,6 @@ fn given_labels_win_over_those_in_the_file() {
     let source = weights("yolov8n");
     let installed = ModelBundle::install(&source, &options, &models.runtime).unwrap();
     assert_eq!(installed.bundle.labels(), &labels);
-}
-
-#[test]
-fn a_wrong_library_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let text = dir.path().join("text.so");
-    fs::write(&text, "no library").unwrap();
-    let absent = dir.path().join("absent.so");
-    assert!(matches!(Runtime::load(&absent), Err(RuntimeError::Missing { .. })));
-    assert!(matches!(Runtime::load(&text), Err(RuntimeError::Unusable { .. })));
-    // Neither stands in the way of the right one, which may be loaded again but not exchanged.
-    let runtime = runtime();
-    assert_eq!(Runtime::load(runtime.library()).unwrap().library(), runtime.library());
-    let copy = dir.path().join("copy.so");
-    fs::copy(fetched(".cache/lib/libonnxruntime.so"), &copy).unwrap();
-    assert!(matches!(Runtime::load(&copy), Err(RuntimeError::AnotherLoaded { .. })));
-}
-
-#[test]
-fn a_library_without_onnx_runtime_is_refused() {
-    // Any shared library will do, such as the C library that this test runs with.
-    let candidates = ["/lib/x86_64-linux-gnu/libm.so.6", "/lib/aarch64-linux-gnu/libm.so.6"];
-    let Some(library) = candidates.into_iter().map(Path::new).find(|path| path.exists()) else {
-        eprintln!("SKIPPED: no libm where Debian keeps it");
-        return;
-    };
-    assert!(matches!(Runtime::load(library), Err(RuntimeError::Unusable { .. })));
 }
 
 /// A model of the right shapes whose only node is of a made-up kind.

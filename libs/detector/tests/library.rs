@@ -1,0 +1,43 @@
+//! Loading ONNX Runtime's library. A process loads one and keeps it, so this has a process of its own
+//! and only one test.
+
+#![allow(clippy::unwrap_used, reason = "a test's way to fail")]
+
+use std::{fs, path::Path};
+
+use detector::{Runtime, RuntimeError};
+
+/// The library that set-up fetched.
+fn fetched() -> std::path::PathBuf {
+    let library = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/lib/libonnxruntime.so");
+    assert!(library.exists(), "{} is missing: run `make setup` first", library.display());
+    library
+}
+
+/// A shared library that has nothing to do with it, where there is one.
+fn foreign() -> Option<&'static Path> {
+    let candidates = ["/lib/x86_64-linux-gnu/libm.so.6", "/lib/aarch64-linux-gnu/libm.so.6"];
+    candidates.into_iter().map(Path::new).find(|path| path.exists())
+}
+
+#[test]
+fn only_the_right_library_is_loaded_and_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().join("text.so");
+    fs::write(&text, "no library").unwrap();
+    let absent = dir.path().join("absent.so");
+    assert!(matches!(Runtime::load(&absent), Err(RuntimeError::Missing { .. })));
+    assert!(matches!(Runtime::load(&text), Err(RuntimeError::Unusable { .. })));
+    match foreign() {
+        Some(library) => {
+            assert!(matches!(Runtime::load(library), Err(RuntimeError::Unusable { .. })));
+        }
+        None => eprintln!("SKIPPED: no libm where Debian keeps it"),
+    }
+    // None of them stands in the way of the right one, which may be loaded again but not exchanged.
+    let runtime = Runtime::load(&fetched()).unwrap();
+    assert_eq!(Runtime::load(runtime.library()).unwrap().library(), runtime.library());
+    let copy = dir.path().join("copy.so");
+    fs::copy(fetched(), &copy).unwrap();
+    assert!(matches!(Runtime::load(&copy), Err(RuntimeError::AnotherLoaded { .. })));
+}
