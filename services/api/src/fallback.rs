@@ -5,6 +5,7 @@ use poem::{
     http::{HeaderValue, StatusCode, header},
     web::Json,
 };
+use poem_openapi::error::ParseParamError;
 use serde_json::{Value, json};
 
 /// Which methods each path has, read from the OpenAPI document.
@@ -53,7 +54,10 @@ pub(crate) fn answer(error: poem::Error, path: &str, methods: &Methods) -> Respo
         StatusCode::METHOD_NOT_ALLOWED => {
             "this route has another method; see / or /docs".to_owned()
         }
-        _ => error.to_string(),
+        _ => match error.downcast_ref::<ParseParamError>() {
+            Some(ParseParamError { name, reason }) => in_words(name, reason),
+            None => error.to_string(),
+        },
     };
     if status.is_server_error() {
         tracing::error!(%error, path, "a request failed");
@@ -67,9 +71,35 @@ pub(crate) fn answer(error: poem::Error, path: &str, methods: &Methods) -> Respo
     answer
 }
 
+/// What is wrong with parameter `name`. The framework words a bound that is broken as
+/// `verification failed. maximum(1, exclusive: false)`.
+fn in_words(name: &str, reason: &str) -> String {
+    let bound = |which: &str| {
+        let rest = reason.strip_prefix("verification failed. ")?.strip_prefix(which)?;
+        rest.strip_prefix('(')?.split(',').next()
+    };
+    match (bound("minimum"), bound("maximum")) {
+        (Some(least), _) => format!("{name} must be at least {least}"),
+        (_, Some(most)) => format!("{name} must be at most {most}"),
+        _ => format!("{name} cannot be read: {reason}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_broken_bound_is_said_in_words() {
+        let cases = [
+            ("verification failed. maximum(1, exclusive: false)", "iou must be at most 1"),
+            ("verification failed. minimum(0, exclusive: false)", "iou must be at least 0"),
+            ("failed to parse \"x\"", "iou cannot be read: failed to parse \"x\""),
+        ];
+        for (reason, expected) in cases {
+            assert_eq!(in_words("iou", reason), expected);
+        }
+    }
 
     #[test]
     fn a_path_finds_its_methods() {
