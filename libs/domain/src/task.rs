@@ -210,11 +210,11 @@ impl TaskState {
 pub enum FailureReason {
     /// The picture's bytes do not decode.
     UndecodablePicture,
-    /// The job names a model this deployment's workers do not run.
+    /// The job names a model that is not installed where the workers are.
     UnknownModel,
     /// The picture's bytes are gone: they expired before a worker came to them.
     PictureGone,
-    /// The job was handed out too often without an end: it stops workers instead of finishing.
+    /// Too many runs of the job began without coming to an end: it stops workers instead.
     Poison,
 }
 

@@ -226,8 +226,8 @@ async fn ensure_consumer(messaging: &Messaging) -> Result<(), MessagingError> {
         description: Some("All workers share it; each message goes to one of them".to_owned()),
         ack_policy: AckPolicy::Explicit,
         ack_wait: messaging.config().ack_wait,
-        // Workers count deliveries themselves: a message the server gives up on stays in the stream,
-        // invisible to everyone.
+        // Attempts are counted in the task's record: a message the server gives up on stays in the
+        // stream, invisible to everyone.
         max_deliver: -1,
         max_ack_pending: MAX_ACK_PENDING,
         max_waiting: MAX_WAITING,

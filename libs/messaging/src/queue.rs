@@ -11,8 +11,7 @@ use async_nats::{
     },
 };
 use bytes::Bytes;
-use domain::{Job, TaskId};
-use futures_util::StreamExt;
+use domain::Job;
 use tracing::Instrument;
 
 use crate::{
@@ -96,25 +95,6 @@ impl JobQueue {
         let rest = async move { queue.send_uploaded(&job, upload).await };
         let outcome = tokio::spawn(rest.in_current_span()).await;
         outcome.unwrap_or(Err(SubmitError::Unconfirmed { task_id }))
-    }
-
-    /// Whether a job is in the queue still: waiting, or with a worker that has not settled it.
-    /// Records expire and jobs do not, so a task without a record may have one.
-    ///
-    /// # Errors
-    /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
-    pub async fn holds(&self, id: TaskId) -> Result<bool, MessagingError> {
-        let what = "look a job up";
-        let jetstream = self.messaging.jetstream();
-        let stream = self.messaging.within(what, jetstream.get_stream_no_info(JOBS_STREAM)).await?;
-        // Counts messages by subject, which does not read the picture in them.
-        let counts = stream.info_with_subjects(wire::job_subjects(id));
-        let mut counts = self.messaging.within(what, counts).await?;
-        match self.messaging.within_timeout(what, counts.next()).await? {
-            Some(Ok(_)) => Ok(true),
-            Some(Err(error)) => Err(MessagingError::failed(what, error)),
-            None => Ok(false),
-        }
     }
 
     /// How many jobs wait and how many are being worked on.

@@ -40,11 +40,6 @@ pub(crate) fn job_subject(job: &Job) -> String {
     format!("{JOBS_SUBJECT}.{}.{}", job.model, job.task_id)
 }
 
-/// Matches the subject of this task's job, whatever its model.
-pub(crate) fn job_subjects(task_id: TaskId) -> String {
-    format!("{JOBS_SUBJECT}.*.{task_id}")
-}
-
 pub(crate) fn object_name(task_id: TaskId) -> String {
     task_id.to_string()
 }

@@ -1,7 +1,6 @@
 //! Putting jobs in.
 
 use bytes::Bytes;
-use domain::TaskId;
 use messaging::{QueueLimits, Settlement, SubmitError};
 use testkit::NatsServer;
 
@@ -110,21 +109,4 @@ async fn a_job_without_room_for_its_own_data_is_too_large() {
     job.picture_name = "x".repeat(40 << 10);
     let refused = fixture.messaging.queue().submit(&job, Bytes::from_static(b"x")).await;
     assert!(matches!(refused, Err(SubmitError::TooLarge { .. })), "{refused:?}");
-}
-
-#[tokio::test]
-async fn a_job_is_held_until_it_is_settled() {
-    let fixture = Fixture::start().await;
-    let (queue, job, other) = (fixture.messaging.queue(), job(), job());
-    assert!(!queue.holds(job.task_id).await.unwrap());
-    fixture.submit(&job).await;
-    fixture.submit(&other).await;
-    assert!(queue.holds(job.task_id).await.unwrap());
-    assert!(!queue.holds(TaskId::generate()).await.unwrap());
-    let delivery = next(&mut fixture.deliveries(), 1).await;
-    assert_eq!(delivery.job, job);
-    assert!(queue.holds(job.task_id).await.unwrap());
-    delivery.settle(Settlement::Ack).await.unwrap();
-    assert!(!queue.holds(job.task_id).await.unwrap());
-    assert!(queue.holds(other.task_id).await.unwrap());
 }
