@@ -12,6 +12,7 @@ use async_nats::{
 };
 use bytes::Bytes;
 use domain::Job;
+use runtime::failpoints;
 use tracing::Instrument;
 
 use crate::{
@@ -76,8 +77,8 @@ impl JobQueue {
     }
 
     /// Stores the job and its picture (encoded, as the client sent it) in the queue. `Ok` means
-    /// stored: from here on it is never lost. Submitting the same id again within ten minutes
-    /// changes nothing.
+    /// stored: from here on it is never lost. Submitting the same id again within the
+    /// duplicate window changes nothing.
     ///
     /// # Errors
     /// [`SubmitError::QueueFull`], [`SubmitError::Unavailable`] and [`SubmitError::TooLarge`] mean
@@ -188,7 +189,10 @@ impl JobQueue {
     ) -> Result<Published, SubmitError> {
         let message = PublishMessage::build().headers(headers).payload(payload);
         let publish = async {
-            self.messaging.jetstream().send_publish(wire::job_subject(job), message).await?.await
+            let sent =
+                self.messaging.jetstream().send_publish(wire::job_subject(job), message).await?;
+            failpoints::reach("api-before-puback");
+            sent.await
         };
         match self.messaging.within_timeout("publish a job", publish).await {
             Ok(Ok(_)) => Ok(Published::Stored),

@@ -4,6 +4,7 @@
 
 pub mod config;
 pub mod exit;
+pub mod failpoints;
 pub mod files;
 pub mod metrics;
 pub mod probes;

@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use domain::{DetectionSettings, Job, ModelName, TaskId, TaskRecord};
 use messaging::{Claim, IdempotencyKeys, JobQueue, MessagingError, SubmitError, TaskStore};
+use runtime::failpoints;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
@@ -179,6 +180,7 @@ impl Tasks {
 
     async fn store_job(&self, record: &TaskRecord, picture: Bytes) -> Result<(), NotAccepted> {
         let task_id = record.job.task_id;
+        failpoints::reach("api-before-publish");
         let published = self.queue.submit(&record.job, picture).await;
         published.map_err(|error| match error {
             SubmitError::QueueFull { .. } => {
@@ -190,12 +192,15 @@ impl Tasks {
                 NotAccepted::Unavailable { task_id }
             }
         })?;
+        failpoints::reach("api-before-record");
         // After the publish, so that no record speaks of a job that was never stored. A worker that
         // was faster has written its own record by now, and that one stays.
         self.store.create_queued(record).await.map_err(|error| {
             tracing::warn!(%task_id, %error, "a published job's record could not be written");
             NotAccepted::Unavailable { task_id }
-        })
+        })?;
+        failpoints::reach("api-before-answer");
+        Ok(())
     }
 
     /// What is known of `id`: from the cache if it is a finished task, else from the bucket.

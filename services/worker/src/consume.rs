@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use messaging::{Deliveries, Delivery};
+use runtime::failpoints;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -66,6 +67,7 @@ async fn next_job(
 
 async fn handle(context: Arc<Context>, delivery: Delivery, mut slot: SlotLease) {
     let (task_id, attempt) = (delivery.job.task_id, delivery.attempt);
+    failpoints::reach("worker-received");
     let outcome = process(&context, &delivery, &mut slot).await;
     // The slot is free for the next picture while the queue is told about this one.
     drop(slot);
@@ -79,10 +81,12 @@ async fn handle(context: Arc<Context>, delivery: Delivery, mut slot: SlotLease) 
         delivery.hand_back().await;
         return;
     };
+    failpoints::reach("worker-before-ack");
     if let Err(error) = delivery.settle(settlement).await {
         // It will be handed out again, and the stored record makes that a duplicate.
         tracing::warn!(%task_id, attempt, %error, "a delivery could not be settled");
     }
+    failpoints::reach("worker-after-ack");
 }
 
 async fn join_all(jobs: &mut JoinSet<()>) {

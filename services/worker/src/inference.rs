@@ -13,6 +13,7 @@ use std::{
 use bytes::Bytes;
 use detector::{Canceller, DetectError, Found, ModelError, Runtime, RuntimeError};
 use domain::{DetectionSettings, ModelName, picture::PictureLimits};
+use runtime::failpoints;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::models::LoadedModels;
@@ -165,6 +166,7 @@ fn detect(
     limits: &PictureLimits,
     canceller: &Canceller,
 ) -> Result<Found, InferenceError> {
+    failpoints::reach_with("worker-detect", &work.picture);
     let detector = models.get(&work.model)?;
     Ok(detector.detect_cancellable(&work.picture, limits, &work.settings, canceller)?)
 }

@@ -34,22 +34,26 @@ const OWNED: [(&str, &[&str]); 10] = [
     ("redis", &["spotter-api"]),
 ];
 
-/// For each crate of the project, what it depends on outside its tests.
-fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+/// The crates of the project, as cargo tells of them.
+fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .current_dir(workspace_root())
         .output()
         .unwrap();
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let packages = metadata["packages"].as_array().unwrap();
-    let dependencies_of = |package: &Value| {
-        let dependencies = package["dependencies"].as_array().unwrap().iter();
-        let of_product = dependencies.filter(|dependency| dependency["kind"] != "dev");
-        of_product.map(|dependency| dependency["name"].as_str().unwrap().to_owned()).collect()
-    };
-    let named = |package| (text(package, "name"), dependencies_of(package));
-    packages.iter().map(named).collect()
+    metadata["packages"].as_array().unwrap().clone()
+}
+
+/// What a crate depends on outside its tests.
+fn dependencies_of(package: &Value) -> impl Iterator<Item = &Value> {
+    let dependencies = package["dependencies"].as_array().unwrap().iter();
+    dependencies.filter(|dependency| dependency["kind"] != "dev")
+}
+
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let names = |package| dependencies_of(package).map(|found| text(found, "name")).collect();
+    packages().iter().map(|package| (text(package, "name"), names(package))).collect()
 }
 
 fn text(value: &Value, key: &str) -> String {
@@ -74,6 +78,21 @@ fn a_package_from_outside_has_one_owner() {
         for (package, owners) in OWNED {
             let may = owners.contains(&name.as_str());
             assert!(may || !dependencies.contains(package), "{name} must not know {package}");
+        }
+    }
+}
+
+/// A build that people run must not do what a variable of the environment says about crashing.
+#[test]
+fn only_tests_turn_failpoints_on() {
+    const FEATURE: &str = "failpoints";
+    for package in packages() {
+        let name = text(&package, "name");
+        let by_default = package["features"]["default"].as_array().cloned().unwrap_or_default();
+        assert!(by_default.iter().all(|feature| feature != FEATURE), "{name} has it by default");
+        for dependency in dependencies_of(&package) {
+            let mut features = dependency["features"].as_array().unwrap().iter();
+            assert!(features.all(|feature| feature != FEATURE), "{name} asks for it: {dependency}");
         }
     }
 }
