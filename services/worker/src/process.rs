@@ -7,7 +7,9 @@ use domain::{FailureReason, TaskRecord, TaskState};
 use messaging::{
     BeginOutcome, Delivery, FinishOutcome, MessagingError, PictureError, Return, TaskStore,
 };
+use runtime::failpoints;
 use time::OffsetDateTime;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -22,10 +24,33 @@ pub(crate) struct Context {
     pub(crate) metrics: WorkerMetrics,
     pub(crate) job_deadline: Duration,
     pub(crate) max_attempts: u32,
+    /// Held by every job while it runs; see [`Company`].
+    pub(crate) company: RwLock<()>,
     /// Cancelled when jobs that still run must be handed back.
     pub(crate) hand_back: CancellationToken,
     /// Cancelled when this process is broken and should be replaced.
     pub(crate) broken: CancellationToken,
+}
+
+/// Who runs beside a job in this process.
+///
+/// A picture that ends its worker takes the jobs in the other slots along. All of them come back at
+/// the same time, most likely to the same worker, and would die together until all are given up. So
+/// a job that is handed out again runs alone: what ends the worker then is that job and no other.
+enum Company<'a> {
+    Others { _running: RwLockReadGuard<'a, ()> },
+    Nobody { _running: RwLockWriteGuard<'a, ()> },
+}
+
+impl<'a> Company<'a> {
+    /// Waits until the delivery may run. New jobs do not overtake one that waits to be alone.
+    async fn keep(context: &'a Context, delivery: &Delivery) -> Self {
+        if delivery.attempt > 1 {
+            Self::Nobody { _running: context.company.write().await }
+        } else {
+            Self::Others { _running: context.company.read().await }
+        }
+    }
 }
 
 /// Where a delivery stands once its record has been looked at.
@@ -45,6 +70,11 @@ pub(crate) async fn process(
 ) -> Outcome {
     // The lease on the job is extended from a task of its own, and for no longer than this runs.
     let _keep_alive = delivery.keep_alive();
+    // Before the run is counted, or waiting for another job's end would cost an attempt.
+    let _company = tokio::select! {
+        company = Company::keep(context, delivery) => company,
+        () = context.hand_back.cancelled() => return Outcome::HandedBack,
+    };
     let begun = match begin(context, delivery).await {
         Ok(Step::Run(record)) => record,
         Ok(Step::Done(outcome)) => return outcome,
@@ -171,6 +201,7 @@ async fn finish(
     begun: &TaskRecord,
     state: TaskState,
 ) -> Result<Outcome, String> {
+    failpoints::reach("worker-before-store");
     match context.tasks.finish(&begun.with_state(state)).await.map_err(text)? {
         FinishOutcome::Stored => Ok(Outcome::Stored),
         FinishOutcome::AlreadyTerminal(_) => Ok(Outcome::Duplicate),

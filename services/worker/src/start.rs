@@ -15,7 +15,7 @@ use runtime::{
     metrics::{Metrics, MetricsError},
     probes,
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::RwLock};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -114,6 +114,7 @@ pub async fn run(
         metrics: WorkerMetrics::new(&metrics),
         job_deadline: config.job_deadline,
         max_attempts: config.max_attempts,
+        company: RwLock::default(),
         hand_back: CancellationToken::new(),
         broken,
     });
