@@ -73,6 +73,9 @@ pub struct MessagingConfig {
     pub inline_limit: usize,
     /// How long a worker may be silent about a job before it is handed to another. Default 30 s.
     pub ack_wait: Duration,
+    /// For how long the server refuses a second job of the same id. Default 10 minutes: longer than
+    /// any client's retries.
+    pub duplicate_window: Duration,
     /// On how many servers each stream is stored. Default 1.
     pub replicas: usize,
     /// How long one question to the server may take. Default 5 s.
@@ -93,6 +96,7 @@ impl MessagingConfig {
             result_ttl: Duration::from_secs(24 * 3600),
             inline_limit: 1 << 20,
             ack_wait: Duration::from_secs(30),
+            duplicate_window: Duration::from_secs(600),
             replicas: 1,
             request_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(10),
@@ -103,7 +107,8 @@ impl MessagingConfig {
 impl MessagingConfig {
     /// Reads the settings as every process of a deployment does: `NATS_URL`,
     /// `NATS_CREDENTIALS_FILE`, `NATS_REPLICAS`, `QUEUE_MAX_BYTES`, `QUEUE_MAX_MESSAGES`,
-    /// `RESULT_TTL_SECONDS`, `INLINE_LIMIT_BYTES`, `ACK_WAIT_SECONDS`. What is wrong with them is
+    /// `RESULT_TTL_SECONDS`, `INLINE_LIMIT_BYTES`, `ACK_WAIT_SECONDS`,
+    /// `DUPLICATE_WINDOW_SECONDS`. What is wrong with them is
     /// left with `reader`.
     #[must_use]
     pub fn read(reader: &mut Reader<'_>, role: Role) -> Self {
@@ -117,6 +122,8 @@ impl MessagingConfig {
             result_ttl: reader.seconds("RESULT_TTL_SECONDS", default.result_ttl.as_secs()),
             inline_limit: reader.at_least("INLINE_LIMIT_BYTES", 1, default.inline_limit),
             ack_wait: reader.seconds("ACK_WAIT_SECONDS", default.ack_wait.as_secs()),
+            duplicate_window: reader
+                .seconds("DUPLICATE_WINDOW_SECONDS", default.duplicate_window.as_secs()),
             replicas: reader.at_least("NATS_REPLICAS", 1, default.replicas),
             ..default
         }
@@ -156,6 +163,7 @@ impl fmt::Debug for MessagingConfig {
             .field("result_ttl", &self.result_ttl)
             .field("inline_limit", &self.inline_limit)
             .field("ack_wait", &self.ack_wait)
+            .field("duplicate_window", &self.duplicate_window)
             .field("replicas", &self.replicas)
             .field("request_timeout", &self.request_timeout)
             .field("connect_timeout", &self.connect_timeout)

@@ -129,7 +129,7 @@ pub enum SubmitError {
         detail: String,
     },
     /// The server did not confirm in time. The job may still be stored and run; submitting it again
-    /// under the same id within ten minutes is safe.
+    /// under the same id within the duplicate window is safe.
     #[error("the server did not confirm job {task_id}: it may still be run")]
     Unconfirmed {
         /// The job's id.

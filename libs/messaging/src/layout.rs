@@ -31,9 +31,6 @@ pub(crate) const PICTURE_STREAM: &str = "OBJ_pictures";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// How long the server refuses a second job of the same id: longer than any client's retries.
-const DUPLICATE_WINDOW: Duration = Duration::from_secs(600);
-
 /// The server's default, for streams that are not the queue.
 const SHORT_DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
@@ -92,7 +89,7 @@ fn jobs(config: &MessagingConfig) -> Config {
         discard: DiscardPolicy::New,
         max_bytes: server_limit(config.limits.max_bytes),
         max_messages: server_limit(config.limits.max_messages),
-        duplicate_window: DUPLICATE_WINDOW,
+        duplicate_window: config.duplicate_window,
         ..stored(JOBS_STREAM.to_owned(), vec![format!("{JOBS_SUBJECT}.>")], config)
     }
 }
