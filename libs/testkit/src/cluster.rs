@@ -1,10 +1,13 @@
 //! Three nats-servers that store each stream together.
 
+use std::sync::Arc;
+
 use crate::{
     START_TIMEOUT,
     nats::{NatsServer, NatsServerBuilder, StreamState},
     poll_until,
     ports::free_port,
+    small_disk::SmallDisk,
 };
 
 const NODES: usize = 3;
@@ -25,9 +28,25 @@ impl NatsCluster {
     /// If they do not come up.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_on(&[])
+    }
+
+    /// As [`NatsCluster::start`], each node with a disk of its own; those without one, if there are
+    /// fewer disks, store their streams in folders.
+    ///
+    /// # Panics
+    /// As [`NatsCluster::start`].
+    #[must_use]
+    pub fn start_on(disks: &[Arc<SmallDisk>]) -> Self {
         for _ in 0..PORT_ATTEMPTS {
             let ports: Vec<u16> = (0..NODES).map(|_| free_port()).collect();
-            let nodes = (0..NODES).map(|node| builder(node, &ports).try_start());
+            let nodes = (0..NODES).map(|node| {
+                let builder = builder(node, &ports);
+                match disks.get(node) {
+                    Some(disk) => builder.disk(disk).try_start(),
+                    None => builder.try_start(),
+                }
+            });
             let Ok(nodes) = nodes.collect::<Result<_, _>>() else { continue };
             let cluster = Self { nodes };
             if poll_until(START_TIMEOUT, || cluster.is_healthy().then_some(())).is_some() {

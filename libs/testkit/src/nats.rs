@@ -67,12 +67,13 @@ impl NatsServerBuilder {
         self
     }
 
-    /// Stores streams on this disk.
+    /// Stores streams on this disk, and promises them more than it has room for, as it may happen
+    /// on a disk that others write to. By itself the server would promise what was free at its start.
     #[must_use]
     pub fn disk(mut self, disk: &Arc<SmallDisk>) -> Self {
         self.store_dir = Some(disk.path().join("store"));
         self.disk = Some(Arc::clone(disk));
-        self
+        self.jetstream_max_store(8 << 30)
     }
 
     /// A node of a cluster is started without waiting for the others.

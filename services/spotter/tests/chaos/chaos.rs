@@ -1,7 +1,7 @@
 //! One scenario from its start to its verdict.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -9,16 +9,17 @@ use std::{
 
 use domain::{TaskId, TaskRecord};
 use futures_util::{StreamExt, stream};
-use messaging::{Messaging, MessagingConfig, QueueDepth, Role};
+use messaging::{DeadLetterId, Messaging, MessagingConfig, QueueDepth, Role};
 use rand::{RngExt, SeedableRng, rngs::Xoshiro256PlusPlus};
-use reqwest::{Client, StatusCode};
+use reqwest::StatusCode;
 
 use crate::{
-    checker::{Bounds, Evidence, Leftover, Violation, check, count_runs},
+    checker::{Bounds, Case, Evidence, Leftover, Violation, check, count_runs},
+    client::insist,
     end::End,
-    faults::{Fault, Ongoing},
+    faults::{Fault, Ongoing, Site},
     history::{CALM, History, Told},
-    load::{Load, LoadPlan, insist},
+    load::{Load, LoadPlan},
     report::Report,
     stand::{Plan, Stand},
 };
@@ -84,7 +85,8 @@ impl Chaos {
         for fault in faults {
             *self.injections.entry(fault.name()).or_default() += 1;
             self.resets += u32::from(fault.resets_deliveries());
-            ongoing.push(fault.begin(&mut self.stand, &mut self.rng));
+            let Self { stand, load, rng, .. } = self;
+            ongoing.push(fault.begin(&mut Site { stand, load, rng }));
         }
         self.pass(time);
         ongoing.into_iter().rev().for_each(|ongoing: Ongoing| ongoing.end(&mut self.stand));
@@ -126,11 +128,14 @@ impl Chaos {
         // What is found after the bound is reported as late rather than as lost.
         let (leftover, drained) = self.drain(healed, bounds.ends_within * 3 / 2);
         let runs = self.gather();
+        let dead = self.dead_letters();
         let Self { stand, load, name, seed, injections, resets, .. } = self;
         let told = load.end().into_told();
         // A server that forgets its counts hands a job out anew; nothing else adds runs.
         let bounds = Bounds { runs: bounds.runs.saturating_mul(1 + resets), ..bounds };
-        let violations = check(&evidence(&told, &runs, healed), leftover, &told.odd, bounds);
+        let tasks = evidence(&told, &runs, &dead, healed);
+        let case = Case { tasks: &tasks, keys: &told.keys, leftover, odd: &told.odd };
+        let violations = check(&case, bounds);
         let report = Report::new(&told, &runs, &injections, drained);
         eprintln!("{name}, CHAOS_SEED={seed}\n{report}");
         drop(stand);
@@ -159,13 +164,32 @@ impl Chaos {
         }
     }
 
+    /// The tasks whose jobs are among the dead letters, with their pictures.
+    fn dead_letters(&self) -> BTreeSet<TaskId> {
+        self.load.runtime.block_on(async {
+            let letters = connect(self.stand.nats.url()).await.dead_letters();
+            let mut dead = BTreeSet::new();
+            let mut last = 0;
+            loop {
+                let page = letters.list_after(last).await.expect("dead letters can be read");
+                let Some(letter) = page.last() else { return dead };
+                last = letter.sequence;
+                let whole = page.iter().filter(|letter| letter.picture.bytes().is_some());
+                dead.extend(whole.filter_map(|letter| match letter.id() {
+                    DeadLetterId::Task(id) => Some(id),
+                    DeadLetterId::Sequence(_) => None,
+                }));
+            }
+        })
+    }
+
     /// Asks everybody once more for every end, and reads the workers' logs.
     fn gather(&self) -> BTreeMap<TaskId, u32> {
         let history = &self.load.history;
         let ids = history.ids();
         self.load.runtime.block_on(async {
             let tasks = connect(self.stand.nats.url()).await.tasks();
-            let http = Client::new();
+            let http = reqwest::Client::new();
             let bases = self.stand.bases();
             stream::iter(&ids)
                 .for_each_concurrent(8, async |id| {
@@ -198,7 +222,7 @@ async fn connect(url: String) -> Messaging {
 }
 
 /// Both routes; the second of them is answered from Redis if the first has filled it.
-async fn ask_the_api(history: &Arc<History>, http: &Client, base: &str, id: TaskId) {
+async fn ask_the_api(history: &Arc<History>, http: &reqwest::Client, base: &str, id: TaskId) {
     match insist(http, &format!("{base}/v1/tasks/{id}")).await {
         Some((StatusCode::OK, task)) => history.saw(id, "API", End::from_v1(&task)),
         Some((StatusCode::NOT_FOUND | StatusCode::GONE, _)) => history.denied(id),
@@ -211,16 +235,23 @@ async fn ask_the_api(history: &Arc<History>, http: &Client, base: &str, id: Task
     }
 }
 
-fn evidence(told: &Told, runs: &BTreeMap<TaskId, u32>, healed: Instant) -> Vec<Evidence> {
+fn evidence(
+    told: &Told,
+    runs: &BTreeMap<TaskId, u32>,
+    dead: &BTreeSet<TaskId>,
+    healed: Instant,
+) -> Vec<Evidence> {
     let of = |(id, task): (&TaskId, &crate::history::Accepted)| {
         let counted_from = task.at.max(healed);
         let first = task.first.as_ref();
         Evidence {
             id: *id,
+            hope: task.hope,
             first: first.map(|(end, at)| (end.clone(), at.saturating_duration_since(counted_from))),
             others: task.others.clone(),
             denied: task.denied,
             runs: runs.get(id).copied().unwrap_or_default(),
+            is_dead: dead.contains(id),
         }
     };
     told.accepted.iter().map(of).collect()

@@ -1,19 +1,23 @@
 //! The invariants, held against what happened. Pure, so that controls can show that it finds fault.
 //!
 //! I1: every 202 reaches an end in time. I2: an end never changes, whoever tells it. I3: nothing is
-//! left in the queue. I4: a job is not run more often than it is handed out. I6: no restart loses a
-//! 202, which is I1 and I2 with restarts among the faults.
+//! left in the queue. I4: a job is not run more often than it is handed out. I5: a key stands for
+//! one task. I6: no restart loses a 202, which is I1 and I2 with restarts among the faults.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use domain::TaskId;
 
-use crate::end::End;
+use crate::{end::End, history::Hope};
 
 /// What is known of one accepted task when everything is over.
 #[derive(Debug, Clone)]
 pub(crate) struct Evidence {
     pub(crate) id: TaskId,
+    pub(crate) hope: Hope,
     /// The end that was seen first, and how long after the 202 or the last mend, whichever is later.
     pub(crate) first: Option<(End, Duration)>,
     /// What others said that is not this end; `None` for "it has not ended" or "no such task".
@@ -22,6 +26,17 @@ pub(crate) struct Evidence {
     pub(crate) denied: u32,
     /// How often a worker ran the model on it to the end.
     pub(crate) runs: u32,
+    /// Whether it is among the dead letters.
+    pub(crate) is_dead: bool,
+}
+
+/// Everything that is held against the invariants.
+pub(crate) struct Case<'a> {
+    pub(crate) tasks: &'a [Evidence],
+    /// The ids that each idempotency key was answered with.
+    pub(crate) keys: &'a BTreeMap<String, BTreeSet<TaskId>>,
+    pub(crate) leftover: Leftover,
+    pub(crate) odd: &'a [String],
 }
 
 /// What is left in the queue.
@@ -41,7 +56,7 @@ pub(crate) struct Bounds {
 }
 
 impl Default for Bounds {
-    /// 60 s, and as many runs as a worker's `MAX_DELIVERIES` lets a job have.
+    /// 60 s, and as many runs as a worker's `MAX_ATTEMPTS` lets a job have.
     fn default() -> Self {
         Self { ends_within: Duration::from_secs(60), runs: 5 }
     }
@@ -62,22 +77,25 @@ pub(crate) enum Violation {
     LeftInQueue(Leftover),
     /// I4.
     RunTooOften(TaskId, u32),
+    /// I5: one key, several tasks.
+    KeySplit(String, BTreeSet<TaskId>),
+    /// An end that this picture cannot have come to.
+    WrongEnd(TaskId, String),
+    /// Given up, and not kept for anybody to look at.
+    NotAmongDeadLetters(TaskId),
     /// An answer that nobody should get, such as a 500, or a 400 for a good picture.
     OddAnswer(String),
 }
 
-pub(crate) fn check(
-    tasks: &[Evidence],
-    leftover: Leftover,
-    odd: &[String],
-    bounds: Bounds,
-) -> Vec<Violation> {
+pub(crate) fn check(case: &Case<'_>, bounds: Bounds) -> Vec<Violation> {
     let mut violations: Vec<Violation> =
-        tasks.iter().flat_map(|task| check_task(task, bounds)).collect();
-    if leftover != Leftover::default() {
-        violations.push(Violation::LeftInQueue(leftover));
+        case.tasks.iter().flat_map(|task| check_task(task, bounds)).collect();
+    let split = case.keys.iter().filter(|(_, ids)| ids.len() > 1);
+    violations.extend(split.map(|(key, ids)| Violation::KeySplit(key.clone(), ids.clone())));
+    if case.leftover != Leftover::default() {
+        violations.push(Violation::LeftInQueue(case.leftover));
     }
-    violations.extend(odd.iter().cloned().map(Violation::OddAnswer));
+    violations.extend(case.odd.iter().cloned().map(Violation::OddAnswer));
     violations
 }
 
@@ -91,6 +109,9 @@ fn check_task(task: &Evidence, bounds: Bounds) -> Vec<Violation> {
         Some(_) => {}
     }
     if let Some((first, _)) = &task.first {
+        if !may_end(task.hope, first.state()) {
+            violations.push(Violation::WrongEnd(task.id, first.state().to_owned()));
+        }
         for (source, later) in &task.others {
             let (id, first, later) = (task.id, first.clone(), later.clone());
             violations.push(Violation::Changed { id, source, first, later });
@@ -102,7 +123,18 @@ fn check_task(task: &Evidence, bounds: Bounds) -> Vec<Violation> {
     if task.runs > bounds.runs {
         violations.push(Violation::RunTooOften(task.id, task.runs));
     }
+    if task.hope == Hope::Poison && !task.is_dead {
+        violations.push(Violation::NotAmongDeadLetters(task.id));
+    }
     violations
+}
+
+fn may_end(hope: Hope, state: &str) -> bool {
+    match hope {
+        Hope::Success => state == "SUCCESS",
+        Hope::InTime => ["SUCCESS", "EXPIRED"].contains(&state),
+        Hope::Poison => state == "FAILURE",
+    }
 }
 
 /// How often each task's run is told of in the workers' logs.
@@ -130,11 +162,21 @@ mod controls {
     /// A task that went well.
     fn well() -> Evidence {
         let first = Some((end("noon"), Duration::from_secs(1)));
-        Evidence { id: TaskId::generate(), first, others: Vec::new(), denied: 0, runs: 1 }
+        Evidence {
+            id: TaskId::generate(),
+            hope: Hope::Success,
+            first,
+            others: Vec::new(),
+            denied: 0,
+            runs: 1,
+            is_dead: false,
+        }
     }
 
     fn violations(task: &Evidence) -> Vec<Violation> {
-        check(&[well(), task.clone()], Leftover::default(), &[], Bounds::default())
+        let (tasks, keys) = ([well(), task.clone()], BTreeMap::new());
+        let case = Case { tasks: &tasks, keys: &keys, leftover: Leftover::default(), odd: &[] };
+        check(&case, Bounds::default())
     }
 
     #[test]
@@ -169,6 +211,30 @@ mod controls {
     }
 
     #[test]
+    fn an_end_that_cannot_be_right_is_reported() {
+        let ended = |state| Some((End::for_control(state, "noon"), Duration::from_secs(1)));
+        let failed = Evidence { first: ended("FAILURE"), ..well() };
+        let wrong = Violation::WrongEnd(failed.id, "FAILURE".to_owned());
+        assert_eq!(violations(&failed), [wrong]);
+        let late = Evidence { first: ended("EXPIRED"), hope: Hope::InTime, ..well() };
+        assert_eq!(violations(&late), []);
+        let given_up = Evidence { hope: Hope::Poison, is_dead: true, ..failed };
+        assert_eq!(violations(&given_up), []);
+        let gone = Evidence { is_dead: false, ..given_up };
+        assert_eq!(violations(&gone), [Violation::NotAmongDeadLetters(gone.id)]);
+    }
+
+    #[test]
+    fn a_key_that_stands_for_two_tasks_is_reported() {
+        let ids = BTreeSet::from([TaskId::generate(), TaskId::generate()]);
+        let one = BTreeSet::from([TaskId::generate()]);
+        let keys = BTreeMap::from([("one".to_owned(), one), ("two".to_owned(), ids.clone())]);
+        let case = Case { tasks: &[], keys: &keys, leftover: Leftover::default(), odd: &[] };
+        let found = check(&case, Bounds::default());
+        assert_eq!(found, [Violation::KeySplit("two".to_owned(), ids)]);
+    }
+
+    #[test]
     fn work_done_too_often_is_reported() {
         let task = Evidence { runs: 6, ..well() };
         assert_eq!(violations(&task), [Violation::RunTooOften(task.id, 6)]);
@@ -181,8 +247,9 @@ mod controls {
     #[test]
     fn a_queue_that_is_not_empty_and_odd_answers_are_reported() {
         let left = Leftover { stored: 1, ..Leftover::default() };
-        let odd = ["500".to_owned()];
-        let found = check(&[well()], left, &odd, Bounds::default());
+        let (tasks, odd) = ([well()], ["500".to_owned()]);
+        let case = Case { tasks: &tasks, keys: &BTreeMap::new(), leftover: left, odd: &odd };
+        let found = check(&case, Bounds::default());
         let expected = [Violation::LeftInQueue(left), Violation::OddAnswer("500".to_owned())];
         assert_eq!(found, expected);
     }

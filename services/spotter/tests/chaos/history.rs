@@ -1,7 +1,7 @@
 //! What every client was told.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -24,6 +24,8 @@ pub(crate) struct History {
 #[derive(Default)]
 pub(crate) struct Told {
     pub(crate) accepted: BTreeMap<TaskId, Accepted>,
+    /// The ids that each idempotency key was answered with.
+    pub(crate) keys: BTreeMap<String, BTreeSet<TaskId>>,
     /// 503s and broken connections, by what was going wrong.
     pub(crate) refused: BTreeMap<&'static str, u64>,
     pub(crate) unanswered: BTreeMap<&'static str, u64>,
@@ -31,10 +33,22 @@ pub(crate) struct Told {
     pub(crate) odd: Vec<String>,
 }
 
+/// What a submission may come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Hope {
+    /// SUCCESS.
+    Success,
+    /// SUCCESS, or EXPIRED: its deadline is near.
+    InTime,
+    /// FAILURE, and a dead letter: no worker survives it.
+    Poison,
+}
+
 /// A task that a client holds a 202 for.
 pub(crate) struct Accepted {
     /// What was going wrong when it was submitted.
     pub(crate) fault: &'static str,
+    pub(crate) hope: Hope,
     pub(crate) at: Instant,
     /// The end that was seen first, and when.
     pub(crate) first: Option<(End, Instant)>,
@@ -57,12 +71,27 @@ impl History {
         *self.fault.lock().unwrap()
     }
 
-    pub(crate) fn accepted(&self, id: TaskId, fault: &'static str) {
-        let at = Instant::now();
-        let task = Accepted { fault, at, first: None, others: Vec::new(), denied: 0 };
-        if self.told.lock().unwrap().accepted.insert(id, task).is_some() {
-            self.odd(format!("task {id} was accepted twice"));
+    /// Whether the id is new. The same id may be told twice only under the same key.
+    pub(crate) fn accepted(
+        &self,
+        id: TaskId,
+        fault: &'static str,
+        hope: Hope,
+        key: Option<&str>,
+    ) -> bool {
+        let mut told = self.told.lock().unwrap();
+        if let Some(key) = key {
+            told.keys.entry(key.to_owned()).or_default().insert(id);
         }
+        if told.accepted.contains_key(&id) {
+            if key.is_none() {
+                told.odd.push(format!("task {id} was accepted twice"));
+            }
+            return false;
+        }
+        let (at, first, others, denied) = (Instant::now(), None, Vec::new(), 0);
+        told.accepted.insert(id, Accepted { fault, hope, at, first, others, denied });
+        true
     }
 
     pub(crate) fn refused(&self, fault: &'static str) {

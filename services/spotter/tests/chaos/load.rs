@@ -2,29 +2,27 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::TaskId;
 use rand::{RngExt, SeedableRng, rngs::Xoshiro256PlusPlus};
-use reqwest::{
-    Client, StatusCode,
-    multipart::{Form, Part},
-};
-use serde_json::Value;
 use tokio::{
     runtime::Runtime,
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    end::End,
-    history::History,
-    pictures::{Upload, uploads},
+    client::{Client, Submission},
+    history::{History, Hope},
+    pictures::{Upload, strip, uploads},
 };
 
-/// Longer than the API ever makes a client wait: two publishes of 5 s, and the record.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a client sends a picture under a key again that was not answered with an id.
+const KEYED_ATTEMPTS: usize = 5;
+
+/// How often one picture is offered until it is accepted, and the pause between.
+const SEND_ATTEMPTS: usize = 200;
+const SEND_PAUSE: Duration = Duration::from_millis(100);
 
 /// How much load.
 #[derive(Debug, Clone, Copy)]
@@ -48,22 +46,18 @@ impl Default for LoadPlan {
 pub(crate) struct Load {
     pub(crate) runtime: Runtime,
     pub(crate) history: Arc<History>,
-    stop: CancellationToken,
-    give_up: CancellationToken,
+    shared: Arc<Shared>,
     clients: JoinSet<()>,
 }
 
 /// What all clients share.
 struct Shared {
-    http: Client,
-    bases: Vec<String>,
+    client: Client,
     uploads: Vec<Upload>,
-    history: Arc<History>,
     open: Arc<Semaphore>,
     left: Semaphore,
     pause_ms: u64,
     stop: CancellationToken,
-    give_up: CancellationToken,
 }
 
 impl Load {
@@ -74,29 +68,53 @@ impl Load {
             .build()
             .expect("a runtime can be made");
         let history = Arc::new(History::new());
-        let (stop, give_up) = (CancellationToken::new(), CancellationToken::new());
         let shared = Arc::new(Shared {
-            http: Client::builder().timeout(REQUEST_TIMEOUT).build().expect("a client"),
-            bases,
+            client: Client::new(bases, Arc::clone(&history)),
             uploads: uploads(),
-            history: Arc::clone(&history),
             open: Arc::new(Semaphore::new(plan.open)),
             left: Semaphore::new(plan.pictures),
             pause_ms: plan.pause_ms,
-            stop: stop.clone(),
-            give_up: give_up.clone(),
+            stop: CancellationToken::new(),
         });
         let mut clients = JoinSet::new();
         for client in 0..plan.clients {
             let rng = Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(client as u64 + 1));
             clients.spawn_on(Arc::clone(&shared).submit_until_stopped(rng), runtime.handle());
         }
-        Self { runtime, history, stop, give_up, clients }
+        Self { runtime, history, shared, clients }
+    }
+
+    /// Sends one picture under one key many times at once. Does not wait for the answers.
+    pub(crate) fn storm(&mut self, times: usize, key: String, rng: &mut Xoshiro256PlusPlus) {
+        for _ in 0..times {
+            let submission =
+                Submission { key: Some(key.clone()), ..Submission::new(strip(), Hope::Success) };
+            let rng = Xoshiro256PlusPlus::seed_from_u64(rng.random());
+            let shared = Arc::clone(&self.shared);
+            let sending = async move { shared.insist_on(submission, None, rng).await };
+            self.clients.spawn_on(sending, self.runtime.handle());
+        }
+    }
+
+    /// Sends a picture until it is accepted. Does not wait for that.
+    pub(crate) fn send(&mut self, submission: Submission, rng: &mut Xoshiro256PlusPlus) {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(rng.random());
+        let shared = Arc::clone(&self.shared);
+        let sending = async move {
+            for _ in 0..SEND_ATTEMPTS {
+                if let Some(task) = shared.client.submit(&submission, &mut rng).await {
+                    tokio::spawn(async move { shared.client.ask_until_ended(task.id, rng).await });
+                    return;
+                }
+                sleep(SEND_PAUSE).await;
+            }
+        };
+        self.clients.spawn_on(sending, self.runtime.handle());
     }
 
     /// Ends the submissions; asking for ends goes on. Waits for the last answers.
     pub(crate) fn stop(&mut self) {
-        self.stop.cancel();
+        self.shared.stop.cancel();
         let clients = &mut self.clients;
         self.runtime.block_on(async {
             while let Some(client) = clients.join_next().await {
@@ -107,10 +125,10 @@ impl Load {
 
     /// Ends everything and returns what was told.
     pub(crate) fn end(self) -> History {
-        self.give_up.cancel();
+        self.shared.client.give_up();
         // Ends the tasks that still ask, and with them their hold on the history.
         self.runtime.shutdown_timeout(Duration::from_secs(10));
-        drop(self.clients);
+        drop((self.clients, self.shared));
         Arc::into_inner(self.history).expect("no client is left")
     }
 }
@@ -125,11 +143,14 @@ impl Shared {
                 open = open => open.expect("it is never closed"),
                 () = self.stop.cancelled() => return,
             };
-            if let Some(id) = self.submit(&mut rng).await {
-                let asking = Arc::clone(&self);
-                let rng = Xoshiro256PlusPlus::seed_from_u64(rng.random());
+            let submission = self.choose(&mut rng);
+            let shared = Arc::clone(&self);
+            let task_rng = Xoshiro256PlusPlus::seed_from_u64(rng.random());
+            if submission.key.is_some() {
+                shared.insist_on(submission, Some(open), task_rng).await;
+            } else if let Some(task) = self.client.submit(&submission, &mut rng).await {
                 tokio::spawn(async move {
-                    asking.ask_until_ended(id, rng).await;
+                    shared.client.ask_until_ended(task.id, task_rng).await;
                     drop(open);
                 });
             }
@@ -138,66 +159,38 @@ impl Shared {
         }
     }
 
-    /// Submits one picture; the id if it was accepted.
-    async fn submit(&self, rng: &mut Xoshiro256PlusPlus) -> Option<TaskId> {
-        let upload = self.choose(rng);
-        let route = if rng.random_bool(0.5) { "start_task" } else { "v1/tasks" };
-        let part = Part::bytes(upload.bytes.clone()).file_name(upload.name);
-        let url = format!("{}/{route}", self.base(rng));
-        let fault = self.history.fault();
-        let request = self.http.post(url).multipart(Form::new().part("file", part));
-        let answer = async {
-            let answer = request.send().await?;
-            Ok::<_, reqwest::Error>((answer.status(), answer.text().await?))
-        };
-        match answer.await {
-            Ok((StatusCode::ACCEPTED, body)) => {
-                let id = serde_json::from_str::<Value>(&body).ok();
-                let id = id.and_then(|body| body["task_id"].as_str()?.parse().ok());
-                match id {
-                    Some(id) => self.history.accepted(id, fault),
-                    None => self.history.odd(format!("202 without an id: {body}")),
-                }
-                id
+    /// Sends the same submission again, as its key allows, until it is answered with an id.
+    async fn insist_on(
+        self: Arc<Self>,
+        submission: Submission,
+        open: Option<OwnedSemaphorePermit>,
+        mut rng: Xoshiro256PlusPlus,
+    ) {
+        for _ in 0..KEYED_ATTEMPTS {
+            let Some(task) = self.client.submit(&submission, &mut rng).await else { continue };
+            if task.is_new {
+                let shared = Arc::clone(&self);
+                tokio::spawn(async move {
+                    shared.client.ask_until_ended(task.id, rng).await;
+                    drop(open);
+                });
             }
-            Ok((StatusCode::SERVICE_UNAVAILABLE, _)) => {
-                self.history.refused(fault);
-                None
-            }
-            Ok((status, body)) => {
-                self.history.odd(format!("{status} to a good picture on {route}: {body}"));
-                None
-            }
-            Err(_) => {
-                self.history.unanswered(fault);
-                None
-            }
+            return;
         }
     }
 
-    async fn ask_until_ended(&self, id: TaskId, mut rng: Xoshiro256PlusPlus) {
-        while !self.give_up.is_cancelled() {
-            let wait = if rng.random_bool(0.5) { "?wait=2" } else { "" };
-            let url = format!("{}/v1/tasks/{id}{wait}", self.base(&mut rng));
-            match ask(&self.http, &url).await {
-                Some((StatusCode::OK, task)) => {
-                    if let Some(end) = End::from_v1(&task) {
-                        self.history.saw(id, "API", Some(end));
-                        return;
-                    }
-                }
-                Some((StatusCode::NOT_FOUND | StatusCode::GONE, _)) => self.history.denied(id),
-                Some((StatusCode::SERVICE_UNAVAILABLE, _)) | None => {}
-                Some((status, body)) => {
-                    self.history.odd(format!("{status} when asked for {id}: {body}"));
-                }
-            }
-            let pause = Duration::from_millis(rng.random_range(20..200));
-            let _ = timeout(pause, self.give_up.cancelled()).await;
+    /// One in four has a key, one in twenty a deadline that is near.
+    fn choose(&self, rng: &mut Xoshiro256PlusPlus) -> Submission {
+        let upload = self.choose_upload(rng).clone();
+        if rng.random_bool(0.05) {
+            let deadline = Some(rng.random_range(1..=5));
+            return Submission { deadline, ..Submission::new(upload, Hope::InTime) };
         }
+        let key = rng.random_bool(0.25).then(|| format!("key-{:016x}", rng.random::<u64>()));
+        Submission { key, ..Submission::new(upload, Hope::Success) }
     }
 
-    fn choose(&self, rng: &mut Xoshiro256PlusPlus) -> &Upload {
+    fn choose_upload(&self, rng: &mut Xoshiro256PlusPlus) -> &Upload {
         let mut at = rng.random_range(0..self.uploads.iter().map(|upload| upload.weight).sum());
         let chosen = self.uploads.iter().find(|upload| {
             let found = at < upload.weight;
@@ -206,28 +199,4 @@ impl Shared {
         });
         chosen.unwrap_or(&self.uploads[0])
     }
-
-    fn base(&self, rng: &mut Xoshiro256PlusPlus) -> &str {
-        &self.bases[rng.random_range(0..self.bases.len())]
-    }
-}
-
-/// One question; `None` without an answer.
-pub(crate) async fn ask(http: &Client, url: &str) -> Option<(StatusCode, Value)> {
-    let answer = http.get(url).send().await.ok()?;
-    let status = answer.status();
-    Some((status, answer.json().await.ok()?))
-}
-
-/// Asks again and again until there is an answer that is no 503.
-pub(crate) async fn insist(http: &Client, url: &str) -> Option<(StatusCode, Value)> {
-    for _ in 0..50 {
-        match ask(http, url).await {
-            Some((StatusCode::SERVICE_UNAVAILABLE, _)) | None => {
-                sleep(Duration::from_millis(100)).await;
-            }
-            answer => return answer,
-        }
-    }
-    None
 }

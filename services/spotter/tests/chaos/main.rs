@@ -14,6 +14,7 @@
 
 mod chaos;
 mod checker;
+mod client;
 mod end;
 mod faults;
 mod history;
@@ -23,3 +24,4 @@ mod pictures;
 mod report;
 mod scenarios;
 mod stand;
+mod steps;

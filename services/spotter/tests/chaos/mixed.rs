@@ -1,35 +1,60 @@
 //! Every fault in random order, some at the same time, for as long as `CHAOS_SECONDS` says.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use rand::RngExt;
+use testkit::SmallDisk;
 
-use crate::{chaos::Chaos, checker::Bounds, faults::Fault, load::LoadPlan, stand::Plan};
+use crate::{
+    chaos::Chaos, checker::Bounds, faults::Fault, load::LoadPlan, stand::Plan, steps::Step,
+};
 
 const SHORT: u64 = 20;
 
+/// How long before the end no more poison is sent: it takes five runs, each up to its deadline.
+const POISON_TAKES: Duration = Duration::from_secs(120);
+
+/// Fewer than the load keeps open, so that the queue does fill up.
+const QUEUE_MAX_MESSAGES: u64 = 45;
+
+/// Room for all records of ten minutes, and few enough bytes to fill in a moment.
+const DISK_BYTES: u64 = 256 << 20;
+
 #[test]
 fn mixed_on_one_node() {
-    run("mixed on one node", false, &Fault::ON_ONE_NODE);
+    run("mixed on one node", Plan::default(), &Fault::ON_ONE_NODE);
 }
 
 #[test]
 fn mixed_on_a_cluster() {
     let faults = [Fault::ON_ONE_NODE.as_slice(), &Fault::ON_A_CLUSTER].concat();
-    run("mixed on a cluster", true, &faults);
+    run("mixed on a cluster", Plan { cluster: true, ..Plan::default() }, &faults);
 }
 
-fn run(name: &'static str, cluster: bool, faults: &[Fault]) {
+fn run(name: &'static str, plan: Plan, faults: &[Fault]) {
     let seconds = std::env::var("CHAOS_SECONDS").ok();
     let seconds = seconds.map_or(SHORT, |text| text.parse().expect("CHAOS_SECONDS is a number"));
-    let plan = Plan { cluster, workers: 3, ..Plan::default() };
+    let disks = mount(if plan.cluster { 3 } else { 1 });
+    let mut faults = faults.to_vec();
+    faults.extend(Step::OF_A_WORKER.map(Fault::Crash));
+    faults.extend(Step::OF_AN_API.map(Fault::Crash));
+    faults.extend((!disks.is_empty()).then_some(Fault::DiskFull));
+    let settings = vec![
+        ("QUEUE_MAX_MESSAGES", QUEUE_MAX_MESSAGES.to_string()),
+        ("JOB_DEADLINE_SECONDS", "4".to_owned()),
+    ];
+    let plan = Plan { workers: 3, poison: true, disks, settings, ..plan };
     let mut chaos = Chaos::start(name, plan, LoadPlan::default());
     let until = Instant::now() + Duration::from_secs(seconds);
     // Each fault has its turn before any comes again.
     let mut waiting: Vec<Fault> = Vec::new();
     while Instant::now() < until {
         if waiting.is_empty() {
-            waiting = faults.to_vec();
+            waiting.clone_from(&faults);
+            waiting.extend((Instant::now() + POISON_TAKES < until).then_some(Fault::Poison));
         }
         let first = waiting.swap_remove(chaos.rng.random_range(0..waiting.len()));
         let mut together = vec![first];
@@ -45,4 +70,14 @@ fn run(name: &'static str, cluster: bool, faults: &[Fault]) {
     }
     let report = chaos.finish(Bounds::default());
     assert!(report.total().accepted > 0, "nothing was accepted at all");
+}
+
+/// A disk for each node, or none where this user may not mount any.
+fn mount(nodes: usize) -> Vec<Arc<SmallDisk>> {
+    let disks: Option<Vec<_>> =
+        (0..nodes).map(|_| SmallDisk::mount(DISK_BYTES).map(Arc::new)).collect();
+    disks.unwrap_or_else(|| {
+        eprintln!("SKIPPED: no full disk in the mix: this user may not mount a small one");
+        Vec::new()
+    })
 }

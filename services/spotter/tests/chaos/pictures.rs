@@ -10,6 +10,7 @@ use domain::picture::{PictureFormat, PictureLimits};
 use testkit::picture;
 
 /// A picture to send.
+#[derive(Clone)]
 pub(crate) struct Upload {
     pub(crate) name: &'static str,
     pub(crate) bytes: Vec<u8>,
@@ -17,16 +18,66 @@ pub(crate) struct Upload {
     pub(crate) weight: u32,
 }
 
+/// What a picture does to the worker that runs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Poison {
+    Abort,
+    Hang,
+    EatMemory,
+}
+
+impl Poison {
+    pub(crate) const ALL: [Self; 3] = [Self::Abort, Self::Hang, Self::EatMemory];
+
+    /// What makes workers fail on pictures of this kind; see `runtime::failpoints`.
+    pub(crate) fn failpoint(self) -> String {
+        let action = match self {
+            Self::Abort => "crash",
+            Self::Hang => "hang",
+            Self::EatMemory => "eat-memory",
+        };
+        format!("worker-detect={action}({})", self.comment())
+    }
+
+    fn comment(self) -> &'static str {
+        match self {
+            Self::Abort => "this picture aborts",
+            Self::Hang => "this picture hangs",
+            Self::EatMemory => "this picture eats memory",
+        }
+    }
+}
+
 /// Strips are cheap: letterboxed, they have a twentieth of a square picture's pixels.
 pub(crate) fn uploads() -> Vec<Upload> {
-    let chelsea = read("chelsea.png");
     let coffee = read("coffee.png");
     vec![
-        Upload { name: "strip.jpg", bytes: shrunk(&chelsea, 320, 16), weight: 12 },
+        Upload { weight: 12, ..strip() },
         Upload { name: "ribbon.jpg", bytes: shrunk(&coffee, 256, 12), weight: 12 },
         Upload { name: "cup.jpg", bytes: shrunk(&coffee, 120, 80), weight: 2 },
-        Upload { name: "bus.jpg", bytes: fs::read(picture("bus.jpg")).unwrap(), weight: 1 },
+        bus(),
     ]
+}
+
+/// The dearest of them.
+pub(crate) fn bus() -> Upload {
+    Upload { name: "bus.jpg", bytes: fs::read(picture("bus.jpg")).unwrap(), weight: 1 }
+}
+
+/// The cheapest of them.
+pub(crate) fn strip() -> Upload {
+    Upload { name: "strip.jpg", bytes: shrunk(&read("chelsea.png"), 320, 16), weight: 1 }
+}
+
+/// A good picture with a comment in it that its worker fails on.
+pub(crate) fn poisoned(poison: Poison) -> Upload {
+    const START_OF_IMAGE: usize = 2;
+    let comment = poison.comment().as_bytes();
+    let length = u16::try_from(comment.len() + 2).expect("a comment is short").to_be_bytes();
+    let segment = [&[0xff, 0xfe], length.as_slice(), comment].concat();
+    let mut upload = Upload { name: "poison.jpg", ..strip() };
+    upload.bytes.splice(START_OF_IMAGE..START_OF_IMAGE, segment);
+    upload
 }
 
 fn read(name: &str) -> Picture {

@@ -11,11 +11,14 @@ use testkit::SmallDisk;
 use crate::{
     chaos::Chaos,
     checker::{Bounds, Violation},
+    client::Submission,
     faults::Fault,
-    history::CALM,
+    history::{CALM, Hope},
     load::LoadPlan,
+    pictures::{Poison, bus},
     report::Report,
     stand::{ACK_WAIT_SECONDS, Plan},
+    steps::Step,
 };
 
 /// How long faults are injected in one scenario.
@@ -134,8 +137,7 @@ fn a_full_queue() {
     let plan = Plan { workers: 1, settings, ..Plan::default() };
     let load = LoadPlan { clients: 8, pause_ms: 20, ..LoadPlan::default() };
     let mut chaos = Chaos::start("queue full", plan, load);
-    // Without its worker the queue is full at once and stays so.
-    chaos.during(Fault::WorkerKilled, Duration::from_secs(3));
+    chaos.during(Fault::QueueFull, Duration::from_secs(3));
     chaos.pass(Duration::from_secs(5));
     let report = chaos.finish(Bounds::default());
     assert_worked(&report);
@@ -148,16 +150,9 @@ fn a_full_disk() {
         eprintln!("SKIPPED: this user may not mount a small disk");
         return;
     };
-    let disk = Arc::new(disk);
-    let plan = Plan { disk: Some(Arc::clone(&disk)), ..one_node(2) };
+    let plan = Plan { disks: vec![Arc::new(disk)], ..one_node(2) };
     let mut chaos = Chaos::start("disk full", plan, LoadPlan::default());
-    chaos.label("disk full");
-    disk.fill();
-    chaos.pass(Duration::from_secs(6));
-    disk.make_room();
-    // nats-server turns JetStream off when it cannot write, until it is started again.
-    chaos.label(CALM);
-    chaos.during(Fault::NatsKilled, Duration::from_millis(200));
+    chaos.during(Fault::DiskFull, Duration::from_secs(6));
     chaos.pass(Duration::from_secs(3));
     let report = chaos.finish(Bounds::default());
     assert_worked(&report);
@@ -194,6 +189,88 @@ fn workers_come_and_go_and_no_job_is_run_twice() {
     let report = chaos.finish(Bounds { runs: 1, ..Bounds::default() });
     assert_worked(&report);
     assert_eq!(report.total().duplicates, 0);
+}
+
+#[test]
+fn workers_crash_at_every_step() {
+    let faults = Step::OF_A_WORKER.map(Fault::Crash);
+    let mut chaos = Chaos::start("worker crashes", one_node(2), LoadPlan::default());
+    crash_in_turn(&mut chaos, &faults);
+    assert_worked(&chaos.finish(Bounds::default()));
+}
+
+#[test]
+fn apis_crash_at_every_step() {
+    let faults = Step::OF_AN_API.map(Fault::Crash);
+    let mut chaos = Chaos::start("API crashes", one_node(2), LoadPlan::default());
+    crash_in_turn(&mut chaos, &faults);
+    assert_worked(&chaos.finish(Bounds::default()));
+}
+
+/// Each fault for as long as it takes to see its crash.
+fn crash_in_turn(chaos: &mut Chaos, faults: &[Fault]) {
+    for fault in faults {
+        let before = chaos.stand.aborted;
+        chaos.during(*fault, Duration::from_secs(5));
+        assert!(chaos.stand.aborted > before, "{} crashed nobody", fault.name());
+        chaos.pass(Duration::from_millis(500));
+    }
+}
+
+/// They come to the same worker at the same time, and again whenever it has died.
+#[test]
+fn poison_does_not_take_its_neighbours_along() {
+    const NEIGHBOURS: usize = 2;
+    let settings = vec![("CONCURRENCY", (NEIGHBOURS + 1).to_string())];
+    let plan = Plan { poison: true, settings, ..one_node(0) };
+    let mut chaos =
+        Chaos::start("neighbours", plan, LoadPlan { clients: 0, ..LoadPlan::default() });
+    chaos.label(Fault::Poison.name());
+    for _ in 0..NEIGHBOURS {
+        chaos.load.send(Submission::new(bus(), Hope::Success), &mut chaos.rng);
+    }
+    chaos.load.stop();
+    chaos.load.send(Submission::poison(Poison::Abort), &mut chaos.rng);
+    chaos.load.stop();
+    chaos.stand.add_worker();
+    let total = chaos.finish(Bounds::default()).total();
+    assert_eq!((total.success, total.failure), (NEIGHBOURS as u64, 1));
+}
+
+#[test]
+fn poison_is_given_up_and_others_succeed() {
+    const MOST_RUNS: usize = 5;
+    let settings = vec![("CONCURRENCY", "2".to_owned()), ("JOB_DEADLINE_SECONDS", "3".to_owned())];
+    let plan = Plan { poison: true, settings, ..one_node(2) };
+    let load = LoadPlan { pause_ms: 1000, ..LoadPlan::default() };
+    let mut chaos = Chaos::start("poison", plan, load);
+    chaos.during(Fault::Poison, Duration::from_secs(60));
+    let lines = chaos.stand.lines();
+    // A picture that hangs is cancelled first, and five runs of it take their time.
+    let report =
+        chaos.finish(Bounds { ends_within: Duration::from_secs(120), ..Bounds::default() });
+    assert_worked(&report);
+    assert_eq!(report.total().failure, Poison::ALL.len() as u64);
+    let failed = lines.iter().filter(|line| line.contains("failing as told")).count();
+    let expected = MOST_RUNS..=MOST_RUNS * Poison::ALL.len();
+    assert!(expected.contains(&failed), "{failed} runs of {} pictures", Poison::ALL.len());
+}
+
+/// At once, again when it has ended, and again when the queue has forgotten that it had the job.
+#[test]
+fn one_key_a_hundred_times_and_after_the_duplicate_window() {
+    const WINDOW_SECONDS: u64 = 1;
+    const STORM: usize = 100;
+    let settings = vec![("DUPLICATE_WINDOW_SECONDS", WINDOW_SECONDS.to_string())];
+    let load = LoadPlan { clients: 0, ..LoadPlan::default() };
+    let mut chaos = Chaos::start("one key", Plan { settings, ..one_node(2) }, load);
+    for _ in 0..3 {
+        chaos.load.storm(STORM, "the-key".to_owned(), &mut chaos.rng);
+        chaos.pass(Duration::from_secs(WINDOW_SECONDS + 1));
+    }
+    let report = chaos.finish(Bounds { runs: 1, ..Bounds::default() });
+    let total = report.total();
+    assert_eq!((total.accepted, total.success, total.refused), (1, 1, 0));
 }
 
 /// The control: the same system with one worker that breaks the rule, and the checker must see it.

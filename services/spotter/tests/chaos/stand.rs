@@ -1,11 +1,17 @@
 //! The system under test: servers, proxies in front of them, APIs and workers.
 
-use std::{sync::Arc, thread, time::Duration};
+use std::{os::unix::process::ExitStatusExt, sync::Arc, thread, time::Duration};
 
 use testkit::{
-    NatsCluster, NatsServer, Output, Process, RedisServer, SmallDisk, StreamState, TcpProxy,
-    free_port, workspace_root,
+    NatsCluster, NatsServer, Output, Process, ProcessBuilder, RedisServer, SmallDisk, StreamState,
+    TcpProxy, free_port, workspace_root,
 };
+
+use crate::{pictures::Poison, steps::Step};
+
+const SPOTTER: &str = env!("CARGO_BIN_EXE_spotter");
+
+const SIGABRT: i32 = 6;
 
 /// Longer than anything takes on a busy machine; only a failing test waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
@@ -17,14 +23,19 @@ pub(crate) struct Plan {
     pub(crate) workers: usize,
     /// Settings besides those that every scenario shares.
     pub(crate) settings: Vec<(&'static str, String)>,
-    /// Where a single nats-server stores its streams.
-    pub(crate) disk: Option<Arc<SmallDisk>>,
+    /// Where each nats-server stores its streams, if not in a folder of its own.
+    pub(crate) disks: Vec<Arc<SmallDisk>>,
+    /// Whether there are pictures that make workers fail. Workers have little memory then.
+    pub(crate) poison: bool,
 }
 
 /// After how many seconds of a worker's silence its job goes to another: short, to see it often.
 pub(crate) const ACK_WAIT_SECONDS: u64 = 3;
 
 const APIS: usize = 2;
+
+/// Bytes of address space for a worker that may be given poison.
+const WORKER_MEMORY: u64 = 4 << 30;
 
 pub(crate) enum Nats {
     One(NatsServer),
@@ -36,6 +47,8 @@ pub(crate) struct Kept {
     pub(crate) process: Process,
     /// Down on purpose.
     pub(crate) down: bool,
+    /// What it has been told to fail at, also when it is started again.
+    failing: Option<Step>,
 }
 
 /// The running system. Everything ends with it.
@@ -52,18 +65,19 @@ pub(crate) struct Stand {
     pub(crate) workers: Vec<Kept>,
     /// Workers and APIs that have ended, for what they wrote.
     ended: Vec<Process>,
+    /// How often a process has ended by SIGABRT, as those do that are told to crash.
+    pub(crate) aborted: u32,
     ports: Vec<u16>,
 }
 
 impl Stand {
     pub(crate) fn start(plan: Plan) -> Self {
         let nats = if plan.cluster {
-            Nats::Three(NatsCluster::start())
+            Nats::Three(NatsCluster::start_on(&plan.disks))
         } else {
             let builder = NatsServer::builder();
-            Nats::One(match &plan.disk {
-                // By itself the server would promise streams no more than the disk has room for.
-                Some(disk) => builder.disk(disk).jetstream_max_store(8 << 30).start(),
+            Nats::One(match plan.disks.first() {
+                Some(disk) => builder.disk(disk).start(),
                 None => builder.start(),
             })
         };
@@ -81,15 +95,16 @@ impl Stand {
             apis: Vec::new(),
             workers: Vec::new(),
             ended: Vec::new(),
+            aborted: 0,
             ports: Vec::new(),
         };
         for _ in 0..APIS {
             // It must come back where clients look for it.
             let port = free_port();
-            let api = stand.start_api(port);
+            let api = stand.start_api(port, None);
             api.wait_for_line(|line| line.output == Output::Stdout, PATIENCE);
             stand.ports.push(port);
-            stand.apis.push(Kept { process: api, down: false });
+            stand.apis.push(Kept { process: api, down: false, failing: None });
         }
         for _ in 0..stand.plan.workers {
             stand.add_worker();
@@ -107,8 +122,8 @@ impl Stand {
 
     /// Starts one worker more. Does not wait for it.
     pub(crate) fn add_worker(&mut self) {
-        let process = self.start_worker();
-        self.workers.push(Kept { process, down: false });
+        let process = self.start_worker(None);
+        self.workers.push(Kept { process, down: false, failing: None });
     }
 
     pub(crate) fn kill_worker(&mut self, index: usize) {
@@ -118,8 +133,14 @@ impl Stand {
     }
 
     pub(crate) fn revive_worker(&mut self, index: usize) {
-        let process = self.start_worker();
-        let old = std::mem::replace(&mut self.workers[index], Kept { process, down: false });
+        self.replace_worker(index, None);
+    }
+
+    /// Kills a worker if it runs, and starts another in its place that fails at this step.
+    pub(crate) fn replace_worker(&mut self, index: usize, failing: Option<Step>) {
+        self.workers[index].process.kill9();
+        let kept = Kept { process: self.start_worker(failing), down: false, failing };
+        let old = std::mem::replace(&mut self.workers[index], kept);
         self.ended.push(old.process);
     }
 
@@ -137,8 +158,15 @@ impl Stand {
     }
 
     pub(crate) fn revive_api(&mut self, index: usize) {
-        let process = self.start_api(self.ports[index]);
-        let old = std::mem::replace(&mut self.apis[index], Kept { process, down: false });
+        self.replace_api(index, None);
+    }
+
+    /// As [`Stand::replace_worker`].
+    pub(crate) fn replace_api(&mut self, index: usize, failing: Option<Step>) {
+        self.apis[index].process.kill9();
+        let process = self.start_api(self.ports[index], failing);
+        let kept = Kept { process, down: false, failing };
+        let old = std::mem::replace(&mut self.apis[index], kept);
         self.ended.push(old.process);
     }
 
@@ -146,14 +174,14 @@ impl Stand {
     pub(crate) fn tend(&mut self) {
         for index in 0..self.workers.len() {
             let worker = &mut self.workers[index];
-            if !worker.down && worker.process.exit_status().is_some() {
-                self.revive_worker(index);
+            if let Some(failing) = worker.has_ended(&mut self.aborted) {
+                self.replace_worker(index, failing);
             }
         }
         for index in 0..self.apis.len() {
             let api = &mut self.apis[index];
-            if !api.down && api.process.exit_status().is_some() {
-                self.revive_api(index);
+            if let Some(failing) = api.has_ended(&mut self.aborted) {
+                self.replace_api(index, failing);
             }
         }
     }
@@ -186,30 +214,38 @@ impl Stand {
         lines.collect()
     }
 
-    fn start_api(&self, port: u16) -> Process {
+    fn start_api(&self, port: u16, failing: Option<Step>) -> Process {
         let redis = format!("redis://127.0.0.1:{}", self.redis_proxy.port());
-        self.part("api", &self.api_proxies, |process| {
-            process.env("PORT", port.to_string()).env("REDIS_URL", redis)
-        })
+        let program = Process::builder(SPOTTER).arg("api");
+        let program = program.env("PORT", port.to_string()).env("REDIS_URL", redis);
+        self.part(program, &self.api_proxies, failing.map(Step::failpoint))
     }
 
-    fn start_worker(&self) -> Process {
-        self.part("worker", &self.worker_proxies, |process| {
-            process.env("CONCURRENCY", "1").env("THREADS_PER_PICTURE", "1")
-        })
+    fn start_worker(&self, failing: Option<Step>) -> Process {
+        let poisons = Poison::ALL.map(Poison::failpoint).into_iter().filter(|_| self.plan.poison);
+        let failpoints = poisons.chain(failing.map(Step::failpoint));
+        let program = if self.plan.poison {
+            let limit = format!("--as={WORKER_MEMORY}");
+            Process::builder("prlimit").args([&limit, "--", SPOTTER])
+        } else {
+            Process::builder(SPOTTER)
+        };
+        let program = program.arg("worker").env("CONCURRENCY", "1").env("THREADS_PER_PICTURE", "1");
+        self.part(program, &self.worker_proxies, failpoints)
     }
 
     fn part(
         &self,
-        name: &str,
+        program: ProcessBuilder,
         proxies: &[TcpProxy],
-        more: impl FnOnce(testkit::ProcessBuilder) -> testkit::ProcessBuilder,
+        failpoints: impl IntoIterator<Item = String>,
     ) -> Process {
         let urls: Vec<String> =
             proxies.iter().map(|proxy| format!("nats://127.0.0.1:{}", proxy.port())).collect();
-        let mut process = Process::builder(env!("CARGO_BIN_EXE_spotter"))
-            .arg(name)
+        let failpoints: Vec<String> = failpoints.into_iter().collect();
+        let mut process = program
             .current_dir(workspace_root())
+            .env("FAILPOINTS", failpoints.join(";"))
             .env("NATS_URL", urls.join(","))
             .env("NATS_REPLICAS", self.nats.nodes().len().to_string())
             .env("ACK_WAIT_SECONDS", ACK_WAIT_SECONDS.to_string())
@@ -217,7 +253,16 @@ impl Stand {
         for (name, value) in &self.plan.settings {
             process = process.env(name, value);
         }
-        more(process).start()
+        process.start()
+    }
+}
+
+impl Kept {
+    /// If it has ended without having been told to: what its successor is to fail at.
+    fn has_ended(&mut self, aborted: &mut u32) -> Option<Option<Step>> {
+        let status = self.process.exit_status().filter(|_| !self.down)?;
+        *aborted += u32::from(status.signal() == Some(SIGABRT));
+        Some(self.failing)
     }
 }
 

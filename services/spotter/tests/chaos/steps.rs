@@ -1,0 +1,65 @@
+//! The steps of a job at which a process can be told to crash.
+
+/// A place in the code of the worker or the API; see `runtime::failpoints`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Step {
+    WorkerReceived,
+    WorkerBeforeStore,
+    WorkerBeforeAck,
+    WorkerAfterAck,
+    ApiBeforePublish,
+    ApiBeforePubAck,
+    ApiBeforeRecord,
+    ApiBeforeAnswer,
+}
+
+impl Step {
+    /// Those of a worker.
+    pub(crate) const OF_A_WORKER: [Self; 4] = [
+        Self::WorkerReceived,
+        Self::WorkerBeforeStore,
+        Self::WorkerBeforeAck,
+        Self::WorkerAfterAck,
+    ];
+
+    /// Those of an API.
+    pub(crate) const OF_AN_API: [Self; 4] = [
+        Self::ApiBeforePublish,
+        Self::ApiBeforePubAck,
+        Self::ApiBeforeRecord,
+        Self::ApiBeforeAnswer,
+    ];
+
+    pub(crate) fn is_of_a_worker(self) -> bool {
+        Self::OF_A_WORKER.contains(&self)
+    }
+
+    /// Where the process fails, how, and at the how manyth time.
+    pub(crate) fn failpoint(self) -> String {
+        let what = match self {
+            Self::WorkerReceived => "worker-received=crash",
+            Self::WorkerBeforeStore => "worker-before-store=crash",
+            Self::WorkerBeforeAck => "worker-before-ack=crash",
+            Self::WorkerAfterAck => "worker-after-ack=crash",
+            Self::ApiBeforePublish => "api-before-publish=crash",
+            Self::ApiBeforePubAck => "api-before-puback=crash-soon",
+            Self::ApiBeforeRecord => "api-before-record=crash",
+            Self::ApiBeforeAnswer => "api-before-answer=crash",
+        };
+        // Not each time, or no job would ever get past it.
+        format!("{what}@7")
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::WorkerReceived => "crash: received",
+            Self::WorkerBeforeStore => "crash: before store",
+            Self::WorkerBeforeAck => "crash: before ack",
+            Self::WorkerAfterAck => "crash: after ack",
+            Self::ApiBeforePublish => "crash: before publish",
+            Self::ApiBeforePubAck => "crash: before PubAck",
+            Self::ApiBeforeRecord => "crash: before record",
+            Self::ApiBeforeAnswer => "crash: before 202",
+        }
+    }
+}
