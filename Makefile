@@ -25,7 +25,9 @@ setup: ## Install and fetch what is missing; downloads nothing twice
 build: cargo-is-here ## Build everything in debug mode
 	@cargo build --workspace --locked
 
-test: setup lint build ## Set up, check the format, lint, and run all tests (ARGS="-p domain")
+test: setup lint ## Set up, check the format, lint, and run all tests (ARGS="-p domain")
+	@# With the tests, which turn failpoints on: built without them first, half would be built twice.
+	@cargo build --workspace --bins --tests --locked
 	@scripts/install-models $(TARGET)/debug/spotter
 	@if cargo nextest --version >/dev/null 2>&1; then \
 		exec cargo nextest run --workspace --locked $(ARGS); \
@@ -76,14 +78,15 @@ fuzz: cargo-is-here ## Run every fuzz target, or some (FUZZ_SECONDS=600 FUZZ_TAR
 			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 $(FUZZ_LIMITS); \
 	done
 
-# How long each of the two mixed runs takes, on one node and on a cluster.
+# How long each of the two mixed runs takes, on one node and on a cluster, and how many jobs the soak.
 CHAOS_SECONDS ?= 600
+CHAOS_SOAK_JOBS ?= 50000
 
 chaos: setup cargo-is-here ## Break everything under load and check that nothing is lost (CHAOS_SECONDS=600 CHAOS_SEED=7)
-	@cargo build --locked -p spotter
+	@cargo build --locked -p spotter --bins --tests
 	@scripts/install-models $(TARGET)/debug/spotter
 	@# In a line, so that each has the machine to itself, and with their tables shown.
-	@CHAOS_SECONDS=$(CHAOS_SECONDS) exec cargo test --locked -p spotter --test chaos -- \
+	@CHAOS_SECONDS=$(CHAOS_SECONDS) CHAOS_SOAK_JOBS=$(CHAOS_SOAK_JOBS) exec cargo test --locked -p spotter --test chaos -- \
 		--test-threads=1 --nocapture $(ARGS)
 
 clean-data: ## Delete what `make run` has stored: queue, results, cache and logs

@@ -136,6 +136,16 @@ impl Client {
         }
     }
 
+    /// Asks the original route how a task stands.
+    pub(crate) async fn ask_once(&self, id: TaskId, rng: &mut Xoshiro256PlusPlus) {
+        let url = format!("{}/task_result/{id}", self.base(rng));
+        if let Some((status, body)) = ask(&self.http, &url).await
+            && status != StatusCode::OK
+        {
+            self.history.odd(format!("{status} when asked for {id}: {body}"));
+        }
+    }
+
     fn base(&self, rng: &mut Xoshiro256PlusPlus) -> &str {
         &self.bases[rng.random_range(0..self.bases.len())]
     }

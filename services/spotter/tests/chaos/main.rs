@@ -3,7 +3,8 @@
 //! Each scenario starts a system, applies a load of real pictures, breaks one kind of thing again and
 //! again, stops the load, heals, waits until the queue is empty, and holds what happened against
 //! the invariants in `checker.rs`. `CHAOS_SEED=…` repeats a run's choices, `CHAOS_SECONDS=…` sets
-//! the length of the mixed ones, `CHAOS_LOGS=FOLDER` keeps what the processes wrote.
+//! the length of the mixed ones, `CHAOS_SOAK_JOBS=…` that of the soak, `CHAOS_LOGS=FOLDER` keeps
+//! what the processes wrote.
 
 #![allow(
     clippy::unwrap_used,
@@ -23,5 +24,6 @@ mod mixed;
 mod pictures;
 mod report;
 mod scenarios;
+mod soak;
 mod stand;
 mod steps;
