@@ -13,6 +13,7 @@ mod part;
 mod places;
 mod report;
 mod submit;
+mod system;
 mod up;
 
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! The servers that `spotter up` brings along: NATS, which everything needs, and Redis, which may
+//! The servers that the system brings along: NATS, which everything needs, and Redis, which may
 //! be absent.
 
 use std::{
@@ -11,11 +11,10 @@ use std::{
 use runtime::files::{find_on_path, find_upwards};
 
 use super::{
-    Running, SERVER_GRACE,
+    SERVER_GRACE, Settings, System,
     child::{Ready, Spec, start},
     ports,
     probe::Server,
-    settings::Settings,
 };
 use crate::{error::CliError, output::remark};
 
@@ -26,7 +25,7 @@ const NATS_PORT: u16 = 4222;
 const REDIS_PORT: u16 = 6379;
 
 /// Starts NATS with JetStream in the data folder, unless one was named. Returns its address.
-pub(super) async fn nats(settings: &Settings, running: &mut Running) -> Result<String, CliError> {
+pub(super) async fn nats(settings: &Settings, system: &mut System) -> Result<String, CliError> {
     if let Some(url) = &settings.nats_url {
         remark("  NATS: the one that NATS_URL names");
         return Ok(url.clone());
@@ -46,7 +45,7 @@ pub(super) async fn nats(settings: &Settings, running: &mut Running) -> Result<S
             .args(["--jetstream", "--store_dir"])
             .arg(&store)
             .log_to(log.clone());
-        start(spec, SERVER_GRACE, &running.stop_servers, &mut running.servers).await
+        start(spec, SERVER_GRACE, &system.stop_servers, &mut system.servers).await
     })
     .await?;
     remark(format_args!("  NATS on port {port}, data in {}", settings.data_dir.display()));
@@ -57,7 +56,7 @@ pub(super) async fn nats(settings: &Settings, running: &mut Running) -> Result<S
 /// on this machine, and results will be read from the bucket each time.
 pub(super) async fn redis(
     settings: &Settings,
-    running: &mut Running,
+    system: &mut System,
 ) -> Result<Option<String>, CliError> {
     if let Some(url) = &settings.redis_url {
         remark("  Redis: the one that REDIS_URL names");
@@ -74,7 +73,7 @@ pub(super) async fn redis(
             .args(["--appendonly", "no", "--maxmemory", "256mb"])
             .args(["--maxmemory-policy", "allkeys-lru"])
             .log_to(log.clone());
-        start(spec, SERVER_GRACE, &running.stop_servers, &mut running.servers).await
+        start(spec, SERVER_GRACE, &system.stop_servers, &mut system.servers).await
     })
     .await?;
     remark(format_args!("  Redis on port {port}"));

@@ -1,4 +1,4 @@
-//! What `spotter up` was asked for: options, then the environment, then `.env`.
+//! What is to be started: options, then the environment, then `.env`.
 
 use std::{
     collections::HashMap,
@@ -21,20 +21,20 @@ use crate::{
 /// Read where no other is named, if it is there.
 const ENV_FILE: &str = ".env";
 
-pub(super) struct Settings {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) workers: NonZero<usize>,
-    pub(super) concurrency: NonZero<usize>,
-    pub(super) threads_per_picture: NonZero<usize>,
-    pub(super) model: ModelName,
-    pub(super) data_dir: PathBuf,
+pub(crate) struct Settings {
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) workers: NonZero<usize>,
+    pub(crate) concurrency: NonZero<usize>,
+    pub(crate) threads_per_picture: NonZero<usize>,
+    pub(crate) model: ModelName,
+    pub(crate) data_dir: PathBuf,
     /// An own NATS server is started only where none is named.
-    pub(super) nats_url: Option<String>,
+    pub(crate) nats_url: Option<String>,
     /// An own Redis is started only where none is named.
-    pub(super) redis_url: Option<String>,
+    pub(crate) redis_url: Option<String>,
     /// What `.env` sets and the environment does not: handed on to the API and the workers.
-    pub(super) variables: HashMap<String, String>,
+    pub(crate) variables: HashMap<String, String>,
 }
 
 /// The environment, and behind it what `.env` says.
@@ -47,7 +47,7 @@ impl Source for EnvironmentOver<'_> {
 }
 
 impl Settings {
-    pub(super) fn read(options: UpOptions) -> Result<Self, CliError> {
+    pub(crate) fn read(options: UpOptions) -> Result<Self, CliError> {
         let mut variables = match &options.env_file {
             Some(path) => read_env_file(path)?.ok_or_else(|| {
                 CliError::Usage(format!(
@@ -96,7 +96,7 @@ impl Settings {
     }
 
     /// Where the workers will look for their model.
-    pub(super) fn places(&self) -> PlacesOptions {
+    pub(crate) fn places(&self) -> PlacesOptions {
         let source = EnvironmentOver(&self.variables);
         PlacesOptions {
             models_dir: source.get("MODELS_DIR").map(PathBuf::from),
