@@ -147,6 +147,34 @@ impl Default for SessionOptions {
     }
 }
 
+/// A model with nothing around it: no decoding of what it gives. A yardstick for everything else.
+#[derive(Debug)]
+pub struct BareModel {
+    session: InferenceSession,
+}
+
+impl BareModel {
+    /// Loads a model from the bytes of an ONNX file.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Failed`] when ONNX Runtime refuses it.
+    pub fn load(
+        runtime: &Runtime,
+        model: &[u8],
+        options: &SessionOptions,
+    ) -> Result<Self, RuntimeError> {
+        Ok(Self { session: InferenceSession::load(runtime, model, options)? })
+    }
+
+    /// Runs the model once on `[1, 3, height, width]`.
+    ///
+    /// # Errors
+    /// [`DetectError::Inference`] when ONNX Runtime fails, as for a tensor of another size.
+    pub fn run(&mut self, input: &InputTensor) -> Result<(), DetectError> {
+        self.session.run(input, None).map(drop)
+    }
+}
+
 /// A loaded model.
 #[derive(Debug)]
 pub(crate) struct InferenceSession {

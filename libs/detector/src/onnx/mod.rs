@@ -1,5 +1,6 @@
 //! Reading, changing and writing ONNX files without running them.
 
+pub mod at_size;
 pub mod cut;
 mod graph;
 mod names;

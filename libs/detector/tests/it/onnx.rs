@@ -3,15 +3,17 @@
 use std::{collections::HashMap, fs};
 
 use detector::{
-    install::InstallNote,
+    bundle::ModelBundle,
+    install::{HeadChoice, InstallNote, InstallOptions},
     onnx::{
         OnnxModel,
+        at_size::at_size,
         cut::{CannotCut, find_head},
         proto::{AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto},
     },
 };
 
-use crate::support::{Models, beside, weights};
+use crate::support::{Models, beside, detect, weights};
 
 #[test]
 fn nothing_is_lost_between_reading_and_writing() {
@@ -197,4 +199,29 @@ fn bins_that_are_claimed_and_not_there_are_none() {
             assert_eq!(error, CannotCut::NoDistanceBins, "{claimed} bins, {values} values");
         }
     }
+}
+
+#[test]
+fn a_plain_export_at_another_size_finds_what_its_cut_graph_finds() {
+    let models = Models::new();
+    let plain = OnnxModel::parse(fs::read(weights("yolov8n")).unwrap()).unwrap();
+    let cut = models.install(&weights("yolov8n")).bundle;
+    // What bus.jpg is letterboxed to.
+    let resized = at_size(&plain, 480, 640).unwrap();
+    let source = models.dir.path().join("480x640.onnx");
+    fs::write(&source, resized.to_bytes()).unwrap();
+    let options = InstallOptions { head: HeadChoice::KeepPlain, ..models.options("resized") };
+    let resized = ModelBundle::install(&source, &options, &models.runtime).unwrap().bundle;
+    let [expected, found] =
+        [cut, resized].map(|bundle| detect(&mut models.load(&bundle), "bus.jpg").objects);
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found.label, expected.label);
+        let (found, expected) = (found.detection, expected.detection);
+        assert!((found.bbox.x1 - expected.bbox.x1).abs() < 0.01, "{found:?} {expected:?}");
+        assert!((found.confidence - expected.confidence).abs() < 1e-4, "{found:?} {expected:?}");
+    }
+    // YOLO11's anchors are computed, so there is nothing to write anew.
+    let free = OnnxModel::parse(fs::read(weights("yolo11n")).unwrap()).unwrap();
+    assert!(at_size(&free, 480, 640).is_err());
 }
