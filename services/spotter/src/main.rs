@@ -3,6 +3,7 @@
 //! Runs everything on one machine (`up`), finds objects without any server (`detect`), talks to a
 //! running API (`submit`), installs models (`model`) and deals with jobs that were given up (`dlq`).
 
+mod bench;
 mod cli;
 mod detect;
 mod dlq;
@@ -48,6 +49,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Submit(options) => submit::submit(options),
         Command::Model(command) => model::model(command),
         Command::Dlq(command) => dlq::dlq(command),
+        Command::Bench(options) => bench::bench(options),
         Command::Api => part::api(),
         Command::Worker => part::worker(),
         Command::Openapi => output::document(&api::openapi_document()?),

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::child::{Ready, Spec, start};
-pub(crate) use self::settings::Settings;
+pub(crate) use self::settings::{ResultCache, Settings};
 use crate::{error::CliError, output::remark};
 
 /// How long the API and the workers may take to finish what they are at. Longer than their own
@@ -37,6 +37,13 @@ pub(crate) struct System {
     servers: JoinSet<Result<(), CliError>>,
     stop_servers: CancellationToken,
     _lock: fs::File,
+}
+
+/// How a system came to its end.
+pub(crate) enum Stopped {
+    InOrder,
+    /// Somebody could not wait.
+    AtOnce,
 }
 
 impl System {
@@ -100,22 +107,19 @@ impl System {
     }
 
     /// Services first, so that they can still tell the servers how their last jobs ended.
-    pub(crate) async fn stop(mut self) -> Result<(), CliError> {
-        remark("stopping …");
+    pub(crate) async fn stop(mut self) -> Result<Stopped, CliError> {
         let impatient = shutdown::on_signal()?;
         let orderly = async {
             self.stop_services.cancel();
             while self.services.join_next().await.is_some() {}
             self.stop_servers.cancel();
             while self.servers.join_next().await.is_some() {}
-            remark("stopped");
         };
         tokio::select! {
-            () = orderly => {}
+            () = orderly => Ok(Stopped::InOrder),
             // A second Ctrl-C: everything still running is killed when it is dropped.
-            () = impatient.cancelled() => remark("stopped at once"),
+            () = impatient.cancelled() => Ok(Stopped::AtOnce),
         }
-        Ok(())
     }
 }
 

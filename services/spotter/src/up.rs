@@ -6,7 +6,7 @@ use crate::{
     cli::UpOptions,
     error::CliError,
     output::remark,
-    system::{Settings, System, block_on},
+    system::{Settings, Stopped, System, block_on},
 };
 
 pub(crate) fn up(options: UpOptions) -> Result<(), CliError> {
@@ -28,7 +28,11 @@ async fn run(settings: &Settings) -> Result<(), CliError> {
         outcome = running => outcome,
         () = interrupted.cancelled() => Ok(()),
     };
-    system.stop().await?;
+    remark("stopping …");
+    remark(match system.stop().await? {
+        Stopped::InOrder => "stopped",
+        Stopped::AtOnce => "stopped at once",
+    });
     outcome
 }
 

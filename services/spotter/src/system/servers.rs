@@ -11,7 +11,7 @@ use std::{
 use runtime::files::{find_on_path, find_upwards};
 
 use super::{
-    SERVER_GRACE, Settings, System,
+    ResultCache, SERVER_GRACE, Settings, System,
     child::{Ready, Spec, start},
     ports,
     probe::Server,
@@ -58,9 +58,13 @@ pub(super) async fn redis(
     settings: &Settings,
     system: &mut System,
 ) -> Result<Option<String>, CliError> {
-    if let Some(url) = &settings.redis_url {
-        remark("  Redis: the one that REDIS_URL names");
-        return Ok(Some(url.clone()));
+    match &settings.cache {
+        ResultCache::At(url) => {
+            remark("  Redis: the one that REDIS_URL names");
+            return Ok(Some(url.clone()));
+        }
+        ResultCache::Absent => return Ok(None),
+        ResultCache::Own => {}
     }
     let Some(program) = find_on_path("redis-server") else {
         remark("  Redis: redis-server is not installed; everything works, without a result cache");

@@ -21,6 +21,17 @@ use crate::{
 /// Read where no other is named, if it is there.
 const ENV_FILE: &str = ".env";
 
+/// Where copies of finished results are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ResultCache {
+    /// In a Redis of our own, if this machine has one.
+    Own,
+    /// In the Redis at this address.
+    At(String),
+    /// Nowhere.
+    Absent,
+}
+
 pub(crate) struct Settings {
     pub(crate) host: String,
     pub(crate) port: u16,
@@ -31,8 +42,7 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     /// An own NATS server is started only where none is named.
     pub(crate) nats_url: Option<String>,
-    /// An own Redis is started only where none is named.
-    pub(crate) redis_url: Option<String>,
+    pub(crate) cache: ResultCache,
     /// What `.env` sets and the environment does not: handed on to the API and the workers.
     pub(crate) variables: HashMap<String, String>,
 }
@@ -88,7 +98,7 @@ impl Settings {
             model: options.model.unwrap_or(model),
             data_dir: options.data_dir,
             nats_url,
-            redis_url,
+            cache: redis_url.map_or(ResultCache::Own, ResultCache::At),
             variables: HashMap::new(),
         };
         let settings = reader.finish(settings)?;

@@ -1,0 +1,271 @@
+//! `spotter bench`: what this machine does, with the queue and without.
+//!
+//! Kinds that are to be compared are measured in turn, round by round, so that a machine that drifts
+//! drifts under all of them alike; what counts are ratios of medians.
+
+mod driver;
+mod loops;
+mod processes;
+mod report;
+mod samples;
+mod stand;
+
+use std::{collections::BTreeMap, fs, thread, time::Duration};
+
+use detector::StageTimings;
+use runtime::shutdown;
+use time::OffsetDateTime;
+
+use self::{
+    driver::Driver,
+    loops::Loops,
+    processes::{Usages, own_cpu_s, usages},
+    report::{Growth, Latency, Machine, ReadsOf, Report, Throughput, UploadsUnderLoad},
+    samples::{Latencies, median},
+    stand::Stand,
+};
+use crate::{
+    cli::{BenchOptions, BenchSection},
+    error::CliError,
+    output::{line, remark},
+    system::{ResultCache, block_on},
+};
+
+/// Pictures in the queue for each slot while it is kept full.
+const OPEN_PER_SLOT: usize = 8;
+
+/// What is left out at the beginning of a round with the queue, while it fills.
+const FILLING: time::Duration = time::Duration::seconds(1);
+
+const STAGE_SAMPLES: usize = 30;
+const LONE_PICTURES: usize = 30;
+const UPLOAD_RATES: [u32; 3] = [50, 100, 200];
+const READERS: usize = 32;
+const WORKERS: [usize; 3] = [1, 2, 4];
+const BACKLOGS: [usize; 2] = [100, 1000];
+
+pub(crate) fn bench(options: BenchOptions) -> Result<(), CliError> {
+    if cfg!(debug_assertions) {
+        remark("this is a debug build: its figures say nothing about a release build");
+    }
+    // Its runtime must not end inside the other one.
+    let stand = Stand::new(&options)?;
+    block_on(async {
+        let interrupted = shutdown::on_signal()?;
+        tokio::select! {
+            done = run(&stand, &options) => done,
+            () = interrupted.cancelled() => Err(CliError::Unavailable("interrupted".to_owned())),
+        }
+    })
+}
+
+async fn run(stand: &Stand, options: &BenchOptions) -> Result<(), CliError> {
+    let mut report = Report { machine: machine(options), ..Report::default() };
+    for section in &options.only {
+        remark(format_args!("{section} …"));
+        match section {
+            BenchSection::Throughput => {
+                let (throughput, size) = throughput(stand, options).await?;
+                report.throughput = Some(throughput);
+                report.machine.input = size;
+            }
+            BenchSection::Latency => report.latency = Some(latency(stand).await?),
+            BenchSection::Uploads => report.uploads = uploads(stand, options).await?,
+            BenchSection::Reads => report.reads = reads(stand, options).await?,
+            BenchSection::Growth => report.growth = growth(stand).await?,
+        }
+    }
+    line(&report)?;
+    if let Some(path) = &options.json {
+        let json = serde_json::to_string_pretty(&report)?;
+        fs::write(path, json).map_err(|source| CliError::Write { path: path.clone(), source })?;
+    }
+    Ok(())
+}
+
+fn machine(options: &BenchOptions) -> Machine {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    Machine {
+        version: runtime::VERSION,
+        cpu: cpu.map_or("unknown CPU", |(_, name)| name).to_owned(),
+        cores: thread::available_parallelism().map_or(1, usize::from),
+        model: options.model.to_string(),
+        picture: options.picture.display().to_string(),
+        input: None,
+    }
+}
+
+async fn throughput(
+    stand: &Stand,
+    options: &BenchOptions,
+) -> Result<(Throughput, Option<(usize, usize)>), CliError> {
+    let mut loops = stand.loops()?;
+    let slots = stand.slots();
+    let work = async |driver: &Driver| {
+        let mut found = Throughput { slots: slots.get(), ..Throughput::default() };
+        let (mut queue, mut detector) = (Cost::default(), Cost::default());
+        for round in 1..=options.rounds.get() {
+            remark(format_args!("  round {round} of {}", options.rounds));
+            one_round(stand, driver, &mut loops, &mut found, (&mut detector, &mut queue)).await?;
+        }
+        found.detector_cpu_ms = detector.milliseconds("own");
+        for part in queue.cpu_s.keys() {
+            found.queue_cpu_ms.insert(part, queue.milliseconds(part));
+        }
+        found.stages_ms = stages(&loops.stages(STAGE_SAMPLES));
+        found.usages = usages();
+        Ok(found)
+    };
+    let found = stand.with_system(1, ResultCache::Own, work).await?;
+    Ok((found, Some(loops.size())))
+}
+
+/// CPU seconds by part, and the pictures they were spent on.
+#[derive(Default)]
+struct Cost {
+    cpu_s: BTreeMap<&'static str, f64>,
+    pictures: usize,
+}
+
+impl Cost {
+    fn add(&mut self, pictures: usize, before: &Usages, after: &Usages) {
+        self.pictures += pictures;
+        for (part, usage) in after {
+            let earlier = before.get(part).map_or(0.0, |usage| usage.cpu_s);
+            *self.cpu_s.entry(part).or_default() += usage.cpu_s - earlier;
+        }
+    }
+
+    fn milliseconds(&self, part: &str) -> f64 {
+        self.cpu_s.get(part).copied().unwrap_or_default() * 1e3 / self.pictures as f64
+    }
+}
+
+async fn one_round(
+    stand: &Stand,
+    driver: &Driver,
+    loops: &mut Loops,
+    found: &mut Throughput,
+    (detector, queue): (&mut Cost, &mut Cost),
+) -> Result<(), CliError> {
+    let time = stand.time();
+    found.plain.extend(loops.plain(time).map(|ran| ran.per_second));
+    found.cut.push(loops.cut(time).per_second);
+    let before = own_cpu_s();
+    let ran = loops.detector(time);
+    found.detector.push(ran.per_second);
+    detector.pictures += ran.pictures;
+    *detector.cpu_s.entry("own").or_default() += own_cpu_s() - before;
+
+    let before = usages();
+    let open = OPEN_PER_SLOT * stand.slots().get();
+    let ends = stand.load(driver.clone(), async move |driver| driver.saturate(time, open).await);
+    let ends = ends.await?;
+    queue.add(ends.len(), &before, &usages());
+    found.queue.push(steady_rate(&ends, time));
+    Ok(())
+}
+
+/// Ends a second while the queue was full.
+fn steady_rate(ends: &[OffsetDateTime], time: Duration) -> f64 {
+    let Some(first) = ends.first() else { return f64::NAN };
+    let (from, until) = (*first + FILLING, *first + time);
+    let steady: Vec<_> = ends.iter().filter(|end| (from..until).contains(*end)).collect();
+    match steady[..] {
+        [first, .., last] => (steady.len() - 1) as f64 / (*last - *first).as_seconds_f64(),
+        _ => f64::NAN,
+    }
+}
+
+fn stages(samples: &[StageTimings]) -> BTreeMap<&'static str, f64> {
+    type Stage = fn(&StageTimings) -> Duration;
+    let kinds: [(&str, Stage); 4] = [
+        ("decode", |timings| timings.decode),
+        ("letterbox", |timings| timings.letterbox),
+        ("infer", |timings| timings.infer),
+        ("postprocess", |timings| timings.postprocess),
+    ];
+    let median_of = |of: Stage| {
+        let samples: Vec<f64> = samples.iter().map(|sample| of(sample).as_secs_f64()).collect();
+        median(&samples) * 1e3
+    };
+    kinds.into_iter().map(|(name, of)| (name, median_of(of))).collect()
+}
+
+async fn latency(stand: &Stand) -> Result<Latency, CliError> {
+    let mut loops = stand.loops()?;
+    let work = async |driver: &Driver| {
+        let (mut alone, mut model) = (Vec::new(), Vec::new());
+        for _ in 0..LONE_PICTURES {
+            model.push(loops.alone());
+            let driver = driver.clone();
+            alone.push(stand.load(driver, async move |driver| driver.alone().await).await?);
+        }
+        Ok(Latency { alone: Latencies::of(alone), model: Latencies::of(model) })
+    };
+    stand.with_system(1, ResultCache::Own, work).await
+}
+
+async fn uploads(stand: &Stand, options: &BenchOptions) -> Result<Vec<UploadsUnderLoad>, CliError> {
+    let time = Duration::from_secs(options.upload_seconds.get());
+    let api_mib = || usages().get("API").map_or(0.0, |usage| usage.resident_mib);
+    let work = async |driver: &Driver| {
+        let mut found = Vec::new();
+        for rate in UPLOAD_RATES {
+            let before = api_mib();
+            let driver = driver.clone();
+            let upload = async move |driver: Driver| Ok(driver.upload_at(rate, time).await);
+            let uploads = stand.load(driver, upload).await?;
+            found.push(UploadsUnderLoad { uploads, api_mib: (before, api_mib()) });
+        }
+        Ok(found)
+    };
+    stand.with_system(1, ResultCache::Own, work).await
+}
+
+async fn reads(stand: &Stand, options: &BenchOptions) -> Result<Vec<ReadsOf>, CliError> {
+    let time = Duration::from_secs(options.seconds.get());
+    let mut found = Vec::new();
+    for (source, cache) in [("Redis", ResultCache::Own), ("bucket", ResultCache::Absent)] {
+        let work = async |driver: &Driver| {
+            let before = usages();
+            let read = async move |driver: Driver| {
+                let id = driver.ended_task().await?;
+                driver.read(&id, READERS, time).await
+            };
+            let reads = stand.load(driver.clone(), read).await?;
+            let mut cost = Cost::default();
+            cost.add(reads.latency.count, &before, &usages());
+            let per_api_core_second = 1e3 / cost.milliseconds("API");
+            Ok(ReadsOf { source, reads, per_api_core_second })
+        };
+        found.push(stand.with_system(1, cache, work).await?);
+    }
+    Ok(found)
+}
+
+async fn growth(stand: &Stand) -> Result<Vec<Growth>, CliError> {
+    let by_workers = WORKERS.map(|workers| (workers, BACKLOGS[0]));
+    let by_backlog = BACKLOGS[1..].iter().map(|backlog| (1, *backlog));
+    let mut found = Vec::new();
+    for (workers, backlog) in by_workers.into_iter().chain(by_backlog) {
+        remark(format_args!("  {workers} workers, {backlog} jobs"));
+        let work = async |driver: &Driver| {
+            let send = async move |driver: Driver| driver.backlog(backlog).await;
+            let ends = stand.load(driver.clone(), send).await?;
+            let per_second = whole_rate(&ends);
+            Ok(Growth { workers, backlog, per_second, usages: usages() })
+        };
+        found.push(stand.with_system(workers, ResultCache::Own, work).await?);
+    }
+    Ok(found)
+}
+
+/// Ends a second from the first to the last.
+fn whole_rate(ends: &[OffsetDateTime]) -> f64 {
+    match ends {
+        [first, .., last] => (ends.len() - 1) as f64 / (*last - *first).as_seconds_f64(),
+        _ => f64::NAN,
+    }
+}

@@ -1,0 +1,224 @@
+//! A client that drives an API: keeps its queue full, or sends and asks at a fixed pace.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use reqwest::{
+    Client, StatusCode,
+    multipart::{Form, Part},
+};
+use serde::Deserialize;
+use time::OffsetDateTime;
+use tokio::{
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, sleep},
+};
+
+use crate::{bench::samples::Latencies, error::CliError};
+
+/// The pause before a task that has not ended is asked for again.
+const ASK_EVERY: Duration = Duration::from_millis(20);
+
+/// The pause after a refusal.
+const REFUSED_PAUSE: Duration = Duration::from_millis(50);
+
+/// What an answer may take; longer is a failure of the system, not a measurement.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One API and one picture to send. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct Driver {
+    http: Client,
+    base: String,
+    picture: &'static [u8],
+}
+
+#[derive(Debug, Deserialize)]
+struct Task {
+    task_id: String,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    finished_at: Option<OffsetDateTime>,
+}
+
+/// What came of uploads at a fixed pace.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub(crate) struct Uploads {
+    /// Uploads a second that were due.
+    pub(crate) rate: u32,
+    pub(crate) refused: usize,
+    /// Of those accepted, each from the moment it was due: one that starts late because others are
+    /// slow is charged for that.
+    pub(crate) latency: Latencies,
+}
+
+/// What came of asking as fast as answers come.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub(crate) struct Reads {
+    pub(crate) per_second: f64,
+    pub(crate) latency: Latencies,
+}
+
+impl Driver {
+    pub(crate) fn new(base: &str, picture: &[u8]) -> Result<Self, CliError> {
+        let http = Client::builder().timeout(PATIENCE).build().map_err(odd)?;
+        // One picture for as long as this command runs, sent thousands of times without a copy.
+        let picture = Vec::leak(picture.to_vec());
+        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), picture })
+    }
+
+    /// Keeps `open` tasks in the queue for `time`, and returns when each ended, in order.
+    pub(crate) async fn saturate(
+        &self,
+        time: Duration,
+        open: usize,
+    ) -> Result<Vec<OffsetDateTime>, CliError> {
+        let started = Instant::now();
+        let (mut waiting, mut ends) = (VecDeque::new(), Vec::new());
+        while started.elapsed() < time {
+            while waiting.len() < open {
+                waiting.push_back(self.insist().await?);
+            }
+            ends.extend(self.ended_in_line(&mut waiting).await?);
+            sleep(ASK_EVERY).await;
+        }
+        self.drain(waiting, &mut ends).await?;
+        Ok(ends)
+    }
+
+    /// Sends `jobs` pictures at once, and returns when each ended, in order.
+    pub(crate) async fn backlog(&self, jobs: usize) -> Result<Vec<OffsetDateTime>, CliError> {
+        let mut waiting = VecDeque::with_capacity(jobs);
+        for _ in 0..jobs {
+            waiting.push_back(self.insist().await?);
+        }
+        let mut ends = Vec::with_capacity(jobs);
+        self.drain(waiting, &mut ends).await?;
+        Ok(ends)
+    }
+
+    async fn drain(
+        &self,
+        mut waiting: VecDeque<String>,
+        ends: &mut Vec<OffsetDateTime>,
+    ) -> Result<(), CliError> {
+        while !waiting.is_empty() {
+            ends.extend(self.ended_in_line(&mut waiting).await?);
+            sleep(ASK_EVERY).await;
+        }
+        ends.sort_unstable();
+        Ok(())
+    }
+
+    /// Asks for the oldest tasks until one has not ended: each is asked for about once.
+    async fn ended_in_line(
+        &self,
+        waiting: &mut VecDeque<String>,
+    ) -> Result<Vec<OffsetDateTime>, CliError> {
+        let mut ends = Vec::new();
+        while let Some(id) = waiting.front() {
+            let Some(end) = self.task(id, 0).await?.finished_at else { break };
+            ends.push(end);
+            waiting.pop_front();
+        }
+        Ok(ends)
+    }
+
+    /// One picture from its submission to its result.
+    pub(crate) async fn alone(&self) -> Result<Duration, CliError> {
+        let started = Instant::now();
+        let id = self.insist().await?;
+        while self.task(&id, 10).await?.finished_at.is_none() {}
+        Ok(started.elapsed())
+    }
+
+    /// The id of a task that has ended.
+    pub(crate) async fn ended_task(&self) -> Result<String, CliError> {
+        let id = self.insist().await?;
+        while self.task(&id, 10).await?.finished_at.is_none() {}
+        Ok(id)
+    }
+
+    /// Sends pictures at a fixed pace, whether or not answers come.
+    pub(crate) async fn upload_at(&self, rate: u32, time: Duration) -> Uploads {
+        let mut ticks = interval(Duration::from_secs(1) / rate);
+        // A tick that is late does not move those after it.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let mut sent = JoinSet::new();
+        let uploads = (time.as_secs_f64() * f64::from(rate)).ceil() as u64;
+        for _ in 0..uploads {
+            let due = ticks.tick().await;
+            let driver = self.clone();
+            sent.spawn(async move {
+                let accepted = matches!(driver.submit().await, Ok(Some(_)));
+                accepted.then(|| due.elapsed())
+            });
+        }
+        let outcomes: Vec<Option<Duration>> = sent.join_all().await;
+        let refused = outcomes.iter().filter(|outcome| outcome.is_none()).count();
+        let accepted = outcomes.into_iter().flatten().collect();
+        Uploads { rate, refused, latency: Latencies::of(accepted) }
+    }
+
+    /// Asks the original route for one task, again and again, over so many connections.
+    pub(crate) async fn read(
+        &self,
+        id: &str,
+        connections: usize,
+        time: Duration,
+    ) -> Result<Reads, CliError> {
+        let url: Arc<str> = format!("{}/task_result/{id}", self.base).into();
+        let started = Instant::now();
+        let mut readers = JoinSet::new();
+        for _ in 0..connections {
+            let (driver, url) = (self.clone(), Arc::clone(&url));
+            readers.spawn(async move {
+                let mut took = Vec::new();
+                while started.elapsed() < time {
+                    let asked = Instant::now();
+                    driver.http.get(&*url).send().await?.error_for_status()?.bytes().await?;
+                    took.push(asked.elapsed());
+                }
+                Ok::<_, reqwest::Error>(took)
+            });
+        }
+        let took: Result<Vec<Vec<Duration>>, _> = readers.join_all().await.into_iter().collect();
+        let took = took.map_err(odd)?.concat();
+        let per_second = took.len() as f64 / started.elapsed().as_secs_f64();
+        Ok(Reads { per_second, latency: Latencies::of(took) })
+    }
+
+    /// Sends the picture until it is accepted.
+    async fn insist(&self) -> Result<String, CliError> {
+        loop {
+            match self.submit().await? {
+                Some(id) => return Ok(id),
+                None => sleep(REFUSED_PAUSE).await,
+            }
+        }
+    }
+
+    /// `None`: refused for now.
+    async fn submit(&self) -> Result<Option<String>, CliError> {
+        let form = Form::new().part("file", Part::bytes(self.picture).file_name("picture.jpg"));
+        let request = self.http.post(format!("{}/v1/tasks", self.base)).multipart(form);
+        let answer = request.send().await.map_err(odd)?;
+        if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+            return Ok(None);
+        }
+        let task: Task = answer.error_for_status().map_err(odd)?.json().await.map_err(odd)?;
+        Ok(Some(task.task_id))
+    }
+
+    async fn task(&self, id: &str, wait: u64) -> Result<Task, CliError> {
+        let url = format!("{}/v1/tasks/{id}?wait={wait}", self.base);
+        let answer = self.http.get(url).send().await.map_err(odd)?;
+        answer.error_for_status().map_err(odd)?.json().await.map_err(odd)
+    }
+}
+
+fn odd(error: reqwest::Error) -> CliError {
+    CliError::Unavailable(format!("the API did not do its part: {error}"))
+}

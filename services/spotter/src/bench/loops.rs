@@ -1,0 +1,149 @@
+//! Loops without any queue, in this process: the yardsticks.
+
+use std::{
+    fs,
+    num::NonZero,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use detector::{
+    Detector, ModelBundle, Runtime, SessionOptions, StageTimings,
+    letterbox::InputTensor,
+    onnx::{OnnxModel, at_size::at_size},
+    session::BareModel,
+};
+use domain::{DetectionSettings, picture::PictureLimits};
+
+use crate::error::CliError;
+
+/// One picture, and models to run it on: one in each slot, a thread each.
+pub(crate) struct Loops {
+    picture: Vec<u8>,
+    /// The picture as the model takes it.
+    tensor: InputTensor,
+    /// The ordinary export; `None` where its file is not there or cannot be had at this size.
+    plain: Option<Vec<BareModel>>,
+    cut: Vec<BareModel>,
+    detectors: Vec<Detector>,
+    /// Every core for one picture.
+    alone: BareModel,
+}
+
+/// What a loop came to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ran {
+    pub(crate) pictures: usize,
+    pub(crate) per_second: f64,
+}
+
+impl Loops {
+    /// Loads `bundle` for `slots` threads, and `plain`, the file it was installed from, beside it.
+    pub(crate) fn load(
+        runtime: &Runtime,
+        bundle: &ModelBundle,
+        plain: &Path,
+        picture: Vec<u8>,
+        slots: NonZero<usize>,
+    ) -> Result<Self, CliError> {
+        let one_thread = SessionOptions::default();
+        let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        let all_threads = SessionOptions { threads: cores, ..one_thread };
+        let detector = || Detector::load(runtime, bundle, &one_thread);
+        let detectors = (0..slots.get()).map(|_| detector()).collect::<Result<Vec<_>, _>>()?;
+        let preprocessor = detectors[0].preprocessor(PictureLimits::default());
+        let prepared = preprocessor.prepare(&picture);
+        let tensor = prepared.map_err(|error| CliError::Usage(error.to_string()))?.tensor;
+        let path = bundle.model_path();
+        let model = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
+        let bare = |model: &[u8]| -> Result<Vec<BareModel>, CliError> {
+            let each = (0..slots.get()).map(|_| BareModel::load(runtime, model, &one_thread));
+            Ok(each.collect::<Result<_, _>>()?)
+        };
+        let plain = plain_at(plain, &tensor).map(|model| bare(&model)).transpose()?;
+        let alone = BareModel::load(runtime, &model, &all_threads)?;
+        Ok(Self { picture, tensor, plain, cut: bare(&model)?, detectors, alone })
+    }
+
+    /// The size of the tensor that everything runs on, width and height in pixels.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.tensor.width, self.tensor.height)
+    }
+
+    /// The ordinary export on a tensor that lies ready.
+    pub(crate) fn plain(&mut self, time: Duration) -> Option<Ran> {
+        let tensor = &self.tensor;
+        let plain = self.plain.as_mut()?;
+        Some(run_each(plain, time, |model| model.run(tensor).is_ok()))
+    }
+
+    /// The graph as it is installed, on a tensor that lies ready.
+    pub(crate) fn cut(&mut self, time: Duration) -> Ran {
+        let tensor = &self.tensor;
+        run_each(&mut self.cut, time, |model| model.run(tensor).is_ok())
+    }
+
+    /// The whole way from bytes to objects.
+    pub(crate) fn detector(&mut self, time: Duration) -> Ran {
+        let picture = &self.picture;
+        run_each(&mut self.detectors, time, |detector| detect(detector, picture).is_some())
+    }
+
+    /// One run with every core on it.
+    pub(crate) fn alone(&mut self) -> Duration {
+        let started = Instant::now();
+        // A model that has run will run; a failure would show as no time at all.
+        let _ = self.alone.run(&self.tensor);
+        started.elapsed()
+    }
+
+    /// The time of each stage, one picture at a time, `times` times.
+    pub(crate) fn stages(&mut self, times: usize) -> Vec<StageTimings> {
+        let Some(detector) = self.detectors.first_mut() else { return Vec::new() };
+        (0..times).filter_map(|_| detect(detector, &self.picture)).collect()
+    }
+}
+
+fn detect(detector: &mut Detector, picture: &[u8]) -> Option<StageTimings> {
+    let limits = PictureLimits::default();
+    let found = detector.detect(picture, &limits, &DetectionSettings::default());
+    found.ok().map(|found| found.timings)
+}
+
+/// Runs `once` on each slot's own thread, again and again for `time`.
+fn run_each<T: Send>(slots: &mut [T], time: Duration, once: impl Fn(&mut T) -> bool + Sync) -> Ran {
+    let (once, started) = (&once, Instant::now());
+    let counted: Vec<(usize, f64)> = thread::scope(|scope| {
+        let spawn = |slot| scope.spawn(move || count(slot, started, time, once));
+        let threads: Vec<_> = slots.iter_mut().map(spawn).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    });
+    // Each over its own time, so that nobody is charged for the last picture of another.
+    let per_second = counted.iter().map(|(pictures, seconds)| *pictures as f64 / seconds).sum();
+    Ran { pictures: counted.iter().map(|(pictures, _)| pictures).sum(), per_second }
+}
+
+fn count<T>(
+    slot: &mut T,
+    started: Instant,
+    time: Duration,
+    once: &impl Fn(&mut T) -> bool,
+) -> (usize, f64) {
+    let mut pictures = 0;
+    while started.elapsed() < time && once(slot) {
+        pictures += 1;
+    }
+    (pictures, started.elapsed().as_secs_f64())
+}
+
+/// The ordinary export for pictures of the tensor's size.
+fn plain_at(path: &Path, tensor: &InputTensor) -> Option<Vec<u8>> {
+    let model = OnnxModel::parse(fs::read(path).ok()?).ok()?;
+    let (width, height) = (u32::try_from(tensor.width).ok()?, u32::try_from(tensor.height).ok()?);
+    at_size(&model, width, height).ok().map(|model| model.to_bytes())
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> CliError {
+    CliError::Usage(format!("{} cannot be read: {error}", path.display()))
+}

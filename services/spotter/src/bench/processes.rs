@@ -1,0 +1,110 @@
+//! What the processes of a system use, as Linux tells it in `/proc`.
+
+use std::{collections::BTreeMap, fs, process, time::Duration};
+
+use serde::Serialize;
+
+/// What a tick of `/proc/<pid>/stat` stands for: 100 a second on every Linux that spotter runs on.
+const TICK: Duration = Duration::from_millis(10);
+
+/// CPU time and memory of one part of the system, of all its processes together.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct Usage {
+    /// CPU seconds since the processes began.
+    pub(crate) cpu_s: f64,
+    /// Resident memory now, in MiB.
+    pub(crate) resident_mib: f64,
+    /// The most it ever was, in MiB.
+    pub(crate) peak_mib: f64,
+}
+
+/// Usage by part: `API`, `worker`, `NATS`, `Redis`.
+pub(crate) type Usages = BTreeMap<&'static str, Usage>;
+
+/// Looks at the processes that this one has started.
+pub(crate) fn usages() -> Usages {
+    let mut usages = Usages::new();
+    for id in children() {
+        let Some(part) = part(id) else { continue };
+        let found = usage(id).unwrap_or_default();
+        let sum: &mut Usage = usages.entry(part).or_default();
+        sum.cpu_s += found.cpu_s;
+        sum.resident_mib += found.resident_mib;
+        sum.peak_mib += found.peak_mib;
+    }
+    usages
+}
+
+/// CPU seconds of this process.
+pub(crate) fn own_cpu_s() -> f64 {
+    cpu_s(process::id()).unwrap_or_default()
+}
+
+fn children() -> Vec<u32> {
+    let own = process::id();
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter(|id| stat(*id).is_some_and(|stat| stat.parent == own)).collect()
+}
+
+/// Which part of the system a process is, by what it was started as.
+fn part(id: u32) -> Option<&'static str> {
+    let words = fs::read_to_string(format!("/proc/{id}/cmdline")).ok()?;
+    let mut words = words.split('\0');
+    let program = words.next()?.rsplit('/').next()?.to_owned();
+    match (program.as_str(), words.next()) {
+        ("nats-server", _) => Some("NATS"),
+        (program, _) if program.starts_with("redis-server") => Some("Redis"),
+        (_, Some("api")) => Some("API"),
+        (_, Some("worker")) => Some("worker"),
+        _ => None,
+    }
+}
+
+struct Stat {
+    parent: u32,
+    ticks: u32,
+}
+
+fn stat(id: u32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    // The second field is the program's name in brackets, which may hold blanks and brackets.
+    let (_, rest) = text.rsplit_once(')')?;
+    let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+    let number = |place: usize| fields.get(place)?.parse::<u32>().ok();
+    // Counted from the third field: the parent is the 4th, user and system time the 14th and 15th.
+    Some(Stat { parent: number(1)?, ticks: number(11)? + number(12)? })
+}
+
+fn cpu_s(id: u32) -> Option<f64> {
+    Some((TICK * stat(id)?.ticks).as_secs_f64())
+}
+
+fn usage(id: u32) -> Option<Usage> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let mib = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.split_ascii_whitespace().next()?.parse::<f64>().ok()? / 1024.0)
+    };
+    Some(Usage { cpu_s: cpu_s(id)?, resident_mib: mib("VmRSS:")?, peak_mib: mib("VmHWM:")? })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_child_is_found_and_told_apart() {
+        let script = "read -r line";
+        let mut child =
+            Command::new("sh").args(["-c", script, "x"]).stdin(Stdio::piped()).spawn().unwrap();
+        assert!(children().contains(&child.id()));
+        assert_eq!(part(child.id()), None);
+        let found = usage(child.id()).unwrap();
+        assert!(found.peak_mib > 0.0 && found.peak_mib < 100.0, "{found:?}");
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+}

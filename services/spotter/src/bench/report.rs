@@ -1,0 +1,193 @@
+//! What was measured, as a table for people and as JSON for programs.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde::Serialize;
+
+use crate::bench::{
+    driver::{Reads, Uploads},
+    processes::Usages,
+    samples::{Latencies, median},
+};
+
+/// Everything that was measured; what was not asked for is absent.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    pub(crate) machine: Machine,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) throughput: Option<Throughput>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) latency: Option<Latency>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) uploads: Vec<UploadsUnderLoad>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) reads: Vec<ReadsOf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) growth: Vec<Growth>,
+}
+
+/// What it was measured on.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Machine {
+    pub(crate) version: &'static str,
+    pub(crate) cpu: String,
+    pub(crate) cores: usize,
+    pub(crate) model: String,
+    pub(crate) picture: String,
+    /// Width and height of the model's input, in pixels.
+    pub(crate) input: Option<(usize, usize)>,
+}
+
+/// Pictures a second, round by round; the kinds of one round were measured one after another.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Throughput {
+    /// Pictures at a time.
+    pub(crate) slots: usize,
+    /// The ordinary export on a tensor that lies ready.
+    pub(crate) plain: Vec<f64>,
+    /// The installed graph on a tensor that lies ready.
+    pub(crate) cut: Vec<f64>,
+    /// From bytes to objects, without a queue.
+    pub(crate) detector: Vec<f64>,
+    /// From upload to result, with the queue full.
+    pub(crate) queue: Vec<f64>,
+    /// CPU milliseconds for each picture of the detector's loop.
+    pub(crate) detector_cpu_ms: f64,
+    /// CPU milliseconds for each picture that came through the queue, by part.
+    pub(crate) queue_cpu_ms: BTreeMap<&'static str, f64>,
+    /// Milliseconds of each stage, the median; one picture at a time.
+    pub(crate) stages_ms: BTreeMap<&'static str, f64>,
+    /// Memory after the last round.
+    pub(crate) usages: Usages,
+}
+
+/// One picture at a time on an idle system.
+#[derive(Debug, Serialize)]
+pub(crate) struct Latency {
+    /// From submission to result.
+    pub(crate) alone: Latencies,
+    /// The model by itself with every core on it.
+    pub(crate) model: Latencies,
+}
+
+/// Uploads while every worker is busy.
+#[derive(Debug, Serialize)]
+pub(crate) struct UploadsUnderLoad {
+    #[serde(flatten)]
+    pub(crate) uploads: Uploads,
+    /// The API's memory before and after, in MiB.
+    pub(crate) api_mib: (f64, f64),
+}
+
+/// Status reads with the cache in one state.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReadsOf {
+    /// `Redis` or `bucket`.
+    pub(crate) source: &'static str,
+    pub(crate) reads: Reads,
+    /// Reads for each second of the API's CPU time: what one core answers.
+    pub(crate) per_api_core_second: f64,
+}
+
+/// The same system larger.
+#[derive(Debug, Serialize)]
+pub(crate) struct Growth {
+    pub(crate) workers: usize,
+    pub(crate) backlog: usize,
+    pub(crate) per_second: f64,
+    pub(crate) usages: Usages,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Machine { version, cpu, cores, model, picture, input } = &self.machine;
+        writeln!(f, "spotter {version}, {cpu}, {cores} cores, model {model}, {picture}")?;
+        if let Some((width, height)) = input {
+            writeln!(f, "input {width}×{height}")?;
+        }
+        if let Some(throughput) = &self.throughput {
+            write!(f, "\n{throughput}")?;
+        }
+        if let Some(Latency { alone, model }) = &self.latency {
+            writeln!(f, "\none picture at a time       p50        p99        max")?;
+            writeln!(f, "  submit → result    {}", three(alone))?;
+            writeln!(f, "  model, every core  {}", three(model))?;
+        }
+        if !self.uploads.is_empty() {
+            writeln!(
+                f,
+                "\nuploads, workers busy       p50        p99        max  refused  API MiB"
+            )?;
+        }
+        for UploadsUnderLoad { uploads, api_mib: (before, after) } in &self.uploads {
+            let Uploads { rate, refused, latency } = uploads;
+            let (latency, rate) = (three(latency), format!("{rate}/s"));
+            writeln!(f, "  {rate:<18} {latency}  {refused:>7}  {before:.0} → {after:.0}")?;
+        }
+        if !self.reads.is_empty() {
+            writeln!(
+                f,
+                "\nstatus reads                p50        p99        max  reads/s  for an API core"
+            )?;
+        }
+        for ReadsOf { source, reads, per_api_core_second } in &self.reads {
+            let (latency, rate) = (three(&reads.latency), reads.per_second);
+            writeln!(f, "  {source:<18} {latency}  {rate:>7.0}  {per_api_core_second:.0}/s")?;
+        }
+        if !self.growth.is_empty() {
+            writeln!(f, "\nworkers  backlog  pictures/s")?;
+        }
+        for Growth { workers, backlog, per_second, .. } in &self.growth {
+            writeln!(f, "  {workers:>5}  {backlog:>7}  {per_second:>10.2}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Throughput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let queue = median(&self.queue);
+        writeln!(
+            f,
+            "pictures a second, {} at a time, median of {} rounds",
+            self.slots,
+            self.queue.len()
+        )?;
+        let rows = [
+            ("ordinary export, tensor ready", &self.plain),
+            ("installed graph, tensor ready", &self.cut),
+            ("detector, no queue", &self.detector),
+            ("queue, end to end", &self.queue),
+        ];
+        for (name, values) in rows.into_iter().filter(|(_, values)| !values.is_empty()) {
+            let median = median(values);
+            let (least, most) = (extreme(values, f64::min), extreme(values, f64::max));
+            let ratio = queue / median;
+            writeln!(
+                f,
+                "  {name:<30} {median:>6.2}  ({least:.2} – {most:.2})  queue ÷ it {ratio:.3}"
+            )?;
+        }
+        write!(f, "CPU ms a picture: detector {:.1}; through the queue", self.detector_cpu_ms)?;
+        for (part, milliseconds) in &self.queue_cpu_ms {
+            write!(f, " {part} {milliseconds:.2}")?;
+        }
+        write!(f, "\nms of each stage:")?;
+        for (stage, milliseconds) in &self.stages_ms {
+            write!(f, " {stage} {milliseconds:.2}")?;
+        }
+        write!(f, "\npeak memory, MiB:")?;
+        for (part, usage) in &self.usages {
+            write!(f, " {part} {:.0}", usage.peak_mib)?;
+        }
+        writeln!(f)
+    }
+}
+
+fn extreme(values: &[f64], choose: fn(f64, f64) -> f64) -> f64 {
+    values.iter().copied().reduce(choose).unwrap_or(f64::NAN)
+}
+
+fn three(latency: &Latencies) -> String {
+    format!("{:>7.1} ms {:>7.1} ms {:>7.1} ms", latency.p50_ms, latency.p99_ms, latency.max_ms)
+}

@@ -1,0 +1,133 @@
+//! What every measurement needs: a model, a picture, and a system to be started for it.
+
+use std::{
+    collections::HashMap,
+    fs,
+    num::NonZero,
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use domain::picture::PictureLimits;
+
+use super::{driver::Driver, loops::Loops};
+use crate::{
+    cli::{BenchOptions, PlacesOptions},
+    detect::read_picture,
+    error::CliError,
+    system::{ResultCache, Settings, System},
+};
+
+/// Room for all that a measurement sends faster than it is worked off.
+const QUEUE: [(&str, &str); 2] =
+    [("QUEUE_MAX_MESSAGES", "1000000"), ("QUEUE_MAX_BYTES", "17179869184")];
+
+pub(super) struct Stand {
+    places: PlacesOptions,
+    model: domain::ModelName,
+    plain: PathBuf,
+    picture: Vec<u8>,
+    slots: NonZero<usize>,
+    time: Duration,
+    data_dir: PathBuf,
+    /// The client has threads of its own: the one that starts processes must live on.
+    client: tokio::runtime::Runtime,
+}
+
+impl Stand {
+    pub(super) fn new(options: &BenchOptions) -> Result<Self, CliError> {
+        let picture = read_picture(&options.picture, &PictureLimits::default());
+        let unreadable = |why| {
+            CliError::Usage(format!(
+                "{}: {why}; name another with --picture",
+                options.picture.display()
+            ))
+        };
+        let plain = format!(".cache/weights/{}.onnx", options.model);
+        Ok(Self {
+            places: options.places.clone(),
+            model: options.model.clone(),
+            plain: options.plain.clone().unwrap_or_else(|| worker::nearest(&plain)),
+            picture: picture.map_err(unreadable)?,
+            slots: thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
+            time: Duration::from_secs(options.seconds.get()),
+            data_dir: options.data_dir.clone(),
+            client: tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
+        })
+    }
+
+    /// Pictures at a time: one for each core.
+    pub(super) fn slots(&self) -> NonZero<usize> {
+        self.slots
+    }
+
+    /// How long one kind is measured in one round.
+    pub(super) fn time(&self) -> Duration {
+        self.time
+    }
+
+    pub(super) fn loops(&self) -> Result<Loops, CliError> {
+        let bundle = self.places.bundle(&self.model)?;
+        let runtime = self.places.runtime()?;
+        Loops::load(&runtime, &bundle, &self.plain, self.picture.clone(), self.slots)
+    }
+
+    /// Runs `work` on the client's threads.
+    pub(super) async fn load<T, F>(
+        &self,
+        driver: Driver,
+        work: impl FnOnce(Driver) -> F,
+    ) -> Result<T, CliError>
+    where
+        F: Future<Output = Result<T, CliError>> + Send + 'static,
+        T: Send + 'static,
+    {
+        let done = self.client.spawn(work(driver)).await;
+        done.unwrap_or_else(|error| Err(CliError::Unavailable(error.to_string())))
+    }
+
+    /// Starts a system of its own for `work`, and leaves nothing of it behind.
+    pub(super) async fn with_system<T>(
+        &self,
+        workers: usize,
+        cache: ResultCache,
+        work: impl AsyncFnOnce(&Driver) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
+        let settings = self.settings(workers, cache);
+        let mut system = System::in_folder(&settings.data_dir)?;
+        let done = async {
+            let base = system.start(&settings).await?;
+            work(&Driver::new(&base, &self.picture)?).await
+        }
+        .await;
+        system.stop().await?;
+        remove(&settings.data_dir)?;
+        done
+    }
+
+    fn settings(&self, workers: usize, cache: ResultCache) -> Settings {
+        let mut variables: HashMap<String, String> =
+            QUEUE.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        variables.insert("RUST_LOG".to_owned(), "warn".to_owned());
+        let workers = NonZero::new(workers).unwrap_or(NonZero::<usize>::MIN);
+        let each = NonZero::new(self.slots.get() / workers).unwrap_or(NonZero::<usize>::MIN);
+        Settings {
+            host: "127.0.0.1".to_owned(),
+            port: 0,
+            workers,
+            concurrency: each,
+            threads_per_picture: NonZero::<usize>::MIN,
+            model: self.model.clone(),
+            data_dir: self.data_dir.clone(),
+            nats_url: None,
+            cache,
+            variables,
+        }
+    }
+}
+
+/// The folder is ours: nobody else can have locked it.
+fn remove(folder: &Path) -> Result<(), CliError> {
+    fs::remove_dir_all(folder).map_err(|source| CliError::Write { path: folder.to_owned(), source })
+}
