@@ -29,10 +29,10 @@ use crate::{
 const EXPIRES: Duration = Duration::from_secs(30);
 
 /// How often the server says that it still remembers one.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// After this much silence a request is taken to be forgotten: two heartbeats and some slack.
-const SILENCE: Duration = Duration::from_secs(11);
+const SILENCE: Duration = Duration::from_secs(5);
 
 /// The first and the longest pause after a failed pull.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
