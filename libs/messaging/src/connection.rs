@@ -15,7 +15,7 @@ use async_nats::{
 use tokio::sync::{OnceCell, watch};
 
 use crate::{
-    DeadLetters, IdempotencyKeys, JobQueue, MessagingConfig, MessagingError, TaskStore,
+    DeadLetters, IdempotencyKeys, JobQueue, Lease, MessagingConfig, MessagingError, TaskStore,
     address::Servers, layout,
 };
 
@@ -122,6 +122,12 @@ impl Messaging {
     #[must_use]
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters::new(self.clone())
+    }
+
+    /// The lease on the work called `name` (letters, digits, `-`, `_`). Nobody holds it yet.
+    #[must_use]
+    pub fn lease(&self, name: &'static str) -> Lease {
+        Lease::new(self.clone(), name)
     }
 
     /// Whether the connection stands right now, as far as this side knows.

@@ -6,6 +6,7 @@ mod dead_letters;
 mod deliveries;
 mod fixture;
 mod idempotency;
+mod leases;
 mod outage;
 mod pictures;
 mod queue;
