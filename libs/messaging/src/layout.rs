@@ -27,6 +27,7 @@ pub(crate) const DEAD_PICTURE_STREAM: &str = "DLQ_PICTURES";
 pub(crate) const DEAD_PICTURE_SUBJECT: &str = "dlq_pictures";
 pub(crate) const TASK_BUCKET: &str = "tasks";
 pub(crate) const IDEMPOTENCY_BUCKET: &str = "idempotency";
+pub(crate) const TASK_STREAM: &str = "KV_tasks";
 pub(crate) const LEASE_BUCKET: &str = "leases";
 pub(crate) const PICTURE_STORE: &str = "pictures";
 pub(crate) const PICTURE_STREAM: &str = "OBJ_pictures";
@@ -234,7 +235,7 @@ fn with_ours(present: Config, wanted: &Config) -> Config {
     }
 }
 
-async fn ensure_consumer(messaging: &Messaging) -> Result<(), MessagingError> {
+pub(crate) async fn ensure_consumer(messaging: &Messaging) -> Result<(), MessagingError> {
     let wanted = pull::Config {
         durable_name: Some(WORKER_CONSUMER.to_owned()),
         description: Some("All workers share it; each message goes to one of them".to_owned()),
