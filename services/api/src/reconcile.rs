@@ -16,6 +16,9 @@ const LEASE: &str = "reconciler";
 const TURN: Duration = Duration::from_secs(5);
 const _: () = assert!(TURN.as_secs() * 3 <= LEASE_LIFE.as_secs());
 
+/// How many turns in a row must fail to be worth a warning.
+const LASTING: u32 = 2;
+
 /// What this API's reconciler has found, for the metrics. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Reconciliation {
@@ -89,11 +92,11 @@ pub(crate) async fn watch(
 ) {
     let lease = messaging.lease(LEASE);
     let mut candidate = Candidate { messaging, lease, held: None, every, reconciliation };
-    let mut is_failing = false;
+    let mut failures = 0;
     loop {
         let turn = async {
             let outcome = candidate.take_turn().await;
-            log(outcome, &mut is_failing);
+            log(outcome, &mut failures);
             tokio::time::sleep(TURN.min(every)).await;
         };
         tokio::select! {
@@ -105,17 +108,25 @@ pub(crate) async fn watch(
     candidate.resign().await;
 }
 
-/// Once when it begins and once when it is over, and not again and again in between.
-fn log(outcome: Result<(), MessagingError>, is_failing: &mut bool) {
-    match &outcome {
-        Ok(()) if *is_failing => tracing::info!("queue and records can be compared again"),
-        Ok(()) => {}
-        Err(error) if *is_failing => {
-            tracing::debug!(%error, "queue and records still cannot be compared");
+/// Logs what lasts, once when it is known to and once when it is over. A cluster leaves a question
+/// unanswered now and then, and the next turn is soon.
+fn log(outcome: Result<(), MessagingError>, failures: &mut u32) {
+    match outcome {
+        Ok(()) => {
+            if *failures >= LASTING {
+                tracing::info!("queue and records can be compared again");
+            }
+            *failures = 0;
         }
-        Err(error) => tracing::warn!(%error, "queue and records cannot be compared; trying again"),
+        Err(error) => {
+            *failures = failures.saturating_add(1);
+            if *failures == LASTING {
+                tracing::warn!(%error, "queue and records cannot be compared; trying again");
+            } else {
+                tracing::debug!(%error, "queue and records were not compared");
+            }
+        }
     }
-    *is_failing = outcome.is_err();
 }
 
 struct Candidate {
