@@ -165,7 +165,7 @@ pub enum TaskState {
     },
     /// Not run in time.
     Expired {
-        /// When a worker found it too old.
+        /// When it was found too old.
         #[serde(with = "time::serde::rfc3339")]
         finished_at: OffsetDateTime,
     },
@@ -216,6 +216,8 @@ pub enum FailureReason {
     PictureGone,
     /// Too many runs of the job began without coming to an end: it stops workers instead.
     Poison,
+    /// The queue lost the job, and with it the picture.
+    Lost,
 }
 
 #[cfg(test)]

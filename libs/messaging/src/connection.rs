@@ -15,8 +15,8 @@ use async_nats::{
 use tokio::sync::{OnceCell, watch};
 
 use crate::{
-    DeadLetters, IdempotencyKeys, JobQueue, MessagingConfig, MessagingError, TaskStore,
-    address::Servers, layout,
+    DeadLetters, IdempotencyKeys, JobQueue, Lease, MessagingConfig, MessagingError, Reconciler,
+    TaskStore, address::Servers, layout,
 };
 
 /// How often to ask whether the server is still there. The library's default is a minute, in which
@@ -122,6 +122,18 @@ impl Messaging {
     #[must_use]
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters::new(self.clone())
+    }
+
+    /// The lease on the work called `name` (letters, digits, `-`, `_`). Nobody holds it yet.
+    #[must_use]
+    pub fn lease(&self, name: &'static str) -> Lease {
+        Lease::new(self.clone(), name)
+    }
+
+    /// Compares queue and records. It has seen nothing yet.
+    #[must_use]
+    pub fn reconciler(&self) -> Reconciler {
+        Reconciler::new(self.clone())
     }
 
     /// Whether the connection stands right now, as far as this side knows.

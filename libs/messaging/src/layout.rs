@@ -15,6 +15,7 @@ use async_nats::jetstream::{
 use crate::{
     Messaging, MessagingConfig, MessagingError,
     error::{Cause, api_error},
+    leases::LEASE_LIFE,
 };
 
 pub(crate) const JOBS_STREAM: &str = "JOBS";
@@ -26,6 +27,8 @@ pub(crate) const DEAD_PICTURE_STREAM: &str = "DLQ_PICTURES";
 pub(crate) const DEAD_PICTURE_SUBJECT: &str = "dlq_pictures";
 pub(crate) const TASK_BUCKET: &str = "tasks";
 pub(crate) const IDEMPOTENCY_BUCKET: &str = "idempotency";
+pub(crate) const TASK_STREAM: &str = "KV_tasks";
+pub(crate) const LEASE_BUCKET: &str = "leases";
 pub(crate) const PICTURE_STORE: &str = "pictures";
 pub(crate) const PICTURE_STREAM: &str = "OBJ_pictures";
 
@@ -57,6 +60,7 @@ pub(crate) async fn ensure(messaging: &Messaging) -> Result<(), MessagingError> 
         dead_pictures(config),
         tasks(config),
         idempotency(config),
+        leases(config),
         pictures(config),
     ] {
         ensure_stream(messaging, stream).await?;
@@ -126,6 +130,17 @@ fn idempotency(config: &MessagingConfig) -> Config {
         // A claim is read right after somebody else made it, and a lagging replica would deny it.
         allow_direct: false,
         ..bucket(IDEMPOTENCY_BUCKET, "The task that each idempotency key stands for", config)
+    }
+}
+
+fn leases(config: &MessagingConfig) -> Config {
+    Config {
+        // A lease that nobody renews expires.
+        max_age: LEASE_LIFE,
+        duplicate_window: LEASE_LIFE,
+        // Only the leader knows who holds it.
+        allow_direct: false,
+        ..bucket(LEASE_BUCKET, "Work that one process does for all", config)
     }
 }
 
@@ -217,7 +232,7 @@ fn with_ours(present: Config, wanted: &Config) -> Config {
     }
 }
 
-async fn ensure_consumer(messaging: &Messaging) -> Result<(), MessagingError> {
+pub(crate) async fn ensure_consumer(messaging: &Messaging) -> Result<(), MessagingError> {
     let wanted = pull::Config {
         durable_name: Some(WORKER_CONSUMER.to_owned()),
         description: Some("All workers share it; each message goes to one of them".to_owned()),

@@ -234,7 +234,11 @@ pub(crate) async fn take_back(messaging: &Messaging, picture: &StoredPicture) {
     remove(messaging, [Removal::of_pieces(&picture.nuid), name]).await;
 }
 
-async fn find(messaging: &Messaging, name: &str) -> Result<Option<ObjectInfo>, MessagingError> {
+/// What is stored under this name.
+pub(crate) async fn find(
+    messaging: &Messaging,
+    name: &str,
+) -> Result<Option<ObjectInfo>, MessagingError> {
     let what = "look a picture up";
     let store = messaging.picture_store().await?;
     match messaging.within_timeout(what, store.info(name)).await? {

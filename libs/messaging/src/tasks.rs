@@ -89,7 +89,11 @@ impl TaskStore {
         }
     }
 
-    async fn get_from_leader(&self, id: TaskId) -> Result<Option<TaskRecord>, MessagingError> {
+    /// As [`TaskStore::get`], and never an older record than the newest.
+    pub(crate) async fn get_from_leader(
+        &self,
+        id: TaskId,
+    ) -> Result<Option<TaskRecord>, MessagingError> {
         let what = "read a task's record from the leader";
         let bucket = self.messaging.task_bucket().await?;
         let subject = format!("$KV.{}.{id}", bucket.name);

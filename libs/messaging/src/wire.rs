@@ -62,6 +62,16 @@ pub(crate) fn encode(
     Ok((headers, payload))
 }
 
+/// The headers of a job that the queue has lost and whose picture is in the object store. Stored
+/// only where no job of this subject is: the duplicate window still knows the id of the lost one.
+pub(crate) fn encode_again(job: &Job) -> Result<HeaderMap, serde_json::Error> {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+    headers.insert(JOB, ascii_json(job)?);
+    headers.insert(PICTURE_OBJECT, object_name(job.task_id));
+    Ok(headers)
+}
+
 /// Reads a message back into a job, or tells why it is none.
 pub(crate) fn decode(message: &async_nats::Message) -> Result<(Job, PictureSource), String> {
     let headers = message.headers.as_ref().ok_or("it has no headers")?;

@@ -17,10 +17,11 @@ use crate::{
     backpressure::{self, Backpressure},
     breaker::Breaker,
     fallback::{self, Methods},
-    metrics::ApiMetrics,
+    metrics::{ApiMetrics, register_reconciliation},
     openapi,
     original::BaseUrl,
     probes::Vitals,
+    reconcile::{self, Reconciliation},
     result_cache::ResultCache,
     tasks::Tasks,
     upload::UploadRules,
@@ -104,6 +105,13 @@ pub async fn serve(
     let metrics = Metrics::new()?;
     let backpressure = Backpressure::default();
     tokio::spawn(backpressure::watch(backpressure.clone(), messaging.queue(), shutdown.clone()));
+    let reconciliation = Reconciliation::default();
+    let reconciling = tokio::spawn(reconcile::watch(
+        reconciliation.clone(),
+        messaging.clone(),
+        config.reconcile_every,
+        shutdown.clone(),
+    ));
     let upload_rules = UploadRules {
         backpressure,
         limits: config.picture_limits,
@@ -112,6 +120,7 @@ pub async fn serve(
     };
     let breaker = Arc::new(Breaker::default());
     let api_metrics = ApiMetrics::new(&metrics, Arc::clone(&breaker), &upload_rules);
+    register_reconciliation(&metrics.meter(), &reconciliation);
     let backpressure = upload_rules.backpressure.clone();
     let tasks = tasks(&config, &messaging, breaker, backpressure, api_metrics)?;
     let vitals = Vitals { messaging: messaging.clone(), shutdown: shutdown.clone() };
@@ -128,6 +137,9 @@ pub async fn serve(
         .idle_timeout(IDLE_TIMEOUT)
         .run_with_graceful_shutdown(app, shutdown.cancelled_owned(), Some(config.shutdown_grace))
         .await?;
+    if let Err(error) = reconciling.await {
+        tracing::error!(%error, "comparing queue and records has broken off");
+    }
     messaging.close().await;
     tracing::info!("API stopped");
     Ok(())

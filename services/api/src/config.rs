@@ -26,6 +26,8 @@ pub struct Config {
     pub upload_timeout: Duration,
     /// `TASK_DEADLINE_SECONDS`: how long a job may wait for a worker before it expires. Default 24 h.
     pub task_deadline: Duration,
+    /// `RECONCILE_SECONDS`: how often queue and records are compared. Default 60.
+    pub reconcile_every: Duration,
     /// `REDIS_URL`: the cache of finished results. Unset: no cache, same answers.
     pub redis_url: Option<String>,
     /// `REDIS_TIMEOUT_MS`: how long an answer may wait for the cache. Default 100.
@@ -57,6 +59,7 @@ impl Config {
             max_concurrent_uploads: reader.at_least("MAX_CONCURRENT_UPLOADS", 1, 64),
             upload_timeout: reader.seconds("UPLOAD_TIMEOUT_SECONDS", 60),
             task_deadline: reader.seconds("TASK_DEADLINE_SECONDS", 24 * 3600),
+            reconcile_every: reader.seconds("RECONCILE_SECONDS", 60),
             redis_url: read_redis_url(&mut reader),
             redis_timeout: reader.milliseconds("REDIS_TIMEOUT_MS", 100),
             messaging: MessagingConfig::read(&mut reader, Role::Api),

@@ -16,6 +16,7 @@ mod metrics;
 mod openapi;
 mod original;
 mod probes;
+mod reconcile;
 mod result_cache;
 mod rounding;
 mod tasks;

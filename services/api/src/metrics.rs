@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use messaging::QueueReport;
+use messaging::{Discrepancy, QueueReport};
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Meter},
 };
 use runtime::metrics::Metrics;
 
-use crate::{backpressure::Backpressure, breaker::Breaker, upload::UploadRules};
+use crate::{
+    backpressure::Backpressure, breaker::Breaker, reconcile::Reconciliation, upload::UploadRules,
+};
 
 /// How the cache answered one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +51,45 @@ fn queue_gauge(
         .with_callback(move |gauge| {
             if let Some(report) = backpressure.newest() {
                 gauge.observe(of(report), &[]);
+            }
+        })
+        .build();
+}
+
+/// Registers what is known of how queue and records differ. Every kind is told from the start, 0
+/// where all is well and where another API compares them.
+pub(crate) fn register_reconciliation(meter: &Meter, reconciliation: &Reconciliation) {
+    let kinds =
+        || Discrepancy::ALL.into_iter().map(|kind| (kind, [KeyValue::new("kind", kind.name())]));
+    let known = reconciliation.clone();
+    meter
+        .u64_observable_gauge("spotter_discrepancies")
+        .with_description("Differences between queue and records that are not repaired yet.")
+        .with_callback(move |gauge| {
+            kinds().for_each(|(kind, labels)| gauge.observe(known.open(kind), &labels));
+        })
+        .build();
+    let known = reconciliation.clone();
+    meter
+        .u64_observable_counter("spotter_repairs")
+        .with_description("Differences between queue and records that were repaired.")
+        .with_callback(move |counter| {
+            kinds().for_each(|(kind, labels)| counter.observe(known.repairs(kind), &labels));
+        })
+        .build();
+    let known = reconciliation.clone();
+    meter
+        .u64_observable_gauge("spotter_reconciler_holder")
+        .with_description("1 on the API that compares queue and records.")
+        .with_callback(move |gauge| gauge.observe(u64::from(known.is_holder()), &[]))
+        .build();
+    let known = reconciliation.clone();
+    meter
+        .u64_observable_gauge("spotter_reconciler_last_round_timestamp_seconds")
+        .with_description("When this API last compared queue and records.")
+        .with_callback(move |gauge| {
+            if let Some(seconds) = known.last_round() {
+                gauge.observe(seconds, &[]);
             }
         })
         .build();

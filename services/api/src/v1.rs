@@ -243,6 +243,8 @@ enum Reason {
     PictureGone,
     /// The job stops workers instead of finishing.
     Poison,
+    /// The queue lost the job: submit the picture again.
+    Lost,
 }
 
 impl From<FailureReason> for Reason {
@@ -252,6 +254,7 @@ impl From<FailureReason> for Reason {
             FailureReason::UnknownModel => Self::UnknownModel,
             FailureReason::PictureGone => Self::PictureGone,
             FailureReason::Poison => Self::Poison,
+            FailureReason::Lost => Self::Lost,
         }
     }
 }

@@ -12,4 +12,5 @@ mod idempotency;
 mod openapi;
 mod original;
 mod outage;
+mod reconcile;
 mod v1;

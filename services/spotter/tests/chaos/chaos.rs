@@ -30,6 +30,9 @@ const TEND_EVERY: Duration = Duration::from_millis(100);
 /// What every scenario begins with, to have something to compare with.
 const FIRST_CALM: Duration = Duration::from_secs(2);
 
+/// How long the APIs may take to find that queue and records agree again.
+const LOOKED_AGAIN: Duration = Duration::from_secs(20);
+
 /// How many violations are shown.
 const SHOWN: usize = 20;
 
@@ -129,12 +132,14 @@ impl Chaos {
         let (leftover, drained) = self.drain(healed, bounds.ends_within * 3 / 2);
         let runs = self.gather();
         let dead = self.dead_letters();
+        let discrepancies = self.discrepancies();
         let Self { stand, load, name, seed, injections, resets, .. } = self;
         let told = load.end().into_told();
         // A server that forgets its counts hands a job out anew; nothing else adds runs.
         let bounds = Bounds { runs: bounds.runs.saturating_mul(1 + resets), ..bounds };
         let tasks = evidence(&told, &runs, &dead, healed);
-        let case = Case { tasks: &tasks, keys: &told.keys, leftover, odd: &told.odd };
+        let case =
+            Case { tasks: &tasks, keys: &told.keys, leftover, discrepancies, odd: &told.odd };
         let violations = check(&case, bounds);
         let report = Report::new(&told, &runs, &injections, drained);
         eprintln!("{name}, CHAOS_SEED={seed}\n{report}");
@@ -161,6 +166,35 @@ impl Chaos {
                 return (leftover, healed.elapsed());
             }
             thread::sleep(TEND_EVERY);
+        }
+    }
+
+    /// What the APIs tell of differences between queue and records, once they have had the time to
+    /// look again.
+    fn discrepancies(&self) -> u64 {
+        let told = || {
+            let sum = async {
+                let mut sum = 0;
+                for base in self.stand.bases() {
+                    let answer = reqwest::get(format!("{base}/metrics")).await.ok()?;
+                    let text = answer.text().await.ok()?;
+                    let lines =
+                        text.lines().filter(|line| line.starts_with("spotter_discrepancies{"));
+                    sum += lines
+                        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+                        .sum::<u64>();
+                }
+                Some(sum)
+            };
+            self.load.runtime.block_on(sum)
+        };
+        let patience = Instant::now() + LOOKED_AGAIN;
+        loop {
+            match told() {
+                Some(0) => return 0,
+                told if Instant::now() > patience => return told.unwrap_or(u64::MAX),
+                _ => thread::sleep(TEND_EVERY),
+            }
         }
     }
 

@@ -36,6 +36,8 @@ pub(crate) struct Case<'a> {
     /// The ids that each idempotency key was answered with.
     pub(crate) keys: &'a BTreeMap<String, BTreeSet<TaskId>>,
     pub(crate) leftover: Leftover,
+    /// Differences between queue and records that the APIs still tell of.
+    pub(crate) discrepancies: u64,
     pub(crate) odd: &'a [String],
 }
 
@@ -75,6 +77,8 @@ pub(crate) enum Violation {
     Denied(TaskId, u32),
     /// I3.
     LeftInQueue(Leftover),
+    /// I3: queue and records differ, and nothing is being repaired.
+    Discrepancies(u64),
     /// I4.
     RunTooOften(TaskId, u32),
     /// I5: one key, several tasks.
@@ -94,6 +98,9 @@ pub(crate) fn check(case: &Case<'_>, bounds: Bounds) -> Vec<Violation> {
     violations.extend(split.map(|(key, ids)| Violation::KeySplit(key.clone(), ids.clone())));
     if case.leftover != Leftover::default() {
         violations.push(Violation::LeftInQueue(case.leftover));
+    }
+    if case.discrepancies > 0 {
+        violations.push(Violation::Discrepancies(case.discrepancies));
     }
     violations.extend(case.odd.iter().cloned().map(Violation::OddAnswer));
     violations
@@ -173,9 +180,15 @@ mod controls {
         }
     }
 
+    fn nothing() -> Case<'static> {
+        static NO_KEYS: BTreeMap<String, BTreeSet<TaskId>> = BTreeMap::new();
+        let leftover = Leftover::default();
+        Case { tasks: &[], keys: &NO_KEYS, leftover, discrepancies: 0, odd: &[] }
+    }
+
     fn violations(task: &Evidence) -> Vec<Violation> {
         let (tasks, keys) = ([well(), task.clone()], BTreeMap::new());
-        let case = Case { tasks: &tasks, keys: &keys, leftover: Leftover::default(), odd: &[] };
+        let case = Case { tasks: &tasks, keys: &keys, ..nothing() };
         check(&case, Bounds::default())
     }
 
@@ -229,7 +242,7 @@ mod controls {
         let ids = BTreeSet::from([TaskId::generate(), TaskId::generate()]);
         let one = BTreeSet::from([TaskId::generate()]);
         let keys = BTreeMap::from([("one".to_owned(), one), ("two".to_owned(), ids.clone())]);
-        let case = Case { tasks: &[], keys: &keys, leftover: Leftover::default(), odd: &[] };
+        let case = Case { keys: &keys, ..nothing() };
         let found = check(&case, Bounds::default());
         assert_eq!(found, [Violation::KeySplit("two".to_owned(), ids)]);
     }
@@ -248,9 +261,13 @@ mod controls {
     fn a_queue_that_is_not_empty_and_odd_answers_are_reported() {
         let left = Leftover { stored: 1, ..Leftover::default() };
         let (tasks, odd) = ([well()], ["500".to_owned()]);
-        let case = Case { tasks: &tasks, keys: &BTreeMap::new(), leftover: left, odd: &odd };
+        let case = Case { tasks: &tasks, leftover: left, discrepancies: 2, odd: &odd, ..nothing() };
         let found = check(&case, Bounds::default());
-        let expected = [Violation::LeftInQueue(left), Violation::OddAnswer("500".to_owned())];
+        let expected = [
+            Violation::LeftInQueue(left),
+            Violation::Discrepancies(2),
+            Violation::OddAnswer("500".to_owned()),
+        ];
         assert_eq!(found, expected);
     }
 }

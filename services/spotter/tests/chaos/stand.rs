@@ -218,6 +218,8 @@ impl Stand {
         let redis = format!("redis://127.0.0.1:{}", self.redis_proxy.port());
         let program = Process::builder(SPOTTER).arg("api");
         let program = program.env("PORT", port.to_string()).env("REDIS_URL", redis);
+        // Often, to see it at work amid the faults.
+        let program = program.env("RECONCILE_SECONDS", "2");
         self.part(program, &self.api_proxies, failing.map(Step::failpoint))
     }
 

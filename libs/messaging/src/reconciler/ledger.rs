@@ -1,0 +1,117 @@
+//! The records of tasks that have not come to an end, kept up to date by reading what has changed.
+
+use std::collections::HashMap;
+
+use async_nats::jetstream::stream::State;
+use domain::{TaskId, TaskRecord};
+use time::OffsetDateTime;
+
+use crate::{
+    Messaging, MessagingError,
+    layout::{TASK_BUCKET, TASK_STREAM},
+    stretch::{self, Payloads, Stored, Stretch},
+};
+
+/// How many records are read at a time.
+const PAGE: usize = 1000;
+
+/// All records without an end, as of the last look. Each change of a record is read once, and the
+/// bucket keeps one value for each key, so a look costs what has changed since the last one.
+pub(super) struct Ledger {
+    messaging: Messaging,
+    /// When the bucket was made.
+    made_at: Option<OffsetDateTime>,
+    /// The last sequence that was read.
+    read_to: u64,
+    open: HashMap<TaskId, Entry>,
+}
+
+struct Entry {
+    record: TaskRecord,
+    sequence: u64,
+}
+
+impl Ledger {
+    pub(super) fn new(messaging: Messaging) -> Self {
+        Self { messaging, made_at: None, read_to: 0, open: HashMap::new() }
+    }
+
+    /// Reads what has changed.
+    pub(super) async fn catch_up(&mut self) -> Result<(), MessagingError> {
+        let what = "ask for the state of the task records";
+        let jetstream = self.messaging.jetstream();
+        let stream = self.messaging.within(what, jetstream.get_stream_no_info(TASK_STREAM)).await?;
+        let info = self.messaging.within(what, stream.get_info()).await?;
+        if self.made_at != Some(info.created) || info.state.last_sequence < self.read_to {
+            // Another bucket, or an older state of it, restored or all that a crash has left.
+            self.open.clear();
+            self.read_to = 0;
+            self.made_at = Some(info.created);
+        }
+        self.read_up_to(&info.state).await?;
+        // What expires or is purged leaves no trace but this: the oldest go first.
+        self.open.retain(|_, entry| entry.sequence >= info.state.first_sequence);
+        Ok(())
+    }
+
+    pub(super) fn ids(&self) -> Vec<TaskId> {
+        self.open.keys().copied().collect()
+    }
+
+    pub(super) fn contains(&self, id: TaskId) -> bool {
+        self.open.contains_key(&id)
+    }
+
+    pub(super) fn get(&self, id: TaskId) -> Option<&TaskRecord> {
+        self.open.get(&id).map(|entry| &entry.record)
+    }
+
+    pub(super) fn records(&self) -> impl Iterator<Item = &TaskRecord> {
+        self.open.values().map(|entry| &entry.record)
+    }
+
+    /// Forgets a record that has ended or is gone.
+    pub(super) fn remove(&mut self, id: TaskId) {
+        self.open.remove(&id);
+    }
+
+    async fn read_up_to(&mut self, state: &State) -> Result<(), MessagingError> {
+        self.read_to = self.read_to.max(state.first_sequence.saturating_sub(1));
+        while self.read_to < state.last_sequence {
+            let stretch = Stretch {
+                stream: TASK_STREAM,
+                subject: format!("$KV.{TASK_BUCKET}.>"),
+                from: self.read_to + 1,
+                most: PAGE,
+                payloads: Payloads::Read,
+            };
+            let page = stretch::read(&self.messaging, &stretch).await?;
+            // A replica that lags behind has fewer; the next look finds the rest.
+            let Some(last) = page.last() else { return Ok(()) };
+            self.read_to = last.sequence;
+            for stored in page {
+                self.take_in(stored);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in(&mut self, stored: Stored) {
+        let Stored { sequence, message, .. } = stored;
+        let key = message.subject.rsplit('.').next().unwrap_or_default();
+        let Ok(id) = key.parse::<TaskId>() else { return };
+        self.open.remove(&id);
+        // What marks a deletion has no body.
+        if message.payload.is_empty() {
+            return;
+        }
+        match serde_json::from_slice::<TaskRecord>(&message.payload) {
+            Ok(record) if record.job.task_id == id && !record.state.is_terminal() => {
+                self.open.insert(id, Entry { record, sequence });
+            }
+            Ok(_) => {}
+            // Of another program's making; whoever asks for it is told.
+            Err(error) => tracing::debug!(task_id = %id, %error, "a record cannot be read"),
+        }
+    }
+}

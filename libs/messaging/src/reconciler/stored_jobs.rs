@@ -1,0 +1,117 @@
+//! The jobs that lie in the queue's stream, looked at from outside: a work queue allows no second
+//! consumer.
+
+use std::collections::HashMap;
+
+use async_nats::jetstream::{
+    context::PublishErrorKind,
+    message::{PublishMessage, StreamMessage},
+    stream::{LastRawMessageErrorKind, Stream},
+};
+use domain::{Job, TaskId};
+use futures_util::StreamExt;
+use time::OffsetDateTime;
+
+use crate::{
+    Messaging, MessagingError,
+    layout::{JOBS_STREAM, JOBS_SUBJECT},
+    wire,
+};
+
+/// A job as it lies in the stream.
+pub(super) struct StoredJob {
+    pub(super) job: Job,
+    pub(super) stored_at: OffsetDateTime,
+}
+
+/// The subjects of all jobs. Told by the server's index, so that no picture is read.
+pub(super) async fn list(messaging: &Messaging) -> Result<HashMap<TaskId, String>, MessagingError> {
+    let what = "list the jobs in the queue";
+    let stream = jobs(messaging, what).await?;
+    let info = stream.info_with_subjects(format!("{JOBS_SUBJECT}.>"));
+    let mut subjects = messaging.within(what, info).await?;
+    let mut listed = HashMap::new();
+    while let Some(subject) = messaging.within_timeout(what, subjects.next()).await? {
+        let (subject, _) = subject.map_err(|error| MessagingError::failed(what, error))?;
+        // What is no job is for the workers to bury.
+        if let Some(Ok(id)) = subject.rsplit('.').next().map(str::parse) {
+            listed.insert(id, subject);
+        }
+    }
+    Ok(listed)
+}
+
+/// Whether the leader has a job of this subject.
+pub(super) async fn exists(messaging: &Messaging, subject: &str) -> Result<bool, MessagingError> {
+    message(messaging, subject).await.map(|message| message.is_some())
+}
+
+/// The job of this subject, or `None` if there is none or it cannot be read.
+pub(super) async fn find(
+    messaging: &Messaging,
+    subject: &str,
+) -> Result<Option<StoredJob>, MessagingError> {
+    let Some(message) = message(messaging, subject).await? else { return Ok(None) };
+    let stored_at = message.time;
+    Ok(wire::decode(&delivered(message)).ok().map(|(job, _)| StoredJob { job, stored_at }))
+}
+
+/// Stores a job again whose picture is in the object store; tells whether it did. Not if the job is
+/// there after all, or the queue has no room for it.
+pub(super) async fn restore(messaging: &Messaging, job: &Job) -> Result<bool, MessagingError> {
+    let what = "store a lost job again";
+    let headers = wire::encode_again(job)
+        .map_err(|cause| MessagingError::Record { task_id: job.task_id, cause })?;
+    let message = PublishMessage::build().headers(headers);
+    let publish =
+        async { messaging.jetstream().send_publish(wire::job_subject(job), message).await?.await };
+    match messaging.within_timeout(what, publish).await? {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(false),
+        Err(error) if crate::error::api_error(&error).is_some() => {
+            tracing::debug!(task_id = %job.task_id, %error, "a lost job finds no room");
+            Ok(false)
+        }
+        Err(error) => Err(MessagingError::failed(what, error)),
+    }
+}
+
+/// Removes the job of this subject, if there is one.
+pub(super) async fn remove(messaging: &Messaging, subject: &str) -> Result<(), MessagingError> {
+    let what = "remove a job";
+    let stream = jobs(messaging, what).await?;
+    let purge = stream.purge().filter(subject);
+    messaging.within(what, purge.into_future()).await.map(drop)
+}
+
+async fn jobs(messaging: &Messaging, what: &'static str) -> Result<Stream<()>, MessagingError> {
+    messaging.within(what, messaging.jetstream().get_stream_no_info(JOBS_STREAM)).await
+}
+
+async fn message(
+    messaging: &Messaging,
+    subject: &str,
+) -> Result<Option<StreamMessage>, MessagingError> {
+    let what = "look a job up";
+    let stream = jobs(messaging, what).await?;
+    let message = stream.get_last_raw_message_by_subject(subject);
+    match messaging.within_timeout(what, message).await? {
+        Ok(message) => Ok(Some(message)),
+        Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+        Err(error) => Err(MessagingError::failed(what, error)),
+    }
+}
+
+/// As a consumer would have delivered it.
+fn delivered(message: StreamMessage) -> async_nats::Message {
+    let length = message.payload.len();
+    async_nats::Message {
+        subject: message.subject,
+        reply: None,
+        payload: message.payload,
+        headers: Some(message.headers),
+        status: None,
+        description: None,
+        length,
+    }
+}

@@ -1,0 +1,362 @@
+//! Queue and records compared, each kind of difference made, found and repaired.
+
+use std::time::Duration;
+
+use async_nats::jetstream::kv;
+use bytes::Bytes;
+use domain::{FailureReason, Job, TaskId, TaskRecord, TaskState};
+use messaging::{
+    BeginOutcome, Discrepancy, Findings, FinishOutcome, Reconciler, Return, Settlement,
+};
+use time::OffsetDateTime;
+use tokio::time::timeout;
+
+use crate::fixture::{Fixture, LONG, job, large_picture, next, picture, success};
+
+/// More than travels inside a message.
+const LARGE: usize = 3_000_000;
+
+impl Fixture {
+    /// As the API does it.
+    pub(crate) async fn accept(&self, job: &Job, picture: Bytes) {
+        self.messaging.queue().submit(job, picture).await.unwrap();
+        self.messaging.tasks().create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
+    }
+
+    async fn record(&self, id: TaskId) -> Option<TaskRecord> {
+        self.messaging.tasks().get(id).await.unwrap()
+    }
+
+    async fn begin(&self, job: &Job) -> TaskRecord {
+        match self.messaging.tasks().begin(job).await.unwrap() {
+            BeginOutcome::Begun(record) => record,
+            BeginOutcome::AlreadyTerminal(end) => panic!("it has ended: {end:?}"),
+        }
+    }
+
+    /// The queue loses a job.
+    async fn lose(&self, job: &Job) {
+        let jobs = self.raw().await.get_stream("JOBS").await.unwrap();
+        let subject = format!("jobs.{}.{}", job.model, job.task_id);
+        assert_eq!(jobs.purge().filter(subject).await.unwrap().purged, 1);
+    }
+
+    async fn bucket(&self) -> kv::Store {
+        self.raw().await.get_key_value("tasks").await.unwrap()
+    }
+}
+
+pub(crate) async fn round(reconciler: &mut Reconciler) -> Findings {
+    reconciler.round().await.unwrap()
+}
+
+/// What the first round tells that finds anything.
+async fn first_found(reconciler: &mut Reconciler) -> Findings {
+    let rounds = async {
+        loop {
+            let findings = round(reconciler).await;
+            if findings != all_well() {
+                return findings;
+            }
+        }
+    };
+    timeout(LONG, rounds).await.expect("something is found")
+}
+
+/// Counts of all kinds that are not 0: found and left, and repaired.
+pub(crate) fn told(findings: Findings) -> Vec<(&'static str, u64, u64)> {
+    let told = |kind: Discrepancy| (kind.name(), findings.open(kind), findings.repaired(kind));
+    let all = Discrepancy::ALL.into_iter().map(told);
+    all.filter(|(_, open, repaired)| open + repaired > 0).collect()
+}
+
+pub(crate) fn all_well() -> Findings {
+    Findings::default()
+}
+
+fn due_in(seconds: i64) -> Job {
+    let deadline = OffsetDateTime::now_utc() + time::Duration::seconds(seconds);
+    Job { deadline: Some(deadline), ..job() }
+}
+
+#[tokio::test]
+async fn a_busy_queue_is_well() {
+    const JOBS: usize = 400;
+    let fixture = Fixture::start().await;
+    let (tasks, queue) = (fixture.messaging.tasks(), fixture.messaging.queue());
+    let clients = tokio::spawn(async move {
+        for i in 0..JOBS {
+            let job = due_in(3600);
+            let picture = if i % 50 == 0 { large_picture(LARGE) } else { picture() };
+            queue.submit(&job, picture).await.unwrap();
+            tasks.create_queued(&TaskRecord::queued(job)).await.unwrap();
+        }
+    });
+    let (tasks, mut deliveries) = (fixture.messaging.tasks(), fixture.deliveries());
+    let worker = tokio::spawn(async move {
+        let mut ends = 0;
+        while ends < JOBS {
+            let delivery = next(&mut deliveries, 4).await;
+            let job = delivery.job.clone();
+            let BeginOutcome::Begun(begun) = tasks.begin(&job).await.unwrap() else {
+                panic!("nobody else ends it");
+            };
+            if begun.attempts == 1 && ends % 5 == 0 {
+                tasks.give_back(&begun, Return::Failed).await.unwrap();
+                let again = Settlement::RetryAfter(Duration::from_millis(300));
+                delivery.settle(again).await.unwrap();
+            } else {
+                tasks.finish(&success(&job)).await.unwrap();
+                delivery.settle(Settlement::Ack).await.unwrap();
+            }
+            ends += usize::from(begun.attempts > 1 || ends % 5 != 0);
+        }
+    });
+    let mut reconciler = fixture.messaging.reconciler();
+    let mut rounds = 0;
+    while !worker.is_finished() {
+        assert_eq!(told(round(&mut reconciler).await), []);
+        rounds += 1;
+    }
+    clients.await.unwrap();
+    worker.await.unwrap();
+    assert!(rounds > 5, "{rounds} rounds tell little");
+    assert_eq!(round(&mut reconciler).await, all_well());
+}
+
+#[tokio::test]
+async fn a_lost_job_is_stored_again_if_its_picture_is_there() {
+    let fixture = Fixture::start().await;
+    let (job, picture) = (job(), large_picture(LARGE));
+    fixture.accept(&job, picture.clone()).await;
+    let mut reconciler = fixture.messaging.reconciler();
+    assert_eq!(round(&mut reconciler).await, all_well());
+    fixture.lose(&job).await;
+    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 1, 0)]);
+    assert_eq!(fixture.depth().await, (0, 0), "nothing is repaired on first sight");
+    // The duplicate window still knows the id, and that must not matter.
+    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 0, 1)]);
+    assert_eq!(round(&mut reconciler).await, all_well());
+    let delivery = next(&mut fixture.deliveries(), 1).await;
+    assert_eq!((&delivery.job, delivery.picture().await.unwrap()), (&job, picture));
+    assert_eq!(fixture.record(job.task_id).await, Some(TaskRecord::queued(job)));
+}
+
+#[tokio::test]
+async fn a_job_lost_with_its_picture_fails() {
+    let fixture = Fixture::start().await;
+    let jobs = [job(), job()];
+    for job in &jobs {
+        fixture.accept(job, picture()).await;
+    }
+    let mut reconciler = fixture.messaging.reconciler();
+    fixture.lose(&jobs[0]).await;
+    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 1, 0)]);
+    let queued = TaskRecord::queued(jobs[0].clone());
+    assert_eq!(fixture.record(jobs[0].task_id).await, Some(queued));
+    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 0, 1)]);
+    let record = fixture.record(jobs[0].task_id).await.unwrap();
+    let TaskState::Failure { reason, message, .. } = record.state else { panic!("{record:?}") };
+    assert_eq!(reason, FailureReason::Lost);
+    assert!(message.contains("again"), "{message}");
+    assert_eq!(round(&mut reconciler).await, all_well());
+    assert_eq!(fixture.depth().await, (1, 0));
+}
+
+#[tokio::test]
+async fn a_job_that_comes_back_in_between_was_not_lost() {
+    let fixture = Fixture::start().await;
+    let job = job();
+    fixture.accept(&job, large_picture(LARGE)).await;
+    let (mut one, mut two) = (fixture.messaging.reconciler(), fixture.messaging.reconciler());
+    fixture.lose(&job).await;
+    for reconciler in [&mut one, &mut two] {
+        assert_eq!(told(round(reconciler).await), [("record_without_job", 1, 0)]);
+    }
+    assert_eq!(told(round(&mut one).await), [("record_without_job", 0, 1)]);
+    assert_eq!(round(&mut two).await, all_well());
+    assert_eq!(fixture.depth().await, (1, 0));
+    // Lost once more, it is seen for the first time again.
+    fixture.lose(&job).await;
+    assert_eq!(told(round(&mut two).await), [("record_without_job", 1, 0)]);
+    assert_eq!(fixture.depth().await, (0, 0));
+}
+
+#[tokio::test]
+async fn a_run_may_end_although_its_job_is_lost() {
+    let fixture = Fixture::start().await;
+    let job = job();
+    fixture.accept(&job, picture()).await;
+    let begun = fixture.begin(&job).await;
+    fixture.lose(&job).await;
+    let mut reconciler = fixture.messaging.reconciler();
+    for _ in 0..3 {
+        assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 1, 0)]);
+    }
+    // Had it begun longer ago than any run takes, nobody would be at it.
+    let started_at = OffsetDateTime::now_utc() - time::Duration::seconds(61);
+    let long_ago = begun.with_state(TaskState::Started { started_at });
+    let json = serde_json::to_vec(&long_ago).unwrap();
+    fixture.bucket().await.put(job.task_id.to_string(), json.into()).await.unwrap();
+    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 0, 1)]);
+    let record = fixture.record(job.task_id).await.unwrap();
+    assert!(record.state.is_terminal(), "{record:?}");
+}
+
+#[tokio::test]
+async fn a_job_without_a_record_gets_one() {
+    let fixture =
+        Fixture::configured(|config| config.request_timeout = Duration::from_millis(500)).await;
+    let (unrecorded, ended) = (job(), job());
+    fixture.submit(&unrecorded).await;
+    fixture.submit(&ended).await;
+    // Its worker has stored the end and is about to acknowledge.
+    fixture.messaging.tasks().finish(&success(&ended)).await.unwrap();
+    let mut reconciler = fixture.messaging.reconciler();
+    assert_eq!(round(&mut reconciler).await, all_well(), "the API may be about to write it");
+    assert_eq!(fixture.record(unrecorded.task_id).await, None);
+    let findings = first_found(&mut reconciler).await;
+    assert_eq!(told(findings), [("job_without_record", 0, 1)]);
+    let record = TaskRecord::queued(unrecorded.clone());
+    assert_eq!(fixture.record(unrecorded.task_id).await, Some(record));
+    assert_eq!(fixture.record(ended.task_id).await, Some(success(&ended)));
+    assert_eq!(round(&mut reconciler).await, all_well());
+    assert_eq!(fixture.depth().await, (2, 0));
+}
+
+#[tokio::test]
+async fn records_that_went_without_a_trace_come_back() {
+    let fixture =
+        Fixture::configured(|config| config.request_timeout = Duration::from_millis(500)).await;
+    let job = job();
+    fixture.accept(&job, picture()).await;
+    let mut reconciler = fixture.messaging.reconciler();
+    assert_eq!(round(&mut reconciler).await, all_well());
+    let raw = fixture.raw().await;
+    for is_bucket_lost in [false, true] {
+        if is_bucket_lost {
+            raw.delete_stream("KV_tasks").await.unwrap();
+            fixture.messaging.ensure().await.unwrap();
+            // The new bucket has come further than the old one.
+            for _ in 0..3 {
+                fixture.accept(&self::job(), picture()).await;
+            }
+        } else {
+            raw.get_stream("KV_tasks").await.unwrap().purge().await.unwrap();
+        }
+        assert_eq!(fixture.record(job.task_id).await, None);
+        let findings = first_found(&mut reconciler).await;
+        assert_eq!(told(findings), [("job_without_record", 0, 1)]);
+        assert_eq!(fixture.record(job.task_id).await, Some(TaskRecord::queued(job.clone())));
+        assert_eq!(round(&mut reconciler).await, all_well());
+    }
+}
+
+#[tokio::test]
+async fn a_task_past_its_deadline_expires_without_a_worker() {
+    let fixture = Fixture::start().await;
+    let (late, in_time) = (due_in(-1), due_in(3600));
+    fixture.accept(&late, large_picture(LARGE)).await;
+    fixture.accept(&in_time, picture()).await;
+    let mut reconciler = fixture.messaging.reconciler();
+    let findings = reconciler.expire_overdue().await.unwrap();
+    assert_eq!(told(findings), [("overdue", 0, 1)]);
+    let record = fixture.record(late.task_id).await.unwrap();
+    assert!(matches!(record.state, TaskState::Expired { .. }), "{record:?}");
+    assert_eq!(fixture.depth().await, (1, 0));
+    let pictures = fixture.raw().await.get_stream("OBJ_pictures").await.unwrap();
+    assert_eq!(pictures.cached_info().state.messages, 0);
+    assert_eq!(round(&mut reconciler).await, all_well());
+    assert_eq!(next(&mut fixture.deliveries(), 1).await.job, in_time);
+}
+
+#[tokio::test]
+async fn a_run_that_began_in_time_has_time_to_end() {
+    let fixture = Fixture::start().await;
+    let (late, too_late) = (due_in(-30), due_in(-51));
+    let mut deliveries = fixture.deliveries();
+    let mut held = Vec::new();
+    for job in [&late, &too_late] {
+        fixture.accept(job, picture()).await;
+        fixture.begin(job).await;
+        held.push(next(&mut deliveries, 1).await);
+    }
+    let mut reconciler = fixture.messaging.reconciler();
+    assert_eq!(told(round(&mut reconciler).await), [("overdue", 0, 1)]);
+    let outcomes = [FinishOutcome::Stored, {
+        let expired = fixture.record(too_late.task_id).await.unwrap();
+        assert!(matches!(expired.state, TaskState::Expired { .. }), "{expired:?}");
+        FinishOutcome::AlreadyTerminal(expired)
+    }];
+    // The worker comes to its end all the same, and is told.
+    for (delivery, outcome) in held.into_iter().zip(outcomes) {
+        let end = success(&delivery.job);
+        assert_eq!(fixture.messaging.tasks().finish(&end).await.unwrap(), outcome);
+        delivery.settle(Settlement::Ack).await.unwrap();
+    }
+    assert_eq!(fixture.depth().await, (0, 0));
+    assert_eq!(round(&mut reconciler).await, all_well());
+}
+
+#[tokio::test]
+async fn a_lost_job_past_its_deadline_has_expired() {
+    let fixture = Fixture::start().await;
+    let job = due_in(-1);
+    fixture.accept(&job, picture()).await;
+    let begun = fixture.begin(&job).await;
+    let started_at = OffsetDateTime::now_utc() - time::Duration::seconds(61);
+    let begun = begun.with_state(TaskState::Started { started_at });
+    let json = serde_json::to_vec(&begun).unwrap();
+    fixture.bucket().await.put(job.task_id.to_string(), json.into()).await.unwrap();
+    fixture.lose(&job).await;
+    let mut reconciler = fixture.messaging.reconciler();
+    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 1, 0)]);
+    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 0, 1)]);
+    let record = fixture.record(job.task_id).await.unwrap();
+    assert!(matches!(record.state, TaskState::Expired { .. }), "{record:?}");
+}
+
+#[tokio::test]
+async fn the_job_of_an_expired_task_is_removed_later_if_not_at_once() {
+    let fixture = Fixture::start().await;
+    let job = due_in(-1);
+    fixture.accept(&job, large_picture(LARGE)).await;
+    let finished_at = OffsetDateTime::now_utc();
+    let expired = TaskRecord::queued(job).with_state(TaskState::Expired { finished_at });
+    fixture.messaging.tasks().finish(&expired).await.unwrap();
+    assert_eq!(round(&mut fixture.messaging.reconciler()).await, all_well());
+    assert_eq!(fixture.depth().await, (0, 0));
+    let pictures = fixture.raw().await.get_stream("OBJ_pictures").await.unwrap();
+    assert_eq!(pictures.cached_info().state.messages, 0);
+}
+
+#[tokio::test]
+async fn many_records_are_read_page_by_page() {
+    const MANY: usize = 2500;
+    let fixture = Fixture::start().await;
+    let bucket = fixture.bucket().await;
+    let mut stored = Vec::new();
+    let record = |job: Job| serde_json::to_vec(&TaskRecord::queued(job)).unwrap();
+    for _ in 0..MANY {
+        let job = job();
+        stored.push(job.task_id);
+        bucket.put(job.task_id.to_string(), record(job).into()).await.unwrap();
+    }
+    // Somebody else's, and one that was deleted.
+    bucket.put("somebody-else", "?".into()).await.unwrap();
+    bucket.put(TaskId::generate().to_string(), "?".into()).await.unwrap();
+    bucket.delete(stored[0].to_string()).await.unwrap();
+    let mut reconciler = fixture.messaging.reconciler();
+    // No more than is bearable at a time; the rest comes in the next rounds.
+    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 1000, 0)]);
+    let mut left = MANY as u64 - 1;
+    while left > 0 {
+        let findings = round(&mut reconciler).await;
+        left -= findings.repaired(Discrepancy::RecordWithoutJob);
+        assert!(findings.repaired(Discrepancy::RecordWithoutJob) <= 1000);
+    }
+    assert_eq!(round(&mut reconciler).await, all_well());
+    assert_eq!(fixture.record(stored[0]).await, None);
+    let tasks = fixture.raw().await.get_stream("KV_tasks").await.unwrap();
+    assert_eq!(tasks.cached_info().state.consumer_count, 0);
+}
