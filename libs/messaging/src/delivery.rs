@@ -39,6 +39,8 @@ pub struct Delivery {
     /// Which hand-over of this job it is, from 1. Counts hand-overs that nobody started, too; a
     /// server that is killed may forget those of its last third of a second.
     pub attempt: u32,
+    /// How many jobs waited behind this one when it was handed out.
+    pub waiting: u64,
     message: async_nats::Message,
     reply: Subject,
     source: PictureSource,
@@ -69,11 +71,12 @@ impl Delivery {
         source: PictureSource,
     ) -> Option<Self> {
         let reply = message.reply.clone()?;
-        let Some(attempt) = count_deliveries(&messaging, &message) else {
+        let Some(hand_over) = HandOver::read(&messaging, &message) else {
             tracing::error!(task_id = %job.task_id, "a message from no consumer");
             return None;
         };
-        Some(Self { job, attempt, message, reply, source, messaging })
+        let HandOver { attempt, waiting } = hand_over;
+        Some(Self { job, attempt, waiting, message, reply, source, messaging })
     }
 
     /// The picture's bytes as the client sent them.
@@ -190,11 +193,23 @@ impl std::fmt::Debug for Delivery {
     }
 }
 
-/// How often the message was handed out, this time included; `None` if it came from no consumer.
-fn count_deliveries(messaging: &Messaging, message: &async_nats::Message) -> Option<u32> {
-    let (message, context) = (message.clone(), messaging.jetstream().clone());
-    let delivered = jetstream::Message { message, context }.info().ok()?.delivered;
-    Some(u32::try_from(delivered).unwrap_or(u32::MAX))
+/// What the server says of one hand-over of a message.
+struct HandOver {
+    /// How often the message was handed out, this time included.
+    attempt: u32,
+    /// How many messages waited behind it.
+    waiting: u64,
+}
+
+impl HandOver {
+    /// `None` if the message came from no consumer.
+    fn read(messaging: &Messaging, message: &async_nats::Message) -> Option<Self> {
+        let (message, context) = (message.clone(), messaging.jetstream().clone());
+        let message = jetstream::Message { message, context };
+        let info = message.info().ok()?;
+        let attempt = u32::try_from(info.delivered).unwrap_or(u32::MAX);
+        Some(Self { attempt, waiting: info.pending })
+    }
 }
 
 /// Keeps a job from being handed to another worker for as long as it is held.
@@ -236,7 +251,7 @@ async fn confirm(
 /// Moves a message that is no job to the dead letters.
 pub(crate) async fn bury(messaging: Messaging, message: async_nats::Message, reason: String) {
     let Some(reply) = &message.reply else { return };
-    let deliveries = count_deliveries(&messaging, &message).unwrap_or_default();
+    let deliveries = HandOver::read(&messaging, &message).map_or(0, |found| found.attempt);
     let burial = Burial { task_id: None, reason: &reason, deliveries, pieces: None };
     let outcome = match copy_to_dead_letters(&messaging, &message, &burial).await {
         Ok(()) => confirm(&messaging, reply, ACK).await,

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    inference::{SlotLease, Slots},
+    inference::{Share, SlotLease, Slots},
     process::{Context, process},
     settle::{Outcome, settlement},
 };
@@ -29,7 +29,8 @@ pub(crate) async fn consume(
     while let Some((delivery, slot)) =
         next_job(&context, &mut deliveries, &mut slots, &shutdown).await
     {
-        jobs.spawn(handle(Arc::clone(&context), delivery, slot));
+        let share = slots.share(&delivery);
+        jobs.spawn(handle(Arc::clone(&context), delivery, slot, share));
         while let Some(finished) = jobs.try_join_next() {
             report_panic(finished);
         }
@@ -65,10 +66,10 @@ async fn next_job(
     }
 }
 
-async fn handle(context: Arc<Context>, delivery: Delivery, mut slot: SlotLease) {
+async fn handle(context: Arc<Context>, delivery: Delivery, mut slot: SlotLease, share: Share) {
     let (task_id, attempt) = (delivery.job.task_id, delivery.attempt);
     failpoints::reach("worker-received");
-    let outcome = process(&context, &delivery, &mut slot).await;
+    let outcome = process(&context, &delivery, &mut slot, share).await;
     // The slot is free for the next picture while the queue is told about this one.
     drop(slot);
     context.metrics.count_job(outcome.name());

@@ -11,8 +11,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use detector::{Canceller, DetectError, Found, ModelError, Runtime, RuntimeError};
+use detector::{Canceller, DetectError, Detector, Found, ModelError, Runtime, RuntimeError};
 use domain::{DetectionSettings, ModelName, picture::PictureLimits};
+use messaging::Delivery;
 use runtime::failpoints;
 use tokio::sync::{mpsc, oneshot};
 
@@ -38,9 +39,19 @@ pub(crate) enum InferenceError {
     Hung(Duration),
 }
 
+/// How much of the worker one picture may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// Its slot's part of the cores.
+    Slot,
+    /// Every core: nothing else is to be done.
+    WholeWorker,
+}
+
 /// What a slot is to do.
 pub(crate) struct Work {
     pub(crate) picture: Bytes,
+    pub(crate) share: Share,
     pub(crate) model: ModelName,
     pub(crate) settings: DetectionSettings,
 }
@@ -94,6 +105,12 @@ impl Slots {
     /// How many further slots have nothing to do.
     pub(crate) fn idle(&self) -> usize {
         self.idle.len()
+    }
+
+    /// What a picture may have that is about to be run in a leased slot.
+    pub(crate) fn share(&self, delivery: &Delivery) -> Share {
+        let all_others_are_idle = self.idle.len() + 1 == self.idle.max_capacity();
+        if all_others_are_idle && delivery.waiting == 0 { Share::WholeWorker } else { Share::Slot }
     }
 }
 
@@ -167,8 +184,10 @@ fn detect(
     canceller: &Canceller,
 ) -> Result<Found, InferenceError> {
     failpoints::reach_with("worker-detect", &work.picture);
-    let detector = models.get(&work.model)?;
-    Ok(detector.detect_cancellable(&work.picture, limits, &work.settings, canceller)?)
+    let run = |detector: &mut Detector| {
+        detector.detect_cancellable(&work.picture, limits, &work.settings, canceller)
+    };
+    Ok(models.with(&work.model, work.share, run)??)
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

@@ -9,6 +9,8 @@ use opentelemetry::{
 };
 use runtime::metrics::Metrics;
 
+use crate::inference::Share;
+
 /// Seconds: from a letterbox of half a millisecond to a model of ten seconds.
 const STAGE_BUCKETS: [f64; 13] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
@@ -17,6 +19,7 @@ const STAGE_BUCKETS: [f64; 13] =
 #[derive(Clone)]
 pub(crate) struct WorkerMetrics {
     jobs: Counter<u64>,
+    pictures: Counter<u64>,
     stages: Histogram<f64>,
 }
 
@@ -28,6 +31,10 @@ impl WorkerMetrics {
                 .u64_counter("spotter_jobs")
                 .with_description("Deliveries processed, by outcome.")
                 .build(),
+            pictures: meter
+                .u64_counter("spotter_pictures")
+                .with_description("Pictures run, by how many cores they were given.")
+                .build(),
             stages: meter
                 .f64_histogram("spotter_stage_seconds")
                 .with_description("Time of each stage of detection.")
@@ -38,6 +45,14 @@ impl WorkerMetrics {
 
     pub(crate) fn count_job(&self, outcome: &'static str) {
         self.jobs.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    pub(crate) fn count_picture(&self, share: Share) {
+        let cores = match share {
+            Share::Slot => "slot",
+            Share::WholeWorker => "all",
+        };
+        self.pictures.add(1, &[KeyValue::new("cores", cores)]);
     }
 
     pub(crate) fn record_stages(&self, timings: &StageTimings) {

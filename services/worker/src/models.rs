@@ -1,9 +1,16 @@
 //! The models a slot has loaded: the worker's own, and one other that jobs have asked for.
 
-use std::path::PathBuf;
+use std::{
+    num::NonZero,
+    path::PathBuf,
+    sync::{Arc, Mutex, TryLockError},
+    thread,
+};
 
 use detector::{Detector, ModelBundle, ModelError, Runtime, SessionOptions};
 use domain::ModelName;
+
+use crate::inference::Share;
 
 /// Where models come from and how they are run.
 #[derive(Clone)]
@@ -20,12 +27,45 @@ impl ModelSource {
     }
 }
 
+/// The worker's own model once more, on every core, for a picture that has the worker to itself. All
+/// slots share it.
+#[derive(Clone)]
+pub(crate) struct WideDetector(Option<Arc<Mutex<Detector>>>);
+
+impl WideDetector {
+    /// Loads it, unless a slot has every core anyway.
+    ///
+    /// # Errors
+    /// As [`LoadedModels::load`].
+    pub(crate) fn load(source: &ModelSource, name: &ModelName) -> Result<Self, ModelError> {
+        let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        if source.options.threads >= cores {
+            return Ok(Self(None));
+        }
+        let options = SessionOptions { threads: cores, ..source.options };
+        let detector = ModelSource { options, ..source.clone() }.load(name)?;
+        Ok(Self(Some(Arc::new(Mutex::new(detector)))))
+    }
+
+    /// Runs `work` with it, or gives `work` back if there is none or another slot has it.
+    fn try_with<T, W: FnOnce(&mut Detector) -> T>(&self, work: W) -> Result<T, W> {
+        let Some(detector) = &self.0 else { return Err(work) };
+        match detector.try_lock() {
+            Ok(mut detector) => Ok(work(&mut detector)),
+            // A detector overwrites what a panic has left half done.
+            Err(TryLockError::Poisoned(poisoned)) => Ok(work(&mut poisoned.into_inner())),
+            Err(TryLockError::WouldBlock) => Err(work),
+        }
+    }
+}
+
 /// One slot's models. The worker's own is loaded at the start and stays; after a change of model the
 /// queue still holds jobs for the old one, so one other is loaded when a job asks for it.
 pub(crate) struct LoadedModels {
     source: ModelSource,
     own_name: ModelName,
     own: Detector,
+    wide: WideDetector,
     other: Option<(ModelName, Detector)>,
 }
 
@@ -34,19 +74,33 @@ impl LoadedModels {
     ///
     /// # Errors
     /// [`ModelError`] if it is not installed, was changed, or is refused by ONNX Runtime.
-    pub(crate) fn load(source: ModelSource, own_name: ModelName) -> Result<Self, ModelError> {
+    pub(crate) fn load(
+        source: ModelSource,
+        own_name: ModelName,
+        wide: WideDetector,
+    ) -> Result<Self, ModelError> {
         let own = source.load(&own_name)?;
-        Ok(Self { source, own_name, own, other: None })
+        Ok(Self { source, own_name, own, wide, other: None })
     }
 
-    /// The model of this name, loaded if need be.
+    /// Runs `work` with the model of this name, loaded if need be, on as many cores as `share` gives.
     ///
     /// # Errors
     /// As [`LoadedModels::load`].
-    pub(crate) fn get(&mut self, name: &ModelName) -> Result<&mut Detector, ModelError> {
-        if *name == self.own_name {
-            return Ok(&mut self.own);
+    pub(crate) fn with<T>(
+        &mut self,
+        name: &ModelName,
+        share: Share,
+        work: impl FnOnce(&mut Detector) -> T,
+    ) -> Result<T, ModelError> {
+        let is_own = *name == self.own_name;
+        if is_own && share == Share::WholeWorker {
+            return Ok(self.wide.try_with(work).unwrap_or_else(|work| work(&mut self.own)));
         }
+        if is_own { Ok(work(&mut self.own)) } else { self.other(name).map(work) }
+    }
+
+    fn other(&mut self, name: &ModelName) -> Result<&mut Detector, ModelError> {
         let (_, detector) = match self.other.take() {
             Some(other) if other.0 == *name => self.other.insert(other),
             // The one before is let go of first: two at a time is what a slot is given memory for.

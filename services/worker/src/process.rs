@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use detector::{Found, ModelError};
-use domain::{FailureReason, TaskRecord, TaskState};
+use domain::{FailureReason, Job, TaskRecord, TaskState};
 use messaging::{
     BeginOutcome, Delivery, FinishOutcome, MessagingError, PictureError, Return, TaskStore,
 };
@@ -13,7 +13,7 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    inference::{InferenceError, SlotLease, Work},
+    inference::{InferenceError, Share, SlotLease, Work},
     metrics::WorkerMetrics,
     settle::Outcome,
 };
@@ -67,6 +67,7 @@ pub(crate) async fn process(
     context: &Context,
     delivery: &Delivery,
     slot: &mut SlotLease,
+    share: Share,
 ) -> Outcome {
     // The lease on the job is extended from a task of its own, and for no longer than this runs.
     let _keep_alive = delivery.keep_alive();
@@ -81,7 +82,7 @@ pub(crate) async fn process(
         Err(why) => return Outcome::Failed { why },
     };
     tokio::select! {
-        outcome = run(context, delivery, &begun, slot) => match outcome {
+        outcome = run(context, delivery, &begun, slot, share) => match outcome {
             Ok(outcome) => outcome,
             Err(why) => {
                 give_back(context, &begun, Return::Failed).await;
@@ -126,6 +127,7 @@ async fn run(
     delivery: &Delivery,
     begun: &TaskRecord,
     slot: &mut SlotLease,
+    share: Share,
 ) -> Result<Outcome, String> {
     let picture = match delivery.picture().await {
         Ok(picture) => picture,
@@ -134,7 +136,9 @@ async fn run(
         }
         Err(error) => return Err(error.to_string()),
     };
-    let work = Work { picture, model: begun.job.model.clone(), settings: begun.job.settings };
+    context.metrics.count_picture(share);
+    let Job { model, settings, .. } = begun.job.clone();
+    let work = Work { picture, share, model, settings };
     match slot.detect(work, context.job_deadline).await {
         Ok(found) => succeed(context, begun, found).await,
         Err(InferenceError::Model(error @ ModelError::NotInstalled { .. })) => {

@@ -23,7 +23,7 @@ use crate::{
     consume::consume,
     inference::Slots,
     metrics::WorkerMetrics,
-    models::{LoadedModels, ModelSource},
+    models::{LoadedModels, ModelSource, WideDetector},
     process::Context,
     vitals::WorkerVitals,
 };
@@ -139,8 +139,9 @@ fn load_slots(config: &Config) -> Result<Slots, WorkerError> {
     let options =
         SessionOptions { threads: config.threads_per_picture, ..SessionOptions::default() };
     let source = ModelSource { runtime: runtime.clone(), models_dir, options };
+    let wide = WideDetector::load(&source, &config.model)?;
     let models: Vec<LoadedModels> = (0..config.concurrency.get())
-        .map(|_| LoadedModels::load(source.clone(), config.model.clone()))
+        .map(|_| LoadedModels::load(source.clone(), config.model.clone(), wide.clone()))
         .collect::<Result<_, _>>()?;
     tracing::info!(model = %config.model, took_ms = started.elapsed().as_millis(), "model loaded");
     Ok(Slots::start(&runtime, models, config.picture_limits)?)

@@ -172,27 +172,13 @@ impl Chaos {
     /// What the APIs tell of differences between queue and records, once they have had the time to
     /// look again.
     fn discrepancies(&self) -> u64 {
-        let told = || {
-            let sum = async {
-                let mut sum = 0;
-                for base in self.stand.bases() {
-                    let answer = reqwest::get(format!("{base}/metrics")).await.ok()?;
-                    let text = answer.text().await.ok()?;
-                    let lines =
-                        text.lines().filter(|line| line.starts_with("spotter_discrepancies{"));
-                    sum += lines
-                        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-                        .sum::<u64>();
-                }
-                Some(sum)
-            };
-            self.load.runtime.block_on(sum)
-        };
+        let bases = self.stand.bases();
         let patience = Instant::now() + LOOKED_AGAIN;
         loop {
-            match told() {
+            let told = self.load.runtime.block_on(sum_of(&bases, "spotter_discrepancies{"));
+            match told {
                 Some(0) => return 0,
-                told if Instant::now() > patience => return told.unwrap_or(u64::MAX),
+                _ if Instant::now() > patience => return told.unwrap_or(u64::MAX),
                 _ => thread::sleep(TEND_EVERY),
             }
         }
@@ -253,6 +239,18 @@ impl Chaos {
 async fn connect(url: String) -> Messaging {
     let config = MessagingConfig::new(url, Role::Cli);
     Messaging::connect(config).await.expect("NATS can be reached when everything is mended")
+}
+
+/// The sum of a metric over its labels and all APIs; `None` if one does not answer.
+async fn sum_of(bases: &[String], metric: &str) -> Option<u64> {
+    let mut sum = 0;
+    for base in bases {
+        let text = reqwest::get(format!("{base}/metrics")).await.ok()?.text().await.ok()?;
+        let values = text.lines().filter(|line| line.starts_with(metric));
+        let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        sum += values.sum::<u64>();
+    }
+    Some(sum)
 }
 
 /// Both routes; the second of them is answered from Redis if the first has filled it.

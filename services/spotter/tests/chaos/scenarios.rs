@@ -294,6 +294,9 @@ fn a_worker_that_acks_before_it_stores_is_found_out() {
     }
     let bounds = Bounds { ends_within: Duration::from_secs(10), ..Bounds::default() };
     let (_, violations) = chaos.judge(bounds);
-    let lost = violations.iter().filter(|found| matches!(found, Violation::NeverEnded(_))).count();
+    // The reconciler may be in time to tell their clients that they are lost.
+    let is_loss =
+        |found: &&Violation| matches!(found, Violation::NeverEnded(_) | Violation::WrongEnd(..));
+    let lost = violations.iter().filter(is_loss).count();
     assert_eq!((lost, violations.len()), (STOLEN, STOLEN), "{violations:?}");
 }

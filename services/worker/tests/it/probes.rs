@@ -1,5 +1,6 @@
 //! What a worker answers to probes.
 
+use domain::TaskState;
 use testkit::eventually;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -71,4 +72,38 @@ async fn probes_are_answered_while_the_worker_waits_for_its_queue() {
         assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("starting"), "{answer}");
     }
     worker.abort();
+}
+
+/// How many pictures were given so many cores.
+async fn pictures(address: &str, cores: &str) -> u64 {
+    let metrics = ask(address, "/metrics").await;
+    let label = format!("cores=\"{cores}\"");
+    let mut lines = metrics.lines();
+    let line = lines.find(|l| l.starts_with("spotter_pictures_total") && l.contains(&label));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test]
+async fn a_picture_that_has_the_worker_to_itself_gets_every_core() {
+    const QUEUED: usize = 6;
+    let queue = Queue::start().await;
+    let mut ids = Vec::new();
+    for _ in 0..QUEUED {
+        ids.push(queue.submit(bus()).await);
+    }
+    let address = free_address().await;
+    let settings =
+        [("PROBES_ADDRESS", address.as_str()), ("CONCURRENCY", "2"), ("THREADS_PER_PICTURE", "1")];
+    let _worker = queue.worker(&settings).await;
+    for id in ids {
+        queue.ended(id).await;
+    }
+    queue.drained().await;
+    // The last of the queue has nobody behind it; whether it has somebody beside it is luck.
+    let in_slots = pictures(&address, "slot").await;
+    assert!(in_slots >= QUEUED as u64 - 1, "{in_slots}");
+    let alone_before = pictures(&address, "all").await;
+    let id = queue.submit(bus()).await;
+    assert!(matches!(queue.ended(id).await.state, TaskState::Success { .. }));
+    assert_eq!(pictures(&address, "all").await, alone_before + 1);
 }
