@@ -230,6 +230,20 @@ impl Detector {
         self.find(bytes, limits, settings, Some(canceller))
     }
 
+    /// Finds the objects in a picture from this model's [`Preprocessor`], until `canceller` is
+    /// called.
+    ///
+    /// # Errors
+    /// As [`Detector::infer_cancellable`].
+    pub fn detect_prepared(
+        &mut self,
+        prepared: &PreparedPicture,
+        settings: &DetectionSettings,
+        canceller: &Canceller,
+    ) -> Result<Found, DetectError> {
+        self.find_in(prepared, settings, Some(canceller))
+    }
+
     fn find(
         &mut self,
         bytes: &[u8],
@@ -242,7 +256,18 @@ impl Detector {
             Some(used) => preprocessor.prepare_reusing(bytes, used)?,
             None => preprocessor.prepare(bytes)?,
         };
-        let inference = self.run(&prepared, settings, canceller)?;
+        let found = self.find_in(&prepared, settings, canceller);
+        self.used = Some(prepared);
+        found
+    }
+
+    fn find_in(
+        &mut self,
+        prepared: &PreparedPicture,
+        settings: &DetectionSettings,
+        canceller: Option<&Canceller>,
+    ) -> Result<Found, DetectError> {
+        let inference = self.run(prepared, settings, canceller)?;
         let objects = inference.detections.into_iter().map(|found| self.labels.name(found));
         let timings = StageTimings {
             decode: prepared.decode_time,
@@ -250,14 +275,8 @@ impl Detector {
             infer: inference.infer_time,
             postprocess: inference.postprocess_time,
         };
-        let found = Found {
-            objects: objects.collect(),
-            width: prepared.width,
-            height: prepared.height,
-            timings,
-        };
-        self.used = Some(prepared);
-        Ok(found)
+        let (width, height) = (prepared.width, prepared.height);
+        Ok(Found { objects: objects.collect(), width, height, timings })
     }
 
     fn run(

@@ -18,6 +18,6 @@ pub mod onnx;
 pub mod session;
 
 pub use bundle::{ModelBundle, ModelInput};
-pub use detector::{Detector, Found, StageTimings};
+pub use detector::{Detector, Found, PreparedPicture, Preprocessor, StageTimings};
 pub use error::{DetectError, ModelError, RuntimeError};
 pub use session::{Canceller, Runtime, SessionOptions};

@@ -1,14 +1,17 @@
-//! The loop: a free slot, a delivery, a task of its own for it. Until told to stop.
+//! The loop: room for a job, a delivery, a task of its own for it. Until told to stop.
 
 use std::{sync::Arc, time::Duration};
 
 use messaging::{Deliveries, Delivery};
 use runtime::failpoints;
-use tokio::task::JoinSet;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    inference::{Share, SlotLease, Slots},
+    inference::Share,
     process::{Context, process},
     settle::{Outcome, settlement},
 };
@@ -21,16 +24,15 @@ const HAND_BACK_GRACE: Duration = Duration::from_secs(5);
 pub(crate) async fn consume(
     context: Arc<Context>,
     mut deliveries: Deliveries,
-    mut slots: Slots,
     shutdown: CancellationToken,
     grace: Duration,
 ) {
     let mut jobs = JoinSet::new();
-    while let Some((delivery, slot)) =
-        next_job(&context, &mut deliveries, &mut slots, &shutdown).await
+    let room = Room::beside(context.slots.count());
+    while let Some((delivery, place)) = next_job(&context, &mut deliveries, &room, &shutdown).await
     {
-        let share = slots.share(&delivery);
-        jobs.spawn(handle(Arc::clone(&context), delivery, slot, share));
+        let share = room.share(&delivery);
+        jobs.spawn(handle(Arc::clone(&context), delivery, place, share));
         while let Some(finished) = jobs.try_join_next() {
             report_panic(finished);
         }
@@ -47,16 +49,47 @@ pub(crate) async fn consume(
     }
 }
 
+/// How many jobs a worker holds at a time: one for each slot, and a few more whose pictures are being
+/// decoded or whose ends are being stored, so that no slot waits for either.
+struct Room {
+    places: Arc<Semaphore>,
+    all: usize,
+}
+
+impl Room {
+    /// One in four more than there are slots, and at least one: what surrounds a run of the model
+    /// takes less than a quarter of its time.
+    fn beside(slots: usize) -> Self {
+        let all = slots + slots.div_ceil(4);
+        Self { places: Arc::new(Semaphore::new(all)), all }
+    }
+
+    /// Waits for a place.
+    async fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).acquire_owned().await.ok()
+    }
+
+    fn free(&self) -> usize {
+        self.places.available_permits()
+    }
+
+    /// What a delivery may have that has just been given a place.
+    fn share(&self, delivery: &Delivery) -> Share {
+        let is_alone = self.free() + 1 == self.all && delivery.waiting == 0;
+        if is_alone { Share::WholeWorker } else { Share::Slot }
+    }
+}
+
 async fn next_job(
     context: &Context,
     deliveries: &mut Deliveries,
-    slots: &mut Slots,
+    room: &Room,
     shutdown: &CancellationToken,
-) -> Option<(Delivery, SlotLease)> {
+) -> Option<(Delivery, OwnedSemaphorePermit)> {
     let next = async {
-        let slot = slots.lease().await?;
-        let delivery = deliveries.next(1 + slots.idle()).await;
-        Some((delivery, slot))
+        let place = room.place().await?;
+        let delivery = deliveries.next(1 + room.free()).await;
+        Some((delivery, place))
     };
     tokio::select! {
         biased;
@@ -66,12 +99,17 @@ async fn next_job(
     }
 }
 
-async fn handle(context: Arc<Context>, delivery: Delivery, mut slot: SlotLease, share: Share) {
+async fn handle(
+    context: Arc<Context>,
+    delivery: Delivery,
+    place: OwnedSemaphorePermit,
+    share: Share,
+) {
     let (task_id, attempt) = (delivery.job.task_id, delivery.attempt);
     failpoints::reach("worker-received");
-    let outcome = process(&context, &delivery, &mut slot, share).await;
-    // The slot is free for the next picture while the queue is told about this one.
-    drop(slot);
+    let outcome = process(&context, &delivery, share).await;
+    // Another job may come while the queue is told about this one.
+    drop(place);
     context.metrics.count_job(outcome.name());
     match &outcome {
         Outcome::Stored => {}
@@ -100,5 +138,19 @@ fn report_panic(finished: Result<(), tokio::task::JoinError>) {
     if let Err(error) = finished {
         // Its delivery was not settled, so the job comes back.
         tracing::error!(%error, "a job's task ended without an outcome");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_one_in_four_more_than_slots() {
+        let cases = [(1, 2), (2, 3), (4, 5), (5, 7), (16, 20)];
+        for (slots, expected) in cases {
+            let room = Room::beside(slots);
+            assert_eq!((room.all, room.free()), (expected, expected), "{slots} slots");
+        }
     }
 }

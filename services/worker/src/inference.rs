@@ -5,19 +5,18 @@
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::mpsc as blocking,
+    sync::{Arc, mpsc as blocking},
     thread,
     time::Duration,
 };
 
 use bytes::Bytes;
-use detector::{Canceller, DetectError, Detector, Found, ModelError, Runtime, RuntimeError};
+use detector::{Canceller, DetectError, Found, ModelError, PreparedPicture, Runtime, RuntimeError};
 use domain::{DetectionSettings, ModelName, picture::PictureLimits};
-use messaging::Delivery;
 use runtime::failpoints;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
-use crate::models::LoadedModels;
+use crate::{models::LoadedModels, prepare::Preparation};
 
 /// How long a cancelled run may take to notice. ONNX Runtime looks between two operators.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
@@ -51,6 +50,8 @@ pub(crate) enum Share {
 /// What a slot is to do.
 pub(crate) struct Work {
     pub(crate) picture: Bytes,
+    /// The picture as the model takes it, where that has been made already.
+    pub(crate) prepared: Option<PreparedPicture>,
     pub(crate) share: Share,
     pub(crate) model: ModelName,
     pub(crate) settings: DetectionSettings,
@@ -63,10 +64,11 @@ struct Request {
     reply: oneshot::Sender<Result<Found, InferenceError>>,
 }
 
-/// The worker's slots. As many pictures are processed at a time as there are slots.
+/// The worker's slots. The model works on as many pictures at a time as there are slots.
 pub(crate) struct Slots {
-    idle: mpsc::Receiver<Slot>,
+    idle: Mutex<mpsc::Receiver<Slot>>,
     home: mpsc::Sender<Slot>,
+    count: usize,
 }
 
 struct Slot {
@@ -83,34 +85,32 @@ impl Slots {
         runtime: &Runtime,
         models: Vec<LoadedModels>,
         limits: PictureLimits,
+        preparation: &Arc<Preparation>,
     ) -> std::io::Result<Self> {
-        let (home, idle) = mpsc::channel(models.len().max(1));
+        let count = models.len();
+        let (home, idle) = mpsc::channel(count.max(1));
         for (index, models) in models.into_iter().enumerate() {
             let (requests, inbox) = blocking::sync_channel(1);
+            let preparation = Arc::clone(preparation);
             thread::Builder::new()
                 .name(format!("slot-{index}"))
-                .spawn(move || serve(&inbox, models, limits))?;
+                .spawn(move || serve(&inbox, models, limits, &preparation))?;
             // The channel has room for every slot there is, so this cannot fail.
             let _ = home.try_send(Slot { requests, runtime: runtime.clone() });
         }
-        Ok(Self { idle, home })
+        Ok(Self { idle: Mutex::new(idle), home, count })
     }
 
-    /// Waits for a slot with nothing to do. Cancel-safe.
-    pub(crate) async fn lease(&mut self) -> Option<SlotLease> {
-        let slot = self.idle.recv().await?;
-        Some(SlotLease { slot: Some(slot), home: self.home.clone() })
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count
     }
 
-    /// How many further slots have nothing to do.
-    pub(crate) fn idle(&self) -> usize {
-        self.idle.len()
-    }
-
-    /// What a picture may have that is about to be run in a leased slot.
-    pub(crate) fn share(&self, delivery: &Delivery) -> Share {
-        let all_others_are_idle = self.idle.len() + 1 == self.idle.max_capacity();
-        if all_others_are_idle && delivery.waiting == 0 { Share::WholeWorker } else { Share::Slot }
+    /// Waits for a slot with nothing to do; the first to ask is the first to get one. Cancel-safe.
+    pub(crate) async fn lease(&self) -> SlotLease {
+        // Never `None`: this holds a sender.
+        let slot = self.idle.lock().await.recv().await;
+        SlotLease { slot, home: self.home.clone() }
     }
 }
 
@@ -160,8 +160,13 @@ impl Drop for SlotLease {
 }
 
 /// A slot's thread: one picture after another until the worker lets go of the slot.
-fn serve(inbox: &blocking::Receiver<Request>, mut models: LoadedModels, limits: PictureLimits) {
-    while let Ok(Request { work, canceller, reply }) = inbox.recv() {
+fn serve(
+    inbox: &blocking::Receiver<Request>,
+    mut models: LoadedModels,
+    limits: PictureLimits,
+    preparation: &Preparation,
+) {
+    while let Ok(Request { mut work, canceller, reply }) = inbox.recv() {
         if reply.is_closed() {
             continue;
         }
@@ -174,6 +179,9 @@ fn serve(inbox: &blocking::Receiver<Request>, mut models: LoadedModels, limits: 
         };
         // Nobody waits any more when the job's deadline has passed.
         let _ = reply.send(outcome);
+        if let Some(prepared) = work.prepared.take() {
+            preparation.recycle(prepared);
+        }
     }
 }
 
@@ -184,13 +192,15 @@ fn detect(
     canceller: &Canceller,
 ) -> Result<Found, InferenceError> {
     failpoints::reach_with("worker-detect", &work.picture);
-    let run = |detector: &mut Detector| {
-        detector.detect_cancellable(&work.picture, limits, &work.settings, canceller)
-    };
-    Ok(models.with(&work.model, work.share, run)??)
+    let Work { picture, prepared, share, model, settings } = work;
+    let found = models.with(model, *share, |detector| match prepared {
+        Some(prepared) => detector.detect_prepared(prepared, settings, canceller),
+        None => detector.detect_cancellable(picture, limits, settings, canceller),
+    });
+    Ok(found??)
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> String {
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }

@@ -7,6 +7,7 @@ mod consume;
 mod inference;
 mod metrics;
 mod models;
+mod prepare;
 mod process;
 mod settle;
 mod start;

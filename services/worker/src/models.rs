@@ -7,8 +7,8 @@ use std::{
     thread,
 };
 
-use detector::{Detector, ModelBundle, ModelError, Runtime, SessionOptions};
-use domain::ModelName;
+use detector::{Detector, ModelBundle, ModelError, Preprocessor, Runtime, SessionOptions};
+use domain::{ModelName, picture::PictureLimits};
 
 use crate::inference::Share;
 
@@ -81,6 +81,11 @@ impl LoadedModels {
     ) -> Result<Self, ModelError> {
         let own = source.load(&own_name)?;
         Ok(Self { source, own_name, own, wide, other: None })
+    }
+
+    /// What prepares pictures for the worker's own model.
+    pub(crate) fn preprocessor(&self, limits: PictureLimits) -> Preprocessor {
+        self.own.preprocessor(limits)
     }
 
     /// Runs `work` with the model of this name, loaded if need be, on as many cores as `share` gives.

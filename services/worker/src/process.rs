@@ -1,7 +1,8 @@
 //! One delivery from its arrival to its outcome.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use detector::{Found, ModelError};
 use domain::{FailureReason, Job, TaskRecord, TaskState};
 use messaging::{
@@ -13,8 +14,9 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    inference::{InferenceError, Share, SlotLease, Work},
+    inference::{InferenceError, Share, Slots, Work},
     metrics::WorkerMetrics,
+    prepare::Preparation,
     settle::Outcome,
 };
 
@@ -22,6 +24,8 @@ use crate::{
 pub(crate) struct Context {
     pub(crate) tasks: TaskStore,
     pub(crate) metrics: WorkerMetrics,
+    pub(crate) preparation: Arc<Preparation>,
+    pub(crate) slots: Slots,
     pub(crate) job_deadline: Duration,
     pub(crate) max_attempts: u32,
     /// Held by every job while it runs; see [`Company`].
@@ -63,12 +67,7 @@ enum Step {
 
 /// Processes one delivery. `Err` within is what went wrong for now; what is wrong for good ends in a
 /// stored record.
-pub(crate) async fn process(
-    context: &Context,
-    delivery: &Delivery,
-    slot: &mut SlotLease,
-    share: Share,
-) -> Outcome {
+pub(crate) async fn process(context: &Context, delivery: &Delivery, share: Share) -> Outcome {
     // The lease on the job is extended from a task of its own, and for no longer than this runs.
     let _keep_alive = delivery.keep_alive();
     // Before the run is counted, or waiting for another job's end would cost an attempt.
@@ -82,7 +81,7 @@ pub(crate) async fn process(
         Err(why) => return Outcome::Failed { why },
     };
     tokio::select! {
-        outcome = run(context, delivery, &begun, slot, share) => match outcome {
+        outcome = run(context, delivery, &begun, share) => match outcome {
             Ok(outcome) => outcome,
             Err(why) => {
                 give_back(context, &begun, Return::Failed).await;
@@ -126,7 +125,6 @@ async fn run(
     context: &Context,
     delivery: &Delivery,
     begun: &TaskRecord,
-    slot: &mut SlotLease,
     share: Share,
 ) -> Result<Outcome, String> {
     let picture = match delivery.picture().await {
@@ -136,10 +134,7 @@ async fn run(
         }
         Err(error) => return Err(error.to_string()),
     };
-    context.metrics.count_picture(share);
-    let Job { model, settings, .. } = begun.job.clone();
-    let work = Work { picture, share, model, settings };
-    match slot.detect(work, context.job_deadline).await {
+    match detect(context, picture, &begun.job, share).await {
         Ok(found) => succeed(context, begun, found).await,
         Err(InferenceError::Model(error @ ModelError::NotInstalled { .. })) => {
             fail(context, begun, FailureReason::UnknownModel, error.to_string()).await
@@ -154,6 +149,21 @@ async fn run(
             Err(error.to_string())
         }
     }
+}
+
+/// Prepares the picture beside whatever runs at the moment, then waits for a slot and runs it.
+async fn detect(
+    context: &Context,
+    picture: Bytes,
+    job: &Job,
+    share: Share,
+) -> Result<Found, InferenceError> {
+    let Job { model, settings, .. } = job.clone();
+    let deadline = context.job_deadline;
+    let prepared = context.preparation.prepare(picture.clone(), &model, deadline).await?;
+    let mut slot = context.slots.lease().await;
+    context.metrics.count_picture(share);
+    slot.detect(Work { picture, prepared, share, model, settings }, deadline).await
 }
 
 async fn succeed(context: &Context, begun: &TaskRecord, found: Found) -> Result<Outcome, String> {

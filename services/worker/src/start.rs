@@ -24,6 +24,7 @@ use crate::{
     inference::Slots,
     metrics::WorkerMetrics,
     models::{LoadedModels, ModelSource, WideDetector},
+    prepare::Preparation,
     process::Context,
     vitals::WorkerVitals,
 };
@@ -98,7 +99,7 @@ pub async fn run(
         tracing::info!(address = %listener.local_addr().map_err(cannot)?, "probes are served");
         tokio::spawn(probes::serve(listener, Arc::clone(&vitals) as _, metrics.clone(), end));
     }
-    let slots = {
+    let (preparation, slots) = {
         let config = config.clone();
         // A second of reading and checking weights, in which probes are to be answered.
         tokio::task::spawn_blocking(move || load_slots(&config))
@@ -112,6 +113,8 @@ pub async fn run(
     let context = Arc::new(Context {
         tasks: messaging.tasks(),
         metrics: WorkerMetrics::new(&metrics),
+        preparation,
+        slots,
         job_deadline: config.job_deadline,
         max_attempts: config.max_attempts,
         company: RwLock::default(),
@@ -125,13 +128,13 @@ pub async fn run(
         "worker ready"
     );
     ready();
-    consume(Arc::clone(&context), deliveries, slots, shutdown, config.shutdown_grace).await;
+    consume(Arc::clone(&context), deliveries, shutdown, config.shutdown_grace).await;
     messaging.close().await;
     tracing::info!("worker stopped");
     if context.broken.is_cancelled() { Err(WorkerError::Hung) } else { Ok(()) }
 }
 
-fn load_slots(config: &Config) -> Result<Slots, WorkerError> {
+fn load_slots(config: &Config) -> Result<(Arc<Preparation>, Slots), WorkerError> {
     let started = Instant::now();
     let library = config.onnx_runtime.clone().unwrap_or_else(|| nearest(ONNX_RUNTIME));
     let runtime = Runtime::load(&library)?;
@@ -144,7 +147,10 @@ fn load_slots(config: &Config) -> Result<Slots, WorkerError> {
         .map(|_| LoadedModels::load(source.clone(), config.model.clone(), wide.clone()))
         .collect::<Result<_, _>>()?;
     tracing::info!(model = %config.model, took_ms = started.elapsed().as_millis(), "model loaded");
-    Ok(Slots::start(&runtime, models, config.picture_limits)?)
+    let preprocessor = models[0].preprocessor(config.picture_limits);
+    let preparation = Arc::new(Preparation::new(config.model.clone(), preprocessor));
+    let slots = Slots::start(&runtime, models, config.picture_limits, &preparation)?;
+    Ok((preparation, slots))
 }
 
 /// The file at `relative` upwards of here, or that path itself, for the error that names it.

@@ -1,0 +1,72 @@
+//! `spotter bench` measures what it was asked for, on a system that it starts and removes.
+
+use std::fs;
+
+use serde_json::Value;
+
+use crate::whole::{Ended, spotter};
+
+fn numbers(report: &Value, pointers: &[&str]) -> Vec<f64> {
+    let number = |pointer: &&str| {
+        let found = report.pointer(pointer);
+        found.and_then(Value::as_f64).unwrap_or_else(|| panic!("{pointer}: {found:?}\n{report:#}"))
+    };
+    pointers.iter().map(number).collect()
+}
+
+#[test]
+fn a_short_round_measures_everything_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (json, data) = (folder.path().join("bench.json"), folder.path().join("data"));
+    let [json_text, data_text] = [&json, &data].map(|path| path.to_str().unwrap());
+    let ended = Ended::of(spotter([
+        "bench",
+        "--only",
+        "throughput,latency,uploads,reads",
+        "--rounds",
+        "1",
+        "--seconds",
+        "3",
+        "--upload-seconds",
+        "1",
+        "--json",
+        json_text,
+        "--data-dir",
+        data_text,
+    ]));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let measured = numbers(
+        &report,
+        &[
+            "/throughput/plain/0",
+            "/throughput/cut/0",
+            "/throughput/detector/0",
+            "/throughput/queue/0",
+            "/throughput/detector_cpu_ms",
+            "/throughput/queue_cpu_ms/worker",
+            "/throughput/stages_ms/infer",
+            "/throughput/usages/NATS/peak_mib",
+            "/latency/alone/p50_ms",
+            "/latency/model/p50_ms",
+            "/uploads/2/latency/p99_ms",
+            "/reads/0/per_api_core_second",
+            "/reads/1/reads/per_second",
+        ],
+    );
+    assert!(measured.iter().all(|number| *number > 0.0), "{measured:?}\n{report:#}");
+    assert_eq!(report["machine"]["input"], serde_json::json!([480, 640]));
+    let table = ended.stdout.join("\n");
+    for text in ["queue, end to end", "submit → result", "200/s", "bucket"] {
+        assert!(table.contains(text), "{text} is not in\n{table}");
+    }
+    assert!(!data.exists(), "the queue's folder is left");
+}
+
+#[test]
+fn what_cannot_be_measured_is_said_before_anything_starts() {
+    let ended = Ended::of(spotter(["bench", "--picture", "absent.jpg"]));
+    assert_eq!(ended.code, Some(64), "{ended:?}");
+    let said = ended.stderr.join("\n");
+    assert!(said.contains("absent.jpg") && said.contains("--picture"), "{said}");
+}
