@@ -8,7 +8,7 @@ use async_nats::{
 };
 use bytes::Bytes;
 use domain::Job;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
     Messaging, MessagingError, PictureError, dead_pictures, pictures,
@@ -101,7 +101,8 @@ impl Delivery {
         let reply = self.reply.clone();
         let every = messaging.config().ack_wait / 3;
         let task = tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(every);
+            // Being handed out has just given it a whole `ack_wait`.
+            let mut ticks = tokio::time::interval_at(Instant::now() + every, every);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;

@@ -1,6 +1,10 @@
 //! The records of tasks. Once an end is stored, it stays.
 
-use std::time::Duration;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_nats::jetstream::{
     kv::{CreateErrorKind, Entry, Operation, UpdateErrorKind},
@@ -31,6 +35,9 @@ const WATCH_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub struct TaskStore {
     messaging: Messaging,
+    /// The runs that this process has begun and not brought to an end: what it wrote is still there,
+    /// most likely, and need not be read before the next write.
+    begun: Arc<Mutex<HashMap<TaskId, (TaskRecord, u64)>>>,
 }
 
 /// What came of beginning a run.
@@ -62,7 +69,8 @@ pub enum FinishOutcome {
 
 /// What came of one attempt to write.
 enum Written {
-    Stored(TaskRecord),
+    /// What was written, and its revision.
+    Stored(TaskRecord, u64),
     /// An end stands in the way.
     Ended(TaskRecord),
     /// Somebody else wrote in between.
@@ -71,7 +79,7 @@ enum Written {
 
 impl TaskStore {
     pub(crate) fn new(messaging: Messaging) -> Self {
-        Self { messaging }
+        Self { messaging, begun: Arc::default() }
     }
 
     /// The newest record of a task, or `None` if there is none (any more).
@@ -120,6 +128,11 @@ impl TaskStore {
         self.create(record).await.map(drop)
     }
 
+    fn begun(&self) -> MutexGuard<'_, HashMap<TaskId, (TaskRecord, u64)>> {
+        // An entry is put in or taken out whole.
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Stores that a run of the job begins now, and counts it. Never touches an end.
     ///
     /// # Errors
@@ -139,7 +152,10 @@ impl TaskStore {
             None => begun(0),
         };
         Ok(match self.write(job.task_id, next).await? {
-            Ok(record) => BeginOutcome::Begun(record),
+            Ok((record, revision)) => {
+                self.begun().insert(job.task_id, (record.clone(), revision));
+                BeginOutcome::Begun(record)
+            }
             Err(end) => BeginOutcome::AlreadyTerminal(end),
         })
     }
@@ -220,16 +236,16 @@ impl TaskStore {
     }
 
     /// Writes what `next` makes of the present record, by compare-and-set. The outer `Ok` holds what
-    /// was written, or as `Err` the end that stands in the way.
+    /// was written and its revision, or as `Err` the end that stands in the way.
     async fn write(
         &self,
         id: TaskId,
         next: impl Fn(Option<&TaskRecord>) -> TaskRecord,
-    ) -> Result<Result<TaskRecord, TaskRecord>, MessagingError> {
+    ) -> Result<Result<(TaskRecord, u64), TaskRecord>, MessagingError> {
         let mut unanswered = 0;
         for attempt in 1..=WRITE_ATTEMPTS {
             match self.write_once(id, &next).await {
-                Ok(Written::Stored(record)) => return Ok(Ok(record)),
+                Ok(Written::Stored(record, revision)) => return Ok(Ok((record, revision))),
                 Ok(Written::Ended(end)) => return Ok(Err(end)),
                 Ok(Written::Overtaken) => {}
                 // What was asked on a connection that broke is never answered. Asking again is safe:
@@ -251,7 +267,12 @@ impl TaskStore {
         id: TaskId,
         next: &impl Fn(Option<&TaskRecord>) -> TaskRecord,
     ) -> Result<Written, MessagingError> {
-        let present = self.current(id).await?;
+        // Taken out: if it is not what is there any more, the next attempt reads.
+        let own = self.begun().remove(&id);
+        let present = match own {
+            Some(own) => Some(own),
+            None => self.current(id).await?,
+        };
         if let Some((present, _)) = &present
             && present.state.is_terminal()
         {
@@ -262,7 +283,10 @@ impl TaskStore {
             Some((_, revision)) => self.update(&record, revision).await?,
             None => self.create(&record).await?,
         };
-        Ok(if stored { Written::Stored(record) } else { Written::Overtaken })
+        Ok(match stored {
+            Some(revision) => Written::Stored(record, revision),
+            None => Written::Overtaken,
+        })
     }
 
     /// The record and its revision, read from whichever server is near.
@@ -274,26 +298,30 @@ impl TaskStore {
         Ok(parse(id, &entry)?.map(|record| (record, entry.revision)))
     }
 
-    /// Whether it was stored; not if there is a record already.
-    async fn create(&self, record: &TaskRecord) -> Result<bool, MessagingError> {
+    /// Its revision if it was stored; `None` if there is a record already.
+    async fn create(&self, record: &TaskRecord) -> Result<Option<u64>, MessagingError> {
         let what = "store a task's first record";
         let bucket = self.messaging.task_bucket().await?;
         let create = bucket.create(record.job.task_id.to_string(), json(record)?);
         match self.messaging.within_timeout(what, create).await? {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(false),
+            Ok(revision) => Ok(Some(revision)),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(MessagingError::failed(what, error)),
         }
     }
 
-    /// Whether it was stored; not if the record has changed since `revision`.
-    async fn update(&self, record: &TaskRecord, revision: u64) -> Result<bool, MessagingError> {
+    /// Its new revision if it was stored; `None` if the record has changed since `revision`.
+    async fn update(
+        &self,
+        record: &TaskRecord,
+        revision: u64,
+    ) -> Result<Option<u64>, MessagingError> {
         let what = "store a task's record";
         let bucket = self.messaging.task_bucket().await?;
         let update = bucket.update(record.job.task_id.to_string(), json(record)?, revision);
         match self.messaging.within_timeout(what, update).await? {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+            Ok(revision) => Ok(Some(revision)),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
             Err(error) => Err(MessagingError::failed(what, error)),
         }
     }
