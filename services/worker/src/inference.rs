@@ -34,6 +34,8 @@ pub(crate) enum InferenceError {
     Panicked(String),
     #[error("the model did not finish within {0:?}")]
     DeadlineExceeded(Duration),
+    #[error("this worker is broken: no slot takes a picture any more")]
+    Broken,
     #[error("the model hangs: it neither finished within {0:?} nor could be cancelled")]
     Hung(Duration),
 }

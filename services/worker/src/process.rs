@@ -74,6 +74,7 @@ pub(crate) async fn process(context: &Context, delivery: &Delivery, share: Share
     let _company = tokio::select! {
         company = Company::keep(context, delivery) => company,
         () = context.hand_back.cancelled() => return Outcome::HandedBack,
+        () = context.broken.cancelled() => return Outcome::HandedBack,
     };
     let begun = match begin(context, delivery).await {
         Ok(Step::Run(record)) => record,
@@ -136,6 +137,10 @@ async fn run(
     };
     match detect(context, picture, &begun.job, share).await {
         Ok(found) => succeed(context, begun, found).await,
+        Err(InferenceError::Broken) => {
+            give_back(context, begun, Return::HandedBack).await;
+            Ok(Outcome::HandedBack)
+        }
         Err(InferenceError::Model(error @ ModelError::NotInstalled { .. })) => {
             fail(context, begun, FailureReason::UnknownModel, error.to_string()).await
         }
@@ -161,7 +166,11 @@ async fn detect(
     let Job { model, settings, .. } = job.clone();
     let deadline = context.job_deadline;
     let prepared = context.preparation.prepare(picture.clone(), &model, deadline).await?;
-    let mut slot = context.slots.lease().await;
+    let mut slot = tokio::select! {
+        slot = context.slots.lease() => slot,
+        // The slot that hangs may be the one waited for. Another worker is free sooner.
+        () = context.broken.cancelled() => return Err(InferenceError::Broken),
+    };
     context.metrics.count_picture(share);
     slot.detect(Work { picture, prepared, share, model, settings }, deadline).await
 }

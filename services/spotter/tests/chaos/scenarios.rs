@@ -237,6 +237,27 @@ fn poison_does_not_take_its_neighbours_along() {
     assert_eq!((total.success, total.failure), (NEIGHBOURS as u64, 1));
 }
 
+/// The grace of a worker that stops is for jobs that run, and this one never would.
+#[test]
+fn a_worker_that_hangs_hands_back_what_waits_for_it() {
+    let settings = vec![
+        ("JOB_DEADLINE_SECONDS", "1".to_owned()),
+        ("SHUTDOWN_GRACE_SECONDS", "600".to_owned()),
+    ];
+    let plan = Plan { poison: true, settings, ..one_node(0) };
+    let mut chaos = Chaos::start("hanging", plan, LoadPlan { clients: 0, ..LoadPlan::default() });
+    chaos.label(Fault::Poison.name());
+    for submission in [Submission::poison(Poison::Hang), Submission::new(bus(), Hope::Success)] {
+        chaos.load.send(submission, &mut chaos.rng);
+        chaos.load.stop();
+    }
+    chaos.stand.add_worker();
+    // Five runs of the one that hangs take their time.
+    let bounds = Bounds { ends_within: Duration::from_secs(120), ..Bounds::default() };
+    let total = chaos.finish(bounds).total();
+    assert_eq!((total.success, total.failure), (1, 1));
+}
+
 #[test]
 fn poison_is_given_up_and_others_succeed() {
     const MOST_RUNS: usize = 5;
