@@ -318,8 +318,8 @@ pub(crate) struct BenchOptions {
     /// Also write everything as JSON into this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Where the queue is kept while it is measured; removed afterwards
-    #[arg(long, value_name = "DIR", default_value = "data/bench")]
+    /// The folder to keep the queue in while it is measured, in a new folder that is removed afterwards
+    #[arg(long, value_name = "DIR", default_value = "data")]
     pub(crate) data_dir: PathBuf,
     #[command(flatten)]
     pub(crate) places: PlacesOptions,

@@ -94,7 +94,13 @@ impl Stand {
         cache: ResultCache,
         work: impl AsyncFnOnce(&Driver) -> Result<T, CliError>,
     ) -> Result<T, CliError> {
-        let settings = self.settings(workers, cache);
+        // A new folder inside the one that was named, which may hold somebody's queue. Removed also
+        // when this is interrupted, after the processes that use it.
+        let unwritable = |source| CliError::Write { path: self.data_dir.clone(), source };
+        fs::create_dir_all(&self.data_dir).map_err(unwritable)?;
+        let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&self.data_dir);
+        let folder = folder.map_err(unwritable)?;
+        let settings = self.settings(workers, cache, folder.path());
         let mut system = System::in_folder(&settings.data_dir)?;
         let done = async {
             let base = system.start(&settings).await?;
@@ -102,11 +108,10 @@ impl Stand {
         }
         .await;
         system.stop().await?;
-        remove(&settings.data_dir)?;
         done
     }
 
-    fn settings(&self, workers: usize, cache: ResultCache) -> Settings {
+    fn settings(&self, workers: usize, cache: ResultCache, data_dir: &Path) -> Settings {
         let mut variables: HashMap<String, String> =
             QUEUE.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         variables.insert("RUST_LOG".to_owned(), "warn".to_owned());
@@ -119,15 +124,10 @@ impl Stand {
             concurrency: each,
             threads_per_picture: NonZero::<usize>::MIN,
             model: self.model.clone(),
-            data_dir: self.data_dir.clone(),
+            data_dir: data_dir.to_owned(),
             nats_url: None,
             cache,
             variables,
         }
     }
-}
-
-/// The folder is ours: nobody else can have locked it.
-fn remove(folder: &Path) -> Result<(), CliError> {
-    fs::remove_dir_all(folder).map_err(|source| CliError::Write { path: folder.to_owned(), source })
 }
