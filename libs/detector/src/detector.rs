@@ -1,5 +1,7 @@
 //! The whole pipeline: picture bytes in, named objects out.
 
+mod shared;
+
 use std::time::{Duration, Instant};
 
 use domain::{DetectedObject, Detection, DetectionSettings, LabelMap, picture::PictureLimits};
@@ -7,12 +9,14 @@ use domain::{DetectedObject, Detection, DetectionSettings, LabelMap, picture::Pi
 use crate::{
     bundle::{ModelBundle, ModelInput},
     decode::{Picture, decode_into},
-    error::{DetectError, ModelError},
+    error::{DetectError, ModelError, RuntimeError},
     head::{DecodeRequest, Head},
     letterbox::{InputTensor, Letterbox, LetterboxSpec, letterbox},
     nms::non_maximum_suppression,
     session::{Canceller, InferenceSession, Runtime, SessionOptions},
 };
+
+pub use shared::SharedModel;
 
 /// A picture as the model takes it, with the way back to its own pixels.
 #[derive(Debug, Clone)]
@@ -145,8 +149,15 @@ impl Detector {
         options: &SessionOptions,
     ) -> Result<Self, ModelError> {
         let model = bundle.read_model()?;
-        let session = InferenceSession::load(runtime, &model, options)
-            .map_err(|source| ModelError::Runtime { path: bundle.model_path(), source })?;
+        Self::around(InferenceSession::load(runtime, &model, options), bundle)
+    }
+
+    fn around(
+        session: Result<InferenceSession, RuntimeError>,
+        bundle: &ModelBundle,
+    ) -> Result<Self, ModelError> {
+        let session =
+            session.map_err(|source| ModelError::Runtime { path: bundle.model_path(), source })?;
         let head = bundle.head();
         if let Some(expected) = head.output_names()
             && !session.output_names().eq(&expected)

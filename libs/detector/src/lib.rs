@@ -16,8 +16,9 @@ pub mod letterbox;
 pub mod nms;
 pub mod onnx;
 pub mod session;
+mod shared_weights;
 
 pub use bundle::{ModelBundle, ModelInput};
-pub use detector::{Detector, Found, PreparedPicture, Preprocessor, StageTimings};
+pub use detector::{Detector, Found, PreparedPicture, Preprocessor, SharedModel, StageTimings};
 pub use error::{DetectError, ModelError, RuntimeError};
 pub use session::{Canceller, Runtime, SessionOptions};

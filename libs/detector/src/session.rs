@@ -12,7 +12,10 @@ use std::{
 
 use ort::{
     environment::Environment,
-    session::{RunOptions, Session, SessionOutputs, builder::GraphOptimizationLevel},
+    session::{
+        RunOptions, Session, SessionOutputs,
+        builder::{GraphOptimizationLevel, SessionBuilder},
+    },
     value::TensorRef,
 };
 
@@ -20,6 +23,7 @@ use crate::{
     error::{DetectError, RuntimeError},
     head::OutputView,
     letterbox::InputTensor,
+    shared_weights::SharedWeights,
 };
 
 /// ONNX Runtime, loaded into this process. Cheap to clone.
@@ -190,7 +194,21 @@ impl InferenceSession {
         options: &SessionOptions,
     ) -> Result<Self, RuntimeError> {
         let fallback = runtime.canceller()?;
-        build(runtime, model, options)
+        builder(runtime, options)
+            .and_then(|mut builder| builder.commit_from_memory(model))
+            .map(|session| Self { session, fallback })
+            .map_err(|error| RuntimeError::Failed(error.to_string()))
+    }
+
+    /// One more session of a model whose weights are in memory already.
+    pub(crate) fn sharing(
+        runtime: &Runtime,
+        weights: &SharedWeights,
+        options: &SessionOptions,
+    ) -> Result<Self, RuntimeError> {
+        let fallback = runtime.canceller()?;
+        builder(runtime, options)
+            .and_then(|builder| weights.session(builder))
             .map(|session| Self { session, fallback })
             .map_err(|error| RuntimeError::Failed(error.to_string()))
     }
@@ -224,12 +242,11 @@ impl InferenceSession {
     }
 }
 
-fn build(runtime: &Runtime, model: &[u8], options: &SessionOptions) -> ort::Result<Session> {
-    Session::builder(&runtime.environment)?
+pub(crate) fn builder(runtime: &Runtime, options: &SessionOptions) -> ort::Result<SessionBuilder> {
+    Ok(Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(options.threads.get())?
-        .with_intra_op_spinning(options.idle_threads == IdleThreads::Spin)?
-        .commit_from_memory(model)
+        .with_intra_op_spinning(options.idle_threads == IdleThreads::Spin)?)
 }
 
 /// What a run gave, in ONNX Runtime's own memory.

@@ -7,7 +7,9 @@ use std::{
     thread,
 };
 
-use detector::{Detector, ModelBundle, ModelError, Preprocessor, Runtime, SessionOptions};
+use detector::{
+    Detector, ModelBundle, ModelError, Preprocessor, Runtime, SessionOptions, SharedModel,
+};
 use domain::{ModelName, picture::PictureLimits};
 
 use crate::inference::Share;
@@ -21,9 +23,21 @@ pub(crate) struct ModelSource {
 }
 
 impl ModelSource {
+    /// The worker's own model, which all slots run.
+    ///
+    /// # Errors
+    /// [`ModelError`] if it is not installed or was changed.
+    pub(crate) fn load_shared(&self, name: &ModelName) -> Result<SharedModel, ModelError> {
+        SharedModel::load(&self.runtime, &self.bundle(name)?)
+    }
+
+    /// A model for one slot.
     fn load(&self, name: &ModelName) -> Result<Detector, ModelError> {
-        let bundle = ModelBundle::load(&self.models_dir.join(name.as_str()))?;
-        Detector::load(&self.runtime, &bundle, &self.options)
+        Detector::load(&self.runtime, &self.bundle(name)?, &self.options)
+    }
+
+    fn bundle(&self, name: &ModelName) -> Result<ModelBundle, ModelError> {
+        ModelBundle::load(&self.models_dir.join(name.as_str()))
     }
 }
 
@@ -37,13 +51,12 @@ impl WideDetector {
     ///
     /// # Errors
     /// As [`LoadedModels::load`].
-    pub(crate) fn load(source: &ModelSource, name: &ModelName) -> Result<Self, ModelError> {
+    pub(crate) fn load(model: &SharedModel, options: SessionOptions) -> Result<Self, ModelError> {
         let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-        if source.options.threads >= cores {
+        if options.threads >= cores {
             return Ok(Self(None));
         }
-        let options = SessionOptions { threads: cores, ..source.options };
-        let detector = ModelSource { options, ..source.clone() }.load(name)?;
+        let detector = model.detector(&SessionOptions { threads: cores, ..options })?;
         Ok(Self(Some(Arc::new(Mutex::new(detector)))))
     }
 
@@ -73,13 +86,14 @@ impl LoadedModels {
     /// Loads the worker's own model.
     ///
     /// # Errors
-    /// [`ModelError`] if it is not installed, was changed, or is refused by ONNX Runtime.
+    /// [`ModelError`] if ONNX Runtime refuses it.
     pub(crate) fn load(
         source: ModelSource,
         own_name: ModelName,
+        model: &SharedModel,
         wide: WideDetector,
     ) -> Result<Self, ModelError> {
-        let own = source.load(&own_name)?;
+        let own = model.detector(&source.options)?;
         Ok(Self { source, own_name, own, wide, other: None })
     }
 
@@ -91,7 +105,7 @@ impl LoadedModels {
     /// Runs `work` with the model of this name, loaded if need be, on as many cores as `share` gives.
     ///
     /// # Errors
-    /// As [`LoadedModels::load`].
+    /// [`ModelError`] if it is not installed, was changed, or is refused by ONNX Runtime.
     pub(crate) fn with<T>(
         &mut self,
         name: &ModelName,

@@ -142,9 +142,13 @@ fn load_slots(config: &Config) -> Result<(Arc<Preparation>, Slots), WorkerError>
     let options =
         SessionOptions { threads: config.threads_per_picture, ..SessionOptions::default() };
     let source = ModelSource { runtime: runtime.clone(), models_dir, options };
-    let wide = WideDetector::load(&source, &config.model)?;
+    let own = source.load_shared(&config.model)?;
+    if let Some(why) = own.why_not_shared() {
+        tracing::warn!(%why, "each slot keeps the model's weights for itself");
+    }
+    let wide = WideDetector::load(&own, source.options)?;
     let models: Vec<LoadedModels> = (0..config.concurrency.get())
-        .map(|_| LoadedModels::load(source.clone(), config.model.clone(), wide.clone()))
+        .map(|_| LoadedModels::load(source.clone(), config.model.clone(), &own, wide.clone()))
         .collect::<Result<_, _>>()?;
     tracing::info!(model = %config.model, took_ms = started.elapsed().as_millis(), "model loaded");
     let preprocessor = models[0].preprocessor(config.picture_limits);

@@ -83,7 +83,7 @@ pub(super) fn needed<'g>(
 }
 
 /// The 32-bit floats of `tensor`, or `None` if it holds something else.
-pub(super) fn float_values(tensor: &TensorProto) -> Option<Vec<f32>> {
+pub(crate) fn float_values(tensor: &TensorProto) -> Option<Vec<f32>> {
     if tensor.data_type() != super::FLOAT32 {
         return None;
     }

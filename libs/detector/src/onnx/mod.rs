@@ -18,6 +18,7 @@ use proto::{
     tensor_shape_proto::dimension::Value as DimensionValue, type_proto::Value as TypeValue,
 };
 
+pub(crate) use graph::float_values;
 pub use names::parse_names;
 
 /// `TensorProto.DataType.FLOAT`: the only element type of inputs and outputs that is supported.

@@ -4,7 +4,7 @@ use std::num::NonZero;
 
 use detector::{
     bundle::ModelBundle,
-    detector::Detector,
+    detector::{Detector, SharedModel},
     error::DetectError,
     head::HeadKind,
     install::{HeadChoice, InstallOptions},
@@ -196,4 +196,25 @@ fn a_picture_prepared_for_another_model_is_refused() {
     let prepared = preprocessor.prepare(&picture("bus.jpg")).unwrap();
     let error = models.load(&fixed).infer(&prepared, &DetectionSettings::default()).unwrap_err();
     assert!(matches!(error, DetectError::WrongInputSize { .. }), "{error}");
+}
+
+#[test]
+fn detectors_that_share_weights_find_what_one_by_itself_finds() {
+    let models = Models::new();
+    let bundle = models.install(&weights("yolov8n")).bundle;
+    let shared = SharedModel::load(&models.runtime, &bundle).unwrap();
+    assert!(shared.why_not_shared().is_none(), "{:?}", shared.why_not_shared());
+    let one_thread = SessionOptions::default();
+    let two_threads = SessionOptions { threads: NonZero::new(2).unwrap(), ..one_thread };
+    let mut sharing =
+        [one_thread, one_thread, two_threads].map(|options| shared.detector(&options).unwrap());
+    // Sessions keep what they need of it.
+    drop(shared);
+    let mut alone = models.load(&bundle);
+    for name in ["bus.jpg", "astronaut.png", "zidane.jpg"] {
+        let expected = detect(&mut alone, name).objects;
+        for detector in &mut sharing {
+            assert_eq!(detect(detector, name).objects, expected, "{name}");
+        }
+    }
 }

@@ -1,0 +1,68 @@
+//! One model for several detectors.
+
+use super::Detector;
+use crate::{
+    bundle::ModelBundle,
+    error::{ModelError, RuntimeError},
+    session::{InferenceSession, Runtime, SessionOptions, builder},
+    shared_weights::SharedWeights,
+};
+
+/// A model that several [`Detector`]s run, with its weights in memory once.
+#[derive(Debug)]
+pub struct SharedModel {
+    runtime: Runtime,
+    bundle: ModelBundle,
+    weights: Weights,
+}
+
+#[derive(Debug)]
+enum Weights {
+    Shared(SharedWeights),
+    /// Each detector reads the model for itself.
+    Apart {
+        model: Vec<u8>,
+        why: RuntimeError,
+    },
+}
+
+impl SharedModel {
+    /// Loads the model of `bundle`, after checking that it is the one that was installed.
+    ///
+    /// Sharing needs a folder for temporary files; see [`SharedModel::why_not_shared`].
+    ///
+    /// # Errors
+    /// [`ModelError`] when its file was changed.
+    pub fn load(runtime: &Runtime, bundle: &ModelBundle) -> Result<Self, ModelError> {
+        let model = bundle.read_model()?;
+        let laid_out = builder(runtime, &SessionOptions::default())
+            .map_err(|error| RuntimeError::Failed(error.to_string()))
+            .and_then(|builder| SharedWeights::lay_out(builder, &model));
+        let weights = match laid_out {
+            Ok(weights) => Weights::Shared(weights),
+            Err(why) => Weights::Apart { model, why },
+        };
+        Ok(Self { runtime: runtime.clone(), bundle: bundle.clone(), weights })
+    }
+
+    /// Why each detector has the weights to itself, if that is so.
+    #[must_use]
+    pub fn why_not_shared(&self) -> Option<&RuntimeError> {
+        match &self.weights {
+            Weights::Shared(_) => None,
+            Weights::Apart { why, .. } => Some(why),
+        }
+    }
+
+    /// One more detector that runs this model.
+    ///
+    /// # Errors
+    /// [`ModelError`] when ONNX Runtime refuses it.
+    pub fn detector(&self, options: &SessionOptions) -> Result<Detector, ModelError> {
+        let session = match &self.weights {
+            Weights::Shared(weights) => InferenceSession::sharing(&self.runtime, weights, options),
+            Weights::Apart { model, .. } => InferenceSession::load(&self.runtime, model, options),
+        };
+        Detector::around(session, &self.bundle)
+    }
+}
