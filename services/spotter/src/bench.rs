@@ -15,11 +15,12 @@ use std::{collections::BTreeMap, fs, thread, time::Duration};
 use detector::StageTimings;
 use runtime::shutdown;
 use time::OffsetDateTime;
+use tokio::time::sleep;
 
 use self::{
     driver::Driver,
     loops::Loops,
-    processes::{Usages, own_cpu_s, usages},
+    processes::{SlotTimes, Usages, own_cpu_s, usages},
     report::{Growth, Latency, Machine, ReadsOf, Report, Throughput, UploadsUnderLoad},
     samples::{Latencies, median},
     stand::Stand,
@@ -42,7 +43,9 @@ const LONE_PICTURES: usize = 30;
 const UPLOAD_RATES: [u32; 3] = [50, 100, 200];
 const READERS: usize = 32;
 const WORKERS: [usize; 3] = [1, 2, 4];
-const BACKLOGS: [usize; 2] = [100, 1000];
+const BACKLOGS: [usize; 3] = [100, 1_000, 10_000];
+/// A smaller backlog is sent again and again until there were so many jobs.
+const LEAST_JOBS: usize = 500;
 
 pub(crate) fn bench(options: BenchOptions) -> Result<(), CliError> {
     if cfg!(debug_assertions) {
@@ -72,6 +75,9 @@ async fn run(stand: &Stand, options: &BenchOptions) -> Result<(), CliError> {
             BenchSection::Latency => report.latency = Some(latency(stand).await?),
             BenchSection::Uploads => report.uploads = uploads(stand, options).await?,
             BenchSection::Reads => report.reads = reads(stand, options).await?,
+            BenchSection::Growth if !stand.is_own() => {
+                remark("  left out: it starts systems of its own");
+            }
             BenchSection::Growth => report.growth = growth(stand).await?,
         }
     }
@@ -102,23 +108,29 @@ async fn throughput(
 ) -> Result<(Throughput, Option<(usize, usize)>), CliError> {
     let mut loops = stand.loops()?;
     let slots = stand.slots();
+    let size = loops.as_ref().map(Loops::size);
     let work = async |driver: &Driver| {
         let mut found = Throughput { slots: slots.get(), ..Throughput::default() };
         let (mut queue, mut detector) = (Cost::default(), Cost::default());
         for round in 1..=options.rounds.get() {
             remark(format_args!("  round {round} of {}", options.rounds));
-            one_round(stand, driver, &mut loops, &mut found, (&mut detector, &mut queue)).await?;
+            if let Some(loops) = &mut loops {
+                without_queue(loops, stand.time(), &mut found, &mut detector);
+            }
+            with_queue(stand, driver, &mut found, &mut queue).await?;
         }
         found.detector_cpu_ms = detector.milliseconds("own");
         for part in queue.cpu_s.keys() {
             found.queue_cpu_ms.insert(part, queue.milliseconds(part));
         }
-        found.stages_ms = stages(&loops.stages(STAGE_SAMPLES));
+        if let Some(loops) = &mut loops {
+            found.stages_ms = stages(&loops.stages(STAGE_SAMPLES));
+        }
         found.usages = usages();
         Ok(found)
     };
     let found = stand.with_system(1, ResultCache::Own, work).await?;
-    Ok((found, Some(loops.size())))
+    Ok((found, size))
 }
 
 /// CPU seconds by part, and the pictures they were spent on.
@@ -142,29 +154,40 @@ impl Cost {
     }
 }
 
-async fn one_round(
-    stand: &Stand,
-    driver: &Driver,
-    loops: &mut Loops,
-    found: &mut Throughput,
-    (detector, queue): (&mut Cost, &mut Cost),
-) -> Result<(), CliError> {
-    let time = stand.time();
+fn without_queue(loops: &mut Loops, time: Duration, found: &mut Throughput, cost: &mut Cost) {
     found.plain.extend(loops.plain(time).map(|ran| ran.per_second));
     found.cut.push(loops.cut(time).per_second);
     let before = own_cpu_s();
     let ran = loops.detector(time);
     found.detector.push(ran.per_second);
-    detector.pictures += ran.pictures;
-    *detector.cpu_s.entry("own").or_default() += own_cpu_s() - before;
+    cost.pictures += ran.pictures;
+    *cost.cpu_s.entry("own").or_default() += own_cpu_s() - before;
+}
 
+async fn with_queue(
+    stand: &Stand,
+    driver: &Driver,
+    found: &mut Throughput,
+    cost: &mut Cost,
+) -> Result<(), CliError> {
+    let time = stand.time();
     let before = usages();
     let open = OPEN_PER_SLOT * stand.slots().get();
     let ends = stand.load(driver.clone(), async move |driver| driver.saturate(time, open).await);
-    let ends = ends.await?;
-    queue.add(ends.len(), &before, &usages());
+    let (ends, idle) = tokio::join!(ends, idle_share(time));
+    let ends = ends?;
+    cost.add(ends.len(), &before, &usages());
     found.queue.push(steady_rate(&ends, time));
+    found.idle_share.push(idle);
     Ok(())
+}
+
+/// Which part of the time the threads that run models sleep, from when the queue has filled.
+async fn idle_share(time: Duration) -> f64 {
+    sleep(FILLING.unsigned_abs()).await;
+    let full = SlotTimes::now();
+    sleep(time.saturating_sub(FILLING.unsigned_abs())).await;
+    SlotTimes::now().idle_share_since(&full)
 }
 
 /// Ends a second while the queue was full.
@@ -198,11 +221,14 @@ async fn latency(stand: &Stand) -> Result<Latency, CliError> {
     let work = async |driver: &Driver| {
         let (mut alone, mut model) = (Vec::new(), Vec::new());
         for _ in 0..LONE_PICTURES {
-            model.push(loops.alone());
+            model.extend(loops.as_mut().map(Loops::alone));
             let driver = driver.clone();
             alone.push(stand.load(driver, async move |driver| driver.alone().await).await?);
         }
-        Ok(Latency { alone: Latencies::of(alone), model: Latencies::of(model) })
+        Ok(Latency {
+            alone: Latencies::of(alone),
+            model: (!model.is_empty()).then(|| Latencies::of(model)),
+        })
     };
     stand.with_system(1, ResultCache::Own, work).await
 }
@@ -227,7 +253,9 @@ async fn uploads(stand: &Stand, options: &BenchOptions) -> Result<Vec<UploadsUnd
 async fn reads(stand: &Stand, options: &BenchOptions) -> Result<Vec<ReadsOf>, CliError> {
     let time = Duration::from_secs(options.seconds.get());
     let mut found = Vec::new();
-    for (source, cache) in [("Redis", ResultCache::Own), ("bucket", ResultCache::Absent)] {
+    let sources = [("Redis", ResultCache::Own), ("bucket", ResultCache::Absent)];
+    let sources = if stand.is_own() { &sources[..] } else { &[("as it is", ResultCache::Own)] };
+    for (source, cache) in sources {
         let work = async |driver: &Driver| {
             let before = usages();
             let read = async move |driver: Driver| {
@@ -237,10 +265,10 @@ async fn reads(stand: &Stand, options: &BenchOptions) -> Result<Vec<ReadsOf>, Cl
             let reads = stand.load(driver.clone(), read).await?;
             let mut cost = Cost::default();
             cost.add(reads.latency.count, &before, &usages());
-            let per_api_core_second = 1e3 / cost.milliseconds("API");
+            let per_api_core_second = stand.is_own().then(|| 1e3 / cost.milliseconds("API"));
             Ok(ReadsOf { source, reads, per_api_core_second })
         };
-        found.push(stand.with_system(1, cache, work).await?);
+        found.push(stand.with_system(1, cache.clone(), work).await?);
     }
     Ok(found)
 }
@@ -252,10 +280,12 @@ async fn growth(stand: &Stand) -> Result<Vec<Growth>, CliError> {
     for (workers, backlog) in by_workers.into_iter().chain(by_backlog) {
         remark(format_args!("  {workers} workers, {backlog} jobs"));
         let work = async |driver: &Driver| {
-            let send = async move |driver: Driver| driver.backlog(backlog).await;
-            let ends = stand.load(driver.clone(), send).await?;
-            let per_second = whole_rate(&ends);
-            Ok(Growth { workers, backlog, per_second, usages: usages() })
+            let mut rates = Vec::new();
+            for _ in 0..LEAST_JOBS.div_ceil(backlog) {
+                let send = async move |driver: Driver| driver.backlog(backlog).await;
+                rates.push(whole_rate(&stand.load(driver.clone(), send).await?));
+            }
+            Ok(Growth { workers, backlog, per_second: median(&rates), usages: usages() })
         };
         found.push(stand.with_system(workers, ResultCache::Own, work).await?);
     }

@@ -297,6 +297,9 @@ pub(crate) struct BenchOptions {
     #[arg(long, value_name = "SECTION", value_delimiter = ',', hide_default_value = true,
         default_values_t = BenchSection::ALL)]
     pub(crate) only: Vec<BenchSection>,
+    /// Measure a system that runs already, through its API; what needs processes of one's own is left out
+    #[arg(long, value_name = "URL")]
+    pub(crate) target: Option<String>,
     /// The picture to send
     #[arg(long, value_name = "FILE", default_value = "test_images/bus.jpg")]
     pub(crate) picture: PathBuf,

@@ -12,7 +12,7 @@ use runtime::shutdown;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::child::{Ready, Spec, start};
+use self::child::{Priority, Ready, Spec, start};
 pub(crate) use self::settings::{ResultCache, Settings};
 use crate::{error::CliError, output::remark};
 
@@ -90,6 +90,8 @@ impl System {
         }
         for _ in 0..settings.workers.get() {
             let worker = service("worker", "worker")?
+                // Who uploads or asks waits for an answer now.
+                .priority(Priority::Background)
                 .env("CONCURRENCY", settings.concurrency.to_string())
                 .env("THREADS_PER_PICTURE", settings.threads_per_picture.to_string());
             start(worker, SERVICE_GRACE, &self.stop_services, &mut self.services).await?;

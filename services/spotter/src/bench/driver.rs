@@ -20,7 +20,7 @@ use tokio::{
 use crate::{bench::samples::Latencies, error::CliError};
 
 /// The pause before a task that has not ended is asked for again.
-const ASK_EVERY: Duration = Duration::from_millis(20);
+const ASK_EVERY: Duration = Duration::from_millis(50);
 
 /// The pause after a refusal.
 const REFUSED_PAUSE: Duration = Duration::from_millis(50);
@@ -204,6 +204,8 @@ impl Driver {
     async fn submit(&self) -> Result<Option<String>, CliError> {
         let form = Form::new().part("file", Part::bytes(self.picture).file_name("picture.jpg"));
         let request = self.http.post(format!("{}/v1/tasks", self.base)).multipart(form);
+        // Each is to be run, though it is the same picture.
+        let request = request.header("cache-control", "no-store");
         let answer = request.send().await.map_err(odd)?;
         if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
             return Ok(None);

@@ -1,6 +1,12 @@
 //! What the processes of a system use, as Linux tells it in `/proc`.
 
-use std::{collections::BTreeMap, fs, process, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process,
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -33,6 +39,54 @@ pub(crate) fn usages() -> Usages {
         sum.peak_mib += found.peak_mib;
     }
     usages
+}
+
+/// What the threads that run models do with their time.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SlotTimes {
+    /// Seconds on the clock, added up over the threads.
+    pub(crate) total_s: f64,
+    /// Seconds in which they neither ran nor waited for a core.
+    pub(crate) idle_s: f64,
+}
+
+impl SlotTimes {
+    /// Of the slots of every worker that this process has started.
+    pub(crate) fn now() -> Self {
+        let workers = children().into_iter().filter(|id| part(*id) == Some("worker"));
+        let threads = workers.flat_map(threads).filter(|thread| is_slot(thread));
+        let mut sum = Self::default();
+        for (age_s, busy_s) in threads.filter_map(|thread| times(&thread)) {
+            sum.total_s += age_s;
+            sum.idle_s += age_s - busy_s;
+        }
+        sum
+    }
+
+    /// Which part of the time since `earlier` they slept.
+    pub(crate) fn idle_share_since(&self, earlier: &Self) -> f64 {
+        (self.idle_s - earlier.idle_s) / (self.total_s - earlier.total_s)
+    }
+}
+
+fn threads(id: u32) -> Vec<PathBuf> {
+    let entries = fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+fn is_slot(thread: &Path) -> bool {
+    fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.starts_with("slot-"))
+}
+
+/// The seconds now on the clock that all threads share, and those in which a thread ran or waited for
+/// a core.
+fn times(thread: &Path) -> Option<(f64, f64)> {
+    let text = fs::read_to_string(thread.join("schedstat")).ok()?;
+    let mut nanoseconds = text.split_ascii_whitespace().map(|field| field.parse::<f64>().ok());
+    let (ran, waited) = (nanoseconds.next()??, nanoseconds.next()??);
+    let uptime = fs::read_to_string("/proc/uptime").ok()?;
+    let now = uptime.split_ascii_whitespace().next()?.parse().ok()?;
+    Some((now, (ran + waited) / 1e9))
 }
 
 /// CPU seconds of this process.

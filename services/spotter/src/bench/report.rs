@@ -51,6 +51,8 @@ pub(crate) struct Throughput {
     pub(crate) detector: Vec<f64>,
     /// From upload to result, with the queue full.
     pub(crate) queue: Vec<f64>,
+    /// Which part of the time the worker's threads for the model slept while the queue was full.
+    pub(crate) idle_share: Vec<f64>,
     /// CPU milliseconds for each picture of the detector's loop.
     pub(crate) detector_cpu_ms: f64,
     /// CPU milliseconds for each picture that came through the queue, by part.
@@ -67,7 +69,8 @@ pub(crate) struct Latency {
     /// From submission to result.
     pub(crate) alone: Latencies,
     /// The model by itself with every core on it.
-    pub(crate) model: Latencies,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) model: Option<Latencies>,
 }
 
 /// Uploads while every worker is busy.
@@ -86,7 +89,8 @@ pub(crate) struct ReadsOf {
     pub(crate) source: &'static str,
     pub(crate) reads: Reads,
     /// Reads for each second of the API's CPU time: what one core answers.
-    pub(crate) per_api_core_second: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) per_api_core_second: Option<f64>,
 }
 
 /// The same system larger.
@@ -111,7 +115,9 @@ impl fmt::Display for Report {
         if let Some(Latency { alone, model }) = &self.latency {
             writeln!(f, "\none picture at a time       p50        p99        max")?;
             writeln!(f, "  submit → result    {}", three(alone))?;
-            writeln!(f, "  model, every core  {}", three(model))?;
+            if let Some(model) = model {
+                writeln!(f, "  model, every core  {}", three(model))?;
+            }
         }
         if !self.uploads.is_empty() {
             writeln!(
@@ -132,7 +138,11 @@ impl fmt::Display for Report {
         }
         for ReadsOf { source, reads, per_api_core_second } in &self.reads {
             let (latency, rate) = (three(&reads.latency), reads.per_second);
-            writeln!(f, "  {source:<18} {latency}  {rate:>7.0}  {per_api_core_second:.0}/s")?;
+            write!(f, "  {source:<18} {latency}  {rate:>7.0}")?;
+            match per_api_core_second {
+                Some(reads) => writeln!(f, "  {reads:.0}/s")?,
+                None => writeln!(f)?,
+            }
         }
         if !self.growth.is_empty() {
             writeln!(f, "\nworkers  backlog  pictures/s")?;
@@ -168,6 +178,12 @@ impl fmt::Display for Throughput {
                 "  {name:<30} {median:>6.2}  ({least:.2} – {most:.2})  queue ÷ it {ratio:.3}"
             )?;
         }
+        if self.usages.is_empty() {
+            // A system whose processes are not ours to look at.
+            return Ok(());
+        }
+        let idle = median(&self.idle_share) * 100.0;
+        writeln!(f, "threads of the model idle while the queue is full: {idle:.2} % of the time")?;
         write!(f, "CPU ms a picture: detector {:.1}; through the queue", self.detector_cpu_ms)?;
         for (part, milliseconds) in &self.queue_cpu_ms {
             write!(f, " {part} {milliseconds:.2}")?;

@@ -21,9 +21,11 @@ use crate::{
 
 /// Room for all that a measurement sends faster than it is worked off.
 const QUEUE: [(&str, &str); 2] =
-    [("QUEUE_MAX_MESSAGES", "1000000"), ("QUEUE_MAX_BYTES", "17179869184")];
+    [("QUEUE_MAX_MESSAGES", "1000000"), ("QUEUE_MAX_BYTES", "4294967296")];
 
 pub(super) struct Stand {
+    /// The API of a system that runs already.
+    target: Option<String>,
     places: PlacesOptions,
     model: domain::ModelName,
     plain: PathBuf,
@@ -46,6 +48,7 @@ impl Stand {
         };
         let plain = format!(".cache/weights/{}.onnx", options.model);
         Ok(Self {
+            target: options.target.clone(),
             places: options.places.clone(),
             model: options.model.clone(),
             plain: options.plain.clone().unwrap_or_else(|| worker::nearest(&plain)),
@@ -67,10 +70,19 @@ impl Stand {
         self.time
     }
 
-    pub(super) fn loops(&self) -> Result<Loops, CliError> {
+    /// Whether this starts what it measures.
+    pub(super) fn is_own(&self) -> bool {
+        self.target.is_none()
+    }
+
+    /// The loops without a queue; `None` if the system may run on another machine.
+    pub(super) fn loops(&self) -> Result<Option<Loops>, CliError> {
+        if !self.is_own() {
+            return Ok(None);
+        }
         let bundle = self.places.bundle(&self.model)?;
         let runtime = self.places.runtime()?;
-        Loops::load(&runtime, &bundle, &self.plain, self.picture.clone(), self.slots)
+        Loops::load(&runtime, &bundle, &self.plain, self.picture.clone(), self.slots).map(Some)
     }
 
     /// Runs `work` on the client's threads.
@@ -87,13 +99,16 @@ impl Stand {
         done.unwrap_or_else(|error| Err(CliError::Unavailable(error.to_string())))
     }
 
-    /// Starts a system of its own for `work`, and leaves nothing of it behind.
+    /// Starts a system of its own for `work`, unless one runs already, and leaves nothing of it behind.
     pub(super) async fn with_system<T>(
         &self,
         workers: usize,
         cache: ResultCache,
         work: impl AsyncFnOnce(&Driver) -> Result<T, CliError>,
     ) -> Result<T, CliError> {
+        if let Some(target) = &self.target {
+            return work(&Driver::new(target, &self.picture)?).await;
+        }
         // A new folder inside the one that was named, which may hold somebody's queue. Removed also
         // when this is interrupted, after the processes that use it.
         let unwritable = |source| CliError::Write { path: self.data_dir.clone(), source };

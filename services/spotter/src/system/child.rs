@@ -11,7 +11,7 @@ use std::{
 };
 
 use runtime::{exit, files::find_on_path};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, setpriority_process};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},
@@ -37,6 +37,30 @@ pub(super) enum Ready {
     Announced,
     /// It answers, and it is the server that answers.
     Answers(Server),
+}
+
+/// Who goes first when all cores are busy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Priority {
+    /// As this process.
+    Normal,
+    /// After it: work that nobody waits for at this moment.
+    Background,
+}
+
+impl Priority {
+    /// The niceness of work in the background: about a tenth of the others' share of a busy core.
+    const BACKGROUND: i32 = 10;
+
+    /// Linux keeps a niceness for each thread, and threads inherit it: a child that has just been
+    /// spawned has one thread.
+    fn give(self, child: &Child) {
+        let id = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        if let (Self::Background, Some(id)) = (self, id) {
+            // It can only fail for a child that has ended, or where nothing may have a priority.
+            let _ = setpriority_process(Some(id), Self::BACKGROUND);
+        }
+    }
 }
 
 /// Why a child did not start.
@@ -75,6 +99,7 @@ pub(super) struct Spec {
     program: PathBuf,
     args: Vec<OsString>,
     envs: HashMap<String, String>,
+    priority: Priority,
     ready: Ready,
     /// Where its output goes; `None` lets it share our standard error.
     log: Option<PathBuf>,
@@ -82,7 +107,8 @@ pub(super) struct Spec {
 
 impl Spec {
     pub(super) fn new(name: &'static str, program: PathBuf, ready: Ready) -> Self {
-        Self { name, program, args: Vec::new(), envs: HashMap::new(), ready, log: None }
+        let priority = Priority::Normal;
+        Self { name, program, args: Vec::new(), envs: HashMap::new(), priority, ready, log: None }
     }
 
     pub(super) fn arg(mut self, arg: impl Into<OsString>) -> Self {
@@ -102,6 +128,11 @@ impl Spec {
 
     pub(super) fn envs(mut self, envs: HashMap<String, String>) -> Self {
         self.envs.extend(envs);
+        self
+    }
+
+    pub(super) fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
         self
     }
 
@@ -130,9 +161,11 @@ impl Spec {
                 command.stdout(Stdio::piped());
             }
         }
-        command.spawn().map_err(|error| {
+        let child = command.spawn().map_err(|error| {
             CliError::Unavailable(format!("{} cannot be started: {error}", self.program.display()))
-        })
+        })?;
+        self.priority.give(&child);
+        Ok(child)
     }
 
     /// Through `setpriv`, where there is one, which asks the kernel to stop the child when we are

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::whole::{Ended, spotter};
+use crate::whole::{Ended, System, spotter};
 
 fn numbers(report: &Value, pointers: &[&str]) -> Vec<f64> {
     let number = |pointer: &&str| {
@@ -46,6 +46,7 @@ fn a_short_round_measures_everything_and_leaves_nothing() {
             "/throughput/cut/0",
             "/throughput/detector/0",
             "/throughput/queue/0",
+            "/throughput/idle_share/0",
             "/throughput/detector_cpu_ms",
             "/throughput/queue_cpu_ms/worker",
             "/throughput/stages_ms/infer",
@@ -66,6 +67,25 @@ fn a_short_round_measures_everything_and_leaves_nothing() {
     let left: Vec<_> =
         fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["up.lock"]);
+}
+
+#[test]
+fn a_system_that_runs_already_is_measured_through_its_api() {
+    let system = System::start();
+    let _worker = system.worker();
+    let folder = tempfile::tempdir().unwrap();
+    let json = folder.path().join("bench.json");
+    let few = ["--only", "throughput,latency,reads,growth", "--rounds", "1", "--seconds", "3"];
+    let bench = spotter(["bench", "--target", &system.base]).args(few).arg("--json").arg(&json);
+    let ended = Ended::of(bench);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    let pointers = ["/throughput/queue/0", "/latency/alone/p50_ms", "/reads/0/reads/per_second"];
+    assert!(numbers(&report, &pointers).iter().all(|number| *number > 0.0), "{report:#}");
+    // Nothing of this machine is held against it.
+    assert_eq!(report["throughput"]["detector"], serde_json::json!([]));
+    assert!(report.get("growth").is_none() && report["latency"].get("model").is_none());
+    assert!(ended.stderr.iter().any(|line| line.contains("left out")), "{ended:?}");
 }
 
 #[test]
