@@ -23,7 +23,7 @@ use crate::{
 /// they are all the same picture.
 const QUEUE: [(&str, &str); 3] = [
     ("QUEUE_MAX_MESSAGES", "1000000"),
-    ("QUEUE_MAX_BYTES", "17179869184"),
+    ("QUEUE_MAX_BYTES", "8589934592"),
     ("RESPONSE_CACHE_SECONDS", "0"),
 ];
 
