@@ -68,6 +68,8 @@ pub(crate) struct Latency {
     pub(crate) alone: Latencies,
     /// The model by itself with every core on it.
     pub(crate) model: Latencies,
+    /// From submission to result for a picture whose result is known. `None` without Redis.
+    pub(crate) again: Option<Latencies>,
 }
 
 /// Uploads while every worker is busy.
@@ -108,10 +110,13 @@ impl fmt::Display for Report {
         if let Some(throughput) = &self.throughput {
             write!(f, "\n{throughput}")?;
         }
-        if let Some(Latency { alone, model }) = &self.latency {
+        if let Some(Latency { alone, model, again }) = &self.latency {
             writeln!(f, "\none picture at a time       p50        p99        max")?;
             writeln!(f, "  submit → result    {}", three(alone))?;
             writeln!(f, "  model, every core  {}", three(model))?;
+            if let Some(again) = again {
+                writeln!(f, "  the same again     {}", three(again))?;
+            }
         }
         if !self.uploads.is_empty() {
             writeln!(

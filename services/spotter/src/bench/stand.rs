@@ -19,13 +19,9 @@ use crate::{
     system::{ResultCache, Settings, System},
 };
 
-/// Room for all that a measurement sends faster than it is worked off, and a run for each of them:
-/// they are all the same picture.
-const QUEUE: [(&str, &str); 3] = [
-    ("QUEUE_MAX_MESSAGES", "1000000"),
-    ("QUEUE_MAX_BYTES", "8589934592"),
-    ("RESPONSE_CACHE_SECONDS", "0"),
-];
+/// Room for all that a measurement sends faster than it is worked off.
+const QUEUE: [(&str, &str); 2] =
+    [("QUEUE_MAX_MESSAGES", "1000000"), ("QUEUE_MAX_BYTES", "8589934592")];
 
 pub(super) struct Stand {
     places: PlacesOptions,
