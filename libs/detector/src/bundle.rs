@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use domain::{LabelMap, ModelName};
+use domain::{LabelMap, ModelName, Sha256Digest};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -107,6 +107,7 @@ impl Manifest {
 pub struct ModelBundle {
     dir: PathBuf,
     manifest: Manifest,
+    digest: Sha256Digest,
 }
 
 /// A folder among the installed models, and what is in it.
@@ -138,7 +139,8 @@ impl ModelBundle {
         if !dir.join(MODEL_FILE).is_file() {
             return Err(missing(MODEL_FILE));
         }
-        Ok(Self { dir: dir.to_owned(), manifest })
+        let digest = Sha256Digest::from(<[u8; 32]>::from(Sha256::digest(&text)));
+        Ok(Self { dir: dir.to_owned(), manifest, digest })
     }
 
     /// Every folder under `models_dir` that can hold a model, by name. No `models_dir`, no models.
@@ -205,6 +207,13 @@ impl ModelBundle {
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The sha256 of `model.toml`. It stands for all that a result depends on: the description holds
+    /// labels, head and input size, and the sha256 of the graph and its weights.
+    #[must_use]
+    pub fn digest(&self) -> Sha256Digest {
+        self.digest
     }
 
     /// The name the model is asked for under.
@@ -276,6 +285,25 @@ mod tests {
         let bundle = ModelBundle::load(dir.path()).unwrap();
         fs::write(bundle.model_path(), "Weights").unwrap();
         assert!(matches!(bundle.verify(), Err(ModelError::ChecksumMismatch { .. })));
+    }
+
+    #[test]
+    fn another_model_or_another_description_of_it_has_another_digest() {
+        let dir = tempfile::tempdir().unwrap();
+        let digest_of = |manifest: &Manifest| {
+            install(dir.path(), &toml::to_string_pretty(manifest).unwrap());
+            ModelBundle::load(dir.path()).unwrap().digest()
+        };
+        let digest = digest_of(&manifest());
+        assert_eq!(digest_of(&manifest()), digest);
+        let input = ModelInput::Dynamic { long_side: 1280, multiple_of: 32 };
+        for changed in [
+            Manifest { sha256: sha256_hex(b"Weights"), ..manifest() },
+            Manifest { labels: LabelMap::new(vec!["dog".to_owned()]), ..manifest() },
+            Manifest { input, ..manifest() },
+        ] {
+            assert_ne!(digest_of(&changed), digest, "{changed:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@ mod shared;
 
 use std::time::{Duration, Instant};
 
-use domain::{DetectedObject, Detection, DetectionSettings, LabelMap, picture::PictureLimits};
+use domain::{
+    DetectedObject, Detection, DetectionSettings, LabelMap, Sha256Digest, picture::PictureLimits,
+};
 
 use crate::{
     bundle::{ModelBundle, ModelInput},
@@ -121,6 +123,8 @@ pub struct Found {
     pub width: u32,
     /// The picture's height in pixels, after its EXIF orientation.
     pub height: u32,
+    /// What the model that found them comes to; see [`ModelBundle::digest`].
+    pub model_digest: Sha256Digest,
     /// How long each stage took.
     pub timings: StageTimings,
 }
@@ -133,6 +137,7 @@ pub struct Detector {
     head: Head,
     input: ModelInput,
     labels: LabelMap,
+    digest: Sha256Digest,
     /// Kept from picture to picture for their memory.
     candidates: Vec<Detection>,
     used: Option<PreparedPicture>,
@@ -171,6 +176,7 @@ impl Detector {
             head,
             input: bundle.manifest().input,
             labels: bundle.labels().clone(),
+            digest: bundle.digest(),
             candidates: Vec::new(),
             used: None,
         })
@@ -181,6 +187,12 @@ impl Detector {
     pub fn preprocessor(&self, limits: PictureLimits) -> Preprocessor {
         let spec = self.head.kind.letterbox_spec(self.input.target());
         Preprocessor { spec, limits }
+    }
+
+    /// What the model comes to; see [`ModelBundle::digest`].
+    #[must_use]
+    pub fn digest(&self) -> Sha256Digest {
+        self.digest
     }
 
     /// The names of the model's classes.
@@ -287,7 +299,8 @@ impl Detector {
             postprocess: inference.postprocess_time,
         };
         let (width, height) = (prepared.width, prepared.height);
-        Ok(Found { objects: objects.collect(), width, height, timings })
+        let objects = objects.collect();
+        Ok(Found { objects, width, height, model_digest: self.digest, timings })
     }
 
     fn run(

@@ -3,6 +3,7 @@
 //! Pure types and rules. This crate does no I/O and knows neither the queue, the model, nor HTTP.
 
 mod detection;
+mod digest;
 mod geometry;
 mod model_name;
 pub mod picture;
@@ -11,6 +12,7 @@ mod task;
 mod threshold;
 
 pub use detection::{ClassId, DetectedObject, Detection, LabelMap};
+pub use digest::{InvalidSha256Digest, Sha256Digest};
 pub use geometry::BoundingBox;
 pub use model_name::{InvalidModelName, ModelName};
 pub use settings::{DetectionSettings, MAX_DETECTIONS_LIMIT, MaxDetections};

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::{DetectedObject, DetectionSettings, ModelName};
+use crate::{DetectedObject, DetectionSettings, ModelName, Sha256Digest};
 
 /// The id of a task: a UUIDv7, so its age can be read from it long after its record has expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -83,6 +83,10 @@ pub struct Job {
         skip_serializing_if = "Option::is_none"
     )]
     pub deadline: Option<OffsetDateTime>,
+    /// What the picture's bytes come to. `None` where the result is not to be kept for others who
+    /// send the same picture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture_sha256: Option<Sha256Digest>,
 }
 
 impl Job {
@@ -146,6 +150,13 @@ pub enum TaskState {
         width: u32,
         /// The picture's height in pixels, after its EXIF orientation.
         height: u32,
+        /// What the installed model that found it comes to. `None` in records of older workers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        model_digest: Option<Sha256Digest>,
+        /// Whether this is the result of an earlier run on the same picture, and nothing was run
+        /// for this task.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        cached: bool,
     },
     /// The task can never succeed.
     Failure {
@@ -233,6 +244,7 @@ mod tests {
             settings: DetectionSettings::default(),
             submitted_at: OffsetDateTime::UNIX_EPOCH,
             deadline: None,
+            picture_sha256: Some([7; 32].into()),
         }
     }
 
@@ -276,7 +288,14 @@ mod tests {
         let states = [
             TaskState::Queued,
             TaskState::Started { started_at: at },
-            TaskState::Success { finished_at: at, objects: vec![object], width: 810, height: 1080 },
+            TaskState::Success {
+                finished_at: at,
+                objects: vec![object],
+                width: 810,
+                height: 1080,
+                model_digest: Some([9; 32].into()),
+                cached: true,
+            },
             TaskState::Failure {
                 finished_at: at,
                 reason: FailureReason::Poison,
@@ -291,5 +310,24 @@ mod tests {
             assert_eq!(json["state"], record.state.name());
             assert_eq!(serde_json::from_value::<TaskRecord>(json).unwrap(), record);
         }
+    }
+
+    #[test]
+    fn a_record_of_an_older_version_is_read() {
+        let state = TaskState::Success {
+            finished_at: OffsetDateTime::UNIX_EPOCH,
+            objects: Vec::new(),
+            width: 1,
+            height: 2,
+            model_digest: None,
+            cached: false,
+        };
+        let record = TaskRecord { job: Job { picture_sha256: None, ..job() }, attempts: 1, state };
+        let json = serde_json::to_value(&record).unwrap();
+        // They are left out, so that this is what an older version writes.
+        for name in ["picture_sha256", "model_digest", "cached"] {
+            assert!(json.get(name).is_none(), "{name} in {json}");
+        }
+        assert_eq!(serde_json::from_value::<TaskRecord>(json).unwrap(), record);
     }
 }

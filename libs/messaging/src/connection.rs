@@ -15,8 +15,8 @@ use async_nats::{
 use tokio::sync::{OnceCell, watch};
 
 use crate::{
-    DeadLetters, IdempotencyKeys, JobQueue, Lease, MessagingConfig, MessagingError, Reconciler,
-    TaskStore, address::Servers, layout,
+    Announcements, DeadLetters, IdempotencyKeys, JobQueue, Lease, MessagingConfig, MessagingError,
+    Reconciler, TaskStore, address::Servers, layout,
 };
 
 /// How often to ask whether the server is still there. The library's default is a minute, in which
@@ -122,6 +122,12 @@ impl Messaging {
     #[must_use]
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters::new(self.clone())
+    }
+
+    /// What the workers say of the models they run.
+    #[must_use]
+    pub fn announcements(&self) -> Announcements {
+        Announcements::new(self.clone())
     }
 
     /// The lease on the work called `name` (letters, digits, `-`, `_`). Nobody holds it yet.

@@ -293,6 +293,7 @@ mod tests {
             settings: DetectionSettings::default(),
             submitted_at: OffsetDateTime::UNIX_EPOCH,
             deadline: Some(OffsetDateTime::UNIX_EPOCH + time::Duration::minutes(5)),
+            picture_sha256: None,
         };
         let again = job_again(&job);
         assert_ne!(again.task_id, job.task_id);

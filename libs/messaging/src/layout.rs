@@ -29,8 +29,12 @@ pub(crate) const TASK_BUCKET: &str = "tasks";
 pub(crate) const IDEMPOTENCY_BUCKET: &str = "idempotency";
 pub(crate) const TASK_STREAM: &str = "KV_tasks";
 pub(crate) const LEASE_BUCKET: &str = "leases";
+pub(crate) const ANNOUNCEMENT_BUCKET: &str = "models";
 pub(crate) const PICTURE_STORE: &str = "pictures";
 pub(crate) const PICTURE_STREAM: &str = "OBJ_pictures";
+
+/// How long a worker's word on its model holds. It gives it several times in this time.
+pub const ANNOUNCEMENT_LIFE: Duration = Duration::from_secs(30);
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -61,6 +65,7 @@ pub(crate) async fn ensure(messaging: &Messaging) -> Result<(), MessagingError> 
         tasks(config),
         idempotency(config),
         leases(config),
+        announcements(config),
         pictures(config),
     ] {
         ensure_stream(messaging, stream).await?;
@@ -141,6 +146,14 @@ fn leases(config: &MessagingConfig) -> Config {
         // Only the leader knows who holds it.
         allow_direct: false,
         ..bucket(LEASE_BUCKET, "Work that one process does for all", config)
+    }
+}
+
+fn announcements(config: &MessagingConfig) -> Config {
+    Config {
+        max_age: ANNOUNCEMENT_LIFE,
+        duplicate_window: ANNOUNCEMENT_LIFE,
+        ..bucket(ANNOUNCEMENT_BUCKET, "Which model file each worker runs", config)
     }
 }
 

@@ -10,6 +10,7 @@
 //! because the first end stored wins.
 
 mod address;
+mod announcements;
 mod config;
 mod connection;
 mod dead_letters;
@@ -27,6 +28,7 @@ mod stretch;
 mod tasks;
 mod wire;
 
+pub use announcements::{Announcement, Announcements, Heard};
 pub use config::{MessagingConfig, QueueLimits, Role};
 pub use connection::Messaging;
 pub use dead_letters::{
@@ -36,6 +38,7 @@ pub use deliveries::Deliveries;
 pub use delivery::{Delivery, KeepAlive, Settlement};
 pub use error::{MessagingError, PictureError, RequeueError, SubmitError};
 pub use idempotency::{Claim, IdempotencyKeys};
+pub use layout::ANNOUNCEMENT_LIFE;
 pub use leases::{LEASE_LIFE, Lease};
 pub use queue::{JobQueue, QueueDepth, QueueReport};
 pub use reconciler::{Discrepancy, Findings, Reconciler};

@@ -64,7 +64,7 @@ pub enum FinishOutcome {
     /// It is stored, and final.
     Stored,
     /// Another end was first; nothing was written.
-    AlreadyTerminal(TaskRecord),
+    AlreadyTerminal(Box<TaskRecord>),
 }
 
 /// What came of one attempt to write.
@@ -128,6 +128,16 @@ impl TaskStore {
         self.create(record).await.map(drop)
     }
 
+    /// Stores a task that has come to its end without a run, unless there is a record of it; tells
+    /// whether it did.
+    ///
+    /// # Errors
+    /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
+    pub async fn create_ended(&self, record: &TaskRecord) -> Result<bool, MessagingError> {
+        debug_assert!(record.state.is_terminal(), "a state on the way is no end");
+        Ok(self.create(record).await?.is_some())
+    }
+
     fn begun(&self) -> MutexGuard<'_, HashMap<TaskId, (TaskRecord, u64)>> {
         // An entry is put in or taken out whole.
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
@@ -184,7 +194,7 @@ impl TaskStore {
             Ok(_) => FinishOutcome::Stored,
             // The answer to an earlier attempt was lost, the attempt itself was not.
             Err(end) if end == *record => FinishOutcome::Stored,
-            Err(end) => FinishOutcome::AlreadyTerminal(end),
+            Err(end) => FinishOutcome::AlreadyTerminal(Box::new(end)),
         })
     }
 

@@ -218,6 +218,7 @@ mod tests {
             settings: DetectionSettings::default(),
             submitted_at: OffsetDateTime::UNIX_EPOCH,
             deadline: None,
+            picture_sha256: None,
         }
     }
 

@@ -7,7 +7,7 @@ use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
 
 /// The longest duration that can be set: ten years. Beyond it a number of seconds is a slip of the
 /// hand, and added to the time of day it might not fit any more.
-const LONGEST_SECONDS: u64 = 10 * 365 * 24 * 3600;
+pub const LONGEST_SECONDS: u64 = 10 * 365 * 24 * 3600;
 
 /// Where settings come from.
 pub trait Source {

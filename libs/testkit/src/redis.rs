@@ -73,6 +73,25 @@ impl RedisServer {
         rest.get(..length.parse().ok()?).map(str::to_owned)
     }
 
+    /// Stores a text under a key.
+    ///
+    /// # Panics
+    /// If the server does not say that it has.
+    pub fn set(&self, key: &str, text: &str) {
+        let words = ["SET", key, text];
+        let words = words.map(|word| format!("${}\r\n{word}\r\n", word.len())).concat();
+        let answer = ask(self.port, format!("*3\r\n{words}QUIT\r\n").as_bytes(), |_| false);
+        assert!(answer.is_some_and(|answer| answer.starts_with("+OK")), "redis stored nothing");
+    }
+
+    /// All keys that begin with `start`.
+    #[must_use]
+    pub fn keys(&self, start: &str) -> Vec<String> {
+        let answer = ask(self.port, format!("KEYS {start}*\r\nQUIT\r\n").as_bytes(), |_| false);
+        let answer = answer.unwrap_or_default();
+        answer.lines().filter(|line| line.starts_with(start)).map(str::to_owned).collect()
+    }
+
     /// Kills the server with SIGKILL; what it held is lost. Its port waits for
     /// [`RedisServer::restart`].
     pub fn kill(&mut self) {

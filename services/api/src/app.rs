@@ -16,13 +16,14 @@ use crate::{
     Config,
     backpressure::{self, Backpressure},
     breaker::Breaker,
+    cache::{RedisCache, ResponseCache, ResultCache},
+    current_model::{self, CurrentModel},
     fallback::{self, Methods},
     metrics::{ApiMetrics, register_reconciliation},
     openapi,
     original::BaseUrl,
     probes::Vitals,
     reconcile::{self, Reconciliation},
-    result_cache::ResultCache,
     tasks::Tasks,
     upload::UploadRules,
 };
@@ -117,12 +118,18 @@ pub async fn serve(
         limits: config.picture_limits,
         timeout: config.upload_timeout,
         slots: Arc::new(Semaphore::new(config.max_concurrent_uploads)),
+        digests: config.redis_url.is_some() && config.response_cache_ttl.is_some(),
     };
     let breaker = Arc::new(Breaker::default());
     let api_metrics = ApiMetrics::new(&metrics, Arc::clone(&breaker), &upload_rules);
     register_reconciliation(&metrics.meter(), &reconciliation);
     let backpressure = upload_rules.backpressure.clone();
     let tasks = tasks(&config, &messaging, breaker, backpressure, api_metrics)?;
+    if let Some(responses) = &tasks.responses {
+        let (current, model) = (responses.model.clone(), config.model.clone());
+        let announcements = messaging.announcements();
+        tokio::spawn(current_model::watch(current, announcements, model, shutdown.clone()));
+    }
     let vitals = Vitals { messaging: messaging.clone(), shutdown: shutdown.clone() };
     let app = routes()
         .data(tasks)
@@ -153,22 +160,29 @@ fn tasks(
     metrics: ApiMetrics,
 ) -> Result<Tasks, ServeError> {
     let result_ttl = config.messaging.result_ttl;
-    let cache = match &config.redis_url {
+    let redis = match &config.redis_url {
         Some(url) => {
             tracing::info!(redis = redact_url(url), "finished results are cached");
-            Some(ResultCache::new(url, config.redis_timeout, result_ttl, breaker, metrics.clone())?)
+            Some(RedisCache::new(url, config.redis_timeout, breaker)?)
         }
         None => {
             tracing::warn!("REDIS_URL is not set: results are read from the bucket each time");
             None
         }
     };
+    let responses = redis.clone().zip(config.response_cache_ttl).map(|(redis, ttl)| {
+        // No longer than a result is kept under its own id.
+        let ttl = ttl.min(result_ttl);
+        ResponseCache { redis, ttl, model: CurrentModel::default(), metrics: metrics.clone() }
+    });
+    let cache = redis.map(|redis| ResultCache { redis, result_ttl, metrics: metrics.clone() });
     Ok(Tasks {
         queue: messaging.queue(),
         store: messaging.tasks(),
         keys: messaging.idempotency_keys(),
         backpressure,
         cache,
+        responses,
         model: config.model.clone(),
         result_ttl,
         deadline: config.task_deadline,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::{ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
 use runtime::{
-    config::{ConfigError, Reader, Source, redact_url},
+    config::{ConfigError, LONGEST_SECONDS, Reader, Source, redact_url},
     telemetry::LogSettings,
 };
 
@@ -32,6 +32,9 @@ pub struct Config {
     pub redis_url: Option<String>,
     /// `REDIS_TIMEOUT_MS`: how long an answer may wait for the cache. Default 100.
     pub redis_timeout: Duration,
+    /// `RESPONSE_CACHE_SECONDS`: how long after a run its result is given to those who send the same
+    /// picture. Default an hour; 0, given as `None`, turns that off.
+    pub response_cache_ttl: Option<Duration>,
     /// `NATS_URL` and what else there is about the queue and the records.
     pub messaging: MessagingConfig,
     /// `SHUTDOWN_GRACE_SECONDS`: how long requests may finish after SIGTERM. Default 25.
@@ -62,11 +65,19 @@ impl Config {
             reconcile_every: reader.seconds("RECONCILE_SECONDS", 60),
             redis_url: read_redis_url(&mut reader),
             redis_timeout: reader.milliseconds("REDIS_TIMEOUT_MS", 100),
+            response_cache_ttl: read_response_cache_ttl(&mut reader),
             messaging: MessagingConfig::read(&mut reader, Role::Api),
             shutdown_grace: reader.seconds("SHUTDOWN_GRACE_SECONDS", 25),
             log: LogSettings::read(&mut reader),
         };
         reader.finish(config)
+    }
+}
+
+fn read_response_cache_ttl(reader: &mut Reader<'_>) -> Option<Duration> {
+    match reader.within("RESPONSE_CACHE_SECONDS", 0, LONGEST_SECONDS, 3600) {
+        0 => None,
+        seconds => Some(Duration::from_secs(seconds)),
     }
 }
 
@@ -96,6 +107,15 @@ mod tests {
         let config = read(&[]).unwrap();
         assert_eq!((config.host.as_str(), config.port), ("127.0.0.1", 5000));
         assert!(config.redis_url.is_none());
+        assert_eq!(config.response_cache_ttl, Some(Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn the_response_cache_is_turned_off_with_0() {
+        let ttl =
+            |seconds| read(&[("RESPONSE_CACHE_SECONDS", seconds)]).unwrap().response_cache_ttl;
+        assert_eq!((ttl("0"), ttl("7")), (None, Some(Duration::from_secs(7))));
+        assert!(read(&[("RESPONSE_CACHE_SECONDS", "never")]).is_err());
     }
 
     #[test]

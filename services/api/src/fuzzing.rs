@@ -65,6 +65,7 @@ async fn extract(upload: &Upload<'_>) -> PictureForm {
         limits: PictureLimits { max_bytes: 4096, max_pixels: 1_000_000 },
         timeout: Duration::from_secs(10),
         slots: Arc::new(Semaphore::new(1)),
+        digests: true,
     });
     let (request, mut body) = request.split();
     let form = PictureForm::from_request(&request, &mut body, ExtractParamOptions::default()).await;

@@ -6,7 +6,10 @@
 mod app;
 mod backpressure;
 mod breaker;
+mod cache;
+mod cache_control;
 mod config;
+mod current_model;
 mod error;
 mod fallback;
 #[cfg(fuzzing)]
@@ -17,7 +20,6 @@ mod openapi;
 mod original;
 mod probes;
 mod reconcile;
-mod result_cache;
 mod rounding;
 mod tasks;
 mod upload;

@@ -13,17 +13,19 @@ use crate::{
     backpressure::Backpressure, breaker::Breaker, reconcile::Reconciliation, upload::UploadRules,
 };
 
-/// How the cache answered one question.
+/// How a cache answered one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CacheOutcome {
-    /// It had the record.
+    /// It had what was asked for.
     Hit,
-    /// It did not have the record.
+    /// It did not have it.
     Miss,
-    /// It failed or was too slow; the record was read from the bucket.
+    /// It failed or was too slow; the answer was found without it.
     Error,
     /// It had been failing and was not asked.
     Skipped,
+    /// It was not asked: nobody knows which model file the workers run.
+    ModelUnknown,
 }
 
 impl CacheOutcome {
@@ -33,6 +35,7 @@ impl CacheOutcome {
             Self::Miss => "miss",
             Self::Error => "error",
             Self::Skipped => "skipped",
+            Self::ModelUnknown => "model_unknown",
         }
     }
 }
@@ -99,6 +102,7 @@ pub(crate) fn register_reconciliation(meter: &Meter, reconciliation: &Reconcilia
 #[derive(Clone)]
 pub(crate) struct ApiMetrics {
     cache: Counter<u64>,
+    response_cache: Counter<u64>,
     submissions: Counter<u64>,
 }
 
@@ -133,6 +137,12 @@ impl ApiMetrics {
                 .u64_counter("spotter_cache_requests")
                 .with_description("Questions to the result cache, by outcome.")
                 .build(),
+            response_cache: meter
+                .u64_counter("spotter_response_cache_requests")
+                .with_description(
+                    "Pictures that were looked for in the response cache, by outcome.",
+                )
+                .build(),
             submissions: meter
                 .u64_counter("spotter_submissions")
                 .with_description("Pictures sent to this API, by outcome.")
@@ -142,6 +152,10 @@ impl ApiMetrics {
 
     pub(crate) fn count_cache(&self, outcome: CacheOutcome) {
         self.cache.add(1, &[KeyValue::new("outcome", outcome.name())]);
+    }
+
+    pub(crate) fn count_response_cache(&self, outcome: CacheOutcome) {
+        self.response_cache.add(1, &[KeyValue::new("outcome", outcome.name())]);
     }
 
     pub(crate) fn count_submission(&self, outcome: &'static str) {

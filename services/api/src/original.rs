@@ -1,7 +1,7 @@
 //! The routes and wording of the original Flask application. Its clients must not notice a change.
 
 use domain::{DetectedObject, TaskId, TaskRecord, TaskState};
-use poem::web::Data;
+use poem::{Request, web::Data};
 use poem_openapi::{
     ApiResponse, Object, OpenApi, Union,
     param::{Header, Path},
@@ -10,6 +10,7 @@ use poem_openapi::{
 };
 
 use crate::{
+    cache_control::CacheControl,
     error::{StartTaskError, TaskResultError},
     openapi::Tag,
     rounding::five_decimals,
@@ -35,7 +36,8 @@ impl OriginalApi {
 
     /// Upload a picture for detection
     ///
-    /// The answer comes as soon as the job is stored; the result is at `/task_result/{task_id}`.
+    /// The answer comes as soon as the job is stored; the result is at `/task_result/{task_id}`. For a
+    /// picture whose result is known it is there at once.
     #[oai(path = "/start_task", method = "post")]
     async fn start_task(
         &self,
@@ -43,11 +45,17 @@ impl OriginalApi {
         /// A key of your choosing: the same key with the same picture is the same task.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<Option<String>>,
+        /// `no-cache`: run the model also where the result for this picture is known. `no-store`: that,
+        /// and do not keep the result for others who send the same picture.
+        #[oai(name = "Cache-Control")]
+        _cache_control: Header<Option<String>>,
+        request: &Request,
         form: PictureForm,
     ) -> Result<StartTaskResponse, StartTaskError> {
         let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
         let idempotency_key = idempotency_key.map_err(StartTaskError::bad_request)?;
-        let options = SubmitOptions { idempotency_key, ..SubmitOptions::default() };
+        let no_cache = CacheControl::of(request.headers()).no_cache;
+        let options = SubmitOptions { idempotency_key, no_cache, ..SubmitOptions::default() };
         let record = tasks.submit(form.0?, options).await?;
         Ok(StartTaskResponse::Accepted(Json(AcceptedTask {
             task_id: record.job.task_id.to_string(),
@@ -69,7 +77,7 @@ impl OriginalApi {
             return Err(TaskResultError::not_found(task_id));
         };
         match tasks.find(id).await {
-            Ok(Lookup::Found(record)) => Ok(TaskResultResponse::Known(Json(record.into()))),
+            Ok(Lookup::Found(record)) => Ok(TaskResultResponse::Known(Json((*record).into()))),
             Ok(Lookup::Expired | Lookup::Unknown) => Err(TaskResultError::not_found(task_id)),
             Err(error) => {
                 tracing::warn!(%task_id, %error, "a record could not be read");

@@ -6,14 +6,16 @@ use std::{
 };
 
 use bytes::Bytes;
-use domain::{DetectionSettings, Job, ModelName, TaskId, TaskRecord};
+use domain::{DetectionSettings, Job, ModelName, Sha256Digest, TaskId, TaskRecord, TaskState};
 use messaging::{Claim, IdempotencyKeys, JobQueue, MessagingError, SubmitError, TaskStore};
 use runtime::failpoints;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use crate::{
-    backpressure::Backpressure, metrics::ApiMetrics, result_cache::ResultCache,
+    backpressure::Backpressure,
+    cache::{ResponseCache, ResultCache},
+    metrics::ApiMetrics,
     upload::UploadedPicture,
 };
 
@@ -28,6 +30,7 @@ pub(crate) struct Tasks {
     pub(crate) keys: IdempotencyKeys,
     pub(crate) backpressure: Backpressure,
     pub(crate) cache: Option<ResultCache>,
+    pub(crate) responses: Option<ResponseCache>,
     pub(crate) model: ModelName,
     pub(crate) result_ttl: Duration,
     /// How long a job may wait for a worker, where its client has not said.
@@ -43,6 +46,8 @@ pub(crate) struct SubmitOptions {
     pub(crate) deadline: Option<Duration>,
     /// Makes a repeated submission the same one.
     pub(crate) idempotency_key: Option<IdempotencyKey>,
+    /// Whether the model is to be run also where the result is known.
+    pub(crate) no_cache: bool,
 }
 
 /// A key of the client's choosing, from header `Idempotency-Key`: 1 to 255 visible ASCII characters.
@@ -87,15 +92,15 @@ fn unavailable(task_id: TaskId, what: &str, error: &MessagingError) -> NotAccept
     NotAccepted::Unavailable { task_id }
 }
 
-fn hex(digest: Sha256) -> String {
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+fn digest(bytes: &[u8]) -> Sha256Digest {
+    <[u8; 32]>::from(Sha256::digest(bytes)).into()
 }
 
 /// What is known of an id.
 #[derive(Debug)]
 pub(crate) enum Lookup {
     /// The task and where it stands.
-    Found(TaskRecord),
+    Found(Box<TaskRecord>),
     /// There was such a task, longer ago than results are kept.
     Expired,
     /// There never was such a task.
@@ -103,8 +108,9 @@ pub(crate) enum Lookup {
 }
 
 impl Tasks {
-    /// Puts the picture into the queue. Once this returns a record the job is stored and will be
-    /// run, unless no worker comes to it before its deadline.
+    /// Puts the picture into the queue, or ends its task at once if its result is known. Once this
+    /// returns a record without an end the job is stored and will be run, unless no worker comes to
+    /// it before its deadline.
     pub(crate) async fn submit(
         &self,
         picture: UploadedPicture,
@@ -112,6 +118,7 @@ impl Tasks {
     ) -> Result<TaskRecord, NotAccepted> {
         let accepted = self.accept(picture, options).await;
         self.metrics.count_submission(match &accepted {
+            Ok(TaskRecord { state: TaskState::Success { cached: true, .. }, .. }) => "cached",
             Ok(_) => "accepted",
             Err(NotAccepted::QueueFull { .. }) => "queue_full",
             Err(NotAccepted::Unavailable { .. }) => "unavailable",
@@ -125,8 +132,8 @@ impl Tasks {
         picture: UploadedPicture,
         options: SubmitOptions,
     ) -> Result<TaskRecord, NotAccepted> {
-        let UploadedPicture { name, bytes, slot: _slot } = picture;
-        let SubmitOptions { settings, deadline, idempotency_key } = options;
+        let UploadedPicture { name, bytes, sha256, slot: _slot } = picture;
+        let SubmitOptions { settings, deadline, idempotency_key, no_cache } = options;
         let now = OffsetDateTime::now_utc();
         let mut job = Job {
             task_id: TaskId::generate(),
@@ -136,6 +143,7 @@ impl Tasks {
             submitted_at: now,
             // No longer than records are kept, or nobody could tell what became of it.
             deadline: Some(now + deadline.unwrap_or(self.deadline).min(self.result_ttl)),
+            picture_sha256: sha256,
         };
         if let Some(key) = idempotency_key {
             let task_id = self.claim(&key, &job, &bytes, deadline).await?;
@@ -150,9 +158,28 @@ impl Tasks {
                 job.task_id = task_id;
             }
         }
+        if !no_cache && let Some(ended) = self.end_at_once(&job).await? {
+            return Ok(ended);
+        }
         let record = TaskRecord::queued(job);
         self.store_job(&record, bytes).await?;
         Ok(record)
+    }
+
+    /// Ends the task with the result of an earlier run on the same picture, and returns its record.
+    /// `None` where none is known, and where somebody else has stored a record of this task.
+    async fn end_at_once(&self, job: &Job) -> Result<Option<TaskRecord>, NotAccepted> {
+        let Some(responses) = &self.responses else { return Ok(None) };
+        let Some(end) = responses.end_of(job).await else { return Ok(None) };
+        let record = TaskRecord::queued(job.clone()).with_state(end);
+        let created = self.store.create_ended(&record).await;
+        if !created.map_err(|error| unavailable(job.task_id, "end", &error))? {
+            return Ok(None);
+        }
+        if let Some(cache) = &self.cache {
+            cache.put_in_background(&record);
+        }
+        Ok(Some(record))
     }
 
     /// The task that `key` stands for: a new one's id, `job`'s, for a key that is new.
@@ -165,10 +192,12 @@ impl Tasks {
     ) -> Result<TaskId, NotAccepted> {
         let task_id = job.task_id;
         let what = format!("{}\n{:?}\n{:?}\n", job.picture_name, job.settings, deadline);
-        let fingerprint = hex(Sha256::new().chain_update(what).chain_update(picture));
+        let picture = job.picture_sha256.unwrap_or_else(|| digest(picture));
+        let fingerprint = Sha256::new().chain_update(what).chain_update(picture.as_bytes());
+        let fingerprint = Sha256Digest::from(<[u8; 32]>::from(fingerprint.finalize())).to_string();
         let claim = Claim { task_id, fingerprint };
         // A digest, since a client's key may have any characters.
-        let key = hex(Sha256::new().chain_update(&key.0));
+        let key = digest(key.0.as_bytes()).to_string();
         let holding = self.keys.claim(&key, &claim).await;
         let holding = holding.map_err(|error| unavailable(task_id, "claim", &error))?;
         if holding.fingerprint == claim.fingerprint {
@@ -208,7 +237,7 @@ impl Tasks {
         if let Some(cache) = &self.cache
             && let Some(record) = cache.get(id).await
         {
-            return Ok(Lookup::Found(record));
+            return Ok(Lookup::Found(Box::new(record)));
         }
         let record = self.store.get(id).await?;
         Ok(self.remember(id, record))
@@ -234,9 +263,12 @@ impl Tasks {
         if let Some(cache) = &self.cache
             && record.state.is_terminal()
         {
-            cache.put_in_background(record.clone());
+            cache.put_in_background(&record);
         }
-        Lookup::Found(record)
+        if let Some(responses) = &self.responses {
+            responses.put_in_background(&record);
+        }
+        Lookup::Found(Box::new(record))
     }
 
     /// An id carries its birth, so a missing record of an old id has expired.

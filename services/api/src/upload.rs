@@ -12,7 +12,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use domain::picture::{PictureError, PictureFormat, PictureLimits, inspect, inspect_header};
+use domain::{
+    Sha256Digest,
+    picture::{PictureError, PictureFormat, PictureLimits, inspect, inspect_header},
+};
 use poem::{Body, Request, RequestBody, web::Field, web::Multipart};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
@@ -23,7 +26,9 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use crate::backpressure::Backpressure;
+use sha2::{Digest, Sha256};
+
+use crate::{backpressure::Backpressure, cache_control::CacheControl};
 
 /// The form field that carries the picture.
 const FIELD: &str = "file";
@@ -46,6 +51,8 @@ pub(crate) struct UploadRules {
     pub(crate) backpressure: Backpressure,
     /// One permit for each picture in memory: bounds what they take.
     pub(crate) slots: Arc<Semaphore>,
+    /// Whether pictures are told apart by their digests.
+    pub(crate) digests: bool,
 }
 
 /// A picture that arrived whole and whose header is in order.
@@ -55,6 +62,8 @@ pub(crate) struct UploadedPicture {
     pub(crate) name: String,
     /// Its bytes, encoded as they came.
     pub(crate) bytes: Bytes,
+    /// What they come to, unless its result is not to be kept.
+    pub(crate) sha256: Option<Sha256Digest>,
     /// Its place in memory; to be kept for as long as the bytes are.
     pub(crate) slot: OwnedSemaphorePermit,
 }
@@ -180,10 +189,13 @@ async fn read_form(
     let form = <Multipart as poem::FromRequest>::from_request(request, &mut body)
         .await
         .map_err(|_| UploadError::NotAForm)?;
-    let (name, bytes) = tokio::time::timeout(rules.timeout, find_picture(form, rules, &budget))
+    let is_kept = rules.digests && !CacheControl::of(request.headers()).no_store;
+    let digest = is_kept.then(Sha256::new);
+    let finding = find_picture(form, rules, &budget, digest);
+    let (name, bytes, sha256) = tokio::time::timeout(rules.timeout, finding)
         .await
         .map_err(|_| UploadError::TooSlow(rules.timeout))??;
-    Ok(UploadedPicture { name, bytes, slot })
+    Ok(UploadedPicture { name, bytes, sha256, slot })
 }
 
 /// How many more bytes of the body may be read before the parser has to show something for them.
@@ -247,7 +259,8 @@ async fn find_picture(
     mut form: Multipart,
     rules: &UploadRules,
     budget: &Budget,
-) -> Result<(String, Bytes), UploadError> {
+    digest: Option<Sha256>,
+) -> Result<FoundPicture, UploadError> {
     for _ in 0..MAX_PARTS {
         budget.set(WINDOW_BYTES);
         let part = form.next_field().await;
@@ -256,21 +269,32 @@ async fn find_picture(
         if part.name() == Some(FIELD) {
             // From here on the picture's own limit counts.
             budget.set(u64::MAX);
-            return read_picture(part, &rules.limits).await;
+            return read_picture(part, &rules.limits, digest).await;
         }
         skip(part).await?;
     }
     Err(UploadError::BrokenForm(format!("no field '{FIELD}' among its first {MAX_PARTS} parts")))
 }
 
-async fn read_picture(part: Field, limits: &PictureLimits) -> Result<(String, Bytes), UploadError> {
+/// Its name, its bytes, and what they come to.
+type FoundPicture = (String, Bytes, Option<Sha256Digest>);
+
+async fn read_picture(
+    part: Field,
+    limits: &PictureLimits,
+    mut digest: Option<Sha256>,
+) -> Result<FoundPicture, UploadError> {
     let name = part.file_name().unwrap_or_default().to_owned();
     check_name(&name)?;
     let refused = |error| UploadError::Picture { filename: name.clone(), error };
     let mut reader = pin!(part.into_async_read());
     let mut bytes = BytesMut::with_capacity(64 * 1024);
     let mut header = None;
-    while reader.read_buf(&mut bytes).await.map_err(broken)? > 0 {
+    loop {
+        let read = reader.read_buf(&mut bytes).await.map_err(broken)?;
+        if read == 0 {
+            break;
+        }
         if bytes.len() as u64 > limits.max_bytes {
             return Err(too_many_bytes(name, limits));
         }
@@ -278,9 +302,14 @@ async fn read_picture(part: Field, limits: &PictureLimits) -> Result<(String, By
             // A bomb or a text file is refused at its first bytes, not after its last.
             header = inspect_header(&bytes, limits).map_err(refused)?;
         }
+        // Piece by piece as it comes: all of a large picture at once would hold others up.
+        if let Some(digest) = &mut digest {
+            digest.update(&bytes[bytes.len() - read..]);
+        }
     }
     inspect(&bytes, limits).map_err(refused)?;
-    Ok((name, bytes.freeze()))
+    let digest = digest.map(|digest| <[u8; 32]>::from(digest.finalize()).into());
+    Ok((name, bytes.freeze(), digest))
 }
 
 fn check_name(name: &str) -> Result<(), UploadError> {

@@ -11,7 +11,7 @@ use domain::{
     Confidence, DetectedObject, DetectionSettings, FailureReason, IouThreshold, MaxDetections,
     TaskId, TaskRecord, TaskState,
 };
-use poem::web::Data;
+use poem::{Request, web::Data};
 use poem_openapi::{
     ApiResponse, Enum, Object, OpenApi,
     param::{Header, Path, Query},
@@ -21,6 +21,7 @@ use poem_openapi::{
 use time::OffsetDateTime;
 
 use crate::{
+    cache_control::CacheControl,
     error::{SubmitFailure, TaskFailure},
     openapi::Tag,
     original::EXAMPLE_ID,
@@ -41,6 +42,9 @@ impl V1Api {
     /// Submit a picture
     ///
     /// The answer comes as soon as the job is stored. `Location` says where to ask for the result.
+    ///
+    /// A picture that was run before, with the same model and settings, is not run again: the answer
+    /// is the finished task, with `cached` true.
     #[oai(path = "/tasks", method = "post")]
     async fn submit(
         &self,
@@ -61,6 +65,11 @@ impl V1Api {
         /// A key of your choosing: the same key with the same picture and settings is the same task.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<Option<String>>,
+        /// `no-cache`: run the model also where the result for this picture is known. `no-store`: that,
+        /// and do not keep the result for others who send the same picture.
+        #[oai(name = "Cache-Control")]
+        _cache_control: Header<Option<String>>,
+        request: &Request,
         form: PictureForm,
     ) -> Result<SubmitResponse, SubmitFailure> {
         let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
@@ -68,6 +77,7 @@ impl V1Api {
             settings: settings(confidence.0, iou.0, max_detections.0)?,
             deadline: deadline.0.map(Duration::from_secs),
             idempotency_key: idempotency_key.map_err(SubmitFailure::bad_request)?,
+            no_cache: CacheControl::of(request.headers()).no_cache,
         };
         let record = tasks.submit(form.0?, options).await?;
         let location = format!("/v1/tasks/{}", record.job.task_id);
@@ -94,7 +104,7 @@ impl V1Api {
             () = vitals.shutdown.cancelled(), if !patience.is_zero() => tasks.find(id).await,
         };
         match found {
-            Ok(Lookup::Found(record)) => Ok(TaskResponse::Known(Json(record.into()))),
+            Ok(Lookup::Found(record)) => Ok(TaskResponse::Known(Json((*record).into()))),
             Ok(Lookup::Unknown) => Err(TaskFailure::unknown(format!("there is no task {id}"))),
             Ok(Lookup::Expired) => Err(TaskFailure::expired(id)),
             Err(error) => {
@@ -170,6 +180,8 @@ struct Task {
     height: Option<u32>,
     /// What was found, highest confidence first, on SUCCESS.
     objects: Option<Vec<FoundObject>>,
+    /// On SUCCESS: whether this is the result of an earlier run on the same picture.
+    cached: Option<bool>,
     /// Why it failed, on FAILURE.
     failure: Option<Failure>,
 }
@@ -195,6 +207,7 @@ impl Example for Task {
                 confidence: 0.87345,
                 bbox: Corners { x1: 22.87127, y1: 231.27731, x2: 805.00262, y2: 756.84045 },
             }]),
+            cached: Some(false),
             failure: None,
         }
     }
@@ -292,6 +305,7 @@ impl From<TaskRecord> for Task {
             width: None,
             height: None,
             objects: None,
+            cached: None,
             failure: None,
         };
         match state {
@@ -300,8 +314,9 @@ impl From<TaskRecord> for Task {
                 task.state = State::Started;
                 task.started_at = Some(started_at);
             }
-            TaskState::Success { objects, width, height, .. } => {
+            TaskState::Success { objects, width, height, cached, .. } => {
                 task.state = State::Success;
+                task.cached = Some(cached);
                 task.width = Some(width);
                 task.height = Some(height);
                 task.objects = Some(objects.into_iter().map(FoundObject::from).collect());
@@ -319,7 +334,7 @@ impl From<TaskRecord> for Task {
 
 #[derive(ApiResponse)]
 enum SubmitResponse {
-    /// The job is stored and will be run.
+    /// The job is stored and will be run, or its result is known already.
     #[oai(status = 202)]
     Accepted(
         Json<Task>,

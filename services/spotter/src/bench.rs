@@ -40,6 +40,7 @@ const FILLING: time::Duration = time::Duration::seconds(1);
 
 const STAGE_SAMPLES: usize = 30;
 const LONE_PICTURES: usize = 30;
+const REPEATS: usize = 300;
 const UPLOAD_RATES: [u32; 3] = [50, 100, 200];
 const READERS: usize = 32;
 const WORKERS: [usize; 3] = [1, 2, 4];
@@ -225,10 +226,10 @@ async fn latency(stand: &Stand) -> Result<Latency, CliError> {
             let driver = driver.clone();
             alone.push(stand.load(driver, async move |driver| driver.alone().await).await?);
         }
-        Ok(Latency {
-            alone: Latencies::of(alone),
-            model: (!model.is_empty()).then(|| Latencies::of(model)),
-        })
+        let repeat = async move |driver: Driver| driver.again(REPEATS).await;
+        let again = stand.load(driver.clone(), repeat).await?.map(Latencies::of);
+        let model = (!model.is_empty()).then(|| Latencies::of(model));
+        Ok(Latency { alone: Latencies::of(alone), model, again })
     };
     stand.with_system(1, ResultCache::Own, work).await
 }

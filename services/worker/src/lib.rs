@@ -2,6 +2,7 @@
 //!
 //! Stateless: whatever a worker held when it died is handed to another. It knows no HTTP.
 
+mod announce;
 mod config;
 mod consume;
 mod inference;

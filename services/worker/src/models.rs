@@ -10,7 +10,7 @@ use std::{
 use detector::{
     Detector, ModelBundle, ModelError, Preprocessor, Runtime, SessionOptions, SharedModel,
 };
-use domain::{ModelName, picture::PictureLimits};
+use domain::{ModelName, Sha256Digest, picture::PictureLimits};
 
 use crate::inference::Share;
 
@@ -95,6 +95,11 @@ impl LoadedModels {
     ) -> Result<Self, ModelError> {
         let own = model.detector(&source.options)?;
         Ok(Self { source, own_name, own, wide, other: None })
+    }
+
+    /// What the worker's own model comes to.
+    pub(crate) fn digest(&self) -> Sha256Digest {
+        self.own.digest()
     }
 
     /// What prepares pictures for the worker's own model.

@@ -60,7 +60,7 @@ impl<'a> Company<'a> {
 /// Where a delivery stands once its record has been looked at.
 enum Step {
     /// A run has begun; this is the record.
-    Run(TaskRecord),
+    Run(Box<TaskRecord>),
     /// There is nothing to run.
     Done(Outcome),
 }
@@ -115,7 +115,7 @@ async fn begin(context: &Context, delivery: &Delivery) -> Result<Step, String> {
     if record.attempts > context.max_attempts {
         return give_up(context, &record).await.map(Step::Done);
     }
-    Ok(Step::Run(record))
+    Ok(Step::Run(Box::new(record)))
 }
 
 fn is_poison(end: &TaskRecord) -> bool {
@@ -184,6 +184,8 @@ async fn succeed(context: &Context, begun: &TaskRecord, found: Found) -> Result<
         objects: found.objects,
         width: found.width,
         height: found.height,
+        model_digest: Some(found.model_digest),
+        cached: false,
     };
     let outcome = finish(context, begun, state).await?;
     tracing::info!(

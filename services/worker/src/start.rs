@@ -9,6 +9,7 @@ use std::{
 };
 
 use detector::{ModelError, Runtime, RuntimeError, SessionOptions};
+use domain::Sha256Digest;
 use messaging::{Messaging, MessagingError};
 use runtime::{
     exit, files,
@@ -20,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
+    announce::announce,
     consume::consume,
     inference::Slots,
     metrics::WorkerMetrics,
@@ -99,7 +101,7 @@ pub async fn run(
         tracing::info!(address = %listener.local_addr().map_err(cannot)?, "probes are served");
         tokio::spawn(probes::serve(listener, Arc::clone(&vitals) as _, metrics.clone(), end));
     }
-    let (preparation, slots) = {
+    let Loaded { preparation, slots, model_digest } = {
         let config = config.clone();
         // A second of reading and checking weights, in which probes are to be answered.
         tokio::task::spawn_blocking(move || load_slots(&config))
@@ -121,6 +123,9 @@ pub async fn run(
         hand_back: CancellationToken::new(),
         broken,
     });
+    let announcement = messaging.announcements().of_worker(&config.model, model_digest);
+    // Before the first job: from its first result on, all know which model there is.
+    let announcing = announce(announcement).await;
     tracing::info!(
         model = %config.model,
         concurrency = config.concurrency,
@@ -129,12 +134,20 @@ pub async fn run(
     );
     ready();
     consume(Arc::clone(&context), deliveries, shutdown, config.shutdown_grace).await;
+    announcing.end().await;
     messaging.close().await;
     tracing::info!("worker stopped");
     if context.broken.is_cancelled() { Err(WorkerError::Hung) } else { Ok(()) }
 }
 
-fn load_slots(config: &Config) -> Result<(Arc<Preparation>, Slots), WorkerError> {
+/// What is there before the queue is.
+struct Loaded {
+    preparation: Arc<Preparation>,
+    slots: Slots,
+    model_digest: Sha256Digest,
+}
+
+fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
     let started = Instant::now();
     let library = config.onnx_runtime.clone().unwrap_or_else(|| nearest(ONNX_RUNTIME));
     let runtime = Runtime::load(&library)?;
@@ -151,10 +164,11 @@ fn load_slots(config: &Config) -> Result<(Arc<Preparation>, Slots), WorkerError>
         .map(|_| LoadedModels::load(source.clone(), config.model.clone(), &own, wide.clone()))
         .collect::<Result<_, _>>()?;
     tracing::info!(model = %config.model, took_ms = started.elapsed().as_millis(), "model loaded");
-    let preprocessor = models[0].preprocessor(config.picture_limits);
+    let (preprocessor, model_digest) =
+        (models[0].preprocessor(config.picture_limits), models[0].digest());
     let preparation = Arc::new(Preparation::new(config.model.clone(), preprocessor));
     let slots = Slots::start(&runtime, models, config.picture_limits, &preparation)?;
-    Ok((preparation, slots))
+    Ok(Loaded { preparation, slots, model_digest })
 }
 
 /// The file at `relative` upwards of here, or that path itself, for the error that names it.

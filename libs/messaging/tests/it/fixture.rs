@@ -81,6 +81,7 @@ pub(crate) fn job() -> Job {
         settings: DetectionSettings::default(),
         submitted_at: OffsetDateTime::UNIX_EPOCH,
         deadline: None,
+        picture_sha256: None,
     }
 }
 
@@ -101,6 +102,8 @@ pub(crate) fn success(job: &Job) -> TaskRecord {
         objects: vec![DetectedObject { detection, label: "bus".to_owned() }],
         width: 810,
         height: 1080,
+        model_digest: None,
+        cached: false,
     })
 }
 

@@ -286,7 +286,7 @@ async fn a_run_that_began_in_time_has_time_to_end() {
     let outcomes = [FinishOutcome::Stored, {
         let expired = fixture.record(too_late.task_id).await.unwrap();
         assert!(matches!(expired.state, TaskState::Expired { .. }), "{expired:?}");
-        FinishOutcome::AlreadyTerminal(expired)
+        FinishOutcome::AlreadyTerminal(Box::new(expired))
     }];
     // The worker comes to its end all the same, and is told.
     for (delivery, outcome) in held.into_iter().zip(outcomes) {

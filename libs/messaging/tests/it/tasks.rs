@@ -61,7 +61,7 @@ async fn the_first_end_wins() {
     tasks.create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
     let end = success(&job);
     let late = tasks.finish(&failure(&job)).await.unwrap();
-    assert_eq!(late, FinishOutcome::AlreadyTerminal(end.clone()));
+    assert_eq!(late, FinishOutcome::AlreadyTerminal(Box::new(end.clone())));
     let late = tasks.begin(&job).await.unwrap();
     assert_eq!(late, BeginOutcome::AlreadyTerminal(end.clone()));
     // The same end once more is an attempt whose answer was lost.

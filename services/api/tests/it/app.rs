@@ -3,7 +3,8 @@
 use std::{collections::HashMap, fs, time::Duration};
 
 use domain::{
-    BoundingBox, ClassId, DetectedObject, Detection, FailureReason, TaskId, TaskRecord, TaskState,
+    BoundingBox, ClassId, DetectedObject, Detection, FailureReason, Sha256Digest, TaskId,
+    TaskRecord, TaskState,
 };
 use messaging::{Messaging, MessagingConfig, Role, TaskStore};
 use reqwest::{
@@ -90,6 +91,8 @@ impl TestApp {
             objects: vec![bus()],
             width: 810,
             height: 1080,
+            model_digest: Some(model()),
+            cached: false,
         };
         self.end(id, state).await
     }
@@ -159,6 +162,11 @@ pub(crate) fn form(name: &str, bytes: Vec<u8>) -> Form {
 
 pub(crate) fn bus_form() -> Form {
     form("bus.jpg", bus_bytes())
+}
+
+/// What the model comes to that [`TestApp::succeed`] has run.
+pub(crate) fn model() -> Sha256Digest {
+    [1; 32].into()
 }
 
 fn bus() -> DetectedObject {

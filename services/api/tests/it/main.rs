@@ -13,4 +13,5 @@ mod openapi;
 mod original;
 mod outage;
 mod reconcile;
+mod responses;
 mod v1;

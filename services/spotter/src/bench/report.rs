@@ -71,6 +71,9 @@ pub(crate) struct Latency {
     /// The model by itself with every core on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<Latencies>,
+    /// From submission to result for a picture whose result is known. `None` without Redis.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) again: Option<Latencies>,
 }
 
 /// Uploads while every worker is busy.
@@ -112,11 +115,14 @@ impl fmt::Display for Report {
         if let Some(throughput) = &self.throughput {
             write!(f, "\n{throughput}")?;
         }
-        if let Some(Latency { alone, model }) = &self.latency {
+        if let Some(Latency { alone, model, again }) = &self.latency {
             writeln!(f, "\none picture at a time       p50        p99        max")?;
             writeln!(f, "  submit → result    {}", three(alone))?;
             if let Some(model) = model {
                 writeln!(f, "  model, every core  {}", three(model))?;
+            }
+            if let Some(again) = again {
+                writeln!(f, "  the same again     {}", three(again))?;
             }
         }
         if !self.uploads.is_empty() {

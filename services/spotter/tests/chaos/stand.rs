@@ -220,6 +220,8 @@ impl Stand {
         let program = program.env("PORT", port.to_string()).env("REDIS_URL", redis);
         // Often, to see it at work amid the faults.
         let program = program.env("RECONCILE_SECONDS", "2");
+        // The same few pictures are sent all the time, and workers are to be kept busy with them.
+        let program = program.env("RESPONSE_CACHE_SECONDS", "0");
         self.part(program, &self.api_proxies, failing.map(Step::failpoint))
     }
 

@@ -53,6 +53,7 @@ fn a_short_round_measures_everything_and_leaves_nothing() {
             "/throughput/usages/NATS/peak_mib",
             "/latency/alone/p50_ms",
             "/latency/model/p50_ms",
+            "/latency/again/p99_ms",
             "/uploads/2/latency/p99_ms",
             "/reads/0/per_api_core_second",
             "/reads/1/reads/per_second",

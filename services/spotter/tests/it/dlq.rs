@@ -87,6 +87,7 @@ fn job(name: &str) -> Job {
         settings: DetectionSettings::default(),
         submitted_at: OffsetDateTime::now_utc(),
         deadline: None,
+        picture_sha256: None,
     }
 }
 

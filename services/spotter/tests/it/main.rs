@@ -14,6 +14,7 @@ mod model;
 mod nasty;
 mod readme;
 mod reference;
+mod responses;
 mod submit;
 mod system;
 mod up;

@@ -52,13 +52,22 @@ pub(crate) struct System {
 }
 
 impl System {
+    /// A system that runs every picture, also one that it has run before.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[("RESPONSE_CACHE_SECONDS", "0")])
+    }
+
+    /// `settings` are the API's variables.
+    pub(crate) fn start_with(settings: &[(&str, &str)]) -> Self {
         let (nats, redis) = (NatsServer::start(), RedisServer::start());
-        let api = spotter(["api"])
+        let mut api = spotter(["api"])
             .env("PORT", "0")
             .env("NATS_URL", nats.url())
-            .env("REDIS_URL", redis.url())
-            .start();
+            .env("REDIS_URL", redis.url());
+        for (name, value) in settings {
+            api = api.env(*name, *value);
+        }
+        let api = api.start();
         let line = api.wait_for_line(|line| line.output == Output::Stdout, PATIENCE).text;
         let base = line.strip_prefix("listening on ").expect("the API says where").to_owned();
         let client = Client::builder().timeout(PATIENCE).build().expect("a client can be made");
@@ -67,8 +76,17 @@ impl System {
 
     /// A worker that is ready for its first job.
     pub(crate) fn worker(&self) -> Process {
-        let worker =
-            spotter(["worker"]).env("NATS_URL", self.nats.url()).env("CONCURRENCY", "1").start();
+        self.worker_with(&[])
+    }
+
+    /// As [`System::worker`], with variables of its own.
+    pub(crate) fn worker_with(&self, settings: &[(&str, &str)]) -> Process {
+        let mut worker =
+            spotter(["worker"]).env("NATS_URL", self.nats.url()).env("CONCURRENCY", "1");
+        for (name, value) in settings {
+            worker = worker.env(*name, *value);
+        }
+        let worker = worker.start();
         worker.wait_for_line(|line| line.text == "ready", PATIENCE);
         worker
     }

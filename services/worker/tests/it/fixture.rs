@@ -104,6 +104,7 @@ pub(crate) fn job() -> Job {
         settings: DetectionSettings::default(),
         submitted_at: OffsetDateTime::now_utc(),
         deadline: None,
+        picture_sha256: None,
     }
 }
 

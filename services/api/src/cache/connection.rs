@@ -1,26 +1,25 @@
-//! Redis: copies of finished tasks. It may be empty, slow or away without any answer changing.
+//! The one connection to Redis, and the breaker in front of it.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
-use domain::{TaskId, TaskRecord};
 use redis::{
     AsyncCommands, Client, RedisError,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use runtime::config::redact_url;
-use time::OffsetDateTime;
+use serde::de::DeserializeOwned;
 
 use crate::{
     breaker::{Breaker, Change},
-    metrics::{ApiMetrics, CacheOutcome},
+    metrics::CacheOutcome,
 };
 
-/// Copies of terminal records, kept as long as the records themselves.
+/// JSON texts in Redis. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct ResultCache {
+pub(crate) struct RedisCache {
     shared: Arc<Shared>,
 }
 
@@ -32,96 +31,84 @@ struct Shared {
     /// failing for as long after Redis has come back.
     connection: RwLock<Option<ConnectionManager>>,
     timeout: Duration,
-    result_ttl: Duration,
     breaker: Arc<Breaker>,
-    metrics: ApiMetrics,
 }
 
-/// Why the cache gave no answer. Never shown to a client.
+/// Why Redis gave no answer. Never shown to a client.
 #[derive(Debug, thiserror::Error)]
 enum CacheError {
     #[error("no answer within {0:?}")]
     Timeout(Duration),
     #[error("{0}")]
     Redis(#[from] RedisError),
-    #[error("a record cannot be written as JSON: {0}")]
-    Json(#[from] serde_json::Error),
 }
 
-impl ResultCache {
-    /// A cache at `url`. Does not connect yet.
+impl RedisCache {
+    /// The Redis at `url`. Does not connect yet.
     ///
     /// # Errors
     /// If `url` is no Redis address.
     pub(crate) fn new(
         url: &str,
         timeout: Duration,
-        result_ttl: Duration,
         breaker: Arc<Breaker>,
-        metrics: ApiMetrics,
     ) -> Result<Self, RedisError> {
         let shared = Shared {
             client: Client::open(url)?,
             address: redact_url(url),
             connection: RwLock::new(None),
             timeout,
-            result_ttl,
             breaker,
-            metrics,
         };
         Ok(Self { shared: Arc::new(shared) })
     }
 
-    /// The record of a finished task, if the cache has it and answers in time.
-    pub(crate) async fn get(&self, id: TaskId) -> Option<TaskRecord> {
+    /// What is stored under `key`, and how the question went. A text that cannot be read as a `T` is
+    /// removed and not there.
+    pub(super) async fn get<T: DeserializeOwned>(&self, key: &str) -> (Option<T>, CacheOutcome) {
         let shared = &self.shared;
         if !shared.breaker.allows(Instant::now()) {
-            shared.metrics.count_cache(CacheOutcome::Skipped);
-            return None;
+            return (None, CacheOutcome::Skipped);
         }
-        let answer = shared.within_timeout(shared.read(id)).await;
+        let answer = shared.within_timeout(shared.read(key)).await;
         shared.report(&answer);
-        shared.metrics.count_cache(match &answer {
-            Ok(Some(_)) => CacheOutcome::Hit,
-            Ok(None) => CacheOutcome::Miss,
-            Err(_) => CacheOutcome::Error,
-        });
-        answer.ok().flatten()
+        match answer {
+            Ok(Some(value)) => (Some(value), CacheOutcome::Hit),
+            Ok(None) => (None, CacheOutcome::Miss),
+            Err(_) => (None, CacheOutcome::Error),
+        }
     }
 
-    /// Keeps a copy of a finished task's record, without making anybody wait for it.
-    pub(crate) fn put_in_background(&self, record: TaskRecord) {
-        let Some(ttl) = remaining_life(&record, self.shared.result_ttl) else { return };
+    /// Stores `json` under `key` for `ttl`, without making anybody wait for it.
+    pub(super) fn put_in_background(&self, key: String, json: Vec<u8>, ttl: Duration) {
         if !self.shared.breaker.allows(Instant::now()) {
             return;
         }
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
-            let outcome = shared.within_timeout(shared.write(&record, ttl)).await;
+            let outcome = shared.within_timeout(shared.write(&key, json, ttl)).await;
             shared.report(&outcome);
         });
     }
 }
 
 impl Shared {
-    async fn read(&self, id: TaskId) -> Result<Option<TaskRecord>, CacheError> {
+    async fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, CacheError> {
         let mut connection = self.connection().await?;
-        let json: Option<Vec<u8>> = connection.get(key(id)).await?;
+        let json: Option<Vec<u8>> = connection.get(key).await?;
         let Some(json) = json else { return Ok(None) };
         match serde_json::from_slice(&json) {
-            Ok(record) => Ok(Some(record)),
+            Ok(value) => Ok(Some(value)),
             // Another program's, or another version's. Redis itself is well.
             Err(error) => {
-                tracing::warn!(task_id = %id, %error, "a cached record cannot be read and is dropped");
-                let () = connection.del(key(id)).await?;
+                tracing::warn!(key, %error, "what is cached cannot be read and is dropped");
+                let () = connection.del(key).await?;
                 Ok(None)
             }
         }
     }
 
-    async fn write(&self, record: &TaskRecord, ttl: Duration) -> Result<(), CacheError> {
-        let json = serde_json::to_vec(record)?;
-        let key = key(record.job.task_id);
+    async fn write(&self, key: &str, json: Vec<u8>, ttl: Duration) -> Result<(), CacheError> {
         Ok(self.connection().await?.set_ex(key, json, ttl.as_secs().max(1)).await?)
     }
 
@@ -164,15 +151,4 @@ impl Shared {
             _ => {}
         }
     }
-}
-
-fn key(id: TaskId) -> String {
-    format!("spotter:task:{id}")
-}
-
-/// How long the record will stay in the bucket: a copy must not outlive it.
-fn remaining_life(record: &TaskRecord, result_ttl: Duration) -> Option<Duration> {
-    let finished_at = record.state.finished_at()?;
-    let age = OffsetDateTime::now_utc() - finished_at;
-    result_ttl.checked_sub(age.try_into().unwrap_or_default()).filter(|life| !life.is_zero())
 }

@@ -1,0 +1,10 @@
+//! What Redis holds for the API: copies of finished tasks, and results for pictures that come again.
+//! It may be empty, slow or away without any answer changing.
+
+mod connection;
+mod responses;
+mod results;
+
+pub(crate) use connection::RedisCache;
+pub(crate) use responses::ResponseCache;
+pub(crate) use results::ResultCache;

@@ -1,0 +1,116 @@
+//! Results for pictures that come again: the same bytes, the same model, the same settings.
+
+use std::time::Duration;
+
+use domain::{DetectedObject, DetectionSettings, Job, Sha256Digest, TaskRecord, TaskState};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+
+use super::{RedisCache, results::remaining_life};
+use crate::{
+    current_model::CurrentModel,
+    metrics::{ApiMetrics, CacheOutcome},
+};
+
+/// Part of every key. To be changed with whatever makes the same model answer otherwise: the resize,
+/// the decoding of boxes, what is stored.
+const VERSION: &str = "v1";
+
+/// Results by what they follow from.
+#[derive(Clone)]
+pub(crate) struct ResponseCache {
+    pub(crate) redis: RedisCache,
+    /// How long after a run its result is given to others.
+    pub(crate) ttl: Duration,
+    pub(crate) model: CurrentModel,
+    pub(crate) metrics: ApiMetrics,
+}
+
+/// What is stored.
+#[derive(Debug, Serialize, Deserialize)]
+struct Response {
+    objects: Vec<DetectedObject>,
+    width: u32,
+    height: u32,
+}
+
+impl ResponseCache {
+    /// The end that a run of this job would come to, if one like it was run before.
+    pub(crate) async fn end_of(&self, job: &Job) -> Option<TaskState> {
+        let picture = job.picture_sha256?;
+        let Some(model_digest) = self.model.digest() else {
+            self.metrics.count_response_cache(CacheOutcome::ModelUnknown);
+            return None;
+        };
+        let (response, outcome) =
+            self.redis.get::<Response>(&key(picture, model_digest, job.settings)).await;
+        self.metrics.count_response_cache(outcome);
+        let Response { objects, width, height } = response?;
+        Some(TaskState::Success {
+            finished_at: OffsetDateTime::now_utc(),
+            objects,
+            width,
+            height,
+            model_digest: Some(model_digest),
+            cached: true,
+        })
+    }
+
+    /// Keeps the result of a run for those who send the same picture, without making anybody wait.
+    /// It is filed under the model that made it, whichever the workers run by now.
+    pub(crate) fn put_in_background(&self, record: &TaskRecord) {
+        let TaskState::Success { objects, width, height, model_digest, cached, .. } = &record.state
+        else {
+            return;
+        };
+        let (Some(picture), Some(model_digest), false) =
+            (record.job.picture_sha256, *model_digest, *cached)
+        else {
+            return;
+        };
+        let Some(ttl) = remaining_life(record, self.ttl) else { return };
+        let response = Response { objects: objects.clone(), width: *width, height: *height };
+        let Ok(json) = serde_json::to_vec(&response) else { return };
+        let key = key(picture, model_digest, record.job.settings);
+        self.redis.put_in_background(key, json, ttl);
+    }
+}
+
+fn key(picture: Sha256Digest, model: Sha256Digest, settings: DetectionSettings) -> String {
+    // Named one by one, so that a new setting cannot be forgotten here.
+    let DetectionSettings { confidence, iou, max_detections } = settings;
+    let digest = Sha256::new()
+        .chain_update(picture.as_bytes())
+        .chain_update(model.as_bytes())
+        .chain_update(confidence.get().to_bits().to_be_bytes())
+        .chain_update(iou.get().to_bits().to_be_bytes())
+        .chain_update(max_detections.get().to_be_bytes())
+        .finalize();
+    let digest = Sha256Digest::from(<[u8; 32]>::from(digest));
+    format!("spotter:response:{VERSION}:{digest}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn whatever_a_result_follows_from_makes_another_key() {
+        let (one, two) = (Sha256Digest::from([1; 32]), Sha256Digest::from([2; 32]));
+        let settings = DetectionSettings::default();
+        let next = f32::from_bits(settings.confidence.get().to_bits() + 1);
+        let keys = [
+            key(one, two, settings),
+            key(two, one, settings),
+            key(one, one, settings),
+            key(one, two, DetectionSettings { confidence: next.try_into().unwrap(), ..settings }),
+            key(one, two, DetectionSettings { iou: 0.25.try_into().unwrap(), ..settings }),
+            key(one, two, DetectionSettings { max_detections: 7.try_into().unwrap(), ..settings }),
+        ];
+        assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "{keys:?}");
+        assert_eq!(keys[0], key(one, two, DetectionSettings::default()));
+    }
+}

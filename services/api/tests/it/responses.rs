@@ -1,0 +1,257 @@
+//! The same picture again, with the same model and settings, is not run again.
+
+use domain::{Sha256Digest, TaskRecord};
+use messaging::Announcement;
+use reqwest::{StatusCode, multipart::Form};
+use serde_json::Value;
+use testkit::eventually;
+
+use crate::app::{PATIENCE, TestApp, bus_bytes, bus_form, form, json, model};
+
+const ENTRIES: &str = "spotter:response:";
+
+impl TestApp {
+    /// Says what a worker says when it starts, and waits until the API has heard of it.
+    async fn worker_runs(&self, digest: Sha256Digest) -> Announcement {
+        let announcements = self.worker_side().await.announcements();
+        let announcement = announcements.of_worker(&"yolov8n".parse().unwrap(), digest);
+        let misses = self.lookups("miss").await;
+        announcement.renew().await.unwrap();
+        eventually(PATIENCE, async || {
+            self.submit("", coffee(), "").await;
+            (self.lookups("miss").await > misses).then_some(())
+        })
+        .await;
+        announcement
+    }
+
+    async fn lookups(&self, outcome: &str) -> u64 {
+        let label = format!("outcome=\"{outcome}\"");
+        self.metric("spotter_response_cache_requests_total", &label).await.unwrap_or(0)
+    }
+
+    async fn submit(&self, query: &str, form: Form, cache_control: &str) -> Value {
+        let request = self.client.post(self.url(&format!("/v1/tasks{query}")));
+        let request = request.header("cache-control", cache_control).multipart(form);
+        let (status, task) = json(request.send().await.unwrap()).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{task}");
+        task
+    }
+
+    async fn state(&self, query: &str, form: Form, cache_control: &str) -> String {
+        self.submit(query, form, cache_control).await["state"].as_str().unwrap().to_owned()
+    }
+
+    async fn bus_state(&self) -> String {
+        self.state("", bus_form(), "").await
+    }
+
+    /// Runs bus.jpg as a worker would, and waits until its result is kept for others.
+    async fn run_bus(&self) -> TaskRecord {
+        let id = self.start_task().await;
+        let record = self.succeed(id).await;
+        self.read(&id.to_string()).await;
+        eventually(PATIENCE, async || (!self.redis.keys(ENTRIES).is_empty()).then_some(())).await;
+        record
+    }
+
+    async fn read(&self, id: &str) -> Value {
+        let (status, task) = self.get(&format!("/v1/tasks/{id}")).await;
+        assert_eq!(status, StatusCode::OK, "{task}");
+        task
+    }
+
+    async fn jobs(&self) -> u64 {
+        self.worker_side().await.queue().depth().await.unwrap().waiting
+    }
+}
+
+fn coffee() -> Form {
+    form("coffee.png", std::fs::read(testkit::picture("coffee.png")).unwrap())
+}
+
+#[tokio::test]
+async fn a_picture_that_comes_again_is_answered_at_once() {
+    let app = TestApp::start().await;
+    let _worker = app.worker_runs(model()).await;
+    let ran = app.run_bus().await;
+    let jobs = app.jobs().await;
+    let first = app.read(&ran.job.task_id.to_string()).await;
+    assert_eq!(first["cached"], false);
+
+    // Under another name: only the bytes count.
+    let again = app.submit("", form("again.jpg", bus_bytes()), "").await;
+    assert_eq!((&again["state"], &again["cached"]), (&"SUCCESS".into(), &true.into()), "{again}");
+    for same in ["objects", "width", "height"] {
+        assert_eq!(again[same], first[same]);
+    }
+    assert_ne!(again["task_id"], first["task_id"]);
+    assert_eq!((&again["attempts"], &again["picture_name"]), (&0.into(), &"again.jpg".into()));
+    assert_eq!(app.read(again["task_id"].as_str().unwrap()).await, again);
+
+    // The bucket holds the truth about this task, too.
+    app.redis.flush();
+    assert_eq!(app.read(again["task_id"].as_str().unwrap()).await, again);
+    assert_eq!(app.jobs().await, jobs, "no job is published");
+    let outcome = "outcome=\"cached\"";
+    assert_eq!(app.metric("spotter_submissions_total", outcome).await, Some(1));
+    // What was not run here is not kept any longer for that.
+    assert_eq!(app.bus_state().await, "QUEUED");
+}
+
+#[tokio::test]
+async fn the_original_route_answers_as_ever() {
+    let app = TestApp::start().await;
+    let _worker = app.worker_runs(model()).await;
+    let ran = app.run_bus().await;
+    let jobs = app.jobs().await;
+    let (status, accepted) = json(app.post("/start_task", bus_form()).await).await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{accepted}");
+    let fields: Vec<_> = accepted.as_object().unwrap().keys().collect();
+    assert_eq!(fields, ["image", "status", "task_id"]);
+    let path = |id: &str| format!("/task_result/{id}");
+    let (_, again) = app.get(&path(accepted["task_id"].as_str().unwrap())).await;
+    let (_, first) = app.get(&path(&ran.job.task_id.to_string())).await;
+    assert_eq!((&again["status"], &again["result"]), (&"SUCCESS".into(), &first["result"]));
+    let fields = |body: &Value| body.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(fields(&again), fields(&first));
+    assert_eq!(app.jobs().await, jobs, "no job is published");
+}
+
+#[tokio::test]
+async fn other_settings_and_other_bytes_are_run() {
+    let app = TestApp::start().await;
+    let _worker = app.worker_runs(model()).await;
+    app.run_bus().await;
+    assert_eq!(app.bus_state().await, "SUCCESS");
+    for query in ["?confidence=0.3", "?iou=0.6", "?max_detections=299"] {
+        assert_eq!(app.state(query, bus_form(), "").await, "QUEUED", "{query}");
+    }
+    // The defaults, said aloud.
+    let query = "?confidence=0.25&iou=0.7&max_detections=300&deadline=60";
+    assert_eq!(app.state(query, bus_form(), "").await, "SUCCESS");
+    let longer = [bus_bytes(), vec![0]].concat();
+    assert_eq!(app.state("", form("bus.jpg", longer), "").await, "QUEUED");
+}
+
+#[tokio::test]
+async fn a_client_may_want_its_picture_run() {
+    let app = TestApp::start().await;
+    let _worker = app.worker_runs(model()).await;
+    app.run_bus().await;
+    for cache_control in ["no-cache", "no-store", "max-age=0, no-cache"] {
+        assert_eq!(app.state("", bus_form(), cache_control).await, "QUEUED", "{cache_control}");
+        let request = app.client.post(app.url("/start_task")).multipart(bus_form());
+        let answer = request.header("cache-control", cache_control).send().await.unwrap();
+        let (_, accepted) = json(answer).await;
+        let task = app.read(accepted["task_id"].as_str().unwrap()).await;
+        assert_eq!(task["state"], "QUEUED", "{cache_control}");
+    }
+    assert_eq!(app.bus_state().await, "SUCCESS");
+
+    // What is not to be stored is not: its record has nothing to file it under.
+    app.redis.flush();
+    let task = app.submit("", bus_form(), "no-store").await;
+    let id = task["task_id"].as_str().unwrap();
+    let ended = app.succeed(id.parse().unwrap()).await;
+    assert_eq!(ended.job.picture_sha256, None);
+    app.read(id).await;
+    eventually(PATIENCE, async || app.redis.get(&format!("spotter:task:{id}"))).await;
+    assert_eq!(app.redis.keys(ENTRIES), [""; 0]);
+    // What is to be run anew is kept anew.
+    let task = app.submit("", bus_form(), "no-cache").await;
+    let id = task["task_id"].as_str().unwrap();
+    app.succeed(id.parse().unwrap()).await;
+    app.read(id).await;
+    eventually(PATIENCE, async || (app.redis.keys(ENTRIES).len() == 1).then_some(())).await;
+    assert_eq!(app.bus_state().await, "SUCCESS");
+}
+
+#[tokio::test]
+async fn another_model_file_is_asked_itself() {
+    let app = TestApp::start().await;
+    // Filed under the model that made it, although nobody knows of a worker.
+    app.run_bus().await;
+    assert_eq!(app.bus_state().await, "QUEUED");
+    assert!(app.lookups("model_unknown").await > 0);
+
+    let old = app.worker_runs(model()).await;
+    assert_eq!(app.bus_state().await, "SUCCESS");
+    // In the middle of a change nobody knows which of them a job would meet.
+    let announcements = app.worker_side().await.announcements();
+    let new = announcements.of_worker(&"yolov8n".parse().unwrap(), [2; 32].into());
+    new.renew().await.unwrap();
+    let until = async |state: &str| {
+        eventually(PATIENCE, async || (app.bus_state().await == state).then_some(())).await;
+    };
+    until("QUEUED").await;
+    let misses = app.lookups("miss").await;
+    old.withdraw().await.unwrap();
+    eventually(PATIENCE, async || {
+        assert_eq!(app.bus_state().await, "QUEUED", "the old model's result is not given");
+        (app.lookups("miss").await > misses).then_some(())
+    })
+    .await;
+    // And back again.
+    let back = app.worker_side().await.announcements();
+    let back = back.of_worker(&"yolov8n".parse().unwrap(), model());
+    back.renew().await.unwrap();
+    new.withdraw().await.unwrap();
+    until("SUCCESS").await;
+}
+
+#[tokio::test]
+async fn without_redis_pictures_are_run() {
+    let mut app = TestApp::start().await;
+    let _worker = app.worker_runs(model()).await;
+    app.run_bus().await;
+    assert_eq!(app.bus_state().await, "SUCCESS");
+    app.redis.kill();
+    for _ in 0..10 {
+        assert_eq!(app.bus_state().await, "QUEUED");
+    }
+    assert!(app.lookups("skipped").await > 0, "the breaker opens");
+}
+
+#[tokio::test]
+async fn an_entry_that_cannot_be_read_is_dropped() {
+    let app = TestApp::start().await;
+    let _worker = app.worker_runs(model()).await;
+    app.run_bus().await;
+    for damaged in ["{}", "nonsense", "{\"objects\":[],\"width\":-1,\"height\":1}"] {
+        let key = &app.redis.keys(ENTRIES)[0];
+        app.redis.set(key, damaged);
+        assert!(app.redis.get(key).is_some());
+        assert_eq!(app.bus_state().await, "QUEUED", "{damaged}");
+        assert_eq!(app.redis.get(key), None, "{damaged}");
+        app.run_bus().await;
+        assert_eq!(app.bus_state().await, "SUCCESS");
+    }
+}
+
+#[tokio::test]
+async fn the_same_key_is_the_same_task_with_and_without_a_run() {
+    let app = TestApp::start().await;
+    let _worker = app.worker_runs(model()).await;
+    let submit = async |key: &str| {
+        let request = app.client.post(app.url("/v1/tasks")).header("idempotency-key", key);
+        json(request.multipart(bus_form()).send().await.unwrap()).await.1
+    };
+    let waiting = submit("early").await;
+    app.run_bus().await;
+    assert_eq!(submit("early").await, waiting, "its own run is still to come");
+    let ended = submit("late").await;
+    assert_eq!(ended["cached"], true, "{ended}");
+    assert_eq!(submit("late").await, ended);
+}
+
+#[tokio::test]
+async fn it_can_be_turned_off() {
+    let app = TestApp::start_with(&[("RESPONSE_CACHE_SECONDS", "0")]).await;
+    let id = app.start_task().await;
+    let record = app.succeed(id).await;
+    assert_eq!(record.job.picture_sha256, None, "nothing is computed in vain");
+    app.read(&id.to_string()).await;
+    eventually(PATIENCE, async || app.redis.get(&format!("spotter:task:{id}"))).await;
+    assert_eq!(app.redis.keys(ENTRIES), [""; 0]);
+}

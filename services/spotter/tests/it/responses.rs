@@ -1,0 +1,100 @@
+//! The same picture again, through the whole system.
+
+use std::fs;
+
+use reqwest::{
+    StatusCode,
+    multipart::{Form, Part},
+};
+use serde_json::Value;
+use testkit::{Process, eventually, picture};
+
+use crate::whole::{PATIENCE, System};
+
+impl System {
+    async fn submit(&self, query: &str, cache_control: &str) -> Value {
+        let bytes = fs::read(picture("coffee.png")).unwrap();
+        let form = Form::new().part("file", Part::bytes(bytes).file_name("coffee.png"));
+        let request = self.client.post(format!("{}/v1/tasks{query}", self.base)).multipart(form);
+        let answer = request.header("cache-control", cache_control).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        answer.json().await.unwrap()
+    }
+
+    /// The task at its end.
+    async fn run(&self, query: &str, cache_control: &str) -> Value {
+        let task = self.submit(query, cache_control).await;
+        let id = task["task_id"].as_str().unwrap();
+        while self.task(id, 20).await["finished_at"].is_null() {}
+        self.task(id, 0).await
+    }
+}
+
+/// How many pictures a worker has run.
+fn runs(worker: &Process) -> usize {
+    worker.lines().iter().filter(|line| line.text.contains("detected task_id")).count()
+}
+
+#[tokio::test]
+async fn a_picture_is_run_once_for_all_who_send_it() {
+    let mut system = System::start_with(&[]);
+    let worker = system.worker();
+    let first = system.run("", "").await;
+    assert_eq!(first["objects"][0]["label"], "cup", "{first}");
+    // Its result is kept in the background.
+    let again = eventually(PATIENCE, async || {
+        let again = system.run("", "").await;
+        (again["cached"] == true).then_some(again)
+    })
+    .await;
+    assert_eq!(again["objects"], first["objects"]);
+    assert_eq!((&again["width"], &again["height"]), (&first["width"], &first["height"]));
+
+    let before = runs(&worker);
+    assert!(before > 0, "{:?}", worker.lines());
+    for _ in 0..20 {
+        let hit = system.submit("", "").await;
+        assert_eq!((&hit["state"], &hit["cached"]), (&"SUCCESS".into(), &true.into()), "{hit}");
+        assert_eq!(hit["objects"], first["objects"]);
+    }
+    for (query, cache_control) in [("?confidence=0.5", ""), ("", "no-cache")] {
+        let ran = system.run(query, cache_control).await;
+        assert_eq!((&ran["cached"], &ran["attempts"]), (&false.into(), &1.into()), "{ran}");
+    }
+    eventually(PATIENCE, async || (runs(&worker) >= before + 2).then_some(())).await;
+    assert_eq!(runs(&worker), before + 2, "nothing was run for the hits");
+
+    system.redis.kill();
+    let ran = system.run("", "").await;
+    assert_eq!((&ran["cached"], &ran["objects"]), (&false.into(), &first["objects"]), "{ran}");
+}
+
+#[tokio::test]
+async fn another_file_under_the_same_name_is_another_model() {
+    let system = System::start_with(&[]);
+    let mut old = system.worker();
+    system.run("", "").await;
+    eventually(PATIENCE, async || (system.run("", "").await["cached"] == true).then_some(())).await;
+
+    // The other model, installed under the name of this one.
+    let models = tempfile::tempdir().unwrap();
+    let (source, target) =
+        (testkit::workspace_root().join("models/yolo11n"), models.path().join("yolov8n"));
+    fs::create_dir(&target).unwrap();
+    fs::copy(source.join("model.onnx"), target.join("model.onnx")).unwrap();
+    let description = fs::read_to_string(source.join("model.toml")).unwrap();
+    let renamed = description.replace("name = \"yolo11n\"", "name = \"yolov8n\"");
+    fs::write(target.join("model.toml"), renamed).unwrap();
+
+    let _new = system.worker_with(&[("MODELS_DIR", models.path().to_str().unwrap())]);
+    old.terminate();
+    old.wait_exit(PATIENCE);
+    let ran = system.run("", "").await;
+    assert_eq!(ran["cached"], false, "{ran}");
+    let again = eventually(PATIENCE, async || {
+        let again = system.run("", "").await;
+        (again["cached"] == true).then_some(again)
+    })
+    .await;
+    assert_eq!(again["objects"], ran["objects"]);
+}

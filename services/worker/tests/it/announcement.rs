@@ -1,0 +1,31 @@
+//! A worker says which model file it runs, and writes it into its results.
+
+use domain::{ModelName, TaskState};
+use tokio::sync::mpsc;
+
+use crate::fixture::{Queue, bus};
+
+#[tokio::test]
+async fn all_hear_of_a_workers_model_from_its_start_to_its_end() {
+    let queue = Queue::start().await;
+    let (heard, mut hears) = mpsc::unbounded_channel();
+    let announcements = queue.messaging.announcements();
+    let listening = tokio::spawn(async move {
+        let listener = |word| heard.send(word).unwrap_or_default();
+        announcements.follow(&ModelName::default(), listener).await
+    });
+    let worker = queue.worker(&[]).await;
+    let started = hears.recv().await.unwrap();
+    let id = queue.submit(bus()).await;
+    let record = queue.ended(id).await;
+    let TaskState::Success { model_digest, cached, .. } = &record.state else {
+        panic!("{record:?}")
+    };
+    assert!(model_digest.is_some() && !cached, "{record:?}");
+    assert_eq!(*model_digest, started.model_digest);
+
+    worker.stop().await.unwrap();
+    let stopped = hears.recv().await.unwrap();
+    assert_eq!((stopped.worker, stopped.model_digest), (started.worker, None));
+    listening.abort();
+}
