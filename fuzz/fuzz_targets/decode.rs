@@ -2,7 +2,7 @@
 
 #![no_main]
 
-use detector::decode::{Picture, decode, decode_into};
+use detector::decode::{Picture, ReducedPicture, decode, decode_into, decode_reduced_into};
 use domain::picture::{PictureLimits, inspect};
 use libfuzzer_sys::fuzz_target;
 
@@ -17,6 +17,14 @@ fuzz_target!(|file: &[u8]| {
     assert!((width, height) == stored || (height, width) == stored);
     let pixels = width as usize * height as usize;
     assert_eq!(picture.rgb().len(), 3 * pixels);
+
+    // Decoded at a part of its size it is as good, says the same size, and has no more pixels.
+    for scale in [0.1, 0.05, 0.01] {
+        let mut reduced = ReducedPicture::default();
+        decode_reduced_into(file, &LIMITS, |_, _| scale, &mut reduced).expect("it decoded before");
+        assert_eq!((reduced.width(), reduced.height()), (width, height));
+        assert!(reduced.pixels().rgb().len() <= picture.rgb().len());
+    }
 
     // Decoded over an earlier picture, it must not show any of that one's pixels. Only the small ones, for time.
     if pixels <= 1 << 16 {

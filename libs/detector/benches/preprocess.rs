@@ -1,14 +1,20 @@
-//! What a picture costs before the model sees it, on one core: decoding and letterboxing bus.jpg (810 × 1080).
+//! What a picture costs before the model sees it, on one core: decoding and letterboxing bus.jpg (810 × 1080), and
+//! pictures of 12 megapixels made from it.
 
 use std::hint::black_box;
 use std::path::Path;
 
-use criterion::{Criterion, criterion_group, criterion_main};
-use detector::decode::{Picture, decode_into};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
+use detector::decode::{Picture, ReducedPicture, decode, decode_into, decode_reduced_into};
 use detector::letterbox::{
     ChannelOrder, InputTensor, LetterboxSpec, Placement, TargetSize, ValueRange, letterbox,
+    letterbox_reduced,
 };
 use domain::picture::{PictureLimits, inspect};
+use image::RgbImage;
+use image::imageops::{FilterType, resize};
+use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
 
 const ULTRALYTICS: LetterboxSpec = LetterboxSpec {
     target: TargetSize::Rect { long_side: 640, multiple_of: 32 },
@@ -17,11 +23,16 @@ const ULTRALYTICS: LetterboxSpec = LetterboxSpec {
     range: ValueRange::Unit,
 };
 
-fn preprocess(criterion: &mut Criterion) {
+fn bus() -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../test_images/bus.jpg");
-    let Ok(bytes) = std::fs::read(&path) else {
-        panic!("{} is missing: run `make setup`", path.display());
-    };
+    match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) => panic!("{}: {error}; run `make setup`", path.display()),
+    }
+}
+
+fn preprocess(criterion: &mut Criterion) {
+    let bytes = bus();
     let limits = PictureLimits::default();
     criterion.bench_function("inspect bus.jpg", |bencher| {
         bencher.iter(|| inspect(black_box(&bytes), &limits));
@@ -36,5 +47,71 @@ fn preprocess(criterion: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, preprocess);
+/// Two kinds, both stored with colour at half the resolution: bus.jpg enlarged, which is as smooth as a picture gets,
+/// and bus.jpg repeated, which has as much detail in each pixel as a small picture has.
+fn twelve_megapixels(criterion: &mut Criterion) {
+    const WIDTH: u32 = 3000;
+    const HEIGHT: u32 = 4000;
+    let Some(bus) = decode(&bus(), &PictureLimits::default())
+        .ok()
+        .and_then(|bus| RgbImage::from_raw(bus.width(), bus.height(), bus.rgb().to_vec()))
+    else {
+        panic!("bus.jpg does not decode");
+    };
+    let enlarged = resize(&bus, WIDTH, HEIGHT, FilterType::CatmullRom);
+    let repeated =
+        RgbImage::from_fn(WIDTH, HEIGHT, |x, y| *bus.get_pixel(x % bus.width(), y % bus.height()));
+    for (kind, picture, progressive) in [
+        ("enlarged", &enlarged, false),
+        ("enlarged, progressive", &enlarged, true),
+        ("repeated", &repeated, false),
+        ("repeated, progressive", &repeated, true),
+    ] {
+        let file = match jpeg(picture, progressive) {
+            Ok(file) => file,
+            Err(error) => panic!("{error}"),
+        };
+        let name = format!("12 megapixels, {kind}, {} KB", file.len() / 1000);
+        full_and_reduced(&mut criterion.benchmark_group(name), &file);
+    }
+}
+
+fn full_and_reduced(group: &mut BenchmarkGroup<'_, WallTime>, file: &[u8]) {
+    let limits = PictureLimits::default();
+    let mut tensor = InputTensor::default();
+    let mut full = Picture::default();
+    group.sample_size(20);
+    group.bench_function("decode", |bencher| {
+        bencher.iter(|| decode_into(black_box(file), &limits, &mut full));
+    });
+    group.bench_function("letterbox", |bencher| {
+        bencher.iter(|| letterbox(black_box(&full), &ULTRALYTICS, &mut tensor));
+    });
+    let mut reduced = ReducedPicture::default();
+    let scale = |width, height| ULTRALYTICS.scale(width, height);
+    group.bench_function("decode reduced", |bencher| {
+        bencher.iter(|| decode_reduced_into(black_box(file), &limits, scale, &mut reduced));
+    });
+    group.bench_function("letterbox reduced", |bencher| {
+        bencher.iter(|| letterbox_reduced(black_box(&reduced), &ULTRALYTICS, &mut tensor));
+    });
+}
+
+fn jpeg(picture: &RgbImage, progressive: bool) -> turbojpeg::Result<Vec<u8>> {
+    let mut compressor = Compressor::new()?;
+    compressor.set_quality(90)?;
+    compressor.set_subsamp(Subsamp::Sub2x2)?;
+    compressor.set_progressive(progressive)?;
+    let (width, height) = (picture.width() as usize, picture.height() as usize);
+    let pixels = picture.as_raw().as_slice();
+    compressor.compress_to_vec(Image {
+        pixels,
+        width,
+        pitch: 3 * width,
+        height,
+        format: PixelFormat::RGB,
+    })
+}
+
+criterion_group!(benches, preprocess, twelve_megapixels);
 criterion_main!(benches);

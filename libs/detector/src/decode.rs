@@ -3,13 +3,20 @@
 //! JPEG goes through libjpeg-turbo, whose pixels are the ones that OpenCV and Pillow see; the other formats go
 //! through the `image` crate. Whatever a file holds, the result is what `cv2.imread` makes of it: three channels of
 //! 8 bits, alpha dropped, turned the way the camera was held.
+//!
+//! A large JPEG that is going to be scaled down may be decoded at a part of its size ([`decode_reduced_into`]).
 
 mod jpeg;
 mod other_formats;
+mod reduced;
 
 use domain::picture::{self, PictureError, PictureFormat, PictureHeader, PictureLimits};
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
+
+pub(crate) use reduced::Extent;
+pub use reduced::ReducedPicture;
+use reduced::{DctScale, upright};
 
 /// A decoded picture: RGB, 8 bits, row-major, the right way up.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -112,10 +119,39 @@ pub fn decode_into(
 ) -> Result<(), DecodeError> {
     let header = picture::inspect(bytes, limits)?;
     let orientation = match header.format {
-        PictureFormat::Jpeg => jpeg::decode_into(bytes, &header, picture)?,
+        PictureFormat::Jpeg => jpeg::decode_into(bytes, &header, DctScale::Whole, picture)?.0,
         _ => other_formats::decode_into(bytes, &header, picture)?,
     };
     picture.orient(orientation);
+    Ok(())
+}
+
+/// Decodes for a reader that scales the picture by `scale(width, height)`, a function of its upright size.
+///
+/// A JPEG that is to become a sixth of its sides or less is decoded at 1/2, 1/4 or 1/8 of them: the smallest that
+/// leaves at least three times as many pixels along a side as are needed. This takes less time, and is as good for a
+/// detector. Everything else is decoded as by [`decode_into`]. After an error, `picture` is some picture or other.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_reduced_into(
+    bytes: &[u8],
+    limits: &PictureLimits,
+    scale: impl FnOnce(u32, u32) -> f64,
+    picture: &mut ReducedPicture,
+) -> Result<(), DecodeError> {
+    let header = picture::inspect(bytes, limits)?;
+    let stored = (header.width, header.height);
+    let pixels = &mut picture.pixels;
+    let (orientation, decoded_at) = match header.format {
+        PictureFormat::Jpeg => {
+            let (width, height) = upright(stored, jpeg::orientation(bytes));
+            let wanted = DctScale::for_scale(scale(width, height));
+            jpeg::decode_into(bytes, &header, wanted, pixels)?
+        }
+        _ => (other_formats::decode_into(bytes, &header, pixels)?, DctScale::Whole),
+    };
+    picture.orient(stored, decoded_at, orientation);
     Ok(())
 }
 

@@ -10,10 +10,10 @@ use domain::{
 
 use crate::{
     bundle::{ModelBundle, ModelInput},
-    decode::{Picture, decode_into},
+    decode::{ReducedPicture, decode_reduced_into},
     error::{DetectError, ModelError, RuntimeError},
     head::{DecodeRequest, Head},
-    letterbox::{InputTensor, Letterbox, LetterboxSpec, letterbox},
+    letterbox::{InputTensor, Letterbox, LetterboxSpec, letterbox_reduced},
     nms::non_maximum_suppression,
     session::{Canceller, InferenceSession, Runtime, SessionOptions},
 };
@@ -36,7 +36,7 @@ pub struct PreparedPicture {
     /// How long letterboxing took.
     pub letterbox_time: Duration,
     /// Kept for its memory.
-    picture: Picture,
+    picture: ReducedPicture,
 }
 
 /// Turns picture bytes into a model's input. Needs no model, so it may run on any thread while the
@@ -50,10 +50,13 @@ pub struct Preprocessor {
 impl Preprocessor {
     /// Decodes and letterboxes a picture.
     ///
+    /// A JPEG of at least six times the size that the model takes is decoded at a part of its size, see
+    /// [`decode_reduced_into`]; boxes are in its own pixels nevertheless.
+    ///
     /// # Errors
     /// [`DetectError::Undecodable`] when the bytes are no picture or break the limits.
     pub fn prepare(&self, bytes: &[u8]) -> Result<PreparedPicture, DetectError> {
-        self.prepare_with(bytes, Picture::default(), InputTensor::default())
+        self.prepare_with(bytes, ReducedPicture::default(), InputTensor::default())
     }
 
     /// As [`Preprocessor::prepare`], in the memory of an earlier picture.
@@ -71,13 +74,14 @@ impl Preprocessor {
     fn prepare_with(
         &self,
         bytes: &[u8],
-        mut picture: Picture,
+        mut picture: ReducedPicture,
         mut tensor: InputTensor,
     ) -> Result<PreparedPicture, DetectError> {
         let start = Instant::now();
-        decode_into(bytes, &self.limits, &mut picture)?;
+        let scale = |width, height| self.spec.scale(width, height);
+        decode_reduced_into(bytes, &self.limits, scale, &mut picture)?;
         let decoded = Instant::now();
-        let letterbox = letterbox(&picture, &self.spec, &mut tensor);
+        let letterbox = letterbox_reduced(&picture, &self.spec, &mut tensor);
         Ok(PreparedPicture {
             tensor,
             letterbox,

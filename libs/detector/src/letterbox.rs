@@ -10,7 +10,7 @@ mod resize;
 use domain::BoundingBox;
 use wide::f32x4;
 
-use crate::decode::Picture;
+use crate::decode::{Extent, Picture, ReducedPicture};
 use geometry::Plan;
 use resize::Window;
 
@@ -102,6 +102,15 @@ pub struct LetterboxSpec {
     pub range: ValueRange,
 }
 
+impl LetterboxSpec {
+    /// Pixels of the model's input for each pixel of a picture of `width` × `height`, to tell how much of a picture
+    /// needs to be decoded. [`Letterbox::scale`] is what its sides come to as whole pixels.
+    #[must_use]
+    pub fn scale(&self, width: u32, height: u32) -> f64 {
+        geometry::scale(width, height, self.target)
+    }
+}
+
 /// One picture as a model's input, shape `[1, 3, height, width]`, row-major.
 ///
 /// Made to be used again: [`letterbox`] keeps `data`'s memory from picture to picture.
@@ -119,27 +128,62 @@ pub struct InputTensor {
 ///
 /// Every value of `tensor` is written; its memory is only ever enlarged.
 pub fn letterbox(picture: &Picture, spec: &LetterboxSpec, tensor: &mut InputTensor) -> Letterbox {
-    let plan = Plan::new(picture.width(), picture.height(), spec);
+    let source = Source {
+        pixels: picture,
+        columns: Extent::whole(picture.width()),
+        rows: Extent::whole(picture.height()),
+    };
+    fit(&source, &Plan::new(picture.width(), picture.height(), spec), spec, tensor)
+}
+
+/// [`letterbox`] for a picture that may have been decoded smaller than it is.
+///
+/// Size, padding and the way back are those of the picture in its full size, and everything lies in the same place.
+pub fn letterbox_reduced(
+    picture: &ReducedPicture,
+    spec: &LetterboxSpec,
+    tensor: &mut InputTensor,
+) -> Letterbox {
+    let source =
+        Source { pixels: picture.pixels(), columns: picture.columns(), rows: picture.rows() };
+    fit(&source, &Plan::new(picture.width(), picture.height(), spec), spec, tensor)
+}
+
+/// The pixels that are scaled.
+struct Source<'a> {
+    pixels: &'a Picture,
+    /// What the picture covers of their columns.
+    columns: Extent,
+    /// What the picture covers of their rows.
+    rows: Extent,
+}
+
+fn fit(
+    source: &Source<'_>,
+    plan: &Plan,
+    spec: &LetterboxSpec,
+    tensor: &mut InputTensor,
+) -> Letterbox {
     tensor.height = plan.tensor_height;
     tensor.width = plan.tensor_width;
     tensor.data.resize(3 * plan.tensor_height * plan.tensor_width, 0.0);
     // A function for each range makes a loop of its own for each, without a branch in it.
     match spec.range {
-        ValueRange::Unit => fill(picture, &plan, spec.channels, tensor, unit_values),
-        ValueRange::Byte => fill(picture, &plan, spec.channels, tensor, |bytes| bytes),
+        ValueRange::Unit => fill(source, plan, spec.channels, tensor, unit_values),
+        ValueRange::Byte => fill(source, plan, spec.channels, tensor, |bytes| bytes),
     }
     plan.letterbox
 }
 
 fn fill(
-    picture: &Picture,
+    source: &Source<'_>,
     plan: &Plan,
     channels: ChannelOrder,
     tensor: &mut InputTensor,
     value: impl Fn(f32x4) -> f32x4 + Copy,
 ) {
     let [padding, ..] = value(f32x4::splat(PADDING)).to_array();
-    if picture.rgb().is_empty() {
+    if source.pixels.rgb().is_empty() {
         tensor.data.fill(padding);
         return;
     }
@@ -161,7 +205,7 @@ fn fill(
         width: plan.scaled_width,
         height: plan.scaled_height,
     };
-    resize::resize(picture, &mut window, value);
+    resize::resize(source, &mut window, value);
 }
 
 /// Writes `grey` to all of `plane` that the scaled picture does not cover.

@@ -23,10 +23,9 @@ struct Axis {
 
 impl Plan {
     pub(super) fn new(width: u32, height: u32, spec: &LetterboxSpec) -> Self {
-        // A picture without pixels becomes padding only, whatever its scale; 1 keeps the divisions finite.
-        let (width, height) = (f64::from(width.max(1)), f64::from(height.max(1)));
+        let scale = scale(width, height, spec.target);
         let (target_width, target_height) = target_sides(spec.target);
-        let scale = (target_height / height).min(target_width / width);
+        let (width, height) = (side(width), side(height));
         let axis = |source: f64, target: f64| {
             let scaled = scaled_side(source * scale, spec.placement).min(target);
             Axis { source, tensor: tensor_side(scaled, target, spec.target), scaled }
@@ -47,6 +46,17 @@ impl Plan {
             letterbox,
         }
     }
+}
+
+/// Pixels of the scaled picture for each pixel of one of `width` × `height`, before sides become whole pixels.
+pub(super) fn scale(width: u32, height: u32, target: TargetSize) -> f64 {
+    let (target_width, target_height) = target_sides(target);
+    (target_height / side(height)).min(target_width / side(width))
+}
+
+/// A side of a picture. One without pixels becomes padding only, whatever its scale; 1 keeps the divisions finite.
+fn side(pixels: u32) -> f64 {
+    f64::from(pixels.max(1))
 }
 
 /// The sides that the picture has to fit into.

@@ -11,7 +11,8 @@ use std::borrow::Cow;
 use wide::bytemuck::{cast, cast_slice_mut};
 use wide::{f32x4, i16x8, i32x4, u8x16, u32x4};
 
-use crate::decode::Picture;
+use super::Source;
+use crate::decode::{Extent, Picture};
 
 /// Weights are multiples of 1/2048 (`INTER_RESIZE_COEF_SCALE`).
 const WEIGHT_ONE: f32 = 2048.0;
@@ -41,17 +42,17 @@ impl Window<'_> {
     }
 }
 
-/// Fills `window` with `picture` scaled to its size; `value` turns 8-bit results into what is stored.
+/// Fills `window` with `source` scaled to its size; `value` turns 8-bit results into what is stored.
 pub(super) fn resize(
-    picture: &Picture,
+    source: &Source<'_>,
     window: &mut Window<'_>,
     value: impl Fn(f32x4) -> f32x4 + Copy,
 ) {
-    let (width, height) = (picture.width() as usize, picture.height() as usize);
-    if width == 2 * window.width && height == 2 * window.height {
-        halve(picture, window, value);
+    let twice = |side: usize| Extent::whole(2 * side as u32);
+    if source.columns == twice(window.width) && source.rows == twice(window.height) {
+        halve(source.pixels, window, value);
     } else {
-        interpolate(picture, window, value);
+        interpolate(source, window, value);
     }
 }
 
@@ -81,14 +82,14 @@ struct Tap {
     weights: [i16; 2],
 }
 
-/// Where each of `scaled` pixels falls among `source` ones, by the half-pixel rule.
+/// Where each of `scaled` pixels falls among those of which the picture covers `source`, by the half-pixel rule.
 ///
 /// Place and fraction pass through an `f32`, and weights are rounded to even, as OpenCV does both.
-fn taps(source: usize, scaled: usize) -> impl Iterator<Item = Tap> {
+fn taps(source: Extent, scaled: usize) -> impl Iterator<Item = Tap> {
     // OpenCV computes the inverse first; dividing directly could differ in the last bit.
-    let scale = 1.0 / (scaled as f64 / source as f64);
+    let scale = 1.0 / (scaled as f64 / source.len);
     (0..scaled).map(move |at| {
-        let place = ((at as f64 + 0.5) * scale - 0.5) as f32;
+        let place = ((at as f64 + 0.5) * scale - 0.5 + source.start) as f32;
         let first = place.floor();
         let fraction = place - first;
         let weight = |share: f32| (share * WEIGHT_ONE).round_ties_even() as i16;
@@ -116,12 +117,12 @@ impl ColumnTap {
     }
 }
 
-/// The horizontal taps, none of which reads beyond the row: at the edges the outermost pixel counts alone.
-/// The last one is repeated up to a multiple of [`GROUP`].
-fn column_taps(source: usize, scaled: usize) -> Vec<ColumnTap> {
+/// The horizontal taps, none of which reads beyond the row of `pixels`: at the edges the outermost pixel counts
+/// alone. The last one is repeated up to a multiple of [`GROUP`].
+fn column_taps(pixels: usize, source: Extent, scaled: usize) -> Vec<ColumnTap> {
     const ONE: i16 = WEIGHT_ONE as i16;
     // A row of one pixel is read as several, see `SourceRows`.
-    let last_pair = source.saturating_sub(2);
+    let last_pair = pixels.saturating_sub(2);
     let mut columns: Vec<_> = taps(source, scaled)
         .map(|Tap { first, weights }| match usize::try_from(first) {
             Err(_) => ColumnTap::new(0, [ONE, 0]),
@@ -205,16 +206,20 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }
 
-fn interpolate(picture: &Picture, window: &mut Window<'_>, value: impl Fn(f32x4) -> f32x4 + Copy) {
-    let height = picture.height() as usize;
-    let source = SourceRows::new(picture);
-    let columns = column_taps(picture.width() as usize, window.width);
+fn interpolate(
+    source: &Source<'_>,
+    window: &mut Window<'_>,
+    value: impl Fn(f32x4) -> f32x4 + Copy,
+) {
+    let last_row = source.pixels.height() as isize - 1;
+    let rows = SourceRows::new(source.pixels);
+    let columns = column_taps(source.pixels.width() as usize, source.columns, window.width);
     let mut upper = ResampledRow::new(columns.len());
     let mut lower = ResampledRow::new(columns.len());
     let mut pixels = vec![u32x4::ZERO; columns.len() / GROUP];
-    for (y, tap) in taps(height, window.height).enumerate() {
+    for (y, tap) in taps(source.rows, window.height).enumerate() {
         // Above the first row and below the last one, the edge row takes both weights.
-        let clamp = |row: isize| row.clamp(0, height as isize - 1) as usize;
+        let clamp = |row: isize| row.clamp(0, last_row) as usize;
         let (upper_y, lower_y) = (clamp(tap.first), clamp(tap.first + 1));
         // Scaling down by less than two, or up, the lower row is the next step's upper one.
         if lower.source_y == Some(upper_y) {
@@ -222,7 +227,7 @@ fn interpolate(picture: &Picture, window: &mut Window<'_>, value: impl Fn(f32x4)
         }
         for (row, source_y) in [(&mut upper, upper_y), (&mut lower, lower_y)] {
             if row.source_y != Some(source_y) {
-                row.resample(source.row(source_y), &columns);
+                row.resample(rows.row(source_y), &columns);
                 row.source_y = Some(source_y);
             }
         }

@@ -3,14 +3,20 @@
 use std::num::NonZero;
 
 use detector::{
+    annotate,
     bundle::ModelBundle,
+    decode::Picture,
     detector::{Detector, SharedModel},
     error::DetectError,
     head::HeadKind,
     install::{HeadChoice, InstallOptions},
     session::{IdleThreads, SessionOptions},
 };
-use domain::{DetectedObject, DetectionSettings, picture::PictureLimits};
+use domain::{
+    DetectedObject, DetectionSettings,
+    picture::{PictureFormat, PictureLimits},
+};
+use image::imageops::FilterType;
 
 use crate::support::{Models, beside, detect, picture, weights};
 
@@ -77,6 +83,45 @@ fn yolov8n_finds_what_the_reference_finds() {
         eprintln!("{name}: boxes within {side_off:.5} px, confidences within {confidence_off:.6}");
         assert!(side_off <= 0.25, "{name}: a side is {side_off} px off");
         assert!(confidence_off <= 0.003, "{name}: a confidence is {confidence_off} off");
+    }
+}
+
+/// A file of `factor` times the sides of a sample picture.
+fn enlarged(name: &str, factor: u32) -> Vec<u8> {
+    let small = image::load_from_memory(&picture(name)).unwrap().into_rgb8();
+    let (width, height) = (factor * small.width(), factor * small.height());
+    let large = image::imageops::resize(&small, width, height, FilterType::CatmullRom);
+    let large = Picture::from_rgb(width, height, large.into_raw()).unwrap();
+    annotate::encode(&large, PictureFormat::Jpeg).unwrap()
+}
+
+/// So large a file is not decoded in full, and its boxes are in its own pixels all the same.
+#[test]
+fn an_enlarged_picture_has_the_same_objects_in_the_same_places() {
+    const FACTOR: u32 = 4;
+    let models = Models::new();
+    let mut detector = models.load(&models.install(&weights("yolov8n")).bundle);
+    let settings =
+        DetectionSettings { confidence: "0.5".parse().unwrap(), ..DetectionSettings::default() };
+    let limits = PictureLimits::default();
+    for name in ["bus.jpg", "zidane.jpg"] {
+        let small = detector.detect(&picture(name), &limits, &settings).unwrap();
+        let large = detector.detect(&enlarged(name, FACTOR), &limits, &settings).unwrap();
+        assert_eq!((large.width, large.height), (FACTOR * small.width, FACTOR * small.height));
+        assert!(small.objects.len() >= 2);
+        assert_eq!(large.objects.len(), small.objects.len(), "{name}: {:#?}", large.objects);
+        for found in &large.objects {
+            let scaled = sides(found).map(|side| side / FACTOR as f32);
+            let near = |object: &&DetectedObject| {
+                object.label == found.label
+                    && sides(object).iter().zip(scaled).all(|(a, b)| (a - b).abs() < 6.0)
+            };
+            let Some(same) = small.objects.iter().find(near) else {
+                panic!("{name}: {found:?} is not in {:#?}", small.objects)
+            };
+            let off = (same.detection.confidence - found.detection.confidence).abs();
+            assert!(off < 0.05, "{name}: {found:?}, and in its own size {same:?}");
+        }
     }
 }
 

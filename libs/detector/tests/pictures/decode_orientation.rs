@@ -1,31 +1,11 @@
 //! The eight EXIF orientations.
 
-use detector::annotate::encode;
 use detector::decode::{Picture, decode};
-use domain::picture::PictureFormat;
 use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{ExtendedColorType, ImageEncoder};
 
-use crate::support::{LIMITS, synthetic};
-
-/// A TIFF structure with one entry: tag 0x0112, a short, once.
-fn exif(orientation: u8) -> Vec<u8> {
-    let mut tiff = b"MM\0\x2A\0\0\0\x08\0\x01".to_vec();
-    tiff.extend([0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0]);
-    tiff.extend([0; 4]);
-    tiff
-}
-
-fn jpeg(stored: &Picture, orientation: u8) -> Vec<u8> {
-    let mut file = encode(stored, PictureFormat::Jpeg).expect("a small picture");
-    let mut segment = b"Exif\0\0".to_vec();
-    segment.extend(exif(orientation));
-    let len = u16::try_from(segment.len() + 2).expect("a short segment").to_be_bytes();
-    let header = [0xFF, 0xE1, len[0], len[1]];
-    file.splice(2..2, header.into_iter().chain(segment));
-    file
-}
+use crate::support::{LIMITS, exif, jpeg, synthetic};
 
 fn by_image_crate(stored: &Picture, mut encoder: impl ImageEncoder, orientation: u8) {
     encoder.set_exif_metadata(exif(orientation)).expect("the format holds EXIF");

@@ -6,6 +6,7 @@
 mod annotate_drawing;
 mod decode_damage;
 mod decode_orientation;
+mod decode_reduced;
 mod decode_reference;
 mod letterbox_reference;
 mod support;

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use detector::annotate::encode;
 use detector::decode::Picture;
-use domain::picture::PictureLimits;
+use domain::picture::{PictureFormat, PictureLimits};
 use sha2::{Digest, Sha256};
 
 pub(crate) const LIMITS: PictureLimits =
@@ -66,4 +67,23 @@ pub(crate) fn synthetic(width: u32, height: u32) -> Picture {
         }
     }
     Picture::from_rgb(width, height, rgb).expect("three bytes a pixel")
+}
+
+/// A TIFF structure with one entry: tag 0x0112, a short, once.
+pub(crate) fn exif(orientation: u8) -> Vec<u8> {
+    let mut tiff = b"MM\0\x2A\0\0\0\x08\0\x01".to_vec();
+    tiff.extend([0x01, 0x12, 0, 3, 0, 0, 0, 1, 0, orientation, 0, 0]);
+    tiff.extend([0; 4]);
+    tiff
+}
+
+/// `stored` in a file that says to turn it.
+pub(crate) fn jpeg(stored: &Picture, orientation: u8) -> Vec<u8> {
+    let mut file = encode(stored, PictureFormat::Jpeg).expect("a small picture");
+    let mut segment = b"Exif\0\0".to_vec();
+    segment.extend(exif(orientation));
+    let len = u16::try_from(segment.len() + 2).expect("a short segment").to_be_bytes();
+    let header = [0xFF, 0xE1, len[0], len[1]];
+    file.splice(2..2, header.into_iter().chain(segment));
+    file
 }

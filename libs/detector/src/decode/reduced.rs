@@ -1,0 +1,149 @@
+//! Pictures that were decoded smaller than they are.
+
+use image::metadata::Orientation;
+
+use super::Picture;
+
+/// A decoded picture that may have fewer pixels than its file, the right way up.
+///
+/// Its [`ReducedPicture::width`] and [`ReducedPicture::height`] stay those of the file, so whatever is measured in it
+/// is measured in the file's pixels.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ReducedPicture {
+    pub(super) pixels: Picture,
+    width: u32,
+    height: u32,
+    columns: Extent,
+    rows: Extent,
+}
+
+impl ReducedPicture {
+    /// Width of the picture in the file's pixels, after its EXIF orientation.
+    #[must_use]
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    /// Height of the picture in the file's pixels, after its EXIF orientation.
+    #[must_use]
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    /// The pixels that were decoded: at 1/2, 1/4 or 1/8 of the picture's sides, rounded up, or all of them.
+    #[must_use]
+    pub fn pixels(&self) -> &Picture {
+        &self.pixels
+    }
+
+    /// What the picture covers of the decoded columns.
+    pub(crate) fn columns(&self) -> Extent {
+        self.columns
+    }
+
+    /// What the picture covers of the decoded rows.
+    pub(crate) fn rows(&self) -> Extent {
+        self.rows
+    }
+
+    /// Turns the pixels, decoded from a file of `width` × `height` at `scale`, upright.
+    pub(super) fn orient(
+        &mut self,
+        (width, height): (u32, u32),
+        scale: DctScale,
+        orientation: Orientation,
+    ) {
+        let (right_to_left, bottom_to_top) = reversed(orientation);
+        self.pixels.orient(orientation);
+        (self.width, self.height) = upright((width, height), orientation);
+        self.columns = Extent::of(self.width, scale, right_to_left);
+        self.rows = Extent::of(self.height, scale, bottom_to_top);
+    }
+}
+
+/// What a picture covers of one side of its decoded pixels, in those pixels.
+///
+/// A side of 1,001 pixels that was decoded at 1/8 has 126 pixels and covers 125.125 of them: the last one shows one
+/// pixel of the picture and seven that the encoder has made up to fill its block.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub(crate) struct Extent {
+    /// Where the picture begins; not 0 where the incomplete block is at this end.
+    pub(crate) start: f64,
+    /// How far it goes.
+    pub(crate) len: f64,
+}
+
+impl Extent {
+    /// All of `side` decoded pixels.
+    pub(crate) fn whole(side: u32) -> Self {
+        Self { start: 0.0, len: f64::from(side) }
+    }
+
+    /// Of a side of the file decoded at `scale`. The incomplete block is at the end as stored, which is the
+    /// beginning where the picture was `reversed` to be upright.
+    fn of(side: u32, scale: DctScale, reversed: bool) -> Self {
+        let len = f64::from(side) * scale.factor();
+        Self { start: if reversed { len.ceil() - len } else { 0.0 }, len }
+    }
+}
+
+/// How much larger than needed a side is decoded, at the least.
+///
+/// Models are trained on pictures that were scaled by a bilinear resize alone, which picks pixels and leaves edges
+/// sharp. What a block's low frequencies give is an average: scaled down by a further 2 or less it is softer than that
+/// and costs accuracy. The figures are in `docs/performance.md`.
+const SPARE: f64 = 3.0;
+
+/// The part of its sides that a JPEG is decoded at.
+///
+/// From the lowest 4 × 4, 2 × 2 or 1 × 1 frequencies of a block of 8 × 8 pixels follow as many pixels, each of them
+/// centred on those that it stands for. libjpeg-turbo has vector code for these sizes and not for those between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DctScale {
+    Eighth,
+    Quarter,
+    Half,
+    Whole,
+}
+
+impl DctScale {
+    /// The smallest whose result has [`SPARE`] times the pixels along each side that a picture scaled by `scale` has.
+    pub(super) fn for_scale(scale: f64) -> Self {
+        let enough = |candidate: &Self| candidate.factor() >= SPARE * scale;
+        [Self::Eighth, Self::Quarter, Self::Half].into_iter().find(enough).unwrap_or(Self::Whole)
+    }
+
+    fn factor(self) -> f64 {
+        match self {
+            Self::Eighth => 0.125,
+            Self::Quarter => 0.25,
+            Self::Half => 0.5,
+            Self::Whole => 1.0,
+        }
+    }
+}
+
+/// The size of a picture of `width` × `height`, as stored, once it is upright.
+pub(super) fn upright((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) {
+    match orientation {
+        Orientation::Rotate90
+        | Orientation::Rotate270
+        | Orientation::Rotate90FlipH
+        | Orientation::Rotate270FlipH => (height, width),
+        Orientation::NoTransforms
+        | Orientation::Rotate180
+        | Orientation::FlipHorizontal
+        | Orientation::FlipVertical => (width, height),
+    }
+}
+
+/// Whether the left of the upright picture was a right or bottom edge as stored, and whether its top was one.
+fn reversed(orientation: Orientation) -> (bool, bool) {
+    match orientation {
+        // The last of these transposes: rows become columns, in the same order.
+        Orientation::NoTransforms | Orientation::Rotate90FlipH => (false, false),
+        Orientation::FlipHorizontal | Orientation::Rotate90 => (true, false),
+        Orientation::FlipVertical | Orientation::Rotate270 => (false, true),
+        Orientation::Rotate180 | Orientation::Rotate270FlipH => (true, true),
+    }
+}
