@@ -1,5 +1,6 @@
 //! The whole pipeline: picture bytes in, named objects out.
 
+mod batch;
 mod shared;
 
 use std::time::{Duration, Instant};
@@ -12,12 +13,13 @@ use crate::{
     bundle::{ModelBundle, ModelInput},
     decode::{ReducedPicture, decode_reduced_into},
     error::{DetectError, ModelError, RuntimeError},
-    head::{DecodeRequest, Head},
+    head::{DecodeRequest, Head, OutputView},
     letterbox::{InputTensor, Letterbox, LetterboxSpec, letterbox_reduced},
     nms::non_maximum_suppression,
-    session::{Canceller, InferenceSession, Runtime, SessionOptions},
+    session::{Canceller, InferenceSession, InputBatch, Runtime, SessionOptions},
 };
 
+pub use batch::BatchItem;
 pub use shared::SharedModel;
 
 /// A picture as the model takes it, with the way back to its own pixels.
@@ -101,7 +103,7 @@ pub struct StageTimings {
     pub decode: Duration,
     /// Pixels to the model's input.
     pub letterbox: Duration,
-    /// The model.
+    /// The model; for a picture of a batch its share of the batch's run.
     pub infer: Duration,
     /// The model's outputs to boxes, and dropping those that overlap.
     pub postprocess: Duration,
@@ -133,18 +135,74 @@ pub struct Found {
     pub timings: StageTimings,
 }
 
-/// A loaded model with everything around it. One picture at a time; load several to work on
-/// several.
+impl Found {
+    fn name(
+        labels: &LabelMap,
+        model_digest: Sha256Digest,
+        prepared: &PreparedPicture,
+        inference: Inference,
+    ) -> Self {
+        let objects = inference.detections.into_iter().map(|found| labels.name(found));
+        let timings = StageTimings {
+            decode: prepared.decode_time,
+            letterbox: prepared.letterbox_time,
+            infer: inference.infer_time,
+            postprocess: inference.postprocess_time,
+        };
+        let (width, height) = (prepared.width, prepared.height);
+        Self { objects: objects.collect(), width, height, model_digest, timings }
+    }
+}
+
+/// From what the model gave to the objects of one picture.
+#[derive(Debug)]
+struct Decoding {
+    head: Head,
+    /// Kept from picture to picture for its memory.
+    candidates: Vec<Detection>,
+}
+
+impl Decoding {
+    /// The objects of the picture at `batch_index`, which took `infer_time` of the model's.
+    fn decode(
+        &mut self,
+        outputs: &[OutputView<'_>],
+        batch_index: usize,
+        prepared: &PreparedPicture,
+        settings: &DetectionSettings,
+        infer_time: Duration,
+    ) -> Result<Inference, DetectError> {
+        let start = Instant::now();
+        let request = DecodeRequest {
+            batch_index,
+            input_width: prepared.tensor.width,
+            input_height: prepared.tensor.height,
+            confidence: settings.confidence,
+        };
+        self.candidates.clear();
+        self.head.decode_boxes(outputs, &request, &mut self.candidates)?;
+        let mut detections =
+            non_maximum_suppression(&self.candidates, settings.iou, settings.max_detections);
+        let (width, height) = (prepared.width as f32, prepared.height as f32);
+        for found in &mut detections {
+            found.bbox = prepared.letterbox.to_source(found.bbox).clip(width, height);
+        }
+        Ok(Inference { detections, infer_time, postprocess_time: start.elapsed() })
+    }
+}
+
+/// A loaded model with everything around it. One run at a time; load several to run several.
 #[derive(Debug)]
 pub struct Detector {
     session: InferenceSession,
-    head: Head,
+    decoding: Decoding,
     input: ModelInput,
     labels: LabelMap,
     digest: Sha256Digest,
-    /// Kept from picture to picture for their memory.
-    candidates: Vec<Detection>,
+    /// Kept from picture to picture for its memory.
     used: Option<PreparedPicture>,
+    /// Where the pictures of a batch are put one behind the other.
+    batch: Vec<f32>,
 }
 
 impl Detector {
@@ -177,19 +235,19 @@ impl Detector {
         }
         Ok(Self {
             session,
-            head,
+            decoding: Decoding { head, candidates: Vec::new() },
             input: bundle.manifest().input,
             labels: bundle.labels().clone(),
             digest: bundle.digest(),
-            candidates: Vec::new(),
             used: None,
+            batch: Vec::new(),
         })
     }
 
     /// What prepares pictures for this model.
     #[must_use]
     pub fn preprocessor(&self, limits: PictureLimits) -> Preprocessor {
-        let spec = self.head.kind.letterbox_spec(self.input.target());
+        let spec = self.decoding.head.kind.letterbox_spec(self.input.target());
         Preprocessor { spec, limits }
     }
 
@@ -295,16 +353,7 @@ impl Detector {
         canceller: Option<&Canceller>,
     ) -> Result<Found, DetectError> {
         let inference = self.run(prepared, settings, canceller)?;
-        let objects = inference.detections.into_iter().map(|found| self.labels.name(found));
-        let timings = StageTimings {
-            decode: prepared.decode_time,
-            letterbox: prepared.letterbox_time,
-            infer: inference.infer_time,
-            postprocess: inference.postprocess_time,
-        };
-        let (width, height) = (prepared.width, prepared.height);
-        let objects = objects.collect();
-        Ok(Found { objects, width, height, model_digest: self.digest, timings })
+        Ok(Found::name(&self.labels, self.digest, prepared, inference))
     }
 
     fn run(
@@ -315,23 +364,9 @@ impl Detector {
     ) -> Result<Inference, DetectError> {
         self.check_size(&prepared.tensor)?;
         let start = Instant::now();
-        let outputs = self.session.run(&prepared.tensor, canceller)?;
-        let ran = Instant::now();
-        let request = DecodeRequest {
-            batch_index: 0,
-            input_width: prepared.tensor.width,
-            input_height: prepared.tensor.height,
-            confidence: settings.confidence,
-        };
-        self.candidates.clear();
-        self.head.decode_boxes(&outputs.views()?, &request, &mut self.candidates)?;
-        let mut detections =
-            non_maximum_suppression(&self.candidates, settings.iou, settings.max_detections);
-        let (width, height) = (prepared.width as f32, prepared.height as f32);
-        for found in &mut detections {
-            found.bbox = prepared.letterbox.to_source(found.bbox).clip(width, height);
-        }
-        Ok(Inference { detections, infer_time: ran - start, postprocess_time: ran.elapsed() })
+        let outputs = self.session.run(&InputBatch::of(&prepared.tensor), canceller)?;
+        let infer_time = start.elapsed();
+        self.decoding.decode(&outputs.views()?, 0, prepared, settings, infer_time)
     }
 
     /// Another size would run too, on a model that is free in it, and give boxes that mean nothing.
@@ -350,6 +385,10 @@ impl Detector {
         if fits {
             return Ok(());
         }
-        Err(DetectError::WrongInputSize { found: format!("{width}×{height}"), expected })
+        Err(DetectError::WrongInputSize { found: size_of(tensor), expected })
     }
+}
+
+fn size_of(tensor: &InputTensor) -> String {
+    format!("{}×{}", tensor.width, tensor.height)
 }

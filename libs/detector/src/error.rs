@@ -2,18 +2,50 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{decode::DecodeError, onnx::OnnxError};
+use crate::{decode::DecodeError, onnx::OnnxError, provider::ExecutionProvider};
 
 /// ONNX Runtime cannot be loaded, or refuses a model.
 #[derive(Debug, thiserror::Error)]
 pub enum RuntimeError {
     /// No file is there.
     #[error(
-        "ONNX Runtime's library is not at {path}; `make setup` fetches it, or name another file"
+        "ONNX Runtime's library{} is not at {path}; `{}` fetches it, or name another file by \
+         ORT_DYLIB_PATH",
+        with_provider(.provider),
+        .provider.setup_command()
     )]
     Missing {
         /// Where it was looked for.
         path: PathBuf,
+        /// What it was to run models on.
+        provider: ExecutionProvider,
+    },
+    /// The library was built without the execution provider.
+    #[error(
+        "ONNX Runtime at {path} has no {} provider; `{}` fetches a library that has, or name one of \
+         your own by ORT_DYLIB_PATH",
+        .provider.title(),
+        .provider.setup_command()
+    )]
+    NoProvider {
+        /// The library.
+        path: PathBuf,
+        /// What it has not.
+        provider: ExecutionProvider,
+    },
+    /// The library has the execution provider, which does not work here.
+    #[error(
+        "the {} provider of ONNX Runtime at {path} does not work here (it needs {}): {detail}",
+        .provider.title(),
+        .provider.needs()
+    )]
+    ProviderFailed {
+        /// The library.
+        path: PathBuf,
+        /// What does not work.
+        provider: ExecutionProvider,
+        /// What ONNX Runtime said.
+        detail: String,
     },
     /// The file cannot be reached.
     #[error("ONNX Runtime's library {path} cannot be read: {source}")]
@@ -45,6 +77,14 @@ pub enum RuntimeError {
     /// ONNX Runtime itself reports an error.
     #[error("ONNX Runtime: {0}")]
     Failed(String),
+}
+
+/// Which library is meant, where it is not the ordinary one.
+fn with_provider(provider: &ExecutionProvider) -> String {
+    match provider {
+        ExecutionProvider::Cpu => String::new(),
+        other => format!(" with the {} provider", other.title()),
+    }
 }
 
 /// A model cannot be installed or loaded.
@@ -202,6 +242,14 @@ pub enum DetectError {
         /// The shapes that came out.
         found: String,
         /// The shapes that should have.
+        expected: String,
+    },
+    /// The pictures of a batch are not of one size as the model takes them.
+    #[error("a batch is of pictures of one size, found {found} beside {expected} pixels")]
+    MixedSizes {
+        /// Width × height of the tensor that differs.
+        found: String,
+        /// Width × height of the first one.
         expected: String,
     },
     /// The tensor was prepared for another model.

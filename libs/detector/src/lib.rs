@@ -15,10 +15,14 @@ pub mod labels;
 pub mod letterbox;
 pub mod nms;
 pub mod onnx;
+pub mod provider;
 pub mod session;
 mod shared_weights;
 
 pub use bundle::{ModelBundle, ModelInput};
-pub use detector::{Detector, Found, PreparedPicture, Preprocessor, SharedModel, StageTimings};
+pub use detector::{
+    BatchItem, Detector, Found, PreparedPicture, Preprocessor, SharedModel, StageTimings,
+};
 pub use error::{DetectError, ModelError, RuntimeError};
+pub use provider::ExecutionProvider;
 pub use session::{Canceller, Runtime, SessionOptions};

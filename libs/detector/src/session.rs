@@ -23,6 +23,7 @@ use crate::{
     error::{DetectError, RuntimeError},
     head::OutputView,
     letterbox::InputTensor,
+    provider::ExecutionProvider,
     shared_weights::SharedWeights,
 };
 
@@ -45,10 +46,27 @@ impl Runtime {
     /// [`RuntimeError`] when the file is missing, is no ONNX Runtime or too old a one, or when
     /// another file has been loaded before.
     pub fn load(library: &Path) -> Result<Self, RuntimeError> {
+        Self::load_with(library, ExecutionProvider::Cpu)
+    }
+
+    /// As [`Runtime::load`], and makes sure that the library has `provider`.
+    ///
+    /// # Errors
+    /// As [`Runtime::load`], and [`RuntimeError::NoProvider`]. Whether it works on this machine is
+    /// seen when a model is loaded.
+    pub fn load_with(library: &Path, provider: ExecutionProvider) -> Result<Self, RuntimeError> {
+        let runtime = Self::load_library(library, provider)?;
+        if provider.is_built_in()? {
+            return Ok(runtime);
+        }
+        Err(RuntimeError::NoProvider { path: runtime.library, provider })
+    }
+
+    fn load_library(library: &Path, provider: ExecutionProvider) -> Result<Self, RuntimeError> {
         // Made absolute here because `ort` takes a relative path from the executable's folder. That
         // also tells two paths to the same file, such as a link to a version, from two files.
         let path = library.canonicalize().map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => RuntimeError::Missing { path: library.to_owned() },
+            io::ErrorKind::NotFound => RuntimeError::Missing { path: library.to_owned(), provider },
             _ => RuntimeError::Unreadable { path: library.to_owned(), source },
         })?;
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -137,6 +155,8 @@ pub enum IdleThreads {
 /// How a model is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionOptions {
+    /// What runs it.
+    pub provider: ExecutionProvider,
     /// The threads that work on one picture.
     pub threads: NonZero<usize>,
     /// What they do while they wait. Without effect with a single thread.
@@ -144,10 +164,14 @@ pub struct SessionOptions {
 }
 
 impl Default for SessionOptions {
-    /// One thread, for one session per core: the most pictures a second. More threads answer a
-    /// single picture sooner.
+    /// One thread of the CPU, for one session per core: the most pictures a second. More threads
+    /// answer a single picture sooner.
     fn default() -> Self {
-        Self { threads: NonZero::<usize>::MIN, idle_threads: IdleThreads::default() }
+        Self {
+            provider: ExecutionProvider::Cpu,
+            threads: NonZero::<usize>::MIN,
+            idle_threads: IdleThreads::default(),
+        }
     }
 }
 
@@ -175,7 +199,24 @@ impl BareModel {
     /// # Errors
     /// [`DetectError::Inference`] when ONNX Runtime fails, as for a tensor of another size.
     pub fn run(&mut self, input: &InputTensor) -> Result<(), DetectError> {
-        self.session.run(input, None).map(drop)
+        self.session.run(&InputBatch::of(input), None).map(drop)
+    }
+}
+
+/// Pictures as a model takes them, `[pictures, 3, height, width]`, in memory that lies elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InputBatch<'a> {
+    pub(crate) pictures: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) data: &'a [f32],
+}
+
+impl<'a> InputBatch<'a> {
+    /// A single picture.
+    pub(crate) fn of(tensor: &'a InputTensor) -> Self {
+        let InputTensor { data, height, width } = tensor;
+        Self { pictures: 1, height: *height, width: *width, data }
     }
 }
 
@@ -194,10 +235,9 @@ impl InferenceSession {
         options: &SessionOptions,
     ) -> Result<Self, RuntimeError> {
         let fallback = runtime.canceller()?;
-        builder(runtime, options)
-            .and_then(|mut builder| builder.commit_from_memory(model))
-            .map(|session| Self { session, fallback })
-            .map_err(|error| RuntimeError::Failed(error.to_string()))
+        let mut builder = builder(runtime, options)?;
+        let session = builder.commit_from_memory(model).map_err(failed)?;
+        Ok(Self { session, fallback })
     }
 
     /// One more session of a model whose weights are in memory already.
@@ -207,10 +247,15 @@ impl InferenceSession {
         options: &SessionOptions,
     ) -> Result<Self, RuntimeError> {
         let fallback = runtime.canceller()?;
-        builder(runtime, options)
-            .and_then(|builder| weights.session(builder))
-            .map(|session| Self { session, fallback })
-            .map_err(|error| RuntimeError::Failed(error.to_string()))
+        let session = weights.session(builder(runtime, options)?).map_err(failed)?;
+        Ok(Self { session, fallback })
+    }
+
+    /// Whether the graph says that its input takes one picture at a time and no more.
+    pub(crate) fn takes_one_picture(&self) -> bool {
+        let input = self.session.inputs().first();
+        let shape = input.and_then(|input| input.dtype().tensor_shape());
+        shape.and_then(|shape| shape.first().copied()) == Some(1)
     }
 
     /// The outputs' names, in the order of [`Outputs::views`].
@@ -221,7 +266,7 @@ impl InferenceSession {
     /// Runs the model on `input` until it ends or `canceller` stops it.
     pub(crate) fn run<'s>(
         &'s mut self,
-        input: &InputTensor,
+        input: &InputBatch<'_>,
         canceller: Option<&'s Canceller>,
     ) -> Result<Outputs<'s>, DetectError> {
         let canceller = canceller.unwrap_or(&self.fallback);
@@ -232,8 +277,8 @@ impl InferenceSession {
                 DetectError::Inference(error.to_string())
             }
         };
-        let shape = [1, 3, input.height, input.width];
-        let tensor = TensorRef::from_array_view((shape, &input.data[..])).map_err(failed)?;
+        let shape = [input.pictures, 3, input.height, input.width];
+        let tensor = TensorRef::from_array_view((shape, input.data)).map_err(failed)?;
         let values = self
             .session
             .run_with_options(ort::inputs![tensor], &canceller.shared.options)
@@ -242,7 +287,28 @@ impl InferenceSession {
     }
 }
 
-pub(crate) fn builder(runtime: &Runtime, options: &SessionOptions) -> ort::Result<SessionBuilder> {
+/// A session to be, with everything set but its model.
+///
+/// # Errors
+/// [`RuntimeError::ProviderFailed`] when the execution provider does not work on this machine.
+pub(crate) fn builder(
+    runtime: &Runtime,
+    options: &SessionOptions,
+) -> Result<SessionBuilder, RuntimeError> {
+    let builder = cpu_builder(runtime, options).map_err(failed)?;
+    let registered = options.provider.registered(options);
+    builder.with_execution_providers(registered).map_err(|error| RuntimeError::ProviderFailed {
+        path: runtime.library.clone(),
+        provider: options.provider,
+        detail: error.to_string(),
+    })
+}
+
+fn failed(error: ort::Error) -> RuntimeError {
+    RuntimeError::Failed(error.to_string())
+}
+
+fn cpu_builder(runtime: &Runtime, options: &SessionOptions) -> ort::Result<SessionBuilder> {
     Ok(Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(options.threads.get())?

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use detector::{ModelBundle, Runtime};
+use detector::{ExecutionProvider, ModelBundle, Runtime};
 use domain::ModelName;
 
 use crate::{cli::PlacesOptions, error::CliError};
@@ -16,7 +16,8 @@ impl PlacesOptions {
     /// ONNX Runtime, loaded.
     pub(crate) fn runtime(&self) -> Result<Runtime, CliError> {
         let library = self.onnx_runtime.clone();
-        Ok(Runtime::load(&library.unwrap_or_else(|| worker::nearest(worker::ONNX_RUNTIME)))?)
+        let ours = || worker::nearest(worker::onnx_runtime_with(ExecutionProvider::Cpu));
+        Ok(Runtime::load(&library.unwrap_or_else(ours))?)
     }
 
     /// The description of an installed model.

@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, num::NonZero, path::PathBuf, thread, time::Duration};
 
+use detector::ExecutionProvider;
 use domain::{ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
 use runtime::{
@@ -16,9 +17,14 @@ pub struct Config {
     pub model: ModelName,
     /// `MODELS_DIR`: the folder of installed models. Default: the nearest `models` upwards.
     pub models_dir: Option<PathBuf>,
-    /// `ORT_DYLIB_PATH`: ONNX Runtime's library. Default: the one that set-up fetched.
+    /// `EXECUTION_PROVIDER`: what runs the model: `cpu` (the default), `openvino`, `cuda` or
+    /// `tensorrt`.
+    pub provider: ExecutionProvider,
+    /// `ORT_DYLIB_PATH`: ONNX Runtime's library. Default: the one that set-up fetched for that
+    /// provider.
     pub onnx_runtime: Option<PathBuf>,
-    /// `CONCURRENCY`: pictures at a time. Default: as many as there are cores.
+    /// `CONCURRENCY`: pictures at a time. Default: as many as there are cores;
+    /// on a GPU, 1.
     pub concurrency: NonZero<usize>,
     /// `THREADS_PER_PICTURE`: cores one picture may use. Default: cores / concurrency.
     pub threads_per_picture: NonZero<usize>,
@@ -48,11 +54,15 @@ impl Config {
         let mut reader = Reader::new(source);
         let limits = PictureLimits::default();
         let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-        let concurrency = reader.read("CONCURRENCY", cores);
+        let provider = reader.read("EXECUTION_PROVIDER", ExecutionProvider::default());
+        // A GPU is one, however many cores feed it.
+        let slots = if provider.is_gpu() { NonZero::<usize>::MIN } else { cores };
+        let concurrency = reader.read("CONCURRENCY", slots);
         let share = NonZero::new(cores.get() / concurrency).unwrap_or(NonZero::<usize>::MIN);
         let config = Self {
             model: reader.read("MODEL", ModelName::default()),
             models_dir: reader.read_optional("MODELS_DIR"),
+            provider,
             onnx_runtime: reader.read_optional("ORT_DYLIB_PATH"),
             concurrency,
             threads_per_picture: reader.read("THREADS_PER_PICTURE", share),

@@ -15,4 +15,4 @@ mod start;
 mod vitals;
 
 pub use config::Config;
-pub use start::{MODELS_DIR, ONNX_RUNTIME, WorkerError, nearest, run};
+pub use start::{MODELS_DIR, WorkerError, nearest, onnx_runtime_with, run};

@@ -28,7 +28,7 @@ impl ModelSource {
     /// # Errors
     /// [`ModelError`] if it is not installed or was changed.
     pub(crate) fn load_shared(&self, name: &ModelName) -> Result<SharedModel, ModelError> {
-        SharedModel::load(&self.runtime, &self.bundle(name)?)
+        SharedModel::load(&self.runtime, &self.bundle(name)?, self.options.provider)
     }
 
     /// A model for one slot.
@@ -47,13 +47,13 @@ impl ModelSource {
 pub(crate) struct WideDetector(Option<Arc<Mutex<Detector>>>);
 
 impl WideDetector {
-    /// Loads it, unless a slot has every core anyway.
+    /// Loads it, unless a slot has every core anyway, or cores do not run the model.
     ///
     /// # Errors
     /// As [`LoadedModels::load`].
     pub(crate) fn load(model: &SharedModel, options: SessionOptions) -> Result<Self, ModelError> {
         let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-        if options.threads >= cores {
+        if options.threads >= cores || options.provider.is_gpu() {
             return Ok(Self(None));
         }
         let detector = model.detector(&SessionOptions { threads: cores, ..options })?;

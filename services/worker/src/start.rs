@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use detector::{ModelError, Runtime, RuntimeError, SessionOptions};
+use detector::{ExecutionProvider, ModelError, Runtime, RuntimeError, SessionOptions};
 use domain::Sha256Digest;
 use messaging::{Messaging, MessagingError};
 use runtime::{
@@ -31,8 +31,19 @@ use crate::{
     vitals::WorkerVitals,
 };
 
-/// Where set-up puts ONNX Runtime, seen from the project's root.
-pub const ONNX_RUNTIME: &str = ".cache/lib/libonnxruntime.so";
+/// Where set-up puts ONNX Runtime's library with `provider`, seen from the project's root.
+#[must_use]
+pub fn onnx_runtime_with(provider: ExecutionProvider) -> &'static str {
+    match provider {
+        ExecutionProvider::Cpu => ".cache/lib/libonnxruntime.so",
+        ExecutionProvider::OpenVino => ".cache/lib/openvino/libonnxruntime.so",
+        // One library has both.
+        ExecutionProvider::Cuda | ExecutionProvider::TensorRt => {
+            ".cache/lib/cuda/libonnxruntime.so"
+        }
+    }
+}
+
 /// Where models are installed, seen from the project's root.
 pub const MODELS_DIR: &str = "models";
 
@@ -128,6 +139,7 @@ pub async fn run(
     let announcing = announce(announcement).await;
     tracing::info!(
         model = %config.model,
+        provider = %config.provider,
         concurrency = config.concurrency,
         threads_per_picture = config.threads_per_picture,
         "worker ready"
@@ -149,11 +161,15 @@ struct Loaded {
 
 fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
     let started = Instant::now();
-    let library = config.onnx_runtime.clone().unwrap_or_else(|| nearest(ONNX_RUNTIME));
-    let runtime = Runtime::load(&library)?;
+    let library = config.onnx_runtime.clone();
+    let library = library.unwrap_or_else(|| nearest(onnx_runtime_with(config.provider)));
+    let runtime = Runtime::load_with(&library, config.provider)?;
     let models_dir = config.models_dir.clone().unwrap_or_else(|| nearest(MODELS_DIR));
-    let options =
-        SessionOptions { threads: config.threads_per_picture, ..SessionOptions::default() };
+    let options = SessionOptions {
+        provider: config.provider,
+        threads: config.threads_per_picture,
+        ..SessionOptions::default()
+    };
     let source = ModelSource { runtime: runtime.clone(), models_dir, options };
     let own = source.load_shared(&config.model)?;
     if let Some(why) = own.why_not_shared() {

@@ -4,6 +4,7 @@ use super::Detector;
 use crate::{
     bundle::ModelBundle,
     error::{ModelError, RuntimeError},
+    provider::ExecutionProvider,
     session::{InferenceSession, Runtime, SessionOptions, builder},
     shared_weights::SharedWeights,
 };
@@ -22,35 +23,42 @@ enum Weights {
     /// Each detector reads the model for itself.
     Apart {
         model: Vec<u8>,
-        why: RuntimeError,
+        why: Option<RuntimeError>,
     },
 }
 
 impl SharedModel {
-    /// Loads the model of `bundle`, after checking that it is the one that was installed.
+    /// Loads the model of `bundle`, after checking that it is the one that was installed. Its
+    /// detectors will run on `provider`.
     ///
-    /// Sharing needs a folder for temporary files; see [`SharedModel::why_not_shared`].
+    /// Sharing needs a folder for temporary files; see [`SharedModel::why_not_shared`]. Other
+    /// providers than the CPU lay a model out in memory of their own.
     ///
     /// # Errors
     /// [`ModelError`] when its file was changed.
-    pub fn load(runtime: &Runtime, bundle: &ModelBundle) -> Result<Self, ModelError> {
+    pub fn load(
+        runtime: &Runtime,
+        bundle: &ModelBundle,
+        provider: ExecutionProvider,
+    ) -> Result<Self, ModelError> {
         let model = bundle.read_model()?;
-        let laid_out = builder(runtime, &SessionOptions::default())
-            .map_err(|error| RuntimeError::Failed(error.to_string()))
-            .and_then(|builder| SharedWeights::lay_out(builder, &model));
-        let weights = match laid_out {
-            Ok(weights) => Weights::Shared(weights),
-            Err(why) => Weights::Apart { model, why },
+        let weights = if provider == ExecutionProvider::Cpu {
+            match lay_out(runtime, &model) {
+                Ok(weights) => Weights::Shared(weights),
+                Err(why) => Weights::Apart { model, why: Some(why) },
+            }
+        } else {
+            Weights::Apart { model, why: None }
         };
         Ok(Self { runtime: runtime.clone(), bundle: bundle.clone(), weights })
     }
 
-    /// Why each detector has the weights to itself, if that is so.
+    /// Why each detector has the weights to itself, if that was not to be expected.
     #[must_use]
     pub fn why_not_shared(&self) -> Option<&RuntimeError> {
         match &self.weights {
             Weights::Shared(_) => None,
-            Weights::Apart { why, .. } => Some(why),
+            Weights::Apart { why, .. } => why.as_ref(),
         }
     }
 
@@ -65,4 +73,8 @@ impl SharedModel {
         };
         Detector::around(session, &self.bundle)
     }
+}
+
+fn lay_out(runtime: &Runtime, model: &[u8]) -> Result<SharedWeights, RuntimeError> {
+    SharedWeights::lay_out(builder(runtime, &SessionOptions::default())?, model)
 }

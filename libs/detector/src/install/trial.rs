@@ -13,7 +13,7 @@ use crate::{
         OnnxModel,
         cut::{CannotCut, HeadConvolutions, InputSize, NewOutput, end_at, find_head},
     },
-    session::{InferenceSession, Runtime, SessionOptions},
+    session::{InferenceSession, InputBatch, Runtime, SessionOptions},
 };
 
 /// How far a score of the cut model may lie from the whole one's.
@@ -80,7 +80,7 @@ impl Trial<'_> {
             found: found.to_owned(),
             expected: expected.to_owned(),
         };
-        let outputs = session.run(input, None).map_err(does_not_run)?;
+        let outputs = session.run(&InputBatch::of(input), None).map_err(does_not_run)?;
         let views = outputs.views().map_err(does_not_run)?;
         let data = views.first().map_or(&[][..], |view| view.data);
         let is_score = |score: &f32| (0.0..=1.0).contains(score);
@@ -156,7 +156,7 @@ impl Trial<'_> {
         let ends: Vec<NewOutput> = boxes.chain(scores).collect();
         let bytes = end_at(self.model, &ends, InputSize::Free).to_bytes();
         let mut session = self.load(&bytes).map_err(differs)?;
-        let outputs = session.run(input, None).map_err(differs)?;
+        let outputs = session.run(&InputBatch::of(input), None).map_err(differs)?;
         let mut found = Vec::new();
         for (end, view) in ends.into_iter().zip(outputs.views().map_err(differs)?) {
             let stride = match view.shape {
@@ -202,7 +202,7 @@ fn every_cell(
     head: &Head,
     input: &InputTensor,
 ) -> Result<Vec<Detection>, DetectError> {
-    let outputs = session.run(input, None)?;
+    let outputs = session.run(&InputBatch::of(input), None)?;
     let request = DecodeRequest {
         batch_index: 0,
         input_width: input.width,

@@ -10,6 +10,7 @@ use detector::{
     error::DetectError,
     head::HeadKind,
     install::{HeadChoice, InstallOptions},
+    provider::ExecutionProvider,
     session::{IdleThreads, SessionOptions},
 };
 use domain::{
@@ -180,8 +181,11 @@ fn the_plain_head_gives_what_the_cut_one_gives() {
 fn threads_and_reused_memory_change_nothing() {
     let models = Models::new();
     let bundle = models.install(&weights("yolov8n")).bundle;
-    let options =
-        SessionOptions { threads: NonZero::new(2).unwrap(), idle_threads: IdleThreads::Spin };
+    let options = SessionOptions {
+        threads: NonZero::new(2).unwrap(),
+        idle_threads: IdleThreads::Spin,
+        ..SessionOptions::default()
+    };
     let mut threaded = Detector::load(&models.runtime, &bundle, &options).unwrap();
     for name in ["zidane.jpg", "astronaut.png", "bus.jpg", "zidane.jpg"] {
         let fresh = detect(&mut models.load(&bundle), name).objects;
@@ -247,7 +251,7 @@ fn a_picture_prepared_for_another_model_is_refused() {
 fn detectors_that_share_weights_find_what_one_by_itself_finds() {
     let models = Models::new();
     let bundle = models.install(&weights("yolov8n")).bundle;
-    let shared = SharedModel::load(&models.runtime, &bundle).unwrap();
+    let shared = SharedModel::load(&models.runtime, &bundle, ExecutionProvider::Cpu).unwrap();
     assert!(shared.why_not_shared().is_none(), "{:?}", shared.why_not_shared());
     let one_thread = SessionOptions::default();
     let two_threads = SessionOptions { threads: NonZero::new(2).unwrap(), ..one_thread };

@@ -12,6 +12,7 @@ mod detect;
 mod dlq;
 mod model;
 mod nasty;
+mod providers;
 mod readme;
 mod reference;
 mod responses;

@@ -1,0 +1,157 @@
+//! Several pictures in one run of the model.
+
+use std::time::Instant;
+
+use domain::{BoundingBox, Confidence, Detection, DetectionSettings};
+
+use super::{Detector, Found, PreparedPicture, size_of};
+use crate::{
+    bundle::ModelInput,
+    error::DetectError,
+    head::DecodeRequest,
+    letterbox::{InputTensor, ValueRange},
+    session::{Canceller, InputBatch},
+};
+
+/// How far sides of boxes may lie apart in the mean, in pixels, between a run alone and one in a batch.
+/// Other kernels round otherwise; a graph that mixes up its pictures is off by far more.
+const MEAN_TOLERANCE: f32 = 0.5;
+/// Sides of the pictures that show whether a model takes batches, in its coarsest cells.
+const TRIAL_CELLS: u32 = 4;
+
+/// One picture of a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchItem<'a> {
+    /// The picture; all of a batch have tensors of one size.
+    pub prepared: &'a PreparedPicture,
+    /// Its own thresholds.
+    pub settings: &'a DetectionSettings,
+}
+
+impl Detector {
+    /// Finds the objects in several pictures from this model's
+    /// [`Preprocessor`](super::Preprocessor) by one run of the model, until `canceller` is called.
+    ///
+    /// The pictures are copied one behind the other into memory that is kept for it. In the timings
+    /// each has its share of the run.
+    ///
+    /// # Errors
+    /// [`DetectError`] for all of them: [`DetectError::MixedSizes`] when their tensors are not of
+    /// one size, and as [`Detector::infer_cancellable`].
+    pub fn detect_batch(
+        &mut self,
+        items: &[BatchItem<'_>],
+        canceller: &Canceller,
+    ) -> Result<Vec<Found>, DetectError> {
+        let Some(first) = items.first() else { return Ok(Vec::new()) };
+        if items.len() == 1 {
+            let found = self.detect_prepared(first.prepared, first.settings, canceller)?;
+            return Ok(vec![found]);
+        }
+        self.check_size(&first.prepared.tensor)?;
+        let start = Instant::now();
+        let tensors = items.iter().map(|item| &item.prepared.tensor);
+        let input = lay_out(&mut self.batch, tensors)?;
+        let outputs = self.session.run(&input, Some(canceller))?;
+        let views = outputs.views()?;
+        let infer_time = start.elapsed() / u32::try_from(items.len()).unwrap_or(u32::MAX);
+        let mut found = Vec::with_capacity(items.len());
+        for (place, item) in items.iter().enumerate() {
+            let BatchItem { prepared, settings } = *item;
+            let inference = self.decoding.decode(&views, place, prepared, settings, infer_time)?;
+            found.push(Found::name(&self.labels, self.digest, prepared, inference));
+        }
+        Ok(found)
+    }
+
+    /// Whether the model takes several pictures at a time and gives for each what it gives for it
+    /// alone.
+    ///
+    /// A graph may say that it does and not do it: exporters write a batch of 1 into the shapes
+    /// within. So two pictures are run, together and one by one.
+    ///
+    /// # Errors
+    /// [`DetectError`] when the model does not even run on one picture.
+    pub fn takes_batches(&mut self) -> Result<bool, DetectError> {
+        if self.session.takes_one_picture() {
+            return Ok(false);
+        }
+        let pictures = self.trial_pictures();
+        let mut alone = Vec::new();
+        for tensor in &pictures {
+            alone.extend(self.every_cell(&InputBatch::of(tensor))?);
+        }
+        let mut memory = Vec::new();
+        let input = lay_out(&mut memory, pictures.iter())?;
+        Ok(self.every_cell(&input).is_ok_and(|together| are_near(&alone, &together)))
+    }
+
+    /// A black picture, and one that is not.
+    fn trial_pictures(&self) -> [InputTensor; 2] {
+        let (width, height) = match self.input {
+            ModelInput::Fixed { width, height } => (width as usize, height as usize),
+            ModelInput::Dynamic { multiple_of, .. } => {
+                let side = (TRIAL_CELLS * multiple_of) as usize;
+                (side, side)
+            }
+        };
+        let brightest = match self.decoding.head.kind.letterbox_spec(self.input.target()).range {
+            ValueRange::Unit => 1.0,
+            ValueRange::Byte => 255.0,
+        };
+        let values = 3 * width * height;
+        let pattern = |place: usize| (place * place % 251) as f32 / 250.0 * brightest;
+        let black = InputTensor { data: vec![0.0; values], height, width };
+        let pattern = InputTensor { data: (0..values).map(pattern).collect(), height, width };
+        [black, pattern]
+    }
+
+    /// The boxes of all cells, picture by picture.
+    fn every_cell(&mut self, input: &InputBatch<'_>) -> Result<Vec<Detection>, DetectError> {
+        let outputs = self.session.run(input, None)?;
+        let views = outputs.views()?;
+        let mut boxes = Vec::new();
+        for batch_index in 0..input.pictures {
+            let request = DecodeRequest {
+                batch_index,
+                input_width: input.width,
+                input_height: input.height,
+                confidence: Confidence::new(0.0).unwrap_or_default(),
+            };
+            self.decoding.head.decode_boxes(&views, &request, &mut boxes)?;
+        }
+        Ok(boxes)
+    }
+}
+
+/// Copies the pictures one behind the other into `memory`.
+fn lay_out<'m, 't>(
+    memory: &'m mut Vec<f32>,
+    tensors: impl Iterator<Item = &'t InputTensor>,
+) -> Result<InputBatch<'m>, DetectError> {
+    memory.clear();
+    let (mut pictures, mut size) = (0, None);
+    for tensor in tensors {
+        let (width, height) = *size.get_or_insert((tensor.width, tensor.height));
+        if (tensor.width, tensor.height) != (width, height) {
+            let expected = format!("{width}×{height}");
+            return Err(DetectError::MixedSizes { found: size_of(tensor), expected });
+        }
+        memory.extend_from_slice(&tensor.data);
+        pictures += 1;
+    }
+    let (width, height) = size.unwrap_or_default();
+    Ok(InputBatch { pictures, height, width, data: memory })
+}
+
+fn are_near(alone: &[Detection], together: &[Detection]) -> bool {
+    let sides = |found: &Detection| {
+        let BoundingBox { x1, y1, x2, y2 } = found.bbox;
+        [x1, y1, x2, y2]
+    };
+    let apart = |(a, b): (&Detection, &Detection)| -> f32 {
+        sides(a).into_iter().zip(sides(b)).map(|(a, b)| (a - b).abs()).sum()
+    };
+    let all: f32 = alone.iter().zip(together).map(apart).sum();
+    alone.len() == together.len() && all <= MEAN_TOLERANCE * 4.0 * alone.len() as f32
+}

@@ -1,0 +1,154 @@
+//! Execution providers: what runs a model's operators, and which ONNX Runtime has it.
+
+use std::{fmt, str::FromStr};
+
+use ort::ep::{self, ExecutionProvider as _, ExecutionProviderDispatch};
+
+use crate::{error::RuntimeError, session::SessionOptions};
+
+/// What runs the operators of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum ExecutionProvider {
+    /// ONNX Runtime's own code for CPUs, which every library has.
+    #[default]
+    Cpu,
+    /// Intel's OpenVINO, on CPUs.
+    OpenVino,
+    /// NVIDIA's CUDA and cuDNN.
+    Cuda,
+    /// NVIDIA's TensorRT; what it does not know runs on CUDA.
+    TensorRt,
+}
+
+/// A name that no execution provider has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("it must be one of cpu, openvino, cuda, tensorrt")]
+pub struct UnknownProvider;
+
+impl FromStr for ExecutionProvider {
+    type Err = UnknownProvider;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.into_iter().find(|provider| provider.name() == text).ok_or(UnknownProvider)
+    }
+}
+
+impl fmt::Display for ExecutionProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl ExecutionProvider {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::OpenVino, Self::Cuda, Self::TensorRt];
+
+    /// Its name in settings.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::OpenVino => "openvino",
+            Self::Cuda => "cuda",
+            Self::TensorRt => "tensorrt",
+        }
+    }
+
+    /// Its name as its makers write it.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPU",
+            Self::OpenVino => "OpenVINO",
+            Self::Cuda => "CUDA",
+            Self::TensorRt => "TensorRT",
+        }
+    }
+
+    /// Whether models run on a GPU: batches pay there, and cores do not count.
+    #[must_use]
+    pub fn is_gpu(self) -> bool {
+        matches!(self, Self::Cuda | Self::TensorRt)
+    }
+
+    /// The command that fetches a library with it.
+    #[must_use]
+    pub fn setup_command(self) -> &'static str {
+        match self {
+            Self::Cpu => "make setup",
+            Self::OpenVino => "scripts/setup --provider openvino",
+            Self::Cuda | Self::TensorRt => "scripts/setup --provider cuda",
+        }
+    }
+
+    /// What it needs that no library brings along, for the error that says it does not work.
+    #[must_use]
+    pub fn needs(self) -> &'static str {
+        match self {
+            Self::Cpu => "nothing",
+            Self::OpenVino => "OpenVINO's own libraries beside ONNX Runtime's",
+            Self::Cuda => "an NVIDIA GPU with its driver, and CUDA and cuDNN on the loader's path",
+            Self::TensorRt => {
+                "an NVIDIA GPU with its driver, and CUDA, cuDNN and TensorRT on the loader's path"
+            }
+        }
+    }
+
+    /// Whether the library that this process has loaded was built with it.
+    pub(crate) fn is_built_in(self) -> Result<bool, RuntimeError> {
+        let found = match self {
+            Self::Cpu => Ok(true),
+            Self::OpenVino => ep::OpenVINO::is_available(),
+            Self::Cuda => ep::CUDA::is_available(),
+            Self::TensorRt => ep::TensorRT::is_available(),
+        };
+        found.map_err(|error| RuntimeError::Failed(error.to_string()))
+    }
+
+    /// What a session registers, the first asked first. None of them may fail unnoticed: a model that
+    /// runs on the CPU after all is only found out by how slow it is.
+    pub(crate) fn registered(self, options: &SessionOptions) -> Vec<ExecutionProviderDispatch> {
+        let cuda = || ep::CUDA::default().build();
+        let providers = match self {
+            // It is there without being registered.
+            Self::Cpu => Vec::new(),
+            Self::OpenVino => {
+                let openvino = ep::OpenVINO::default().with_device_type("CPU");
+                vec![openvino.with_num_threads(options.threads.get()).build()]
+            }
+            Self::Cuda => vec![cuda()],
+            Self::TensorRt => vec![ep::TensorRT::default().build(), cuda()],
+        };
+        providers.into_iter().map(ExecutionProviderDispatch::error_on_failure).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_provider_is_read_by_its_name_and_no_other() {
+        for provider in ExecutionProvider::ALL {
+            assert_eq!(provider.to_string().parse(), Ok(provider));
+            let named = UnknownProvider.to_string().contains(provider.name());
+            assert!(named, "the error names {provider}");
+        }
+        for other in ["CUDA", "gpu", ""] {
+            assert_eq!(other.parse::<ExecutionProvider>(), Err(UnknownProvider));
+        }
+    }
+
+    #[test]
+    fn tensorrt_has_cuda_behind_it_and_the_cpu_needs_nothing() {
+        let names = |provider: ExecutionProvider| -> Vec<&str> {
+            let registered = provider.registered(&SessionOptions::default());
+            registered.iter().map(ExecutionProviderDispatch::name).collect()
+        };
+        assert!(names(ExecutionProvider::Cpu).is_empty());
+        assert_eq!(names(ExecutionProvider::OpenVino), ["OpenVINOExecutionProvider"]);
+        assert_eq!(names(ExecutionProvider::Cuda), ["CUDAExecutionProvider"]);
+        let tensorrt = ["TensorrtExecutionProvider", "CUDAExecutionProvider"];
+        assert_eq!(names(ExecutionProvider::TensorRt), tensorrt);
+    }
+}

@@ -1,0 +1,47 @@
+//! Execution providers: what a worker says when it cannot have the one it was told to use.
+
+use std::fs;
+
+use testkit::{picture, workspace_root};
+
+use crate::{
+    reference::assert_bus,
+    whole::{Ended, PATIENCE, System, spotter},
+};
+
+#[test]
+fn a_provider_that_cannot_be_had_ends_the_worker_and_is_explained() {
+    let cpu = workspace_root().join(".cache/lib/libonnxruntime.so");
+    let cpu = cpu.to_str().unwrap();
+    let absent = "/absent/libonnxruntime.so";
+    let cases = [
+        ("cuda", cpu, ["no CUDA provider", "scripts/setup --provider cuda"]),
+        ("tensorrt", cpu, ["no TensorRT provider", "ORT_DYLIB_PATH"]),
+        ("openvino", absent, ["with the OpenVINO provider is not at", absent]),
+        ("gpu", cpu, ["EXECUTION_PROVIDER", "cpu, openvino, cuda, tensorrt"]),
+    ];
+    for (provider, library, expected) in cases {
+        let worker = spotter(["worker"]).env("EXECUTION_PROVIDER", provider);
+        let ended = Ended::of(worker.env("ORT_DYLIB_PATH", library));
+        assert_eq!(ended.code, Some(64), "{provider}: {ended:?}");
+        let said = ended.stderr.join("\n");
+        for text in expected {
+            assert!(said.contains(text), "{provider}: {text} is not in\n{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn openvino_finds_what_the_cpu_finds() {
+    if !workspace_root().join(".cache/lib/openvino/libonnxruntime.so").exists() {
+        eprintln!("SKIPPED: OpenVINO is not here; scripts/setup --provider openvino fetches it");
+        return;
+    }
+    let system = System::start();
+    let worker = spotter(["worker"]).env("EXECUTION_PROVIDER", "openvino");
+    let worker = worker.env("NATS_URL", system.nats.url()).env("CONCURRENCY", "1").start();
+    worker.wait_for_line(|line| line.text == "ready", PATIENCE);
+    let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
+    while system.task(&id, 20).await["finished_at"].is_null() {}
+    assert_bus(&system.result(&id).await["result"]);
+}
