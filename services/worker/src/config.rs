@@ -10,6 +10,10 @@ use runtime::{
     telemetry::LogSettings,
 };
 
+/// Pictures of one run on a GPU, where none is set. Twice as many give it little more to do at a time
+/// and everybody more to wait for.
+const GPU_BATCH: NonZero<usize> = NonZero::new(8).unwrap();
+
 /// Everything that can be set about a worker.
 #[derive(Clone)]
 pub struct Config {
@@ -28,6 +32,11 @@ pub struct Config {
     pub concurrency: NonZero<usize>,
     /// `THREADS_PER_PICTURE`: cores one picture may use. Default: cores / concurrency.
     pub threads_per_picture: NonZero<usize>,
+    /// `MAX_BATCH`: pictures of one size that one run of the model takes together. Default 1; on a
+    /// GPU, 8.
+    pub max_batch: NonZero<usize>,
+    /// `BATCH_WINDOW_MS`: the longest a picture waits for others while a slot is free. Default 5.
+    pub batch_window: Duration,
     /// `MAX_PICTURE_BYTES` (default 20 MiB) and `MAX_PICTURE_PIXELS` (default 64 million).
     pub picture_limits: PictureLimits,
     /// `JOB_DEADLINE_SECONDS`: the longest one run of the model may take. Default 60.
@@ -58,6 +67,7 @@ impl Config {
         // A GPU is one, however many cores feed it.
         let slots = if provider.is_gpu() { NonZero::<usize>::MIN } else { cores };
         let concurrency = reader.read("CONCURRENCY", slots);
+        let batch = if provider.is_gpu() { GPU_BATCH } else { NonZero::<usize>::MIN };
         let share = NonZero::new(cores.get() / concurrency).unwrap_or(NonZero::<usize>::MIN);
         let config = Self {
             model: reader.read("MODEL", ModelName::default()),
@@ -66,6 +76,8 @@ impl Config {
             onnx_runtime: reader.read_optional("ORT_DYLIB_PATH"),
             concurrency,
             threads_per_picture: reader.read("THREADS_PER_PICTURE", share),
+            max_batch: reader.read("MAX_BATCH", batch),
+            batch_window: reader.milliseconds("BATCH_WINDOW_MS", 5),
             picture_limits: PictureLimits {
                 max_bytes: reader.at_least("MAX_PICTURE_BYTES", 1, limits.max_bytes),
                 max_pixels: reader.at_least("MAX_PICTURE_PIXELS", 1, limits.max_pixels),

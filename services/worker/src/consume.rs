@@ -24,11 +24,12 @@ const HAND_BACK_GRACE: Duration = Duration::from_secs(5);
 pub(crate) async fn consume(
     context: Arc<Context>,
     mut deliveries: Deliveries,
+    most_in_batch: usize,
     shutdown: CancellationToken,
     grace: Duration,
 ) {
     let mut jobs = JoinSet::new();
-    let room = Room::beside(context.slots.count());
+    let room = Room::beside(context.slots.count() * most_in_batch);
     while let Some((delivery, place)) = next_job(&context, &mut deliveries, &room, &shutdown).await
     {
         let share = room.share(&delivery);
@@ -49,7 +50,7 @@ pub(crate) async fn consume(
     }
 }
 
-/// How many jobs a worker holds at a time: one for each slot, and a few more whose pictures are being
+/// How many jobs a worker holds at a time: a batch for each slot, and a few more whose pictures are being
 /// decoded or whose ends are being stored, so that no slot waits for either.
 struct Room {
     places: Arc<Semaphore>,
@@ -57,10 +58,10 @@ struct Room {
 }
 
 impl Room {
-    /// One in four more than there are slots, and at least one: what surrounds a run of the model
+    /// One in four more than `running` at a time, and at least one: what surrounds a run of the model
     /// takes less than a quarter of its time.
-    fn beside(slots: usize) -> Self {
-        let all = slots + slots.div_ceil(4);
+    fn beside(running: usize) -> Self {
+        let all = running + running.div_ceil(4);
         Self { places: Arc::new(Semaphore::new(all)), all }
     }
 
@@ -146,11 +147,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_room_for_one_in_four_more_than_slots() {
+    fn there_is_room_for_one_in_four_more_than_run() {
         let cases = [(1, 2), (2, 3), (4, 5), (5, 7), (16, 20)];
-        for (slots, expected) in cases {
-            let room = Room::beside(slots);
-            assert_eq!((room.all, room.free()), (expected, expected), "{slots} slots");
+        for (running, expected) in cases {
+            let room = Room::beside(running);
+            assert_eq!((room.all, room.free()), (expected, expected), "{running} running");
         }
     }
 }

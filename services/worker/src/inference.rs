@@ -1,4 +1,4 @@
-//! Slots: OS threads that each hold loaded models and run one picture at a time.
+//! Slots: OS threads that each hold loaded models and run one picture, or one batch, at a time.
 //!
 //! Async code hands a picture over and awaits the reply; it never blocks on a model.
 
@@ -11,7 +11,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use detector::{Canceller, DetectError, Found, ModelError, PreparedPicture, Runtime, RuntimeError};
+use detector::{
+    BatchItem, Canceller, DetectError, Detector, Found, ModelError, PreparedPicture, Runtime,
+    RuntimeError,
+};
 use domain::{DetectionSettings, ModelName, picture::PictureLimits};
 use runtime::failpoints;
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -38,6 +41,24 @@ pub(crate) enum InferenceError {
     Broken,
     #[error("the model hangs: it neither finished within {0:?} nor could be cancelled")]
     Hung(Duration),
+    #[error("the batch this picture was in failed: {0}")]
+    Batch(String),
+}
+
+impl InferenceError {
+    /// What is said to each of `pictures` that were run together. Never that something is wrong with
+    /// one of them for good: each is tried again, alone.
+    pub(crate) fn for_each_of(self, pictures: usize) -> Vec<Self> {
+        if pictures <= 1 {
+            return vec![self];
+        }
+        let each = || match &self {
+            Self::Hung(deadline) => Self::Hung(*deadline),
+            Self::DeadlineExceeded(deadline) => Self::DeadlineExceeded(*deadline),
+            other => Self::Batch(other.to_string()),
+        };
+        std::iter::repeat_with(each).take(pictures).collect()
+    }
 }
 
 /// How much of the worker one picture may have.
@@ -59,11 +80,18 @@ pub(crate) struct Work {
     pub(crate) settings: DetectionSettings,
 }
 
-/// One picture on its way through a slot's thread.
+impl Work {
+    /// `None` if the picture is still to be prepared: it cannot be part of a batch.
+    fn batch_item(&self) -> Option<BatchItem<'_>> {
+        Some(BatchItem { prepared: self.prepared.as_ref()?, settings: &self.settings })
+    }
+}
+
+/// Pictures on their way through a slot's thread, to be run together.
 struct Request {
-    work: Work,
+    batch: Vec<Work>,
     canceller: Canceller,
-    reply: oneshot::Sender<Result<Found, InferenceError>>,
+    reply: oneshot::Sender<Result<Vec<Found>, InferenceError>>,
 }
 
 /// The worker's slots. The model works on as many pictures at a time as there are slots.
@@ -123,20 +151,21 @@ pub(crate) struct SlotLease {
 }
 
 impl SlotLease {
-    /// Runs the detector on one picture.
+    /// Runs the detector on pictures, which are prepared and of one size if they are several, and
+    /// gives what was found in each.
     ///
     /// # Errors
     /// [`InferenceError`]; after [`InferenceError::Hung`] the slot is lost.
     pub(crate) async fn detect(
         &mut self,
-        work: Work,
+        batch: Vec<Work>,
         deadline: Duration,
-    ) -> Result<Found, InferenceError> {
+    ) -> Result<Vec<Found>, InferenceError> {
         let gone = || InferenceError::Panicked("the slot's thread has ended".to_owned());
         let slot = self.slot.as_ref().ok_or_else(gone)?;
         let canceller = slot.runtime.canceller()?;
         let (reply, mut answer) = oneshot::channel();
-        let request = Request { work, canceller: canceller.clone(), reply };
+        let request = Request { batch, canceller: canceller.clone(), reply };
         slot.requests.try_send(request).map_err(|_| gone())?;
         if let Ok(answer) = tokio::time::timeout(deadline, &mut answer).await {
             return answer.map_err(|_| gone())?;
@@ -161,27 +190,27 @@ impl Drop for SlotLease {
     }
 }
 
-/// A slot's thread: one picture after another until the worker lets go of the slot.
+/// A slot's thread: one run after another until the worker lets go of the slot.
 fn serve(
     inbox: &blocking::Receiver<Request>,
     mut models: LoadedModels,
     limits: PictureLimits,
     preparation: &Preparation,
 ) {
-    while let Ok(Request { mut work, canceller, reply }) = inbox.recv() {
+    while let Ok(Request { batch, canceller, reply }) = inbox.recv() {
         if reply.is_closed() {
             continue;
         }
         // A detector overwrites its buffers with each picture, so one that a panic left half done
         // does no harm to the next.
-        let run = || detect(&mut models, &work, &limits, &canceller);
+        let run = || detect(&mut models, &batch, &limits, &canceller);
         let outcome = match catch_unwind(AssertUnwindSafe(run)) {
             Ok(outcome) => outcome,
             Err(panic) => Err(InferenceError::Panicked(panic_message(&*panic))),
         };
         // Nobody waits any more when the job's deadline has passed.
         let _ = reply.send(outcome);
-        if let Some(prepared) = work.prepared.take() {
+        for prepared in batch.into_iter().filter_map(|work| work.prepared) {
             preparation.recycle(prepared);
         }
     }
@@ -189,11 +218,30 @@ fn serve(
 
 fn detect(
     models: &mut LoadedModels,
+    batch: &[Work],
+    limits: &PictureLimits,
+    canceller: &Canceller,
+) -> Result<Vec<Found>, InferenceError> {
+    for work in batch {
+        failpoints::reach_with("worker-detect", &work.picture);
+    }
+    match batch {
+        [] => Ok(Vec::new()),
+        [work] => Ok(vec![detect_one(models, work, limits, canceller)?]),
+        [first, ..] => {
+            let items: Vec<BatchItem<'_>> = batch.iter().filter_map(Work::batch_item).collect();
+            let run = |detector: &mut Detector| detector.detect_batch(&items, canceller);
+            Ok(models.with(&first.model, first.share, run)??)
+        }
+    }
+}
+
+fn detect_one(
+    models: &mut LoadedModels,
     work: &Work,
     limits: &PictureLimits,
     canceller: &Canceller,
 ) -> Result<Found, InferenceError> {
-    failpoints::reach_with("worker-detect", &work.picture);
     let Work { picture, prepared, share, model, settings } = work;
     let found = models.with(model, *share, |detector| match prepared {
         Some(prepared) => detector.detect_prepared(prepared, settings, canceller),

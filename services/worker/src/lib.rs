@@ -3,6 +3,8 @@
 //! Stateless: whatever a worker held when it died is handed to another. It knows no HTTP.
 
 mod announce;
+mod arrivals;
+mod batching;
 mod config;
 mod consume;
 mod inference;

@@ -15,12 +15,15 @@ use crate::inference::Share;
 const STAGE_BUCKETS: [f64; 13] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
+const BATCH_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+
 /// The worker's instruments.
 #[derive(Clone)]
 pub(crate) struct WorkerMetrics {
     jobs: Counter<u64>,
     pictures: Counter<u64>,
     stages: Histogram<f64>,
+    batches: Histogram<u64>,
 }
 
 impl WorkerMetrics {
@@ -40,6 +43,11 @@ impl WorkerMetrics {
                 .with_description("Time of each stage of detection.")
                 .with_boundaries(STAGE_BUCKETS.to_vec())
                 .build(),
+            batches: meter
+                .u64_histogram("spotter_batch_size")
+                .with_description("Pictures run together, where batches are made.")
+                .with_boundaries(BATCH_BUCKETS.to_vec())
+                .build(),
         }
     }
 
@@ -53,6 +61,10 @@ impl WorkerMetrics {
             Share::WholeWorker => "all",
         };
         self.pictures.add(1, &[KeyValue::new("cores", cores)]);
+    }
+
+    pub(crate) fn record_batch(&self, pictures: usize) {
+        self.batches.record(pictures as u64, &[]);
     }
 
     pub(crate) fn record_stages(&self, timings: &StageTimings) {

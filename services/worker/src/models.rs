@@ -8,7 +8,8 @@ use std::{
 };
 
 use detector::{
-    Detector, ModelBundle, ModelError, Preprocessor, Runtime, SessionOptions, SharedModel,
+    DetectError, Detector, ModelBundle, ModelError, Preprocessor, Runtime, SessionOptions,
+    SharedModel,
 };
 use domain::{ModelName, Sha256Digest, picture::PictureLimits};
 
@@ -100,6 +101,14 @@ impl LoadedModels {
     /// What the worker's own model comes to.
     pub(crate) fn digest(&self) -> Sha256Digest {
         self.own.digest()
+    }
+
+    /// Whether the worker's own model takes several pictures at a time.
+    ///
+    /// # Errors
+    /// [`DetectError`] when it does not even run.
+    pub(crate) fn takes_batches(&mut self) -> Result<bool, DetectError> {
+        self.own.takes_batches()
     }
 
     /// What prepares pictures for the worker's own model.

@@ -14,6 +14,7 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    batching::Batcher,
     inference::{InferenceError, Share, Slots, Work},
     metrics::WorkerMetrics,
     prepare::Preparation,
@@ -25,7 +26,9 @@ pub(crate) struct Context {
     pub(crate) tasks: TaskStore,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) preparation: Arc<Preparation>,
-    pub(crate) slots: Slots,
+    pub(crate) slots: Arc<Slots>,
+    /// Where pictures are put together; `None`: each is run by itself.
+    pub(crate) batcher: Option<Batcher>,
     pub(crate) job_deadline: Duration,
     pub(crate) max_attempts: u32,
     /// Held by every job while it runs; see [`Company`].
@@ -166,13 +169,22 @@ async fn detect(
     let Job { model, settings, .. } = job.clone();
     let deadline = context.job_deadline;
     let prepared = context.preparation.prepare(picture.clone(), &model, deadline).await?;
+    let work = Work { picture, prepared, share, model, settings };
+    if let Some(batcher) = &context.batcher
+        && share == Share::Slot
+    {
+        context.metrics.count_picture(share);
+        return batcher.detect(work).await;
+    }
     let mut slot = tokio::select! {
         slot = context.slots.lease() => slot,
         // The slot that hangs may be the one waited for. Another worker is free sooner.
         () = context.broken.cancelled() => return Err(InferenceError::Broken),
     };
     context.metrics.count_picture(share);
-    slot.detect(Work { picture, prepared, share, model, settings }, deadline).await
+    let found = slot.detect(vec![work], deadline).await?;
+    // One for each picture.
+    found.into_iter().next().ok_or(InferenceError::Broken)
 }
 
 async fn succeed(context: &Context, begun: &TaskRecord, found: Found) -> Result<Outcome, String> {

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config,
     announce::announce,
+    batching::{BatchRules, Batcher},
     consume::consume,
     inference::Slots,
     metrics::WorkerMetrics,
@@ -112,7 +113,7 @@ pub async fn run(
         tracing::info!(address = %listener.local_addr().map_err(cannot)?, "probes are served");
         tokio::spawn(probes::serve(listener, Arc::clone(&vitals) as _, metrics.clone(), end));
     }
-    let Loaded { preparation, slots, model_digest } = {
+    let Loaded { preparation, slots, model_digest, max_batch } = {
         let config = config.clone();
         // A second of reading and checking weights, in which probes are to be answered.
         tokio::task::spawn_blocking(move || load_slots(&config))
@@ -123,11 +124,17 @@ pub async fn run(
     messaging.ensure().await?;
     vitals.started(messaging.clone());
     let deliveries = messaging.queue().deliveries();
+    let (metrics, slots) = (WorkerMetrics::new(&metrics), Arc::new(slots));
+    let rules =
+        BatchRules { most: max_batch, window: config.batch_window, deadline: config.job_deadline };
+    let batcher = (max_batch > 1)
+        .then(|| Batcher::start(Arc::clone(&slots), rules, metrics.clone(), broken.clone()));
     let context = Arc::new(Context {
         tasks: messaging.tasks(),
-        metrics: WorkerMetrics::new(&metrics),
+        metrics,
         preparation,
         slots,
+        batcher,
         job_deadline: config.job_deadline,
         max_attempts: config.max_attempts,
         company: RwLock::default(),
@@ -142,10 +149,12 @@ pub async fn run(
         provider = %config.provider,
         concurrency = config.concurrency,
         threads_per_picture = config.threads_per_picture,
+        max_batch,
         "worker ready"
     );
     ready();
-    consume(Arc::clone(&context), deliveries, shutdown, config.shutdown_grace).await;
+    let grace = config.shutdown_grace;
+    consume(Arc::clone(&context), deliveries, max_batch, shutdown, grace).await;
     announcing.end().await;
     messaging.close().await;
     tracing::info!("worker stopped");
@@ -157,6 +166,8 @@ struct Loaded {
     preparation: Arc<Preparation>,
     slots: Slots,
     model_digest: Sha256Digest,
+    /// The most pictures of one run.
+    max_batch: usize,
 }
 
 fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
@@ -176,15 +187,40 @@ fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
         tracing::warn!(%why, "each slot keeps the model's weights for itself");
     }
     let wide = WideDetector::load(&own, source.options)?;
-    let models: Vec<LoadedModels> = (0..config.concurrency.get())
+    let mut models: Vec<LoadedModels> = (0..config.concurrency.get())
         .map(|_| LoadedModels::load(source.clone(), config.model.clone(), &own, wide.clone()))
         .collect::<Result<_, _>>()?;
     tracing::info!(model = %config.model, took_ms = started.elapsed().as_millis(), "model loaded");
+    let max_batch = max_batch(config, &mut models[0]);
     let (preprocessor, model_digest) =
         (models[0].preprocessor(config.picture_limits), models[0].digest());
     let preparation = Arc::new(Preparation::new(config.model.clone(), preprocessor));
     let slots = Slots::start(&runtime, models, config.picture_limits, &preparation)?;
-    Ok(Loaded { preparation, slots, model_digest })
+    Ok(Loaded { preparation, slots, model_digest, max_batch })
+}
+
+/// As many as are asked for, if the model can do it.
+fn max_batch(config: &Config, models: &mut LoadedModels) -> usize {
+    let asked = config.max_batch.get();
+    if asked == 1 {
+        return 1;
+    }
+    match models.takes_batches() {
+        Ok(true) => asked,
+        Ok(false) => {
+            tracing::warn!(
+                model = %config.model,
+                asked,
+                "MAX_BATCH has no effect: this model takes one picture at a time; export it with a \
+                 free batch size"
+            );
+            1
+        }
+        Err(error) => {
+            tracing::warn!(model = %config.model, %error, "MAX_BATCH has no effect: a trial failed");
+            1
+        }
+    }
 }
 
 /// The file at `relative` upwards of here, or that path itself, for the error that names it.

@@ -6,7 +6,7 @@ use detector::{
     annotate,
     bundle::ModelBundle,
     decode::Picture,
-    detector::{Detector, SharedModel},
+    detector::{BatchItem, Detector, SharedModel},
     error::DetectError,
     head::HeadKind,
     install::{HeadChoice, InstallOptions},
@@ -14,7 +14,7 @@ use detector::{
     session::{IdleThreads, SessionOptions},
 };
 use domain::{
-    DetectedObject, DetectionSettings,
+    Confidence, DetectedObject, DetectionSettings,
     picture::{PictureFormat, PictureLimits},
 };
 use image::imageops::FilterType;
@@ -266,4 +266,47 @@ fn detectors_that_share_weights_find_what_one_by_itself_finds() {
             assert_eq!(detect(detector, name).objects, expected, "{name}");
         }
     }
+}
+
+#[test]
+fn a_batch_gives_what_each_picture_gives_alone() {
+    let models = Models::new();
+    let bundle = models.install(&weights("yolov8n")).bundle;
+    let mut detector = models.load(&bundle);
+    assert!(detector.takes_batches().unwrap());
+    let preprocessor = detector.preprocessor(PictureLimits::default());
+    let bus = preprocessor.prepare(&picture("bus.jpg")).unwrap();
+    let mut mirrored = bus.clone();
+    let width = mirrored.tensor.width;
+    mirrored.tensor.data.chunks_exact_mut(width).for_each(<[f32]>::reverse);
+    let zidane = preprocessor.prepare(&picture("zidane.jpg")).unwrap();
+    let usual = DetectionSettings::default();
+    let strict = DetectionSettings { confidence: Confidence::new(0.5).unwrap(), ..usual };
+
+    let canceller = models.runtime.canceller().unwrap();
+    let items = [(&bus, &usual), (&mirrored, &usual), (&bus, &strict)]
+        .map(|(prepared, settings)| BatchItem { prepared, settings });
+    let together = detector.detect_batch(&items, &canceller).unwrap();
+    assert_eq!(together.len(), items.len());
+    for (found, item) in together.iter().zip(items) {
+        let alone = detector.detect_prepared(item.prepared, item.settings, &canceller).unwrap();
+        assert_eq!(found.objects.len(), alone.objects.len());
+        for (a, b) in found.objects.iter().zip(&alone.objects) {
+            assert_eq!(a.label, b.label);
+            assert_near(&sides(a), &sides(b), 0.01);
+        }
+    }
+    assert!(together[2].objects.len() < together[0].objects.len());
+
+    let mixed = [&bus, &zidane].map(|prepared| BatchItem { prepared, settings: &usual });
+    let error = detector.detect_batch(&mixed, &canceller).unwrap_err();
+    assert!(matches!(error, DetectError::MixedSizes { .. }), "{error}");
+}
+
+#[test]
+fn a_model_of_a_fixed_batch_says_so() {
+    let models = Models::new();
+    let options = InstallOptions { head: HeadChoice::KeepPlain, ..models.options("plain") };
+    let plain = ModelBundle::install(&weights("yolov8n"), &options, &models.runtime).unwrap();
+    assert!(!models.load(&plain.bundle).takes_batches().unwrap());
 }

@@ -7,6 +7,7 @@
 )]
 
 mod announcement;
+mod batches;
 mod fixture;
 mod outcomes;
 mod probes;

@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::fixture::{PATIENCE, Queue, bus};
 
-async fn ask(address: &str, path: &str) -> String {
+pub(crate) async fn ask(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
@@ -23,7 +23,7 @@ fn is_ok(answer: &str) -> bool {
 }
 
 /// A port that was free a moment ago: the worker takes an address, not a listener.
-async fn free_address() -> String {
+pub(crate) async fn free_address() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     listener.local_addr().unwrap().to_string()
 }

@@ -1,0 +1,90 @@
+//! How fast pictures come, and so how long it is worth waiting for more of them.
+
+use std::time::{Duration, Instant};
+
+/// The weight of the newest gap in the mean: about the last eight count.
+const WEIGHT: f64 = 1.0 / 8.0;
+
+/// The mean gap between pictures.
+#[derive(Debug)]
+pub(crate) struct Arrivals {
+    /// The longest that anybody is kept waiting.
+    limit: Duration,
+    mean: Option<Duration>,
+    last: Option<Instant>,
+}
+
+impl Arrivals {
+    pub(crate) fn new(limit: Duration) -> Self {
+        Self { limit, mean: None, last: None }
+    }
+
+    /// A picture has come.
+    pub(crate) fn note(&mut self, at: Instant) {
+        if let Some(last) = self.last.replace(at) {
+            let gap = at.saturating_duration_since(last);
+            self.mean = Some(match self.mean {
+                Some(mean) => mean.mul_f64(1.0 - WEIGHT) + gap.mul_f64(WEIGHT),
+                None => gap,
+            });
+        }
+    }
+
+    /// How long to wait for `missing` more pictures. `None`: not at all, since not even one is to be
+    /// expected in time.
+    pub(crate) fn patience(&self, missing: usize, now: Instant) -> Option<Duration> {
+        // If none has come for longer than the mean, that is the better guess.
+        let silence = now.saturating_duration_since(self.last?);
+        let gap = self.mean?.max(silence);
+        let missing = u32::try_from(missing).unwrap_or(u32::MAX);
+        (missing > 0 && gap <= self.limit).then(|| gap.saturating_mul(missing).min(self.limit))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_millis(5);
+
+    fn after(gaps_ms: &[u64]) -> (Arrivals, Instant) {
+        let mut arrivals = Arrivals::new(LIMIT);
+        let mut now = Instant::now();
+        arrivals.note(now);
+        for gap in gaps_ms {
+            now += Duration::from_millis(*gap);
+            arrivals.note(now);
+        }
+        (arrivals, now)
+    }
+
+    #[test]
+    fn nobody_waits_for_pictures_that_are_not_to_be_expected() {
+        let (first, now) = after(&[]);
+        assert_eq!(first.patience(7, now), None, "nothing is known");
+        let (slow, now) = after(&[40, 40, 40]);
+        assert_eq!(slow.patience(7, now), None, "the next one is 40 ms away");
+        let (fast, now) = after(&[1, 1, 1]);
+        assert_eq!(fast.patience(0, now), None, "the batch is full");
+        let later = now + Duration::from_millis(6);
+        assert_eq!(fast.patience(7, later), None, "the stream has dried up");
+    }
+
+    #[test]
+    fn the_wait_is_as_long_as_filling_takes_and_never_longer_than_the_limit() {
+        let (fast, now) = after(&[1, 1, 1]);
+        assert_eq!(fast.patience(3, now), Some(Duration::from_millis(3)));
+        assert_eq!(fast.patience(7, now), Some(LIMIT));
+    }
+
+    #[test]
+    fn the_mean_follows_a_change_of_pace() {
+        let (mut arrivals, mut now) = after(&[40, 40, 40]);
+        for _ in 0..40 {
+            now += Duration::from_millis(1);
+            arrivals.note(now);
+        }
+        let patience = arrivals.patience(1, now).unwrap();
+        assert!(patience < Duration::from_millis(2), "{patience:?}");
+    }
+}
