@@ -102,14 +102,17 @@ impl Driver {
         Ok(ends)
     }
 
-    /// Sends `jobs` pictures at once, and returns when each ended, in order.
+    /// Sends `jobs` pictures at once, and returns when each ended that ended after the last was sent, in
+    /// order: what the others cost was shared with sending.
     pub(crate) async fn backlog(&self, jobs: usize) -> Result<Vec<OffsetDateTime>, CliError> {
         let mut waiting = VecDeque::with_capacity(jobs);
         for _ in 0..jobs {
             waiting.push_back(self.insist().await?);
         }
+        let sent = OffsetDateTime::now_utc();
         let mut ends = Vec::with_capacity(jobs);
         self.drain(waiting, &mut ends).await?;
+        ends.retain(|end| *end > sent);
         Ok(ends)
     }
 
