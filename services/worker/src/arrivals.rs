@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 /// The weight of the newest gap in the mean: about the last eight count.
 const WEIGHT: f64 = 1.0 / 8.0;
 
+/// The longest gap that is told from longer ones, in limits: it is forgotten after a few pictures.
+const LONGEST_GAP: u32 = 20;
+
 /// The mean gap between pictures.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
@@ -22,7 +25,8 @@ impl Arrivals {
     /// A picture has come.
     pub(crate) fn note(&mut self, at: Instant) {
         if let Some(last) = self.last.replace(at) {
-            let gap = at.saturating_duration_since(last);
+            // A night without pictures says no more than a second without.
+            let gap = at.saturating_duration_since(last).min(self.limit * LONGEST_GAP);
             self.mean = Some(match self.mean {
                 Some(mean) => mean.mul_f64(1.0 - WEIGHT) + gap.mul_f64(WEIGHT),
                 None => gap,
@@ -75,6 +79,15 @@ mod tests {
         let (fast, now) = after(&[1, 1, 1]);
         assert_eq!(fast.patience(3, now), Some(Duration::from_millis(3)));
         assert_eq!(fast.patience(7, now), Some(LIMIT));
+    }
+
+    #[test]
+    fn a_long_silence_is_soon_forgotten() {
+        let night = 8 * 3600 * 1000;
+        let mut gaps = vec![1, 1, night];
+        gaps.extend([1; 40]);
+        let (fast, now) = after(&gaps);
+        assert!(fast.patience(1, now).is_some(), "{fast:?}");
     }
 
     #[test]

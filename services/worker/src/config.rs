@@ -54,6 +54,13 @@ pub struct Config {
     pub log: LogSettings,
 }
 
+/// How many pictures at a time a worker with so many cores to itself runs, where nothing is set.
+#[must_use]
+pub fn default_concurrency(provider: ExecutionProvider, cores: NonZero<usize>) -> NonZero<usize> {
+    // A GPU is one, however many cores feed it.
+    if provider.is_gpu() { NonZero::<usize>::MIN } else { cores }
+}
+
 impl Config {
     /// Reads the settings from `source`.
     ///
@@ -64,9 +71,7 @@ impl Config {
         let limits = PictureLimits::default();
         let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         let provider = reader.read("EXECUTION_PROVIDER", ExecutionProvider::default());
-        // A GPU is one, however many cores feed it.
-        let slots = if provider.is_gpu() { NonZero::<usize>::MIN } else { cores };
-        let concurrency = reader.read("CONCURRENCY", slots);
+        let concurrency = reader.read("CONCURRENCY", default_concurrency(provider, cores));
         let batch = if provider.is_gpu() { GPU_BATCH } else { NonZero::<usize>::MIN };
         let share = NonZero::new(cores.get() / concurrency).unwrap_or(NonZero::<usize>::MIN);
         let config = Self {

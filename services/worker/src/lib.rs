@@ -16,5 +16,5 @@ mod settle;
 mod start;
 mod vitals;
 
-pub use config::Config;
+pub use config::{Config, default_concurrency};
 pub use start::{MODELS_DIR, WorkerError, nearest, onnx_runtime_with, run};

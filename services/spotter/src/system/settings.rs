@@ -7,6 +7,7 @@ use std::{
     thread,
 };
 
+use detector::ExecutionProvider;
 use domain::ModelName;
 use runtime::{
     config::{ProcessEnvironment, Reader, Source, is_set},
@@ -77,7 +78,9 @@ impl Settings {
         let workers = reader.read("WORKERS", NonZero::<usize>::MIN);
         let workers = options.workers.unwrap_or(workers);
         let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
-        let concurrency = reader.read("CONCURRENCY", share(cores, workers));
+        let provider = reader.read("EXECUTION_PROVIDER", ExecutionProvider::default());
+        let default = worker::default_concurrency(provider, share(cores, workers));
+        let concurrency = reader.read("CONCURRENCY", default);
         let concurrency = options.concurrency.unwrap_or(concurrency);
         // Each worker would think that it has all cores to itself.
         let each = share(share(cores, workers), concurrency);
@@ -179,6 +182,15 @@ mod tests {
         assert_eq!((settings.port, settings.model.as_str()), (5000, "yolov8n"));
         assert!(settings.variables.is_empty(), "{:?}", settings.variables);
         assert!(settings.places().models_dir.is_none());
+    }
+
+    #[test]
+    fn a_gpu_is_one_whatever_feeds_it_and_a_provider_that_is_none_is_told_at_once() {
+        let settings = Settings::merge(options(), env_file("EXECUTION_PROVIDER=cuda\n")).unwrap();
+        assert_eq!(settings.concurrency.get(), 1);
+        let error = Settings::merge(options(), env_file("EXECUTION_PROVIDER=gpu\n")).err().unwrap();
+        let error = error.to_string();
+        assert!(error.contains("EXECUTION_PROVIDER") && error.contains("openvino"), "{error}");
     }
 
     #[test]
