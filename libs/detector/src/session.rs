@@ -295,7 +295,7 @@ pub(crate) fn builder(
     runtime: &Runtime,
     options: &SessionOptions,
 ) -> Result<SessionBuilder, RuntimeError> {
-    let builder = cpu_builder(runtime, options).map_err(failed)?;
+    let builder = builder_without_provider(runtime, options).map_err(failed)?;
     let registered = options.provider.registered(options);
     builder.with_execution_providers(registered).map_err(|error| RuntimeError::ProviderFailed {
         path: runtime.library.clone(),
@@ -308,7 +308,10 @@ fn failed(error: ort::Error) -> RuntimeError {
     RuntimeError::Failed(error.to_string())
 }
 
-fn cpu_builder(runtime: &Runtime, options: &SessionOptions) -> ort::Result<SessionBuilder> {
+fn builder_without_provider(
+    runtime: &Runtime,
+    options: &SessionOptions,
+) -> ort::Result<SessionBuilder> {
     Ok(Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(options.threads.get())?

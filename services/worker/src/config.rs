@@ -10,8 +10,7 @@ use runtime::{
     telemetry::LogSettings,
 };
 
-/// Pictures of one run on a GPU, where none is set. Twice as many give it little more to do at a time
-/// and everybody more to wait for.
+/// Pictures of one run on a GPU, where none is set: a usual size, not one that was measured here.
 const GPU_BATCH: NonZero<usize> = NonZero::new(8).unwrap();
 
 /// Everything that can be set about a worker.
@@ -27,8 +26,7 @@ pub struct Config {
     /// `ORT_DYLIB_PATH`: ONNX Runtime's library. Default: the one that set-up fetched for that
     /// provider.
     pub onnx_runtime: Option<PathBuf>,
-    /// `CONCURRENCY`: pictures at a time. Default: as many as there are cores;
-    /// on a GPU, 1.
+    /// `CONCURRENCY`: pictures, or batches, at a time. Default: as many as there are cores; on a GPU, 1.
     pub concurrency: NonZero<usize>,
     /// `THREADS_PER_PICTURE`: cores one picture may use. Default: cores / concurrency.
     pub threads_per_picture: NonZero<usize>,

@@ -1,4 +1,5 @@
-//! Execution providers: what a worker says when it cannot have the one it was told to use.
+//! What runs models: execution providers, and what a worker says when it cannot have one; memory that
+//! cannot be shared.
 
 use std::fs;
 
@@ -40,6 +41,18 @@ async fn openvino_finds_what_the_cpu_finds() {
     let system = System::start();
     let worker = spotter(["worker"]).env("EXECUTION_PROVIDER", "openvino");
     let worker = worker.env("NATS_URL", system.nats.url()).env("CONCURRENCY", "1").start();
+    worker.wait_for_line(|line| line.text == "ready", PATIENCE);
+    let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
+    while system.task(&id, 20).await["finished_at"].is_null() {}
+    assert_bus(&system.result(&id).await["result"]);
+}
+
+#[tokio::test]
+async fn where_no_temporary_file_can_be_written_each_slot_has_weights_of_its_own() {
+    let system = System::start();
+    let worker = spotter(["worker"]).env("TMPDIR", "/absent").env("CONCURRENCY", "1");
+    let worker = worker.env("NATS_URL", system.nats.url()).start();
+    worker.wait_for_line(|line| line.text.contains("weights for itself"), PATIENCE);
     worker.wait_for_line(|line| line.text == "ready", PATIENCE);
     let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
     while system.task(&id, 20).await["finished_at"].is_null() {}

@@ -1,0 +1,46 @@
+"""Python packages for one of these scripts: as they are installed, or the pinned versions.
+
+Where one is missing, pip puts all that the script's own requirements file pins into .cache/, once.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class PackagesMissing(Exception):
+    """pip could not install what is needed; the text says what to do."""
+
+
+def make_importable(script: str, modules: list[str], described: str) -> None:
+    """Make `modules` importable for `script`; `described` says what is fetched, and how much."""
+    if all(importlib.util.find_spec(name) is not None for name in modules):
+        return
+    folder = ROOT / f".cache/python/{script}-{sys.version_info.major}.{sys.version_info.minor}"
+    if not folder.is_dir():
+        install(ROOT / f"scripts/{script}.requirements.txt", folder, described)
+    sys.path.insert(0, str(folder))
+
+
+def install(requirements: Path, folder: Path, described: str) -> None:
+    print(f"Fetching {described} into .cache/ …", file=sys.stderr, flush=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Installed beside its place and then renamed: a run that was cut short leaves nothing half done.
+    with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
+        target = Path(unfinished) / "packages"
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pinned = ["--require-hashes", "--no-deps", "--only-binary=:all:", f"--requirement={requirements}"]
+        done = subprocess.run([*pip, *pinned, f"--target={target}"], check=False)
+        if done.returncode != 0:
+            raise PackagesMissing(
+                f"pip could not install {described}; its words stand above. The pinned wheels are for "
+                f"Python 3.11 to 3.14 and this is {sys.version.split()[0]}. "
+                "If pip itself is missing: apt-get install python3-pip"
+            )
+        target.rename(folder)
