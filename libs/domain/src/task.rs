@@ -141,6 +141,14 @@ pub enum TaskState {
     },
     /// The detector ran to its end.
     Success {
+        /// When the run began that found it. `None` where nothing was run, and in records of older
+        /// workers.
+        #[serde(
+            default,
+            with = "time::serde::rfc3339::option",
+            skip_serializing_if = "Option::is_none"
+        )]
+        started_at: Option<OffsetDateTime>,
         /// When the result was ready.
         #[serde(with = "time::serde::rfc3339")]
         finished_at: OffsetDateTime,
@@ -187,6 +195,18 @@ impl TaskState {
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         !matches!(self, Self::Queued | Self::Started { .. })
+    }
+
+    /// When the run began that goes on, or that found the result.
+    #[must_use]
+    pub fn started_at(&self) -> Option<OffsetDateTime> {
+        match self {
+            Self::Started { started_at } => Some(*started_at),
+            Self::Success { started_at, .. } => *started_at,
+            Self::Queued | Self::Failure { .. } | Self::Revoked { .. } | Self::Expired { .. } => {
+                None
+            }
+        }
     }
 
     /// When the end came, or `None` before it.
@@ -289,6 +309,7 @@ mod tests {
             TaskState::Queued,
             TaskState::Started { started_at: at },
             TaskState::Success {
+                started_at: Some(at),
                 finished_at: at,
                 objects: vec![object],
                 width: 810,
@@ -315,6 +336,7 @@ mod tests {
     #[test]
     fn a_record_of_an_older_version_is_read() {
         let state = TaskState::Success {
+            started_at: None,
             finished_at: OffsetDateTime::UNIX_EPOCH,
             objects: Vec::new(),
             width: 1,
@@ -325,7 +347,7 @@ mod tests {
         let record = TaskRecord { job: Job { picture_sha256: None, ..job() }, attempts: 1, state };
         let json = serde_json::to_value(&record).unwrap();
         // They are left out, so that this is what an older version writes.
-        for name in ["picture_sha256", "model_digest", "cached"] {
+        for name in ["picture_sha256", "started_at", "model_digest", "cached"] {
             assert!(json.get(name).is_none(), "{name} in {json}");
         }
         assert_eq!(serde_json::from_value::<TaskRecord>(json).unwrap(), record);

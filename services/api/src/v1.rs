@@ -168,7 +168,7 @@ struct Task {
     submitted_at: OffsetDateTime,
     /// When it expires if no worker has come to it.
     deadline: Option<OffsetDateTime>,
-    /// When the present worker took it, while STARTED.
+    /// When the run began that goes on (STARTED) or found the result (SUCCESS).
     started_at: Option<OffsetDateTime>,
     /// How many runs have begun.
     attempts: u32,
@@ -196,7 +196,7 @@ impl Example for Task {
             model: "yolov8n".to_owned(),
             submitted_at: at,
             deadline: Some(at + Duration::from_secs(24 * 3600)),
-            started_at: None,
+            started_at: Some(at + Duration::from_millis(5)),
             attempts: 1,
             finished_at: Some(at + Duration::from_millis(90)),
             width: Some(810),
@@ -291,7 +291,7 @@ impl From<DetectedObject> for FoundObject {
 
 impl From<TaskRecord> for Task {
     fn from(TaskRecord { job, attempts, state }: TaskRecord) -> Self {
-        let finished_at = state.finished_at();
+        let (started_at, finished_at) = (state.started_at(), state.finished_at());
         let mut task = Self {
             task_id: job.task_id.to_string(),
             state: State::Queued,
@@ -299,7 +299,7 @@ impl From<TaskRecord> for Task {
             model: job.model.to_string(),
             submitted_at: job.submitted_at,
             deadline: job.deadline,
-            started_at: None,
+            started_at,
             attempts,
             finished_at,
             width: None,
@@ -310,10 +310,7 @@ impl From<TaskRecord> for Task {
         };
         match state {
             TaskState::Queued => {}
-            TaskState::Started { started_at } => {
-                task.state = State::Started;
-                task.started_at = Some(started_at);
-            }
+            TaskState::Started { .. } => task.state = State::Started,
             TaskState::Success { objects, width, height, cached, .. } => {
                 task.state = State::Success;
                 task.cached = Some(cached);

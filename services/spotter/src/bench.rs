@@ -18,10 +18,10 @@ use time::OffsetDateTime;
 use tokio::time::sleep;
 
 use self::{
-    driver::Driver,
+    driver::{Driver, Journey},
     loops::Loops,
     processes::{SlotTimes, Usages, own_cpu_s, usages},
-    report::{Growth, Latency, Machine, ReadsOf, Report, Throughput, UploadsUnderLoad},
+    report::{Growth, Latency, Machine, OnTheWay, ReadsOf, Report, Throughput, UploadsUnderLoad},
     samples::{Latencies, median},
     stand::Stand,
 };
@@ -220,16 +220,24 @@ fn stages(samples: &[StageTimings]) -> BTreeMap<&'static str, f64> {
 async fn latency(stand: &Stand) -> Result<Latency, CliError> {
     let mut loops = stand.loops()?;
     let work = async |driver: &Driver| {
-        let (mut alone, mut model) = (Vec::new(), Vec::new());
+        let (mut journeys, mut model) = (Vec::new(), Vec::new());
         for _ in 0..LONE_PICTURES {
             model.extend(loops.as_mut().map(Loops::alone));
             let driver = driver.clone();
-            alone.push(stand.load(driver, async move |driver| driver.alone().await).await?);
+            journeys.push(stand.load(driver, async move |driver| driver.alone().await).await?);
         }
         let repeat = async move |driver: Driver| driver.again(REPEATS).await;
         let again = stand.load(driver.clone(), repeat).await?.map(Latencies::of);
         let model = (!model.is_empty()).then(|| Latencies::of(model));
-        Ok(Latency { alone: Latencies::of(alone), model, again })
+        let of =
+            |part: fn(&Journey) -> Duration| Latencies::of(journeys.iter().map(part).collect());
+        let alone = of(|journey| journey.whole);
+        // Another machine has another clock.
+        let on_the_way = stand.is_own().then(|| OnTheWay {
+            queue: of(|journey| journey.queue),
+            store: of(|journey| journey.store),
+        });
+        Ok(Latency { alone, on_the_way, model, again })
     };
     stand.with_system(1, ResultCache::Own, work).await
 }

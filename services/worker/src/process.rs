@@ -192,6 +192,7 @@ async fn succeed(context: &Context, begun: &TaskRecord, found: Found) -> Result<
     let timings = found.timings;
     context.metrics.record_stages(&timings);
     let state = TaskState::Success {
+        started_at: begun.state.started_at(),
         finished_at: OffsetDateTime::now_utc(),
         objects: found.objects,
         width: found.width,

@@ -98,6 +98,7 @@ pub(crate) fn success(job: &Job) -> TaskRecord {
     let bbox = domain::BoundingBox { x1: 1.5, y1: 2.0, x2: 30.25, y2: 40.0 };
     let detection = Detection { bbox, class_id: ClassId(5), confidence: 0.8401 };
     TaskRecord::queued(job.clone()).with_state(TaskState::Success {
+        started_at: None,
         finished_at: OffsetDateTime::UNIX_EPOCH,
         objects: vec![DetectedObject { detection, label: "bus".to_owned() }],
         width: 810,

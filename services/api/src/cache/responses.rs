@@ -48,6 +48,7 @@ impl ResponseCache {
         self.metrics.count_response_cache(outcome);
         let Response { objects, width, height } = response?;
         Some(TaskState::Success {
+            started_at: None,
             finished_at: OffsetDateTime::now_utc(),
             objects,
             width,

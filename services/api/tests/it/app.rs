@@ -87,6 +87,7 @@ impl TestApp {
     /// Ends a task with one bus, as a worker would.
     pub(crate) async fn succeed(&self, id: TaskId) -> TaskRecord {
         let state = TaskState::Success {
+            started_at: None,
             finished_at: OffsetDateTime::now_utc(),
             objects: vec![bus()],
             width: 810,

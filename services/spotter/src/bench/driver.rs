@@ -42,6 +42,10 @@ pub(crate) struct Driver {
 #[derive(Debug, Deserialize)]
 struct Task {
     task_id: String,
+    #[serde(with = "time::serde::rfc3339")]
+    submitted_at: OffsetDateTime,
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    started_at: Option<OffsetDateTime>,
     #[serde(default, with = "time::serde::rfc3339::option")]
     finished_at: Option<OffsetDateTime>,
     #[serde(default)]
@@ -55,6 +59,17 @@ enum Repeat {
     Run,
     /// It is answered with the result that is known.
     Known,
+}
+
+/// How long one picture took, and where.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Journey {
+    /// From its submission to its result.
+    pub(crate) whole: Duration,
+    /// From when the API had taken it in to when a worker had it.
+    pub(crate) queue: Duration,
+    /// From when its result was there to when its client had it: the record is stored, and told.
+    pub(crate) store: Duration,
 }
 
 /// What came of uploads at a fixed pace.
@@ -144,11 +159,20 @@ impl Driver {
     }
 
     /// One picture from its submission to its result.
-    pub(crate) async fn alone(&self) -> Result<Duration, CliError> {
-        let started = Instant::now();
+    pub(crate) async fn alone(&self) -> Result<Journey, CliError> {
+        let submitted = Instant::now();
         let id = self.insist().await?;
-        while self.task(&id, 10).await?.finished_at.is_none() {}
-        Ok(started.elapsed())
+        loop {
+            let Task { submitted_at, started_at, finished_at, .. } = self.task(&id, 10).await?;
+            if let (Some(started_at), Some(finished_at)) = (started_at, finished_at) {
+                let now = OffsetDateTime::now_utc();
+                return Ok(Journey {
+                    whole: submitted.elapsed(),
+                    queue: (started_at - submitted_at).unsigned_abs(),
+                    store: (now - finished_at).unsigned_abs(),
+                });
+            }
+        }
     }
 
     /// So many submissions of the same picture, each from its submission to its result, which is in

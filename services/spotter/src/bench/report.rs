@@ -68,12 +68,24 @@ pub(crate) struct Throughput {
 pub(crate) struct Latency {
     /// From submission to result.
     pub(crate) alone: Latencies,
+    /// What of that is neither uploading nor running.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) on_the_way: Option<OnTheWay>,
     /// The model by itself with every core on it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<Latencies>,
     /// From submission to result for a picture whose result is known. `None` without Redis.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) again: Option<Latencies>,
+}
+
+/// The stages of a picture outside its worker.
+#[derive(Debug, Serialize)]
+pub(crate) struct OnTheWay {
+    /// From when the API had taken it in to when a worker had it.
+    pub(crate) queue: Latencies,
+    /// From when its result was there to when its client had it.
+    pub(crate) store: Latencies,
 }
 
 /// Uploads while every worker is busy.
@@ -115,9 +127,13 @@ impl fmt::Display for Report {
         if let Some(throughput) = &self.throughput {
             write!(f, "\n{throughput}")?;
         }
-        if let Some(Latency { alone, model, again }) = &self.latency {
+        if let Some(Latency { alone, on_the_way, model, again }) = &self.latency {
             writeln!(f, "\none picture at a time       p50        p99        max")?;
             writeln!(f, "  submit → result    {}", three(alone))?;
+            if let Some(OnTheWay { queue, store }) = on_the_way {
+                writeln!(f, "  of it in the queue {}", three(queue))?;
+                writeln!(f, "  of it store, tell  {}", three(store))?;
+            }
             if let Some(model) = model {
                 writeln!(f, "  model, every core  {}", three(model))?;
             }

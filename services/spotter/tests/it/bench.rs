@@ -52,6 +52,8 @@ fn a_short_round_measures_everything_and_leaves_nothing() {
             "/throughput/stages_ms/infer",
             "/throughput/usages/NATS/peak_mib",
             "/latency/alone/p50_ms",
+            "/latency/on_the_way/queue/p50_ms",
+            "/latency/on_the_way/store/p50_ms",
             "/latency/model/p50_ms",
             "/latency/again/p99_ms",
             "/uploads/2/latency/p99_ms",
@@ -86,6 +88,7 @@ fn a_system_that_runs_already_is_measured_through_its_api() {
     // Nothing of this machine is held against it.
     assert_eq!(report["throughput"]["detector"], serde_json::json!([]));
     assert!(report.get("growth").is_none() && report["latency"].get("model").is_none());
+    assert!(report["latency"].get("on_the_way").is_none(), "{report:#}");
     assert!(ended.stderr.iter().any(|line| line.contains("left out")), "{ended:?}");
 }
 

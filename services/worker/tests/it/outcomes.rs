@@ -17,9 +17,18 @@ fn failure(record: &TaskRecord) -> Option<FailureReason> {
 
 async fn assert_bus_is_found(queue: &Queue, id: TaskId) {
     let record = queue.ended(id).await;
-    let TaskState::Success { objects, width, height, .. } = &record.state else {
+    let TaskState::Success {
+        started_at: Some(started_at),
+        finished_at,
+        objects,
+        width,
+        height,
+        ..
+    } = &record.state
+    else {
         panic!("{record:?}")
     };
+    assert!(record.job.submitted_at <= *started_at && started_at < finished_at, "{record:?}");
     let labels: Vec<_> = objects.iter().map(|object| object.label.as_str()).collect();
     assert_eq!(labels, ["bus", "person", "person", "person", "person", "stop sign"]);
     assert_eq!((*width, *height), (810, 1080));
