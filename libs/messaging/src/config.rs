@@ -1,10 +1,13 @@
 //! What a process must know to take part in the queue.
 
-use std::{fmt, fs::File, path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
 
 use runtime::config::Reader;
 
-use crate::address::{Servers, redacted};
+use crate::{
+    address::{Servers, redacted},
+    tls::{TlsFiles, read_file},
+};
 
 /// Which part of the system a connection belongs to. Each has its own name and inbox prefix, so
 /// that permissions can be given to one of them and an operator can tell them apart.
@@ -14,6 +17,8 @@ pub enum Role {
     Api,
     /// Runs jobs and writes records.
     Worker,
+    /// Makes streams, buckets and the consumer, and nothing else.
+    Setup,
     /// A person's command.
     Cli,
 }
@@ -23,6 +28,7 @@ impl Role {
         match self {
             Self::Api => "spotter-api",
             Self::Worker => "spotter-worker",
+            Self::Setup => "spotter-setup",
             Self::Cli => "spotter-cli",
         }
     }
@@ -31,6 +37,7 @@ impl Role {
         match self {
             Self::Api => "_INBOX_api",
             Self::Worker => "_INBOX_worker",
+            Self::Setup => "_INBOX_setup",
             Self::Cli => "_INBOX_cli",
         }
     }
@@ -57,11 +64,13 @@ impl Default for QueueLimits {
 /// Every process of one deployment is given the same values: the last one to start wins.
 #[derive(Clone, PartialEq, Eq)]
 pub struct MessagingConfig {
-    /// `nats://[user[:password]@]host[:port]`, several with commas between them. `Debug` hides the
-    /// password.
+    /// `nats://[user[:password]@]host[:port]`, or `tls://…`, several with commas between them.
+    /// `Debug` hides the password.
     pub url: String,
     /// A NATS credentials file, for servers that want one.
     pub credentials_file: Option<PathBuf>,
+    /// The files that TLS needs.
+    pub tls: TlsFiles,
     /// Whose connection this is.
     pub role: Role,
     /// How much may wait in the queue.
@@ -91,6 +100,7 @@ impl MessagingConfig {
         Self {
             url: url.into(),
             credentials_file: None,
+            tls: TlsFiles::default(),
             role,
             limits: QueueLimits::default(),
             result_ttl: Duration::from_secs(24 * 3600),
@@ -106,7 +116,7 @@ impl MessagingConfig {
 
 impl MessagingConfig {
     /// Reads the settings as every process of a deployment does: `NATS_URL`,
-    /// `NATS_CREDENTIALS_FILE`, `NATS_REPLICAS`, `QUEUE_MAX_BYTES`, `QUEUE_MAX_MESSAGES`,
+    /// `NATS_CREDENTIALS_FILE`, `NATS_CA_FILE`, `NATS_CERTIFICATE_FILE`, `NATS_KEY_FILE`, `NATS_REPLICAS`, `QUEUE_MAX_BYTES`, `QUEUE_MAX_MESSAGES`,
     /// `RESULT_TTL_SECONDS`, `INLINE_LIMIT_BYTES`, `ACK_WAIT_SECONDS`,
     /// `DUPLICATE_WINDOW_SECONDS`. What is wrong with them is
     /// left with `reader`.
@@ -114,7 +124,8 @@ impl MessagingConfig {
     pub fn read(reader: &mut Reader<'_>, role: Role) -> Self {
         let default = Self::new(read_url(reader), role);
         Self {
-            credentials_file: read_credentials_file(reader),
+            credentials_file: read_file(reader, "NATS_CREDENTIALS_FILE"),
+            tls: TlsFiles::read(reader),
             limits: QueueLimits {
                 max_bytes: reader.at_least("QUEUE_MAX_BYTES", 1 << 20, default.limits.max_bytes),
                 max_messages: reader.at_least("QUEUE_MAX_MESSAGES", 1, default.limits.max_messages),
@@ -138,26 +149,12 @@ fn read_url(reader: &mut Reader<'_>) -> String {
     url
 }
 
-/// The file is opened already here, so that a wrong path is reported beside all other bad settings.
-fn read_credentials_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
-    let name = "NATS_CREDENTIALS_FILE";
-    let path: PathBuf = reader.read_optional(name)?;
-    let opened = File::open(&path).and_then(|file| file.metadata());
-    match opened {
-        Ok(found) if found.is_file() => {}
-        Ok(_) => reader.problem(name, format!("'{}' is no file", path.display())),
-        Err(error) => {
-            reader.problem(name, format!("'{}' cannot be read: {error}", path.display()));
-        }
-    }
-    Some(path)
-}
-
 impl fmt::Debug for MessagingConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MessagingConfig")
             .field("url", &redacted(&self.url))
             .field("credentials_file", &self.credentials_file)
+            .field("tls", &self.tls)
             .field("role", &self.role)
             .field("limits", &self.limits)
             .field("result_ttl", &self.result_ttl)

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Event,
+    Client, ConnectErrorKind, ConnectOptions, Event, ServerError,
     connection::State,
     jetstream,
     jetstream::{kv, object_store::ObjectStore},
@@ -16,7 +16,10 @@ use tokio::sync::{OnceCell, watch};
 
 use crate::{
     Announcements, DeadLetters, IdempotencyKeys, JobQueue, Lease, MessagingConfig, MessagingError,
-    Reconciler, TaskStore, address::Servers, layout,
+    Reconciler, TaskStore,
+    address::Servers,
+    layout::{self, Arrangement},
+    permissions::Denials,
 };
 
 /// How often to ask whether the server is still there. The library's default is a minute, in which
@@ -50,6 +53,7 @@ struct Inner {
     config: MessagingConfig,
     address: String,
     link: watch::Receiver<Link>,
+    denials: Denials,
     tasks: OnceCell<kv::Store>,
     pictures: OnceCell<ObjectStore>,
 }
@@ -64,7 +68,8 @@ impl Messaging {
     pub async fn connect(config: MessagingConfig) -> Result<Self, MessagingError> {
         let servers = Servers::parse(&config.url)?;
         let (events, mut link) = watch::channel(Link::default());
-        let options = options(&config, &servers, events).await?;
+        let denials = Denials::new();
+        let options = options(&config, &servers, events, denials.clone()).await?;
         let address = servers.shown();
         let client = first_connection(options, servers, config.connect_timeout).await?;
         // The event of this first connection comes from another task. Whoever looks at the link
@@ -80,6 +85,7 @@ impl Messaging {
             config,
             address,
             link,
+            denials,
             tasks: OnceCell::new(),
             pictures: OnceCell::new(),
         };
@@ -87,17 +93,21 @@ impl Messaging {
     }
 
     /// Creates streams, consumer, bucket and object store, or changes those there are to what the
-    /// configuration says. Safe to call from many processes at once.
+    /// configuration says, and tells what it did. Safe to call from many processes at once.
+    ///
+    /// Credentials that may only look are enough where everything is there. Settings that differ are
+    /// then left as they are, with a warning.
     ///
     /// # Errors
-    /// [`MessagingError::Setup`] when the server refuses, [`MessagingError::Timeout`] when it does
+    /// [`MessagingError::Setup`] when the server refuses, [`MessagingError::SetUpFirst`] when something
+    /// is missing that these credentials may not make, [`MessagingError::Timeout`] when the server does
     /// not answer, [`MessagingError::Failed`] when what was made is gone again.
-    pub async fn ensure(&self) -> Result<(), MessagingError> {
-        layout::ensure(self).await?;
+    pub async fn ensure(&self) -> Result<Vec<Arrangement>, MessagingError> {
+        let arranged = layout::ensure(self).await?;
         // Now, while the server answers, so that later requests have one question less to ask.
         self.task_bucket().await?;
         self.picture_store().await?;
-        Ok(())
+        Ok(arranged)
     }
 
     /// The queue of jobs.
@@ -181,6 +191,10 @@ impl Messaging {
         &self.inner.config
     }
 
+    pub(crate) fn denials(&self) -> &Denials {
+        &self.inner.denials
+    }
+
     pub(crate) fn link(&self) -> watch::Receiver<Link> {
         self.inner.link.clone()
     }
@@ -240,6 +254,7 @@ async fn options(
     config: &MessagingConfig,
     servers: &Servers,
     events: watch::Sender<Link>,
+    denials: Denials,
 ) -> Result<ConnectOptions, MessagingError> {
     let events = Arc::new(events);
     let mut options = ConnectOptions::new()
@@ -250,9 +265,13 @@ async fn options(
         .request_timeout(Some(config.request_timeout))
         .reconnect_delay_callback(reconnect_delay)
         .event_callback(move |event| {
+            if let Event::ServerError(ServerError::Other(said)) = &event {
+                denials.note(said);
+            }
             note(&event, &events);
             std::future::ready(())
         });
+    options = config.tls.apply(options);
     if let Some(login) = &servers.login {
         options = options.user_and_password(login.user.clone(), login.password.clone());
     }

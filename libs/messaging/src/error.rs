@@ -62,6 +62,26 @@ pub enum MessagingError {
         /// What to do about it.
         advice: &'static str,
     },
+    /// The server does not let these credentials do it.
+    #[error(
+        "'{what}' is not permitted: these credentials may not publish to {subject}; check which user \
+         this process logs in as, and that user's permissions"
+    )]
+    NotPermitted {
+        /// What was asked.
+        what: &'static str,
+        /// What the server denied.
+        subject: String,
+    },
+    /// Something is missing that these credentials may not make.
+    #[error(
+        "{what} is missing, and these credentials may not make it: run the set-up first \
+         (`spotter-api setup`, with credentials of its own)"
+    )]
+    SetUpFirst {
+        /// What is missing.
+        what: String,
+    },
     /// The server has no queue of ours: it may be another one than was meant.
     #[error(
         "the NATS server at {address} holds no queue of spotter's: check the address; an API or a \
@@ -104,7 +124,13 @@ impl MessagingError {
     /// start for this reason need not be started again.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        matches!(self, Self::Address { .. } | Self::Credentials(_) | Self::LoginRefused { .. })
+        matches!(
+            self,
+            Self::Address { .. }
+                | Self::Credentials(_)
+                | Self::LoginRefused { .. }
+                | Self::NotPermitted { .. }
+        )
     }
 
     pub(crate) fn failed(what: &'static str, cause: impl Into<Cause>) -> Self {

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use async_nats::jetstream::{
     ErrorCode,
-    consumer::{AckPolicy, pull},
-    context::{CreateStreamErrorKind, GetStreamErrorKind},
-    stream::{Config, DiscardPolicy, RetentionPolicy, StorageType},
+    consumer::{AckPolicy, FromConsumer, pull},
+    context::{ConsumerInfoErrorKind, CreateStreamErrorKind, GetStreamErrorKind},
+    stream::{Config, ConsumerError, DiscardPolicy, RetentionPolicy, StorageType},
 };
 
 use crate::{
@@ -56,8 +56,31 @@ const MAX_ACK_PENDING: i64 = 100_000;
 /// default is 512, and it cannot be changed once the consumer exists.
 const MAX_WAITING: i64 = 8192;
 
-pub(crate) async fn ensure(messaging: &Messaging) -> Result<(), MessagingError> {
+/// What came of setting one thing up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arranged {
+    /// It was not there.
+    Made,
+    /// It was there with other settings.
+    Changed,
+    /// It was there as it should be.
+    Unchanged,
+    /// It is there with other settings, which these credentials may not change.
+    LeftAlone,
+}
+
+/// One thing that is there now, and how it came to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrangement {
+    /// `stream JOBS`, `consumer worker`.
+    pub what: String,
+    /// How it came to be.
+    pub arranged: Arranged,
+}
+
+pub(crate) async fn ensure(messaging: &Messaging) -> Result<Vec<Arrangement>, MessagingError> {
     let config = messaging.config();
+    let mut arrangements = Vec::new();
     for stream in [
         jobs(config),
         dead_letters(config),
@@ -68,10 +91,43 @@ pub(crate) async fn ensure(messaging: &Messaging) -> Result<(), MessagingError> 
         announcements(config),
         pictures(config),
     ] {
-        ensure_stream(messaging, stream).await?;
+        let what = format!("stream {}", stream.name);
+        let arranged = permitted(&what, ensure_stream(messaging, stream).await)?;
+        arrangements.push(Arrangement { what, arranged });
     }
-    ensure_consumer(messaging).await
+    arrangements.push(ensure_consumer(messaging).await?);
+    Ok(arrangements)
 }
+
+pub(crate) async fn ensure_consumer(messaging: &Messaging) -> Result<Arrangement, MessagingError> {
+    let what = format!("consumer {WORKER_CONSUMER}");
+    let arranged = permitted(&what, arrange_consumer(messaging).await)?;
+    Ok(Arrangement { what, arranged })
+}
+
+/// Of what was denied: only looking is enough where there is something to see.
+fn permitted(
+    what: &str,
+    outcome: Result<Arranged, MessagingError>,
+) -> Result<Arranged, MessagingError> {
+    match outcome {
+        Err(MessagingError::NotPermitted { what: MAKE, .. }) => {
+            Err(MessagingError::SetUpFirst { what: what.to_owned() })
+        }
+        Err(MessagingError::NotPermitted { what: CHANGE, .. }) => {
+            tracing::warn!(
+                "{what} has other settings than this process was given, whose credentials may not \
+                 change it: run the set-up, or give every process the same settings"
+            );
+            Ok(Arranged::LeftAlone)
+        }
+        other => other,
+    }
+}
+
+/// What was asked when making or changing something was denied.
+const MAKE: &str = "make what is missing";
+const CHANGE: &str = "change what is there";
 
 /// What all streams have in common. -1 is "no limit", as the server itself writes it.
 fn stored(name: String, subjects: Vec<String>, config: &MessagingConfig) -> Config {
@@ -191,37 +247,41 @@ fn pictures(config: &MessagingConfig) -> Config {
 
 /// Makes the stream, or changes those of its settings that are ours. What an operator has set
 /// besides (placement, compression, republishing) stays as it is.
-async fn ensure_stream(messaging: &Messaging, wanted: Config) -> Result<(), MessagingError> {
+async fn ensure_stream(messaging: &Messaging, wanted: Config) -> Result<Arranged, MessagingError> {
     let jetstream = messaging.jetstream();
     let name = wanted.name.clone();
-    let found = messaging.within_timeout("look a stream up", jetstream.get_stream(&name)).await?;
-    let outcome = match found {
+    let api = |verb: &str| format!("$JS.API.STREAM.{verb}.{name}");
+    let look = jetstream.get_stream(&name);
+    let found = messaging.if_permitted("look a stream up", api("INFO"), look).await?;
+    let (outcome, arranged) = match found {
         Ok(stream) => {
             let present = &stream.cached_info().config;
             let updated = with_ours(present.clone(), &wanted);
             if updated == *present {
-                return Ok(());
+                return Ok(Arranged::Unchanged);
             }
-            tracing::info!(stream = %name, "changing the stream's settings");
-            messaging
-                .within_timeout("change a stream", jetstream.update_stream(&updated))
-                .await?
-                .map(drop)
+            let update = jetstream.update_stream(&updated);
+            let outcome = messaging.if_permitted(CHANGE, api("UPDATE"), update).await?;
+            (outcome.map(drop), Arranged::Changed)
         }
         Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(api) if api.code() == 404 => messaging
-                .within_timeout("create a stream", jetstream.create_stream(&wanted))
-                .await?
-                .map(drop),
+            GetStreamErrorKind::JetStream(found) if found.code() == 404 => {
+                let create = jetstream.create_stream(&wanted);
+                let outcome = messaging.if_permitted(MAKE, api("CREATE"), create).await?;
+                (outcome.map(drop), Arranged::Made)
+            }
             _ => return Err(setup_error(format!("stream {name}"), error.into())),
         },
     };
-    outcome.map_err(|error| match error.kind() {
-        CreateStreamErrorKind::JetStream(api) => {
-            setup_error(format!("stream {name}"), Box::new(api))
-        }
-        _ => setup_error(format!("stream {name}"), error.into()),
-    })
+    match outcome {
+        Ok(()) => Ok(arranged),
+        Err(error) => Err(match error.kind() {
+            CreateStreamErrorKind::JetStream(api) => {
+                setup_error(format!("stream {name}"), Box::new(api))
+            }
+            _ => setup_error(format!("stream {name}"), error.into()),
+        }),
+    }
 }
 
 fn with_ours(present: Config, wanted: &Config) -> Config {
@@ -245,23 +305,62 @@ fn with_ours(present: Config, wanted: &Config) -> Config {
     }
 }
 
-pub(crate) async fn ensure_consumer(messaging: &Messaging) -> Result<(), MessagingError> {
-    let wanted = pull::Config {
+/// The one consumer that all workers share.
+fn worker_consumer(config: &MessagingConfig) -> pull::Config {
+    pull::Config {
         durable_name: Some(WORKER_CONSUMER.to_owned()),
         description: Some("All workers share it; each message goes to one of them".to_owned()),
         ack_policy: AckPolicy::Explicit,
-        ack_wait: messaging.config().ack_wait,
+        ack_wait: config.ack_wait,
         // Attempts are counted in the task's record: a message the server gives up on stays in the
         // stream, invisible to everyone.
         max_deliver: -1,
         max_ack_pending: MAX_ACK_PENDING,
         max_waiting: MAX_WAITING,
         ..pull::Config::default()
+    }
+}
+
+/// Makes the consumer, or changes those of its settings that are ours.
+async fn arrange_consumer(messaging: &Messaging) -> Result<Arranged, MessagingError> {
+    let refused =
+        |cause: Cause| setup_error(format!("consumer {WORKER_CONSUMER} of {JOBS_STREAM}"), cause);
+    let jetstream = messaging.jetstream();
+    let api = |verb: &str| format!("$JS.API.CONSUMER.{verb}.{JOBS_STREAM}.{WORKER_CONSUMER}");
+    let wanted = worker_consumer(messaging.config());
+    let stream = jetstream.get_stream_no_info(JOBS_STREAM);
+    let stream = messaging.within("look the consumer up", stream).await?;
+    let look = stream.consumer_info(WORKER_CONSUMER);
+    let found = messaging.if_permitted("look the consumer up", api("INFO"), look).await?;
+    let (what, config, arranged) = match found {
+        Ok(info) => match pull::Config::try_from_consumer_config(info.config) {
+            Ok(present) if with_our_settings(present.clone(), &wanted) == present => {
+                return Ok(Arranged::Unchanged);
+            }
+            Ok(present) => (CHANGE, with_our_settings(present, &wanted), Arranged::Changed),
+            // One that pushes cannot be changed into ours; the server will say so.
+            Err(_) => (CHANGE, wanted, Arranged::Changed),
+        },
+        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
+            (MAKE, wanted, Arranged::Made)
+        }
+        Err(error) => return Err(refused(error.into())),
     };
-    let create = messaging.jetstream().create_consumer_on_stream(wanted, JOBS_STREAM);
-    match messaging.within_timeout("create the consumer", create).await? {
-        Ok(_) => Ok(()),
-        Err(error) => Err(setup_error(format!("consumer {WORKER_CONSUMER}"), error.into())),
+    let create = jetstream.create_consumer_on_stream(config, JOBS_STREAM);
+    let outcome: Result<_, ConsumerError> =
+        messaging.if_permitted(what, api("CREATE"), create).await?;
+    outcome.map(|_| arranged).map_err(|error| refused(error.into()))
+}
+
+fn with_our_settings(present: pull::Config, wanted: &pull::Config) -> pull::Config {
+    pull::Config {
+        description: wanted.description.clone(),
+        ack_policy: wanted.ack_policy,
+        ack_wait: wanted.ack_wait,
+        max_deliver: wanted.max_deliver,
+        max_ack_pending: wanted.max_ack_pending,
+        max_waiting: wanted.max_waiting,
+        ..present
     }
 }
 

@@ -249,12 +249,29 @@ impl Reconciler {
                 (found, jobs, before.is_some_and(is_same))
             }
         };
-        if is_sure {
-            stuck::repair(&self.messaging, found).await?;
-            tracing::warn!(jobs, "the queue's consumer was made anew: jobs were handed to nobody");
-        }
-        findings.add(Discrepancy::StuckJobs, jobs, is_sure);
+        let is_repaired = is_sure && self.repair_stuck(found, jobs).await?;
+        findings.add(Discrepancy::StuckJobs, jobs, is_repaired);
         Ok(())
+    }
+
+    /// Tells whether it did.
+    async fn repair_stuck(&self, found: Stuck, jobs: u64) -> Result<bool, MessagingError> {
+        match stuck::repair(&self.messaging, found).await {
+            Ok(()) => {
+                tracing::warn!(jobs, "the queue's consumer was made anew: its jobs went to nobody");
+                Ok(true)
+            }
+            // An API that may put jobs in need not be one that may say who gets them.
+            Err(MessagingError::NotPermitted { .. } | MessagingError::SetUpFirst { .. }) => {
+                tracing::error!(
+                    jobs,
+                    "jobs are handed to nobody, and these credentials may not make the queue's \
+                     consumer anew: run the set-up (`spotter-api setup`)"
+                );
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The task's newest record if the task has no end. If it has one or is gone, it leaves the
@@ -296,6 +313,23 @@ impl Reconciler {
         stored_jobs::remove(&self.messaging, &wire::job_subject(job)).await?;
         pictures::delete(&self.messaging, &wire::object_name(job.task_id)).await;
         Ok(())
+    }
+}
+
+impl Messaging {
+    /// Makes the queue's consumer anew if there are jobs that it hands to nobody; tells how many
+    /// there were. For credentials that may do it, where the reconciler's may not.
+    ///
+    /// # Errors
+    /// [`MessagingError`] if the server fails or refuses.
+    pub async fn free_stuck_jobs(&self) -> Result<u64, MessagingError> {
+        match stuck::look(self).await? {
+            None => Ok(0),
+            Some(found @ (Stuck::NoConsumer { jobs } | Stuck::Jobs { jobs, .. })) => {
+                stuck::repair(self, found).await?;
+                Ok(jobs)
+            }
+        }
     }
 }
 

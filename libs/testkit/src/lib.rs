@@ -10,6 +10,7 @@
     reason = "this crate runs only in tests, where a panic with a clear message is the right report"
 )]
 
+mod certificates;
 mod cluster;
 mod files;
 mod frames;
@@ -23,6 +24,7 @@ mod spawner;
 
 use std::time::{Duration, Instant};
 
+pub use certificates::Certificates;
 pub use cluster::NatsCluster;
 pub use files::{picture, require, workspace_root};
 pub use nats::{NatsServer, NatsServerBuilder, StreamState};

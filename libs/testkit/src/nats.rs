@@ -9,21 +9,27 @@ use tempfile::TempDir;
 
 use crate::{
     START_TIMEOUT,
-    files::server_program,
+    certificates::Certificates,
+    files::{server_program, workspace_root},
     poll_until,
     ports::{ask, free_port, get},
-    process::Process,
+    process::{Process, ProcessBuilder},
     small_disk::SmallDisk,
 };
 
 /// How often other ports are tried when somebody else took the first.
 const PORT_ATTEMPTS: usize = 5;
 
+/// The users of `deploy/nats/permissions.conf`.
+const ROLES: [&str; 5] = ["api", "worker", "setup", "operator", "monitor"];
+
 /// How to start a [`NatsServer`].
 #[derive(Debug, Clone, Default)]
 pub struct NatsServerBuilder {
     config: String,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
+    tls: bool,
     store_dir: Option<PathBuf>,
     jetstream_max_store: Option<u64>,
     clustered: bool,
@@ -51,6 +57,36 @@ impl NatsServerBuilder {
     pub fn jetstream_max_store(mut self, bytes: u64) -> Self {
         self.jetstream_max_store = Some(bytes);
         self
+    }
+
+    /// Gives each part of the system a user of its own, with the permissions that are shipped in
+    /// `deploy/nats`; [`NatsServer::url_as`] logs in.
+    ///
+    /// # Panics
+    /// If the project's file is not there.
+    #[must_use]
+    pub fn roles(mut self) -> Self {
+        for role in ROLES {
+            let name = format!("NATS_{}_PASSWORD", role.to_uppercase());
+            self.variables.push((name, password_of(role)));
+        }
+        // Its text, since a file that is included must lie below the one that includes it.
+        let path = workspace_root().join("deploy/nats/permissions.conf");
+        let permissions = std::fs::read_to_string(path).expect("it is a part of the project");
+        self.config(&permissions)
+    }
+
+    /// Speaks TLS only, and asks clients for a certificate of the same authority.
+    #[must_use]
+    pub fn tls(mut self, certificates: &Certificates) -> Self {
+        self.tls = true;
+        let (certificate, key) = certificates.server();
+        self.config(&format!(
+            "tls {{ cert_file: \"{}\", key_file: \"{}\", ca_file: \"{}\", verify: true }}",
+            certificate.display(),
+            key.display(),
+            certificates.ca().display(),
+        ))
     }
 
     /// Adds a command line argument.
@@ -135,10 +171,18 @@ impl NatsServer {
         NatsServerBuilder::default()
     }
 
-    /// Where clients connect: `nats://127.0.0.1:<port>`.
+    /// Where clients connect: `nats://127.0.0.1:<port>`, or `tls://…`.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.ports.client)
+        let scheme = if self.builder.tls { "tls" } else { "nats" };
+        format!("{scheme}://127.0.0.1:{}", self.ports.client)
+    }
+
+    /// As [`NatsServer::url`], with the login of a role: `api`, `worker`, `setup`, `operator` or
+    /// `monitor`. For a server with [`NatsServerBuilder::roles`].
+    #[must_use]
+    pub fn url_as(&self, role: &str) -> String {
+        self.url().replace("://", &format!("://{role}:{}@", password_of(role)))
     }
 
     /// Where the server tells about itself: `http://127.0.0.1:<port>`, with `/varz`, `/jsz` …
@@ -197,6 +241,21 @@ impl NatsServer {
         message.split("\r\n").nth(1).map(str::to_owned)
     }
 
+    /// The password of a role, for clients that do not take it from the URL.
+    #[must_use]
+    pub fn password(&self, role: &str) -> String {
+        password_of(role)
+    }
+
+    /// Everything that the server has written.
+    ///
+    /// # Panics
+    /// If the server was killed and not restarted.
+    #[must_use]
+    pub fn transcript(&self) -> String {
+        self.process.as_ref().expect("the server was killed").transcript()
+    }
+
     /// The process, to stop and continue it.
     ///
     /// # Panics
@@ -221,6 +280,10 @@ impl NatsServer {
             Err(transcript) => panic!("nats-server did not come back; it wrote:\n{transcript}"),
         }
     }
+}
+
+fn password_of(role: &str) -> String {
+    format!("password-of-{role}")
 }
 
 /// What a server says of a stream.
@@ -248,7 +311,9 @@ fn launch(builder: &NatsServerBuilder, folder: &Path, ports: Ports) -> Result<Pr
         Some(first) => Process::builder(first).args(words).arg(program),
         None => Process::builder(program),
     };
-    let mut process = process.arg("--config").arg(&config).args(&builder.arguments).start();
+    let process = process.arg("--config").arg(&config).args(&builder.arguments);
+    let with = |process: ProcessBuilder, (name, value)| process.env(name, value);
+    let mut process = builder.variables.iter().cloned().fold(process, with).start();
     // The server names the file after its own process id and writes it when it listens everywhere,
     // so somebody else's server on the same port cannot be mistaken for it.
     let ports_file = folder.join(format!("nats-server_{}.ports", process.id()));

@@ -4,6 +4,7 @@ use tempfile::TempDir;
 
 use crate::{
     START_TIMEOUT,
+    certificates::Certificates,
     files::server_program,
     poll_until,
     ports::{ask, free_port},
@@ -19,6 +20,14 @@ pub struct RedisServer {
     process: Option<Process>,
     port: u16,
     folder: TempDir,
+    tls: Option<Tls>,
+}
+
+/// Where a server also speaks TLS.
+#[derive(Debug)]
+struct Tls {
+    port: u16,
+    arguments: Vec<String>,
 }
 
 impl RedisServer {
@@ -28,6 +37,19 @@ impl RedisServer {
     /// If the program is missing or does not come up.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_if_up(|| None)
+    }
+
+    /// As [`RedisServer::start`], with a second port that speaks TLS: [`RedisServer::tls_url`].
+    ///
+    /// # Panics
+    /// As [`RedisServer::start`].
+    #[must_use]
+    pub fn start_with_tls(certificates: &Certificates) -> Self {
+        Self::start_if_up(|| Some(Tls::new(free_port(), certificates)))
+    }
+
+    fn start_if_up(tls: impl Fn() -> Option<Tls>) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("testkit-redis-")
             .tempdir()
@@ -35,8 +57,9 @@ impl RedisServer {
         let mut transcripts = String::new();
         for _ in 0..PORT_ATTEMPTS {
             let port = free_port();
-            match launch(port, &folder) {
-                Ok(process) => return Self { process: Some(process), port, folder },
+            let tls = tls();
+            match launch(port, &folder, tls.as_ref()) {
+                Ok(process) => return Self { process: Some(process), port, folder, tls },
                 Err(transcript) => transcripts.push_str(&transcript),
             }
         }
@@ -47,6 +70,16 @@ impl RedisServer {
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Where clients connect that speak TLS: `rediss://127.0.0.1:<port>`.
+    ///
+    /// # Panics
+    /// If the server was started without.
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        let tls = self.tls.as_ref().expect("the server was started with TLS");
+        format!("rediss://127.0.0.1:{}", tls.port)
     }
 
     /// The port clients connect to.
@@ -104,7 +137,7 @@ impl RedisServer {
     /// If it does not come up.
     pub fn restart(&mut self) {
         self.kill();
-        match launch(self.port, &self.folder) {
+        match launch(self.port, &self.folder, self.tls.as_ref()) {
             Ok(process) => self.process = Some(process),
             Err(transcript) => panic!("redis-server did not come up; it wrote:\n{transcript}"),
         }
@@ -127,13 +160,31 @@ impl RedisServer {
     }
 }
 
+impl Tls {
+    fn new(port: u16, certificates: &Certificates) -> Self {
+        let (certificate, key) = certificates.server();
+        let files = [certificate, key, certificates.ca()].map(|path| path.display().to_string());
+        let [certificate, key, ca] = files;
+        let arguments = [
+            ("--tls-port", port.to_string()),
+            ("--tls-cert-file", certificate),
+            ("--tls-key-file", key),
+            ("--tls-ca-cert-file", ca),
+            ("--tls-auth-clients", "no".to_owned()),
+        ];
+        let arguments = arguments.map(|(name, value)| [name.to_owned(), value]).concat();
+        Self { port, arguments }
+    }
+}
+
 /// Starts a server on `port`, or tells what it wrote before it gave up.
-fn launch(port: u16, folder: &TempDir) -> Result<Process, String> {
+fn launch(port: u16, folder: &TempDir, tls: Option<&Tls>) -> Result<Process, String> {
     let mut process = Process::builder(server_program("redis-server"))
         .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
         .args(["--save", "", "--appendonly", "no"])
         .arg("--dir")
         .arg(folder.path())
+        .args(tls.map(|tls| &tls.arguments[..]).unwrap_or_default())
         .start();
     // Whoever answers on that port must be this very process, not one that was faster to take it.
     let own_id = format!("process_id:{}\r\n", process.id());

@@ -163,7 +163,8 @@ fn tasks(
     let redis = match &config.redis_url {
         Some(url) => {
             tracing::info!(redis = redact_url(url), "finished results are cached");
-            Some(RedisCache::new(url, config.redis_timeout, breaker)?)
+            let ca_file = config.redis_ca_file.as_deref();
+            Some(RedisCache::new(url, ca_file, config.redis_timeout, breaker)?)
         }
         None => {
             tracing::warn!("REDIS_URL is not set: results are read from the bucket each time");

@@ -1,6 +1,6 @@
 //! The API's settings, one variable each.
 
-use std::time::Duration;
+use std::{fs, path::PathBuf, time::Duration};
 
 use domain::{ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
@@ -30,6 +30,8 @@ pub struct Config {
     pub reconcile_every: Duration,
     /// `REDIS_URL`: the cache of finished results. Unset: no cache, same answers.
     pub redis_url: Option<String>,
+    /// `REDIS_CA_FILE`: certificates to trust for a `rediss://` address. Unset: the system's.
+    pub redis_ca_file: Option<PathBuf>,
     /// `REDIS_TIMEOUT_MS`: how long an answer may wait for the cache. Default 100.
     pub redis_timeout: Duration,
     /// `RESPONSE_CACHE_SECONDS`: how long after a run its result is given to those who send the same
@@ -64,6 +66,7 @@ impl Config {
             task_deadline: reader.seconds("TASK_DEADLINE_SECONDS", 24 * 3600),
             reconcile_every: reader.seconds("RECONCILE_SECONDS", 60),
             redis_url: read_redis_url(&mut reader),
+            redis_ca_file: read_redis_ca_file(&mut reader),
             redis_timeout: reader.milliseconds("REDIS_TIMEOUT_MS", 100),
             response_cache_ttl: read_response_cache_ttl(&mut reader),
             messaging: MessagingConfig::read(&mut reader, Role::Api),
@@ -88,6 +91,16 @@ fn read_redis_url(reader: &mut Reader<'_>) -> Option<String> {
         reader.problem("REDIS_URL", format!("'{url}' is no Redis address: {error}"));
     }
     Some(url)
+}
+
+/// The file is read already here, so that a wrong path is reported beside all other bad settings.
+fn read_redis_ca_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
+    let path: PathBuf = reader.read_optional("REDIS_CA_FILE")?;
+    if let Err(error) = fs::read(&path) {
+        let problem = format!("'{}' cannot be read: {error}", path.display());
+        reader.problem("REDIS_CA_FILE", problem);
+    }
+    Some(path)
 }
 
 #[cfg(test)]
@@ -124,11 +137,12 @@ mod tests {
             ("PORT", "99999"),
             ("MODEL", "../x"),
             ("REDIS_URL", "http://x"),
+            ("REDIS_CA_FILE", "/nowhere/at.all"),
             ("QUEUE_MAX_BYTES", "1"),
         ];
         let ConfigError(problems) = read(&bad).err().unwrap();
         let mut names: Vec<_> = problems.iter().map(|problem| problem.name).collect();
         names.sort_unstable();
-        assert_eq!(names, ["MODEL", "PORT", "QUEUE_MAX_BYTES", "REDIS_URL"]);
+        assert_eq!(names, ["MODEL", "PORT", "QUEUE_MAX_BYTES", "REDIS_CA_FILE", "REDIS_URL"]);
     }
 }

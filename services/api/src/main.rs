@@ -1,18 +1,36 @@
 //! The API as a process of its own: settings from the environment, until SIGTERM or Ctrl-C.
+//!
+//! `spotter-api setup` makes streams, buckets and the consumer instead, says what it did, and ends.
 
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
-use runtime::{config::ProcessEnvironment, exit, shutdown, telemetry};
+use runtime::{
+    config::{ConfigError, ProcessEnvironment},
+    exit, shutdown,
+    telemetry::{self, LogSettings},
+};
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => serve().await,
+        ["setup"] => set_up().await,
+        _ => {
+            telemetry::start(&LogSettings::default());
+            tracing::error!("expected no argument, or `setup`; settings come from the environment");
+            exit::code(exit::USAGE)
+        }
+    }
+}
+
+async fn serve() -> ExitCode {
     let config = match api::Config::read(&ProcessEnvironment) {
         Ok(config) => config,
-        Err(error) => {
-            telemetry::start(&telemetry::LogSettings::default());
-            tracing::error!("{error}");
-            return exit::code(exit::USAGE);
-        }
+        Err(error) => return refuse(&error),
     };
     telemetry::start(&config.log);
     match run(config).await {
@@ -28,4 +46,33 @@ async fn run(config: api::Config) -> Result<(), api::ServeError> {
     let shutdown = shutdown::on_signal()?;
     let listener = api::listen(&config).await?;
     api::serve(listener, config, shutdown, || ()).await
+}
+
+async fn set_up() -> ExitCode {
+    let config = match api::SetUpConfig::read(&ProcessEnvironment) {
+        Ok(config) => config,
+        Err(error) => return refuse(&error),
+    };
+    telemetry::start(&config.log);
+    let outcome = match shutdown::on_signal() {
+        Ok(shutdown) => tokio::select! {
+            outcome = api::set_up(&config) => outcome.map_err(api::ServeError::from),
+            () = shutdown.cancelled() => return exit::code(exit::UNAVAILABLE),
+        },
+        Err(error) => Err(error.into()),
+    };
+    let written = outcome.and_then(|done| Ok(writeln!(io::stdout(), "{}", done.join("\n"))?));
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            exit::code(error.exit_code())
+        }
+    }
+}
+
+fn refuse(error: &ConfigError) -> ExitCode {
+    telemetry::start(&LogSettings::default());
+    tracing::error!("{error}");
+    exit::code(exit::USAGE)
 }

@@ -72,6 +72,11 @@ pub(crate) enum Command {
     Api,
     /// Run only a worker (settings from the environment)
     Worker,
+    /// Make streams, buckets and the consumer, say what was done, and end (settings from the environment)
+    ///
+    /// For servers on which API and worker log in as users that may not make them. Without such users
+    /// nobody need run it: API and worker make what is missing.
+    Setup,
     /// Print the API's OpenAPI document
     Openapi,
 }

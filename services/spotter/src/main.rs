@@ -52,6 +52,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Bench(options) => bench::bench(options),
         Command::Api => part::api(),
         Command::Worker => part::worker(),
+        Command::Setup => part::set_up(),
         Command::Openapi => output::document(&api::openapi_document()?),
     }
 }

@@ -1,13 +1,13 @@
-//! `spotter api` and `spotter worker`: one part of the system as a process of its own.
+//! `spotter api`, `spotter worker` and `spotter setup`: one part of the system as a process of its own.
 //!
-//! Each prints one line to standard output once it can be used, so that whoever started it knows
+//! Those that stay print one line to standard output once they can be used, so that whoever started it knows
 //! when, and on which port.
 
 use std::io::{self, Write};
 
 use runtime::{config::ProcessEnvironment, shutdown, telemetry};
 
-use crate::error::CliError;
+use crate::{error::CliError, output};
 
 /// The API until SIGTERM or Ctrl-C. Prints `listening on http://HOST:PORT`.
 pub(crate) fn api() -> Result<(), CliError> {
@@ -30,6 +30,14 @@ pub(crate) fn worker() -> Result<(), CliError> {
         let shutdown = shutdown::on_signal()?;
         Ok(worker::run(config, shutdown, || announce("ready")).await?)
     })
+}
+
+/// Makes streams, buckets and the consumer. Prints a line for each.
+pub(crate) fn set_up() -> Result<(), CliError> {
+    let config = api::SetUpConfig::read(&ProcessEnvironment)?;
+    telemetry::start(&config.log);
+    let done = tokio_runtime()?.block_on(api::set_up(&config))?;
+    done.iter().try_for_each(output::line)
 }
 
 fn tokio_runtime() -> Result<tokio::runtime::Runtime, CliError> {

@@ -79,7 +79,10 @@ pub(super) async fn repair(messaging: &Messaging, found: Stuck) -> Result<(), Me
     if matches!(found, Stuck::Jobs { .. }) {
         let stream = messaging.jetstream().get_stream_no_info(JOBS_STREAM);
         let stream = messaging.within(what, stream).await?;
-        messaging.within(what, stream.delete_consumer(WORKER_CONSUMER)).await?;
+        let subject = format!("$JS.API.CONSUMER.DELETE.{JOBS_STREAM}.{WORKER_CONSUMER}");
+        let delete = stream.delete_consumer(WORKER_CONSUMER);
+        let outcome = messaging.if_permitted(what, subject, delete).await?;
+        outcome.map_err(|error| MessagingError::failed(what, error))?;
     }
-    layout::ensure_consumer(messaging).await
+    layout::ensure_consumer(messaging).await.map(drop)
 }

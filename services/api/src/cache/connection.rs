@@ -1,12 +1,14 @@
 //! The one connection to Redis, and the breaker in front of it.
 
 use std::{
+    fs,
+    path::Path,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
 };
 
 use redis::{
-    AsyncCommands, Client, RedisError,
+    AsyncCommands, Client, RedisError, TlsCertificates,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use runtime::config::redact_url;
@@ -44,17 +46,19 @@ enum CacheError {
 }
 
 impl RedisCache {
-    /// The Redis at `url`. Does not connect yet.
+    /// The Redis at `url`. Does not connect yet. Where `url` says `rediss://`, the certificates in
+    /// `ca_file` are trusted, or the system's where there is none.
     ///
     /// # Errors
-    /// If `url` is no Redis address.
+    /// If `url` is no Redis address, or `ca_file` holds no certificates.
     pub(crate) fn new(
         url: &str,
+        ca_file: Option<&Path>,
         timeout: Duration,
         breaker: Arc<Breaker>,
     ) -> Result<Self, RedisError> {
         let shared = Shared {
-            client: Client::open(url)?,
+            client: client(url, ca_file)?,
             address: redact_url(url),
             connection: RwLock::new(None),
             timeout,
@@ -89,6 +93,16 @@ impl RedisCache {
             let outcome = shared.within_timeout(shared.write(&key, json, ttl)).await;
             shared.report(&outcome);
         });
+    }
+}
+
+fn client(url: &str, ca_file: Option<&Path>) -> Result<Client, RedisError> {
+    match ca_file {
+        Some(path) => {
+            let root_cert = Some(fs::read(path)?);
+            Client::build_with_tls(url, TlsCertificates { client_tls: None, root_cert })
+        }
+        None => Client::open(url),
     }
 }
 

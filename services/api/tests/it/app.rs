@@ -35,13 +35,14 @@ impl TestApp {
         Self::start_with(&[]).await
     }
 
-    /// `settings` are variables such as `MAX_PICTURE_BYTES`; `NATS_URL` for another one's server.
+    /// `settings` are variables such as `MAX_PICTURE_BYTES`; `NATS_URL` and
+    /// `REDIS_URL` for other servers.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
         let (nats, redis) = (NatsServer::start(), RedisServer::start());
         let mut variables: HashMap<String, String> =
             settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         variables.entry("NATS_URL".to_owned()).or_insert_with(|| nats.url());
-        variables.insert("REDIS_URL".to_owned(), redis.url());
+        variables.entry("REDIS_URL".to_owned()).or_insert_with(|| redis.url());
         let config = api::Config::read(&variables).expect("the test's settings are right");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let base = format!("http://{}", listener.local_addr().expect("it is bound"));

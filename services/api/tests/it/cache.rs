@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::TaskId;
 use reqwest::StatusCode;
 use serde_json::Value;
-use testkit::eventually;
+use testkit::{Certificates, RedisServer, eventually};
 
 use crate::app::{PATIENCE, TestApp};
 
@@ -99,4 +99,27 @@ async fn a_frozen_cache_holds_nobody_up() {
     .expect("the breaker opens");
     assert_eq!(app.metric("spotter_cache_breaker_open", "").await, Some(1));
     app.redis.resume();
+}
+
+#[tokio::test]
+async fn the_cache_is_used_over_tls_and_only_under_a_certificate_that_is_trusted() {
+    let (certificates, others) = (Certificates::new(), Certificates::new());
+    let redis = RedisServer::start_with_tls(&certificates);
+    for (trusted, outcome) in [(&certificates, "hit"), (&others, "error")] {
+        let (url, ca) = (redis.tls_url(), trusted.ca());
+        // A handshake takes longer than an answer does.
+        let settings = [
+            ("REDIS_URL", url.as_str()),
+            ("REDIS_CA_FILE", ca.to_str().unwrap()),
+            ("REDIS_TIMEOUT_MS", "5000"),
+        ];
+        let app = TestApp::start_with(&settings).await;
+        let id = app.start_task().await;
+        app.succeed(id).await;
+        eventually(PATIENCE, async || {
+            assert_eq!(result(&app, id).await["status"], "SUCCESS");
+            (cache_requests(&app, outcome).await > 0).then_some(())
+        })
+        .await;
+    }
 }

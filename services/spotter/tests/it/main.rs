@@ -16,6 +16,7 @@ mod providers;
 mod readme;
 mod reference;
 mod responses;
+mod roles;
 mod submit;
 mod system;
 mod up;

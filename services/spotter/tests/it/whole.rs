@@ -59,7 +59,12 @@ impl System {
 
     /// `settings` are the API's variables.
     pub(crate) fn start_with(settings: &[(&str, &str)]) -> Self {
-        let (nats, redis) = (NatsServer::start(), RedisServer::start());
+        Self::start_on(NatsServer::start(), settings)
+    }
+
+    /// As [`System::start_with`], on a server of the test's own.
+    pub(crate) fn start_on(nats: NatsServer, settings: &[(&str, &str)]) -> Self {
+        let redis = RedisServer::start();
         let mut api = spotter(["api"])
             .env("PORT", "0")
             .env("NATS_URL", nats.url())

@@ -1,0 +1,75 @@
+//! TLS on the way to the server: whom to trust, and who we are.
+
+use std::{fs, path::PathBuf};
+
+use async_nats::ConnectOptions;
+use runtime::config::Reader;
+
+/// The files that TLS needs, all in PEM. None of them: TLS only where the address says `tls://` or
+/// the server asks for it, and the system's own certificates are trusted.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificates to trust instead of the system's. With it, a connection without TLS is refused.
+    pub ca: Option<PathBuf>,
+    /// What this process shows to a server that asks who it is.
+    pub client: Option<ClientCertificate>,
+}
+
+/// A certificate and its key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, and those that lead from it to one that the server trusts.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+impl TlsFiles {
+    /// Reads `NATS_CA_FILE`, `NATS_CERTIFICATE_FILE` and `NATS_KEY_FILE`. Each file is opened
+    /// already here, so that a wrong path is reported beside all other bad settings.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
+        let ca = read_file(reader, "NATS_CA_FILE");
+        let certificate = read_file(reader, "NATS_CERTIFICATE_FILE");
+        let key = read_file(reader, "NATS_KEY_FILE");
+        let missing = |there, absent| format!("is needed beside {there}, and {absent} is not set");
+        let client = match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(ClientCertificate { certificate, key }),
+            (Some(_), None) => {
+                reader.problem("NATS_KEY_FILE", missing("NATS_CERTIFICATE_FILE", "NATS_KEY_FILE"));
+                None
+            }
+            (None, Some(_)) => {
+                let problem = missing("NATS_KEY_FILE", "NATS_CERTIFICATE_FILE");
+                reader.problem("NATS_CERTIFICATE_FILE", problem);
+                None
+            }
+            (None, None) => None,
+        };
+        Self { ca, client }
+    }
+
+    pub(crate) fn apply(&self, mut options: ConnectOptions) -> ConnectOptions {
+        if let Some(ca) = &self.ca {
+            // Whoever names a certificate wants TLS: nobody in between may say that there is none.
+            options = options.add_root_certificates(ca.clone()).require_tls(true);
+        }
+        if let Some(ClientCertificate { certificate, key }) = &self.client {
+            options = options.add_client_certificate(certificate.clone(), key.clone());
+        }
+        options
+    }
+}
+
+/// The path that `name` holds. What cannot be read there is a problem.
+pub(crate) fn read_file(reader: &mut Reader<'_>, name: &'static str) -> Option<PathBuf> {
+    let path: PathBuf = reader.read_optional(name)?;
+    let opened = fs::File::open(&path).and_then(|file| file.metadata());
+    match opened {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => reader.problem(name, format!("'{}' is no file", path.display())),
+        Err(error) => {
+            reader.problem(name, format!("'{}' cannot be read: {error}", path.display()));
+        }
+    }
+    Some(path)
+}

@@ -1,0 +1,381 @@
+//! The users of `deploy/nats/permissions.conf`: each can do what its part of the system needs, and
+//! nothing else.
+
+use std::time::Duration;
+
+use async_nats::{ConnectOptions, Event, ServerError};
+use bytes::Bytes;
+use domain::{Sha256Digest, TaskRecord};
+use messaging::{
+    Arranged, BeginOutcome, Claim, DeadLetterId, Discrepancy, Messaging, MessagingConfig,
+    MessagingError, Role, Settlement,
+};
+use testkit::NatsServer;
+use tokio::{sync::mpsc, time::timeout};
+
+use crate::fixture::{LONG, failure, job, large_picture, next, picture, success};
+
+fn start() -> NatsServer {
+    NatsServer::builder().roles().start()
+}
+
+fn config(server: &NatsServer, role: Role) -> MessagingConfig {
+    let user = match role {
+        Role::Api => "api",
+        Role::Worker => "worker",
+        Role::Setup => "setup",
+        Role::Cli => "operator",
+    };
+    MessagingConfig::new(server.url_as(user), role)
+}
+
+async fn connect(server: &NatsServer, role: Role) -> Messaging {
+    Messaging::connect(config(server, role)).await.unwrap()
+}
+
+/// A client as anybody can write one, with a role's login.
+async fn raw(server: &NatsServer, role: &str, options: ConnectOptions) -> async_nats::Client {
+    let options = options.user_and_password(role.to_owned(), server.password(role));
+    options.connect(server.url()).await.unwrap()
+}
+
+async fn set_up(server: &NatsServer) -> Messaging {
+    let setup = connect(server, Role::Setup).await;
+    let arranged = setup.ensure().await.unwrap();
+    assert!(arranged.iter().all(|one| one.arranged == Arranged::Made), "{arranged:?}");
+    setup
+}
+
+#[tokio::test]
+async fn the_whole_way_of_a_picture_is_permitted() {
+    let server = start();
+    let setup = set_up(&server).await;
+    let again = setup.ensure().await.unwrap();
+    assert!(again.iter().all(|one| one.arranged == Arranged::Unchanged), "{again:?}");
+    assert_eq!(setup.free_stuck_jobs().await.unwrap(), 0);
+    let (api, worker) = (connect(&server, Role::Api).await, connect(&server, Role::Worker).await);
+    assert_eq!(api.ensure().await.unwrap(), again);
+    assert_eq!(worker.ensure().await.unwrap(), again);
+
+    let mut deliveries = worker.queue().deliveries();
+    for picture in [picture(), large_picture(3 << 20)] {
+        let job = job();
+        api.queue().submit(&job, picture.clone()).await.unwrap();
+        api.tasks().create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
+        let waiting = {
+            let (tasks, id) = (api.tasks(), job.task_id);
+            tokio::spawn(async move { tasks.wait_terminal(id, LONG).await })
+        };
+        let delivery = next(&mut deliveries, 1).await;
+        let _kept = delivery.keep_alive();
+        assert_eq!(delivery.picture().await.unwrap(), picture);
+        let begun = worker.tasks().begin(&job).await.unwrap();
+        assert!(matches!(begun, BeginOutcome::Begun(_)), "{begun:?}");
+        worker.tasks().finish(&success(&job)).await.unwrap();
+        delivery.settle(Settlement::Ack).await.unwrap();
+        assert_eq!(waiting.await.unwrap().unwrap(), Some(success(&job)));
+    }
+    let report = api.queue().report().await.unwrap();
+    assert_eq!((report.depth.waiting, report.depth.in_progress), (0, 0));
+    nothing_was_denied(&server);
+}
+
+#[tokio::test]
+async fn giving_up_and_running_again_is_permitted() {
+    let server = start();
+    set_up(&server).await;
+    let (api, worker) = (connect(&server, Role::Api).await, connect(&server, Role::Worker).await);
+    let operator = connect(&server, Role::Cli).await;
+    let mut deliveries = worker.queue().deliveries();
+    for picture in [picture(), large_picture(3 << 20)] {
+        let job = job();
+        api.queue().submit(&job, picture.clone()).await.unwrap();
+        let delivery = next(&mut deliveries, 1).await;
+        worker.tasks().finish(&failure(&job)).await.unwrap();
+        delivery.settle(Settlement::Reject { reason: "poison".to_owned() }).await.unwrap();
+
+        let letters = operator.dead_letters();
+        let letter = letters.get(DeadLetterId::Task(job.task_id)).await.unwrap().unwrap();
+        assert_eq!(letters.list_after(0).await.unwrap(), std::slice::from_ref(&letter));
+        assert_eq!(letters.picture(&letter).await.unwrap(), Some(picture.clone()));
+        assert_eq!(operator.tasks().get(job.task_id).await.unwrap(), Some(failure(&job)));
+        let new = letters.requeue(&letter).await.unwrap();
+        assert_eq!(letters.list_after(0).await.unwrap(), []);
+        let delivery = next(&mut deliveries, 1).await;
+        assert_eq!((delivery.job.task_id, delivery.picture().await.unwrap()), (new, picture));
+        worker.tasks().finish(&success(&delivery.job)).await.unwrap();
+        delivery.settle(Settlement::Ack).await.unwrap();
+    }
+    nothing_was_denied(&server);
+}
+
+#[tokio::test]
+async fn what_one_api_does_for_all_is_permitted() {
+    let server = start();
+    set_up(&server).await;
+    let (api, worker) = (connect(&server, Role::Api).await, connect(&server, Role::Worker).await);
+    let mut lease = api.lease("reconciler");
+    assert!(lease.try_hold().await.unwrap() && lease.try_hold().await.unwrap());
+    let claim = Claim { task_id: job().task_id, fingerprint: "a".to_owned() };
+    assert_eq!(api.idempotency_keys().claim("key", &claim).await.unwrap(), claim);
+    let late = Claim { task_id: job().task_id, ..claim.clone() };
+    assert_eq!(api.idempotency_keys().claim("key", &late).await.unwrap(), claim);
+
+    // One that is past its deadline, with its job and a large picture still there.
+    let mut overdue = job();
+    overdue.deadline = Some(overdue.submitted_at + time::Duration::seconds(1));
+    api.queue().submit(&overdue, large_picture(2 << 20)).await.unwrap();
+    api.tasks().create_queued(&TaskRecord::queued(overdue.clone())).await.unwrap();
+    let findings = api.reconciler().round().await.unwrap();
+    assert_eq!(findings.repaired(Discrepancy::Overdue), 1);
+    assert_eq!(server.stream("OBJ_pictures").unwrap().messages, 0);
+    assert_eq!(server.stream("JOBS").unwrap().messages, 0);
+    lease.release().await.unwrap();
+
+    let model = overdue.model;
+    let digest: Sha256Digest = "0".repeat(64).parse().unwrap();
+    let announcement = worker.announcements().of_worker(&model, digest);
+    announcement.renew().await.unwrap();
+    let (heard, mut hear) = mpsc::unbounded_channel();
+    let following = tokio::spawn(async move {
+        api.announcements()
+            .follow(&model, |one| {
+                let _ = heard.send(one.model_digest);
+            })
+            .await
+    });
+    assert_eq!(timeout(LONG, hear.recv()).await.unwrap(), Some(Some(digest)));
+    announcement.withdraw().await.unwrap();
+    assert_eq!(timeout(LONG, hear.recv()).await.unwrap(), Some(None));
+    following.abort();
+    nothing_was_denied(&server);
+}
+
+/// The server writes every denial into its log.
+fn nothing_was_denied(server: &NatsServer) {
+    let transcript = server.transcript();
+    let denied: Vec<_> = transcript.lines().filter(|line| line.contains("Violation")).collect();
+    assert_eq!(denied, [""; 0]);
+}
+
+/// What somebody with a role's credentials tries.
+#[derive(Debug, Clone, Copy)]
+enum Try {
+    Publish(&'static str),
+    Subscribe(&'static str),
+}
+
+use Try::{Publish, Subscribe};
+
+const DENIED: [(&str, &[Try]); 5] = [
+    (
+        "api",
+        &[
+            // Taking a job, in whatever way.
+            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.worker"),
+            Publish("$JS.ACK.JOBS.worker.1.1.1.1.1"),
+            Publish("$JS.API.CONSUMER.CREATE.JOBS"),
+            Publish("$JS.API.CONSUMER.CREATE.JOBS.worker"),
+            Publish("$JS.API.CONSUMER.DURABLE.CREATE.JOBS.worker"),
+            Publish("$JS.API.CONSUMER.DELETE.JOBS.worker"),
+            Subscribe("jobs.>"),
+            // What streams there are.
+            Publish("$JS.API.STREAM.CREATE.OTHER"),
+            Publish("$JS.API.STREAM.UPDATE.JOBS"),
+            Publish("$JS.API.STREAM.DELETE.JOBS"),
+            Publish("$JS.API.STREAM.PURGE.KV_tasks"),
+            // What is the worker's to say.
+            Publish("dlq.unreadable"),
+            Publish("$KV.models.yolov8n.somebody"),
+            Subscribe("_INBOX_worker.>"),
+            Subscribe(">"),
+        ],
+    ),
+    (
+        "worker",
+        &[
+            Publish("jobs.yolov8n.00000000-0000-7000-8000-000000000000"),
+            Publish("jobs.x"),
+            Publish("$O.pictures.C.somebody"),
+            Publish("$KV.idempotency.key"),
+            Publish("$KV.leases.reconciler"),
+            Publish("_INBOX_api.somebody"),
+            Publish("$JS.API.STREAM.CREATE.OTHER"),
+            Publish("$JS.API.STREAM.UPDATE.JOBS"),
+            Publish("$JS.API.STREAM.DELETE.JOBS"),
+            Publish("$JS.API.STREAM.PURGE.JOBS"),
+            Publish("$JS.API.STREAM.PURGE.KV_tasks"),
+            Publish("$JS.API.STREAM.MSG.DELETE.JOBS"),
+            Publish("$JS.API.STREAM.MSG.GET.JOBS"),
+            Publish("$JS.API.STREAM.MSG.GET.KV_idempotency"),
+            Publish("$JS.API.STREAM.RESTORE.JOBS"),
+            Publish("$JS.API.STREAM.SNAPSHOT.JOBS"),
+            Publish("$JS.API.CONSUMER.CREATE.JOBS.worker"),
+            Publish("$JS.API.CONSUMER.DELETE.JOBS.worker"),
+            Publish("$JS.API.CONSUMER.CREATE.KV_tasks"),
+            Subscribe("_INBOX_api.>"),
+            Subscribe("_INBOX_worker"),
+            Subscribe("_INBOX.>"),
+            Subscribe("$KV.tasks.>"),
+            Subscribe("$SYS.>"),
+            Subscribe(">"),
+        ],
+    ),
+    (
+        "setup",
+        &[
+            Publish("jobs.yolov8n.00000000-0000-7000-8000-000000000000"),
+            Publish("$KV.tasks.00000000-0000-7000-8000-000000000000"),
+            Publish("$JS.API.STREAM.CREATE.OTHER"),
+            Publish("$JS.API.STREAM.DELETE.JOBS"),
+            Publish("$JS.API.STREAM.PURGE.JOBS"),
+            Publish("$JS.API.STREAM.MSG.GET.KV_tasks"),
+            Publish("$JS.API.DIRECT.GET.KV_tasks.$KV.tasks.x"),
+            Publish("$JS.API.CONSUMER.CREATE.KV_tasks"),
+            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.worker"),
+            Subscribe("_INBOX_worker.>"),
+        ],
+    ),
+    (
+        "operator",
+        &[
+            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.worker"),
+            Publish("$JS.ACK.JOBS.worker.1.1.1.1.1"),
+            Publish("$JS.API.CONSUMER.CREATE.JOBS.worker"),
+            Publish("$JS.API.STREAM.CREATE.OTHER"),
+            Publish("$JS.API.STREAM.DELETE.DLQ"),
+            Publish("$JS.API.STREAM.PURGE.JOBS"),
+            Publish("$KV.leases.reconciler"),
+            Subscribe("_INBOX_api.>"),
+        ],
+    ),
+    (
+        "monitor",
+        &[
+            Publish("jobs.yolov8n.00000000-0000-7000-8000-000000000000"),
+            Publish("$KV.tasks.00000000-0000-7000-8000-000000000000"),
+            Publish("$JS.API.STREAM.MSG.GET.KV_tasks"),
+            Publish("$JS.API.DIRECT.GET.KV_tasks.$KV.tasks.x"),
+            Publish("$JS.API.STREAM.CREATE.OTHER"),
+            Publish("$JS.API.STREAM.UPDATE.JOBS"),
+            Publish("$JS.API.STREAM.DELETE.JOBS"),
+            Publish("$JS.API.STREAM.PURGE.JOBS"),
+            Publish("$JS.API.CONSUMER.CREATE.KV_tasks"),
+            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.worker"),
+            Publish("$JS.API.CONSUMER.DELETE.JOBS.worker"),
+            Subscribe("_INBOX_worker.>"),
+            Subscribe("jobs.>"),
+        ],
+    ),
+];
+
+#[tokio::test]
+async fn everything_else_is_denied() {
+    let server = start();
+    set_up(&server).await;
+    let api = connect(&server, Role::Api).await;
+    api.queue().submit(&job(), picture()).await.unwrap();
+    for (role, tries) in DENIED {
+        let (told, mut tell) = mpsc::unbounded_channel();
+        let options = ConnectOptions::new().event_callback(move |event| {
+            if let Event::ServerError(ServerError::Other(text)) = event {
+                let _ = told.send(text);
+            }
+            std::future::ready(())
+        });
+        let client = raw(&server, role, options).await;
+        for one in tries {
+            let (verb, subject) = match *one {
+                Publish(subject) => {
+                    client.publish(subject, Bytes::new()).await.unwrap();
+                    ("Publish", subject)
+                }
+                Subscribe(subject) => {
+                    client.subscribe(subject).await.unwrap();
+                    ("Subscription", subject)
+                }
+            };
+            let said = timeout(LONG, tell.recv()).await;
+            let said = said.unwrap_or_else(|_| panic!("{role} was let {one:?}")).unwrap();
+            let expected = format!("Permissions Violation for {verb} to \"{subject}\"");
+            assert_eq!(said, expected, "{role}: {one:?}");
+        }
+    }
+    // All of it came to nothing.
+    assert_eq!(server.stream("JOBS").unwrap().messages, 1);
+    assert_eq!(server.stream("OTHER"), None);
+    let depth = api.queue().depth().await.unwrap();
+    assert_eq!((depth.waiting, depth.in_progress), (1, 0));
+}
+
+#[tokio::test]
+async fn a_monitor_may_look() {
+    let server = start();
+    set_up(&server).await;
+    let options = ConnectOptions::new().custom_inbox_prefix("_INBOX_monitor");
+    let client = raw(&server, "monitor", options).await;
+    for subject in ["$JS.API.STREAM.INFO.JOBS", "$JS.API.CONSUMER.INFO.JOBS.worker"] {
+        let answer = timeout(LONG, client.request(subject, Bytes::new())).await.unwrap().unwrap();
+        assert!(answer.payload.windows(8).any(|part| part == b"\"config\""), "{subject}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_and_may_not_be_made_is_said_at_once() {
+    let server = start();
+    for role in [Role::Api, Role::Worker] {
+        let mut config = config(&server, role);
+        // Longer than anybody waits: it is the denial that is told, not a lapse of time.
+        config.request_timeout = Duration::from_secs(600);
+        let messaging = Messaging::connect(config).await.unwrap();
+        let error = timeout(LONG, messaging.ensure()).await.unwrap().unwrap_err();
+        assert!(
+            matches!(&error, MessagingError::SetUpFirst { what } if what == "stream JOBS"),
+            "{error:?}"
+        );
+        assert!(!error.is_configuration(), "trying again helps once the set-up has run");
+    }
+}
+
+#[tokio::test]
+async fn other_settings_are_left_alone_by_those_who_may_only_look() {
+    let server = start();
+    set_up(&server).await;
+    let mut config = config(&server, Role::Api);
+    config.limits.max_messages = 7;
+    config.ack_wait = Duration::from_secs(7);
+    let changed = |role| MessagingConfig { url: server.url_as(role), ..config.clone() };
+    let api = Messaging::connect(changed("api")).await.unwrap();
+    let arranged = api.ensure().await.unwrap();
+    let of = |arranged: &[messaging::Arrangement], what: &str| {
+        arranged.iter().find(|one| one.what == what).map(|one| one.arranged)
+    };
+    assert_eq!(of(&arranged, "stream JOBS"), Some(Arranged::LeftAlone));
+    assert_eq!(of(&arranged, "consumer worker"), Some(Arranged::LeftAlone));
+    assert_eq!(of(&arranged, "stream DLQ"), Some(Arranged::Unchanged));
+
+    let setup = MessagingConfig { role: Role::Setup, ..changed("setup") };
+    let arranged = Messaging::connect(setup).await.unwrap().ensure().await.unwrap();
+    assert_eq!(of(&arranged, "stream JOBS"), Some(Arranged::Changed));
+    assert_eq!(of(&arranged, "consumer worker"), Some(Arranged::Changed));
+    assert_eq!(of(&api.ensure().await.unwrap(), "stream JOBS"), Some(Arranged::Unchanged));
+}
+
+#[tokio::test]
+async fn an_api_that_may_not_make_the_consumer_anew_says_so_and_the_set_up_does_it() {
+    let server = start();
+    let setup = set_up(&server).await;
+    let api = connect(&server, Role::Api).await;
+    let job = job();
+    api.queue().submit(&job, picture()).await.unwrap();
+    let options = ConnectOptions::new().custom_inbox_prefix("_INBOX_setup");
+    let raw = raw(&server, "setup", options).await;
+    raw.request("$JS.API.CONSUMER.DELETE.JOBS.worker", Bytes::new()).await.unwrap();
+
+    let findings = api.reconciler().round().await.unwrap();
+    let stuck = Discrepancy::StuckJobs;
+    assert_eq!((findings.open(stuck), findings.repaired(stuck)), (1, 0));
+    assert_eq!(setup.free_stuck_jobs().await.unwrap(), 1);
+    let worker = connect(&server, Role::Worker).await;
+    assert_eq!(next(&mut worker.queue().deliveries(), 1).await.job, job);
+}

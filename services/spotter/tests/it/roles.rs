@@ -1,0 +1,84 @@
+//! The system as processes, each with the login of its role: what is shipped in `deploy/nats`.
+
+use std::fs;
+
+use domain::{DetectionSettings, Job, TaskId};
+use messaging::{Messaging, MessagingConfig, Role};
+use serde_json::Value;
+use testkit::{NatsServer, picture};
+use time::OffsetDateTime;
+
+use crate::{
+    reference::assert_bus,
+    whole::{Ended, System, spotter},
+};
+
+/// Runs `spotter setup`.
+fn set_up(url: &str) -> Ended {
+    Ended::of(spotter(["setup"]).env("NATS_URL", url))
+}
+
+#[tokio::test]
+async fn the_system_runs_with_a_login_for_each_part() {
+    let nats = NatsServer::builder().roles().start();
+    for part in ["api", "worker"] {
+        let command = spotter([part]).env("PORT", "0").env("NATS_URL", nats.url_as(part));
+        let ended = Ended::of(command.env("CONCURRENCY", "1"));
+        assert_eq!(ended.code, Some(69), "{ended:?}");
+        let said = ended.stderr.last().unwrap();
+        assert!(said.contains("stream JOBS is missing") && said.contains("setup"), "{said}");
+    }
+    for (outcome, lines) in [("made", 9), ("there already", 9)] {
+        let ended = set_up(&nats.url_as("setup"));
+        assert_eq!((ended.code, ended.stdout.len()), (Some(0), lines), "{ended:?}");
+        assert!(ended.stdout.iter().all(|line| line.ends_with(outcome)), "{ended:?}");
+    }
+
+    let urls = ["api", "worker"].map(|part| nats.url_as(part));
+    let api = [("NATS_URL", urls[0].as_str()), ("RESPONSE_CACHE_SECONDS", "0")];
+    let system = System::start_on(nats, &api);
+    let worker = [("NATS_URL", urls[1].as_str()), ("MAX_ATTEMPTS", "1")];
+    let _worker = system.worker_with(&worker);
+    let small = fs::read(picture("bus.jpg")).unwrap();
+    let mut large = small.clone();
+    // Bytes behind its end are part of the file: more than travels inside a message.
+    large.resize(2 << 20, 7);
+    for bytes in [small, large] {
+        let id = system.start_task("bus.jpg", bytes).await;
+        while system.task(&id, 20).await["finished_at"].is_null() {}
+        assert_bus(&system.result(&id).await["result"]);
+    }
+
+    let poison = poisoned(&system.nats).await;
+    while system.task(&poison.to_string(), 20).await["finished_at"].is_null() {}
+    let dlq = spotter(["dlq", "list", "--json", "--nats-url", &system.nats.url_as("operator")]);
+    let ended = Ended::of(dlq);
+    let listed: Value = serde_json::from_str(&ended.stdout[0]).unwrap();
+    assert_eq!(listed["id"], poison.to_string());
+
+    let transcript = system.nats.transcript();
+    let denied: Vec<_> = transcript.lines().filter(|line| line.contains("Violation")).collect();
+    // The two that came before the set-up, and nothing since.
+    assert_eq!(denied.len(), 2, "{denied:#?}");
+    assert!(denied.iter().all(|line| line.contains("$JS.API.STREAM.CREATE.JOBS")), "{denied:#?}");
+}
+
+/// Submits a picture whose first run seems to have killed its worker.
+async fn poisoned(nats: &NatsServer) -> TaskId {
+    let job = Job {
+        task_id: TaskId::generate(),
+        picture_name: "bus.jpg".to_owned(),
+        model: "yolov8n".parse().unwrap(),
+        settings: DetectionSettings::default(),
+        submitted_at: OffsetDateTime::now_utc(),
+        deadline: None,
+        picture_sha256: None,
+    };
+    let connect =
+        async |part, role| Messaging::connect(MessagingConfig::new(nats.url_as(part), role)).await;
+    let worker = connect("worker", Role::Worker).await.unwrap();
+    worker.tasks().begin(&job).await.unwrap();
+    let api = connect("api", Role::Api).await.unwrap();
+    api.queue().submit(&job, fs::read(picture("bus.jpg")).unwrap().into()).await.unwrap();
+    job.task_id
+}
