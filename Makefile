@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run setup build test fmt lint audit openapi evaluate quantize fuzz chaos clean-data cargo-is-here
+.PHONY: help run setup build test fmt lint check-manifests audit openapi evaluate quantize fuzz chaos clean-data cargo-is-here
 # One recipe at a time, in the order given: set-up before build, build before tests.
 .NOTPARALLEL:
 
@@ -11,7 +11,7 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 ARGS ?=
 
 help: ## List these commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: setup cargo-is-here ## Set up, build in release mode and start everything (ARGS="--port 8000")
 	@echo "Building in release mode (the first time takes a few minutes) …"
@@ -25,7 +25,7 @@ setup: ## Install and fetch what is missing; downloads nothing twice
 build: cargo-is-here ## Build everything in debug mode
 	@cargo build --workspace --locked
 
-test: setup lint ## Set up, check the format, lint, and run all tests (ARGS="-p domain")
+test: setup lint check-manifests ## Set up, check the format, lint, and run all tests (ARGS="-p domain")
 	@# With the tests, which turn failpoints on: built without them first, half would be built twice.
 	@cargo build --workspace --bins --tests --locked
 	@scripts/install-models $(TARGET)/debug/spotter
@@ -41,6 +41,9 @@ fmt: cargo-is-here ## Format the code
 lint: cargo-is-here ## Check the format and run clippy, warnings denied
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
+
+check-manifests: ## Render and check the Kubernetes manifests in k8s/, and the configuration of NATS
+	@scripts/check-manifests
 
 audit: cargo-is-here ## Check licences, advisories and who may depend on whom, by cargo-deny
 	@if cargo deny --version >/dev/null 2>&1; then \

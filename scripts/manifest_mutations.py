@@ -1,0 +1,176 @@
+"""Manifests made wrong, one way each: what scripts/check-manifests must find out before it is believed."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from manifest_rules import Objects, problems_of
+from manifest_schemas import KUBERNETES_VERSIONS, kubernetes_problems
+
+Change = Callable[[Objects], None]
+
+UNKNOWN_FIELD = "Additional properties are not allowed"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One change to the objects of an overlay, and words of the problem that must come of it."""
+
+    name: str
+    expected: str
+    change: Change
+    overlay: str = "production"
+
+
+def problems_after(mutation: Mutation, objects: list[dict]) -> list[str]:
+    changed = Objects(copy.deepcopy(objects), mutation.overlay)
+    mutation.change(changed)
+    if mutation.expected == UNKNOWN_FIELD:
+        return kubernetes_problems(changed.all, KUBERNETES_VERSIONS[-1])
+    return problems_of(changed.all, mutation.overlay)
+
+
+def pod(objects: Objects, name: str) -> dict:
+    return objects.template(name)["spec"]
+
+
+def policy(objects: Objects, name: str) -> dict:
+    return objects.named("NetworkPolicy", name)["spec"]
+
+
+def trigger(objects: Objects) -> dict:
+    return objects.named("ScaledObject", "worker")["spec"]["triggers"][0]["metadata"]
+
+
+def without(kind: str, name: str) -> Change:
+    return lambda objects: objects.all.remove(objects.named(kind, name))
+
+
+def setting(workload: str, name: str, value: str) -> Change:
+    """The variable in the container itself, which wins over its ConfigMaps."""
+
+    def change(objects: Objects) -> None:
+        environment = objects.container(workload)["env"]
+        environment[:] = [entry for entry in environment if entry["name"] != name]
+        environment.append({"name": name, "value": value})
+
+    return change
+
+
+def in_pod(name: str, key: str, value: object) -> Change:
+    return lambda objects: pod(objects, name).update({key: value})
+
+
+def in_container(name: str, key: str, value: object) -> Change:
+    return lambda objects: objects.container(name).update({key: value})
+
+
+def in_spec(kind: str, name: str, key: str, value: object) -> Change:
+    return lambda objects: objects.named(kind, name)["spec"].update({key: value})
+
+
+def in_trigger(key: str, value: str) -> Change:
+    return lambda objects: trigger(objects).update({key: value})
+
+
+def in_context(key: str, value: object) -> Change:
+    return lambda objects: objects.container("worker")["securityContext"].update({key: value})
+
+
+def egress_of_worker(peer: dict) -> Change:
+    return lambda objects: policy(objects, "worker")["egress"].append({"to": [peer], "ports": [{"port": 80}]})
+
+
+def secret_key(key: str) -> Change:
+    def change(objects: Objects) -> None:
+        (password,) = [entry for entry in objects.container("worker")["env"] if entry["name"] == "NATS_PASSWORD"]
+        password["valueFrom"]["secretKeyRef"]["key"] = key
+
+    return change
+
+
+def secret_name(name: str) -> Change:
+    def change(objects: Objects) -> None:
+        (password,) = [entry for entry in objects.container("worker")["env"] if entry["name"] == "NATS_PASSWORD"]
+        password["valueFrom"]["secretKeyRef"]["name"] = name
+
+    return change
+
+
+MUTATIONS = [
+    Mutation("a field that Kubernetes does not know", UNKNOWN_FIELD, in_pod("worker", "terminationGraceSeconds", 9)),
+    # What there is.
+    Mutation("an object that is there twice", "is there twice", lambda o: o.all.append(o.named("Service", "api"))),
+    Mutation("an object elsewhere", "is not in the namespace", lambda o: o.named("Service", "api")["metadata"].update(namespace="default")),
+    Mutation("Pod Security off", "does not enforce", lambda o: o.named("Namespace", "spotter")["metadata"].update(labels={})),
+    Mutation("a Deployment of others' pods", "selects other pods", lambda o: o.named("Deployment", "api")["spec"]["selector"].update(matchLabels={"a": "b"})),
+    Mutation("a Service of nobody", "selects no pod", in_spec("Service", "redis", "selector", {"a": "b"})),
+    Mutation("a budget of nobody", "PodDisruptionBudget/nats selects no pod", in_spec("PodDisruptionBudget", "nats", "selector", {"matchLabels": {"a": "b"}})),
+    Mutation("a Service to no port", "which no container has", lambda o: o.named("Service", "api")["spec"]["ports"][0].update(targetPort="https")),
+    Mutation("spread by the wrong label", "by the labels of others", lambda o: pod(o, "api")["topologySpreadConstraints"][0].update(labelSelector={"matchLabels": {"a": "b"}})),
+    Mutation("an Ingress to nothing", "to a service that is not there", lambda o: o.named("Ingress", "api")["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"].update(name="web")),
+    Mutation("no such priority", "has no PriorityClass", without("PriorityClass", "spotter-worker")),
+    Mutation("no such account", "has no ServiceAccount", without("ServiceAccount", "worker")),
+    Mutation("a mount without a volume", "mounts the volume", in_pod("api", "volumes", [])),
+    Mutation("settings that are not there", "reads the ConfigMap", in_container("worker", "envFrom", [{"configMapRef": {"name": "none"}}])),
+    Mutation("files that are not there", "mounts the ConfigMap", lambda o: pod(o, "nats")["volumes"].append({"name": "more", "configMap": {"name": "none"}})),
+    Mutation("a scaler of nothing", "scales the Deployment", in_spec("ScaledObject", "worker", "scaleTargetRef", {"name": "workers"})),
+    Mutation("a number of replicas", "has a number of replicas", in_spec("Deployment", "worker", "replicas", 3)),
+    # What a pod may.
+    Mutation("a token", "is given a token", in_pod("api", "automountServiceAccountToken", True)),
+    Mutation("root", "may run as root", in_pod("api", "securityContext", {"runAsNonRoot": False})),
+    Mutation("no seccomp profile", "has no seccomp profile", lambda o: pod(o, "api")["securityContext"].pop("seccompProfile")),
+    Mutation("the host's network", "has hostNetwork", in_pod("api", "hostNetwork", True)),
+    Mutation("the host's files", "of a kind that is not allowed", lambda o: pod(o, "worker")["volumes"].append({"name": "host", "hostPath": {"path": "/"}})),
+    Mutation("a root that can be written to", "may write to its root", in_context("readOnlyRootFilesystem", False)),
+    Mutation("more rights", "may write to its root or gain rights", in_context("allowPrivilegeEscalation", True)),
+    Mutation("capabilities", "keeps capabilities", in_context("capabilities", {"drop": ["NET_RAW"]})),
+    Mutation("the latest image", "has no tag", in_container("worker", "image", "spotter-worker:latest")),
+    Mutation("an image without a tag", "has no tag", in_container("worker", "image", "registry:5000/spotter-worker")),
+    Mutation("no limits", "no limits of", in_container("redis", "resources", {"requests": {"cpu": 1, "memory": 1}})),
+    Mutation("no probe", "has no livenessProbe", lambda o: o.container("worker").pop("livenessProbe")),
+    Mutation("a Secret in the manifests", "there is a Secret", lambda o: o.all.append({"kind": "Secret", "metadata": {"name": "x", "namespace": "spotter"}})),
+    Mutation("a secret nobody makes", "which nobody is told to make", secret_name("other")),
+    Mutation("another's password", "is given the password of setup", secret_key("setup")),
+    Mutation("a password in the open", "has a password in it", setting("api", "NATS_URL", "tls://api:secret@nats:4222")),
+    Mutation("a secret mounted that nobody makes", "mounts the secret", lambda o: pod(o, "nats")["volumes"].append({"name": "more", "secret": {"secretName": "none"}})),
+    Mutation("a slip of the hand in a setting", "does not know", setting("worker", "CONCURENCY", "2")),
+    # The network.
+    Mutation("nothing denied", "nothing denies by default", without("NetworkPolicy", "deny-by-default")),
+    Mutation("a policy for nobody", "pods that are not there", egress_of_worker({"podSelector": {"matchLabels": {"a": "b"}}})),
+    Mutation("an unknown neighbour", "does not name", egress_of_worker({"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "default"}}})),
+    Mutation("all ports", "names no port", lambda o: policy(o, "nats")["ingress"][0].pop("ports")),
+    Mutation("a worker that speaks to Redis", "a worker may speak to redis", egress_of_worker({"podSelector": {"matchLabels": {"app.kubernetes.io/name": "redis"}}})),
+    Mutation("a deaf NATS", "which does not listen to it", lambda o: policy(o, "nats")["ingress"].pop(0)),
+    Mutation("a dumb API", "which may not speak to it", lambda o: policy(o, "api")["egress"].pop(0)),
+    Mutation("a port that is not there", "has no such port", lambda o: o.container("redis")["ports"][0].update(name="tls")),
+    # Numbers and names.
+    Mutation("a worker killed in mid-job", "a worker is killed after 60 s", in_pod("worker", "terminationGracePeriodSeconds", 60)),
+    Mutation("a longer deadline", "a worker is killed after 100 s", setting("worker", "JOB_DEADLINE_SECONDS", "90")),
+    Mutation("an API killed in mid-request", "an API is killed after 30 s", in_pod("api", "terminationGracePeriodSeconds", 30)),
+    Mutation("an API that stops at once", "does not wait until", lambda o: o.container("api").pop("lifecycle")),
+    Mutation("NATS killed in lame duck mode", "NATS is killed after 30 s", in_pod("nats", "terminationGracePeriodSeconds", 30)),
+    Mutation("NATS that is not told", "NATS is not told", lambda o: o.container("nats").pop("lifecycle")),
+    Mutation("uploads beyond the memory", "of an API's memory", setting("api", "MAX_CONCURRENT_UPLOADS", "64")),
+    Mutation("slots without cores", "cores for CONCURRENCY=4", setting("worker", "CONCURRENCY", "4")),
+    Mutation("nowhere to lay the model out", "no folder to lay", lambda o: pod(o, "worker")["volumes"].pop(next(i for i, v in enumerate(pod(o, "worker")["volumes"]) if "emptyDir" in v))),
+    Mutation("a volume that is too small", "more than its volume holds", lambda o: o.named("StatefulSet", "nats")["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"].update(storage="10Gi")),
+    Mutation("a queue that is too large", "more than NATS may store", setting("api", "QUEUE_MAX_BYTES", str(9 << 30))),
+    Mutation("an unknown field of KEDA's", "fields that no rule knows", in_spec("ScaledObject", "worker", "minReplicas", 0)),
+    Mutation("another stream", "the trigger's stream", in_trigger("stream", "WORK")),
+    Mutation("another consumer", "the trigger's consumer", in_trigger("consumer", "workers")),
+    Mutation("another account", "the trigger's account", in_trigger("account", "$G")),
+    Mutation("one address for all servers", "the trigger's natsServerMonitoringEndpoint", in_trigger("natsServerMonitoringEndpoint", "nats.spotter.svc:8222")),
+    Mutation("a threshold without regard to the slots", "the trigger's lagThreshold", setting("worker", "CONCURRENCY", "1")),
+    Mutation("a worker at least", "do not go to none", in_spec("ScaledObject", "worker", "minReplicaCount", 1)),
+    Mutation("no window", "no stabilisation window", lambda o: o.named("ScaledObject", "worker")["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"].update(scaleDown={})),
+    Mutation("streams on one server", "wants each stream on 1 servers", setting("worker", "NATS_REPLICAS", "1")),
+    Mutation("no names for the servers", "no headless service", in_spec("Service", "nats-headless", "publishNotReadyAddresses", False)),
+    Mutation("a server by another name", "is not its pod's", lambda o: next(e for e in o.container("nats")["env"] if e["name"] == "NATS_NAME").update(valueFrom=None)),
+    Mutation("one server's configuration for three", "are started with nats.conf", in_container("nats", "args", ["--config", "/etc/nats/nats.conf"])),
+    Mutation("NATS without TLS", "speaks to NATS without TLS", setting("worker", "NATS_URL", "nats://nats:4222")),
+    Mutation("Redis without TLS", "speaks to Redis without TLS", setting("api", "REDIS_URL", "redis://redis:6379")),
+    Mutation("an Ingress without TLS", "the Ingress has no TLS", lambda o: o.named("Ingress", "api")["spec"].pop("tls")),
+]

@@ -1,0 +1,416 @@
+"""The rules that the manifests in k8s/ keep besides Kubernetes' own schemas.
+
+Each rule is a function that takes the objects of one overlay and yields what is wrong with them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+WORKLOADS = {"Deployment", "StatefulSet", "Job"}
+WITHOUT_NAMESPACE = {"Namespace", "PriorityClass"}
+# What docs/kubernetes.md tells operators to make.
+SECRETS = {"nats-passwords", "redis-password", "nats-tls", "redis-tls", "ingress-tls"}
+CONFIG_MAPS = {"spotter-ca"}
+# Namespaces of others, as network-policies.yaml and docs/kubernetes.md name them.
+NEIGHBOURS = {"kube-system", "ingress-nginx", "keda", "monitoring", "observability"}
+# Volumes that Pod Security "restricted" lets a pod have, of those in use.
+VOLUMES = {"configMap", "emptyDir", "secret", "persistentVolumeClaim"}
+# Variables that are no settings of spotter's.
+OTHER_VARIABLES = {"NATS_PASSWORD", "REDIS_PASSWORD", "TMPDIR"}
+# The jobs of a backlog that are one worker's share, for each picture it handles at a time.
+JOBS_PER_PICTURE = 10
+MIB = 1 << 20
+
+
+class Objects:
+    """The objects of one overlay, by kind and by name."""
+
+    def __init__(self, objects: list[dict], overlay: str) -> None:
+        self.all = objects
+        self.overlay = overlay
+
+    def of(self, *kinds: str) -> list[dict]:
+        return [found for found in self.all if found["kind"] in kinds]
+
+    def named(self, kind: str, name: str) -> dict | None:
+        return next((found for found in self.of(kind) if found["metadata"]["name"] == name), None)
+
+    def workloads(self) -> Iterator[tuple[str, dict]]:
+        """The name and the pod's template of everything that makes pods."""
+        for found in self.of(*WORKLOADS):
+            yield found["metadata"]["name"], found["spec"]["template"]
+
+    def template(self, name: str) -> dict:
+        return dict(self.workloads())[name]
+
+    def container(self, name: str) -> dict:
+        return self.template(name)["spec"]["containers"][0]
+
+    def settings(self, name: str) -> dict[str, str]:
+        """The variables of a workload's container that have a value."""
+        container = self.container(name)
+        values: dict[str, str] = {}
+        for source in container.get("envFrom", []):
+            config = self.named("ConfigMap", source["configMapRef"]["name"])
+            values |= config["data"] if config else {}
+        return values | {entry["name"]: entry["value"] for entry in container.get("env", []) if "value" in entry}
+
+
+Rule = Callable[[Objects], Iterator[str]]
+
+
+def problems_of(objects: list[dict], overlay: str) -> list[str]:
+    found, problems = Objects(objects, overlay), []
+    for rule in RULES:
+        try:
+            problems += rule(found)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            problems.append(f"'{rule.__name__}' cannot be judged: {type(error).__name__} {error}")
+    return problems
+
+
+def constant(file: str, pattern: str) -> str:
+    """What the source says: one rule for names in two places."""
+    return re.search(pattern, (ROOT / file).read_text()).group(1)
+
+
+def quantity(text: object) -> float:
+    """`250m`, `2`, `1Gi`, `16GB` as a number."""
+    number, unit = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", str(text)).groups()
+    units = {"": 1, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "MB": 2**20, "GB": 2**30}
+    return float(number) * units[unit]
+
+
+def matches(selector: dict, labels: dict) -> bool:
+    return all(labels.get(key) == value for key, value in selector.items())
+
+
+# --- What there is -----------------------------------------------------------------------
+
+
+def names_are_unique_and_in_one_namespace(objects: Objects) -> Iterator[str]:
+    seen = set()
+    for found in objects.all:
+        key = (found["kind"], found["metadata"]["name"])
+        if key in seen:
+            yield f"{key[0]}/{key[1]} is there twice"
+        seen.add(key)
+        if found["kind"] not in WITHOUT_NAMESPACE and found["metadata"].get("namespace") != "spotter":
+            yield f"{key[0]}/{key[1]} is not in the namespace spotter"
+    labels = objects.named("Namespace", "spotter")["metadata"]["labels"]
+    if labels.get("pod-security.kubernetes.io/enforce") != "restricted":
+        yield "the namespace does not enforce Pod Security 'restricted'"
+
+
+def selectors_find_something(objects: Objects) -> Iterator[str]:
+    labels = {name: template["metadata"]["labels"] for name, template in objects.workloads()}
+    for found in objects.of("Deployment", "StatefulSet"):
+        name = found["metadata"]["name"]
+        if not matches(found["spec"]["selector"]["matchLabels"], labels[name]):
+            yield f"{found['kind']}/{name} selects other pods than its own"
+    for found in objects.of("Service", "PodDisruptionBudget"):
+        selector = found["spec"]["selector"]
+        selector = selector.get("matchLabels", selector)
+        chosen = [name for name in labels if matches(selector, labels[name])]
+        if not chosen:
+            yield f"{found['kind']}/{found['metadata']['name']} selects no pod"
+        for port in found["spec"].get("ports", []) if chosen else []:
+            ports = {port["name"] for port in objects.container(chosen[0])["ports"]}
+            if port["targetPort"] not in ports:
+                yield f"Service/{found['metadata']['name']} leads to port {port['targetPort']}, which no container has"
+    for name, template in objects.workloads():
+        for constraint in template["spec"].get("topologySpreadConstraints", []):
+            if not matches(constraint["labelSelector"]["matchLabels"], labels[name]):
+                yield f"{name} is spread by the labels of others"
+    for found in objects.of("Ingress"):
+        for path in (path for rule in found["spec"]["rules"] for path in rule["http"]["paths"]):
+            if objects.named("Service", path["backend"]["service"]["name"]) is None:
+                yield f"the Ingress leads from {path['path']} to a service that is not there"
+
+
+def references_lead_somewhere(objects: Objects) -> Iterator[str]:
+    for name, template in objects.workloads():
+        spec = template["spec"]
+        if objects.named("PriorityClass", spec.get("priorityClassName", "")) is None:
+            yield f"{name} has no PriorityClass that is there"
+        account = objects.named("ServiceAccount", spec.get("serviceAccountName", ""))
+        if account is None or account.get("automountServiceAccountToken") is not False:
+            yield f"{name} has no ServiceAccount without a token"
+        volumes = {volume["name"]: volume for volume in spec.get("volumes", [])}
+        claims = [found for found in objects.of("StatefulSet") if found["metadata"]["name"] == name]
+        templates = {t["metadata"]["name"] for found in claims for t in found["spec"]["volumeClaimTemplates"]}
+        for container in spec["containers"]:
+            for mount in container.get("volumeMounts", []):
+                if mount["name"] not in volumes.keys() | templates:
+                    yield f"{name} mounts the volume {mount['name']}, which it has not"
+            for source in container.get("envFrom", []):
+                if objects.named("ConfigMap", source["configMapRef"]["name"]) is None:
+                    yield f"{name} reads the ConfigMap {source['configMapRef']['name']}, which is not there"
+        for volume in volumes.values():
+            config = volume.get("configMap", {}).get("name")
+            if config and config not in CONFIG_MAPS and objects.named("ConfigMap", config) is None:
+                yield f"{name} mounts the ConfigMap {config}, which is not there"
+
+
+def what_is_scaled_is_there_and_counts_nowhere_else(objects: Objects) -> Iterator[str]:
+    for found in objects.of("ScaledObject", "HorizontalPodAutoscaler"):
+        target = found["spec"]["scaleTargetRef"]["name"]
+        deployment = objects.named("Deployment", target)
+        if deployment is None:
+            yield f"{found['kind']}/{found['metadata']['name']} scales the Deployment {target}, which is not there"
+        elif "replicas" in deployment["spec"]:
+            yield f"Deployment/{target} has a number of replicas, and each apply would set it back to that"
+
+
+# --- What a pod may ----------------------------------------------------------------------
+
+
+def pods_are_confined(objects: Objects) -> Iterator[str]:
+    for name, template in objects.workloads():
+        spec = template["spec"]
+        if spec.get("automountServiceAccountToken") is not False:
+            yield f"{name} is given a token for the Kubernetes API"
+        context = spec.get("securityContext", {})
+        if context.get("runAsNonRoot") is not True or not context.get("runAsUser"):
+            yield f"{name} may run as root"
+        if context.get("seccompProfile", {}).get("type") != "RuntimeDefault":
+            yield f"{name} has no seccomp profile"
+        for key in ("hostNetwork", "hostPID", "hostIPC"):
+            if spec.get(key):
+                yield f"{name} has {key}"
+        for volume in spec.get("volumes", []):
+            if not VOLUMES & volume.keys():
+                yield f"{name} has a volume of a kind that is not allowed: {volume['name']}"
+        for container in spec["containers"] + spec.get("initContainers", []):
+            context = container.get("securityContext", {})
+            wanted = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True}
+            if any(context.get(key) is not value for key, value in wanted.items()):
+                yield f"{name}: its container {container['name']} may write to its root or gain rights"
+            if context.get("capabilities", {}).get("drop") != ["ALL"]:
+                yield f"{name}: its container {container['name']} keeps capabilities"
+
+
+def containers_say_what_they_need(objects: Objects) -> Iterator[str]:
+    for found in objects.of(*WORKLOADS):
+        name = found["metadata"]["name"]
+        for container in found["spec"]["template"]["spec"]["containers"]:
+            tag = container["image"].rpartition("/")[2].partition(":")[2]
+            if tag in ("", "latest"):
+                yield f"{name}: the image {container['image']} has no tag that says which"
+            for kind in ("requests", "limits"):
+                missing = {"cpu", "memory"} - container.get("resources", {}).get(kind, {}).keys()
+                if missing:
+                    yield f"{name}: no {kind} of {' and '.join(sorted(missing))}"
+            probes = {"startupProbe", "readinessProbe", "livenessProbe"} - container.keys()
+            if found["kind"] != "Job" and probes:
+                yield f"{name} has no {' and no '.join(sorted(probes))}"
+
+
+def secrets_are_referred_to_and_no_more(objects: Objects) -> Iterator[str]:
+    if objects.overlay != "local" and objects.of("Secret"):
+        yield "there is a Secret in the manifests"
+    made = {found["metadata"]["name"] for found in objects.of("Secret")}
+    for name, template in objects.workloads():
+        keys = {"set-up": "setup"}.get(name, name)
+        for container in template["spec"]["containers"]:
+            for variable in container.get("env", []):
+                reference = variable.get("valueFrom", {}).get("secretKeyRef")
+                if reference and reference["name"] not in SECRETS | made:
+                    yield f"{name} refers to the secret {reference['name']}, which nobody is told to make"
+                if reference and name != "nats" and reference["name"].startswith("nats-passwords") and reference["key"] != keys:
+                    yield f"{name} is given the password of {reference['key']}"
+                if re.search(r"://[^/@]*:[^$/@][^/@]*@", str(variable.get("value"))):
+                    yield f"{name}: {variable['name']} has a password in it"
+        for volume in template["spec"].get("volumes", []):
+            secret = volume.get("secret", {}).get("secretName")
+            if secret and secret not in SECRETS | made:
+                yield f"{name} mounts the secret {secret}, which nobody is told to make"
+
+
+def settings_exist(objects: Objects) -> Iterator[str]:
+    documented = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", (ROOT / "docs/configuration.md").read_text()))
+    for name in ("api", "worker", "set-up"):
+        for unknown in sorted(objects.settings(name).keys() - documented - OTHER_VARIABLES):
+            yield f"{name} is given {unknown}, which docs/configuration.md does not know"
+
+
+# --- The network -------------------------------------------------------------------------
+
+
+def policies(objects: Objects, name: str, direction: str) -> Iterator[tuple[dict, list]]:
+    """Each peer that the pods of `name` may hear or address, and on which ports."""
+    labels = objects.template(name)["metadata"]["labels"]
+    side = {"ingress": "from", "egress": "to"}[direction]
+    for policy in objects.of("NetworkPolicy"):
+        if matches(policy["spec"]["podSelector"].get("matchLabels", {}), labels):
+            for allowed in policy["spec"].get(direction, []):
+                for peer in allowed.get(side, [{}]):
+                    yield peer, [port["port"] for port in allowed.get("ports", [])]
+
+
+def peers(objects: Objects, name: str, direction: str) -> set[tuple[str, object]]:
+    """The same as pairs of a workload's or a neighbour's name, and a port."""
+    found = set()
+    for peer, ports in policies(objects, name, direction):
+        if "namespaceSelector" in peer:
+            namespace = peer["namespaceSelector"].get("matchLabels", {}).get("kubernetes.io/metadata.name", "any")
+            found |= {(f"namespace {namespace}", port) for port in ports or ["any"]}
+            continue
+        selector = peer.get("podSelector", {}).get("matchLabels", {})
+        chosen = [other for other, template in objects.workloads() if matches(selector, template["metadata"]["labels"])]
+        found |= {(other, port) for other in chosen or ["nobody"] for port in ports or ["any"]}
+    return found
+
+
+def the_network_is_closed_but_for_what_is_needed(objects: Objects) -> Iterator[str]:
+    default = objects.named("NetworkPolicy", "deny-by-default")
+    if default is None or default["spec"] != {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}:
+        yield "nothing denies by default"
+    names = [name for name, _ in objects.workloads()]
+    speaks = {name: peers(objects, name, "egress") for name in names}
+    hears = {name: peers(objects, name, "ingress") for name in names}
+    for name in names:
+        for other, port in sorted(speaks[name] | hears[name], key=str):
+            if other == "nobody":
+                yield f"a policy of {name} speaks of pods that are not there"
+            if other.startswith("namespace ") and other.removeprefix("namespace ") not in NEIGHBOURS:
+                yield f"a policy of {name} speaks of the {other}, which docs/kubernetes.md does not name"
+            if port == "any":
+                yield f"a policy of {name} names no port for {other}"
+        for other, port in sorted(pair for pair in speaks[name] if pair[0] in names):
+            if (name, port) not in hears[other]:
+                yield f"{name} may speak to {other} on port {port}, which does not listen to it"
+            if port not in {named["name"] for named in objects.container(other)["ports"]}:
+                yield f"{name} may speak to port {port} of {other}, which has no such port"
+        for other, port in sorted(pair for pair in hears[name] if pair[0] in names):
+            if (name, port) not in speaks[other]:
+                yield f"{name} listens to {other} on port {port}, which may not speak to it"
+    beyond = {other for other, _ in speaks["worker"]} - {"nats", "namespace kube-system", "namespace observability"}
+    if beyond:
+        yield f"a worker may speak to {', '.join(sorted(beyond))}"
+
+
+# --- Numbers and names that stand in two places ------------------------------------------
+
+
+def time_to_stop_is_enough(objects: Objects) -> Iterator[str]:
+    grace = {name: template["spec"].get("terminationGracePeriodSeconds", 30) for name, template in objects.workloads()}
+    worker, api = objects.settings("worker"), objects.settings("api")
+    needed = int(worker["JOB_DEADLINE_SECONDS"]) + int(worker["SHUTDOWN_GRACE_SECONDS"])
+    if grace["worker"] <= needed:
+        yield f"a worker is killed after {grace['worker']} s, and may need {needed} s"
+    sleep = objects.container("api").get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+    needed = sleep + int(api["SHUTDOWN_GRACE_SECONDS"])
+    if not sleep:
+        yield "an API that stops does not wait until it gets no more requests"
+    if grace["api"] <= needed:
+        yield f"an API is killed after {grace['api']} s, and may need {needed} s"
+    lame = int(constant("deploy/nats/cluster.conf", r"lame_duck_duration: (\d+)s"))
+    if grace["nats"] <= lame:
+        yield f"NATS is killed after {grace['nats']} s, and lets clients move for {lame} s"
+    if objects.container("nats").get("lifecycle", {}).get("preStop", {}).get("exec") is None:
+        yield "NATS is not told that it is to stop"
+
+
+def memory_and_disk_are_enough(objects: Objects) -> Iterator[str]:
+    api, worker = objects.settings("api"), objects.settings("worker")
+    uploads = 2 * int(api["MAX_CONCURRENT_UPLOADS"]) * int(api["MAX_PICTURE_BYTES"]) + 128 * MIB
+    if quantity(objects.container("api")["resources"]["limits"]["memory"]) < uploads:
+        yield f"uploads may take {uploads // MIB} MiB of an API's memory, which has less"
+    cores = quantity(objects.container("worker")["resources"]["limits"]["cpu"])
+    if cores < int(worker["CONCURRENCY"]):
+        yield f"a worker has {cores:g} cores for CONCURRENCY={worker['CONCURRENCY']}"
+    if not any(volume.get("emptyDir") is not None for volume in objects.template("worker")["spec"]["volumes"]):
+        yield "a worker has no folder to lay its model out in"
+    stored = quantity(constant("deploy/nats/cluster.conf", r"max_file_store: (\w+)"))
+    (claim,) = objects.named("StatefulSet", "nats")["spec"]["volumeClaimTemplates"]
+    if quantity(claim["spec"]["resources"]["requests"]["storage"]) <= stored:
+        yield "NATS may store more than its volume holds"
+    # Jobs, pictures beside them, and two streams of dead letters.
+    if stored < 2 * int(api["QUEUE_MAX_BYTES"]) + 2 * (256 << 20):
+        yield "what the streams may hold is more than NATS may store"
+
+
+def the_scaler_knows_the_queue(objects: Objects) -> Iterator[str]:
+    scaled = objects.named("ScaledObject", "worker")["spec"]
+    known = {"scaleTargetRef", "minReplicaCount", "maxReplicaCount", "pollingInterval", "cooldownPeriod", "fallback", "advanced", "triggers"}
+    if scaled.keys() - known:
+        yield f"the ScaledObject has fields that no rule knows: {sorted(scaled.keys() - known)}"
+    (trigger,) = scaled["triggers"]
+    metadata, worker = trigger["metadata"], objects.settings("worker")
+    layout = "libs/messaging/src/layout.rs"
+    pictures = int(worker["CONCURRENCY"]) * int(worker.get("MAX_BATCH", 1))
+    expected = {
+        "natsServerMonitoringEndpoint": "nats-headless.spotter.svc:8222",
+        "useHttps": "false",
+        "account": constant("deploy/nats/permissions.conf", r"accounts \{\s+(\w+) \{"),
+        "stream": constant(layout, r'JOBS_STREAM: &str = "(.*)"'),
+        "consumer": constant(layout, r'WORKER_CONSUMER: &str = "(.*)"'),
+        "lagThreshold": str(JOBS_PER_PICTURE * pictures),
+        "activationLagThreshold": "0",
+    }
+    if trigger["type"] != "nats-jetstream":
+        yield f"the trigger is of type {trigger['type']}"
+    for key in sorted(expected.keys() | metadata.keys()):
+        if metadata.get(key) != expected.get(key):
+            yield f"the trigger's {key} is {metadata.get(key)!r}, and should be {expected.get(key)!r}"
+    if scaled["minReplicaCount"] != 0 or "fallback" not in scaled:
+        yield "workers do not go to none, or nothing is said for when the lag cannot be read"
+    behaviour = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    if not behaviour["scaleDown"].get("stabilizationWindowSeconds"):
+        yield "a trickle makes workers come and go: scaleDown has no stabilisation window"
+
+
+def nats_is_what_the_others_expect(objects: Objects) -> Iterator[str]:
+    stateful_set = objects.named("StatefulSet", "nats")
+    replicas = stateful_set["spec"]["replicas"]
+    for name in ("api", "worker", "set-up"):
+        if int(objects.settings(name)["NATS_REPLICAS"]) != replicas:
+            yield f"{name} wants each stream on {objects.settings(name)['NATS_REPLICAS']} servers, and there are {replicas}"
+    headless = objects.named("Service", stateful_set["spec"]["serviceName"])
+    if headless is None or headless["spec"].get("clusterIP") != "None" or not headless["spec"].get("publishNotReadyAddresses"):
+        yield "the NATS servers have no headless service that names them before they are ready"
+    variables = {entry["name"]: entry for entry in objects.container("nats")["env"]}
+    if variables["NATS_NAME"].get("valueFrom") != {"fieldRef": {"fieldPath": "metadata.name"}}:
+        yield "a NATS server's name is not its pod's: KEDA could not find it"
+    started_with = objects.container("nats")["args"][-1].rpartition("/")[2]
+    if (started_with == "cluster.conf") != (replicas > 1):
+        yield f"{replicas} NATS servers are started with {started_with}"
+    if "sync_interval: always" not in (ROOT / "deploy/nats" / started_with).read_text():
+        yield f"{started_with} confirms messages that are not on the disk"
+
+
+def production_speaks_tls(objects: Objects) -> Iterator[str]:
+    if objects.overlay == "local":
+        return
+    for name in ("api", "worker", "set-up"):
+        settings = objects.settings(name)
+        if not settings["NATS_URL"].startswith("tls://") or "NATS_CA_FILE" not in settings:
+            yield f"{name} speaks to NATS without TLS"
+    if not objects.settings("api")["REDIS_URL"].startswith("rediss://"):
+        yield "the API speaks to Redis without TLS"
+    if not objects.named("Ingress", "api")["spec"].get("tls"):
+        yield "the Ingress has no TLS"
+
+
+RULES: list[Rule] = [
+    names_are_unique_and_in_one_namespace,
+    selectors_find_something,
+    references_lead_somewhere,
+    what_is_scaled_is_there_and_counts_nowhere_else,
+    pods_are_confined,
+    containers_say_what_they_need,
+    secrets_are_referred_to_and_no_more,
+    settings_exist,
+    the_network_is_closed_but_for_what_is_needed,
+    time_to_stop_is_enough,
+    memory_and_disk_are_enough,
+    the_scaler_knows_the_queue,
+    nats_is_what_the_others_expect,
+    production_speaks_tls,
+]
