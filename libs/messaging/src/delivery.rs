@@ -8,10 +8,11 @@ use async_nats::{
 };
 use bytes::Bytes;
 use domain::Job;
+use runtime::telemetry::traces::{self, Span};
 use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
-    Messaging, MessagingError, PictureError, dead_pictures, pictures,
+    Messaging, MessagingError, PictureError, dead_pictures, pictures, trace,
     wire::{self, Burial, PicturePieces, PictureSource},
 };
 
@@ -79,6 +80,12 @@ impl Delivery {
         Some(Self { job, attempt, waiting, message, reply, source, messaging })
     }
 
+    /// Starts the span of the work on this delivery, in the trace of whoever sent the job.
+    #[must_use = "the span ends when this is dropped"]
+    pub fn span(&self) -> Span {
+        trace::sender(&self.message).span(|| trace::processing(&self.job, self.attempt))
+    }
+
     /// The picture's bytes as the client sent them.
     ///
     /// # Errors
@@ -122,6 +129,15 @@ impl Delivery {
     /// harmless: its task's end, if stored, stays as it is. A server that was killed may have
     /// forgotten the hand-over and never confirms it.
     pub async fn settle(self, settlement: Settlement) -> Result<(), MessagingError> {
+        let span = traces::span(|| trace::settling(&self.job));
+        let outcome = span.around(self.tell(settlement)).await;
+        if let Err(error) = &outcome {
+            span.fail("not_confirmed", || error.to_string());
+        }
+        outcome
+    }
+
+    async fn tell(self, settlement: Settlement) -> Result<(), MessagingError> {
         match settlement {
             Settlement::Ack => {
                 confirm(&self.messaging, &self.reply, ACK).await?;

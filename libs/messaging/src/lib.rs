@@ -28,6 +28,7 @@ mod reconciler;
 mod stretch;
 mod tasks;
 mod tls;
+mod trace;
 mod wire;
 
 pub use announcements::{Announcement, Announcements, Heard};

@@ -5,21 +5,26 @@ use std::time::Duration;
 use async_nats::{
     HeaderMap,
     jetstream::{
-        self, ErrorCode,
+        self, ErrorCode, consumer,
         context::{PublishError, PublishErrorKind},
         message::PublishMessage,
+        stream,
     },
 };
 use bytes::Bytes;
 use domain::Job;
-use runtime::failpoints;
-use tracing::Instrument;
+use runtime::{
+    failpoints,
+    telemetry::traces::{self, TraceContext},
+};
+use time::OffsetDateTime;
 
 use crate::{
     Deliveries, Messaging, MessagingError, SubmitError,
     error::api_error,
-    layout::{JOBS_STREAM, WORKER_CONSUMER},
+    layout::{DEAD_LETTER_STREAM, JOBS_STREAM, WORKER_CONSUMER},
     pictures::{self, Upload},
+    trace,
     wire::{self, PictureSource},
 };
 
@@ -62,6 +67,11 @@ pub struct QueueReport {
     /// Jobs settled since the queue was made, or a little fewer: those before the oldest that is not.
     /// Its growth is the rate at which the queue drains.
     pub settled: u64,
+    /// When the oldest job was stored that has not been settled, waiting or at work; `None` where there
+    /// is none.
+    pub oldest: Option<OffsetDateTime>,
+    /// How many messages were given up and are still kept.
+    pub dead_letters: u64,
 }
 
 /// What came of one attempt to publish.
@@ -84,6 +94,15 @@ impl JobQueue {
     /// [`SubmitError::QueueFull`], [`SubmitError::Unavailable`] and [`SubmitError::TooLarge`] mean
     /// that nothing was stored; [`SubmitError::Unconfirmed`] that nobody knows.
     pub async fn submit(&self, job: &Job, picture: Bytes) -> Result<(), SubmitError> {
+        let span = traces::span(|| trace::sending(job, picture.len()));
+        let outcome = span.around(self.store(job, picture)).await;
+        if let Err(error) = &outcome {
+            span.fail("not_stored", || error.to_string());
+        }
+        outcome
+    }
+
+    async fn store(&self, job: &Job, picture: Bytes) -> Result<(), SubmitError> {
         self.wait_for_connection().await?;
         if picture.len() <= self.largest_inline(job) {
             return self.send(job, PictureSource::Inline(picture)).await;
@@ -93,8 +112,9 @@ impl JobQueue {
         let task_id = job.task_id;
         // In a task of its own: it ends even if the caller goes away, so that no picture is left
         // behind without a job, and no job without its picture.
-        let rest = async move { queue.send_uploaded(&job, upload).await };
-        let outcome = tokio::spawn(rest.in_current_span()).await;
+        let span = TraceContext::current();
+        let rest = async move { span.around(queue.send_uploaded(&job, upload)).await };
+        let outcome = tokio::spawn(rest).await;
         outcome.unwrap_or(Err(SubmitError::Unconfirmed { task_id }))
     }
 
@@ -103,7 +123,7 @@ impl JobQueue {
     /// # Errors
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
     pub async fn depth(&self) -> Result<QueueDepth, MessagingError> {
-        self.report().await.map(|report| report.depth)
+        self.consumer().await.map(|info| depth(&info))
     }
 
     /// How the queue stands.
@@ -111,15 +131,29 @@ impl JobQueue {
     /// # Errors
     /// As [`JobQueue::depth`].
     pub async fn report(&self) -> Result<QueueReport, MessagingError> {
+        let info = self.consumer().await?;
+        let jobs = self.state(JOBS_STREAM).await?;
+        Ok(QueueReport {
+            depth: depth(&info),
+            settled: info.ack_floor.stream_sequence,
+            oldest: (jobs.messages > 0).then_some(jobs.first_timestamp),
+            dead_letters: self.state(DEAD_LETTER_STREAM).await?.messages,
+        })
+    }
+
+    async fn consumer(&self) -> Result<consumer::Info, MessagingError> {
         let what = "ask for the queue's depth";
         let jetstream = self.messaging.jetstream();
         let stream = self.messaging.within(what, jetstream.get_stream_no_info(JOBS_STREAM)).await?;
-        let info = self.messaging.within(what, stream.consumer_info(WORKER_CONSUMER)).await?;
-        let depth = QueueDepth {
-            waiting: info.num_pending,
-            in_progress: u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX),
-        };
-        Ok(QueueReport { depth, settled: info.ack_floor.stream_sequence })
+        self.messaging.within(what, stream.consumer_info(WORKER_CONSUMER)).await
+    }
+
+    async fn state(&self, stream: &str) -> Result<stream::State, MessagingError> {
+        let what = "ask how a stream stands";
+        let jetstream = self.messaging.jetstream();
+        let stream = self.messaging.within(what, jetstream.get_stream_no_info(stream)).await?;
+        let info = self.messaging.within(what, stream.get_info()).await?;
+        Ok(info.state)
     }
 
     /// Starts taking jobs from the queue.
@@ -158,8 +192,9 @@ impl JobQueue {
     }
 
     async fn send(&self, job: &Job, source: PictureSource) -> Result<(), SubmitError> {
-        let (headers, payload) = wire::encode(job, source)
+        let (mut headers, payload) = wire::encode(job, source)
             .map_err(|error| SubmitError::Unavailable { detail: error.to_string() })?;
+        trace::carry(&mut headers);
         self.publish_twice(job, headers, payload).await
     }
 
@@ -215,6 +250,13 @@ impl JobQueue {
                 None => SubmitError::Unavailable { detail: error.to_string() },
             }),
         }
+    }
+}
+
+fn depth(info: &consumer::Info) -> QueueDepth {
+    QueueDepth {
+        waiting: info.num_pending,
+        in_progress: u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX),
     }
 }
 

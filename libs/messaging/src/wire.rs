@@ -298,13 +298,15 @@ mod tests {
     fn a_dead_job_tells_all_that_was_known_of_it() {
         let job = job("bus.jpg");
         let object = PictureSource::Object(object_name(job.task_id));
-        let (headers, payload) = encode(&job, object).unwrap();
+        let (mut headers, payload) = encode(&job, object).unwrap();
+        headers.insert("traceparent", "00-a-b-01");
         let original = message(job_subject(&job), Some(headers), payload);
         let pieces = PicturePieces { subject: "x.y".to_owned(), bytes: 5_000_000 };
         let task_id = Some(job.task_id);
         let burial = Burial { task_id, reason: "poison", deliveries: 6, pieces: Some(&pieces) };
         let (subject, headers) = dead_letter(&original, &burial);
         assert!(headers.get(PICTURE_OBJECT).is_none(), "the object will not be there");
+        assert!(headers.get("traceparent").is_some(), "its trace can still be found");
         let read = read_dead_letter(&subject, &headers);
         assert_eq!((read.deliveries, read.reason.as_str()), (6, "poison"));
         assert_eq!((read.job.as_ref(), read.pieces), (Some(&job), Some(pieces)));

@@ -51,6 +51,20 @@ impl Metrics {
         self.provider.meter("spotter")
     }
 
+    /// Registers a gauge that is 1 while `holds` says so, and else 0. It is asked with each scrape.
+    pub fn flag(
+        &self,
+        name: &'static str,
+        description: &'static str,
+        holds: impl Fn() -> bool + Send + Sync + 'static,
+    ) {
+        self.meter()
+            .u64_observable_gauge(name)
+            .with_description(description)
+            .with_callback(move |gauge| gauge.observe(u64::from(holds()), &[]))
+            .build();
+    }
+
     /// All metrics as they stand now, in Prometheus' text format.
     ///
     /// # Errors

@@ -12,6 +12,7 @@
 
 mod certificates;
 mod cluster;
+mod collector;
 mod files;
 mod frames;
 mod nats;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 
 pub use certificates::Certificates;
 pub use cluster::NatsCluster;
+pub use collector::{Collector, ReceivedSpan};
 pub use files::{picture, require, workspace_root};
 pub use nats::{NatsServer, NatsServerBuilder, StreamState};
 pub use ports::free_port;

@@ -8,6 +8,7 @@ use runtime::{
     config::redact_url,
     exit,
     metrics::{Metrics, MetricsError},
+    telemetry::traces::{Traces, TracesError},
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,7 @@ use crate::{
     original::BaseUrl,
     probes::Vitals,
     reconcile::{self, Reconciliation},
+    requests::observed,
     tasks::Tasks,
     upload::UploadRules,
 };
@@ -41,6 +43,9 @@ pub enum ServeError {
     /// Metrics could not be set up.
     #[error("{0}")]
     Metrics(#[from] MetricsError),
+    /// Traces cannot be exported.
+    #[error("{0}")]
+    Traces(#[from] TracesError),
     /// `REDIS_URL` is no Redis address.
     #[error("REDIS_URL: {0}")]
     Redis(#[from] redis::RedisError),
@@ -68,7 +73,7 @@ impl ServeError {
             Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 exit::UNAVAILABLE
             }
-            Self::Redis(_) | Self::Listen { .. } => exit::USAGE,
+            Self::Redis(_) | Self::Traces(_) | Self::Listen { .. } => exit::USAGE,
             Self::Messaging(error) if error.is_configuration() => exit::USAGE,
             Self::Messaging(_) | Self::Http(_) => exit::UNAVAILABLE,
             Self::Metrics(_) => exit::SOFTWARE,
@@ -101,6 +106,7 @@ pub async fn serve(
     ready: impl FnOnce(),
 ) -> Result<(), ServeError> {
     let address = listener.local_addr()?;
+    let traces = Traces::start(&config.traces, "spotter-api")?;
     let messaging = Messaging::connect(config.messaging.clone()).await?;
     messaging.ensure().await?;
     let metrics = Metrics::new()?;
@@ -123,6 +129,10 @@ pub async fn serve(
     let breaker = Arc::new(Breaker::default());
     let api_metrics = ApiMetrics::new(&metrics, Arc::clone(&breaker), &upload_rules);
     register_reconciliation(&metrics.meter(), &reconciliation);
+    let connection = messaging.clone();
+    metrics.flag("spotter_nats_connected", "1 while there is a connection to NATS.", move || {
+        connection.is_connected()
+    });
     let backpressure = upload_rules.backpressure.clone();
     let tasks = tasks(&config, &messaging, breaker, backpressure, api_metrics)?;
     if let Some(responses) = &tasks.responses {
@@ -131,12 +141,14 @@ pub async fn serve(
         tokio::spawn(current_model::watch(current, announcements, model, shutdown.clone()));
     }
     let vitals = Vitals { messaging: messaging.clone(), shutdown: shutdown.clone() };
+    let meter = metrics.meter();
     let app = routes()
         .data(tasks)
         .data(upload_rules)
         .data(vitals)
         .data(metrics)
         .data(BaseUrl(format!("http://{address}")));
+    let app = observed(app, meter);
 
     tracing::info!(%address, "API listening");
     ready();
@@ -147,7 +159,8 @@ pub async fn serve(
     if let Err(error) = reconciling.await {
         tracing::error!(%error, "comparing queue and records has broken off");
     }
-    messaging.close().await;
+    // Each waits for a server that may be away.
+    tokio::join!(messaging.close(), traces.stop());
     tracing::info!("API stopped");
     Ok(())
 }

@@ -112,7 +112,8 @@ mod tests {
     use super::*;
 
     fn report(waiting: u64, settled: u64) -> QueueReport {
-        QueueReport { depth: QueueDepth { waiting, in_progress: 0 }, settled }
+        let depth = QueueDepth { waiting, in_progress: 0 };
+        QueueReport { depth, settled, oldest: None, dead_letters: 0 }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use domain::{ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
 use runtime::{
     config::{ConfigError, LONGEST_SECONDS, Reader, Source, redact_url},
-    telemetry::LogSettings,
+    telemetry::{LogSettings, traces::TraceSettings},
 };
 
 /// Everything that can be set about the API.
@@ -43,6 +43,8 @@ pub struct Config {
     pub shutdown_grace: Duration,
     /// `LOG_FORMAT` and `RUST_LOG`: how log lines look, and what is logged.
     pub log: LogSettings,
+    /// `OTEL_…`: whether and how traces are exported. Default: not at all.
+    pub traces: TraceSettings,
 }
 
 impl Config {
@@ -72,6 +74,7 @@ impl Config {
             messaging: MessagingConfig::read(&mut reader, Role::Api),
             shutdown_grace: reader.seconds("SHUTDOWN_GRACE_SECONDS", 25),
             log: LogSettings::read(&mut reader),
+            traces: TraceSettings::read(&mut reader),
         };
         reader.finish(config)
     }

@@ -8,6 +8,9 @@ use poem::{
 use poem_openapi::error::ParseParamError;
 use serde_json::{Value, json};
 
+/// Routes that the document does not describe: itself and its page.
+const UNDESCRIBED: [&str; 2] = ["/docs", "/openapi.json"];
+
 /// Which methods each path has, read from the OpenAPI document.
 pub(crate) struct Methods(Vec<(String, String)>);
 
@@ -21,6 +24,14 @@ impl Methods {
             methods.map(|(method, _)| method.to_uppercase()).collect::<Vec<_>>().join(", ")
         };
         Self(paths.map(|(path, operations)| (path.clone(), methods(operations))).collect())
+    }
+
+    /// The route that `path` takes, such as `/v1/tasks/{task_id}`.
+    pub(crate) fn template(&self, path: &str) -> Option<&str> {
+        let found = self.0.iter().find(|(template, _)| matches(template, path));
+        found
+            .map(|(template, _)| template.as_str())
+            .or_else(|| UNDESCRIBED.into_iter().find(|route| *route == path))
     }
 
     /// The methods of the route that `path` takes, as an `Allow` header lists them. GET for what the

@@ -20,6 +20,7 @@ mod openapi;
 mod original;
 mod probes;
 mod reconcile;
+mod requests;
 mod rounding;
 mod set_up;
 mod tasks;

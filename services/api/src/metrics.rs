@@ -8,10 +8,14 @@ use opentelemetry::{
     metrics::{Counter, Meter},
 };
 use runtime::metrics::Metrics;
+use time::OffsetDateTime;
 
 use crate::{
     backpressure::Backpressure, breaker::Breaker, reconcile::Reconciliation, upload::UploadRules,
 };
+
+/// How a submission may end.
+const SUBMISSIONS: [&str; 5] = ["accepted", "cached", "queue_full", "unavailable", "refused"];
 
 /// How a cache answered one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +33,8 @@ pub(crate) enum CacheOutcome {
 }
 
 impl CacheOutcome {
+    const ALL: [Self; 5] = [Self::Hit, Self::Miss, Self::Error, Self::Skipped, Self::ModelUnknown];
+
     fn name(self) -> &'static str {
         match self {
             Self::Hit => "hit",
@@ -45,11 +51,11 @@ fn queue_gauge(
     meter: &Meter,
     backpressure: &Backpressure,
     (name, description): (&'static str, &'static str),
-    of: fn(QueueReport) -> u64,
+    of: fn(QueueReport) -> f64,
 ) {
     let backpressure = backpressure.clone();
     meter
-        .u64_observable_gauge(name)
+        .f64_observable_gauge(name)
         .with_description(description)
         .with_callback(move |gauge| {
             if let Some(report) = backpressure.newest() {
@@ -117,12 +123,28 @@ impl ApiMetrics {
             .with_callback(move |gauge| gauge.observe(u64::from(breaker.is_open()), &[]))
             .build();
         let waiting = ("spotter_queue_waiting", "Jobs that no worker has yet.");
-        queue_gauge(&meter, &rules.backpressure, waiting, |report| report.depth.waiting);
+        queue_gauge(&meter, &rules.backpressure, waiting, |report| report.depth.waiting as f64);
         let in_progress = (
             "spotter_queue_in_progress",
             "Jobs that a worker has, or that wait to be tried again.",
         );
-        queue_gauge(&meter, &rules.backpressure, in_progress, |report| report.depth.in_progress);
+        queue_gauge(&meter, &rules.backpressure, in_progress, |report| {
+            report.depth.in_progress as f64
+        });
+        let dead_letters = (
+            "spotter_dead_letters",
+            "Messages that were given up and are kept for people to look at.",
+        );
+        queue_gauge(&meter, &rules.backpressure, dead_letters, |report| report.dead_letters as f64);
+        let oldest = (
+            "spotter_queue_oldest_job_age_seconds",
+            "Age of the oldest job without an end, waiting or at work; 0 where there is none.",
+        );
+        queue_gauge(&meter, &rules.backpressure, oldest, |report| {
+            let age = report.oldest.map(|stored| OffsetDateTime::now_utc() - stored);
+            // Negative where the server's clock is ahead of ours.
+            age.map_or(0.0, |age| age.as_seconds_f64().max(0.0))
+        });
         let slots = Arc::clone(&rules.slots);
         let all = slots.available_permits();
         meter
@@ -132,7 +154,7 @@ impl ApiMetrics {
                 gauge.observe(all.saturating_sub(slots.available_permits()) as u64, &[]);
             })
             .build();
-        Self {
+        let this = Self {
             cache: meter
                 .u64_counter("spotter_cache_requests")
                 .with_description("Questions to the result cache, by outcome.")
@@ -147,6 +169,22 @@ impl ApiMetrics {
                 .u64_counter("spotter_submissions")
                 .with_description("Pictures sent to this API, by outcome.")
                 .build(),
+        };
+        this.begin_at_zero();
+        this
+    }
+
+    /// An alert on an increase sees none in a series that begins with a 1.
+    fn begin_at_zero(&self) {
+        for outcome in CacheOutcome::ALL {
+            let label = [KeyValue::new("outcome", outcome.name())];
+            self.response_cache.add(0, &label);
+            if outcome != CacheOutcome::ModelUnknown {
+                self.cache.add(0, &label);
+            }
+        }
+        for outcome in SUBMISSIONS {
+            self.submissions.add(0, &[KeyValue::new("outcome", outcome)]);
         }
     }
 

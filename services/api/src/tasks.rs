@@ -8,7 +8,8 @@ use std::{
 use bytes::Bytes;
 use domain::{DetectionSettings, Job, ModelName, Sha256Digest, TaskId, TaskRecord, TaskState};
 use messaging::{Claim, IdempotencyKeys, JobQueue, MessagingError, SubmitError, TaskStore};
-use runtime::failpoints;
+use opentelemetry::trace::SpanBuilder;
+use runtime::{failpoints, telemetry::traces};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
@@ -224,7 +225,10 @@ impl Tasks {
         failpoints::reach("api-before-record");
         // After the publish, so that no record speaks of a job that was never stored. A worker that
         // was faster has written its own record by now, and that one stays.
-        self.store.create_queued(record).await.map_err(|error| {
+        let span = traces::span(|| SpanBuilder::from_name("store record"));
+        let created = span.around(self.store.create_queued(record)).await;
+        created.map_err(|error| {
+            span.fail("not_stored", || error.to_string());
             tracing::warn!(%task_id, %error, "a published job's record could not be written");
             NotAccepted::Unavailable { task_id }
         })?;

@@ -16,11 +16,13 @@ use domain::{
     Sha256Digest,
     picture::{PictureError, PictureFormat, PictureLimits, inspect, inspect_header},
 };
+use opentelemetry::{KeyValue, trace::SpanBuilder};
 use poem::{Body, Request, RequestBody, web::Field, web::Multipart};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef},
 };
+use runtime::telemetry::traces;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, ReadBuf},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -149,7 +151,16 @@ impl<'a> ApiExtractor<'a> for PictureForm {
                 poem::http::StatusCode::INTERNAL_SERVER_ERROR,
             )
         })?;
-        Ok(Self(read_form(request, body, rules).await))
+        let span = traces::span(|| SpanBuilder::from_name("receive picture"));
+        let picture = span.around(read_form(request, body, rules)).await;
+        match &picture {
+            Ok(picture) => {
+                let bytes = i64::try_from(picture.bytes.len()).unwrap_or(i64::MAX);
+                span.set(|| [KeyValue::new("spotter.picture.bytes", bytes)]);
+            }
+            Err(error) => span.fail("refused", || error.to_string()),
+        }
+        Ok(Self(picture))
     }
 }
 

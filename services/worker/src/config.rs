@@ -7,7 +7,7 @@ use domain::{ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
 use runtime::{
     config::{ConfigError, Reader, Source},
-    telemetry::LogSettings,
+    telemetry::{LogSettings, traces::TraceSettings},
 };
 
 /// Pictures of one run on a GPU, where none is set: a usual size, not one that was measured here.
@@ -50,6 +50,8 @@ pub struct Config {
     pub messaging: MessagingConfig,
     /// `LOG_FORMAT` and `RUST_LOG`: how log lines look, and what is logged.
     pub log: LogSettings,
+    /// `OTEL_…`: whether and how traces are exported. Default: not at all.
+    pub traces: TraceSettings,
 }
 
 /// How many pictures at a time a worker with so many cores to itself runs, where nothing is set.
@@ -91,6 +93,7 @@ impl Config {
             probes_address: reader.read_optional("PROBES_ADDRESS"),
             messaging: MessagingConfig::read(&mut reader, Role::Worker),
             log: LogSettings::read(&mut reader),
+            traces: TraceSettings::read(&mut reader),
         };
         reader.finish(config)
     }

@@ -3,7 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use messaging::{Deliveries, Delivery};
-use runtime::failpoints;
+use opentelemetry::KeyValue;
+use runtime::{failpoints, telemetry::traces::Span};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -106,12 +107,28 @@ async fn handle(
     place: OwnedSemaphorePermit,
     share: Share,
 ) {
+    let span = delivery.span();
+    context.metrics.count_delivery(delivery.attempt);
+    span.around(work_on(&context, delivery, place, share, &span)).await;
+}
+
+async fn work_on(
+    context: &Context,
+    delivery: Delivery,
+    place: OwnedSemaphorePermit,
+    share: Share,
+    span: &Span,
+) {
     let (task_id, attempt) = (delivery.job.task_id, delivery.attempt);
     failpoints::reach("worker-received");
-    let outcome = process(&context, &delivery, share).await;
+    let outcome = process(context, &delivery, share).await;
     // Another job may come while the queue is told about this one.
     drop(place);
     context.metrics.count_job(outcome.name());
+    span.set(|| [KeyValue::new("spotter.job.outcome", outcome.name())]);
+    if let Outcome::Failed { why } = &outcome {
+        span.fail(outcome.name(), || why.clone());
+    }
     match &outcome {
         Outcome::Stored => {}
         Outcome::Failed { why } => tracing::warn!(%task_id, attempt, why, "to be tried again"),

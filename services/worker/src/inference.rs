@@ -5,6 +5,7 @@
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
+    slice,
     sync::{Arc, mpsc as blocking},
     thread,
     time::Duration,
@@ -16,10 +17,10 @@ use detector::{
     RuntimeError,
 };
 use domain::{DetectionSettings, ModelName, picture::PictureLimits};
-use runtime::failpoints;
+use runtime::{failpoints, telemetry::traces::TraceContext};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use crate::{models::LoadedModels, prepare::Preparation};
+use crate::{models::LoadedModels, prepare::Preparation, run_spans::RunSpans};
 
 /// How long a cancelled run may take to notice. ONNX Runtime looks between two operators.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
@@ -78,6 +79,8 @@ pub(crate) struct Work {
     pub(crate) share: Share,
     pub(crate) model: ModelName,
     pub(crate) settings: DetectionSettings,
+    /// Where its job stands in its trace.
+    pub(crate) trace: TraceContext,
 }
 
 impl Work {
@@ -230,7 +233,12 @@ fn detect(
         [work] => Ok(vec![detect_one(models, work, limits, canceller)?]),
         [first, ..] => {
             let items: Vec<BatchItem<'_>> = batch.iter().filter_map(Work::batch_item).collect();
-            let run = |detector: &mut Detector| detector.detect_batch(&items, canceller);
+            let run = |detector: &mut Detector| {
+                let spans = RunSpans::start(batch);
+                let outcome = detector.detect_batch(&items, canceller);
+                spans.tell(&outcome);
+                outcome
+            };
             Ok(models.with(&first.model, first.share, run)??)
         }
     }
@@ -242,10 +250,15 @@ fn detect_one(
     limits: &PictureLimits,
     canceller: &Canceller,
 ) -> Result<Found, InferenceError> {
-    let Work { picture, prepared, share, model, settings } = work;
-    let found = models.with(model, *share, |detector| match prepared {
-        Some(prepared) => detector.detect_prepared(prepared, settings, canceller),
-        None => detector.detect_cancellable(picture, limits, settings, canceller),
+    let Work { picture, prepared, share, model, settings, .. } = work;
+    let found = models.with(model, *share, |detector| {
+        let spans = RunSpans::start(slice::from_ref(work));
+        let outcome = match prepared {
+            Some(prepared) => detector.detect_prepared(prepared, settings, canceller),
+            None => detector.detect_cancellable(picture, limits, settings, canceller),
+        };
+        spans.tell(&outcome.as_ref().map(slice::from_ref));
+        outcome
     });
     Ok(found??)
 }

@@ -12,6 +12,7 @@ mod metrics;
 mod models;
 mod prepare;
 mod process;
+mod run_spans;
 mod settle;
 mod start;
 mod vitals;

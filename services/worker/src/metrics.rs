@@ -2,34 +2,47 @@
 
 use std::time::Duration;
 
-use detector::StageTimings;
+use detector::{ExecutionProvider, StageTimings};
+use domain::{ModelName, Sha256Digest};
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Histogram},
 };
 use runtime::metrics::Metrics;
 
-use crate::inference::Share;
+use crate::{inference::Share, settle::Outcome};
 
 /// Seconds: from a letterbox of half a millisecond to a model of ten seconds.
 const STAGE_BUCKETS: [f64; 13] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+
+/// Seconds: from a job that is taken at once to one that waits for a day.
+const WAIT_BUCKETS: [f64; 13] =
+    [0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
 
 const BATCH_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 
 /// The worker's instruments.
 #[derive(Clone)]
 pub(crate) struct WorkerMetrics {
+    deliveries: Counter<u64>,
     jobs: Counter<u64>,
     pictures: Counter<u64>,
     stages: Histogram<f64>,
+    waits: Histogram<f64>,
     batches: Histogram<u64>,
 }
 
 impl WorkerMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let meter = metrics.meter();
-        Self {
+        let this = Self {
+            deliveries: meter
+                .u64_counter("spotter_deliveries")
+                .with_description(
+                    "Jobs handed to this worker, and whether it was for the first time.",
+                )
+                .build(),
             jobs: meter
                 .u64_counter("spotter_jobs")
                 .with_description("Deliveries processed, by outcome.")
@@ -43,12 +56,40 @@ impl WorkerMetrics {
                 .with_description("Time of each stage of detection.")
                 .with_boundaries(STAGE_BUCKETS.to_vec())
                 .build(),
+            waits: meter
+                .f64_histogram("spotter_queue_wait_seconds")
+                .with_description("Time from a job's submission to the beginning of its first run.")
+                .with_boundaries(WAIT_BUCKETS.to_vec())
+                .build(),
             batches: meter
                 .u64_histogram("spotter_batch_size")
                 .with_description("Pictures run together, where batches are made.")
                 .with_boundaries(BATCH_BUCKETS.to_vec())
                 .build(),
+        };
+        this.begin_at_zero();
+        this
+    }
+
+    /// An alert on an increase sees none in a series that begins with a 1.
+    fn begin_at_zero(&self) {
+        for outcome in Outcome::NAMES {
+            self.jobs.add(0, &[KeyValue::new("outcome", outcome)]);
         }
+        for redelivered in [false, true] {
+            self.deliveries.add(0, &[KeyValue::new("redelivered", redelivered)]);
+        }
+    }
+
+    /// `attempt` counts deliveries of the job from 1.
+    pub(crate) fn count_delivery(&self, attempt: u32) {
+        self.deliveries.add(1, &[KeyValue::new("redelivered", attempt > 1)]);
+    }
+
+    /// A job that runs for the first time has waited for so long.
+    pub(crate) fn record_wait(&self, waited: time::Duration) {
+        // Negative where the API's clock is ahead of ours.
+        self.waits.record(waited.as_seconds_f64().max(0.0), &[]);
     }
 
     pub(crate) fn count_job(&self, outcome: &'static str) {
@@ -76,7 +117,31 @@ impl WorkerMetrics {
             ("postprocess", postprocess),
         ];
         for (stage, took) in stages {
-            self.stages.record(took.as_secs_f64(), &[KeyValue::new("stage", stage)]);
+            self.record_stage(stage, took);
         }
     }
+
+    pub(crate) fn record_stage(&self, stage: &'static str, took: Duration) {
+        self.stages.record(took.as_secs_f64(), &[KeyValue::new("stage", stage)]);
+    }
+}
+
+/// Says for as long as the worker lives which model it runs, and by what.
+pub(crate) fn register_model(
+    metrics: &Metrics,
+    model: &ModelName,
+    digest: Sha256Digest,
+    provider: ExecutionProvider,
+) {
+    let labels = [
+        KeyValue::new("model", model.to_string()),
+        KeyValue::new("digest", digest.to_string()),
+        KeyValue::new("provider", provider.to_string()),
+    ];
+    metrics
+        .meter()
+        .u64_observable_gauge("spotter_model_info")
+        .with_description("Always 1; the model this worker runs is in its labels.")
+        .with_callback(move |gauge| gauge.observe(1, &labels))
+        .build();
 }

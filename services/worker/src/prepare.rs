@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 use detector::{PreparedPicture, Preprocessor};
 use domain::ModelName;
+use runtime::telemetry::traces::TraceContext;
 
 use crate::inference::{InferenceError, panic_message};
 
@@ -42,8 +43,8 @@ impl Preparation {
         if *model != self.model {
             return Ok(None);
         }
-        let this = Arc::clone(self);
-        let preparing = tokio::task::spawn_blocking(move || this.prepare_now(&picture));
+        let (this, trace) = (Arc::clone(self), TraceContext::current());
+        let preparing = tokio::task::spawn_blocking(move || this.prepare_traced(&picture, &trace));
         match tokio::time::timeout(deadline, preparing).await {
             Ok(Ok(prepared)) => Ok(Some(prepared?)),
             Ok(Err(error)) => Err(InferenceError::Panicked(match error.try_into_panic() {
@@ -59,6 +60,23 @@ impl Preparation {
         if prepared.width.saturating_mul(prepared.height) <= LARGEST_KEPT {
             self.used.lock().unwrap_or_else(PoisonError::into_inner).push(prepared);
         }
+    }
+
+    fn prepare_traced(
+        &self,
+        picture: &[u8],
+        trace: &TraceContext,
+    ) -> Result<PreparedPicture, InferenceError> {
+        let mut stages = trace.stages();
+        let outcome = self.prepare_now(picture);
+        match &outcome {
+            Ok(prepared) => {
+                stages.tell("decode", prepared.decode_time);
+                stages.tell("letterbox", prepared.letterbox_time);
+            }
+            Err(error) => stages.fail("decode", || error.to_string()),
+        }
+        outcome
     }
 
     fn prepare_now(&self, picture: &[u8]) -> Result<PreparedPicture, InferenceError> {

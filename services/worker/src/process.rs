@@ -1,6 +1,9 @@
 //! One delivery from its arrival to its outcome.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use detector::{Found, ModelError};
@@ -8,7 +11,11 @@ use domain::{FailureReason, Job, TaskRecord, TaskState};
 use messaging::{
     BeginOutcome, Delivery, FinishOutcome, MessagingError, PictureError, Return, TaskStore,
 };
-use runtime::failpoints;
+use opentelemetry::trace::SpanBuilder;
+use runtime::{
+    failpoints,
+    telemetry::traces::{self, TraceContext},
+};
 use time::OffsetDateTime;
 use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio_util::sync::CancellationToken;
@@ -118,6 +125,9 @@ async fn begin(context: &Context, delivery: &Delivery) -> Result<Step, String> {
     if record.attempts > context.max_attempts {
         return give_up(context, &record).await.map(Step::Done);
     }
+    if record.attempts == 1 {
+        context.metrics.record_wait(now - record.job.submitted_at);
+    }
     Ok(Step::Run(Box::new(record)))
 }
 
@@ -169,7 +179,8 @@ async fn detect(
     let Job { model, settings, .. } = job.clone();
     let deadline = context.job_deadline;
     let prepared = context.preparation.prepare(picture.clone(), &model, deadline).await?;
-    let work = Work { picture, prepared, share, model, settings };
+    let trace = TraceContext::current();
+    let work = Work { picture, prepared, share, model, settings, trace };
     if let Some(batcher) = &context.batcher
         && share == Share::Slot
     {
@@ -189,7 +200,7 @@ async fn detect(
 
 async fn succeed(context: &Context, begun: &TaskRecord, found: Found) -> Result<Outcome, String> {
     let task_id = begun.job.task_id;
-    let timings = found.timings;
+    let (timings, over) = (found.timings, Instant::now());
     context.metrics.record_stages(&timings);
     let state = TaskState::Success {
         started_at: begun.state.started_at(),
@@ -201,6 +212,7 @@ async fn succeed(context: &Context, begun: &TaskRecord, found: Found) -> Result<
         cached: false,
     };
     let outcome = finish(context, begun, state).await?;
+    context.metrics.record_stage("store", over.elapsed());
     tracing::info!(
         %task_id,
         attempt = begun.attempts,
@@ -240,7 +252,12 @@ async fn finish(
     state: TaskState,
 ) -> Result<Outcome, String> {
     failpoints::reach("worker-before-store");
-    match context.tasks.finish(&begun.with_state(state)).await.map_err(text)? {
+    let span = traces::span(|| SpanBuilder::from_name("store"));
+    let finished = span.around(context.tasks.finish(&begun.with_state(state))).await.map_err(text);
+    if let Err(error) = &finished {
+        span.fail("not_stored", || error.clone());
+    }
+    match finished? {
         FinishOutcome::Stored => Ok(Outcome::Stored),
         FinishOutcome::AlreadyTerminal(_) => Ok(Outcome::Duplicate),
     }

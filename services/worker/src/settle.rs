@@ -26,6 +26,9 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
+    /// The names of all there are.
+    pub(crate) const NAMES: [&str; 5] = ["stored", "duplicate", "failed", "poison", "handed_back"];
+
     /// Its name, as the metric says it.
     pub(crate) fn name(&self) -> &'static str {
         match self {

@@ -15,6 +15,7 @@ use runtime::{
     exit, files,
     metrics::{Metrics, MetricsError},
     probes,
+    telemetry::traces::{Traces, TracesError},
 };
 use tokio::{net::TcpListener, sync::RwLock};
 use tokio_util::sync::CancellationToken;
@@ -25,7 +26,7 @@ use crate::{
     batching::{BatchRules, Batcher},
     consume::consume,
     inference::Slots,
-    metrics::WorkerMetrics,
+    metrics::{WorkerMetrics, register_model},
     models::{LoadedModels, ModelSource, WideDetector},
     prepare::Preparation,
     process::Context,
@@ -74,6 +75,9 @@ pub enum WorkerError {
     /// Metrics could not be set up.
     #[error("{0}")]
     Metrics(#[from] MetricsError),
+    /// Traces cannot be exported.
+    #[error("{0}")]
+    Traces(#[from] TracesError),
     /// The model hangs beyond cancelling; only a fresh process helps.
     #[error("the model hangs and cannot be cancelled: this worker stops to be replaced")]
     Hung,
@@ -84,7 +88,9 @@ impl WorkerError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Runtime(_) | Self::Model(_) | Self::Probes { .. } => exit::USAGE,
+            Self::Runtime(_) | Self::Model(_) | Self::Traces(_) | Self::Probes { .. } => {
+                exit::USAGE
+            }
             Self::Messaging(error) if error.is_configuration() => exit::USAGE,
             Self::Messaging(_) => exit::UNAVAILABLE,
             Self::Thread(_) | Self::Metrics(_) | Self::Hung => exit::SOFTWARE,
@@ -103,6 +109,7 @@ pub async fn run(
     ready: impl FnOnce(),
 ) -> Result<(), WorkerError> {
     let broken = CancellationToken::new();
+    let traces = Traces::start(&config.traces, "spotter-worker")?;
     let metrics = Metrics::new()?;
     let vitals = Arc::new(WorkerVitals::new(shutdown.clone(), broken.clone()));
     let end = CancellationToken::new();
@@ -123,6 +130,11 @@ pub async fn run(
     let messaging = Messaging::connect(config.messaging.clone()).await?;
     messaging.ensure().await?;
     vitals.started(messaging.clone());
+    let connection = messaging.clone();
+    metrics.flag("spotter_nats_connected", "1 while there is a connection to NATS.", move || {
+        connection.is_connected()
+    });
+    register_model(&metrics, &config.model, model_digest, config.provider);
     let deliveries = messaging.queue().deliveries();
     let (metrics, slots) = (WorkerMetrics::new(&metrics), Arc::new(slots));
     let rules =
@@ -156,7 +168,8 @@ pub async fn run(
     let grace = config.shutdown_grace;
     consume(Arc::clone(&context), deliveries, max_batch, shutdown, grace).await;
     announcing.end().await;
-    messaging.close().await;
+    // Each waits for a server that may be away.
+    tokio::join!(messaging.close(), traces.stop());
     tracing::info!("worker stopped");
     if context.broken.is_cancelled() { Err(WorkerError::Hung) } else { Ok(()) }
 }

@@ -9,6 +9,7 @@
 mod app;
 mod cache;
 mod idempotency;
+mod metrics;
 mod openapi;
 mod original;
 mod outage;

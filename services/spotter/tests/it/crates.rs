@@ -21,13 +21,17 @@ const ALLOWED: [(&str, &[&str]); 8] = [
 ];
 
 /// Packages from outside that only one crate may know.
-const OWNED: [(&str, &[&str]); 10] = [
+const OWNED: [(&str, &[&str]); 14] = [
     ("ort", &["detector"]),
     ("image", &["detector"]),
     ("turbojpeg", &["detector"]),
-    ("prost", &["detector"]),
+    ("prost", &["detector", "testkit"]),
     ("reqwest", &["spotter"]),
+    ("opentelemetry-http", &["runtime"]),
+    ("opentelemetry-otlp", &["runtime"]),
     ("opentelemetry-prometheus", &["runtime"]),
+    ("opentelemetry-proto", &["testkit"]),
+    ("opentelemetry_sdk", &["runtime"]),
     ("async-nats", &["messaging"]),
     ("poem", &["spotter-api"]),
     ("poem-openapi", &["spotter-api"]),

@@ -19,5 +19,6 @@ mod responses;
 mod roles;
 mod submit;
 mod system;
+mod traces;
 mod up;
 mod whole;

@@ -48,7 +48,7 @@ pub(crate) struct System {
     pub(crate) redis: RedisServer,
     pub(crate) client: Client,
     pub(crate) base: String,
-    _api: Process,
+    pub(crate) api: Process,
 }
 
 impl System {
@@ -76,7 +76,7 @@ impl System {
         let line = api.wait_for_line(|line| line.output == Output::Stdout, PATIENCE).text;
         let base = line.strip_prefix("listening on ").expect("the API says where").to_owned();
         let client = Client::builder().timeout(PATIENCE).build().expect("a client can be made");
-        Self { nats, redis, client, base, _api: api }
+        Self { nats, redis, client, base, api }
     }
 
     /// A worker that is ready for its first job.

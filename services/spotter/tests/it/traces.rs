@@ -1,0 +1,263 @@
+//! Traces of the whole system, as a real collector receives them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    net::TcpListener,
+    time::{Duration, Instant},
+};
+
+use reqwest::{
+    StatusCode,
+    multipart::{Form, Part},
+};
+use testkit::{Collector, Line, Process, ReceivedSpan, eventually, picture};
+
+use crate::whole::{PATIENCE, System};
+
+/// What makes a process send its spans to a collector, and soon.
+fn exporting(endpoint: &str) -> [(&str, &str); 3] {
+    [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50"),
+        ("LOG_FORMAT", "json"),
+    ]
+}
+
+fn api_settings<'a>(exporting: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    [("RESPONSE_CACHE_SECONDS", "0")].iter().chain(exporting).copied().collect()
+}
+
+/// The spans of the trace that the job of this task was sent in, once it has been settled and its
+/// upload answered.
+async fn trace_of(collector: &Collector, task_id: &str) -> Vec<ReceivedSpan> {
+    eventually(PATIENCE, async || {
+        let spans = collector.spans();
+        let is_about = |span: &&ReceivedSpan| {
+            span.attributes.get("messaging.message.id").is_some_and(|id| id == task_id)
+        };
+        let sent = spans.iter().filter(is_about).find(|span| span.kind == "Producer")?;
+        let of_trace = spans.iter().filter(|span| span.trace_id == sent.trace_id);
+        let trace: Vec<ReceivedSpan> = of_trace.cloned().collect();
+        let has = |kind: &str| trace.iter().any(|span| span.kind == kind);
+        (has("Server") && has("Consumer")).then_some(trace)
+    })
+    .await
+}
+
+fn only<'a>(trace: &'a [ReceivedSpan], name: &str) -> &'a ReceivedSpan {
+    let mut found = trace.iter().filter(|span| span.name == name);
+    match (found.next(), found.next()) {
+        (Some(span), None) => span,
+        _ => panic!("not one '{name}' in {trace:#?}"),
+    }
+}
+
+/// The name of the span above this one; empty if there is none in the trace.
+fn parent<'a>(trace: &'a [ReceivedSpan], span: &ReceivedSpan) -> &'a str {
+    let above = trace.iter().find(|above| above.span_id == span.parent_id);
+    above.map_or("", |above| above.name.as_str())
+}
+
+fn logged(process: &Process, message: &str) -> serde_json::Value {
+    let about = |line: &Line| line.json().filter(|json| json["message"] == message);
+    let line = process.wait_for_line(|line| about(line).is_some(), PATIENCE);
+    line.json().expect("it is JSON")
+}
+
+#[tokio::test]
+async fn one_upload_is_one_tree_over_two_processes() {
+    let collector = Collector::start();
+    let endpoint = collector.endpoint();
+    let system = System::start_with(&api_settings(&exporting(&endpoint)));
+    let worker = system.worker_with(&exporting(&endpoint));
+    for path in ["/health/live", "/health/ready", "/metrics"] {
+        let answer = system.client.get(format!("{}{path}", system.base)).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+    let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
+    let trace = trace_of(&collector, &id).await;
+
+    // Name, kind, and the name of the span above.
+    let expected = [
+        ("POST /start_task", "Server", ""),
+        ("receive picture", "Internal", "POST /start_task"),
+        ("send jobs", "Producer", "POST /start_task"),
+        ("store record", "Internal", "POST /start_task"),
+        ("process jobs", "Consumer", "send jobs"),
+        ("decode", "Internal", "process jobs"),
+        ("letterbox", "Internal", "process jobs"),
+        ("infer", "Internal", "process jobs"),
+        ("postprocess", "Internal", "process jobs"),
+        ("store", "Internal", "process jobs"),
+        ("settle jobs", "Client", "process jobs"),
+    ];
+    let found: BTreeSet<_> = trace
+        .iter()
+        .map(|span| (span.name.as_str(), span.kind.as_str(), parent(&trace, span)))
+        .collect();
+    assert_eq!(found, BTreeSet::from(expected));
+    assert_eq!(trace.len(), expected.len(), "{trace:#?}");
+    assert!(trace.iter().all(|span| span.times.0 <= span.times.1 && !span.is_error), "{trace:#?}");
+
+    let service = |name: &str, key: &str| only(&trace, name).resource[key].clone();
+    assert_eq!(service("POST /start_task", "service.name"), "spotter-api");
+    assert_eq!(service("process jobs", "service.name"), "spotter-worker");
+    let instances = ["POST /start_task", "infer"].map(|name| service(name, "service.instance.id"));
+    assert_ne!(instances[0], instances[1]);
+
+    let subject = format!("jobs.yolov8n.{id}");
+    let has = |name: &str, key: &str, value: &str| {
+        let attributes = &only(&trace, name).attributes;
+        assert_eq!(attributes.get(key).map(String::as_str), Some(value), "{name}: {attributes:?}");
+    };
+    has("POST /start_task", "http.request.method", "POST");
+    has("POST /start_task", "http.route", "/start_task");
+    has("POST /start_task", "http.response.status_code", "202");
+    for name in ["send jobs", "process jobs", "settle jobs"] {
+        has(name, "messaging.system", "nats");
+        has(name, "messaging.destination.name", &subject);
+        has(name, "messaging.destination.template", "jobs.{model}.{task_id}");
+        has(name, "messaging.operation.type", name.split(' ').next().unwrap());
+    }
+    has("process jobs", "spotter.job.delivery", "1");
+    has("process jobs", "spotter.job.outcome", "stored");
+
+    let line = logged(&worker, "detected");
+    let process = only(&trace, "process jobs");
+    assert_eq!(line["trace_id"], process.trace_id.as_str(), "{line}");
+    assert_eq!(line["span_id"], process.span_id.as_str(), "{line}");
+    for span in collector.spans() {
+        assert!(!span.name.contains(&id), "{span:?}");
+        let path = span.attributes.get("url.path").map(String::as_str).unwrap_or_default();
+        assert!(path != "/metrics" && !path.starts_with("/health/"), "{span:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_callers_trace_goes_on_here() {
+    const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+    const CALLER: &str = "00f067aa0ba902b7";
+    let collector = Collector::start();
+    let endpoint = collector.endpoint();
+    let system = System::start_with(&api_settings(&exporting(&endpoint)));
+    let _worker = system.worker_with(&exporting(&endpoint));
+    let upload = async |traceparent: String| {
+        let part = Part::bytes(fs::read(picture("bus.jpg")).unwrap()).file_name("bus.jpg");
+        let form = Form::new().part("file", part);
+        let request = system.client.post(format!("{}/v1/tasks", system.base)).multipart(form);
+        let answer = request.header("traceparent", traceparent).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::ACCEPTED);
+        answer.json::<serde_json::Value>().await.unwrap()["task_id"].as_str().unwrap().to_owned()
+    };
+    // One that its caller does not record, and one that says nothing.
+    upload(format!("00-{}-{CALLER}-00", "a".repeat(32))).await;
+    let of_nonsense = upload("00-nonsense".to_owned()).await;
+    let id = upload(format!("00-{TRACE}-{CALLER}-01")).await;
+    let trace = trace_of(&collector, &id).await;
+    assert!(trace.iter().all(|span| span.trace_id == TRACE), "{trace:#?}");
+    assert_eq!(only(&trace, "POST /v1/tasks").parent_id, CALLER);
+    assert!(trace.iter().any(|span| span.name == "infer"), "{trace:#?}");
+    let own = trace_of(&collector, &of_nonsense).await;
+    assert_eq!(only(&own, "POST /v1/tasks").parent_id, "");
+    let unwanted = collector.spans().into_iter().filter(|span| span.trace_id.starts_with("aaaa"));
+    assert_eq!(unwanted.count(), 0);
+}
+
+#[tokio::test]
+async fn a_job_that_comes_again_is_in_the_trace_it_was_in() {
+    let collector = Collector::start();
+    let endpoint = collector.endpoint();
+    let mut settings = api_settings(&exporting(&endpoint));
+    settings.push(("ACK_WAIT_SECONDS", "2"));
+    let system = System::start_with(&settings);
+    settings.push(("FAILPOINTS", "worker-before-store=crash"));
+    let mut doomed = system.worker_with(&settings);
+    let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
+    doomed.wait_exit(PATIENCE);
+    settings.pop();
+    let _heir = system.worker_with(&settings);
+    let trace = trace_of(&collector, &id).await;
+    let process = only(&trace, "process jobs");
+    assert_eq!(parent(&trace, process), "send jobs");
+    assert_eq!(process.attributes["spotter.job.delivery"], "2", "{process:#?}");
+}
+
+#[tokio::test]
+async fn pictures_that_run_together_are_linked_to_their_run() {
+    const PICTURES: usize = 6;
+    let collector = Collector::start();
+    let endpoint = collector.endpoint();
+    let system = System::start_with(&api_settings(&exporting(&endpoint)));
+    let bytes = fs::read(picture("bus.jpg")).unwrap();
+    let mut ids = Vec::new();
+    for _ in 0..PICTURES {
+        ids.push(system.start_task("bus.jpg", bytes.clone()).await);
+    }
+    let mut settings = exporting(&endpoint).to_vec();
+    settings.push(("MAX_BATCH", "3"));
+    let _worker = system.worker_with(&settings);
+    let mut runs: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+    for id in &ids {
+        let trace = trace_of(&collector, id).await;
+        let infer = only(&trace, "infer");
+        assert_eq!(parent(&trace, infer), "process jobs");
+        // One that had the worker to itself was in no batch.
+        if let [link] = &infer.links[..] {
+            let process = only(&trace, "process jobs").span_id.clone();
+            runs.entry(link.clone()).or_default().insert(process);
+        }
+    }
+    assert!(runs.values().any(|jobs| jobs.len() > 1), "{runs:?}");
+    let spans = collector.spans();
+    for ((trace_id, span_id), jobs) in runs {
+        let run = spans.iter().find(|span| span.span_id == span_id).expect("the run was sent");
+        assert_eq!((run.name.as_str(), &run.trace_id), ("run batch", &trace_id));
+        assert_eq!(run.parent_id, "");
+        let linked: BTreeSet<String> = run.links.iter().map(|(_, span)| span.clone()).collect();
+        assert!(linked.is_superset(&jobs) && linked.len() <= 3, "{run:?}, {jobs:?}");
+        assert_eq!(run.attributes["spotter.batch.size"], linked.len().to_string());
+    }
+}
+
+/// What a process does whose collector is not of use.
+async fn assert_nobody_waits_for(endpoint: &str) {
+    let mut settings = exporting(endpoint).to_vec();
+    settings.push(("SHUTDOWN_GRACE_SECONDS", "5"));
+    let mut system = System::start_with(&api_settings(&settings));
+    let mut worker = system.worker_with(&settings);
+    let bytes = fs::read(picture("bus.jpg")).unwrap();
+    for _ in 0..20 {
+        let started = Instant::now();
+        let id = system.start_task("bus.jpg", bytes.clone()).await;
+        assert!(
+            started.elapsed() < Duration::from_secs(2),
+            "an upload took {:?}",
+            started.elapsed()
+        );
+        while system.task(&id, 20).await["finished_at"].is_null() {}
+        assert_eq!(system.result(&id).await["status"], "SUCCESS");
+    }
+    for process in [&mut worker, &mut system.api] {
+        process.terminate();
+        let asked = Instant::now();
+        let status = process.wait_exit(PATIENCE);
+        assert!(status.success(), "{status}");
+        // Three seconds are given to the last spans.
+        let took = asked.elapsed();
+        assert!(took < Duration::from_secs(5), "it took {took:?} to stop");
+    }
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_collector_that_hangs() {
+    // Takes connections, by the kernel's hand, and says nothing on any of them.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    assert_nobody_waits_for(&format!("http://{}", silent.local_addr().unwrap())).await;
+}
+
+#[tokio::test]
+async fn nobody_waits_for_a_collector_that_is_not_there() {
+    let nobody = testkit::free_port();
+    assert_nobody_waits_for(&format!("http://127.0.0.1:{nobody}")).await;
+}
