@@ -10,6 +10,7 @@ mod bench;
 mod crates;
 mod detect;
 mod dlq;
+mod metrics;
 mod model;
 mod nasty;
 mod providers;
