@@ -13,16 +13,18 @@ use hyper::{
     server::conn::http1,
     service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::metrics::{self, Metrics};
 
-/// How long a client may take over its request, and an idle connection may stay.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a connection may take in all: it is for one question, whose answer is small.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// Probes come one at a time; more connections than this are somebody else's.
 const MAX_CONNECTIONS: usize = 64;
+/// The most bytes of a request's first line and headers together; beyond it 431.
+const MAX_HEADER_BYTES: usize = 8 * 1024;
 
 /// One question about a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,9 +80,11 @@ async fn converse(stream: TcpStream, vitals: Arc<dyn Vitals>, metrics: Metrics) 
         async move { Ok::<_, Infallible>(answer) }
     });
     let mut server = http1::Builder::new();
-    server.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    // An error here is a client that went away or spoke no HTTP.
-    let _ = server.serve_connection(TokioIo::new(stream), service).await;
+    server.header_read_timeout(None).keep_alive(false).max_header_size(MAX_HEADER_BYTES);
+    let served = server.serve_connection(TokioIo::new(stream), service);
+    // An error here is a client that went away, spoke no HTTP, or was too slow to ask or to read: those
+    // who ask after this process's health must find a place.
+    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
 }
 
 fn answer(
@@ -165,6 +169,34 @@ mod tests {
             let answer = ask(address, path).await;
             assert!(answer.starts_with(status) && answer.contains(text), "{path}: {answer}");
         }
+        shutdown.cancel();
+        server.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn those_who_take_too_long_make_room() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let metrics = Metrics::new().unwrap();
+        let server = tokio::spawn(serve(listener, Arc::new(Starting), metrics, shutdown.clone()));
+        let mut slow = Vec::new();
+        for _ in 0..MAX_CONNECTIONS {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /health/live HTTP/1.1\r\nX: ").await.unwrap();
+            slow.push(stream);
+        }
+        let started = tokio::time::Instant::now();
+        for mut stream in slow {
+            let dripping = async {
+                while stream.write_all(b"a").await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            };
+            tokio::time::timeout(CONNECTION_TIMEOUT * 2, dripping).await.expect("it is cut off");
+        }
+        assert!(started.elapsed() < CONNECTION_TIMEOUT * 2);
+        assert!(ask(address, "/health/live").await.starts_with("HTTP/1.1 200 "));
         shutdown.cancel();
         server.await.unwrap();
     }

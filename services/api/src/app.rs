@@ -1,9 +1,9 @@
 //! The server: connects to what it needs, puts the routes together, runs until told to stop.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, sync::Arc};
 
 use messaging::{Messaging, MessagingError};
-use poem::{Endpoint, EndpointExt, Response, Route, Server, listener::TcpAcceptor};
+use poem::{Endpoint, EndpointExt, Response, Route};
 use runtime::{
     config::redact_url,
     exit,
@@ -26,13 +26,10 @@ use crate::{
     probes::Vitals,
     reconcile::{self, Reconciliation},
     requests::observed,
+    server::HttpServer,
     tasks::Tasks,
     upload::UploadRules,
 };
-
-/// How long a connection may be silent, in mid-header or between requests. Longer than a long poll
-/// is silent.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Why the API could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -142,6 +139,12 @@ pub async fn serve(
     }
     let vitals = Vitals { messaging: messaging.clone(), shutdown: shutdown.clone() };
     let meter = metrics.meter();
+    let server = HttpServer {
+        listener,
+        limits: config.connections,
+        grace: config.shutdown_grace,
+        meter: meter.clone(),
+    };
     let app = routes()
         .data(tasks)
         .data(upload_rules)
@@ -152,10 +155,7 @@ pub async fn serve(
 
     tracing::info!(%address, "API listening");
     ready();
-    Server::new_with_acceptor(TcpAcceptor::from_tokio(listener)?)
-        .idle_timeout(IDLE_TIMEOUT)
-        .run_with_graceful_shutdown(app, shutdown.cancelled_owned(), Some(config.shutdown_grace))
-        .await?;
+    server.run(app, shutdown).await?;
     if let Err(error) = reconciling.await {
         tracing::error!(%error, "comparing queue and records has broken off");
     }

@@ -9,6 +9,8 @@ use runtime::{
     telemetry::{LogSettings, traces::TraceSettings},
 };
 
+use crate::server::ConnectionLimits;
+
 /// Everything that can be set about the API.
 #[derive(Clone)]
 pub struct Config {
@@ -24,6 +26,9 @@ pub struct Config {
     pub max_concurrent_uploads: usize,
     /// `UPLOAD_TIMEOUT_SECONDS`: the longest an upload may take to arrive. Default 60.
     pub upload_timeout: Duration,
+    /// `MAX_CONNECTIONS`, `HEADER_TIMEOUT_SECONDS`, `KEEP_ALIVE_SECONDS`, `ANSWER_TIMEOUT_SECONDS`: what
+    /// clients' connections may take.
+    pub connections: ConnectionLimits,
     /// `TASK_DEADLINE_SECONDS`: how long a job may wait for a worker before it expires. Default 24 h.
     pub task_deadline: Duration,
     /// `RECONCILE_SECONDS`: how often queue and records are compared. Default 60.
@@ -65,6 +70,12 @@ impl Config {
             },
             max_concurrent_uploads: reader.at_least("MAX_CONCURRENT_UPLOADS", 1, 64),
             upload_timeout: reader.seconds("UPLOAD_TIMEOUT_SECONDS", 60),
+            connections: ConnectionLimits {
+                most: reader.at_least("MAX_CONNECTIONS", 1, 4096),
+                header_timeout: reader.seconds("HEADER_TIMEOUT_SECONDS", 10),
+                keep_alive: reader.seconds("KEEP_ALIVE_SECONDS", 75),
+                answer_timeout: reader.seconds("ANSWER_TIMEOUT_SECONDS", 60),
+            },
             task_deadline: reader.seconds("TASK_DEADLINE_SECONDS", 24 * 3600),
             reconcile_every: reader.seconds("RECONCILE_SECONDS", 60),
             redis_url: read_redis_url(&mut reader),

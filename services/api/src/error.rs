@@ -66,7 +66,7 @@ impl From<UploadError> for StartTaskError {
         let body = Json(StartTaskErrorBody { error: text, filename });
         match error {
             error if error.is_too_large() => Self::TooLarge(body),
-            UploadError::TooSlow(_) => Self::Timeout(body),
+            UploadError::TooSlow(_) | UploadError::Trickle => Self::Timeout(body),
             UploadError::TooManyUploads => Self::Unavailable(body, RETRY_AFTER_SECONDS),
             UploadError::QueueFull { retry_after } => Self::Unavailable(body, retry_after),
             _ => Self::BadRequest(body),
@@ -185,7 +185,7 @@ impl From<UploadError> for SubmitFailure {
         match error {
             error if error.is_too_large() => Self::TooLarge(body),
             UploadError::NotAForm => Self::UnsupportedMediaType(body),
-            UploadError::TooSlow(_) => Self::Timeout(body),
+            UploadError::TooSlow(_) | UploadError::Trickle => Self::Timeout(body),
             UploadError::TooManyUploads => Self::Unavailable(body, RETRY_AFTER_SECONDS),
             UploadError::QueueFull { retry_after } => Self::Unavailable(body, retry_after),
             _ => Self::BadRequest(body),

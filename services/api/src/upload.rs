@@ -42,6 +42,12 @@ const WINDOW_BYTES: u64 = 64 * 1024;
 /// What a form may hold besides the picture.
 const FORM_OVERHEAD_BYTES: u64 = MAX_PARTS as u64 * WINDOW_BYTES;
 const LONGEST_FILE_NAME: usize = 255;
+/// An upload that comes more slowly than this, on the average since it began, is given up: a few of
+/// them that drip would hold all places until their time is up.
+const LEAST_BYTES_PER_SECOND: u64 = 1024;
+/// When an upload is first held to that.
+const RATE_GRACE: Duration = Duration::from_secs(10);
+const RATE_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// What the API asks of uploads.
 #[derive(Clone)]
@@ -87,6 +93,8 @@ pub(crate) enum UploadError {
     Picture { filename: String, error: PictureError },
     #[error("the upload did not arrive within {0:?}")]
     TooSlow(Duration),
+    #[error("the upload came at less than {LEAST_BYTES_PER_SECOND} bytes a second")]
+    Trickle,
     #[error("too many uploads at once, try again shortly")]
     TooManyUploads,
     #[error("the queue is full, try again later")]
@@ -203,9 +211,11 @@ async fn read_form(
     let is_kept = rules.digests && !CacheControl::of(request.headers()).no_store;
     let digest = is_kept.then(Sha256::new);
     let finding = find_picture(form, rules, &budget, digest);
-    let (name, bytes, sha256) = tokio::time::timeout(rules.timeout, finding)
-        .await
-        .map_err(|_| UploadError::TooSlow(rules.timeout))??;
+    let (name, bytes, sha256) = tokio::select! {
+        found = finding => found?,
+        () = tokio::time::sleep(rules.timeout) => return Err(UploadError::TooSlow(rules.timeout)),
+        () = trickles(&budget) => return Err(UploadError::Trickle),
+    };
     Ok(UploadedPicture { name, bytes, sha256, slot })
 }
 
@@ -214,20 +224,41 @@ async fn read_form(
 /// The multipart parser takes whatever has come before it looks at it, and buffers the headers of a
 /// part without a limit of its own.
 #[derive(Clone, Default)]
-struct Budget(Arc<AtomicU64>);
+struct Budget(Arc<Bytecount>);
+
+#[derive(Default)]
+struct Bytecount {
+    left: AtomicU64,
+    /// What has come of the body so far.
+    arrived: AtomicU64,
+}
 
 impl Budget {
     fn set(&self, bytes: u64) {
-        self.0.store(bytes, Ordering::Relaxed);
+        self.0.left.store(bytes, Ordering::Relaxed);
     }
 
     fn spend(&self, bytes: u64) {
         // One task at a time reads a body, so nothing comes between the two.
         self.set(self.left().saturating_sub(bytes));
+        self.0.arrived.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn left(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.left.load(Ordering::Relaxed)
+    }
+
+    fn arrived(&self) -> u64 {
+        self.0.arrived.load(Ordering::Relaxed)
+    }
+}
+
+/// Ends when the upload has become slower than uploads may be.
+async fn trickles(budget: &Budget) {
+    let began = Instant::now();
+    tokio::time::sleep(RATE_GRACE).await;
+    while budget.arrived() >= began.elapsed().as_secs() * LEAST_BYTES_PER_SECOND {
+        tokio::time::sleep(RATE_CHECK_EVERY).await;
     }
 }
 

@@ -15,4 +15,5 @@ mod original;
 mod outage;
 mod reconcile;
 mod responses;
+mod slow_clients;
 mod v1;

@@ -1,0 +1,336 @@
+//! A thousand clients that are slow on purpose, and the one who is not.
+
+use std::{
+    fs, io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use domain::TaskId;
+use reqwest::{
+    Client, StatusCode,
+    multipart::{Form, Part},
+};
+use testkit::{NatsServer, Process, RedisServer, eventually};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::app::{PATIENCE, TestApp, bus_bytes, bus_form, json};
+
+/// Of each kind; there are four.
+const EACH: usize = 250;
+/// How long the server waits for any of them.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// What a busy machine may add to it.
+const SLACK: Duration = Duration::from_secs(15);
+/// The pause between two drops of those who drip: a byte of a header, or as much of a body as keeps it
+/// just above the least rate of an upload.
+const DRIP_EVERY: Duration = Duration::from_millis(500);
+const DROP_BYTES: usize = 1024;
+const STATUS_REQUESTS: usize = 500;
+/// How many rounds of them are measured at most; a neighbour on the machine may spoil one.
+const ROUNDS: usize = 3;
+const P99_LIMIT: Duration = Duration::from_millis(50);
+
+/// The API's own program, with servers of its own.
+struct ApiProcess {
+    process: Process,
+    address: String,
+    client: Client,
+    _servers: (NatsServer, RedisServer),
+}
+
+impl ApiProcess {
+    fn start(settings: &[(&str, &str)]) -> Self {
+        let servers = (NatsServer::start(), RedisServer::start());
+        let mut api = Process::builder(env!("CARGO_BIN_EXE_spotter-api"))
+            .env("PORT", "0")
+            .env("LOG_FORMAT", "json")
+            .env("NATS_URL", servers.0.url())
+            .env("REDIS_URL", servers.1.url());
+        for (name, value) in settings {
+            api = api.env(name, value);
+        }
+        let process = api.start();
+        let line = process.wait_for_line(|line| line.text.contains("API listening"), PATIENCE);
+        let address = line.json().unwrap()["address"].as_str().unwrap().to_owned();
+        let client = Client::builder().timeout(PATIENCE).build().unwrap();
+        Self { process, address, client, _servers: servers }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    /// A client's connection that can take in next to nothing without reading.
+    async fn connect(&self) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(4096).unwrap();
+        socket.connect(self.address.parse().unwrap()).await.expect("the API accepts")
+    }
+
+    /// Files that the process has open, connections among them.
+    fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
+    }
+
+    async fn start_task(&self) -> TaskId {
+        let request = self.client.post(self.url("/start_task")).multipart(bus_form());
+        let answer: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
+        answer["task_id"].as_str().unwrap().parse().unwrap()
+    }
+
+    /// How long the middle one and the slowest of a hundred take, over [`STATUS_REQUESTS`] from four
+    /// clients at once.
+    async fn time_status_requests(&self, id: TaskId) -> (Duration, Duration) {
+        let mut clients = JoinSet::new();
+        for _ in 0..4 {
+            let (client, url) = (self.client.clone(), self.url(&format!("/v1/tasks/{id}")));
+            clients.spawn(async move {
+                let mut times = Vec::new();
+                for _ in 0..STATUS_REQUESTS / 4 {
+                    let started = Instant::now();
+                    let answer = client.get(&url).send().await.unwrap();
+                    assert_eq!(answer.status(), StatusCode::OK);
+                    answer.bytes().await.unwrap();
+                    times.push(started.elapsed());
+                }
+                times
+            });
+        }
+        let mut times: Vec<Duration> = clients.join_all().await.into_iter().flatten().collect();
+        times.sort_unstable();
+        let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
+        (at(50), at(99))
+    }
+}
+
+/// What a slow client does with its connection.
+#[derive(Debug, Clone, Copy)]
+enum Slow {
+    SaysNothing,
+    DripsHeader,
+    DripsBody,
+    NeverReads,
+}
+
+/// Behaves badly until the server ends the connection; returns what it was told by then.
+async fn misbehave(how: Slow, mut stream: TcpStream) -> Vec<u8> {
+    let opening = match how {
+        Slow::SaysNothing => String::new(),
+        Slow::DripsHeader => "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ".to_owned(),
+        Slow::DripsBody => "POST /start_task HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\
+            Content-Type: multipart/form-data; boundary=X\r\n\r\n--X\r\nContent-Disposition: \
+            form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n"
+            .to_owned(),
+        // Far more than any buffer between the two takes.
+        Slow::NeverReads => "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(300),
+    };
+    let _ = stream.write_all(opening.as_bytes()).await;
+    if matches!(how, Slow::NeverReads) {
+        // Nothing is read, so only an error tells of the end.
+        let _ = stream.ready(tokio::io::Interest::ERROR).await;
+        return Vec::new();
+    }
+    let (mut reader, mut writer) = stream.split();
+    let mut told = Vec::new();
+    let read = reader.read_to_end(&mut told);
+    let drip = async {
+        let rest = match how {
+            Slow::DripsHeader => vec![b'a'; 10_000],
+            Slow::DripsBody => bus_bytes(),
+            Slow::SaysNothing | Slow::NeverReads => Vec::new(),
+        };
+        let drop = if matches!(how, Slow::DripsBody) { DROP_BYTES } else { 1 };
+        for drop in rest.chunks(drop) {
+            sleep(DRIP_EVERY).await;
+            if writer.write_all(drop).await.is_err() {
+                break;
+            }
+        }
+        // How it ended is for the reader to find out.
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        _ = read => {}
+        () = drip => {}
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_slow_clients_hold_nobody_up_and_are_cut_off() {
+    let connections = 4 * EACH;
+    if runtime::open_files::raise_limit() < connections + 100 {
+        eprintln!("SKIPPED: this process may not open {} files (ulimit -Hn)", connections + 100);
+        return;
+    }
+    let deadline = DEADLINE.as_secs().to_string();
+    let api = ApiProcess::start(&[
+        ("HEADER_TIMEOUT_SECONDS", &deadline),
+        ("ANSWER_TIMEOUT_SECONDS", &deadline),
+        ("UPLOAD_TIMEOUT_SECONDS", &deadline),
+        // Room for all who drip and one more, or most of them would be refused at once.
+        ("MAX_CONCURRENT_UPLOADS", "300"),
+    ]);
+    let id = api.start_task().await;
+    let before = api.open_files();
+
+    let opened = Instant::now();
+    let ended = Arc::new(AtomicUsize::new(0));
+    let mut slow = JoinSet::new();
+    for _ in 0..EACH {
+        let kinds = [Slow::SaysNothing, Slow::DripsHeader, Slow::DripsBody, Slow::NeverReads];
+        for how in kinds {
+            let (stream, ended) = (api.connect().await, Arc::clone(&ended));
+            slow.spawn(async move {
+                let told = misbehave(how, stream).await;
+                ended.fetch_add(1, Ordering::Relaxed);
+                (how, told)
+            });
+        }
+    }
+    eventually(PATIENCE, async || (api.open_files() >= before + connections).then_some(())).await;
+    eprintln!("{connections} slow connections are open after {:.1?}", opened.elapsed());
+
+    let mut p99 = Duration::MAX;
+    for _ in 0..ROUNDS {
+        let (median, slowest) = api.time_status_requests(id).await;
+        eprintln!("{STATUS_REQUESTS} status requests: p50 {median:.1?}, p99 {slowest:.1?}");
+        p99 = p99.min(slowest);
+        if p99 < P99_LIMIT {
+            break;
+        }
+    }
+    assert!(p99 < P99_LIMIT, "others are held up: p99 {p99:?}");
+    // An upload is let in as well.
+    api.start_task().await;
+    let gone = ended.load(Ordering::Relaxed);
+    assert!(gone * 20 < connections, "{gone} had gone while it was measured: that proves nothing");
+
+    let left = (DEADLINE + SLACK).saturating_sub(opened.elapsed());
+    let mut all = Vec::new();
+    let cut = timeout(left, async {
+        while let Some(one) = slow.join_next().await {
+            all.push(one.unwrap());
+        }
+    });
+    if cut.await.is_err() {
+        let count = |what: fn(&Slow) -> bool| all.iter().filter(|(how, _)| what(how)).count();
+        panic!(
+            "{} of {connections} are still connected after {:?}; gone are {} who said nothing, {} who \
+             dripped a header, {} who dripped a body, {} who never read",
+            slow.len(),
+            opened.elapsed(),
+            count(|how| matches!(how, Slow::SaysNothing)),
+            count(|how| matches!(how, Slow::DripsHeader)),
+            count(|how| matches!(how, Slow::DripsBody)),
+            count(|how| matches!(how, Slow::NeverReads)),
+        );
+    }
+    eprintln!("all are cut off {:.1?} after they began", opened.elapsed());
+    for (how, told) in &all {
+        let told = String::from_utf8_lossy(told);
+        let expected = matches!(how, Slow::DripsBody);
+        assert_eq!(told.starts_with("HTTP/1.1 408 "), expected, "{how:?}: {told}");
+    }
+    eventually(PATIENCE, async || (api.open_files() <= before + 8).then_some(())).await;
+}
+
+#[tokio::test]
+async fn an_upload_that_trickles_gives_its_place_up_before_its_time() {
+    let app = TestApp::start_with(&[("MAX_CONCURRENT_UPLOADS", "1")]).await;
+    let mut bytes = bus_bytes().into_iter();
+    let drops = futures_util::stream::unfold((), move |()| {
+        let next = bytes.next();
+        async move {
+            sleep(Duration::from_millis(200)).await;
+            next.map(|byte| (Ok::<_, io::Error>(vec![byte]), ()))
+        }
+    });
+    let part = Part::stream(reqwest::Body::wrap_stream(drops)).file_name("bus.jpg");
+    let started = Instant::now();
+    let answer = app.post("/v1/tasks", Form::new().part("file", part)).await;
+    let (status, body) = json(answer).await;
+    assert_eq!(status, StatusCode::REQUEST_TIMEOUT, "{body}");
+    assert!(body["error"].as_str().unwrap().contains("1024 bytes a second"), "{body}");
+    // The time an upload may take is 60 s.
+    assert!(started.elapsed() < Duration::from_secs(30), "it took {:?}", started.elapsed());
+    assert_eq!(app.post("/v1/tasks", bus_form()).await.status(), StatusCode::ACCEPTED);
+}
+
+/// What the server says to `request` until it hangs up.
+async fn ask(app: &TestApp, request: &[u8]) -> io::Result<String> {
+    let address = app.url("").trim_start_matches("http://").to_owned();
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request).await?;
+    let mut answer = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server hangs up")?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+#[tokio::test]
+async fn a_header_that_is_too_large_is_refused() {
+    let app = TestApp::start().await;
+    let with_header = |bytes: usize| {
+        let value = "x".repeat(bytes);
+        format!(
+            "GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Long: {value}\r\n\r\n"
+        )
+    };
+    let fits = ask(&app, with_header(15 * 1024).as_bytes()).await.unwrap();
+    assert!(fits.starts_with("HTTP/1.1 200 "), "{fits}");
+    let refused = ask(&app, with_header(17 * 1024).as_bytes()).await.unwrap();
+    assert!(refused.starts_with("HTTP/1.1 431 "), "{refused}");
+    let many: String = (0..200).map(|n| format!("x-{n}: y\r\n")).collect();
+    let many = format!("GET /health/live HTTP/1.1\r\nHost: x\r\n{many}\r\n");
+    let refused = ask(&app, many.as_bytes()).await.unwrap();
+    assert!(refused.starts_with("HTTP/1.1 431 "), "{refused}");
+}
+
+#[tokio::test]
+async fn http_2_is_not_spoken() {
+    let app = TestApp::start().await;
+    let answer = ask(&app, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    assert!(answer.is_err() || !answer.unwrap().starts_with('\0'), "it answered with frames");
+}
+
+#[tokio::test]
+async fn a_connection_waits_for_its_next_request_and_not_for_ever() {
+    let app = TestApp::start_with(&[("KEEP_ALIVE_SECONDS", "1")]).await;
+    let started = Instant::now();
+    let answer = ask(&app, b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let kept = started.elapsed();
+    assert!(kept >= Duration::from_secs(1), "it hung up after {kept:?}");
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_told_so() {
+    let app = TestApp::start_with(&[("MAX_CONNECTIONS", "2")]).await;
+    let address = app.url("").trim_start_matches("http://").to_owned();
+    let first = TcpStream::connect(&address).await.unwrap();
+    let _second = TcpStream::connect(&address).await.unwrap();
+    let refused = ask(&app, b"").await.unwrap();
+    assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
+    assert!(refused.contains("retry-after: 5"), "{refused}");
+    drop(first);
+    let metrics = eventually(PATIENCE, async || {
+        let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        ask(&app, request).await.ok().filter(|answer| answer.starts_with("HTTP/1.1 200 "))
+    })
+    .await;
+    let value = |name: &str| {
+        let line = metrics.lines().find(|line| line.starts_with(name)).expect("it is counted");
+        line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()
+    };
+    assert!(value("spotter_http_connections_cut_total{") >= 1, "{metrics}");
+    assert_eq!(value("spotter_http_connections{"), 2, "{metrics}");
+}
