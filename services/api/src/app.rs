@@ -19,6 +19,7 @@ use crate::{
     breaker::Breaker,
     cache::{RedisCache, ResponseCache, ResultCache},
     current_model::{self, CurrentModel},
+    docs_page::{self, DocsPageError},
     fallback::{self, Methods},
     metrics::{ApiMetrics, register_reconciliation},
     openapi,
@@ -26,6 +27,7 @@ use crate::{
     probes::Vitals,
     reconcile::{self, Reconciliation},
     requests::observed,
+    security_headers,
     server::HttpServer,
     tasks::Tasks,
     upload::UploadRules,
@@ -43,6 +45,9 @@ pub enum ServeError {
     /// Traces cannot be exported.
     #[error("{0}")]
     Traces(#[from] TracesError),
+    /// The page that shows the API's document could not be made.
+    #[error("{0}")]
+    DocsPage(#[from] DocsPageError),
     /// `REDIS_URL` is no Redis address.
     #[error("REDIS_URL: {0}")]
     Redis(#[from] redis::RedisError),
@@ -73,7 +78,7 @@ impl ServeError {
             Self::Redis(_) | Self::Traces(_) | Self::Listen { .. } => exit::USAGE,
             Self::Messaging(error) if error.is_configuration() => exit::USAGE,
             Self::Messaging(_) | Self::Http(_) => exit::UNAVAILABLE,
-            Self::Metrics(_) => exit::SOFTWARE,
+            Self::Metrics(_) | Self::DocsPage(_) => exit::SOFTWARE,
         }
     }
 }
@@ -145,7 +150,7 @@ pub async fn serve(
         grace: config.shutdown_grace,
         meter: meter.clone(),
     };
-    let app = routes()
+    let app = routes()?
         .data(tasks)
         .data(upload_rules)
         .data(vitals)
@@ -204,19 +209,19 @@ fn tasks(
     })
 }
 
-fn routes() -> impl Endpoint<Output = Response> {
+fn routes() -> Result<impl Endpoint<Output = Response>, DocsPageError> {
     let service = openapi::service();
     let document = service.spec_endpoint();
-    let swagger_ui = service.swagger_ui();
+    let docs = docs_page::endpoint(&service.swagger_ui_html())?;
     let methods = Arc::new(Methods::of(&service.spec()));
-    Route::new().nest("/docs", swagger_ui).at("/openapi.json", document).nest("/", service).around(
-        move |endpoint, request| {
-            let (endpoint, methods) = (Arc::clone(&endpoint), Arc::clone(&methods));
-            async move {
-                let path = request.uri().path().to_owned();
-                let answer = endpoint.call(request).await;
-                answer.or_else(|error| Ok(fallback::answer(error, &path, &methods)))
-            }
-        },
-    )
+    let routes = Route::new().nest("/docs", docs).at("/openapi.json", document).nest("/", service);
+    Ok(routes.around(move |endpoint, request| {
+        let (endpoint, methods) = (Arc::clone(&endpoint), Arc::clone(&methods));
+        async move {
+            let path = request.uri().path().to_owned();
+            let answer = endpoint.call(request).await;
+            let answer = answer.unwrap_or_else(|error| fallback::answer(error, &path, &methods));
+            Ok(security_headers::protect(answer))
+        }
+    }))
 }

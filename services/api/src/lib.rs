@@ -10,6 +10,7 @@ mod cache;
 mod cache_control;
 mod config;
 mod current_model;
+mod docs_page;
 mod error;
 mod fallback;
 #[cfg(fuzzing)]
@@ -22,6 +23,7 @@ mod probes;
 mod reconcile;
 mod requests;
 mod rounding;
+mod security_headers;
 mod server;
 mod set_up;
 mod tasks;
@@ -31,6 +33,7 @@ mod welcome;
 
 pub use app::{ServeError, listen, serve};
 pub use config::Config;
+pub use docs_page::DocsPageError;
 pub use openapi::document as openapi_document;
 pub use server::ConnectionLimits;
 pub use set_up::{SetUpConfig, set_up};

@@ -13,6 +13,7 @@ mod metrics;
 mod openapi;
 mod original;
 mod outage;
+mod pages;
 mod reconcile;
 mod responses;
 mod slow_clients;
