@@ -137,8 +137,12 @@ impl<'a> Reader<'a> {
         default
     }
 
-    /// Remembers that the value of `name` cannot be used.
-    pub fn problem(&mut self, name: &'static str, problem: String) {
+    /// Remembers that the value of `name` cannot be used. A problem that quotes a key or credentials is
+    /// not repeated: somebody has set a file's content where its path was wanted.
+    pub fn problem(&mut self, name: &'static str, mut problem: String) {
+        if problem.contains("-----BEGIN") {
+            problem = "it holds a key or credentials, not shown here: name a file".to_owned();
+        }
         self.problems.push(BadSetting { name, problem });
     }
 
@@ -151,14 +155,29 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A URL as it may be logged: the user name and password in it are replaced by `***`.
+/// A URL, or a list of them, as it may be logged, even if it is no URL at all: `***` stands for all that
+/// is between its scheme and its last `@`, and for a query, which may carry a password too.
+///
+/// A password may hold any character, and somebody may have forgotten to escape it. So more is left out
+/// than a parser would: of a list, all hosts but the last.
 #[must_use]
 pub fn redact_url(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let authority_end = rest.find('/').unwrap_or(rest.len());
-    match rest[..authority_end].rfind('@') {
-        Some(at) => format!("{scheme}://***{}", &rest[at..]),
-        None => url.to_owned(),
+    let (scheme, rest) = url.split_once("://").map_or(("", url), |(scheme, rest)| (scheme, rest));
+    // What should be a scheme and is none may be a user and a password.
+    let is_scheme =
+        scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let mut shown = match scheme {
+        "" => String::new(),
+        scheme if is_scheme => format!("{scheme}://"),
+        _ => "***://".to_owned(),
+    };
+    let visible = rest.rfind('@').map_or(rest, |at| &rest[at..]);
+    if visible.len() < rest.len() {
+        shown.push_str("***");
+    }
+    match visible.split_once('?') {
+        Some((before, _)) => format!("{shown}{before}?***"),
+        None => shown + visible,
     }
 }
 
@@ -213,6 +232,15 @@ mod tests {
     }
 
     #[test]
+    fn a_key_in_the_place_of_its_path_is_not_repeated() {
+        let source = source(&[("FILE", "-----BEGIN USER NKEY SEED-----\ns3cret")]);
+        let mut reader = Reader::new(&source);
+        let _: u16 = reader.read("FILE", 0);
+        let error = reader.finish(()).unwrap_err().to_string();
+        assert!(error.contains("FILE") && !error.contains("s3cret"), "{error}");
+    }
+
+    #[test]
     fn an_empty_variable_is_not_set() {
         let source = source(&[("EMPTY", ""), ("BLANK", " \t"), ("SET", "x")]);
         let values = ["EMPTY", "BLANK", "SET"].map(|name| Source::get(&source, name));
@@ -225,7 +253,11 @@ mod tests {
             ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
             ("nats://api:s3cret@host:4222", "nats://***@host:4222"),
             ("redis://:p@ss@host/0", "redis://***@host/0"),
-            ("redis://host/0?x=a@b", "redis://host/0?x=a@b"),
+            ("redis://:pa/ss?w#rd@host/0", "redis://***@host/0"),
+            ("redis+unix:///run/redis.sock?pass=s3cret", "redis+unix:///run/redis.sock?***"),
+            ("api:s3cret@host:4222", "***@host:4222"),
+            ("nats://a:s3,cret@one,tls://b:c@two", "nats://***@two"),
+            ("a:s3cret://x@host", "***://***@host"),
         ];
         for (url, expected) in cases {
             assert_eq!(redact_url(url), expected);

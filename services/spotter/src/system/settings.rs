@@ -126,7 +126,11 @@ fn share(cores: NonZero<usize>, sharers: NonZero<usize>) -> NonZero<usize> {
 /// The variables that a file sets to something. `None`: there is no such file.
 fn read_env_file(path: &Path) -> Result<Option<HashMap<String, String>>, CliError> {
     let unreadable = |error: dotenvy::Error| {
-        CliError::Usage(format!("{} cannot be read: {error}", path.display()))
+        CliError::Usage(format!(
+            "{} cannot be read: {}",
+            path.display(),
+            without_value(&error, path)
+        ))
     };
     let pairs = match dotenvy::from_path_iter(path) {
         Ok(pairs) => pairs.collect::<Result<Vec<_>, _>>().map_err(unreadable)?,
@@ -134,6 +138,16 @@ fn read_env_file(path: &Path) -> Result<Option<HashMap<String, String>>, CliErro
         Err(error) => return Err(unreadable(error)),
     };
     Ok(Some(pairs.into_iter().filter(|(_, value)| is_set(value)).collect()))
+}
+
+/// What is wrong with a file, in words that do not show a value: it may be a password.
+fn without_value(error: &dotenvy::Error, path: &Path) -> String {
+    let dotenvy::Error::LineParse(text, _) = error else { return error.to_string() };
+    let file = std::fs::read_to_string(path).unwrap_or_default();
+    // It tells what it could not read, not where that stands.
+    let number = file.lines().position(|line| line.contains(text.as_str()));
+    let place = number.map_or("a line".to_owned(), |number| format!("line {}", number + 1));
+    format!("{place} is no NAME=value; put a value with blanks into quotes")
 }
 
 #[cfg(test)]

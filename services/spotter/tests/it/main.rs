@@ -18,6 +18,7 @@ mod readme;
 mod reference;
 mod responses;
 mod roles;
+mod secrets;
 mod submit;
 mod system;
 mod traces;

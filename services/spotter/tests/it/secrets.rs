@@ -1,0 +1,194 @@
+//! No secret in anything that a process writes, however much it is told to write.
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use reqwest::multipart::{Form, Part};
+use testkit::{NatsServer, Output, Process, ProcessBuilder, RedisServer, picture};
+
+use crate::whole::{PATIENCE, spotter};
+
+/// Marks everything that must not be seen; each secret has it in the middle, so that no escaping or
+/// cutting at an end hides it.
+const MARK: &str = "Hush4711";
+/// No secret: each part of a deployment has its own, and the library tells it where all is told.
+const USER: &str = "spotter";
+const NATS_PASSWORD: &str = "natsHush4711secret";
+const REDIS_PASSWORD: &str = "redisHush4711secret";
+
+/// As much as can be logged.
+fn loud(part: &str) -> ProcessBuilder {
+    spotter([part])
+        .env("RUST_LOG", "trace")
+        .env("RUST_BACKTRACE", "full")
+        // What a collector of traces may want to see, and nobody else.
+        .env("OTEL_EXPORTER_OTLP_HEADERS", format!("authorization=Bearer%20otlp{MARK}token"))
+        .env("PORT", "0")
+        .env("CONCURRENCY", "1")
+}
+
+fn assert_silent(process: &Process) -> usize {
+    let lines = process.lines();
+    for line in &lines {
+        assert!(!line.text.contains(MARK), "a secret was written: {}", line.text);
+    }
+    lines.len()
+}
+
+/// Waits until it has ended, and returns its exit code.
+fn ended(mut process: Process) -> Option<i32> {
+    let code = process.wait_exit(PATIENCE).code();
+    let _ = process.finished_lines();
+    assert_silent(&process);
+    code
+}
+
+/// A NATS server that wants user and password.
+fn guarded_nats() -> NatsServer {
+    let users = format!("authorization {{ user: {USER}, password: {NATS_PASSWORD} }}");
+    NatsServer::builder().config(&users).start()
+}
+
+/// A Redis server that wants a password.
+fn guarded_redis() -> RedisServer {
+    let redis = RedisServer::start();
+    let mut connection = TcpStream::connect(("127.0.0.1", redis.port())).unwrap();
+    connection
+        .write_all(format!("CONFIG SET requirepass {REDIS_PASSWORD}\r\n").as_bytes())
+        .unwrap();
+    let mut answer = [0; 5];
+    connection.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"+OK\r\n");
+    redis
+}
+
+fn with_login(url: &str, login: &str) -> String {
+    url.replace("://", &format!("://{login}@"))
+}
+
+/// A credentials file as NATS writes it, with a seed that is good.
+fn credentials() -> (tempfile::NamedTempFile, String) {
+    let seed = nkeys::KeyPair::new_user().seed().unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = format!(
+        "-----BEGIN NATS USER JWT-----\neyJ{MARK}.x.y\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+    );
+    fs::write(file.path(), text).unwrap();
+    (file, seed)
+}
+
+#[tokio::test]
+async fn not_while_all_is_well() {
+    let (nats, redis) = (guarded_nats(), guarded_redis());
+    let nats_url = with_login(&nats.url(), &format!("{USER}:{NATS_PASSWORD}"));
+    let redis_url = with_login(&redis.url(), &format!(":{REDIS_PASSWORD}"));
+    let mut api = loud("api").env("NATS_URL", &nats_url).env("REDIS_URL", &redis_url).start();
+    let mut worker = loud("worker").env("NATS_URL", &nats_url).start();
+    let base = api.wait_for_line(|line| line.output == Output::Stdout, PATIENCE).text;
+    let base = base.strip_prefix("listening on ").unwrap().to_owned();
+    worker.wait_for_line(|line| line.text == "ready", PATIENCE);
+
+    let client = reqwest::Client::new();
+    let part = Part::bytes(fs::read(picture("bus.jpg")).unwrap()).file_name("bus.jpg");
+    let request = client.post(format!("{base}/v1/tasks")).multipart(Form::new().part("file", part));
+    let task: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
+    let url = format!("{base}/v1/tasks/{}?wait=30", task["task_id"].as_str().unwrap());
+    let task: serde_json::Value = client.get(&url).send().await.unwrap().json().await.unwrap();
+    assert_eq!(task["state"], "SUCCESS", "{task}");
+    // Once from the bucket, once from the cache.
+    client.get(&url).send().await.unwrap().error_for_status().unwrap();
+
+    for process in [&mut api, &mut worker] {
+        process.terminate();
+        process.wait_exit(PATIENCE);
+        let _ = process.finished_lines();
+        let lines = assert_silent(process);
+        assert!(lines > 50, "only {lines} lines: it was not told to write everything");
+    }
+}
+
+#[test]
+fn not_when_a_server_refuses_or_is_gone() {
+    let (nats, redis) = (guarded_nats(), guarded_redis());
+    let nats_url = with_login(&nats.url(), &format!("{USER}:{NATS_PASSWORD}"));
+    let wrong_login = with_login(&nats.url(), &format!("{USER}:wrong{MARK}"));
+    let (credentials, seed) = credentials();
+    let free = testkit::free_port();
+    let nobody = format!("nats://{USER}:{NATS_PASSWORD}@127.0.0.1:{free}");
+
+    // The cache refuses; the API runs all the same.
+    let wrong_cache = with_login(&redis.url(), &format!(":wrong{MARK}"));
+    let mut api = loud("api").env("NATS_URL", &nats_url).env("REDIS_URL", wrong_cache).start();
+
+    let mut processes = Vec::new();
+    for part in ["api", "worker"] {
+        processes.push((64, loud(part).env("NATS_URL", &wrong_login).start()));
+        processes.push((69, loud(part).env("NATS_URL", &nobody).start()));
+        let by_file = loud(part).env("NATS_URL", nats.url());
+        processes.push((64, by_file.env("NATS_CREDENTIALS_FILE", credentials.path()).start()));
+    }
+    for (expected, mut process) in processes {
+        process.wait_exit(PATIENCE);
+        let shown = process.finished_lines().iter().any(|line| line.text.contains(&seed));
+        assert!(!shown, "the seed was written");
+        assert_eq!(ended(process), Some(expected));
+    }
+
+    let base = api.wait_for_line(|line| line.output == Output::Stdout, PATIENCE).text;
+    let address = base.strip_prefix("listening on http://").unwrap();
+    let id = domain::TaskId::generate();
+    let mut client = TcpStream::connect(address).unwrap();
+    let request = format!("GET /v1/tasks/{id} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    for _ in 0..4 {
+        client.write_all(request.as_bytes()).unwrap();
+        client.read_to_end(&mut Vec::new()).unwrap();
+        client = TcpStream::connect(address).unwrap();
+    }
+    api.wait_for_line(|line| line.text.contains("the result cache fails"), PATIENCE);
+    api.terminate();
+    ended(api);
+}
+
+#[test]
+fn not_in_the_complaint_about_a_setting() {
+    let secret = format!("top{MARK}secret");
+    let bad = [
+        ("NATS_URL", format!("http://bob:{secret}@host")),
+        ("NATS_URL", format!("bob:{secret}@host:4222:x")),
+        ("NATS_URL", format!("nats://bob:{secret},{secret}@host,nats://")),
+        ("NATS_URL", format!("nats://bob:{secret}/{secret}@")),
+        ("REDIS_URL", format!(":{secret}@host")),
+        ("REDIS_URL", format!("http://:{secret}/{secret}@host")),
+        ("REDIS_URL", format!("redis:{secret}@host")),
+        ("REDIS_URL", format!("http://host?password={secret}")),
+        ("NATS_CREDENTIALS_FILE", format!("-----BEGIN USER NKEY SEED-----\n{secret}\n")),
+    ];
+    let parts = |(name, value)| {
+        let worker = (name != "REDIS_URL").then_some("worker");
+        ["api"].into_iter().chain(worker).map(move |part| (part, name, String::clone(value)))
+    };
+    let started: Vec<_> = bad
+        .iter()
+        .flat_map(|(name, value)| parts((*name, value)))
+        .map(|(part, name, value)| (name, loud(part).env(name, &value).start()))
+        .collect();
+    for (name, process) in started {
+        let complaint = process.wait_for_line(|line| line.text.contains(name), PATIENCE);
+        assert_eq!(ended(process), Some(64), "{complaint:?}");
+    }
+}
+
+#[test]
+fn not_in_the_complaint_about_a_file_of_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("settings.env");
+    fs::write(&file, format!("PORT=5000\nREDIS_URL=redis://:top{MARK} secret@host\n")).unwrap();
+    let up = spotter(["up", "--data-dir"]).arg(folder.path()).arg("--env-file").arg(&file);
+    let process = up.start();
+    process.wait_for_line(|line| line.text.contains("line 2 is no NAME=value"), PATIENCE);
+    assert_eq!(ended(process), Some(64));
+}
