@@ -1,7 +1,8 @@
 //! Installed models: a folder with `model.onnx` and the `model.toml` that says how to run it.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -21,6 +22,8 @@ pub const MODEL_FILE: &str = "model.onnx";
 pub const MANIFEST_FILE: &str = "model.toml";
 
 const LARGEST_SIDE: u32 = 8192;
+/// The most bytes of a [`MANIFEST_FILE`]: room for tens of thousands of labels.
+const MOST_MANIFEST_BYTES: u64 = 1 << 20;
 
 /// The size of pictures that a model takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,7 +131,7 @@ impl ModelBundle {
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
         let path = dir.join(MANIFEST_FILE);
         let missing = |missing| ModelError::NotInstalled { dir: dir.to_owned(), missing };
-        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
+        let text = read_manifest(&path).map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => missing(MANIFEST_FILE),
             _ => ModelError::Read { path: path.clone(), source },
         })?;
@@ -239,6 +242,17 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The text of a description, which must not be longer than any is.
+fn read_manifest(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(path)?.take(MOST_MANIFEST_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST_MANIFEST_BYTES {
+        let problem = format!("it has more than {MOST_MANIFEST_BYTES} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
+    }
+    Ok(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -276,6 +290,17 @@ mod tests {
             assert_eq!(bundle.manifest(), &manifest);
             bundle.verify().unwrap();
         }
+    }
+
+    #[test]
+    fn a_description_without_an_end_is_not_read_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        install(dir.path(), "");
+        let file = fs::File::create(dir.path().join(MANIFEST_FILE)).unwrap();
+        // Sparse: it takes no room, and read to its end it would take all of the memory.
+        file.set_len(1 << 40).unwrap();
+        let error = ModelBundle::load(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("more than 1048576 bytes"), "{error}");
     }
 
     #[test]

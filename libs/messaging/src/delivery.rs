@@ -92,10 +92,20 @@ impl Delivery {
     /// [`PictureError::Gone`] if it will never come back, [`PictureError::Transient`] if trying
     /// again makes sense.
     pub async fn picture(&self) -> Result<Bytes, PictureError> {
+        self.picture_of_at_most(u64::MAX).await
+    }
+
+    /// The picture's bytes as the client sent them, if there are no more than `most`: whoever may write
+    /// to the object store is not to decide how much memory this process takes.
+    ///
+    /// # Errors
+    /// Those of [`Delivery::picture`], and [`PictureError::TooLarge`].
+    pub async fn picture_of_at_most(&self, most: u64) -> Result<Bytes, PictureError> {
         match &self.source {
+            // Already here, and no larger than the server lets a message be.
             PictureSource::Inline(picture) => Ok(picture.clone()),
             PictureSource::Object(name) => {
-                pictures::get(&self.messaging, self.job.task_id, name).await
+                pictures::get(&self.messaging, self.job.task_id, name, most).await
             }
         }
     }
@@ -179,7 +189,7 @@ impl Delivery {
             Ok(picture) => {
                 dead_pictures::put(&self.messaging, self.job.task_id, &picture).await.map(Some)
             }
-            Err(PictureError::Gone { .. }) => Ok(None),
+            Err(PictureError::Gone { .. } | PictureError::TooLarge { .. }) => Ok(None),
             Err(PictureError::Transient(error)) => Err(error),
         }
     }

@@ -179,6 +179,14 @@ pub enum PictureError {
         /// Whose picture.
         task_id: TaskId,
     },
+    /// It has more bytes than pictures may have; it will not have fewer.
+    #[error("the picture of task {task_id} in the object store has more than {most} bytes")]
+    TooLarge {
+        /// Whose picture.
+        task_id: TaskId,
+        /// The most bytes that were allowed.
+        most: u64,
+    },
     /// It could not be read now; trying again later makes sense.
     #[error("the picture cannot be read now: {0}")]
     Transient(#[source] MessagingError),

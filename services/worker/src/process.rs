@@ -38,6 +38,7 @@ pub(crate) struct Context {
     pub(crate) batcher: Option<Batcher>,
     pub(crate) job_deadline: Duration,
     pub(crate) max_attempts: u32,
+    pub(crate) most_picture_bytes: u64,
     /// Held by every job while it runs; see [`Company`].
     pub(crate) company: RwLock<()>,
     /// Cancelled when jobs that still run must be handed back.
@@ -141,10 +142,14 @@ async fn run(
     begun: &TaskRecord,
     share: Share,
 ) -> Result<Outcome, String> {
-    let picture = match delivery.picture().await {
+    let picture = match delivery.picture_of_at_most(context.most_picture_bytes).await {
         Ok(picture) => picture,
         Err(error @ PictureError::Gone { .. }) => {
             return fail(context, begun, FailureReason::PictureGone, error.to_string()).await;
+        }
+        Err(error @ PictureError::TooLarge { .. }) => {
+            return fail(context, begun, FailureReason::UndecodablePicture, error.to_string())
+                .await;
         }
         Err(error) => return Err(error.to_string()),
     };

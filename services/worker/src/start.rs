@@ -149,6 +149,7 @@ pub async fn run(
         batcher,
         job_deadline: config.job_deadline,
         max_attempts: config.max_attempts,
+        most_picture_bytes: config.picture_limits.max_bytes,
         company: RwLock::default(),
         hand_back: CancellationToken::new(),
         broken,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::State;
-use messaging::{QueueLimits, Settlement, SubmitError};
+use messaging::{PictureError, QueueLimits, Settlement, SubmitError};
 use testkit::eventually;
 use tokio::time::timeout;
 
@@ -104,4 +104,32 @@ async fn the_picture_is_an_object_like_any_other() {
     assert_eq!((&ours.bucket, ours.deleted), (&theirs.bucket, theirs.deleted));
     assert_eq!((&ours.options, ours.chunks), (&theirs.options, theirs.chunks));
     assert_eq!(ours.nuid.len(), theirs.nuid.len());
+}
+
+/// Whoever may write to the object store does not decide how much memory a worker takes.
+#[tokio::test]
+async fn a_picture_of_too_many_bytes_is_not_read() {
+    let fixture = Fixture::start().await;
+    let job = job();
+    fixture.messaging.queue().submit(&job, large_picture(3 * LARGE)).await.unwrap();
+    let delivery = next(&mut fixture.deliveries(), 1).await;
+    let bytes = 3 * LARGE as u64;
+    assert_eq!(delivery.picture_of_at_most(bytes).await.unwrap().len() as u64, bytes);
+    let error = delivery.picture_of_at_most(bytes - 1).await.unwrap_err();
+    assert!(matches!(error, PictureError::TooLarge { .. }), "{error:?}");
+
+    // One that claims more than any memory has is refused before anything is set aside for it.
+    let jetstream = fixture.raw().await;
+    let stream = jetstream.get_stream("OBJ_pictures").await.unwrap();
+    let subject = "$O.pictures.M.>";
+    let told = stream.get_last_raw_message_by_subject(subject).await.unwrap();
+    let mut info: serde_json::Value = serde_json::from_slice(&told.payload).unwrap();
+    info["size"] = (1_u64 << 60).into();
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Nats-Rollup", "sub");
+    let lie = serde_json::to_vec(&info).unwrap().into();
+    let stored = jetstream.publish_with_headers(told.subject.clone(), headers, lie).await.unwrap();
+    stored.await.unwrap();
+    let error = delivery.picture().await.unwrap_err();
+    assert!(matches!(error, PictureError::TooLarge { .. }), "{error:?}");
 }
