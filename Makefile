@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run setup build test fmt lint check-manifests audit openapi evaluate quantize fuzz chaos clean-data cargo-is-here
+.PHONY: help run setup build test fmt lint check-manifests audit openapi evaluate quantize fuzz chaos lint-workflows dist sbom images sign-images clean-data cargo-is-here
 # One recipe at a time, in the order given: set-up before build, build before tests.
 .NOTPARALLEL:
 
@@ -52,6 +52,9 @@ audit: cargo-is-here ## Check licences, advisories and who may depend on whom, b
 		echo "make audit needs cargo-deny: cargo install --locked cargo-deny" >&2; exit 1; \
 	fi
 
+lint-workflows: ## Check .github/workflows, by zizmor
+	@scripts/lint-workflows
+
 openapi: cargo-is-here ## Write openapi.json anew from the code
 	@cargo run -q --locked -p spotter -- openapi > openapi.json.new && mv openapi.json.new openapi.json \
 		|| { rm -f openapi.json.new; exit 1; }
@@ -99,6 +102,25 @@ chaos: setup cargo-is-here ## Break everything under load and check that nothing
 	@# In a line, so that each has the machine to itself, and with their tables shown.
 	@CHAOS_SECONDS=$(CHAOS_SECONDS) CHAOS_SOAK_JOBS=$(CHAOS_SOAK_JOBS) exec cargo test --locked -p spotter --test chaos -- \
 		--test-threads=1 --nocapture $(ARGS)
+
+# The platform that `dist` and `sbom` are for, such as aarch64-unknown-linux-gnu. Left out: this one.
+export DIST_TARGET
+
+dist: cargo-is-here ## Build the release binaries and pack them with their licences, into dist/
+	@scripts/make-dist
+
+sbom: cargo-is-here ## List what the binaries are made of, as CycloneDX JSON, into dist/
+	@if cargo cyclonedx --version >/dev/null 2>&1; then \
+		exec scripts/make-sbom; \
+	else \
+		echo "make sbom needs cargo-cyclonedx: cargo install --locked cargo-cyclonedx" >&2; exit 1; \
+	fi
+
+images: ## Build the images for IMAGE_PLATFORM and push them under IMAGE_REGISTRY (the release workflow does)
+	@scripts/publish-images build
+
+sign-images: ## Name what was pushed IMAGE_TAG, and sign it with cosign
+	@scripts/publish-images sign
 
 clean-data: ## Delete what `make run` has stored: queue, results, cache and logs
 	rm -rf data
