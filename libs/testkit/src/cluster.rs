@@ -28,7 +28,16 @@ impl NatsCluster {
     /// If they do not come up.
     #[must_use]
     pub fn start() -> Self {
-        Self::start_on(&[])
+        Self::start_like(&NatsServer::builder(), &[])
+    }
+
+    /// As [`NatsCluster::start`], with these settings for each node.
+    ///
+    /// # Panics
+    /// As [`NatsCluster::start`].
+    #[must_use]
+    pub fn start_as(settings: &NatsServerBuilder) -> Self {
+        Self::start_like(settings, &[])
     }
 
     /// As [`NatsCluster::start`], each node with a disk of its own; those without one, if there are
@@ -38,10 +47,14 @@ impl NatsCluster {
     /// As [`NatsCluster::start`].
     #[must_use]
     pub fn start_on(disks: &[Arc<SmallDisk>]) -> Self {
+        Self::start_like(&NatsServer::builder(), disks)
+    }
+
+    fn start_like(settings: &NatsServerBuilder, disks: &[Arc<SmallDisk>]) -> Self {
         for _ in 0..PORT_ATTEMPTS {
             let ports: Vec<u16> = (0..NODES).map(|_| free_port()).collect();
             let nodes = (0..NODES).map(|node| {
-                let builder = builder(node, &ports);
+                let builder = as_node(settings.clone(), node, &ports);
                 match disks.get(node) {
                     Some(disk) => builder.disk(disk).try_start(),
                     None => builder.try_start(),
@@ -113,7 +126,7 @@ fn node_name(node: usize) -> String {
 }
 
 /// Nodes do not tell clients about each other: a client must stay with the proxies it was given.
-fn builder(node: usize, ports: &[u16]) -> NatsServerBuilder {
+fn as_node(settings: NatsServerBuilder, node: usize, ports: &[u16]) -> NatsServerBuilder {
     let routes: Vec<String> =
         ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();
     let config = format!(
@@ -122,5 +135,5 @@ fn builder(node: usize, ports: &[u16]) -> NatsServerBuilder {
         ports[node],
         routes.join(", "),
     );
-    NatsServer::builder().config(&config).clustered()
+    settings.config(&config).clustered()
 }

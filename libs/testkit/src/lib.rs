@@ -1,4 +1,5 @@
-//! Real servers and real processes for tests: nats-server, redis-server, the project's own binaries.
+//! Real servers and real processes for tests: nats-server, redis-server, the project's own binaries,
+//! and what a cluster would do with them ([`Autoscaler`]).
 //!
 //! A dev-dependency only; it knows no crate of the project. Every process it starts listens on
 //! 127.0.0.1 with a port of its own choosing, is killed and reaped when its guard is dropped, and is
@@ -10,6 +11,7 @@
     reason = "this crate runs only in tests, where a panic with a clear message is the right report"
 )]
 
+mod autoscaler;
 mod certificates;
 mod cluster;
 mod collector;
@@ -25,6 +27,10 @@ mod spawner;
 
 use std::time::{Duration, Instant};
 
+pub use autoscaler::{
+    Activation, Autoscaler, Change, Ended, Fallback, FallbackBehavior, Hpa, NoLag, Policy, Queue,
+    Recording, Replicas, Sample, ScaledObject, ScalingRules, SelectPolicy, Trigger, proposal,
+};
 pub use certificates::Certificates;
 pub use cluster::NatsCluster;
 pub use collector::{Collector, ReceivedSpan};

@@ -34,6 +34,7 @@ pub struct NatsServerBuilder {
     jetstream_max_store: Option<u64>,
     clustered: bool,
     disk: Option<Arc<SmallDisk>>,
+    sync_always: bool,
 }
 
 impl NatsServerBuilder {
@@ -110,6 +111,14 @@ impl NatsServerBuilder {
         self.store_dir = Some(disk.path().join("store"));
         self.disk = Some(Arc::clone(disk));
         self.jetstream_max_store(8 << 30)
+    }
+
+    /// Confirms nothing that is not on the disk, as in production; by itself the server tells the
+    /// disk every two minutes to write down what it has.
+    #[must_use]
+    pub fn sync_always(mut self) -> Self {
+        self.sync_always = true;
+        self
     }
 
     /// A node of a cluster is started without waiting for the others.
@@ -191,6 +200,11 @@ impl NatsServer {
         format!("http://127.0.0.1:{}", self.ports.monitor)
     }
 
+    /// The port the server tells about itself on.
+    pub(crate) fn monitor_port(&self) -> u16 {
+        self.ports.monitor
+    }
+
     /// The port clients connect to.
     #[must_use]
     pub fn port(&self) -> u16 {
@@ -254,6 +268,15 @@ impl NatsServer {
     #[must_use]
     pub fn transcript(&self) -> String {
         self.process.as_ref().expect("the server was killed").transcript()
+    }
+
+    /// The server's process id, to look it up in `/proc`.
+    ///
+    /// # Panics
+    /// If the server was killed and not restarted.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("the server was killed").id()
     }
 
     /// The process, to stop and continue it.
@@ -338,9 +361,10 @@ fn config_text(builder: &NatsServerBuilder, folder: &Path, ports: Ports) -> Stri
     let store = builder.store_dir.clone().unwrap_or_else(|| folder.join("store"));
     let limit =
         builder.jetstream_max_store.map(|n| format!(", max_file_store: {n}")).unwrap_or_default();
+    let sync = if builder.sync_always { ", sync_interval: always" } else { "" };
     format!(
         "listen: \"127.0.0.1:{}\"\nhttp: \"127.0.0.1:{}\"\nports_file_dir: \"{}\"\n\
-         jetstream {{ store_dir: \"{}\"{limit} }}\n{}",
+         jetstream {{ store_dir: \"{}\"{limit}{sync} }}\n{}",
         ports.client,
         ports.monitor,
         folder.display(),

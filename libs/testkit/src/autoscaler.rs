@@ -1,0 +1,229 @@
+//! Autoscaling without a cluster: KEDA, the HPA and a Deployment, played with real processes.
+//!
+//! [`Autoscaler`] reads a real nats-server's `/jsz` as KEDA does, decides as KEDA and the HPA do by
+//! the settings of a ScaledObject, and starts and stops processes as a Deployment does. What
+//! decides is plain code without a clock or a process: [`Activation`] and [`Hpa`].
+//!
+//! What it does not play: a scheduler without room, the time an image takes to be pulled, a cluster
+//! of nats-servers, of which KEDA asks the consumer's leader.
+
+mod activation;
+mod deployment;
+mod hpa;
+mod lag;
+mod settings;
+
+use std::{
+    sync::{Arc, Condvar, Mutex},
+    thread,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+
+use self::deployment::{Deployment, Start};
+pub use self::{
+    activation::Activation,
+    deployment::{Ended, Replicas},
+    hpa::{Hpa, proposal},
+    lag::{NoLag, Queue},
+    settings::{
+        Change, Fallback, FallbackBehavior, Policy, ScaledObject, ScalingRules, SelectPolicy,
+        Trigger,
+    },
+};
+use crate::{NatsServer, Process, ports::get};
+
+/// How often queue and processes are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What was seen at one moment.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sample {
+    /// Since the start.
+    pub at: Duration,
+    /// How the queue stood; `Err` where KEDA would have got no answer.
+    pub queue: Result<Queue, NoLag>,
+    /// How many replicas there were.
+    pub replicas: Replicas,
+}
+
+/// A running simulation. Ends its processes when dropped.
+pub struct Autoscaler {
+    shared: Arc<Shared>,
+    thread: Option<thread::JoinHandle<Ended>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    seen: Mutex<Seen>,
+    bell: Condvar,
+}
+
+#[derive(Default)]
+struct Seen {
+    samples: Vec<Sample>,
+    stop: bool,
+}
+
+/// All that a simulation saw.
+#[derive(Debug)]
+pub struct Recording {
+    /// One for each tenth of a second.
+    pub samples: Vec<Sample>,
+    /// The processes that were started and are gone.
+    pub ended: Ended,
+}
+
+impl Autoscaler {
+    /// Scales what `start` starts by the backlog that `server` tells of. `grace` is how long a
+    /// process that was told to stop may take.
+    ///
+    /// # Panics
+    /// If no thread can be started.
+    #[must_use]
+    pub fn start(
+        server: &NatsServer,
+        scaled: &ScaledObject,
+        grace: Duration,
+        start: impl FnMut() -> Process + Send + 'static,
+    ) -> Self {
+        let shared = Arc::new(Shared::default());
+        let round = Round {
+            port: server.monitor_port(),
+            scaled: scaled.clone(),
+            keda: Activation::new(scaled),
+            hpa: Hpa::new(scaled),
+            deployment: Deployment::new(Box::new(start) as Start, grace),
+            polled: None,
+            synced: None,
+        };
+        let told = Arc::clone(&shared);
+        let thread = thread::Builder::new()
+            .name("testkit-autoscaler".to_owned())
+            .spawn(move || round.run(&told))
+            .expect("a thread can be started");
+        Self { shared, thread: Some(thread) }
+    }
+
+    /// The next moment at which `wanted` holds, from the present one on. Blocks the thread.
+    ///
+    /// # Panics
+    /// If `timeout` passes first; the message tells what was seen last.
+    pub fn wait_for(&self, wanted: impl Fn(&Sample) -> bool, timeout: Duration) -> Sample {
+        let deadline = Instant::now() + timeout;
+        let mut seen = self.shared.seen.lock().unwrap();
+        let mut next = seen.samples.len();
+        loop {
+            if let Some(sample) = seen.samples[next..].iter().find(|sample| wanted(sample)) {
+                return *sample;
+            }
+            next = seen.samples.len();
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "not within {timeout:?}; last: {:?}", seen.samples.last());
+            seen = self.shared.bell.wait_timeout(seen, left).unwrap().0;
+        }
+    }
+
+    /// Ends all processes and tells what was seen.
+    ///
+    /// # Panics
+    /// If a process does not end within its grace.
+    #[must_use]
+    pub fn end(mut self) -> Recording {
+        let ended = self.stop().expect("it is ended once").expect("the simulation did not fail");
+        let samples = std::mem::take(&mut self.shared.seen.lock().unwrap().samples);
+        Recording { samples, ended }
+    }
+
+    fn stop(&mut self) -> Option<thread::Result<Ended>> {
+        self.shared.seen.lock().unwrap().stop = true;
+        self.shared.bell.notify_all();
+        self.thread.take().map(thread::JoinHandle::join)
+    }
+}
+
+impl Drop for Autoscaler {
+    fn drop(&mut self) {
+        let _ = self.stop();
+    }
+}
+
+/// What the simulation's own thread goes round with.
+struct Round {
+    port: u16,
+    scaled: ScaledObject,
+    keda: Activation,
+    hpa: Hpa,
+    deployment: Deployment,
+    /// When KEDA last asked, and the HPA last decided.
+    polled: Option<Duration>,
+    synced: Option<Duration>,
+}
+
+impl Round {
+    fn run(mut self, shared: &Shared) -> Ended {
+        let started = Instant::now();
+        loop {
+            let sample = self.step(started.elapsed());
+            let mut seen = shared.seen.lock().unwrap();
+            seen.samples.push(sample);
+            shared.bell.notify_all();
+            let (seen, _) = shared.bell.wait_timeout_while(seen, TICK, |seen| !seen.stop).unwrap();
+            if seen.stop {
+                break;
+            }
+        }
+        self.deployment.end()
+    }
+
+    fn step(&mut self, now: Duration) -> Sample {
+        let answer = get(self.port, &lag::question(&self.scaled.trigger));
+        let queue = Queue::read(answer.as_ref(), &self.scaled.trigger);
+        let lag = queue.map(Queue::lag);
+        self.deployment.tend();
+        if is_due(&mut self.polled, now, self.scaled.polling_interval) {
+            let current = self.deployment.replicas().wanted;
+            self.deployment.scale_to(self.keda.decide(now, current, lag));
+        }
+        if is_due(&mut self.synced, now, self.scaled.sync_period)
+            && let current = self.deployment.replicas().wanted
+            && let Some(lag) = self.keda.lag_for_the_hpa(current, lag)
+        {
+            self.deployment.scale_to(self.hpa.decide(now, current, lag));
+        }
+        Sample { at: now, queue, replicas: self.deployment.replicas() }
+    }
+}
+
+/// Whether `period` has passed since the last time it had, and remembers that it has now.
+fn is_due(last: &mut Option<Duration>, now: Duration, period: Duration) -> bool {
+    let due = last.is_none_or(|last| last + period <= now);
+    if due {
+        *last = Some(now);
+    }
+    due
+}
+
+impl Recording {
+    /// The samples as columns, for a plot. Where there was no answer, the queue's are null.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        let queue = |of: fn(Queue) -> u64| -> Vec<Option<u64>> {
+            self.samples.iter().map(|sample| sample.queue.ok().map(of)).collect()
+        };
+        let replicas = |of: fn(Replicas) -> u32| -> Vec<u32> {
+            self.samples.iter().map(|sample| of(sample.replicas)).collect()
+        };
+        json!({
+            "seconds": self.samples.iter().map(|s| s.at.as_secs_f64()).collect::<Vec<_>>(),
+            "waiting": queue(|queue| queue.waiting),
+            "in_progress": queue(|queue| queue.in_progress),
+            "published": queue(|queue| queue.published),
+            "drained": queue(|queue| queue.drained),
+            "wanted": replicas(|replicas| replicas.wanted),
+            "ready": replicas(|replicas| replicas.ready),
+            "leaving": replicas(|replicas| replicas.leaving),
+        })
+    }
+}

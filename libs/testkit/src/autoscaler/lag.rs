@@ -1,0 +1,115 @@
+//! What KEDA's `nats-jetstream` scaler reads on a server's monitoring port.
+
+use serde_json::Value;
+
+use super::settings::Trigger;
+
+/// Why there is no lag to go by. KEDA up to 2.19 took a missing consumer for a lag as long as the
+/// stream's whole past, and scaled to the maximum; since then it is an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoLag {
+    /// The server did not answer.
+    NoAnswer,
+    /// It has no such stream in that account.
+    NoStream,
+    /// The stream has no such consumer.
+    NoConsumer,
+}
+
+/// How the queue stands, from one answer of `/jsz`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Queue {
+    /// Handed to nobody yet: the consumer's `num_pending`.
+    pub waiting: u64,
+    /// Handed out and not settled: `num_ack_pending`.
+    pub in_progress: u64,
+    /// Messages the stream ever held.
+    pub published: u64,
+    /// Those of them that are not there any more. In a work queue: that are settled.
+    pub drained: u64,
+}
+
+impl Queue {
+    /// What KEDA scales by: also what is in hands is still to be done.
+    #[must_use]
+    pub fn lag(self) -> u64 {
+        self.waiting + self.in_progress
+    }
+
+    /// Reads an answer to [`question`].
+    pub(super) fn read(answer: Option<&Value>, trigger: &Trigger) -> Result<Self, NoLag> {
+        let answer = answer.ok_or(NoLag::NoAnswer)?;
+        let account = named(&answer["account_details"], &trigger.account);
+        let stream = account.and_then(|account| named(&account["stream_detail"], &trigger.stream));
+        let stream = stream.ok_or(NoLag::NoStream)?;
+        let consumer = named(&stream["consumer_detail"], &trigger.consumer);
+        let consumer = consumer.ok_or(NoLag::NoConsumer)?;
+        let number = |value: &Value, key: &str| value[key].as_u64().unwrap_or_default();
+        let published = number(&stream["state"], "last_seq");
+        Ok(Self {
+            waiting: number(consumer, "num_pending"),
+            in_progress: number(consumer, "num_ack_pending"),
+            published,
+            drained: published.saturating_sub(number(&stream["state"], "messages")),
+        })
+    }
+}
+
+/// What KEDA asks.
+pub(super) fn question(trigger: &Trigger) -> String {
+    format!("/jsz?acc={}&consumers=true&config=true", trigger.account)
+}
+
+fn named<'a>(list: &'a Value, name: &str) -> Option<&'a Value> {
+    list.as_array()?.iter().find(|item| item["name"] == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{super::settings::ScaledObject, *};
+
+    fn answer(stream: &str, consumer: &str) -> Value {
+        json!({"account_details": [
+            {"name": "other", "stream_detail": [{"name": "JOBS", "state": {"last_seq": 1}}]},
+            {"name": "$G", "stream_detail": [{
+                "name": stream,
+                "state": {"messages": 50, "last_seq": 1200},
+                "consumer_detail": [
+                    {"name": "somebody", "num_pending": 1, "num_ack_pending": 1},
+                    {"name": consumer, "num_pending": 43, "num_ack_pending": 7},
+                ],
+            }]},
+        ]})
+    }
+
+    fn read(answer: Option<&Value>) -> Result<Queue, NoLag> {
+        Queue::read(answer, &ScaledObject::new("JOBS", "worker").trigger)
+    }
+
+    #[test]
+    fn what_is_in_hands_counts_as_what_waits() {
+        let queue = read(Some(&answer("JOBS", "worker"))).unwrap();
+        assert_eq!((queue.lag(), queue.published, queue.drained), (50, 1200, 1150));
+    }
+
+    #[test]
+    fn a_missing_consumer_is_no_backlog_of_all_there_ever_was() {
+        let cases = [
+            (Some(answer("JOBS", "gone")), NoLag::NoConsumer),
+            (Some(answer("gone", "worker")), NoLag::NoStream),
+            (Some(json!({})), NoLag::NoStream),
+            (None, NoLag::NoAnswer),
+        ];
+        for (answer, expected) in cases {
+            assert_eq!(read(answer.as_ref()), Err(expected), "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn the_question_is_kedas() {
+        let trigger = ScaledObject::new("JOBS", "worker").trigger;
+        assert_eq!(question(&trigger), "/jsz?acc=$G&consumers=true&config=true");
+    }
+}
