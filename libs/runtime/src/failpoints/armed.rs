@@ -1,6 +1,6 @@
 //! What `FAILPOINTS` says: `name=action`, several with `;` between them.
 //!
-//! An action is `crash`, `crash-soon`, `hang` or `eat-memory`. With `@N` behind it, it is done when the place is
+//! An action is `crash`, `crash-soon`, `hang`, `linger` or `eat-memory`. With `@N` behind it, it is done when the place is
 //! reached for the Nth time; with `(text)`, only to bytes that contain this text.
 
 use std::{
@@ -22,6 +22,9 @@ const BITES: usize = 128;
 /// Long enough for a message to reach the network, and short enough to end before most answers.
 const SOON: Duration = Duration::from_millis(1);
 
+/// Longer than the shortest grace that a worker can be given.
+const WHILE: Duration = Duration::from_millis(1500);
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
     /// Ends the process at once, as `kill -9` does.
@@ -30,6 +33,8 @@ enum Action {
     CrashSoon,
     /// Never returns.
     Hang,
+    /// Goes on after a while.
+    Linger,
     /// Takes memory until the system gives no more, which ends the process.
     EatMemory,
 }
@@ -81,6 +86,7 @@ impl Failpoint {
             Action::Hang => loop {
                 thread::sleep(Duration::from_secs(60));
             },
+            Action::Linger => thread::sleep(WHILE),
             Action::EatMemory => {
                 // Written to, so that it is not merely promised.
                 let _eaten: Vec<Vec<u8>> = (0..BITES).map(|_| vec![1; BITE]).collect();
@@ -100,7 +106,7 @@ impl FromStr for Failpoint {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = || {
             format!(
-                "'{text}': expected name=action, action one of crash, crash-soon, hang, eat-memory, behind it @N or (text)"
+                "'{text}': expected name=action, action one of crash, crash-soon, hang, linger, eat-memory, behind it @N or (text)"
             )
         };
         let (name, rest) = text.split_once('=').ok_or_else(wrong)?;
@@ -116,6 +122,7 @@ impl FromStr for Failpoint {
             "crash" => Action::Crash,
             "crash-soon" => Action::CrashSoon,
             "hang" => Action::Hang,
+            "linger" => Action::Linger,
             "eat-memory" => Action::EatMemory,
             _ => return Err(wrong()),
         };

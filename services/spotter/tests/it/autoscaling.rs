@@ -1,0 +1,254 @@
+//! Workers come and go with the backlog, as KEDA and the HPA would have it, and nothing is lost.
+//!
+//! Queue, API, workers, model and signals are real; what decides is `testkit::Autoscaler`, by the
+//! ScaledObject that ships. Its time is compressed, the workers' is not. With `AUTOSCALING_JSON=file`
+//! the run is longer and its time series is written there, for `scripts/plot-autoscaling`.
+
+use std::{
+    fs,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use testkit::{
+    Autoscaler, Line, Process, Recording, Replicas, Sample, ScaledObject, picture, proposal,
+    workspace_root,
+};
+
+use crate::whole::{PATIENCE, System, spotter};
+
+/// A second stands for a minute.
+const COMPRESSION: u32 = 60;
+
+/// As many workers as two cores can be asked to bear.
+const MOST: u32 = 4;
+
+/// Jobs that a worker with one slot holds: one that runs, one that is being decoded.
+const HELD: u64 = 2;
+
+/// So long jobs may finish after SIGTERM, the least that can be set: too short for one that lingers.
+const SHUTDOWN_GRACE_SECONDS: &str = "1";
+
+/// After this a Deployment would kill a worker that is still there.
+const GRACE: Duration = Duration::from_secs(30);
+
+/// What ships.
+const MANIFEST: &str = "k8s/base/worker-scaling.yaml";
+
+/// What a picture says that a worker lingers over, longer than that; see `runtime::failpoints`.
+const LINGERING: &str = "this picture takes its time";
+
+/// How long a run is.
+struct Plan {
+    /// Backlog of the burst, in what all workers together are for.
+    burst: u64,
+    /// Pictures one after another, a tenth of a second or more apart.
+    trickle: usize,
+    json: Option<PathBuf>,
+}
+
+impl Plan {
+    fn new() -> Self {
+        match std::env::var_os("AUTOSCALING_JSON") {
+            None => Self { burst: 2, trickle: 0, json: None },
+            Some(file) => Self { burst: 10, trickle: 150, json: Some(file.into()) },
+        }
+    }
+}
+
+#[tokio::test]
+async fn replicas_follow_the_backlog_and_nothing_is_lost() {
+    let plan = Plan::new();
+    let mut run = Run::start();
+    let all = u64::from(MOST);
+    let for_all = all * run.scaled.trigger.lag_threshold;
+
+    run.phase("burst");
+    run.send_until(for_all * plan.burst, Kind::Quick, |_| true).await;
+    // They must be there before fewer are wanted, or it would be others that are stopped.
+    run.send_until(for_all * 3 / 2, Kind::Quick, |now| now.replicas.ready == MOST).await;
+    assert_eq!(run.latest().replicas.wanted, MOST);
+
+    run.phase("trickle");
+    // So little that fewer workers are enough, and so much that each of them has its hands full.
+    let kept = all * HELD;
+    let fewer = proposal(MOST, kept, run.scaled.trigger.lag_threshold);
+    assert!(fewer < MOST, "{:?}", run.scaled);
+    run.send_until(kept, Kind::Slow, |now| now.replicas.wanted <= fewer).await;
+    for _ in 0..plan.trickle {
+        run.send(Kind::Quick).await;
+        run.autoscaler.wait_for(|_| true, PATIENCE);
+    }
+
+    run.phase("silence");
+    let none = run.autoscaler.wait_for(|now| now.replicas == Replicas::default(), PATIENCE);
+    let queue = none.queue.expect("the server answers");
+    let accepted = run.accepted.len() as u64;
+    assert_eq!((queue.lag(), queue.published, queue.drained), (0, accepted, accepted));
+
+    run.phase("one more");
+    let sent = Instant::now();
+    let last = run.send(Kind::Quick).await;
+    while run.system.task(&last, 20).await["finished_at"].is_null() {}
+    eprintln!("from zero replicas to a result: {:.1?}", sent.elapsed());
+    run.end(&plan).await;
+}
+
+/// A picture to send.
+#[derive(Clone, Copy)]
+enum Kind {
+    Quick,
+    /// Longer in hands than a worker that was told to stop has time.
+    Slow,
+}
+
+struct Run {
+    system: System,
+    scaled: ScaledObject,
+    autoscaler: Autoscaler,
+    started: Instant,
+    phases: Vec<(&'static str, f64)>,
+    accepted: Vec<String>,
+    quick: Vec<u8>,
+    slow: Vec<u8>,
+}
+
+impl Run {
+    fn start() -> Self {
+        let system = System::start();
+        let shipped = shipped().unwrap_or_else(|| {
+            eprintln!("SKIPPED: there is no {MANIFEST}; KEDA's defaults are simulated");
+            ScaledObject::new("JOBS", "worker")
+        });
+        let scaled = ScaledObject {
+            max_replicas: shipped.max_replicas.min(MOST),
+            ..shipped.compressed(COMPRESSION)
+        };
+        let quick = fs::read(picture("bus.jpg")).unwrap();
+        let url = system.nats.url();
+        let worker = move || worker(&url);
+        let autoscaler = Autoscaler::start(&system.nats, &scaled, GRACE, worker);
+        Self {
+            system,
+            scaled,
+            autoscaler,
+            started: Instant::now(),
+            phases: Vec::new(),
+            accepted: Vec::new(),
+            slow: with_comment(&quick, LINGERING),
+            quick,
+        }
+    }
+
+    fn phase(&mut self, name: &'static str) {
+        self.phases.push((name, self.started.elapsed().as_secs_f64()));
+    }
+
+    fn latest(&self) -> Sample {
+        self.autoscaler.wait_for(|_| true, PATIENCE)
+    }
+
+    async fn send(&mut self, kind: Kind) -> String {
+        let (name, bytes) = match kind {
+            Kind::Quick => ("bus.jpg", self.quick.clone()),
+            Kind::Slow => ("slow.jpg", self.slow.clone()),
+        };
+        let id = self.system.start_task(name, bytes).await;
+        self.accepted.push(id.clone());
+        id
+    }
+
+    /// Fills the backlog up to `lag` again and again until there comes a moment that `enough` accepts.
+    async fn send_until(&mut self, lag: u64, kind: Kind, enough: impl Fn(&Sample) -> bool) {
+        let started = Instant::now();
+        loop {
+            let now = self.latest();
+            let missing = lag.saturating_sub(now.queue.map_or(lag, |queue| queue.lag()));
+            for _ in 0..missing {
+                self.send(kind).await;
+            }
+            if enough(&now) {
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "{now:?}");
+        }
+    }
+
+    /// Holds what has become of all pictures against what was sent.
+    async fn end(self, plan: &Plan) {
+        for id in &self.accepted {
+            let task = self.system.task(id, 0).await;
+            assert_eq!(task["state"], "SUCCESS", "{task}");
+        }
+        let left = |stream: &str| self.system.nats.stream(stream).map(|stream| stream.messages);
+        assert_eq!((left("JOBS"), left("DLQ")), (Some(0), Some(0)));
+        let recording = self.autoscaler.end();
+        let Recording { samples, ended } = &recording;
+        assert!(ended.crashed.is_empty() && ended.killed.is_empty(), "{ended:?}");
+        let most = samples.iter().map(|sample| sample.replicas.wanted).max();
+        assert_eq!(most, Some(MOST));
+        // What the whole test is about: workers were stopped in the middle of jobs.
+        let handed_back: usize = ended.stopped.iter().map(handed_back).sum();
+        let accepted = self.accepted.len();
+        eprintln!("{accepted} pictures, {handed_back} handed back by workers that were stopped");
+        assert!(handed_back > 0, "no worker was stopped in the middle of a job");
+        if let Some(file) = &plan.json {
+            let mut json = recording.json();
+            json["phases"] = json!(self.phases);
+            json["settings"] = settings(&self.scaled);
+            json["handed_back"] = json!(handed_back);
+            fs::write(file, json.to_string()).unwrap();
+        }
+    }
+}
+
+fn worker(url: &str) -> Process {
+    spotter(["worker"])
+        .env("NATS_URL", url)
+        .env("CONCURRENCY", "1")
+        .env("THREADS_PER_PICTURE", "1")
+        .env("SHUTDOWN_GRACE_SECONDS", SHUTDOWN_GRACE_SECONDS)
+        .env("FAILPOINTS", format!("worker-detect=linger({LINGERING})"))
+        .env("LOG_FORMAT", "json")
+        .start()
+}
+
+/// The same picture, with a word in it that does not show.
+fn with_comment(jpeg: &[u8], comment: &str) -> Vec<u8> {
+    let (start_of_image, rest) = jpeg.split_at(2);
+    let length = u16::try_from(comment.len() + 2).unwrap().to_be_bytes();
+    [start_of_image, &[0xff, 0xfe], &length, comment.as_bytes(), rest].concat()
+}
+
+/// How many jobs a worker gave back for others to run.
+fn handed_back(worker: &Process) -> usize {
+    let lines = worker.finished_lines();
+    let of = |line: &Line| line.json().map(|json| json["outcome"].clone());
+    lines.iter().filter(|line| of(line) == Some(Value::from("HandedBack"))).count()
+}
+
+/// The ScaledObject that ships, if there is one, for a server without accounts.
+fn shipped() -> Option<ScaledObject> {
+    let file = workspace_root().join(MANIFEST);
+    if !file.exists() {
+        return None;
+    }
+    let mut scaled = ScaledObject::read(&file).expect("what ships can be read");
+    "$G".clone_into(&mut scaled.trigger.account);
+    Some(scaled)
+}
+
+/// What the plot says about the run.
+fn settings(scaled: &ScaledObject) -> Value {
+    json!({
+        "compression": COMPRESSION,
+        "lag_threshold": scaled.trigger.lag_threshold,
+        "min_replicas": scaled.min_replicas,
+        "max_replicas": scaled.max_replicas,
+        "polling_interval": scaled.polling_interval.as_secs_f64(),
+        "sync_period": scaled.sync_period.as_secs_f64(),
+        "stabilization_window": scaled.scale_down.stabilization_window.as_secs_f64(),
+        "cooldown_period": scaled.cooldown_period.as_secs_f64(),
+    })
+}
