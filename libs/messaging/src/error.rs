@@ -2,7 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
-use async_nats::jetstream;
+use async_nats::jetstream::{self, ErrorCode};
 use domain::TaskId;
 
 /// An error of the client library, whichever of its many types.
@@ -232,4 +232,13 @@ pub(crate) fn api_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a jets
         next = error.source();
     }
     None
+}
+
+/// Whether a write was refused because somebody else's came between. Servers that store a stream
+/// together say it with a code of its own while the other write is on its way to all of them; the client
+/// library knows only the code for one that has been stored.
+pub(crate) fn is_overtaken(error: &(dyn Error + 'static)) -> bool {
+    const OVERTAKEN: [ErrorCode; 2] =
+        [ErrorCode::STREAM_WRONG_LAST_SEQUENCE, ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT];
+    api_error(error).is_some_and(|api| OVERTAKEN.contains(&api.error_code()))
 }

@@ -1,13 +1,19 @@
 //! Which task a client's idempotency key stands for: a record made once and never changed.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream::kv::{self, CreateErrorKind};
 use domain::TaskId;
 use serde::{Deserialize, Serialize};
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::sleep};
 
-use crate::{Messaging, MessagingError, layout::IDEMPOTENCY_BUCKET};
+use crate::{Messaging, MessagingError, error::is_overtaken, layout::IDEMPOTENCY_BUCKET};
+
+/// How often a key is claimed that somebody else has claimed and that cannot be read.
+const CLAIM_ATTEMPTS: u32 = 5;
+
+/// The pause before the next attempt; grows with each.
+const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 
 /// The record of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,16 +49,21 @@ impl IdempotencyKeys {
         let jetstream = self.messaging.jetstream();
         let open = self.bucket.get_or_try_init(|| jetstream.get_key_value(IDEMPOTENCY_BUCKET));
         let bucket = self.messaging.within(what, open).await?;
-        let create = bucket.create(key, json.into());
-        match self.messaging.within_timeout(what, create).await? {
-            Ok(_) => return Ok(claim.clone()),
-            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
-            Err(error) => return Err(MessagingError::failed(what, error)),
+        for attempt in 1..=CLAIM_ATTEMPTS {
+            let create = bucket.create(key, json.clone().into());
+            match self.messaging.within_timeout(what, create).await? {
+                Ok(_) => return Ok(claim.clone()),
+                Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
+                Err(error) if is_overtaken(&error) => {}
+                Err(error) => return Err(MessagingError::failed(what, error)),
+            }
+            if let Some(json) = self.messaging.within(what, bucket.get(key)).await? {
+                return serde_json::from_slice(&json)
+                    .map_err(|cause| MessagingError::Record { task_id: claim.task_id, cause });
+            }
+            // The one that came first is still on its way to all servers, or has just expired.
+            sleep(CLAIM_PAUSE * attempt).await;
         }
-        match self.messaging.within(what, bucket.get(key)).await? {
-            Some(json) => serde_json::from_slice(&json)
-                .map_err(|cause| MessagingError::Record { task_id: claim.task_id, cause }),
-            None => Err(MessagingError::failed(what, "it expired while it was being read")),
-        }
+        Err(MessagingError::failed(what, "somebody else's claim of it cannot be read"))
     }
 }

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::kv::{self, CreateErrorKind, UpdateErrorKind};
+use async_nats::jetstream::kv::{self, CreateErrorKind};
 use rand::{RngExt, distr::Alphanumeric};
 use tokio::sync::OnceCell;
 
-use crate::{Messaging, MessagingError, layout::LEASE_BUCKET};
+use crate::{Messaging, MessagingError, error::is_overtaken, layout::LEASE_BUCKET};
 
 /// How long a lease outlives its holder, who renews it several times in this time.
 pub const LEASE_LIFE: Duration = Duration::from_secs(30);
@@ -59,9 +59,7 @@ impl Lease {
         // Only this renewal: the lease may have expired and be somebody else's.
         let delete = self.bucket().await?.delete_expect_revision(self.name, Some(revision));
         match self.messaging.within_timeout(what, delete).await? {
-            Err(error) if error.kind() != UpdateErrorKind::WrongLastRevision => {
-                Err(MessagingError::failed(what, error))
-            }
+            Err(error) if !is_overtaken(&error) => Err(MessagingError::failed(what, error)),
             Ok(()) | Err(_) => Ok(()),
         }
     }
@@ -72,7 +70,7 @@ impl Lease {
         let update = self.bucket().await?.update(self.name, self.holder.clone().into(), revision);
         match self.messaging.within_timeout(what, update).await? {
             Ok(revision) => Ok(Some(revision)),
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
+            Err(error) if is_overtaken(&error) => Ok(None),
             Err(error) => Err(MessagingError::failed(what, error)),
         }
     }
@@ -84,6 +82,7 @@ impl Lease {
         match self.messaging.within_timeout(what, create).await? {
             Ok(revision) => return Ok(Some(revision)),
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
+            Err(error) if is_overtaken(&error) => {}
             Err(error) => return Err(MessagingError::failed(what, error)),
         }
         match self.messaging.within(what, bucket.entry(self.name)).await? {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_nats::jetstream::{
-    kv::{CreateErrorKind, Entry, Operation, UpdateErrorKind},
+    kv::{CreateErrorKind, Entry, Operation},
     stream::LastRawMessageErrorKind,
 };
 use bytes::Bytes;
@@ -16,7 +16,7 @@ use futures_util::StreamExt;
 use time::OffsetDateTime;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::{Messaging, MessagingError};
+use crate::{Messaging, MessagingError, error::is_overtaken};
 
 /// How often a write is tried against others that change the same record, or against a replica that
 /// still answers with an older one.
@@ -316,6 +316,7 @@ impl TaskStore {
         match self.messaging.within_timeout(what, create).await? {
             Ok(revision) => Ok(Some(revision)),
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
+            Err(error) if is_overtaken(&error) => Ok(None),
             Err(error) => Err(MessagingError::failed(what, error)),
         }
     }
@@ -331,7 +332,7 @@ impl TaskStore {
         let update = bucket.update(record.job.task_id.to_string(), json(record)?, revision);
         match self.messaging.within_timeout(what, update).await? {
             Ok(revision) => Ok(Some(revision)),
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
+            Err(error) if is_overtaken(&error) => Ok(None),
             Err(error) => Err(MessagingError::failed(what, error)),
         }
     }

@@ -7,8 +7,10 @@ use std::{
 };
 
 use async_nats::jetstream;
-use domain::TaskId;
-use messaging::{Messaging, MessagingConfig, Role};
+use domain::{Job, TaskId, TaskRecord};
+use futures_util::{StreamExt, stream};
+use messaging::{BeginOutcome, Claim, Messaging, MessagingConfig, Role};
+use testkit::NatsCluster;
 
 use crate::fixture::{Fixture, job, success};
 
@@ -57,4 +59,41 @@ async fn a_lagging_replica_makes_no_task_unknown() {
     assert_eq!(fixture.messaging.tasks().get(job.task_id).await.unwrap(), None);
     assert_eq!(of_three.tasks().get(job.task_id).await.unwrap(), Some(success(&job)));
     assert_eq!(of_three.tasks().get(TaskId::generate()).await.unwrap(), None);
+}
+
+/// Servers that store a bucket together have a word of their own for a key that somebody else is just
+/// writing. It means what "there is one already" means.
+#[tokio::test]
+async fn what_two_write_at_once_is_no_error() {
+    const TIMES: usize = 300;
+    const AT_ONCE: usize = 16;
+    let cluster = NatsCluster::start();
+    let connect = async |role| {
+        let config = MessagingConfig { replicas: 3, ..MessagingConfig::new(cluster.url(), role) };
+        Messaging::connect(config).await.unwrap()
+    };
+    let (api, worker) = (connect(Role::Api).await, connect(Role::Worker).await);
+    api.ensure().await.unwrap();
+
+    let (stored, run) = (api.tasks(), worker.tasks());
+    let record = async |job: Job| {
+        let queued = TaskRecord::queued(job.clone());
+        let (stored, begun) = tokio::join!(stored.create_queued(&queued), run.begin(&job));
+        stored.unwrap();
+        let BeginOutcome::Begun(record) = begun.unwrap() else { panic!("nobody has ended it") };
+        assert_eq!(record.attempts, 1);
+    };
+    let jobs = stream::iter(std::iter::repeat_with(job).take(TIMES));
+    jobs.for_each_concurrent(AT_ONCE, record).await;
+
+    let (one, other) = (api.idempotency_keys(), worker.idempotency_keys());
+    let claim = async |number: usize| {
+        let key = format!("key-{number}");
+        let claims =
+            [(); 2].map(|()| Claim { task_id: TaskId::generate(), fingerprint: String::new() });
+        let (first, second) =
+            tokio::join!(one.claim(&key, &claims[0]), other.claim(&key, &claims[1]));
+        assert_eq!(first.unwrap(), second.unwrap());
+    };
+    stream::iter(0..TIMES).for_each_concurrent(AT_ONCE, claim).await;
 }

@@ -1,0 +1,215 @@
+//! Jobs that go through the queue for a while.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use domain::{DetectionSettings, Job, TaskId, TaskRecord, TaskState};
+use messaging::{BeginOutcome, Delivery, Messaging, MessagingConfig, Role, Settlement};
+use time::OffsetDateTime;
+use tokio::{sync::Semaphore, task::JoinSet};
+
+use crate::{median, servers::Servers};
+
+/// Jobs on their way to the queue at a time, as from so many uploads.
+const SENDERS: usize = 16;
+
+/// Jobs in the queue and in hands at a time. Few, so that what is measured is a queue that flows.
+const WINDOW: usize = 32;
+
+/// Jobs in hands at a time.
+const HANDS: usize = 16;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Case {
+    /// Of the picture.
+    pub(crate) bytes: usize,
+    pub(crate) way: Way,
+    pub(crate) records: Records,
+}
+
+/// How the picture travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// In the job's message.
+    Inline,
+    /// In the object store.
+    Object,
+}
+
+/// Whether the three records of a task are written, too: queued, begun, ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Records {
+    With,
+    Without,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Measured {
+    pub(crate) per_second: f64,
+    /// From the beginning of a submission to "stored".
+    pub(crate) stored_p50_ms: f64,
+    pub(crate) stored_p99_ms: f64,
+    /// CPU time of all servers for each job.
+    pub(crate) cpu_ms: f64,
+    /// What all servers together have handed to their disks for each job.
+    pub(crate) written_kib: f64,
+}
+
+impl Way {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Inline => "message",
+            Self::Object => "object",
+        }
+    }
+}
+
+struct Flow {
+    messaging: Messaging,
+    picture: Bytes,
+    records: Records,
+    window: Arc<Semaphore>,
+    settled: AtomicU64,
+    stopping: AtomicBool,
+    stored_ms: Mutex<Vec<f64>>,
+}
+
+/// Sends jobs through for a while and waits until the last is settled.
+pub(crate) async fn measure(servers: &Servers, case: Case, during: Duration) -> Measured {
+    let flow = Arc::new(Flow::new(servers, case).await);
+    let before = servers.used();
+    let started = Instant::now();
+    let taking = tokio::spawn(Arc::clone(&flow).take_all());
+    let mut senders = JoinSet::new();
+    for _ in 0..SENDERS {
+        senders.spawn(Arc::clone(&flow).send());
+    }
+    tokio::time::sleep(during).await;
+    flow.stopping.store(true, Ordering::Relaxed);
+    senders.join_all().await;
+    let all = u32::try_from(WINDOW).unwrap();
+    let _empty = flow.window.acquire_many(all).await.unwrap();
+    let took = started.elapsed().as_secs_f64();
+    taking.abort();
+    let after = servers.used();
+    flow.messaging.clone().close().await;
+    let jobs = flow.settled.load(Ordering::Relaxed) as f64;
+    let mut stored_ms = std::mem::take(&mut *flow.stored_ms.lock().unwrap());
+    stored_ms.sort_by(f64::total_cmp);
+    Measured {
+        per_second: jobs / took,
+        stored_p99_ms: stored_ms.get(stored_ms.len() * 99 / 100).copied().unwrap_or(f64::NAN),
+        stored_p50_ms: median(stored_ms),
+        cpu_ms: (after.cpu_ms - before.cpu_ms) / jobs,
+        written_kib: (after.written_bytes - before.written_bytes) / 1024.0 / jobs,
+    }
+}
+
+impl Flow {
+    async fn new(servers: &Servers, case: Case) -> Self {
+        let inline_limit = match case.way {
+            Way::Inline => usize::MAX,
+            Way::Object => 1,
+        };
+        let config = MessagingConfig {
+            replicas: servers.nodes().len(),
+            inline_limit,
+            request_timeout: Duration::from_secs(30),
+            ..MessagingConfig::new(servers.url(), Role::Cli)
+        };
+        let messaging = Messaging::connect(config).await.expect("the server answers");
+        messaging.ensure().await.expect("the streams can be made");
+        Self {
+            messaging,
+            picture: noise(case.bytes),
+            records: case.records,
+            window: Arc::new(Semaphore::new(WINDOW)),
+            settled: AtomicU64::new(0),
+            stopping: AtomicBool::new(false),
+            stored_ms: Mutex::default(),
+        }
+    }
+
+    async fn send(self: Arc<Self>) {
+        let (queue, tasks) = (self.messaging.queue(), self.messaging.tasks());
+        while !self.stopping.load(Ordering::Relaxed) {
+            Arc::clone(&self.window).acquire_owned().await.unwrap().forget();
+            let job = job();
+            let started = Instant::now();
+            queue.submit(&job, self.picture.clone()).await.expect("the job is stored");
+            if self.records == Records::With {
+                tasks.create_queued(&TaskRecord::queued(job)).await.expect("it is stored");
+            }
+            let took = started.elapsed().as_secs_f64() * 1e3;
+            self.stored_ms.lock().unwrap().push(took);
+        }
+    }
+
+    async fn take_all(self: Arc<Self>) {
+        let hands = Arc::new(Semaphore::new(HANDS));
+        let mut deliveries = self.messaging.queue().deliveries();
+        loop {
+            let hand = Arc::clone(&hands).acquire_owned().await.unwrap();
+            let delivery = deliveries.next(1 + hands.available_permits()).await;
+            let flow = Arc::clone(&self);
+            tokio::spawn(async move {
+                flow.deal_with(delivery).await;
+                drop(hand);
+            });
+        }
+    }
+
+    async fn deal_with(&self, delivery: Delivery) {
+        let tasks = self.messaging.tasks();
+        let begun = match self.records {
+            Records::With => Some(tasks.begin(&delivery.job).await.expect("it is stored")),
+            Records::Without => None,
+        };
+        let picture = delivery.picture().await.expect("the picture is there");
+        assert_eq!(picture.len(), self.picture.len());
+        if let Some(BeginOutcome::Begun(record)) = begun {
+            tasks.finish(&ended(&record)).await.expect("it is stored");
+        }
+        delivery.settle(Settlement::Ack).await.expect("the job is settled");
+        self.settled.fetch_add(1, Ordering::Relaxed);
+        self.window.add_permits(1);
+    }
+}
+
+fn job() -> Job {
+    Job {
+        task_id: TaskId::generate(),
+        picture_name: "bus.jpg".to_owned(),
+        model: "yolov8n".parse().unwrap(),
+        settings: DetectionSettings::default(),
+        submitted_at: OffsetDateTime::now_utc(),
+        deadline: None,
+        picture_sha256: None,
+    }
+}
+
+/// A result without objects; with six it is 600 bytes longer.
+fn ended(record: &TaskRecord) -> TaskRecord {
+    record.with_state(TaskState::Success {
+        started_at: None,
+        finished_at: OffsetDateTime::now_utc(),
+        objects: Vec::new(),
+        width: 810,
+        height: 1080,
+        model_digest: None,
+        cached: false,
+    })
+}
+
+/// Bytes that no compression makes fewer.
+fn noise(length: usize) -> Bytes {
+    let mut bytes = vec![0_u8; length];
+    rand::fill(&mut bytes[..]);
+    bytes.into()
+}
