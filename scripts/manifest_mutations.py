@@ -6,7 +6,8 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from manifest_rules import Objects, problems_of
+from manifest_objects import Objects
+from manifest_rules import problems_of
 from manifest_schemas import KUBERNETES_VERSIONS, kubernetes_problems
 
 Change = Callable[[Objects], None]
@@ -116,6 +117,7 @@ MUTATIONS = [
     Mutation("a mount without a volume", "mounts the volume", in_pod("api", "volumes", [])),
     Mutation("settings that are not there", "reads the ConfigMap", in_container("worker", "envFrom", [{"configMapRef": {"name": "none"}}])),
     Mutation("files that are not there", "mounts the ConfigMap", lambda o: pod(o, "nats")["volumes"].append({"name": "more", "configMap": {"name": "none"}})),
+    Mutation("a claim that is not there", "mounts the claim", lambda o: pod(o, "worker")["volumes"].append({"name": "more", "persistentVolumeClaim": {"claimName": "none"}})),
     Mutation("a scaler of nothing", "scales the Deployment", in_spec("ScaledObject", "worker", "scaleTargetRef", {"name": "workers"})),
     Mutation("a number of replicas", "has a number of replicas", in_spec("Deployment", "worker", "replicas", 3)),
     # What a pod may.

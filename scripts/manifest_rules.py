@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from manifest_objects import ROOT, WORKLOADS, Objects, constant, matches, quantity
 
-WORKLOADS = {"Deployment", "StatefulSet", "Job"}
 WITHOUT_NAMESPACE = {"Namespace", "PriorityClass"}
 # What docs/kubernetes.md tells operators to make.
 SECRETS = {"nats-passwords", "redis-password", "nats-tls", "redis-tls", "ingress-tls"}
@@ -27,40 +25,6 @@ JOBS_PER_PICTURE = 10
 MIB = 1 << 20
 
 
-class Objects:
-    """The objects of one overlay, by kind and by name."""
-
-    def __init__(self, objects: list[dict], overlay: str) -> None:
-        self.all = objects
-        self.overlay = overlay
-
-    def of(self, *kinds: str) -> list[dict]:
-        return [found for found in self.all if found["kind"] in kinds]
-
-    def named(self, kind: str, name: str) -> dict | None:
-        return next((found for found in self.of(kind) if found["metadata"]["name"] == name), None)
-
-    def workloads(self) -> Iterator[tuple[str, dict]]:
-        """The name and the pod's template of everything that makes pods."""
-        for found in self.of(*WORKLOADS):
-            yield found["metadata"]["name"], found["spec"]["template"]
-
-    def template(self, name: str) -> dict:
-        return dict(self.workloads())[name]
-
-    def container(self, name: str) -> dict:
-        return self.template(name)["spec"]["containers"][0]
-
-    def settings(self, name: str) -> dict[str, str]:
-        """The variables of a workload's container that have a value."""
-        container = self.container(name)
-        values: dict[str, str] = {}
-        for source in container.get("envFrom", []):
-            config = self.named("ConfigMap", source["configMapRef"]["name"])
-            values |= config["data"] if config else {}
-        return values | {entry["name"]: entry["value"] for entry in container.get("env", []) if "value" in entry}
-
-
 Rule = Callable[[Objects], Iterator[str]]
 
 
@@ -72,22 +36,6 @@ def problems_of(objects: list[dict], overlay: str) -> list[str]:
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             problems.append(f"'{rule.__name__}' cannot be judged: {type(error).__name__} {error}")
     return problems
-
-
-def constant(file: str, pattern: str) -> str:
-    """What the source says: one rule for names in two places."""
-    return re.search(pattern, (ROOT / file).read_text()).group(1)
-
-
-def quantity(text: object) -> float:
-    """`250m`, `2`, `1Gi`, `16GB` as a number."""
-    number, unit = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", str(text)).groups()
-    units = {"": 1, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "MB": 2**20, "GB": 2**30}
-    return float(number) * units[unit]
-
-
-def matches(selector: dict, labels: dict) -> bool:
-    return all(labels.get(key) == value for key, value in selector.items())
 
 
 # --- What there is -----------------------------------------------------------------------
@@ -152,6 +100,9 @@ def references_lead_somewhere(objects: Objects) -> Iterator[str]:
                 if objects.named("ConfigMap", source["configMapRef"]["name"]) is None:
                     yield f"{name} reads the ConfigMap {source['configMapRef']['name']}, which is not there"
         for volume in volumes.values():
+            claim = volume.get("persistentVolumeClaim", {}).get("claimName")
+            if claim and objects.named("PersistentVolumeClaim", claim) is None:
+                yield f"{name} mounts the claim {claim}, which is not there"
             config = volume.get("configMap", {}).get("name")
             if config and config not in CONFIG_MAPS and objects.named("ConfigMap", config) is None:
                 yield f"{name} mounts the ConfigMap {config}, which is not there"

@@ -233,6 +233,7 @@ impl NatsServer {
         let leader = stream["cluster"]["leader"].as_str().filter(|name| !name.is_empty());
         Some(StreamState {
             messages: stream["state"]["messages"].as_u64()?,
+            consumers: stream["state"]["consumer_count"].as_u64()?,
             leader: leader.map(str::to_owned),
         })
     }
@@ -314,6 +315,8 @@ fn password_of(role: &str) -> String {
 pub struct StreamState {
     /// How many messages it holds.
     pub messages: u64,
+    /// How many consumers it has.
+    pub consumers: u64,
     /// The name of the node that leads it; `None` outside a cluster and during an election.
     pub leader: Option<String>,
 }

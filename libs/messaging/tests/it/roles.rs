@@ -10,7 +10,7 @@ use messaging::{
     Arranged, BeginOutcome, Claim, DeadLetterId, Discrepancy, Messaging, MessagingConfig,
     MessagingError, Role, Settlement,
 };
-use testkit::NatsServer;
+use testkit::{NatsServer, eventually};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::fixture::{LONG, failure, job, large_picture, next, picture, success};
@@ -116,6 +116,8 @@ async fn what_one_api_does_for_all_is_permitted() {
     let (api, worker) = (connect(&server, Role::Api).await, connect(&server, Role::Worker).await);
     let mut lease = api.lease("reconciler");
     assert!(lease.try_hold().await.unwrap() && lease.try_hold().await.unwrap());
+    let other = connect(&server, Role::Api).await;
+    assert!(!other.lease("reconciler").try_hold().await.unwrap());
     let claim = Claim { task_id: job().task_id, fingerprint: "a".to_owned() };
     assert_eq!(api.idempotency_keys().claim("key", &claim).await.unwrap(), claim);
     let late = Claim { task_id: job().task_id, ..claim.clone() };
@@ -147,6 +149,46 @@ async fn what_one_api_does_for_all_is_permitted() {
     assert_eq!(timeout(LONG, hear.recv()).await.unwrap(), Some(Some(digest)));
     announcement.withdraw().await.unwrap();
     assert_eq!(timeout(LONG, hear.recv()).await.unwrap(), Some(None));
+    following.abort();
+    nothing_was_denied(&server);
+}
+
+#[tokio::test]
+async fn those_who_wait_and_follow_go_on_after_the_server_has_gone() {
+    let mut server = start();
+    set_up(&server).await;
+    let (api, worker) = (connect(&server, Role::Api).await, connect(&server, Role::Worker).await);
+    let (waited_for, other) = (job(), job());
+    for job in [&waited_for, &other] {
+        api.tasks().create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
+    }
+    let (heard, mut hear) = mpsc::unbounded_channel();
+    let (following, model) = (api.announcements(), waited_for.model.clone());
+    // As the API does: whoever follows may be sent away, and comes again.
+    let following = tokio::spawn(async move {
+        loop {
+            let _ = following
+                .follow(&model, |_| {
+                    let _ = heard.send(());
+                })
+                .await;
+        }
+    });
+    let (tasks, id) = (api.tasks(), waited_for.task_id);
+    let waiting = tokio::spawn(async move { tasks.wait_terminal(id, 2 * LONG).await });
+    let watched = async |stream| {
+        server.stream(stream).is_some_and(|stream| stream.consumers > 0).then_some(())
+    };
+    eventually(LONG, async || watched("KV_tasks").await.and(watched("KV_models").await)).await;
+
+    // What these two made on the server is gone with it.
+    server.restart();
+    worker.tasks().finish(&success(&waited_for)).await.unwrap();
+    let digest: Sha256Digest = "0".repeat(64).parse().unwrap();
+    let announcement = worker.announcements().of_worker(&other.model, digest);
+    announcement.renew().await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap(), Some(success(&waited_for)));
+    assert_eq!(timeout(LONG, hear.recv()).await.unwrap(), Some(()));
     following.abort();
     nothing_was_denied(&server);
 }

@@ -1,0 +1,61 @@
+"""Rendered manifests, and what is looked up in them again and again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+WORKLOADS = {"Deployment", "StatefulSet", "Job"}
+
+
+class Objects:
+    """The objects of one overlay, by kind and by name."""
+
+    def __init__(self, objects: list[dict], overlay: str) -> None:
+        self.all = objects
+        self.overlay = overlay
+
+    def of(self, *kinds: str) -> list[dict]:
+        return [found for found in self.all if found["kind"] in kinds]
+
+    def named(self, kind: str, name: str) -> dict | None:
+        return next((found for found in self.of(kind) if found["metadata"]["name"] == name), None)
+
+    def workloads(self) -> Iterator[tuple[str, dict]]:
+        """The name and the pod's template of everything that makes pods."""
+        for found in self.of(*WORKLOADS):
+            yield found["metadata"]["name"], found["spec"]["template"]
+
+    def template(self, name: str) -> dict:
+        return dict(self.workloads())[name]
+
+    def container(self, name: str) -> dict:
+        return self.template(name)["spec"]["containers"][0]
+
+    def settings(self, name: str) -> dict[str, str]:
+        """The variables of a workload's container that have a value."""
+        container = self.container(name)
+        values: dict[str, str] = {}
+        for source in container.get("envFrom", []):
+            config = self.named("ConfigMap", source["configMapRef"]["name"])
+            values |= config["data"] if config else {}
+        return values | {entry["name"]: entry["value"] for entry in container.get("env", []) if "value" in entry}
+
+
+def constant(file: str, pattern: str) -> str:
+    """What the source says: one rule for names in two places."""
+    return re.search(pattern, (ROOT / file).read_text()).group(1)
+
+
+def quantity(text: object) -> float:
+    """`250m`, `2`, `1Gi`, `16GB` as a number."""
+    number, unit = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", str(text)).groups()
+    units = {"": 1, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "MB": 2**20, "GB": 2**30}
+    return float(number) * units[unit]
+
+
+def matches(selector: dict, labels: dict) -> bool:
+    return all(labels.get(key) == value for key, value in selector.items())
