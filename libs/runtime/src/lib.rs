@@ -6,6 +6,7 @@ pub mod config;
 pub mod exit;
 pub mod failpoints;
 pub mod files;
+pub mod healthcheck;
 pub mod metrics;
 pub mod open_files;
 pub mod probes;

@@ -1,6 +1,7 @@
 //! The API as a process of its own: settings from the environment, until SIGTERM or Ctrl-C.
 //!
 //! `spotter-api setup` makes streams, buckets and the consumer instead, says what it did, and ends.
+//! `spotter-api healthcheck`, with the same environment, asks the one that runs whether it is ready.
 
 use std::{
     io::{self, Write},
@@ -9,7 +10,7 @@ use std::{
 
 use runtime::{
     config::{ConfigError, ProcessEnvironment},
-    exit, shutdown,
+    exit, healthcheck, shutdown,
     telemetry::{self, LogSettings},
 };
 
@@ -19,9 +20,12 @@ async fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => serve().await,
         ["setup"] => set_up().await,
+        ["healthcheck"] => check_health().await,
         _ => {
             telemetry::start(&LogSettings::default());
-            tracing::error!("expected no argument, or `setup`; settings come from the environment");
+            tracing::error!(
+                "expected no argument, `setup` or `healthcheck`; settings come from the environment"
+            );
             exit::code(exit::USAGE)
         }
     }
@@ -46,6 +50,13 @@ async fn run(config: api::Config) -> Result<(), api::ServeError> {
     let shutdown = shutdown::on_signal()?;
     let listener = api::listen(&config).await?;
     api::serve(listener, config, shutdown, || ()).await
+}
+
+async fn check_health() -> ExitCode {
+    match api::Config::read(&ProcessEnvironment) {
+        Ok(config) => healthcheck::command(Some((config.host.as_str(), config.port))).await,
+        Err(error) => refuse(&error),
+    }
 }
 
 async fn set_up() -> ExitCode {

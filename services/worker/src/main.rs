@@ -1,19 +1,26 @@
 //! The worker as a process of its own: settings from the environment, until SIGTERM or Ctrl-C.
+//!
+//! `spotter-worker healthcheck`, with the same environment, asks the one that runs whether it is
+//! ready.
 
 use std::process::ExitCode;
 
-use runtime::{config::ProcessEnvironment, exit, shutdown, telemetry};
+use runtime::{config::ProcessEnvironment, exit, healthcheck, shutdown, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let config = match worker::Config::read(&ProcessEnvironment) {
         Ok(config) => config,
-        Err(error) => {
-            telemetry::start(&telemetry::LogSettings::default());
-            tracing::error!("{error}");
-            return exit::code(exit::USAGE);
-        }
+        Err(error) => return wrong_usage(&error.to_string()),
     };
+    match std::env::args().nth(1).as_deref() {
+        None => work(config).await,
+        Some("healthcheck") => healthcheck::command(config.probes_address).await,
+        Some(unknown) => wrong_usage(&format!("no such command: {unknown}; there is: healthcheck")),
+    }
+}
+
+async fn work(config: worker::Config) -> ExitCode {
     telemetry::start(&config.log);
     let shutdown = match shutdown::on_signal() {
         Ok(shutdown) => shutdown,
@@ -29,4 +36,10 @@ async fn main() -> ExitCode {
             exit::code(error.exit_code())
         }
     }
+}
+
+fn wrong_usage(error: &str) -> ExitCode {
+    telemetry::start(&telemetry::LogSettings::default());
+    tracing::error!("{error}");
+    exit::code(exit::USAGE)
 }

@@ -8,6 +8,7 @@
 
 mod app;
 mod cache;
+mod healthcheck;
 mod idempotency;
 mod metrics;
 mod openapi;

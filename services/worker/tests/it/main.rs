@@ -9,6 +9,7 @@
 mod announcement;
 mod batches;
 mod fixture;
+mod healthcheck;
 mod outcomes;
 mod probes;
 mod shutdown;

@@ -1,0 +1,28 @@
+//! `spotter-api healthcheck`, as a container engine runs it.
+
+use testkit::{Process, free_port};
+
+use crate::app::{PATIENCE, TestApp};
+
+/// What `spotter-api ARGUMENT` ends with, for an API on this port.
+async fn exit_code(argument: &str, port: u16) -> Option<i32> {
+    let mut process = Process::builder(env!("CARGO_BIN_EXE_spotter-api"))
+        .arg(argument)
+        .env("PORT", port.to_string())
+        .start();
+    tokio::task::spawn_blocking(move || process.wait_exit(PATIENCE).code()).await.unwrap()
+}
+
+#[tokio::test]
+async fn it_tells_an_api_that_is_ready_from_one_that_is_not() {
+    let mut app = TestApp::start().await;
+    let port = app.url("").rsplit_once(':').unwrap().1.parse().unwrap();
+    assert_eq!(exit_code("healthcheck", port).await, Some(0));
+    app.nats.kill();
+    testkit::eventually(PATIENCE, async || {
+        (exit_code("healthcheck", port).await == Some(1)).then_some(())
+    })
+    .await;
+    assert_eq!(exit_code("healthcheck", free_port()).await, Some(1), "nobody is there");
+    assert_eq!(exit_code("helthcheck", port).await, Some(64));
+}

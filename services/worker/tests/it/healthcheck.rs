@@ -1,0 +1,28 @@
+//! `spotter-worker healthcheck`, as a container engine runs it.
+
+use testkit::Process;
+
+use crate::{
+    fixture::{PATIENCE, Queue},
+    probes::free_address,
+};
+
+/// What `spotter-worker healthcheck` ends with, for a worker that answers probes there.
+async fn exit_code(probes: &str) -> Option<i32> {
+    let mut process = Process::builder(env!("CARGO_BIN_EXE_spotter-worker"))
+        .arg("healthcheck")
+        .env("PROBES_ADDRESS", probes)
+        .start();
+    tokio::task::spawn_blocking(move || process.wait_exit(PATIENCE).code()).await.unwrap()
+}
+
+#[tokio::test]
+async fn it_tells_a_worker_that_is_ready_from_one_that_is_not() {
+    let address = free_address().await;
+    assert_eq!(exit_code(&address).await, Some(1), "nobody is there");
+    let queue = Queue::start().await;
+    let worker = queue.worker(&[("PROBES_ADDRESS", &address)]).await;
+    assert_eq!(exit_code(&address).await, Some(0));
+    drop(worker);
+    assert_eq!(exit_code("").await, Some(64), "it serves no probes");
+}
