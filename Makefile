@@ -2,12 +2,12 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run setup build test fmt lint check-manifests audit openapi evaluate quantize fuzz chaos lint-workflows dist sbom images sign-images clean-data cargo-is-here
+.PHONY: help run setup build test fmt lint check-manifests audit openapi evaluate quantize fuzz chaos test-compose lint-workflows dist sbom images sign-images clean-data cargo-is-here
 # One recipe at a time, in the order given: set-up before build, build before tests.
 .NOTPARALLEL:
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-# What is passed on to the command of `run`, `test`, `audit` and `evaluate`.
+# What is passed on to the command of `run`, `test`, `audit`, `evaluate` and `test-compose`.
 ARGS ?=
 
 help: ## List these commands
@@ -121,6 +121,9 @@ images: ## Build the images for IMAGE_PLATFORM and push them under IMAGE_REGISTR
 
 sign-images: ## Name what was pushed IMAGE_TAG, and sign it with cosign
 	@scripts/publish-images sign
+
+test-compose: ## Build the images, run docker-compose.yml on a real engine and break it (ARGS=--stand-ins)
+	@scripts/test-compose $(ARGS)
 
 clean-data: ## Delete what `make run` has stored: queue, results, cache and logs
 	rm -rf data

@@ -117,10 +117,7 @@ struct Run {
 impl Run {
     fn start() -> Self {
         let system = System::start();
-        let shipped = shipped().unwrap_or_else(|| {
-            eprintln!("SKIPPED: there is no {MANIFEST}; KEDA's defaults are simulated");
-            ScaledObject::new("JOBS", "worker")
-        });
+        let shipped = shipped();
         let scaled = ScaledObject {
             max_replicas: shipped.max_replicas.min(MOST),
             ..shipped.compressed(COMPRESSION)
@@ -191,7 +188,12 @@ impl Run {
         // What the whole test is about: workers were stopped in the middle of jobs.
         let handed_back: usize = ended.stopped.iter().map(handed_back).sum();
         let accepted = self.accepted.len();
-        eprintln!("{accepted} pictures, {handed_back} handed back by workers that were stopped");
+        #[allow(clippy::print_stderr, reason = "a test's report goes to standard error")]
+        {
+            eprintln!(
+                "{accepted} pictures, {handed_back} handed back by workers that were stopped"
+            );
+        }
         assert!(handed_back > 0, "no worker was stopped in the middle of a job");
         if let Some(file) = &plan.json {
             let mut json = recording.json();
@@ -229,14 +231,11 @@ fn handed_back(worker: &Process) -> usize {
 }
 
 /// The ScaledObject that ships, if there is one, for a server without accounts.
-fn shipped() -> Option<ScaledObject> {
+fn shipped() -> ScaledObject {
     let file = workspace_root().join(MANIFEST);
-    if !file.exists() {
-        return None;
-    }
     let mut scaled = ScaledObject::read(&file).expect("what ships can be read");
     "$G".clone_into(&mut scaled.trigger.account);
-    Some(scaled)
+    scaled
 }
 
 /// What the plot says about the run.

@@ -8,6 +8,7 @@
 
 mod autoscaling;
 mod bench;
+mod compose;
 mod crates;
 mod detect;
 mod dlq;
