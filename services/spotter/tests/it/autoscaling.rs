@@ -230,7 +230,7 @@ fn handed_back(worker: &Process) -> usize {
     lines.iter().filter(|line| of(line) == Some(Value::from("HandedBack"))).count()
 }
 
-/// The ScaledObject that ships, if there is one, for a server without accounts.
+/// The ScaledObject that ships, for a server without accounts.
 fn shipped() -> ScaledObject {
     let file = workspace_root().join(MANIFEST);
     let mut scaled = ScaledObject::read(&file).expect("what ships can be read");
