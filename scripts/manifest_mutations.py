@@ -80,6 +80,14 @@ def in_context(key: str, value: object) -> Change:
     return lambda objects: objects.container("worker")["securityContext"].update({key: value})
 
 
+def in_nats_config(old: str, new: str) -> Change:
+    def change(objects: Objects) -> None:
+        (config,) = [found for found in objects.of("ConfigMap") if found["metadata"]["name"].startswith("nats-config")]
+        config["data"]["cluster.conf"] = config["data"]["cluster.conf"].replace(old, new)
+
+    return change
+
+
 def egress_of_worker(peer: dict) -> Change:
     return lambda objects: policy(objects, "worker")["egress"].append({"to": [peer], "ports": [{"port": 80}]})
 
@@ -172,6 +180,8 @@ MUTATIONS = [
     Mutation("no names for the servers", "no headless service", in_spec("Service", "nats-headless", "publishNotReadyAddresses", False)),
     Mutation("a server by another name", "is not its pod's", lambda o: next(e for e in o.container("nats")["env"] if e["name"] == "NATS_NAME").update(valueFrom=None)),
     Mutation("one server's configuration for three", "are started with nats.conf", in_container("nats", "args", ["--config", "/etc/nats/nats.conf"])),
+    Mutation("messages that are only in memory", "are not on the disk", in_nats_config("sync_interval: always", "sync_interval: 2m")),
+    Mutation("addresses for KEDA", "addresses and not names", in_nats_config("no_advertise: true", "no_advertise: false")),
     Mutation("NATS without TLS", "speaks to NATS without TLS", setting("worker", "NATS_URL", "nats://nats:4222")),
     Mutation("Redis without TLS", "speaks to Redis without TLS", setting("api", "REDIS_URL", "redis://redis:6379")),
     Mutation("an Ingress without TLS", "the Ingress has no TLS", lambda o: o.named("Ingress", "api")["spec"].pop("tls")),

@@ -35,6 +35,11 @@ class Objects:
     def container(self, name: str) -> dict:
         return self.template(name)["spec"]["containers"][0]
 
+    def nats_config(self) -> str:
+        """The file that the NATS servers are started with."""
+        (files,) = [found["data"] for found in self.of("ConfigMap") if found["metadata"]["name"].startswith("nats-config")]
+        return files[self.container("nats")["args"][-1].rpartition("/")[2]]
+
     def settings(self, name: str) -> dict[str, str]:
         """The variables of a workload's container that have a value."""
         container = self.container(name)

@@ -261,7 +261,7 @@ def time_to_stop_is_enough(objects: Objects) -> Iterator[str]:
         yield "an API that stops does not wait until it gets no more requests"
     if grace["api"] <= needed:
         yield f"an API is killed after {grace['api']} s, and may need {needed} s"
-    lame = int(constant("deploy/nats/cluster.conf", r"lame_duck_duration: (\d+)s"))
+    lame = int(re.search(r"lame_duck_duration: (\d+)s", objects.nats_config()).group(1))
     if grace["nats"] <= lame:
         yield f"NATS is killed after {grace['nats']} s, and lets clients move for {lame} s"
     if objects.container("nats").get("lifecycle", {}).get("preStop", {}).get("exec") is None:
@@ -278,7 +278,7 @@ def memory_and_disk_are_enough(objects: Objects) -> Iterator[str]:
         yield f"a worker has {cores:g} cores for CONCURRENCY={worker['CONCURRENCY']}"
     if not any(volume.get("emptyDir") is not None for volume in objects.template("worker")["spec"]["volumes"]):
         yield "a worker has no folder to lay its model out in"
-    stored = quantity(constant("deploy/nats/cluster.conf", r"max_file_store: (\w+)"))
+    stored = quantity(re.search(r"max_file_store: (\w+)", objects.nats_config()).group(1))
     (claim,) = objects.named("StatefulSet", "nats")["spec"]["volumeClaimTemplates"]
     if quantity(claim["spec"]["resources"]["requests"]["storage"]) <= stored:
         yield "NATS may store more than its volume holds"
@@ -332,8 +332,11 @@ def nats_is_what_the_others_expect(objects: Objects) -> Iterator[str]:
     started_with = objects.container("nats")["args"][-1].rpartition("/")[2]
     if (started_with == "cluster.conf") != (replicas > 1):
         yield f"{replicas} NATS servers are started with {started_with}"
-    if "sync_interval: always" not in (ROOT / "deploy/nats" / started_with).read_text():
+    config = objects.nats_config()
+    if "sync_interval: always" not in config:
         yield f"{started_with} confirms messages that are not on the disk"
+    if replicas > 1 and "no_advertise: true" not in config:
+        yield f"{started_with} tells KEDA addresses and not names"
 
 
 def production_speaks_tls(objects: Objects) -> Iterator[str]:

@@ -106,6 +106,12 @@ async fn giving_up_and_running_again_is_permitted() {
         worker.tasks().finish(&success(&delivery.job)).await.unwrap();
         delivery.settle(Settlement::Ack).await.unwrap();
     }
+    // In a cluster, what a replica does not know is asked of the leader.
+    for role in [Role::Api, Role::Cli] {
+        let config = MessagingConfig { replicas: 3, ..config(&server, role) };
+        let in_cluster = Messaging::connect(config).await.unwrap();
+        assert_eq!(in_cluster.tasks().get(job().task_id).await.unwrap(), None);
+    }
     nothing_was_denied(&server);
 }
 
