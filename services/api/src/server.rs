@@ -41,6 +41,10 @@ const MAX_BUFFER_BYTES: usize = 128 * 1024;
 const OTHER_FILES: usize = 64;
 /// How long nothing is accepted after the kernel has refused to.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Why connections are ended, as the metric says it.
+const REFUSED: &str = "refused";
+const SLOW_HEADER: &str = "slow_header";
+const SLOW_ANSWER: &str = "slow_answer";
 /// What a client is told for whom there is no room.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
     retry-after: 5\r\nconnection: close\r\ncontent-length: 52\r\n\r\n\
@@ -112,6 +116,10 @@ impl HttpServer {
                 .with_description("Connections that this server ended on its clients, by reason.")
                 .build(),
         });
+        // From the start, so that the first one is seen to be one.
+        for reason in [REFUSED, SLOW_HEADER, SLOW_ANSWER] {
+            shared.cut.add(0, &[KeyValue::new("reason", reason)]);
+        }
         let most = affordable(limits.most);
         loop {
             let accepted = tokio::select! {
@@ -120,7 +128,7 @@ impl HttpServer {
             };
             match accepted {
                 Ok((stream, _)) if connections.len() >= most => {
-                    shared.count_cut("refused");
+                    shared.count_cut(REFUSED);
                     refuse(stream);
                 }
                 Ok((stream, peer)) => {
@@ -237,8 +245,8 @@ fn report<E>(what: Overdue, remote: &RemoteAddr, shared: &Shared<E>) {
     let reason = match what {
         // Nothing was wrong with it.
         Overdue::NextRequest => return,
-        Overdue::Header => "slow_header",
-        Overdue::Answer => "slow_answer",
+        Overdue::Header => SLOW_HEADER,
+        Overdue::Answer => SLOW_ANSWER,
     };
     tracing::debug!(%remote, reason, "a connection is cut off");
     shared.count_cut(reason);
