@@ -67,9 +67,9 @@ pub struct QueueReport {
     /// Jobs settled since the queue was made, or a little fewer: those before the oldest that is not.
     /// Its growth is the rate at which the queue drains.
     pub settled: u64,
-    /// When the oldest job was stored that has not been settled, waiting or at work; `None` where there
-    /// is none.
-    pub oldest: Option<OffsetDateTime>,
+    /// How old the oldest job was that had not been settled, waiting or at work; zero where there was
+    /// none.
+    pub oldest: Duration,
     /// How many messages were given up and are still kept.
     pub dead_letters: u64,
 }
@@ -133,10 +133,12 @@ impl JobQueue {
     pub async fn report(&self) -> Result<QueueReport, MessagingError> {
         let info = self.consumer().await?;
         let jobs = self.state(JOBS_STREAM).await?;
+        let age = OffsetDateTime::now_utc() - jobs.first_timestamp;
         Ok(QueueReport {
             depth: depth(&info),
             settled: info.ack_floor.stream_sequence,
-            oldest: (jobs.messages > 0).then_some(jobs.first_timestamp),
+            // No duration where the server's clock is ahead of ours.
+            oldest: age.try_into().ok().filter(|_| jobs.messages > 0).unwrap_or_default(),
             dead_letters: self.state(DEAD_LETTER_STREAM).await?.messages,
         })
     }

@@ -113,7 +113,7 @@ mod tests {
 
     fn report(waiting: u64, settled: u64) -> QueueReport {
         let depth = QueueDepth { waiting, in_progress: 0 };
-        QueueReport { depth, settled, oldest: None, dead_letters: 0 }
+        QueueReport { depth, settled, oldest: Duration::ZERO, dead_letters: 0 }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Words the errors that no route has worded: unknown paths, wrong methods, bad parameters.
 
+use std::sync::Arc;
+
 use poem::{
     IntoResponse, Response,
     http::{HeaderValue, StatusCode, header},
@@ -12,7 +14,7 @@ use serde_json::{Value, json};
 const UNDESCRIBED: [&str; 2] = ["/docs", "/openapi.json"];
 
 /// Which methods each path has, read from the OpenAPI document.
-pub(crate) struct Methods(Vec<(String, String)>);
+pub(crate) struct Methods(Vec<(Arc<str>, String)>);
 
 impl Methods {
     /// The paths of `document`, OpenAPI as JSON.
@@ -23,22 +25,23 @@ impl Methods {
             let methods = operations.as_object().into_iter().flatten();
             methods.map(|(method, _)| method.to_uppercase()).collect::<Vec<_>>().join(", ")
         };
-        Self(paths.map(|(path, operations)| (path.clone(), methods(operations))).collect())
+        let described = paths.map(|(path, operations)| (path.as_str().into(), methods(operations)));
+        let undescribed = UNDESCRIBED.map(|path| (path.into(), "GET".to_owned()));
+        Self(described.chain(undescribed).collect())
     }
 
     /// The route that `path` takes, such as `/v1/tasks/{task_id}`.
-    pub(crate) fn template(&self, path: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(template, _)| matches(template, path));
-        found
-            .map(|(template, _)| template.as_str())
-            .or_else(|| UNDESCRIBED.into_iter().find(|route| *route == path))
+    pub(crate) fn template(&self, path: &str) -> Option<Arc<str>> {
+        self.find(path).map(|(template, _)| Arc::clone(template))
     }
 
-    /// The methods of the route that `path` takes, as an `Allow` header lists them. GET for what the
-    /// document does not describe: itself and its page.
+    /// The methods of the route that `path` takes, as an `Allow` header lists them.
     fn allowed(&self, path: &str) -> &str {
-        let found = self.0.iter().find(|(template, _)| matches(template, path));
-        found.map_or("GET", |(_, methods)| methods)
+        self.find(path).map_or("GET", |(_, methods)| methods)
+    }
+
+    fn find(&self, path: &str) -> Option<&(Arc<str>, String)> {
+        self.0.iter().find(|(template, _)| matches(template, path))
     }
 }
 

@@ -8,7 +8,6 @@ use opentelemetry::{
     metrics::{Counter, Meter},
 };
 use runtime::metrics::Metrics;
-use time::OffsetDateTime;
 
 use crate::{
     backpressure::Backpressure, breaker::Breaker, reconcile::Reconciliation, upload::UploadRules,
@@ -140,11 +139,7 @@ impl ApiMetrics {
             "spotter_queue_oldest_job_age_seconds",
             "Age of the oldest job without an end, waiting or at work; 0 where there is none.",
         );
-        queue_gauge(&meter, &rules.backpressure, oldest, |report| {
-            let age = report.oldest.map(|stored| OffsetDateTime::now_utc() - stored);
-            // Negative where the server's clock is ahead of ours.
-            age.map_or(0.0, |age| age.as_seconds_f64().max(0.0))
-        });
+        queue_gauge(&meter, &rules.backpressure, oldest, |report| report.oldest.as_secs_f64());
         let slots = Arc::clone(&rules.slots);
         let all = slots.available_permits();
         meter

@@ -8,7 +8,10 @@ use opentelemetry::{
     propagation::Extractor,
     trace::{SpanBuilder, SpanKind},
 };
-use poem::{Endpoint, EndpointExt, Request, Response, http::HeaderMap};
+use poem::{
+    Endpoint, EndpointExt, Request, Response,
+    http::{HeaderMap, uri::Authority},
+};
 use runtime::telemetry::traces::{Span, TraceContext};
 
 use crate::{fallback::Methods, openapi};
@@ -47,7 +50,7 @@ pub(crate) fn observed(
 struct Observation {
     started: Instant,
     method: &'static str,
-    route: Option<String>,
+    route: Option<Arc<str>>,
     span: Span,
 }
 
@@ -59,8 +62,8 @@ impl Observation {
         }
         let asked = request.method().as_str();
         let method = METHODS.into_iter().find(|known| *known == asked).unwrap_or("_OTHER");
-        let route = methods.template(path).map(str::to_owned);
-        let describe = || describe(request, method, route.as_deref());
+        let route = methods.template(path);
+        let describe = || describe(request, method, route.as_ref());
         let span = TraceContext::extract(&Headers(request.headers())).span(describe);
         Some(Self { started: Instant::now(), method, route, span })
     }
@@ -86,7 +89,7 @@ impl Observation {
             KeyValue::new("http.request.method", self.method),
             KeyValue::new("http.response.status_code", code),
             // Of a path without a route only this is told: its client may have made it up.
-            KeyValue::new("http.route", self.route.unwrap_or_default()),
+            KeyValue::new("http.route", self.route.unwrap_or_else(|| "".into())),
         ];
         durations.record(self.started.elapsed().as_secs_f64(), &labels);
         outcome
@@ -94,7 +97,7 @@ impl Observation {
 }
 
 /// A server's span by OpenTelemetry's conventions for HTTP.
-fn describe(request: &Request, method: &'static str, route: Option<&str>) -> SpanBuilder {
+fn describe(request: &Request, method: &'static str, route: Option<&Arc<str>>) -> SpanBuilder {
     let header = |name: &str| request.header(name).map(str::to_owned);
     let name = match route {
         Some(route) => format!("{method} {route}"),
@@ -105,8 +108,12 @@ fn describe(request: &Request, method: &'static str, route: Option<&str>) -> Spa
         KeyValue::new("url.path", request.uri().path().to_owned()),
         KeyValue::new("url.scheme", "http"),
     ];
-    attributes.extend(route.map(|route| KeyValue::new("http.route", route.to_owned())));
-    attributes.extend(header("host").map(|host| KeyValue::new("server.address", host)));
+    attributes.extend(route.map(|route| KeyValue::new("http.route", Arc::clone(route))));
+    if let Some(host) = header("host").and_then(|host| host.parse::<Authority>().ok()) {
+        attributes.push(KeyValue::new("server.address", host.host().to_owned()));
+        let port = host.port_u16().map(i64::from);
+        attributes.extend(port.map(|port| KeyValue::new("server.port", port)));
+    }
     attributes
         .extend(header("user-agent").map(|agent| KeyValue::new("user_agent.original", agent)));
     let size = header("content-length").and_then(|length| length.parse::<i64>().ok());
