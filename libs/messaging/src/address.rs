@@ -64,13 +64,8 @@ fn without_login(address: &ServerAddr) -> std::io::Result<ServerAddr> {
     ServerAddr::from_url(url)
 }
 
-/// `urls` without whatever may be a user or a password: safe to show even if it is no URL at all.
-pub(crate) fn redacted(urls: &str) -> String {
-    redact_url(urls)
-}
-
 fn invalid(urls: &str) -> MessagingError {
-    MessagingError::Address { shown: redacted(urls) }
+    MessagingError::Address { shown: redact_url(urls) }
 }
 
 /// Undoes a URL's `%40` for `@` and the like; what is no such escape stays as it is.

@@ -2,12 +2,9 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use runtime::config::Reader;
+use runtime::config::{Reader, redact_url};
 
-use crate::{
-    address::{Servers, redacted},
-    tls::{TlsFiles, read_file},
-};
+use crate::{address::Servers, tls::TlsFiles};
 
 /// Which part of the system a connection belongs to. Each has its own name and inbox prefix, so
 /// that permissions can be given to one of them and an operator can tell them apart.
@@ -124,7 +121,7 @@ impl MessagingConfig {
     pub fn read(reader: &mut Reader<'_>, role: Role) -> Self {
         let default = Self::new(read_url(reader), role);
         Self {
-            credentials_file: read_file(reader, "NATS_CREDENTIALS_FILE"),
+            credentials_file: reader.file("NATS_CREDENTIALS_FILE"),
             tls: TlsFiles::read(reader),
             limits: QueueLimits {
                 max_bytes: reader.at_least("QUEUE_MAX_BYTES", 1 << 20, default.limits.max_bytes),
@@ -152,7 +149,7 @@ fn read_url(reader: &mut Reader<'_>) -> String {
 impl fmt::Debug for MessagingConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MessagingConfig")
-            .field("url", &redacted(&self.url))
+            .field("url", &redact_url(&self.url))
             .field("credentials_file", &self.credentials_file)
             .field("tls", &self.tls)
             .field("role", &self.role)

@@ -1,6 +1,6 @@
 //! TLS on the way to the server: whom to trust, and who we are.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
 use async_nats::ConnectOptions;
 use runtime::config::Reader;
@@ -25,12 +25,11 @@ pub struct ClientCertificate {
 }
 
 impl TlsFiles {
-    /// Reads `NATS_CA_FILE`, `NATS_CERTIFICATE_FILE` and `NATS_KEY_FILE`. Each file is opened
-    /// already here, so that a wrong path is reported beside all other bad settings.
+    /// Reads `NATS_CA_FILE`, `NATS_CERTIFICATE_FILE` and `NATS_KEY_FILE`.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
-        let ca = read_file(reader, "NATS_CA_FILE");
-        let certificate = read_file(reader, "NATS_CERTIFICATE_FILE");
-        let key = read_file(reader, "NATS_KEY_FILE");
+        let ca = reader.file("NATS_CA_FILE");
+        let certificate = reader.file("NATS_CERTIFICATE_FILE");
+        let key = reader.file("NATS_KEY_FILE");
         let missing = |there, absent| format!("is needed beside {there}, and {absent} is not set");
         let client = match (certificate, key) {
             (Some(certificate), Some(key)) => Some(ClientCertificate { certificate, key }),
@@ -58,18 +57,4 @@ impl TlsFiles {
         }
         options
     }
-}
-
-/// The path that `name` holds. What cannot be read there is a problem.
-pub(crate) fn read_file(reader: &mut Reader<'_>, name: &'static str) -> Option<PathBuf> {
-    let path: PathBuf = reader.read_optional(name)?;
-    let opened = fs::File::open(&path).and_then(|file| file.metadata());
-    match opened {
-        Ok(found) if found.is_file() => {}
-        Ok(_) => reader.problem(name, format!("'{}' is no file", path.display())),
-        Err(error) => {
-            reader.problem(name, format!("'{}' cannot be read: {error}", path.display()));
-        }
-    }
-    Some(path)
 }

@@ -3,7 +3,7 @@
 //! A service describes its settings as one struct and fills it through a [`Reader`], which asks a
 //! [`Source`]: the process environment in production, a map in a test.
 
-use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
+use std::{collections::HashMap, fmt, fs::File, path::PathBuf, str::FromStr, time::Duration};
 
 /// The longest duration that can be set: ten years. Beyond it a number of seconds is a slip of the
 /// hand, and added to the time of day it might not fit any more.
@@ -98,6 +98,20 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// The path of a file. It is opened already here, so that one that cannot be read is reported
+    /// beside all other bad settings.
+    pub fn file(&mut self, name: &'static str) -> Option<PathBuf> {
+        let path: PathBuf = self.read_optional(name)?;
+        match File::open(&path).and_then(|file| file.metadata()) {
+            Ok(found) if found.is_file() => {}
+            Ok(_) => self.problem(name, format!("'{}' is no file", path.display())),
+            Err(error) => {
+                self.problem(name, format!("'{}' cannot be read: {error}", path.display()));
+            }
+        }
+        Some(path)
     }
 
     /// A duration given as a whole number of seconds, from 1 second to ten years.

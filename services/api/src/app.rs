@@ -150,13 +150,14 @@ pub async fn serve(
         grace: config.shutdown_grace,
         meter: meter.clone(),
     };
-    let app = routes()?
+    let methods = Arc::new(Methods::of(&openapi::service().spec()));
+    let app = routes(Arc::clone(&methods))?
         .data(tasks)
         .data(upload_rules)
         .data(vitals)
         .data(metrics)
         .data(BaseUrl(format!("http://{address}")));
-    let app = observed(app, meter);
+    let app = observed(app, methods, meter);
 
     tracing::info!(%address, "API listening");
     ready();
@@ -209,11 +210,10 @@ fn tasks(
     })
 }
 
-fn routes() -> Result<impl Endpoint<Output = Response>, DocsPageError> {
+fn routes(methods: Arc<Methods>) -> Result<impl Endpoint<Output = Response>, DocsPageError> {
     let service = openapi::service();
     let document = service.spec_endpoint();
     let docs = docs_page::endpoint(&service.swagger_ui_html())?;
-    let methods = Arc::new(Methods::of(&service.spec()));
     let routes = Route::new().nest("/docs", docs).at("/openapi.json", document).nest("/", service);
     Ok(routes.around(move |endpoint, request| {
         let (endpoint, methods) = (Arc::clone(&endpoint), Arc::clone(&methods));

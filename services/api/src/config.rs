@@ -1,6 +1,6 @@
 //! The API's settings, one variable each.
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use domain::{ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
@@ -79,7 +79,7 @@ impl Config {
             task_deadline: reader.seconds("TASK_DEADLINE_SECONDS", 24 * 3600),
             reconcile_every: reader.seconds("RECONCILE_SECONDS", 60),
             redis_url: read_redis_url(&mut reader),
-            redis_ca_file: read_redis_ca_file(&mut reader),
+            redis_ca_file: reader.file("REDIS_CA_FILE"),
             redis_timeout: reader.milliseconds("REDIS_TIMEOUT_MS", 100),
             response_cache_ttl: read_response_cache_ttl(&mut reader),
             messaging: MessagingConfig::read(&mut reader, Role::Api),
@@ -105,16 +105,6 @@ fn read_redis_url(reader: &mut Reader<'_>) -> Option<String> {
         reader.problem("REDIS_URL", format!("'{url}' is no Redis address: {error}"));
     }
     Some(url)
-}
-
-/// The file is read already here, so that a wrong path is reported beside all other bad settings.
-fn read_redis_ca_file(reader: &mut Reader<'_>) -> Option<PathBuf> {
-    let path: PathBuf = reader.read_optional("REDIS_CA_FILE")?;
-    if let Err(error) = fs::read(&path) {
-        let problem = format!("'{}' cannot be read: {error}", path.display());
-        reader.problem("REDIS_CA_FILE", problem);
-    }
-    Some(path)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use poem::{
 };
 use runtime::telemetry::traces::{Span, TraceContext};
 
-use crate::{fallback::Methods, openapi};
+use crate::fallback::Methods;
 
 /// Seconds: those of OpenTelemetry's conventions, and two for requests that wait for a result.
 const BUCKETS: [f64; 16] =
@@ -26,9 +26,9 @@ const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "
 /// Measures each request to `app` but those of probes and scrapers, which would drown the others.
 pub(crate) fn observed(
     app: impl Endpoint<Output = Response> + 'static,
+    methods: Arc<Methods>,
     meter: Meter,
 ) -> impl Endpoint<Output = Response> {
-    let methods = Arc::new(Methods::of(&openapi::service().spec()));
     let durations = meter
         .f64_histogram("http.server.request.duration")
         .with_description("Time from a request's head to its answer, by method, route and status.")
