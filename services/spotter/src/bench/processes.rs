@@ -5,7 +5,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::Serialize;
@@ -41,31 +41,29 @@ pub(crate) fn usages() -> Usages {
     usages
 }
 
-/// What the threads that run models do with their time.
-#[derive(Debug, Clone, Copy, Default)]
+/// What the threads that run models have done with their time.
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct SlotTimes {
-    /// Seconds on the clock, added up over the threads.
-    pub(crate) total_s: f64,
-    /// Seconds in which they neither ran nor waited for a core.
-    pub(crate) idle_s: f64,
+    at: Instant,
+    threads: usize,
+    /// Seconds in which they ran or waited for a core, added up.
+    busy_s: f64,
 }
 
 impl SlotTimes {
     /// Of the slots of every worker that this process has started.
     pub(crate) fn now() -> Self {
         let workers = children().into_iter().filter(|id| part(*id) == Some("worker"));
-        let threads = workers.flat_map(threads).filter(|thread| is_slot(thread));
-        let mut sum = Self::default();
-        for (age_s, busy_s) in threads.filter_map(|thread| times(&thread)) {
-            sum.total_s += age_s;
-            sum.idle_s += age_s - busy_s;
-        }
-        sum
+        let slots = workers.flat_map(threads).filter(|thread| is_slot(thread));
+        let busy: Vec<f64> = slots.filter_map(|thread| busy_s(&thread)).collect();
+        Self { at: Instant::now(), threads: busy.len(), busy_s: busy.iter().sum() }
     }
 
-    /// Which part of the time since `earlier` they slept.
+    /// Which part of the time since `earlier` they slept. Linux adds to the time of a thread that runs
+    /// at its next tick, so that of a short while a little more may be told than there was.
     pub(crate) fn idle_share_since(&self, earlier: &Self) -> f64 {
-        (self.idle_s - earlier.idle_s) / (self.total_s - earlier.total_s)
+        let time_s = (self.at - earlier.at).as_secs_f64() * self.threads as f64;
+        (1.0 - (self.busy_s - earlier.busy_s) / time_s).clamp(0.0, 1.0)
     }
 }
 
@@ -78,15 +76,12 @@ fn is_slot(thread: &Path) -> bool {
     fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.starts_with("slot-"))
 }
 
-/// The seconds now on the clock that all threads share, and those in which a thread ran or waited for
-/// a core.
-fn times(thread: &Path) -> Option<(f64, f64)> {
+/// The seconds in which a thread ran or waited for a core.
+fn busy_s(thread: &Path) -> Option<f64> {
     let text = fs::read_to_string(thread.join("schedstat")).ok()?;
     let mut nanoseconds = text.split_ascii_whitespace().map(|field| field.parse::<f64>().ok());
     let (ran, waited) = (nanoseconds.next()??, nanoseconds.next()??);
-    let uptime = fs::read_to_string("/proc/uptime").ok()?;
-    let now = uptime.split_ascii_whitespace().next()?.parse().ok()?;
-    Some((now, (ran + waited) / 1e9))
+    Some((ran + waited) / 1e9)
 }
 
 /// CPU seconds of this process.
@@ -160,5 +155,17 @@ mod tests {
         assert!(found.peak_mib > 0.0 && found.peak_mib < 100.0, "{found:?}");
         drop(child.stdin.take());
         child.wait().unwrap();
+    }
+
+    #[test]
+    fn a_tick_told_too_late_is_no_sleep_of_less_than_nothing() {
+        let at = Instant::now();
+        let after =
+            |threads, busy_s| SlotTimes { at: at + Duration::from_secs(1), threads, busy_s };
+        let earlier = SlotTimes { at, threads: 2, busy_s: 1.0 };
+        assert!((after(2, 2.5).idle_share_since(&earlier) - 0.25).abs() < 1e-9);
+        assert_eq!(after(2, 3.002).idle_share_since(&earlier), 0.0);
+        let nobody = SlotTimes { at, threads: 0, busy_s: 0.0 };
+        assert!(after(0, 0.0).idle_share_since(&nobody).is_nan());
     }
 }
