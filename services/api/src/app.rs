@@ -1,6 +1,6 @@
 //! The server: connects to what it needs, puts the routes together, runs until told to stop.
 
-use std::{io, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc};
 
 use messaging::{Messaging, MessagingError};
 use poem::{Endpoint, EndpointExt, Response, Route};
@@ -8,6 +8,7 @@ use runtime::{
     config::redact_url,
     exit,
     metrics::{Metrics, MetricsError},
+    probes,
     telemetry::traces::{Traces, TracesError},
 };
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -23,14 +24,14 @@ use crate::{
     fallback::{self, Methods},
     metrics::{ApiMetrics, register_reconciliation},
     openapi,
-    original::BaseUrl,
-    probes::Vitals,
+    probes::ApiVitals,
     reconcile::{self, Reconciliation},
     requests::observed,
     security_headers,
     server::HttpServer,
     tasks::Tasks,
     upload::UploadRules,
+    welcome::ListeningOn,
 };
 
 /// Why the API could not start, or stopped.
@@ -61,6 +62,14 @@ pub enum ServeError {
         /// Why not.
         source: io::Error,
     },
+    /// `PROBES_ADDRESS` cannot be listened on.
+    #[error("PROBES_ADDRESS: cannot listen on {address}: {source}")]
+    Probes {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
     /// The listener failed.
     #[error("the HTTP server failed: {0}")]
     Http(#[from] io::Error),
@@ -72,10 +81,14 @@ impl ServeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             // Whoever holds the port may let go of it.
-            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+            Self::Listen { source, .. } | Self::Probes { source, .. }
+                if source.kind() == io::ErrorKind::AddrInUse =>
+            {
                 exit::UNAVAILABLE
             }
-            Self::Redis(_) | Self::Traces(_) | Self::Listen { .. } => exit::USAGE,
+            Self::Redis(_) | Self::Traces(_) | Self::Listen { .. } | Self::Probes { .. } => {
+                exit::USAGE
+            }
             Self::Messaging(error) if error.is_configuration() => exit::USAGE,
             Self::Messaging(_) | Self::Http(_) => exit::UNAVAILABLE,
             Self::Metrics(_) | Self::DocsPage(_) => exit::SOFTWARE,
@@ -96,6 +109,15 @@ pub async fn listen(config: &Config) -> Result<TcpListener, ServeError> {
     })
 }
 
+/// Listens where machines ask, if they are to ask where clients do not.
+async fn listen_for_probes(config: &Config) -> Result<Option<TcpListener>, ServeError> {
+    let Some(address) = config.probes_address else { return Ok(None) };
+    let cannot = |source| ServeError::Probes { address, source };
+    let listener = TcpListener::bind(address).await.map_err(cannot)?;
+    tracing::info!(address = %listener.local_addr().map_err(cannot)?, "probes are served");
+    Ok(Some(listener))
+}
+
 /// Serves the API on `listener` until `shutdown` is cancelled, then lets open requests finish.
 /// `ready` is called once, when requests can be answered.
 ///
@@ -109,6 +131,7 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let address = listener.local_addr()?;
     let traces = Traces::start(&config.traces, "spotter-api")?;
+    let probes_listener = listen_for_probes(&config).await?;
     let messaging = Messaging::connect(config.messaging.clone()).await?;
     messaging.ensure().await?;
     let metrics = Metrics::new()?;
@@ -142,7 +165,13 @@ pub async fn serve(
         let announcements = messaging.announcements();
         tokio::spawn(current_model::watch(current, announcements, model, shutdown.clone()));
     }
-    let vitals = Vitals { messaging: messaging.clone(), shutdown: shutdown.clone() };
+    let vitals = ApiVitals { messaging: messaging.clone(), shutdown: shutdown.clone() };
+    let end = CancellationToken::new();
+    let _probes_end_with_us = end.clone().drop_guard();
+    if let Some(listener) = probes_listener {
+        let vitals = Arc::new(vitals.clone());
+        tokio::spawn(probes::serve(listener, vitals, metrics.clone(), end));
+    }
     let meter = metrics.meter();
     let server = HttpServer {
         listener,
@@ -156,7 +185,7 @@ pub async fn serve(
         .data(upload_rules)
         .data(vitals)
         .data(metrics)
-        .data(BaseUrl(format!("http://{address}")));
+        .data(ListeningOn(address));
     let app = observed(app, methods, meter);
 
     tracing::info!(%address, "API listening");

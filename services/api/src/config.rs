@@ -1,6 +1,6 @@
 //! The API's settings, one variable each.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use domain::{ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
@@ -18,6 +18,9 @@ pub struct Config {
     pub host: String,
     /// `PORT`: the port to listen on. Default 5000; 0 takes a free one.
     pub port: u16,
+    /// `PROBES_ADDRESS`: where `/health/…` and `/metrics` are served a second time, out of the clients'
+    /// reach, such as `127.0.0.1:9090`. Unset: nowhere else.
+    pub probes_address: Option<SocketAddr>,
     /// `MODEL`: the model that pictures are sent to. Default `yolov8n`.
     pub model: ModelName,
     /// `MAX_PICTURE_BYTES` (default 20 MiB) and `MAX_PICTURE_PIXELS` (default 64 million).
@@ -63,6 +66,7 @@ impl Config {
         let config = Self {
             host: reader.read("HOST", "127.0.0.1".to_owned()),
             port: reader.read("PORT", 5000),
+            probes_address: reader.read_optional("PROBES_ADDRESS"),
             model: reader.read("MODEL", ModelName::default()),
             picture_limits: PictureLimits {
                 max_bytes: reader.at_least("MAX_PICTURE_BYTES", 1, limits.max_bytes),

@@ -54,7 +54,10 @@ async fn run(config: api::Config) -> Result<(), api::ServeError> {
 
 async fn check_health() -> ExitCode {
     match api::Config::read(&ProcessEnvironment) {
-        Ok(config) => healthcheck::command(Some((config.host.as_str(), config.port))).await,
+        Ok(config) => match config.probes_address {
+            Some(address) => healthcheck::command(Some(address)).await,
+            None => healthcheck::command(Some((config.host.as_str(), config.port))).await,
+        },
         Err(error) => refuse(&error),
     }
 }

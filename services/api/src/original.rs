@@ -16,22 +16,22 @@ use crate::{
     rounding::five_decimals,
     tasks::{Lookup, SubmitOptions, Tasks},
     upload::PictureForm,
-    welcome,
+    welcome::{self, ListeningOn},
 };
 
 /// The original API.
 pub(crate) struct OriginalApi;
 
-/// `http://host:port` of this server, for the examples that `GET /` shows.
-#[derive(Clone)]
-pub(crate) struct BaseUrl(pub(crate) String);
-
 #[OpenApi(tag = "Tag::Original")]
 impl OriginalApi {
     /// What this service is and which routes it has
     #[oai(path = "/", method = "get")]
-    async fn home(&self, base_url: Data<&BaseUrl>) -> Json<Any<serde_json::Value>> {
-        Json(Any(welcome::description(&base_url.0.0)))
+    async fn home(
+        &self,
+        listening: Data<&ListeningOn>,
+        request: &Request,
+    ) -> Json<Any<serde_json::Value>> {
+        Json(Any(welcome::description(&listening.base_url(request.headers()))))
     }
 
     /// Upload a picture for detection

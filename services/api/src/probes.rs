@@ -5,7 +5,10 @@ use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Object, OpenApi, payload::Json, payload::PlainText, types::Example,
 };
-use runtime::metrics::Metrics;
+use runtime::{
+    metrics::Metrics,
+    probes::{Probe, Vitals},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::openapi::Tag;
@@ -13,11 +16,24 @@ use crate::openapi::Tag;
 /// Health and metrics.
 pub(crate) struct ProbesApi;
 
-/// What readiness depends on.
+/// How this API stands, from the moment on when everything is connected and requests are answered.
 #[derive(Clone)]
-pub(crate) struct Vitals {
+pub(crate) struct ApiVitals {
     pub(crate) messaging: Messaging,
     pub(crate) shutdown: CancellationToken,
+}
+
+impl Vitals for ApiVitals {
+    fn check(&self, probe: Probe) -> Result<(), String> {
+        match probe {
+            Probe::Startup | Probe::Live => Ok(()),
+            Probe::Ready if self.shutdown.is_cancelled() => Err("shutting down".to_owned()),
+            Probe::Ready if !self.messaging.is_connected() => {
+                Err("not connected to NATS".to_owned())
+            }
+            Probe::Ready => Ok(()),
+        }
+    }
 }
 
 #[OpenApi(tag = "Tag::Operations")]
@@ -25,7 +41,6 @@ impl ProbesApi {
     /// Whether this process has started
     #[oai(path = "/health/startup", method = "get")]
     async fn startup(&self) -> Json<Health> {
-        // Requests are answered only from the moment on when everything is connected.
         Json(Health { status: "ok".to_owned() })
     }
 
@@ -37,15 +52,11 @@ impl ProbesApi {
 
     /// Whether requests should be sent to this process
     #[oai(path = "/health/ready", method = "get")]
-    async fn ready(&self, vitals: Data<&Vitals>) -> Readiness {
-        let obstacle = if vitals.shutdown.is_cancelled() {
-            "shutting down"
-        } else if !vitals.messaging.is_connected() {
-            "not connected to NATS"
-        } else {
-            return Readiness::Ready(Json(Health { status: "ok".to_owned() }));
-        };
-        Readiness::NotReady(Json(Health { status: obstacle.to_owned() }))
+    async fn ready(&self, vitals: Data<&ApiVitals>) -> Readiness {
+        match vitals.check(Probe::Ready) {
+            Ok(()) => Readiness::Ready(Json(Health { status: "ok".to_owned() })),
+            Err(obstacle) => Readiness::NotReady(Json(Health { status: obstacle })),
+        }
     }
 
     /// Counters and gauges in Prometheus' text format

@@ -25,7 +25,7 @@ use crate::{
     error::{SubmitFailure, TaskFailure},
     openapi::Tag,
     original::EXAMPLE_ID,
-    probes::Vitals,
+    probes::ApiVitals,
     rounding::five_decimals,
     tasks::{Lookup, SubmitOptions, Tasks},
     upload::PictureForm,
@@ -89,7 +89,7 @@ impl V1Api {
     async fn task(
         &self,
         tasks: Data<&Tasks>,
-        vitals: Data<&Vitals>,
+        vitals: Data<&ApiVitals>,
         /// The id that the submission answered with.
         task_id: Path<String>,
         /// Hold the answer back until the task ends, for this many seconds at most, up to 30.

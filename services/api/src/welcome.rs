@@ -1,9 +1,34 @@
 //! What `GET /` says: the service's description of itself, in the original's structure.
 
+use std::net::SocketAddr;
+
 use domain::picture::PictureFormat;
+use poem::http::{HeaderMap, header::HOST};
 use serde_json::{Value, json};
 
 use crate::original::EXAMPLE_ID;
+
+/// Where this server listens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ListeningOn(pub(crate) SocketAddr);
+
+impl ListeningOn {
+    /// `http://host:port` by which a client reaches this server: what the client itself called it, for a
+    /// container or a proxy has other addresses outside than within.
+    pub(crate) fn base_url(self, headers: &HeaderMap) -> String {
+        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+        match host.filter(|host| is_plain(host)) {
+            Some(host) => format!("http://{host}"),
+            None => format!("http://{}", self.0),
+        }
+    }
+}
+
+/// Whether a host can stand in a command for a shell.
+fn is_plain(host: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    !host.is_empty() && host.bytes().all(allowed)
+}
 
 /// The self-description, with examples that use `base_url` (`http://host:port`).
 pub(crate) fn description(base_url: &str) -> Value {
@@ -130,4 +155,28 @@ fn task(base_url: &str) -> Value {
 
 fn short(path: &str, description: &str) -> Value {
     json!({ "path": path, "method": "GET", "description": description })
+}
+
+#[cfg(test)]
+mod tests {
+    use poem::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_client_is_shown_the_address_it_has_used() {
+        let listening = ListeningOn("0.0.0.0:5000".parse().unwrap());
+        assert_eq!(listening.base_url(&HeaderMap::new()), "http://0.0.0.0:5000");
+        for (host, expected) in [
+            ("localhost:8080", "http://localhost:8080"),
+            ("[::1]:5000", "http://[::1]:5000"),
+            ("spotter.example.com", "http://spotter.example.com"),
+            ("x$(reboot)", "http://0.0.0.0:5000"),
+            ("a b", "http://0.0.0.0:5000"),
+            ("", "http://0.0.0.0:5000"),
+        ] {
+            let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_str(host).unwrap())]);
+            assert_eq!(listening.base_url(&headers), expected, "{host}");
+        }
+    }
 }

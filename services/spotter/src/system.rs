@@ -79,8 +79,11 @@ impl System {
             Ok::<_, CliError>(spec)
         };
         let (port, announced) = ports::start_near(&settings.host, settings.port, async |port| {
-            let api =
-                service("API", "api")?.env("HOST", &settings.host).env("PORT", port.to_string());
+            let api = service("API", "api")?
+                .env("HOST", &settings.host)
+                .env("PORT", port.to_string())
+                // Meant for a worker, which has no other address: the API's has these routes anyway.
+                .env("PROBES_ADDRESS", "");
             start(api, SERVICE_GRACE, &self.stop_services, &mut self.services).await
         })
         .await?;

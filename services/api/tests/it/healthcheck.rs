@@ -6,10 +6,12 @@ use crate::app::{PATIENCE, TestApp};
 
 /// What `spotter-api ARGUMENT` ends with, for an API on this port.
 async fn exit_code(argument: &str, port: u16) -> Option<i32> {
-    let mut process = Process::builder(env!("CARGO_BIN_EXE_spotter-api"))
-        .arg(argument)
-        .env("PORT", port.to_string())
-        .start();
+    exit_code_with(argument, ("PORT", &port.to_string())).await
+}
+
+async fn exit_code_with(argument: &str, (name, value): (&str, &str)) -> Option<i32> {
+    let mut process =
+        Process::builder(env!("CARGO_BIN_EXE_spotter-api")).arg(argument).env(name, value).start();
     tokio::task::spawn_blocking(move || process.wait_exit(PATIENCE).code()).await.unwrap()
 }
 
@@ -25,4 +27,13 @@ async fn it_tells_an_api_that_is_ready_from_one_that_is_not() {
     .await;
     assert_eq!(exit_code("healthcheck", free_port()).await, Some(1), "nobody is there");
     assert_eq!(exit_code("helthcheck", port).await, Some(64));
+}
+
+#[tokio::test]
+async fn it_asks_where_machines_are_to_ask() {
+    let (probes, nobody) = (free_port(), free_port());
+    let [probes, nobody] = [probes, nobody].map(|port| format!("127.0.0.1:{port}"));
+    let _app = TestApp::start_with(&[("PROBES_ADDRESS", &probes)]).await;
+    assert_eq!(exit_code_with("healthcheck", ("PROBES_ADDRESS", &probes)).await, Some(0));
+    assert_eq!(exit_code_with("healthcheck", ("PROBES_ADDRESS", &nobody)).await, Some(1));
 }

@@ -14,7 +14,7 @@ use reqwest::{
     Client, StatusCode,
     multipart::{Form, Part},
 };
-use testkit::{NatsServer, Process, RedisServer, eventually};
+use testkit::{NatsServer, Process, RedisServer, eventually, free_port};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -314,13 +314,19 @@ async fn a_connection_waits_for_its_next_request_and_not_for_ever() {
 
 #[tokio::test]
 async fn a_connection_too_many_is_told_so() {
-    let app = TestApp::start_with(&[("MAX_CONNECTIONS", "2")]).await;
+    let probes = format!("127.0.0.1:{}", free_port());
+    let app = TestApp::start_with(&[("MAX_CONNECTIONS", "2"), ("PROBES_ADDRESS", &probes)]).await;
     let address = app.url("").trim_start_matches("http://").to_owned();
     let first = TcpStream::connect(&address).await.unwrap();
     let _second = TcpStream::connect(&address).await.unwrap();
     let refused = ask(&app, b"").await.unwrap();
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
     assert!(refused.contains("retry-after: 5"), "{refused}");
+    // Whoever watches over this process still finds out that nothing is wrong with it.
+    for path in ["/health/startup", "/health/live", "/health/ready", "/metrics"] {
+        let answer = reqwest::get(format!("http://{probes}{path}")).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+    }
     drop(first);
     let metrics = eventually(PATIENCE, async || {
         let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";

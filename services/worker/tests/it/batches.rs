@@ -44,7 +44,7 @@ async fn pictures_of_one_size_run_together_and_each_gets_its_own_result() {
         tasks.push((queue.submit(zidane()).await, &ZIDANE[..]));
     }
     let broken = queue.submit(bus()[..20_000].to_vec()).await;
-    let address = free_address().await;
+    let address = free_address();
     let settings = [
         ("MAX_BATCH", "4"),
         ("CONCURRENCY", "1"),

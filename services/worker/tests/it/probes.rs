@@ -4,7 +4,7 @@ use domain::TaskState;
 use testkit::eventually;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
 };
 
 use crate::fixture::{PATIENCE, Queue, bus};
@@ -22,16 +22,15 @@ fn is_ok(answer: &str) -> bool {
     answer.starts_with("HTTP/1.1 200 ")
 }
 
-/// A port that was free a moment ago: the worker takes an address, not a listener.
-pub(crate) async fn free_address() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    listener.local_addr().unwrap().to_string()
+/// The worker takes an address, not a listener.
+pub(crate) fn free_address() -> String {
+    format!("127.0.0.1:{}", testkit::free_port())
 }
 
 #[tokio::test]
 async fn a_worker_is_ready_while_it_has_its_queue() {
     let mut queue = Queue::start().await;
-    let address = free_address().await;
+    let address = free_address();
     let _worker = queue.worker(&[("PROBES_ADDRESS", &address)]).await;
     for path in ["/health/startup", "/health/live", "/health/ready"] {
         assert!(is_ok(&ask(&address, path).await), "{path}");
@@ -59,8 +58,8 @@ async fn a_worker_is_ready_while_it_has_its_queue() {
 
 #[tokio::test]
 async fn probes_are_answered_while_the_worker_waits_for_its_queue() {
-    let nats = free_address().await;
-    let address = free_address().await;
+    let nats = free_address();
+    let address = free_address();
     let variables = [("NATS_URL", format!("nats://{nats}")), ("PROBES_ADDRESS", address.clone())];
     let variables = variables.map(|(name, value)| (name.to_owned(), value));
     let config = worker::Config::read(&std::collections::HashMap::from(variables)).unwrap();
@@ -91,7 +90,7 @@ async fn a_picture_that_has_the_worker_to_itself_gets_every_core() {
     for _ in 0..QUEUED {
         ids.push(queue.submit(bus()).await);
     }
-    let address = free_address().await;
+    let address = free_address();
     let settings =
         [("PROBES_ADDRESS", address.as_str()), ("CONCURRENCY", "2"), ("THREADS_PER_PICTURE", "1")];
     let _worker = queue.worker(&settings).await;
