@@ -142,16 +142,6 @@ impl Canceller {
     }
 }
 
-/// What threads of a session do between two operators when there is nothing to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum IdleThreads {
-    /// Sleep, so that sessions which share the cores do not steal them from one another.
-    #[default]
-    Sleep,
-    /// Burn their core while they wait, which answers a little sooner on an idle machine.
-    Spin,
-}
-
 /// How a model is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionOptions {
@@ -159,19 +149,13 @@ pub struct SessionOptions {
     pub provider: ExecutionProvider,
     /// The threads that work on one picture.
     pub threads: NonZero<usize>,
-    /// What they do while they wait. Without effect with a single thread.
-    pub idle_threads: IdleThreads,
 }
 
 impl Default for SessionOptions {
     /// One thread of the CPU, for one session per core: the most pictures a second. More threads
     /// answer a single picture sooner.
     fn default() -> Self {
-        Self {
-            provider: ExecutionProvider::Cpu,
-            threads: NonZero::<usize>::MIN,
-            idle_threads: IdleThreads::default(),
-        }
+        Self { provider: ExecutionProvider::Cpu, threads: NonZero::<usize>::MIN }
     }
 }
 
@@ -315,7 +299,12 @@ fn builder_without_provider(
     Ok(Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(options.threads.get())?
-        .with_intra_op_spinning(options.idle_threads == IdleThreads::Spin)?)
+        // Long enough to span the gap between two operators, in which falling asleep and being woken would
+        // cost a tenth of the run, and too short to keep others from the core.
+        .with_intra_op_spinning(true)?
+        .with_config_entry("session.intra_op.spin_duration_us", "20")?
+        // Libraries that do not know the duration yet spin longer, but no longer than the run.
+        .with_config_entry("session.force_spinning_stop", "1")?)
 }
 
 /// What a run gave, in ONNX Runtime's own memory.

@@ -190,11 +190,7 @@ fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
     let library = library.unwrap_or_else(|| nearest(onnx_runtime_with(config.provider)));
     let runtime = Runtime::load_with(&library, config.provider)?;
     let models_dir = config.models_dir.clone().unwrap_or_else(|| nearest(MODELS_DIR));
-    let options = SessionOptions {
-        provider: config.provider,
-        threads: config.threads_per_picture,
-        ..SessionOptions::default()
-    };
+    let options = SessionOptions { provider: config.provider, threads: config.threads_per_picture };
     let source = ModelSource { runtime: runtime.clone(), models_dir, options };
     let own = source.load_shared(&config.model)?;
     if let Some(why) = own.why_not_shared() {

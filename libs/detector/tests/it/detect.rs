@@ -11,7 +11,7 @@ use detector::{
     head::HeadKind,
     install::{HeadChoice, InstallOptions},
     provider::ExecutionProvider,
-    session::{IdleThreads, SessionOptions},
+    session::SessionOptions,
 };
 use domain::{
     Confidence, DetectedObject, DetectionSettings,
@@ -181,11 +181,7 @@ fn the_plain_head_gives_what_the_cut_one_gives() {
 fn threads_and_reused_memory_change_nothing() {
     let models = Models::new();
     let bundle = models.install(&weights("yolov8n")).bundle;
-    let options = SessionOptions {
-        threads: NonZero::new(2).unwrap(),
-        idle_threads: IdleThreads::Spin,
-        ..SessionOptions::default()
-    };
+    let options = SessionOptions { threads: NonZero::new(2).unwrap(), ..SessionOptions::default() };
     let mut threaded = Detector::load(&models.runtime, &bundle, &options).unwrap();
     for name in ["zidane.jpg", "astronaut.png", "bus.jpg", "zidane.jpg"] {
         let fresh = detect(&mut models.load(&bundle), name).objects;
