@@ -9,7 +9,7 @@ use async_nats::jetstream::{
     ErrorCode,
     consumer::{AckPolicy, FromConsumer, pull},
     context::{ConsumerInfoErrorKind, CreateStreamErrorKind, GetStreamErrorKind},
-    stream::{Config, ConsumerError, DiscardPolicy, RetentionPolicy, StorageType},
+    stream::{Config, ConsumerError, DiscardPolicy, Republish, RetentionPolicy, StorageType},
 };
 
 use crate::{
@@ -26,6 +26,8 @@ pub(crate) const DEAD_LETTER_SUBJECT: &str = "dlq";
 pub(crate) const DEAD_PICTURE_STREAM: &str = "DLQ_PICTURES";
 pub(crate) const DEAD_PICTURE_SUBJECT: &str = "dlq_pictures";
 pub(crate) const TASK_BUCKET: &str = "tasks";
+/// Where the server tells of each record that it has stored.
+pub(crate) const RECORDS_SUBJECT: &str = "records";
 pub(crate) const IDEMPOTENCY_BUCKET: &str = "idempotency";
 pub(crate) const TASK_STREAM: &str = "KV_tasks";
 pub(crate) const LEASE_BUCKET: &str = "leases";
@@ -183,7 +185,14 @@ fn dead_pictures(config: &MessagingConfig) -> Config {
 }
 
 fn tasks(config: &MessagingConfig) -> Config {
-    bucket(TASK_BUCKET, "The newest record of each task", config)
+    Config {
+        republish: Some(Republish {
+            source: format!("$KV.{TASK_BUCKET}.>"),
+            destination: format!("{RECORDS_SUBJECT}.>"),
+            headers_only: false,
+        }),
+        ..bucket(TASK_BUCKET, "The newest record of each task", config)
+    }
 }
 
 fn idempotency(config: &MessagingConfig) -> Config {
@@ -246,7 +255,7 @@ fn pictures(config: &MessagingConfig) -> Config {
 }
 
 /// Makes the stream, or changes those of its settings that are ours. What an operator has set
-/// besides (placement, compression, republishing) stays as it is.
+/// besides (placement, compression, republishing where we have none) stays as it is.
 async fn ensure_stream(messaging: &Messaging, wanted: Config) -> Result<Arranged, MessagingError> {
     let jetstream = messaging.jetstream();
     let name = wanted.name.clone();
@@ -301,6 +310,7 @@ fn with_ours(present: Config, wanted: &Config) -> Config {
         allow_rollup: wanted.allow_rollup,
         deny_delete: wanted.deny_delete,
         allow_direct: wanted.allow_direct,
+        republish: wanted.republish.or(present.republish),
         ..present
     }
 }

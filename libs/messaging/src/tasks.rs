@@ -1,5 +1,7 @@
 //! The records of tasks. Once an end is stored, it stays.
 
+mod waiting;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -12,9 +14,8 @@ use async_nats::jetstream::{
 };
 use bytes::Bytes;
 use domain::{Job, TaskId, TaskRecord, TaskState};
-use futures_util::StreamExt;
 use time::OffsetDateTime;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::sleep;
 
 use crate::{Messaging, MessagingError, error::is_overtaken};
 
@@ -27,9 +28,6 @@ const WRITE_PAUSE: Duration = Duration::from_millis(10);
 
 /// How many of these attempts may go unanswered.
 const UNANSWERED: u32 = 2;
-
-/// The pause before a broken watch is set up again.
-const WATCH_PAUSE: Duration = Duration::from_millis(200);
 
 /// The records of tasks. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -196,53 +194,6 @@ impl TaskStore {
             Err(end) if end == *record => FinishOutcome::Stored,
             Err(end) => FinishOutcome::AlreadyTerminal(Box::new(end)),
         })
-    }
-
-    /// Waits until the task has come to its end, and returns that; after `timeout`, the newest
-    /// record there is, or `None`. Wakes by the server's notice, not by asking again and again.
-    ///
-    /// # Errors
-    /// [`MessagingError`] if not even the newest record can be read.
-    pub async fn wait_terminal(
-        &self,
-        id: TaskId,
-        timeout: Duration,
-    ) -> Result<Option<TaskRecord>, MessagingError> {
-        let deadline = Instant::now() + timeout;
-        // Most askers come late; they need no consumer of their own on the server.
-        match self.get(id).await {
-            Ok(Some(record)) if record.state.is_terminal() => return Ok(Some(record)),
-            // What was asked on a connection that broke is never answered; watching asks again.
-            Ok(_) | Err(MessagingError::Timeout { .. }) => {}
-            Err(error) => return Err(error),
-        }
-        loop {
-            match timeout_at(deadline, self.watch_for_end(id)).await {
-                Ok(Ok(record)) => return Ok(Some(record)),
-                Ok(Err(error)) => {
-                    tracing::debug!(task_id = %id, %error, "watching a task again");
-                    let again = Instant::now() + WATCH_PAUSE;
-                    tokio::time::sleep_until(again.min(deadline)).await;
-                }
-                Err(_) => return self.get(id).await,
-            }
-        }
-    }
-
-    async fn watch_for_end(&self, id: TaskId) -> Result<TaskRecord, MessagingError> {
-        let what = "watch a task";
-        let bucket = self.messaging.task_bucket().await?;
-        // Begins with the present record, so nothing is missed between the look and the watch.
-        let watch = bucket.watch_with_history(id.to_string());
-        let mut entries = self.messaging.within(what, watch).await?;
-        while let Some(entry) = entries.next().await {
-            let entry = entry.map_err(|error| MessagingError::failed(what, error))?;
-            match parse(id, &entry)? {
-                Some(record) if record.state.is_terminal() => return Ok(record),
-                _ => {}
-            }
-        }
-        Err(MessagingError::failed(what, "the watch ended"))
     }
 
     /// Writes what `next` makes of the present record, by compare-and-set. The outer `Ok` holds what

@@ -238,6 +238,14 @@ impl NatsServer {
         })
     }
 
+    /// Whether a client listens to exactly this subject.
+    #[must_use]
+    pub fn is_heard(&self, subject: &str) -> bool {
+        let subscriptions = get(self.ports.monitor, "/subsz?subs=1&limit=10000");
+        let list = subscriptions.as_ref().and_then(|all| all["subscriptions_list"].as_array());
+        list.is_some_and(|list| list.iter().any(|one| one["subject"] == subject))
+    }
+
     /// Asks the server something over a connection of its own, such as to delete a consumer, and
     /// returns the payload of the answer; `None` if there is none within a second.
     #[must_use]

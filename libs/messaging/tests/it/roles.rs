@@ -182,10 +182,11 @@ async fn those_who_wait_and_follow_go_on_after_the_server_has_gone() {
     });
     let (tasks, id) = (api.tasks(), waited_for.task_id);
     let waiting = tokio::spawn(async move { tasks.wait_terminal(id, 2 * LONG).await });
-    let watched = async |stream| {
-        server.stream(stream).is_some_and(|stream| stream.consumers > 0).then_some(())
-    };
-    eventually(LONG, async || watched("KV_tasks").await.and(watched("KV_models").await)).await;
+    eventually(LONG, async || {
+        let is_followed = server.stream("KV_models").is_some_and(|stream| stream.consumers > 0);
+        (is_followed && server.is_heard(&format!("records.{id}"))).then_some(())
+    })
+    .await;
 
     // What these two made on the server is gone with it.
     server.restart();
@@ -237,11 +238,15 @@ const DENIED: [(&str, &[Try]); 5] = [
             Publish("$KV.models.yolov8n.somebody"),
             Subscribe("_INBOX_worker.>"),
             Subscribe(">"),
+            // What only the server says.
+            Publish("records.00000000-0000-7000-8000-000000000000"),
         ],
     ),
     (
         "worker",
         &[
+            Publish("records.00000000-0000-7000-8000-000000000000"),
+            Subscribe("records.>"),
             Publish("jobs.yolov8n.00000000-0000-7000-8000-000000000000"),
             Publish("jobs.x"),
             Publish("$O.pictures.C.somebody"),

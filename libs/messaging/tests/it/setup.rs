@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{DiscardPolicy, RetentionPolicy};
+use async_nats::jetstream::stream::{self, DiscardPolicy, Republish, RetentionPolicy};
 use messaging::{Messaging, MessagingConfig, MessagingError, QueueLimits, Role};
 use testkit::NatsServer;
 
@@ -91,10 +91,30 @@ async fn what_an_operator_has_set_stays() {
     let mut config = raw.get_stream("JOBS").await.unwrap().cached_info().config.clone();
     config.max_message_size = 5 << 20;
     config.max_messages = 77;
+    let republish = Republish {
+        source: "jobs.>".to_owned(),
+        destination: "copies.>".to_owned(),
+        headers_only: true,
+    };
+    config.republish = Some(republish.clone());
     raw.update_stream(&config).await.unwrap();
     fixture.messaging.ensure().await.unwrap();
     let after = raw.get_stream("JOBS").await.unwrap().cached_info().config.clone();
     assert_eq!((after.max_message_size, after.max_messages), (5 << 20, 10_000));
+    assert_eq!(after.republish, Some(republish));
+}
+
+#[tokio::test]
+async fn a_bucket_that_tells_nobody_is_made_to() {
+    let fixture = Fixture::start().await;
+    let raw = fixture.raw().await;
+    let made = raw.get_stream("KV_tasks").await.unwrap().cached_info().config.clone();
+    assert!(made.republish.is_some());
+    let silent = stream::Config { republish: None, ..made.clone() };
+    raw.update_stream(&silent).await.unwrap();
+    fixture.messaging.ensure().await.unwrap();
+    let after = raw.get_stream("KV_tasks").await.unwrap().cached_info().config.clone();
+    assert_eq!(after.republish, made.republish);
 }
 
 #[tokio::test]

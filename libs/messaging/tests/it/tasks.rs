@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use domain::{Job, TaskId, TaskRecord, TaskState};
+use futures_util::StreamExt;
 use messaging::{BeginOutcome, FinishOutcome, Return, TaskStore};
 
 use crate::fixture::{A_WHILE, Fixture, LONG, failure, job, success};
@@ -109,6 +110,76 @@ async fn waiting_wakes_with_the_end() {
     assert!(finished.elapsed() < Duration::from_secs(2), "{:?}", finished.elapsed());
     // Whoever asks after the end does not wait at all.
     assert_eq!(tasks.wait_terminal(job.task_id, LONG).await.unwrap(), Some(success(&job)));
+}
+
+#[tokio::test]
+async fn many_who_wait_cost_the_server_no_consumer() {
+    let fixture = Fixture::start().await;
+    let (tasks, jobs) = (fixture.messaging.tasks(), [job(), job(), job()]);
+    for job in &jobs {
+        tasks.create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
+    }
+    let waiting = jobs.clone().map(|job| {
+        let tasks = tasks.clone();
+        tokio::spawn(async move { tasks.wait_terminal(job.task_id, LONG).await })
+    });
+    let subjects = jobs.clone().map(|job| format!("records.{}", job.task_id));
+    let server = &fixture.server;
+    testkit::eventually(LONG, async || {
+        subjects.iter().all(|subject| server.is_heard(subject)).then_some(())
+    })
+    .await;
+    assert_eq!(server.stream("KV_tasks").unwrap().consumers, 0);
+    for (job, one) in jobs.iter().zip(waiting) {
+        tasks.finish(&success(job)).await.unwrap();
+        assert_eq!(one.await.unwrap().unwrap(), Some(success(job)));
+    }
+    testkit::eventually(LONG, async || {
+        (!subjects.iter().any(|subject| server.is_heard(subject))).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn each_record_is_told_as_it_was_stored() {
+    let fixture = Fixture::start().await;
+    let (tasks, job) = (fixture.messaging.tasks(), job());
+    let raw = async_nats::connect(fixture.server.url()).await.unwrap();
+    let mut told = raw.subscribe("records.>").await.unwrap();
+    raw.flush().await.unwrap();
+    let queued = TaskRecord::queued(job.clone());
+    tasks.create_queued(&queued).await.unwrap();
+    let begun = begin(&tasks, &job).await;
+    tasks.finish(&success(&job)).await.unwrap();
+    // Too late, so it is not stored.
+    tasks.finish(&failure(&job)).await.unwrap();
+    fixture.messaging.tasks().finish(&failure(&job)).await.unwrap();
+    for expected in [queued, begun, success(&job)] {
+        let message = tokio::time::timeout(LONG, told.next()).await.unwrap().unwrap();
+        assert_eq!(message.subject.as_str(), format!("records.{}", job.task_id));
+        assert_eq!(serde_json::from_slice::<TaskRecord>(&message.payload).unwrap(), expected);
+    }
+    let more = tokio::time::timeout(A_WHILE, told.next()).await;
+    assert!(more.is_err(), "{more:?}");
+}
+
+#[tokio::test]
+async fn an_end_that_is_not_told_is_found_all_the_same() {
+    let fixture = Fixture::start().await;
+    let (tasks, job) = (fixture.messaging.tasks(), job());
+    let raw = fixture.raw().await;
+    let mut silent = raw.get_stream("KV_tasks").await.unwrap().cached_info().config.clone();
+    silent.republish = None;
+    raw.update_stream(&silent).await.unwrap();
+    tasks.create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
+    let waiting = tokio::spawn({
+        let (tasks, id) = (tasks.clone(), job.task_id);
+        async move { tasks.wait_terminal(id, LONG).await }
+    });
+    let subject = format!("records.{}", job.task_id);
+    testkit::eventually(LONG, async || fixture.server.is_heard(&subject).then_some(())).await;
+    tasks.finish(&success(&job)).await.unwrap();
+    assert_eq!(waiting.await.unwrap().unwrap(), Some(success(&job)));
 }
 
 #[tokio::test]

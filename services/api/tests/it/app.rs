@@ -122,16 +122,6 @@ impl TestApp {
         self.shutdown.cancel();
     }
 
-    /// Whether somebody is being told of changes to task records.
-    pub(crate) async fn watches_tasks(&self) -> bool {
-        let url = format!("{}/jsz?consumers=true", self.nats.monitor_url());
-        let jsz: Value = self.client.get(url).send().await.unwrap().json().await.unwrap();
-        let streams = jsz["account_details"][0]["stream_detail"].as_array().cloned();
-        let mut streams = streams.unwrap_or_default().into_iter();
-        let tasks = streams.find(|stream| stream["name"] == "KV_tasks");
-        tasks.is_some_and(|stream| stream["consumer_detail"].is_array())
-    }
-
     /// The value of a metric, of the line that contains all of `labels`.
     pub(crate) async fn metric(&self, name: &str, labels: &str) -> Option<u64> {
         let answer = self.client.get(self.url("/metrics")).send().await.expect("the API answers");

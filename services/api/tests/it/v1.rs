@@ -165,8 +165,8 @@ async fn a_stop_does_not_wait_for_long_polls() {
     let id = app.start_task().await;
     let waiting = app.client.get(app.url(&format!("/v1/tasks/{id}?wait=30"))).send();
     let waiting = tokio::spawn(waiting);
-    // It is being waited on once the server has made a consumer for it.
-    eventually(PATIENCE, async || app.watches_tasks().await.then_some(())).await;
+    let record = format!("records.{id}");
+    eventually(PATIENCE, async || app.nats.is_heard(&record).then_some(())).await;
     let started = std::time::Instant::now();
     app.stop();
     let (status, task) = json(waiting.await.unwrap().unwrap()).await;
