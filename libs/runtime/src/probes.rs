@@ -3,7 +3,7 @@
 //! The three questions mean what Kubernetes means by them: has it started, should it be left alone,
 //! can it be given work.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http_body_util::Full;
 use hyper::{
@@ -44,6 +44,33 @@ pub trait Vitals: Send + Sync + 'static {
     /// # Errors
     /// What is in the way, for people.
     fn check(&self, probe: Probe) -> Result<(), String>;
+}
+
+/// `PROBES_ADDRESS` cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("PROBES_ADDRESS: cannot listen on {address}: {source}")]
+pub struct ListenError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+impl ListenError {
+    /// Whether somebody else has the address, who may let go of it.
+    #[must_use]
+    pub fn is_in_use(&self) -> bool {
+        self.source.kind() == io::ErrorKind::AddrInUse
+    }
+}
+
+/// Listens at `address` for those who ask after this process.
+///
+/// # Errors
+/// [`ListenError`].
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
+    let cannot = |source| ListenError { address, source };
+    let listener = TcpListener::bind(address).await.map_err(cannot)?;
+    tracing::info!(address = %listener.local_addr().map_err(cannot)?, "probes are served");
+    Ok(listener)
 }
 
 /// Serves `/health/startup`, `/health/live`, `/health/ready` and `/metrics` until `shutdown`.

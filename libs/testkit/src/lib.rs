@@ -36,7 +36,7 @@ pub use cluster::NatsCluster;
 pub use collector::{Collector, ReceivedSpan};
 pub use files::{picture, require, workspace_root};
 pub use nats::{NatsServer, NatsServerBuilder, StreamState};
-pub use ports::free_port;
+pub use ports::{free_address, free_port};
 pub use process::{Line, Output, Process, ProcessBuilder};
 pub use proxy::{Direction, TcpProxy};
 pub use redis::RedisServer;

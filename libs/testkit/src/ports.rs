@@ -33,6 +33,12 @@ pub fn free_port() -> u16 {
     panic!("no port from {LOWEST} to {end} is free")
 }
 
+/// `127.0.0.1:` and a [`free_port`], for a setting that takes an address.
+#[must_use]
+pub fn free_address() -> String {
+    format!("127.0.0.1:{}", free_port())
+}
+
 fn first_ephemeral_port() -> u16 {
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
     let first = range.ok().and_then(|range| range.split_ascii_whitespace().next()?.parse().ok());

@@ -1,6 +1,6 @@
 //! The server: connects to what it needs, puts the routes together, runs until told to stop.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, sync::Arc};
 
 use messaging::{Messaging, MessagingError};
 use poem::{Endpoint, EndpointExt, Response, Route};
@@ -31,7 +31,6 @@ use crate::{
     server::HttpServer,
     tasks::Tasks,
     upload::UploadRules,
-    welcome::ListeningOn,
 };
 
 /// Why the API could not start, or stopped.
@@ -63,13 +62,8 @@ pub enum ServeError {
         source: io::Error,
     },
     /// `PROBES_ADDRESS` cannot be listened on.
-    #[error("PROBES_ADDRESS: cannot listen on {address}: {source}")]
-    Probes {
-        /// The address.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error("{0}")]
+    Probes(#[from] probes::ListenError),
     /// The listener failed.
     #[error("the HTTP server failed: {0}")]
     Http(#[from] io::Error),
@@ -81,14 +75,11 @@ impl ServeError {
     pub fn exit_code(&self) -> u8 {
         match self {
             // Whoever holds the port may let go of it.
-            Self::Listen { source, .. } | Self::Probes { source, .. }
-                if source.kind() == io::ErrorKind::AddrInUse =>
-            {
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 exit::UNAVAILABLE
             }
-            Self::Redis(_) | Self::Traces(_) | Self::Listen { .. } | Self::Probes { .. } => {
-                exit::USAGE
-            }
+            Self::Probes(error) if error.is_in_use() => exit::UNAVAILABLE,
+            Self::Redis(_) | Self::Traces(_) | Self::Listen { .. } | Self::Probes(_) => exit::USAGE,
             Self::Messaging(error) if error.is_configuration() => exit::USAGE,
             Self::Messaging(_) | Self::Http(_) => exit::UNAVAILABLE,
             Self::Metrics(_) | Self::DocsPage(_) => exit::SOFTWARE,
@@ -109,15 +100,6 @@ pub async fn listen(config: &Config) -> Result<TcpListener, ServeError> {
     })
 }
 
-/// Listens where machines ask, if they are to ask where clients do not.
-async fn listen_for_probes(config: &Config) -> Result<Option<TcpListener>, ServeError> {
-    let Some(address) = config.probes_address else { return Ok(None) };
-    let cannot = |source| ServeError::Probes { address, source };
-    let listener = TcpListener::bind(address).await.map_err(cannot)?;
-    tracing::info!(address = %listener.local_addr().map_err(cannot)?, "probes are served");
-    Ok(Some(listener))
-}
-
 /// Serves the API on `listener` until `shutdown` is cancelled, then lets open requests finish.
 /// `ready` is called once, when requests can be answered.
 ///
@@ -131,7 +113,10 @@ pub async fn serve(
 ) -> Result<(), ServeError> {
     let address = listener.local_addr()?;
     let traces = Traces::start(&config.traces, "spotter-api")?;
-    let probes_listener = listen_for_probes(&config).await?;
+    let probes_listener = match config.probes_address {
+        Some(address) => Some(probes::listen(address).await?),
+        None => None,
+    };
     let messaging = Messaging::connect(config.messaging.clone()).await?;
     messaging.ensure().await?;
     let metrics = Metrics::new()?;
@@ -180,12 +165,8 @@ pub async fn serve(
         meter: meter.clone(),
     };
     let methods = Arc::new(Methods::of(&openapi::service().spec()));
-    let app = routes(Arc::clone(&methods))?
-        .data(tasks)
-        .data(upload_rules)
-        .data(vitals)
-        .data(metrics)
-        .data(ListeningOn(address));
+    let app =
+        routes(Arc::clone(&methods))?.data(tasks).data(upload_rules).data(vitals).data(metrics);
     let app = observed(app, methods, meter);
 
     tracing::info!(%address, "API listening");

@@ -16,7 +16,7 @@ use crate::{
     rounding::five_decimals,
     tasks::{Lookup, SubmitOptions, Tasks},
     upload::PictureForm,
-    welcome::{self, ListeningOn},
+    welcome,
 };
 
 /// The original API.
@@ -26,12 +26,8 @@ pub(crate) struct OriginalApi;
 impl OriginalApi {
     /// What this service is and which routes it has
     #[oai(path = "/", method = "get")]
-    async fn home(
-        &self,
-        listening: Data<&ListeningOn>,
-        request: &Request,
-    ) -> Json<Any<serde_json::Value>> {
-        Json(Any(welcome::description(&listening.base_url(request.headers()))))
+    async fn home(&self, request: &Request) -> Json<Any<serde_json::Value>> {
+        Json(Any(welcome::description(&welcome::base_url(request))))
     }
 
     /// Upload a picture for detection

@@ -1,26 +1,22 @@
 //! What `GET /` says: the service's description of itself, in the original's structure.
 
-use std::net::SocketAddr;
-
 use domain::picture::PictureFormat;
-use poem::http::{HeaderMap, header::HOST};
+use poem::{Addr, Request, http::header::HOST};
 use serde_json::{Value, json};
 
 use crate::original::EXAMPLE_ID;
 
-/// Where this server listens.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ListeningOn(pub(crate) SocketAddr);
+/// `http://host:port` by which the client reaches this server: what it called it itself, for a container
+/// or a proxy has other addresses outside than within.
+pub(crate) fn base_url(request: &Request) -> String {
+    named_or_listening(request.header(HOST), &request.local_addr().0)
+}
 
-impl ListeningOn {
-    /// `http://host:port` by which a client reaches this server: what the client itself called it, for a
-    /// container or a proxy has other addresses outside than within.
-    pub(crate) fn base_url(self, headers: &HeaderMap) -> String {
-        let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        match host.filter(|host| is_plain(host)) {
-            Some(host) => format!("http://{host}"),
-            None => format!("http://{}", self.0),
-        }
+fn named_or_listening(host: Option<&str>, listening: &Addr) -> String {
+    match (host.filter(|host| is_plain(host)), listening) {
+        (Some(host), _) => format!("http://{host}"),
+        (None, Addr::SocketAddr(address)) => format!("http://{address}"),
+        (None, other) => other.to_string(),
     }
 }
 
@@ -159,24 +155,21 @@ fn short(path: &str, description: &str) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use poem::http::HeaderValue;
-
     use super::*;
 
     #[test]
     fn a_client_is_shown_the_address_it_has_used() {
-        let listening = ListeningOn("0.0.0.0:5000".parse().unwrap());
-        assert_eq!(listening.base_url(&HeaderMap::new()), "http://0.0.0.0:5000");
+        let listening = Addr::SocketAddr("0.0.0.0:5000".parse().unwrap());
         for (host, expected) in [
-            ("localhost:8080", "http://localhost:8080"),
-            ("[::1]:5000", "http://[::1]:5000"),
-            ("spotter.example.com", "http://spotter.example.com"),
-            ("x$(reboot)", "http://0.0.0.0:5000"),
-            ("a b", "http://0.0.0.0:5000"),
-            ("", "http://0.0.0.0:5000"),
+            (Some("localhost:8080"), "http://localhost:8080"),
+            (Some("[::1]:5000"), "http://[::1]:5000"),
+            (Some("spotter.example.com"), "http://spotter.example.com"),
+            (Some("x$(reboot)"), "http://0.0.0.0:5000"),
+            (Some("a b"), "http://0.0.0.0:5000"),
+            (Some(""), "http://0.0.0.0:5000"),
+            (None, "http://0.0.0.0:5000"),
         ] {
-            let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_str(host).unwrap())]);
-            assert_eq!(listening.base_url(&headers), expected, "{host}");
+            assert_eq!(named_or_listening(host, &listening), expected, "{host:?}");
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
@@ -17,7 +16,7 @@ use runtime::{
     probes,
     telemetry::traces::{Traces, TracesError},
 };
-use tokio::{net::TcpListener, sync::RwLock};
+use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -65,13 +64,8 @@ pub enum WorkerError {
     #[error("a slot's thread cannot be started: {0}")]
     Thread(#[from] io::Error),
     /// `PROBES_ADDRESS` cannot be listened on.
-    #[error("PROBES_ADDRESS: cannot listen on {address}: {source}")]
-    Probes {
-        /// The address.
-        address: SocketAddr,
-        /// Why not.
-        source: io::Error,
-    },
+    #[error("{0}")]
+    Probes(#[from] probes::ListenError),
     /// Metrics could not be set up.
     #[error("{0}")]
     Metrics(#[from] MetricsError),
@@ -88,9 +82,9 @@ impl WorkerError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Runtime(_) | Self::Model(_) | Self::Traces(_) | Self::Probes { .. } => {
-                exit::USAGE
-            }
+            // Whoever holds the port may let go of it.
+            Self::Probes(error) if error.is_in_use() => exit::UNAVAILABLE,
+            Self::Runtime(_) | Self::Model(_) | Self::Traces(_) | Self::Probes(_) => exit::USAGE,
             Self::Messaging(error) if error.is_configuration() => exit::USAGE,
             Self::Messaging(_) => exit::UNAVAILABLE,
             Self::Thread(_) | Self::Metrics(_) | Self::Hung => exit::SOFTWARE,
@@ -115,9 +109,7 @@ pub async fn run(
     let end = CancellationToken::new();
     let _probes_end_with_us = end.clone().drop_guard();
     if let Some(address) = config.probes_address {
-        let cannot = |source| WorkerError::Probes { address, source };
-        let listener = TcpListener::bind(address).await.map_err(cannot)?;
-        tracing::info!(address = %listener.local_addr().map_err(cannot)?, "probes are served");
+        let listener = probes::listen(address).await?;
         tokio::spawn(probes::serve(listener, Arc::clone(&vitals) as _, metrics.clone(), end));
     }
     let Loaded { preparation, slots, model_digest, max_batch } = {

@@ -1,6 +1,6 @@
 //! `spotter-api healthcheck`, as a container engine runs it.
 
-use testkit::{Process, free_port};
+use testkit::{Process, free_address, free_port};
 
 use crate::app::{PATIENCE, TestApp};
 
@@ -31,8 +31,7 @@ async fn it_tells_an_api_that_is_ready_from_one_that_is_not() {
 
 #[tokio::test]
 async fn it_asks_where_machines_are_to_ask() {
-    let (probes, nobody) = (free_port(), free_port());
-    let [probes, nobody] = [probes, nobody].map(|port| format!("127.0.0.1:{port}"));
+    let (probes, nobody) = (free_address(), free_address());
     let _app = TestApp::start_with(&[("PROBES_ADDRESS", &probes)]).await;
     assert_eq!(exit_code_with("healthcheck", ("PROBES_ADDRESS", &probes)).await, Some(0));
     assert_eq!(exit_code_with("healthcheck", ("PROBES_ADDRESS", &nobody)).await, Some(1));

@@ -14,7 +14,7 @@ use reqwest::{
     Client, StatusCode,
     multipart::{Form, Part},
 };
-use testkit::{NatsServer, Process, RedisServer, eventually, free_port};
+use testkit::{NatsServer, Process, RedisServer, eventually, free_address};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
@@ -314,7 +314,7 @@ async fn a_connection_waits_for_its_next_request_and_not_for_ever() {
 
 #[tokio::test]
 async fn a_connection_too_many_is_told_so() {
-    let probes = format!("127.0.0.1:{}", free_port());
+    let probes = free_address();
     let app = TestApp::start_with(&[("MAX_CONNECTIONS", "2"), ("PROBES_ADDRESS", &probes)]).await;
     let address = app.url("").trim_start_matches("http://").to_owned();
     let first = TcpStream::connect(&address).await.unwrap();

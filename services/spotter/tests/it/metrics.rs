@@ -9,7 +9,7 @@ use std::{
 
 use runtime::files::find_on_path;
 use serde_json::Value;
-use testkit::{eventually, free_port, picture, workspace_root};
+use testkit::{eventually, free_address, picture, workspace_root};
 
 use crate::whole::{PATIENCE, System};
 
@@ -51,7 +51,7 @@ impl Scraped {
             ids.push(system.start_task("bus.jpg", bytes.clone()).await);
         }
         // Jobs that wait for their worker, some of which it runs together.
-        let address = format!("127.0.0.1:{}", free_port());
+        let address = free_address();
         let settings = [("PROBES_ADDRESS", address.as_str()), ("MAX_BATCH", "2")];
         let _worker = system.worker_with(&settings);
         for id in &ids {

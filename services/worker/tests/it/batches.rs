@@ -3,10 +3,11 @@
 use std::fs;
 
 use domain::{DetectionSettings, FailureReason, Job, TaskState};
+use testkit::free_address;
 
 use crate::{
     fixture::{Queue, bus, job},
-    probes::{ask, free_address},
+    probes::ask,
 };
 
 const BUS: [&str; 6] = ["bus", "person", "person", "person", "person", "stop sign"];

@@ -1,11 +1,8 @@
 //! `spotter-worker healthcheck`, as a container engine runs it.
 
-use testkit::Process;
+use testkit::{Process, free_address};
 
-use crate::{
-    fixture::{PATIENCE, Queue},
-    probes::free_address,
-};
+use crate::fixture::{PATIENCE, Queue};
 
 /// What `spotter-worker healthcheck` ends with, for a worker that answers probes there.
 async fn exit_code(probes: &str) -> Option<i32> {

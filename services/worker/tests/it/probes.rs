@@ -1,7 +1,7 @@
 //! What a worker answers to probes.
 
 use domain::TaskState;
-use testkit::eventually;
+use testkit::{eventually, free_address};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -20,11 +20,6 @@ pub(crate) async fn ask(address: &str, path: &str) -> String {
 
 fn is_ok(answer: &str) -> bool {
     answer.starts_with("HTTP/1.1 200 ")
-}
-
-/// The worker takes an address, not a listener.
-pub(crate) fn free_address() -> String {
-    format!("127.0.0.1:{}", testkit::free_port())
 }
 
 #[tokio::test]
