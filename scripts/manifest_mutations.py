@@ -92,20 +92,37 @@ def egress_of_worker(peer: dict) -> Change:
     return lambda objects: policy(objects, "worker")["egress"].append({"to": [peer], "ports": [{"port": 80}]})
 
 
-def secret_key(key: str) -> Change:
+def entry(objects: Objects, workload: str, name: str) -> dict:
+    return next(found for found in objects.container(workload)["env"] if found["name"] == name)
+
+
+def in_secret_reference(key: str, value: object) -> Change:
+    return lambda objects: entry(objects, "worker", "NATS_PASSWORD")["valueFrom"]["secretKeyRef"].update({key: value})
+
+
+def first(workload: str, name: str) -> Change:
+    """The variable before all others, as a patch of it by an overlay has it."""
+
     def change(objects: Objects) -> None:
-        (password,) = [entry for entry in objects.container("worker")["env"] if entry["name"] == "NATS_PASSWORD"]
-        password["valueFrom"]["secretKeyRef"]["key"] = key
+        environment = objects.container(workload)["env"]
+        environment.insert(0, environment.pop(environment.index(entry(objects, workload, name))))
 
     return change
 
 
-def secret_name(name: str) -> Change:
+def appended(workload: str, name: str, value: str) -> Change:
+    return lambda objects: objects.container(workload)["env"].append({"name": name, "value": value})
+
+
+def in_config_map(prefix: str, key: str, value: str) -> Change:
     def change(objects: Objects) -> None:
-        (password,) = [entry for entry in objects.container("worker")["env"] if entry["name"] == "NATS_PASSWORD"]
-        password["valueFrom"]["secretKeyRef"]["name"] = name
+        next(found for found in objects.of("ConfigMap") if found["metadata"]["name"].startswith(prefix))["data"][key] = value
 
     return change
+
+
+def volume(objects: Objects, workload: str, name: str) -> dict:
+    return next(found for found in pod(objects, workload)["volumes"] if found["name"] == name)
 
 
 MUTATIONS = [
@@ -123,8 +140,8 @@ MUTATIONS = [
     Mutation("no such priority", "has no PriorityClass", without("PriorityClass", "spotter-worker")),
     Mutation("no such account", "has no ServiceAccount", without("ServiceAccount", "worker")),
     Mutation("a mount without a volume", "mounts the volume", in_pod("api", "volumes", [])),
-    Mutation("settings that are not there", "reads the ConfigMap", in_container("worker", "envFrom", [{"configMapRef": {"name": "none"}}])),
-    Mutation("files that are not there", "mounts the ConfigMap", lambda o: pod(o, "nats")["volumes"].append({"name": "more", "configMap": {"name": "none"}})),
+    Mutation("settings that are not there", "worker refers to the ConfigMap none, which nobody is told to make", in_container("worker", "envFrom", [{"configMapRef": {"name": "none"}}])),
+    Mutation("files that are not there", "nats refers to the ConfigMap none, which nobody is told to make", lambda o: pod(o, "nats")["volumes"].append({"name": "more", "configMap": {"name": "none"}})),
     Mutation("a claim that is not there", "mounts the claim", lambda o: pod(o, "worker")["volumes"].append({"name": "more", "persistentVolumeClaim": {"claimName": "none"}})),
     Mutation("a scaler of nothing", "scales the Deployment", in_spec("ScaledObject", "worker", "scaleTargetRef", {"name": "workers"})),
     Mutation("a number of replicas", "has a number of replicas", in_spec("Deployment", "worker", "replicas", 3)),
@@ -142,11 +159,40 @@ MUTATIONS = [
     Mutation("no limits", "no limits of", in_container("redis", "resources", {"requests": {"cpu": 1, "memory": 1}})),
     Mutation("no probe", "has no livenessProbe", lambda o: o.container("worker").pop("livenessProbe")),
     Mutation("a Secret in the manifests", "there is a Secret", lambda o: o.all.append({"kind": "Secret", "metadata": {"name": "x", "namespace": "spotter"}})),
-    Mutation("a secret nobody makes", "which nobody is told to make", secret_name("other")),
-    Mutation("another's password", "is given the password of setup", secret_key("setup")),
+    Mutation("a secret nobody makes", "which nobody is told to make", in_secret_reference("name", "other")),
+    Mutation("another's password", "is given the password of setup", in_secret_reference("key", "setup")),
     Mutation("a password in the open", "has a password in it", setting("api", "NATS_URL", "tls://api:secret@nats:4222")),
-    Mutation("a secret mounted that nobody makes", "mounts the secret", lambda o: pod(o, "nats")["volumes"].append({"name": "more", "secret": {"secretName": "none"}})),
-    Mutation("a slip of the hand in a setting", "does not know", setting("worker", "CONCURENCY", "2")),
+    Mutation("a secret mounted that nobody makes", "nats refers to the Secret none, which nobody is told to make", lambda o: pod(o, "nats")["volumes"].append({"name": "more", "secret": {"secretName": "none"}})),
+    # What a program starts with.
+    Mutation("an address before its password", "api: NATS_URL refers to $(NATS_PASSWORD), which is no variable that stands before it", first("api", "NATS_URL")),
+    Mutation("the same on GPUs", "worker: NATS_URL refers to $(NATS_SCHEME)", first("worker", "NATS_URL"), "gpu"),
+    Mutation("a slip of the hand in a reference", "set-up: NATS_URL refers to $(NATS_PASWORD)", setting("set-up", "NATS_URL", "tls://setup:$(NATS_PASWORD)@nats:4222")),
+    Mutation("a reference to itself", "worker: TMPDIR refers to $(TMPDIR)", setting("worker", "TMPDIR", "$(TMPDIR)/more")),
+    Mutation("an argument that refers to nothing", "redis: args refers to $(REDIS_PASSWORD), which is none of its variables", in_container("redis", "env", [])),
+    Mutation("a reference in an init container", "api: PLACE refers to $(NOWHERE)", in_pod("api", "initContainers", [{"name": "first", "env": [{"name": "PLACE", "value": "$(NOWHERE)"}]}])),
+    Mutation("a reference in a CronJob", "nightly: args refers to $(WHEN)", lambda o: o.all.append({"kind": "CronJob", "metadata": {"name": "nightly"}, "spec": {"jobTemplate": {"spec": {"template": {"spec": {"containers": [{"args": ["$(WHEN)"]}]}}}}}})),
+    Mutation("a reference in a probe", "a probe or a hook has a reference", in_container("redis", "livenessProbe", {"exec": {"command": ["redis-cli", "-a", "$(REDIS_PASSWORD)", "ping"]}})),
+    Mutation("a reference in a ConfigMap", "worker: MODELS_DIR comes from a ConfigMap with a reference", in_config_map("worker-settings", "MODELS_DIR", "/models/$(MODEL)")),
+    Mutation("a variable given twice", "api is given NATS_CA_FILE twice", appended("api", "NATS_CA_FILE", "/etc/spotter-ca/ca.crt")),
+    Mutation("a slip of the hand in a setting", "worker is given CONCURENCY, which", setting("worker", "CONCURENCY", "2")),
+    Mutation("a queue with two sizes", "QUEUE_MAX_BYTES is not the same for all: api 1073741824, worker 1073741824, set-up 2048", setting("set-up", "QUEUE_MAX_BYTES", "2048")),
+    Mutation("pictures that no worker takes", "MAX_PICTURE_BYTES is not the same for all", setting("worker", "MAX_PICTURE_BYTES", "1048576")),
+    Mutation("a key that nobody makes", "worker refers to workers of the Secret nats-passwords, which does not hold it", in_secret_reference("key", "workers")),
+    Mutation("a key of a ConfigMap that is not there", "api refers to SIZE of the ConfigMap", lambda o: o.container("api")["env"].append({"name": "PORT", "valueFrom": {"configMapKeyRef": {"name": o.container("api")["envFrom"][0]["configMapRef"]["name"], "key": "SIZE"}}})),
+    Mutation("a password that may be missing", "worker starts without the Secret nats-passwords", in_secret_reference("optional", True)),
+    Mutation("certificates that may be missing", "nats starts without the Secret nats-tls", lambda o: volume(o, "nats", "tls")["secret"].update(optional=True)),
+    Mutation("an authority that is mounted elsewhere", "worker needs /etc/spotter-ca/ca.crt, and nothing is mounted there", lambda o: next(m for m in o.container("worker")["volumeMounts"] if m["name"] == "ca").update(mountPath="/etc/ca")),
+    Mutation("an authority of another name", "api needs /etc/spotter-ca/ca.pem, which the volume ca does not hold", setting("api", "NATS_CA_FILE", "/etc/spotter-ca/ca.pem")),
+    Mutation("a certificate of another name", "redis needs /etc/redis-tls/redis.crt, which", lambda o: o.container("redis")["args"].__setitem__(o.container("redis")["args"].index("/etc/redis-tls/tls.crt"), "/etc/redis-tls/redis.crt")),
+    Mutation("a certificate that NATS cannot find", "nats needs /etc/nats-tls/nats.key, which", lambda o: in_config_map("nats-config", "tls.conf", o.nats_files()["tls.conf"].replace("tls.key", "nats.key"))(o)),
+    Mutation("NATS without its users", "cluster.conf includes permissions.conf, which is not beside it", lambda o: o.nats_files().pop("permissions.conf")),
+    Mutation("a configuration that is not mounted", "nats needs /etc/nats/cluster.conf, and nothing is mounted there", in_container("nats", "volumeMounts", [{"name": "data", "mountPath": "/data"}])),
+    Mutation("a key that only root may read", "nats may not read the volume tls, of mode 0400", lambda o: volume(o, "nats", "tls")["secret"].update(defaultMode=0o400)),
+    Mutation("a key for a group that is not given", "redis may not read the volume tls, of mode 0440 and no group", lambda o: pod(o, "redis")["securityContext"].pop("fsGroup")),
+    Mutation("a queue on a root that is read-only", "nats writes to /data, and cannot", lambda o: o.container("nats")["volumeMounts"].remove(next(m for m in o.container("nats")["volumeMounts"] if m["name"] == "data"))),
+    Mutation("a disk of root's", "nats writes to /data, whose volume has no group", lambda o: pod(o, "nats")["securityContext"].pop("fsGroup")),
+    Mutation("a model laid out on the root", "worker writes to /var/tmp, and cannot", setting("worker", "TMPDIR", "/var/tmp")),
+    Mutation("models that nobody can bring", "must be ReadWriteMany", in_spec("PersistentVolumeClaim", "models", "accessModes", ["ReadOnlyMany"]), "production with models-volume"),
     # The network.
     Mutation("nothing denied", "nothing denies by default", without("NetworkPolicy", "deny-by-default")),
     Mutation("a policy for nobody", "pods that are not there", egress_of_worker({"podSelector": {"matchLabels": {"a": "b"}}})),

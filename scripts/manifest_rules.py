@@ -8,18 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from manifest_objects import ROOT, WORKLOADS, Objects, constant, matches, quantity
+from manifest_objects import WORKLOADS, Objects, constant, matches, quantity
+from manifest_startup_rules import RULES as STARTUP_RULES
 
 WITHOUT_NAMESPACE = {"Namespace", "PriorityClass"}
-# What docs/kubernetes.md tells operators to make.
-SECRETS = {"nats-passwords", "redis-password", "nats-tls", "redis-tls", "ingress-tls"}
-CONFIG_MAPS = {"spotter-ca"}
 # Namespaces of others, as network-policies.yaml and docs/kubernetes.md name them.
 NEIGHBOURS = {"kube-system", "ingress-nginx", "keda", "monitoring", "observability"}
 # Volumes that Pod Security "restricted" lets a pod have, of those in use.
 VOLUMES = {"configMap", "emptyDir", "secret", "persistentVolumeClaim"}
-# Variables that are no settings of spotter's.
-OTHER_VARIABLES = {"NATS_PASSWORD", "REDIS_PASSWORD", "TMPDIR"}
 # The jobs of a backlog that are one worker's share, for each picture it handles at a time.
 JOBS_PER_PICTURE = 10
 MIB = 1 << 20
@@ -96,16 +92,10 @@ def references_lead_somewhere(objects: Objects) -> Iterator[str]:
             for mount in container.get("volumeMounts", []):
                 if mount["name"] not in volumes.keys() | templates:
                     yield f"{name} mounts the volume {mount['name']}, which it has not"
-            for source in container.get("envFrom", []):
-                if objects.named("ConfigMap", source["configMapRef"]["name"]) is None:
-                    yield f"{name} reads the ConfigMap {source['configMapRef']['name']}, which is not there"
         for volume in volumes.values():
             claim = volume.get("persistentVolumeClaim", {}).get("claimName")
             if claim and objects.named("PersistentVolumeClaim", claim) is None:
                 yield f"{name} mounts the claim {claim}, which is not there"
-            config = volume.get("configMap", {}).get("name")
-            if config and config not in CONFIG_MAPS and objects.named("ConfigMap", config) is None:
-                yield f"{name} mounts the ConfigMap {config}, which is not there"
 
 
 def what_is_scaled_is_there_and_counts_nowhere_else(objects: Objects) -> Iterator[str]:
@@ -160,34 +150,6 @@ def containers_say_what_they_need(objects: Objects) -> Iterator[str]:
             probes = {"startupProbe", "readinessProbe", "livenessProbe"} - container.keys()
             if found["kind"] != "Job" and probes:
                 yield f"{name} has no {' and no '.join(sorted(probes))}"
-
-
-def secrets_are_referred_to_and_no_more(objects: Objects) -> Iterator[str]:
-    if objects.overlay != "local" and objects.of("Secret"):
-        yield "there is a Secret in the manifests"
-    made = {found["metadata"]["name"] for found in objects.of("Secret")}
-    for name, template in objects.workloads():
-        keys = {"set-up": "setup"}.get(name, name)
-        for container in template["spec"]["containers"]:
-            for variable in container.get("env", []):
-                reference = variable.get("valueFrom", {}).get("secretKeyRef")
-                if reference and reference["name"] not in SECRETS | made:
-                    yield f"{name} refers to the secret {reference['name']}, which nobody is told to make"
-                if reference and name != "nats" and reference["name"].startswith("nats-passwords") and reference["key"] != keys:
-                    yield f"{name} is given the password of {reference['key']}"
-                if re.search(r"://[^/@]*:[^$/@][^/@]*@", str(variable.get("value"))):
-                    yield f"{name}: {variable['name']} has a password in it"
-        for volume in template["spec"].get("volumes", []):
-            secret = volume.get("secret", {}).get("secretName")
-            if secret and secret not in SECRETS | made:
-                yield f"{name} mounts the secret {secret}, which nobody is told to make"
-
-
-def settings_exist(objects: Objects) -> Iterator[str]:
-    documented = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", (ROOT / "docs/configuration.md").read_text()))
-    for name in ("api", "worker", "set-up"):
-        for unknown in sorted(objects.settings(name).keys() - documented - OTHER_VARIABLES):
-            yield f"{name} is given {unknown}, which docs/configuration.md does not know"
 
 
 # --- The network -------------------------------------------------------------------------
@@ -359,8 +321,7 @@ RULES: list[Rule] = [
     what_is_scaled_is_there_and_counts_nowhere_else,
     pods_are_confined,
     containers_say_what_they_need,
-    secrets_are_referred_to_and_no_more,
-    settings_exist,
+    *STARTUP_RULES,
     the_network_is_closed_but_for_what_is_needed,
     time_to_stop_is_enough,
     memory_and_disk_are_enough,
