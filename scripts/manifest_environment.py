@@ -16,22 +16,6 @@ from dataclasses import dataclass, field
 
 REFERENCE = re.compile(r"\$\$|\$\((?P<name>[^)]*)\)")
 
-# What becomes of a text where A is "a": those of Kubernetes' own tests that tell rules apart.
-EXAMPLES = {
-    "$(A)": "a",
-    "$(A)$(A)-$(A)": "aa-a",
-    "$(B)": "$(B)",
-    "$$(A)": "$(A)",
-    "$$$(A)": "$a",
-    "$$$$(A)": "$$(A)",
-    "$A": "$A",
-    "$(A": "$(A",
-    "$": "$",
-    "$$": "$",
-    "$($(A))": "$($(A))",
-    "$()": "$()",
-}
-
 # The values of an object of that kind and name, or None where it is not known.
 Lookup = Callable[[str, str], "dict[str, str] | None"]
 
@@ -83,8 +67,3 @@ def value_from(source: dict, lookup: Lookup) -> str:
             reference = source[key]
             return (lookup(kind, reference["name"]) or {}).get(reference["key"], f"{reference['name']}/{reference['key']}")
     return next(iter(source.values())).get("fieldPath", "")
-
-
-def wrong_expansions() -> list[str]:
-    started = {text: Started(variables={"A": "a"}).expand(text, "") for text in EXAMPLES}
-    return [f"{text} became {started[text]}, and should be {EXAMPLES[text]}" for text in EXAMPLES if started[text] != EXAMPLES[text]]
