@@ -121,6 +121,17 @@ def in_config_map(prefix: str, key: str, value: str) -> Change:
     return change
 
 
+def annotation(key: str, value: str | None) -> Change:
+    """An annotation of nginx's on the Ingress; None takes it away."""
+
+    def change(objects: Objects) -> None:
+        annotations = objects.named("Ingress", "api")["metadata"]["annotations"]
+        annotations.pop(f"nginx.ingress.kubernetes.io/{key}")
+        annotations.update({} if value is None else {f"nginx.ingress.kubernetes.io/{key}": value})
+
+    return change
+
+
 def volume(objects: Objects, workload: str, name: str) -> dict:
     return next(found for found in pod(objects, workload)["volumes"] if found["name"] == name)
 
@@ -193,6 +204,32 @@ MUTATIONS = [
     Mutation("a disk of root's", "nats writes to /data, whose volume has no group", lambda o: pod(o, "nats")["securityContext"].pop("fsGroup")),
     Mutation("a model laid out on the root", "worker writes to /var/tmp, and cannot", setting("worker", "TMPDIR", "/var/tmp")),
     Mutation("models that nobody can bring", "must be ReadWriteMany", in_spec("PersistentVolumeClaim", "models", "accessModes", ["ReadOnlyMany"]), "production with models-volume"),
+    # Who listens where.
+    Mutation("a port that nobody listens on", "api listens on 8000, and its port http is 5000", setting("api", "PORT", "8000")),
+    Mutation("probes elsewhere", "worker listens on 9091, and its port probes is 9090", setting("worker", "PROBES_ADDRESS", "0.0.0.0:9091")),
+    Mutation("an API for itself", "api listens to its own pod only", setting("api", "HOST", "127.0.0.1")),
+    Mutation("probes for itself", "worker listens to its own pod only", setting("worker", "PROBES_ADDRESS", "127.0.0.1:9090")),
+    Mutation("metrics that nobody finds", "worker is scraped at /metrics on port 8080", lambda o: o.template("worker")["metadata"]["annotations"].update({"prometheus.io/port": "8080"})),
+    Mutation("NATS on another port", "nats listens on 4223, and its port client is 4222", in_nats_config("port: 4222", "port: 4223")),
+    Mutation("Redis on another port", "redis listens on 6380, and its port redis is 6379", lambda o: o.container("redis")["args"].__setitem__(o.container("redis")["args"].index("6379"), "6380")),
+    Mutation("a probe of no port", "api: its liveness probe asks port health", lambda o: o.container("api")["livenessProbe"]["httpGet"].update(port="health")),
+    Mutation("a probe of no path", "api: its readiness probe asks for /healthz", lambda o: o.container("api")["readinessProbe"]["httpGet"].update(path="/healthz")),
+    Mutation("an address of nobody", "worker: NATS_URL leads to queue", setting("worker", "NATS_URL", "tls://worker:$(NATS_PASSWORD)@queue:4222")),
+    Mutation("an address of somebody else", "api: REDIS_URL leads to nats", setting("api", "REDIS_URL", "rediss://:$(REDIS_PASSWORD)@nats:6379")),
+    Mutation("the port of something else", "set-up: NATS_URL leads to port 8222", setting("set-up", "NATS_URL", "tls://setup:$(NATS_PASSWORD)@nats-headless:8222")),
+    Mutation("more servers than routes", "NATS_ROUTES lacks nats://nats-3.nats-headless:6222", in_spec("StatefulSet", "nats", "replicas", 5)),
+    Mutation("routes by another name", "NATS_ROUTES names nats://nats-0.nats:6222", setting("nats", "NATS_ROUTES", '["nats://nats-0.nats:6222"]')),
+    # The Ingress.
+    Mutation("a route that nobody reaches", "do not reach /v1/tasks", lambda o: o.named("Ingress", "api")["spec"]["rules"][0]["http"]["paths"].pop(3)),
+    Mutation("metrics for everybody", "reach /metrics", lambda o: o.named("Ingress", "api")["spec"]["rules"][0]["http"]["paths"][0].update(pathType="Prefix")),
+    Mutation("an Ingress to no port", "to a port that the Service api has not", lambda o: o.named("Ingress", "api")["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"].update(port={"number": 5000})),
+    Mutation("another host without a certificate", "has rules for pictures.example.com, and no certificate", lambda o: o.named("Ingress", "api")["spec"]["rules"][0].update(host="pictures.example.com")),
+    Mutation("nginx's own limit", "the Ingress lets 1048576 bytes through", annotation("proxy-body-size", None)),
+    Mutation("pictures larger than the Ingress lets in", "a picture in its form may have 34603008", setting("api", "MAX_PICTURE_BYTES", "33554432")),
+    Mutation("nginx's own patience", "gives a request up after 60 s (proxy-read-timeout)", annotation("proxy-read-timeout", None)),
+    Mutation("uploads slower than the Ingress bears", "gives a request up after 90 s (proxy-send-timeout), and the API after 120 s", setting("api", "UPLOAD_TIMEOUT_SECONDS", "120")),
+    Mutation("uploads that nobody refuses early", "reads a whole upload", annotation("proxy-request-buffering", "on")),
+    Mutation("an API that hangs up on the Ingress", "the API hangs up after 30 s", setting("api", "KEEP_ALIVE_SECONDS", "30")),
     # The network.
     Mutation("nothing denied", "nothing denies by default", without("NetworkPolicy", "deny-by-default")),
     Mutation("a policy for nobody", "pods that are not there", egress_of_worker({"podSelector": {"matchLabels": {"a": "b"}}})),

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from manifest_objects import WORKLOADS, Objects, constant, matches, quantity
+from manifest_port_rules import RULES as PORT_RULES
 from manifest_startup_rules import RULES as STARTUP_RULES
 
 WITHOUT_NAMESPACE = {"Namespace", "PriorityClass"}
@@ -322,6 +323,7 @@ RULES: list[Rule] = [
     pods_are_confined,
     containers_say_what_they_need,
     *STARTUP_RULES,
+    *PORT_RULES,
     the_network_is_closed_but_for_what_is_needed,
     time_to_stop_is_enough,
     memory_and_disk_are_enough,
