@@ -65,5 +65,7 @@ def value_from(source: dict, lookup: Lookup) -> str:
     for key, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")):
         if key in source:
             reference = source[key]
-            return (lookup(kind, reference["name"]) or {}).get(reference["key"], f"{reference['name']}/{reference['key']}")
+            return (lookup(kind, reference["name"]) or {}).get(
+                reference["key"], f"{reference['name']}/{reference['key']}"
+            )
     return next(iter(source.values())).get("fieldPath", "")

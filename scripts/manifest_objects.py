@@ -46,7 +46,9 @@ class Objects:
         return self.template(name)["spec"]["containers"][0]
 
     def nats_files(self) -> dict[str, str]:
-        (files,) = [found["data"] for found in self.of("ConfigMap") if found["metadata"]["name"].startswith("nats-config")]
+        (files,) = [
+            found["data"] for found in self.of("ConfigMap") if found["metadata"]["name"].startswith("nats-config")
+        ]
         return files
 
     def nats_config(self) -> str:

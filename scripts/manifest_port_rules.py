@@ -15,6 +15,8 @@ INSIDE = ("/health/", "/metrics")
 FORM_BYTES = 1 << 20
 # Seconds after which ingress-nginx closes an idle connection to the API (upstream-keepalive-timeout).
 IDLE_SECONDS = 60
+# Where cluster.conf and nats.conf name them.
+PORTS_OF_NATS = {"client": r"^port: (\d+)", "monitor": r"^http_port: (\d+)", "cluster": r"^  port: (\d+)"}
 NGINX_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 ADDRESS = re.compile(r"(?P<scheme>\w+)://(?:(?P<user>[^:@]*):(?P<password>.*)@)?(?P<host>[^:/@]+):(?P<port>\d+)")
 
@@ -31,8 +33,7 @@ def listening(objects: Objects) -> dict[str, dict[str, str]]:
         if name == "api":
             ports[name]["http"] = settings["PORT"]
     config = objects.nats_config()
-    ports["nats"] = {"client": r"^port: (\d+)", "monitor": r"^http_port: (\d+)", "cluster": r"^  port: (\d+)"}
-    found = {called: re.search(pattern, config, re.MULTILINE) for called, pattern in ports["nats"].items()}
+    found = {called: re.search(pattern, config, re.MULTILINE) for called, pattern in PORTS_OF_NATS.items()}
     ports["nats"] = {called: match[1] for called, match in found.items() if match}
     arguments = objects.started(objects.container("redis")).arguments
     given = {key: value for key, value in zip(arguments, arguments[1:]) if key in ("--port", "--tls-port")}
@@ -53,7 +54,9 @@ def programs_listen_where_their_ports_say(objects: Objects) -> Iterator[str]:
                 yield f"{name} listens on {port}, and its port {called} is {declared.get(called)}"
     for name in ("api", "worker"):
         settings = objects.settings(name)
-        hosts = [settings["PROBES_ADDRESS"].rpartition(":")[0]] + ([settings.get("HOST", "127.0.0.1")] if name == "api" else [])
+        hosts = [settings["PROBES_ADDRESS"].rpartition(":")[0]] + (
+            [settings.get("HOST", "127.0.0.1")] if name == "api" else []
+        )
         if any(host in ("127.0.0.1", "localhost", "[::1]", "::1") for host in hosts):
             yield f"{name} listens to its own pod only: neither probes nor clients reach it"
         annotations = objects.template(name)["metadata"].get("annotations", {})
@@ -65,13 +68,19 @@ def programs_listen_where_their_ports_say(objects: Objects) -> Iterator[str]:
 def probes_ask_what_is_served(objects: Objects) -> Iterator[str]:
     served = json.loads((ROOT / "openapi.json").read_text())["paths"].keys()
     for name, _, container in objects.containers():
-        declared = {port["name"] for port in container.get("ports", [])} | {port["containerPort"] for port in container.get("ports", [])}
+        declared = {port["name"] for port in container.get("ports", [])} | {
+            port["containerPort"] for port in container.get("ports", [])
+        }
         for kind in ("startup", "readiness", "liveness"):
             probe = container.get(f"{kind}Probe", {})
             asked = probe.get("httpGet") or probe.get("tcpSocket")
             if asked and asked["port"] not in declared:
                 yield f"{name}: its {kind} probe asks port {asked['port']}, which it has not"
-            if name in ("api", "worker") and "httpGet" in probe and (asked["path"] not in served or not asked["path"].startswith("/health/")):
+            if (
+                name in ("api", "worker")
+                and "httpGet" in probe
+                and (asked["path"] not in served or not asked["path"].startswith("/health/"))
+            ):
                 yield f"{name}: its {kind} probe asks for {asked['path']}, which answers something else"
 
 
@@ -101,7 +110,10 @@ def servers_know_each_other(objects: Objects) -> Iterator[str]:
         return
     routes = json.loads(objects.settings("nats")["NATS_ROUTES"])
     port = listening(objects)["nats"]["cluster"]
-    wanted = {f"nats://{stateful_set['metadata']['name']}-{number}.{spec['serviceName']}:{port}" for number in range(spec["replicas"])}
+    wanted = {
+        f"nats://{stateful_set['metadata']['name']}-{number}.{spec['serviceName']}:{port}"
+        for number in range(spec["replicas"])
+    }
     for route in sorted(wanted ^ set(routes)):
         yield f"NATS_ROUTES {'lacks' if route in wanted else 'names'} {route}, and there are {spec['replicas']} servers"
 
@@ -122,7 +134,11 @@ def clients_reach_their_routes_and_no_more(objects: Objects) -> Iterator[str]:
             backend = path["backend"]["service"]
             service = objects.named("Service", backend["name"])
             ports = {key: value for port in service["spec"]["ports"] for key, value in port.items()} if service else {}
-            if service and not any(value == ports.get(key) for key, value in (("name", backend["port"].get("name")), ("port", backend["port"].get("number"))) if value):
+            if service and not any(
+                value == ports.get(key)
+                for key, value in (("name", backend["port"].get("name")), ("port", backend["port"].get("number")))
+                if value
+            ):
                 yield f"the Ingress leads from {path['path']} to a port that the Service {backend['name']} has not"
     hosts = {host for entry in spec.get("tls", []) for host in entry.get("hosts", [])}
     for host in sorted({rule.get("host", "") for rule in spec["rules"]} ^ hosts if spec.get("tls") else set()):
@@ -144,7 +160,11 @@ def the_ingress_lets_pictures_and_patience_through(objects: Objects) -> Iterator
     # 0 is no limit.
     if allowed and allowed < needed:
         yield f"the Ingress lets {allowed} bytes through, and a picture in its form may have {needed}"
-    upload = int(settings.get("UPLOAD_TIMEOUT_SECONDS", constant("services/api/src/config.rs", r'"UPLOAD_TIMEOUT_SECONDS", (\d+)')))
+    upload = int(
+        settings.get(
+            "UPLOAD_TIMEOUT_SECONDS", constant("services/api/src/config.rs", r'"UPLOAD_TIMEOUT_SECONDS", (\d+)')
+        )
+    )
     longest = max(upload, int(constant("services/api/src/v1.rs", r"LONGEST_WAIT_SECONDS: u64 = (\d+);")))
     for annotation in ("proxy-read-timeout", "proxy-send-timeout"):
         seconds = int(annotations.get(INGRESS + annotation, IDLE_SECONDS))
@@ -152,7 +172,9 @@ def the_ingress_lets_pictures_and_patience_through(objects: Objects) -> Iterator
             yield f"the Ingress gives a request up after {seconds} s ({annotation}), and the API after {longest} s"
     if annotations.get(f"{INGRESS}proxy-request-buffering") != "off":
         yield "the Ingress reads a whole upload before the API can refuse it"
-    keep_alive = int(settings.get("KEEP_ALIVE_SECONDS", constant("services/api/src/config.rs", r'"KEEP_ALIVE_SECONDS", (\d+)')))
+    keep_alive = int(
+        settings.get("KEEP_ALIVE_SECONDS", constant("services/api/src/config.rs", r'"KEEP_ALIVE_SECONDS", (\d+)'))
+    )
     if keep_alive <= IDLE_SECONDS:
         yield f"the API hangs up after {keep_alive} s without a request, and the Ingress may send one for {IDLE_SECONDS} s"
 

@@ -26,7 +26,9 @@ READ_BY_GROUP, READ_BY_ALL = 0o040, 0o004
 
 def documented_objects() -> dict[tuple[str, str], set[str]]:
     """What docs/kubernetes.md tells operators to make: kind and name, and the keys."""
-    rows = re.findall(r"^\| `([a-z-]+)` \| (Secret|ConfigMap) \| ((?:`[^`]+`(?:, )?)+)", documentation("kubernetes"), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `([a-z-]+)` \| (Secret|ConfigMap) \| ((?:`[^`]+`(?:, )?)+)", documentation("kubernetes"), re.MULTILINE
+    )
     return {(kind, name): set(re.findall(r"`([^`]+)`", keys)) for name, kind, keys in rows}
 
 
@@ -50,9 +52,14 @@ def documentation(page: str) -> str:
 def references_are_replaced(objects: Objects) -> Iterator[str]:
     for name, _, container in objects.containers():
         for place, reference in objects.started(container).unresolved:
-            wanted = "is none of its variables" if place in ("command", "args") else "is no variable that stands before it"
+            wanted = (
+                "is none of its variables" if place in ("command", "args") else "is no variable that stands before it"
+            )
             yield f"{name}: {place} refers to $({reference}), which {wanted}: the program is given that text"
-        hooks = [container.get("lifecycle", {}), *(container.get(f"{kind}Probe", {}) for kind in ("startup", "readiness", "liveness"))]
+        hooks = [
+            container.get("lifecycle", {}),
+            *(container.get(f"{kind}Probe", {}) for kind in ("startup", "readiness", "liveness")),
+        ]
         if re.search(r"\$\(\w+\)", str(hooks)):
             yield f"{name}: a probe or a hook has a reference in it, which is not replaced there"
         for source in container.get("envFrom", []):
@@ -77,7 +84,7 @@ def settings_exist(objects: Objects) -> Iterator[str]:
 
 def settings_agree(objects: Objects) -> Iterator[str]:
     settings = {name: objects.settings(name) for name in OURS}
-    alike = {key: ("api", "worker") for key in ALIKE} | {key: OURS for key in settings_of_the_queue() - OF_EACH_PART}
+    alike = dict.fromkeys(ALIKE, ("api", "worker")) | dict.fromkeys(settings_of_the_queue() - OF_EACH_PART, OURS)
     for key, names in sorted(alike.items()):
         values = {name: settings[name].get(key) for name in names}
         if len(set(values.values())) > 1:
@@ -105,9 +112,17 @@ def references(objects: Objects) -> Iterator[tuple[str, str, dict]]:
     """The workload, the kind, and the reference, of each ConfigMap and Secret that a pod needs."""
     for name, spec, container in objects.containers():
         for source in container.get("envFrom", []):
-            yield from ((name, kind, source[key]) for key, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret")) if key in source)
+            yield from (
+                (name, kind, source[key])
+                for key, kind in (("configMapRef", "ConfigMap"), ("secretRef", "Secret"))
+                if key in source
+            )
         for source in (entry.get("valueFrom", {}) for entry in container.get("env", [])):
-            yield from ((name, kind, source[key]) for key, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret")) if key in source)
+            yield from (
+                (name, kind, source[key])
+                for key, kind in (("configMapKeyRef", "ConfigMap"), ("secretKeyRef", "Secret"))
+                if key in source
+            )
         for volume in spec.get("volumes", []):
             for key, kind, called in (("configMap", "ConfigMap", "name"), ("secret", "Secret", "secretName")):
                 if key in volume:
@@ -153,7 +168,11 @@ def files_are_there(objects: Objects) -> Iterator[str]:
 
 
 def mount_of(path: str, container: dict) -> dict | None:
-    mounts = [mount for mount in container.get("volumeMounts", []) if f"{path}/".startswith(mount["mountPath"].rstrip("/") + "/")]
+    mounts = [
+        mount
+        for mount in container.get("volumeMounts", [])
+        if f"{path}/".startswith(mount["mountPath"].rstrip("/") + "/")
+    ]
     return max(mounts, key=lambda mount: len(mount["mountPath"]), default=None)
 
 
@@ -183,11 +202,20 @@ def files_can_be_read_and_written(objects: Objects) -> Iterator[str]:
                 yield f"{name} may not read the volume {volume['name']}, of mode {mode:04o} and {f'group {group}' if group else 'no group'}"
         for folder in written_by(objects, name, container):
             mount = mount_of(folder, container)
-            if mount is None or mount.get("readOnly") or {"configMap", "secret"} & volume_of(mount["name"], spec).keys():
+            if (
+                mount is None
+                or mount.get("readOnly")
+                or {"configMap", "secret"} & volume_of(mount["name"], spec).keys()
+            ):
                 yield f"{name} writes to {folder}, and cannot: its root is read-only"
             elif not volume_of(mount["name"], spec) and not group:
                 yield f"{name} writes to {folder}, whose volume has no group that may"
-    shared = [(name, volume["persistentVolumeClaim"]["claimName"]) for name, spec, _ in objects.containers() for volume in spec.get("volumes", []) if "persistentVolumeClaim" in volume]
+    shared = [
+        (name, volume["persistentVolumeClaim"]["claimName"])
+        for name, spec, _ in objects.containers()
+        for volume in spec.get("volumes", [])
+        if "persistentVolumeClaim" in volume
+    ]
     for name, claim in shared:
         found = objects.named("PersistentVolumeClaim", claim)
         if found and "ReadWriteMany" not in found["spec"]["accessModes"]:
@@ -199,7 +227,11 @@ def written_by(objects: Objects, name: str, container: dict) -> list[str]:
     if name == "nats":
         return re.findall(r"store_dir: (\S+)", objects.nats_config())
     # Redis' image has that as its working directory.
-    return ["/data"] if name == "redis" else [value for key, value in objects.started(container).variables.items() if key == "TMPDIR"]
+    return (
+        ["/data"]
+        if name == "redis"
+        else [value for key, value in objects.started(container).variables.items() if key == "TMPDIR"]
+    )
 
 
 RULES = [

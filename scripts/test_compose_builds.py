@@ -7,8 +7,14 @@ import unittest
 from compose_builds import Build, describe, problem_of_a_rebuild
 
 OTHERS = [f"#21 {at}.5    Compiling crate-{at} v1.0.{at}" for at in range(300)]
-OURS = ["#21 310.2    Compiling domain v0.1.0 (/build/libs/domain)", "#21 400.1    Compiling spotter-api v0.1.0 (/build/services/api)"]
-AGAIN = ["#21 2.5    Compiling spotter-api v0.1.0 (/build/services/api)", "#21 9.1    Compiling spotter v0.1.0 (/build/services/spotter)"]
+OURS = [
+    "#21 310.2    Compiling domain v0.1.0 (/build/libs/domain)",
+    "#21 400.1    Compiling spotter-api v0.1.0 (/build/services/api)",
+]
+AGAIN = [
+    "#21 2.5    Compiling spotter-api v0.1.0 (/build/services/api)",
+    "#21 9.1    Compiling spotter v0.1.0 (/build/services/spotter)",
+]
 
 
 def build(seconds: float, *lines: str) -> Build:

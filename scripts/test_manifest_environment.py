@@ -24,7 +24,10 @@ EXAMPLES = {
 
 
 def values(kind: str, name: str) -> dict[str, str] | None:
-    return {("ConfigMap", "settings"): {"SIZE": "1", "TEXT": "$(SIZE)"}, ("Secret", "password"): {"key": "s$(SIZE)t"}}.get((kind, name))
+    return {
+        ("ConfigMap", "settings"): {"SIZE": "1", "TEXT": "$(SIZE)"},
+        ("Secret", "password"): {"key": "s$(SIZE)t"},
+    }.get((kind, name))
 
 
 class Environment(unittest.TestCase):
@@ -38,22 +41,37 @@ class Environment(unittest.TestCase):
         right, wrong = (started({"env": env}, values) for env in ([password, url], [url, password]))
         # A password is taken as it is, whatever it looks like.
         self.assertEqual((right.variables["URL"], right.unresolved), ("nats://api:s$(SIZE)t@nats", []))
-        self.assertEqual((wrong.variables["URL"], wrong.unresolved), ("nats://api:$(PASSWORD)@nats", [("URL", "PASSWORD")]))
+        self.assertEqual(
+            (wrong.variables["URL"], wrong.unresolved), ("nats://api:$(PASSWORD)@nats", [("URL", "PASSWORD")])
+        )
 
     def test_config_maps_come_before_all_variables_and_are_not_expanded(self) -> None:
-        container = {"envFrom": [{"configMapRef": {"name": "settings"}}, {"prefix": "MORE_", "configMapRef": {"name": "settings"}}]}
+        container = {
+            "envFrom": [
+                {"configMapRef": {"name": "settings"}},
+                {"prefix": "MORE_", "configMapRef": {"name": "settings"}},
+            ]
+        }
         container["env"] = [{"name": "BOTH", "value": "$(SIZE)$(MORE_SIZE)"}]
         found = started(container, values)
-        self.assertEqual(found.variables, {"SIZE": "1", "TEXT": "$(SIZE)", "MORE_SIZE": "1", "MORE_TEXT": "$(SIZE)", "BOTH": "11"})
+        self.assertEqual(
+            found.variables, {"SIZE": "1", "TEXT": "$(SIZE)", "MORE_SIZE": "1", "MORE_TEXT": "$(SIZE)", "BOTH": "11"}
+        )
 
     def test_arguments_refer_to_every_variable(self) -> None:
-        container = {"command": ["run"], "args": ["$(B)", "$(C)"], "env": [{"name": "A", "value": "$(B)"}, {"name": "B", "value": "b"}]}
+        container = {
+            "command": ["run"],
+            "args": ["$(B)", "$(C)"],
+            "env": [{"name": "A", "value": "$(B)"}, {"name": "B", "value": "b"}],
+        }
         found = started(container, values)
         self.assertEqual((found.arguments, found.unresolved), (["run", "b", "$(C)"], [("A", "B"), ("args", "C")]))
 
     def test_a_value_that_is_not_known_is_shown_by_its_reference(self) -> None:
         source = {"secretKeyRef": {"name": "elsewhere", "key": "key"}}
-        self.assertEqual(started({"env": [{"name": "A", "valueFrom": source}]}, values).variables, {"A": "elsewhere/key"})
+        self.assertEqual(
+            started({"env": [{"name": "A", "valueFrom": source}]}, values).variables, {"A": "elsewhere/key"}
+        )
 
 
 if __name__ == "__main__":
