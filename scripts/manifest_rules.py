@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from manifest_documentation_rules import RULES as DOCUMENTATION_RULES
 from manifest_objects import WORKLOADS, Objects, constant, matches, quantity
 from manifest_port_rules import RULES as PORT_RULES
 from manifest_startup_rules import RULES as STARTUP_RULES
@@ -245,9 +246,21 @@ def memory_and_disk_are_enough(objects: Objects) -> Iterator[str]:
     (claim,) = objects.named("StatefulSet", "nats")["spec"]["volumeClaimTemplates"]
     if quantity(claim["spec"]["resources"]["requests"]["storage"]) <= stored:
         yield "NATS may store more than its volume holds"
+    payload = quantity(re.search(r"max_payload: (\w+)", objects.nats_config()).group(1))
+    if payload <= int(api["INLINE_LIMIT_BYTES"]):
+        yield f"pictures of INLINE_LIMIT_BYTES do not fit into a message of NATS, {payload:.0f} bytes"
+    for name, taken in (("nats", objects.settings("nats")["GOMEMLIMIT"]), ("redis", option(objects, "--maxmemory"))):
+        if quantity(taken) >= quantity(objects.container(name)["resources"]["limits"]["memory"]):
+            yield f"{name} may take {taken} of memory, and is killed for it"
     # Jobs, pictures beside them, and two streams of dead letters.
     if stored < 2 * int(api["QUEUE_MAX_BYTES"]) + 2 * (256 << 20):
         yield "what the streams may hold is more than NATS may store"
+
+
+def option(objects: Objects, name: str) -> str:
+    """The value of one of Redis' arguments."""
+    arguments = objects.container("redis")["args"]
+    return arguments[arguments.index(name) + 1]
 
 
 def the_scaler_knows_the_queue(objects: Objects) -> Iterator[str]:
@@ -324,6 +337,7 @@ RULES: list[Rule] = [
     containers_say_what_they_need,
     *STARTUP_RULES,
     *PORT_RULES,
+    *DOCUMENTATION_RULES,
     the_network_is_closed_but_for_what_is_needed,
     time_to_stop_is_enough,
     memory_and_disk_are_enough,
