@@ -38,7 +38,9 @@ def commands_name_what_is_there(objects: Objects) -> Iterator[str]:
     for path in re.findall(r"\bkubectl apply -[kf] (\S+)", text):
         if not (ROOT / path).exists():
             yield f"docs/kubernetes.md applies {path}, which is not there"
-    for namespace in sorted({*re.findall(r"-n (\S+)", text)} - {found["metadata"]["name"] for found in objects.of("Namespace")}):
+    for namespace in sorted(
+        {*re.findall(r"-n (\S+)", text)} - {found["metadata"]["name"] for found in objects.of("Namespace")}
+    ):
         yield f"docs/kubernetes.md works in the namespace {namespace}, which is not made"
 
 
