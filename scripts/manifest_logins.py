@@ -61,10 +61,15 @@ class Node:
             mount["mountPath"]: self.folder / workload / mount["name"] for mount in container.get("volumeMounts", [])
         }
 
+        # The longest first, and in one go: a place can itself lie below another one's path.
+        paths = "|".join(re.escape(path) for path in sorted(places, key=len, reverse=True))
+
         def moved(text: str) -> str:
-            for path in sorted(places, key=len, reverse=True):
-                text = re.sub(rf"(?<![\w/]){re.escape(path)}(?![\w-])", str(places[path]), text)
-            return text
+            return (
+                re.sub(rf"(?<![\w/])(?:{paths})(?![\w-])", lambda found: str(places[found[0]]), text)
+                if places
+                else text
+            )
 
         for mount in container.get("volumeMounts", []):
             volume = next((found for found in spec.get("volumes", []) if found["name"] == mount["name"]), {})
