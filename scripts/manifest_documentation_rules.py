@@ -87,10 +87,14 @@ def evictions_are_possible(objects: Objects) -> Iterator[str]:
     """A budget that lets nobody go keeps a node from being drained for ever."""
     for found in objects.of("PodDisruptionBudget"):
         spec = found["spec"]
-        for name, template in objects.workloads():
-            if matches(spec["selector"]["matchLabels"], template["metadata"]["labels"]):
-                if spec.get("maxUnavailable") in (0, "0", "0%") or "minAvailable" in spec:
-                    yield f"PodDisruptionBudget/{found['metadata']['name']} may let no pod of {name} go"
+        for workload in objects.of("Deployment", "StatefulSet"):
+            replicas, kept = workload["spec"].get("replicas"), spec.get("minAvailable")
+            all_stay = kept == "100%" or isinstance(kept, int) and isinstance(replicas, int) and kept >= replicas
+            none_may_go = spec.get("maxUnavailable") in (0, "0%")
+            if matches(spec["selector"]["matchLabels"], workload["spec"]["template"]["metadata"]["labels"]) and (
+                all_stay or none_may_go
+            ):
+                yield f"PodDisruptionBudget/{found['metadata']['name']} may let no pod of {workload['metadata']['name']} go"
 
 
 RULES = [

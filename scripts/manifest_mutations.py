@@ -238,6 +238,7 @@ MUTATIONS = [
     Mutation("an image that no release makes", "and a release names it v", in_container("worker", "image", "registry.example.com/spotter-worker:0.0.1")),
     Mutation("a set-up of another version", "set-up runs registry.example.com/spotter-api:v0, and sets up for", in_container("set-up", "image", "registry.example.com/spotter-api:v0")),
     Mutation("nodes that cannot be drained", "PodDisruptionBudget/nats may let no pod of nats go", in_spec("PodDisruptionBudget", "nats", "maxUnavailable", 0)),
+    Mutation("servers that must all stay", "PodDisruptionBudget/nats may let no pod of nats go", in_spec("PodDisruptionBudget", "nats", "minAvailable", 3)),
     # The Ingress.
     Mutation("a route that nobody reaches", "do not reach /v1/tasks", lambda o: o.named("Ingress", "api")["spec"]["rules"][0]["http"]["paths"].pop(3)),
     Mutation("metrics for everybody", "reach /metrics", lambda o: o.named("Ingress", "api")["spec"]["rules"][0]["http"]["paths"][0].update(pathType="Prefix")),

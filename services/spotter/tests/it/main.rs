@@ -12,6 +12,7 @@ mod compose;
 mod crates;
 mod detect;
 mod dlq;
+mod manifests;
 mod metrics;
 mod model;
 mod nasty;
