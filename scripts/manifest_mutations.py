@@ -298,17 +298,21 @@ def in_nats_file(file: str, old: str, new: str) -> Change:
     return lambda objects: objects.nats_files().update({file: objects.nats_files()[file].replace(old, new)})
 
 
-# What shows when NATS and Redis run, and somebody logs in.
-LOGIN_MUTATIONS = [
-    Mutation("an address before its password", "worker cannot log in to NATS by tls://worker:$(NATS_PASSWORD)@nats:4222: NATS says -ERR 'Authorization Violation'", patched("worker", "NATS_URL", "tls://worker:$(NATS_PASSWORD)@nats:4222")),
-    Mutation("the same with Redis", "api cannot log in to Redis by rediss://:$(REDIS_PASSWORD)@redis:6379: Redis says -WRONGPASS", patched("api", "REDIS_URL", "rediss://:$(REDIS_PASSWORD)@redis:6379")),
-    Mutation("another's user", "set-up cannot log in to NATS by tls://api:", setting("set-up", "NATS_URL", "tls://api:$(NATS_PASSWORD)@nats:4222")),
-    Mutation("a user with another's password", "operator cannot log in to NATS", in_nats_file("permissions.conf", "$NATS_OPERATOR_PASSWORD", "$NATS_MONITOR_PASSWORD")),
-    Mutation("a password that nobody gives NATS", "nats-server does not start", lambda o: o.container("nats")["env"].remove(entry(o, "nats", "NATS_MONITOR_PASSWORD"))),
-    Mutation("a name that no certificate has", "certificate is not valid for 'nats.spotter'", setting("api", "NATS_URL", "tls://api:$(NATS_PASSWORD)@nats.spotter:4222")),
-    Mutation("an authority that is not named", "certificate verify failed: unable to get local issuer", lambda o: o.container("worker")["env"].remove(entry(o, "worker", "NATS_CA_FILE"))),
-    Mutation("NATS without TLS for clients with it", "speaks no TLS, and the address says tls", lambda o: o.nats_files().update({"tls.conf": ""})),
-    Mutation("a configuration that NATS does not understand", "nats-server does not start", in_nats_config("max_payload", "max_payloads")),
-    Mutation("an argument that Redis does not understand", "redis-server does not start", lambda o: o.container("redis")["args"].append("--maxmemories")),
-    Mutation("a probe of nothing", "the readiness probe of nats asks for /ready, and is told 404", lambda o: o.container("nats")["readinessProbe"]["httpGet"].update(path="/ready"), "local"),
-]
+# What shows when NATS or Redis runs, and somebody logs in there.
+LOGIN_MUTATIONS = {
+    "NATS": [
+        Mutation("an address before its password", "worker cannot log in to NATS by tls://worker:$(NATS_PASSWORD)@nats:4222: NATS says -ERR 'Authorization Violation'", patched("worker", "NATS_URL", "tls://worker:$(NATS_PASSWORD)@nats:4222")),
+        Mutation("another's user", "set-up cannot log in to NATS by tls://api:", setting("set-up", "NATS_URL", "tls://api:$(NATS_PASSWORD)@nats:4222")),
+        Mutation("a user with another's password", "operator cannot log in to NATS", in_nats_file("permissions.conf", "$NATS_OPERATOR_PASSWORD", "$NATS_MONITOR_PASSWORD")),
+        Mutation("a password that nobody gives NATS", "nats-server does not start", lambda o: o.container("nats")["env"].remove(entry(o, "nats", "NATS_MONITOR_PASSWORD"))),
+        Mutation("a name that no certificate has", "certificate is not valid for 'nats.spotter'", setting("api", "NATS_URL", "tls://api:$(NATS_PASSWORD)@nats.spotter:4222")),
+        Mutation("an authority that is not named", "certificate verify failed: unable to get local issuer", lambda o: o.container("worker")["env"].remove(entry(o, "worker", "NATS_CA_FILE"))),
+        Mutation("NATS without TLS for clients with it", "speaks no TLS, and the address says tls", lambda o: o.nats_files().update({"tls.conf": ""})),
+        Mutation("a configuration that NATS does not understand", "nats-server does not start", in_nats_config("max_payload", "max_payloads")),
+        Mutation("a probe of nothing", "the readiness probe of nats asks for /ready, and is told 404", lambda o: o.container("nats")["readinessProbe"]["httpGet"].update(path="/ready"), "local"),
+    ],
+    "Redis": [
+        Mutation("the same with Redis", "api cannot log in to Redis by rediss://:$(REDIS_PASSWORD)@redis:6379: Redis says -WRONGPASS", patched("api", "REDIS_URL", "rediss://:$(REDIS_PASSWORD)@redis:6379")),
+        Mutation("an argument that Redis does not understand", "redis-server does not start", lambda o: o.container("redis")["args"].append("--maxmemories")),
+    ],
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -52,7 +53,7 @@ def made_by_commands(kubectl: str) -> dict[str, dict[str, str]]:
     command = ["sh", "-euc", instead + block]
     done = subprocess.run(
         command,
-        env={"PATH": "/usr/local/bin:/usr/bin:/bin", "KUBECTL": kubectl, "HOME": "/nonexistent"},
+        env=dict(os.environ, KUBECTL=kubectl, KUBECONFIG=os.devnull),
         capture_output=True,
         text=True,
         check=False,
