@@ -11,6 +11,7 @@ from manifest_environment import Started, started
 
 ROOT = Path(__file__).resolve().parent.parent
 
+OVERLAYS = ["local", "production", "gpu"]
 WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"}
 
 
@@ -20,6 +21,8 @@ class Objects:
     def __init__(self, objects: list[dict], overlay: str) -> None:
         self.all = objects
         self.overlay = overlay
+        # An operator's own overlay is named by its folder, and may name neighbours as they are called there.
+        self.is_ours = overlay.partition(" ")[0] in OVERLAYS
 
     def of(self, *kinds: str) -> list[dict]:
         return [found for found in self.all if found["kind"] in kinds]

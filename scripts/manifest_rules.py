@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from manifest_admission_rules import RULES as ADMISSION_RULES
 from manifest_documentation_rules import RULES as DOCUMENTATION_RULES
 from manifest_objects import WORKLOADS, Objects, constant, matches, quantity
 from manifest_port_rules import RULES as PORT_RULES
@@ -193,7 +194,8 @@ def the_network_is_closed_but_for_what_is_needed(objects: Objects) -> Iterator[s
         for other, port in sorted(speaks[name] | hears[name], key=str):
             if other == "nobody":
                 yield f"a policy of {name} speaks of pods that are not there"
-            if other.startswith("namespace ") and other.removeprefix("namespace ") not in NEIGHBOURS:
+            unknown = other.startswith("namespace ") and other.removeprefix("namespace ") not in NEIGHBOURS
+            if unknown and objects.is_ours:
                 yield f"a policy of {name} speaks of the {other}, which docs/kubernetes.md does not name"
             if port == "any":
                 yield f"a policy of {name} names no port for {other}"
@@ -338,6 +340,7 @@ RULES: list[Rule] = [
     *STARTUP_RULES,
     *PORT_RULES,
     *DOCUMENTATION_RULES,
+    *ADMISSION_RULES,
     the_network_is_closed_but_for_what_is_needed,
     time_to_stop_is_enough,
     memory_and_disk_are_enough,
