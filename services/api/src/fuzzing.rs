@@ -12,7 +12,9 @@ use tokio::{io::AsyncReadExt, sync::Semaphore};
 
 use crate::{
     error::{StartTaskError, SubmitFailure},
-    upload::{PictureForm, UploadRules},
+    original::OriginalApi,
+    upload::{PictureForm, SubmissionRoute, UploadError, UploadRules},
+    v1::V1Api,
 };
 
 /// A submission as it comes over the wire.
@@ -35,21 +37,16 @@ pub struct Upload<'a> {
 pub fn status_of(upload: &Upload<'_>) -> [u16; 2] {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.expect("a runtime without sockets");
-    let mut statuses = [0; 2];
-    for (route, status) in statuses.iter_mut().enumerate() {
-        let PictureForm(form) = runtime.block_on(extract(upload));
-        *status = match form {
-            Ok(_) => 200,
-            Err(error) if route == 0 => {
-                StartTaskError::from(error).into_response().status().as_u16()
-            }
-            Err(error) => SubmitFailure::from(error).into_response().status().as_u16(),
-        };
-    }
-    statuses
+    let original = runtime.block_on(extract::<OriginalApi>(upload));
+    let v1 = runtime.block_on(extract::<V1Api>(upload));
+    [status(original, StartTaskError::from), status(v1, SubmitFailure::from)]
 }
 
-async fn extract(upload: &Upload<'_>) -> PictureForm {
+fn status<R, E: IntoResponse>(form: PictureForm<R>, refusal: fn(UploadError) -> E) -> u16 {
+    form.0.map_or_else(|error| refusal(error).into_response().status().as_u16(), |_| 200)
+}
+
+async fn extract<R: SubmissionRoute>(upload: &Upload<'_>) -> PictureForm<R> {
     let (first, second) = upload.body.split_at(upload.torn_at);
     let packets = Cursor::new(first.to_vec()).chain(Cursor::new(second.to_vec()));
     let mut request = Request::builder();

@@ -17,6 +17,7 @@ mod fallback;
 #[doc(hidden)]
 pub mod fuzzing;
 mod metrics;
+mod multipart;
 mod openapi;
 mod original;
 mod probes;

@@ -11,6 +11,7 @@ mod cache;
 mod healthcheck;
 mod idempotency;
 mod metrics;
+mod multipart;
 mod openapi;
 mod original;
 mod outage;
