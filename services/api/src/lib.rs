@@ -13,7 +13,7 @@ mod current_model;
 mod docs_page;
 mod error;
 mod fallback;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod metrics;

@@ -42,6 +42,7 @@ use form::Form;
 const FIELD: &str = "file";
 /// What a request may hold besides the largest picture: other fields, headers, boundaries.
 const FORM_OVERHEAD_BYTES: u64 = 1024 * 1024;
+/// In characters.
 const LONGEST_FILE_NAME: usize = 255;
 /// An upload that comes more slowly than this, on the average since it began, is given up: a few of
 /// them that drip would hold all places until their time is up.

@@ -30,7 +30,18 @@ pub(crate) enum BoundaryError {
 /// # Errors
 /// [`BoundaryError`] if there is none, or the body is not said to be `multipart/form-data`.
 pub(crate) fn boundary_of(headers: &HeaderMap) -> Result<Vec<u8>, BoundaryError> {
-    let value = headers.get(header::CONTENT_TYPE).ok_or(BoundaryError::NoType)?.as_bytes();
+    let mut found = Err(BoundaryError::NoType);
+    // A client that sets the header beside its HTTP library sends two, and the library's has the boundary.
+    for value in headers.get_all(header::CONTENT_TYPE) {
+        match boundary_in(value.as_bytes()) {
+            Ok(boundary) => return Ok(boundary),
+            Err(error) => found = found.or(Err(error)),
+        }
+    }
+    found
+}
+
+fn boundary_in(value: &[u8]) -> Result<Vec<u8>, BoundaryError> {
     let media_type = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     if !media_type.eq_ignore_ascii_case(b"multipart/form-data") {
         let found = String::from_utf8_lossy(media_type);
@@ -70,7 +81,12 @@ mod tests {
             let found = of(&format!("multipart/form-data{value}"));
             assert!(found.is_err(), "{value}: {found:?}");
         }
-        assert_eq!(boundary_of(&HeaderMap::new()), Err(BoundaryError::NoType));
+        let mut headers = HeaderMap::new();
+        assert_eq!(boundary_of(&headers), Err(BoundaryError::NoType));
+        for value in ["multipart/form-data", "multipart/form-data; boundary=X"] {
+            headers.append(header::CONTENT_TYPE, value.parse().unwrap());
+        }
+        assert_eq!(boundary_of(&headers), Ok(b"X".to_vec()));
         let long = format!("multipart/form-data; boundary={}", "x".repeat(257));
         assert_eq!(of(&long), Err(BoundaryError::TooLong(257)));
     }

@@ -59,6 +59,8 @@ pub(crate) enum Event {
 pub(crate) struct Parser {
     /// Of a line feed and the delimiter. The boundary has no line feed, so it holds no other.
     finder: Finder<'static>,
+    /// Of the delimiter alone. The first one may stand anywhere: some clients write a byte order mark before it.
+    first_finder: Finder<'static>,
     /// What has come and was not given out.
     input: Bytes,
     /// So much of the input is known to hold no delimiter.
@@ -119,10 +121,11 @@ impl Parser {
         let needle = [b"\n--", boundary].concat();
         Self {
             finder: Finder::new(&needle).into_owned(),
+            first_finder: Finder::new(&needle[1..]).into_owned(),
             input: Bytes::new(),
             searched: 0,
             is_last: false,
-            at_line_start: true,
+            at_line_start: false,
             state: State::Preamble,
             header: Vec::new(),
             parts: 0,
@@ -250,14 +253,18 @@ impl Parser {
                 Tail::Text => self.at_line_start = false,
             }
         }
-        let needle = self.finder.needle();
-        while let Some(found) = self.finder.find(&self.input[self.searched..]) {
-            let newline = self.searched + found;
-            let has_return = newline > 0 && self.input[newline - 1] == b'\r';
-            let text = newline - usize::from(has_return);
-            let end = newline + needle.len();
+        let finder = match self.state {
+            State::Preamble => &self.first_finder,
+            _ => &self.finder,
+        };
+        let needle = finder.needle();
+        while let Some(found) = finder.find(&self.input[self.searched..]) {
+            let start = self.searched + found;
+            let has_return = start > 0 && self.input[start - 1] == b'\r';
+            let text = start - usize::from(has_return);
+            let end = start + needle.len();
             match tail(&self.input[end..], self.is_last) {
-                Tail::Text => self.searched = newline + 1,
+                Tail::Text => self.searched = start + 1,
                 Tail::Undecided if text == 0 => return Step::NeedsMore,
                 Tail::Delimiter(follows, length) if text == 0 => {
                     return self.pass(follows, end + length);
@@ -342,14 +349,17 @@ fn tail(behind: &[u8], is_last: bool) -> Tail {
     }
 }
 
-/// How many of the last bytes of `input`, which holds no `needle`, may be the beginning of one, or the
+/// How many of the last bytes of `input`, which ends with no `needle`, may be the beginning of one, or the
 /// carriage return before it.
 fn unsettled(input: &[u8], needle: &[u8]) -> usize {
     let end = &input[input.len().saturating_sub(needle.len() - 1)..];
-    // The needle begins with its only line feed, so no other place can be its beginning.
-    let begun = match memrchr(b'\n', end) {
-        Some(newline) if needle.starts_with(&end[newline..]) => end.len() - newline,
-        _ => 0,
+    let begun = match needle[0] {
+        // It is the only line feed of the needle, so no other than the last can be its beginning.
+        b'\n' => {
+            let last = memrchr(b'\n', end).filter(|newline| needle.starts_with(&end[*newline..]));
+            last.map_or(0, |newline| end.len() - newline)
+        }
+        _ => end.len(),
     };
     let before = &input[..input.len() - begun];
     begun + usize::from(before.last() == Some(&b'\r'))
@@ -446,6 +456,8 @@ mod tests {
         check(&format!("{A}\r\r\n--X--"), &[("a", "\r")]);
         check(&format!("{A}1\n--X--"), &[("a", "1")]);
         check(&format!("pre\r\namble\r\n{A}1\r\n--X--\r\n{A}2"), &[("a", "1")]);
+        check(&format!("\u{FEFF}{A}1\r\n--X--"), &[("a", "1")]);
+        check(&format!("--Xa --X-, --X b\n--{A}1\r\n--X--"), &[("a", "1")]);
         check(&format!("\r\n{A}1--X--\r\n--X--"), &[("a", "1--X--")]);
         check(
             &format!("{A}\r\n--Y\r\n--X-\r\n--Xa\r\n--X\r\r\n--X--"),
@@ -504,7 +516,7 @@ mod tests {
             let parts = |parts| format!("{}--X--", "--X\n\n\n".repeat(parts));
             assert_eq!(parse(&parts(MAX_PARTS)).map(|parts| parts.len()), Ok(MAX_PARTS));
             assert_eq!(parse(&parts(MAX_PARTS + 1)), Err(FormError::TooManyParts));
-            let preamble = |bytes| format!("{}\n--X--", "b".repeat(bytes));
+            let preamble = |bytes| format!("{}\n--X--", "b".repeat(bytes - 1));
             assert!(parse(&preamble(MAX_PREAMBLE_BYTES)).is_ok());
             assert!(parse(&preamble(MAX_PREAMBLE_BYTES + 1)).is_err());
         }

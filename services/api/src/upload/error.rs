@@ -37,7 +37,7 @@ pub(crate) enum UploadError {
         rest = FORM_OVERHEAD_BYTES
     )]
     FormTooLarge { most: u64, max_bytes: u64 },
-    #[error("the file name has more than {LONGEST_FILE_NAME} bytes")]
+    #[error("the file name has more than {LONGEST_FILE_NAME} characters")]
     NameTooLong,
     #[error("unsupported file name '{0}': allowed extensions are {allowed}", allowed = allowed_extensions())]
     Extension(String),

@@ -217,7 +217,7 @@ fn may_be_text(part: &PartHead, error: &UploadError) -> bool {
 }
 
 fn check_name(name: &str, names: FileNames) -> Result<(), UploadError> {
-    if name.len() > LONGEST_FILE_NAME {
+    if name.chars().count() > LONGEST_FILE_NAME {
         return Err(UploadError::NameTooLong);
     }
     if names == FileNames::Any {

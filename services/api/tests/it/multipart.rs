@@ -282,6 +282,7 @@ async fn line_ends_and_boundaries_are_read_as_clients_write_them() {
     let mut cases = vec![
         Case::new("LF alone", replaced("\r\n", "\n"), a),
         Case::new("a preamble", with(b"This is a message\r\nin MIME format.\r\n", b""), a),
+        Case::new("a byte order mark", with(b"\xEF\xBB\xBF", b""), a),
         Case::new("an empty line first", with(b"\r\n", b""), a),
         Case::new("an epilogue", with(b"", b"and this is its end\r\n--X\r\n"), a),
         Case::new("no last line end", with(b"", b"").strip_suffix(b"\r\n").unwrap(), a),
