@@ -42,6 +42,9 @@ use form::Form;
 const FIELD: &str = "file";
 /// What a request may hold besides the largest picture: other fields, headers, boundaries.
 const FORM_OVERHEAD_BYTES: u64 = 1024 * 1024;
+/// What `Content-Encoding` says of a body that is sent as it is. All but `identity` are mistakes, which change
+/// nothing.
+const PLAIN_CODINGS: [&str; 7] = ["", "identity", "none", "utf-8", "binary", "7bit", "8bit"];
 /// In characters.
 const LONGEST_FILE_NAME: usize = 255;
 /// An upload that comes more slowly than this, on the average since it began, is given up: a few of
@@ -201,10 +204,10 @@ fn most_bytes(limits: &PictureLimits) -> u64 {
 fn check_encoding(headers: &HeaderMap) -> Result<(), UploadError> {
     for value in headers.get_all(header::CONTENT_ENCODING) {
         let value = String::from_utf8_lossy(value.as_bytes());
-        let is_identity =
-            |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
-        if let Some(coding) = value.split(',').map(str::trim).find(|coding| !is_identity(coding)) {
-            return Err(UploadError::ContentEncoding(shown(coding).into_owned()));
+        for coding in value.split(',').map(str::trim) {
+            if !PLAIN_CODINGS.iter().any(|plain| coding.eq_ignore_ascii_case(plain)) {
+                return Err(UploadError::ContentEncoding(shown(coding).into_owned()));
+            }
         }
     }
     Ok(())

@@ -1,5 +1,7 @@
 //! The header of a part.
 
+use std::borrow::Cow;
+
 use super::parameters::{parameters, text_parameter};
 
 /// What the header lines of a part say. Lines that are no header lines, and headers that nobody here needs,
@@ -41,16 +43,16 @@ impl PartHead {
 }
 
 /// The lines of `block`, those that begin with a space or a tab joined to the one before them.
-fn unfolded(block: &[u8]) -> Vec<Vec<u8>> {
-    let mut lines: Vec<Vec<u8>> = Vec::new();
+fn unfolded(block: &[u8]) -> Vec<Cow<'_, [u8]>> {
+    let mut lines: Vec<Cow<'_, [u8]>> = Vec::new();
     for line in block.split(|byte| *byte == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match (line, lines.last_mut()) {
             ([b' ' | b'\t', rest @ ..], Some(last)) => {
-                last.push(b' ');
-                last.extend_from_slice(rest);
+                last.to_mut().push(b' ');
+                last.to_mut().extend_from_slice(rest);
             }
-            _ => lines.push(line.to_vec()),
+            _ => lines.push(line.into()),
         }
     }
     lines

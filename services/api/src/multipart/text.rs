@@ -77,7 +77,9 @@ pub(super) fn decode_words(value: &[u8]) -> String {
 fn decode_word(text: &str) -> Option<(String, &str)> {
     let mut fields = text.strip_prefix("=?")?.splitn(3, '?');
     let (charset, encoding, rest) = (fields.next()?, fields.next()?, fields.next()?);
-    let (encoded, behind) = rest.split_once("?=")?;
+    // The text itself has no question mark, so no word is looked for beyond the beginning of the next.
+    let (encoded, behind) = rest.split_once('?')?;
+    let behind = behind.strip_prefix('=')?;
     // A language may follow the charset.
     let charset = charset.split('*').next()?;
     let bytes = match encoding {
@@ -127,6 +129,7 @@ mod tests {
             ("=?utf-8?X?a?=.jpg", "=?utf-8?X?a?=.jpg"),
             ("=?utf-8?B?*?=", "=?utf-8?B?*?="),
             ("=?=?=?", "=?=?=?"),
+            ("=?utf-8?Q?a=?utf-8?Q?b?=", "=?utf-8?Q?ab"),
             ("=?utf-8?B?54yr", "=?utf-8?B?54yr"),
         ];
         for (value, expected) in cases {

@@ -39,18 +39,31 @@ impl<'a> ArrivingPicture<'a> {
         if let Some(digest) = &mut self.digest {
             digest.update(bytes);
         }
-        let most = usize::try_from(self.limits.max_bytes).unwrap_or(usize::MAX);
-        let is_over = self.bytes.len() > most;
-        if self.header.is_none() && (is_over || self.bytes.len() >= self.look_at) {
-            let prefix = &self.bytes[..self.bytes.len().min(most)];
-            self.header = inspect_header(prefix, self.limits)?;
+        let max_bytes = self.limits.max_bytes;
+        if self.bytes.len() as u64 > max_bytes {
+            self.check()?;
+            return Err(PictureError::TooManyBytes { max_bytes });
+        }
+        if self.header.is_none() && self.bytes.len() >= self.look_at {
+            self.header = inspect_header(&self.bytes, self.limits)?;
             // Each look begins at the first byte, so there are only as many as doublings of the length.
             self.look_at = self.bytes.len() * 2;
         }
-        if is_over {
-            return Err(PictureError::TooManyBytes { max_bytes: self.limits.max_bytes });
-        }
         Ok(())
+    }
+
+    /// Looks for the header in all that has come.
+    ///
+    /// # Errors
+    /// [`PictureError`], other than for the number of bytes.
+    pub(super) fn check(&self) -> Result<(), PictureError> {
+        let most = usize::try_from(self.limits.max_bytes).unwrap_or(usize::MAX);
+        match self.header {
+            Some(_) => Ok(()),
+            None => {
+                inspect_header(&self.bytes[..self.bytes.len().min(most)], self.limits).map(drop)
+            }
+        }
     }
 
     /// The whole picture, and what its bytes come to if that was asked for.

@@ -113,8 +113,16 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
         }
         let refused = |error| UploadError::Picture { filename: name.to_owned(), error };
         let mut picture = ArrivingPicture::new(self.limits, self.expected_bytes, digest);
-        while let Some(bytes) = self.content().await? {
-            picture.push(&bytes).map_err(refused)?;
+        loop {
+            match self.content().await {
+                Ok(Some(bytes)) => picture.push(&bytes).map_err(refused)?,
+                Ok(None) => break,
+                Err(error) => {
+                    // A bomb that breaks off is a bomb.
+                    picture.check().map_err(refused)?;
+                    return Err(error);
+                }
+            }
         }
         let (bytes, sha256) = picture.finish().map_err(refused)?;
         Ok(FoundPicture { name: name.to_owned(), bytes, sha256 })

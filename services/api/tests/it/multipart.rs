@@ -327,7 +327,8 @@ async fn line_ends_and_boundaries_are_read_as_clients_write_them() {
         let headers = format!("Content-Type: multipart/form-data; {parameters}\r\n");
         cases.push(Case::new(parameters, body, a).with_headers(headers));
     }
-    let headers = "Content-Type: Multipart/Form-Data;boundary=X\r\nContent-Encoding: identity\r\n";
+    let headers =
+        "Content-Type: Multipart/Form-Data;boundary=X\r\nContent-Encoding: identity,UTF-8\r\n";
     cases.push(Case::new("a type in capitals", body.clone(), a).with_headers(headers));
     check(cases).await;
 }
