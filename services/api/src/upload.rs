@@ -31,7 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     backpressure::Backpressure,
     cache_control::CacheControl,
-    multipart::{boundary_of, shown},
+    multipart::{BoundaryError, boundary_of, shown},
 };
 
 use error::FieldsSent;
@@ -163,16 +163,19 @@ async fn read_form(
     names: FileNames,
 ) -> Result<UploadedPicture, UploadError> {
     let headers = request.headers();
-    let boundary = boundary_of(headers)?;
-    check_encoding(headers)?;
     let length = headers.get(header::CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok());
-    let (most, max_bytes) = (most_bytes(&rules.limits), rules.limits.max_bytes);
-    match length {
+    let boundary = match boundary_of(headers) {
         // A form without any field may come as no bytes at all.
-        Some(0) => return Err(UploadError::NoPicture(FieldsSent::default())),
+        Ok(_) | Err(BoundaryError::NoBoundary) if length == Some(0) => {
+            return Err(UploadError::NoPicture(FieldsSent::default()));
+        }
+        boundary => boundary?,
+    };
+    check_encoding(headers)?;
+    let (most, max_bytes) = (most_bytes(&rules.limits), rules.limits.max_bytes);
+    if length.is_some_and(|length| length > most) {
         // Said by the client itself: refused without reading the body.
-        Some(length) if length > most => return Err(UploadError::FormTooLarge { most, max_bytes }),
-        _ => {}
+        return Err(UploadError::FormTooLarge { most, max_bytes });
     }
     if rules.backpressure.is_full(Instant::now()) {
         // Nothing is read for a queue that would not take it.
@@ -199,8 +202,8 @@ fn most_bytes(limits: &PictureLimits) -> u64 {
     limits.max_bytes.saturating_add(FORM_OVERHEAD_BYTES)
 }
 
-/// Compressed bodies are refused: pictures are compressed already, and what a body comes to would have to be
-/// bounded once more.
+/// Refuses compressed bodies: pictures are compressed already, and the inflated size would need a limit of its
+/// own.
 fn check_encoding(headers: &HeaderMap) -> Result<(), UploadError> {
     for value in headers.get_all(header::CONTENT_ENCODING) {
         let value = String::from_utf8_lossy(value.as_bytes());

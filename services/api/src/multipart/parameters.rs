@@ -80,7 +80,7 @@ fn ends_parameter(behind: &[u8]) -> bool {
 
 /// The text of parameter `name`, in any of the ways in which clients write what is not ASCII: `name*` (RFC 5987),
 /// `name*0`, `name*1` (RFC 2231), `name` with encoded words (RFC 2047), in UTF-8, or in an encoding that is not
-/// told, of which only the ASCII characters are known. Control characters are replaced.
+/// named, of which only the ASCII characters are known. Control characters are replaced.
 pub(super) fn text_parameter(parameters: &[Parameter], name: &str) -> Option<String> {
     let value = |name: &str| {
         let found = parameters.iter().find(|(found, _)| found == name);

@@ -66,7 +66,7 @@ impl<'a> ArrivingPicture<'a> {
         }
     }
 
-    /// The whole picture, and what its bytes come to if that was asked for.
+    /// The whole picture, and its digest if one was asked for.
     ///
     /// # Errors
     /// [`PictureError`] if it is none, or not whole.

@@ -17,7 +17,7 @@ use super::{
     FIELD, FileNames, LONGEST_FILE_NAME, arriving::ArrivingPicture, error::FieldsSent,
     error::UploadError, most_bytes,
 };
-use crate::multipart::{Event, Parser, PartHead};
+use crate::multipart::{Event, Parser, PartHead, shown};
 
 /// Room for a picture whose client does not say how long its request is.
 const FIRST_BYTES: u64 = 64 * 1024;
@@ -70,7 +70,10 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
         }
     }
 
-    /// Reads up to the picture and all of it. `digest` is made of its bytes.
+    /// Reads up to the end of the picture, and feeds its bytes to `digest`.
+    ///
+    /// # Errors
+    /// [`UploadError`] if there is no picture that this route takes, or the form is broken before its end.
     pub(super) async fn find_picture(
         &mut self,
         names: FileNames,
@@ -108,7 +111,7 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
         digest: Option<Sha256>,
     ) -> Result<FoundPicture, UploadError> {
         if !matches!(part.transfer_encoding.as_str(), "" | "binary" | "8bit" | "7bit") {
-            let encoding = crate::multipart::shown(&part.transfer_encoding).into_owned();
+            let encoding = shown(&part.transfer_encoding).into_owned();
             return Err(UploadError::TransferEncoding(encoding));
         }
         let refused = |error| UploadError::Picture { filename: name.to_owned(), error };

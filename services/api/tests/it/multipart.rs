@@ -437,3 +437,15 @@ async fn a_form_that_is_too_large_says_how_much_fits() {
         }
     }
 }
+
+#[tokio::test]
+async fn no_bytes_at_all_are_a_form_without_fields_and_need_no_boundary() {
+    let app = TestApp::start().await;
+    let headers = "Content-Type: multipart/form-data\r\n";
+    let expected = [NO_IMAGE, Refused(400, &["no fields", "'file'"])];
+    let case = Case::new("no boundary and no bytes", "", expected).with_headers(headers);
+    for (route, expected) in ["/start_task", "/v1/tasks"].into_iter().zip(expected) {
+        let answer = send(&app, route, &case, None).await;
+        assert!(agrees(&answer, expected), "{route}: {answer:?}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// What a form comes to: its parts as name and content, or why it cannot be read.
+/// The parts of a form as name and content, or why it cannot be read.
 type Outcome = Result<Vec<(String, Vec<u8>)>, FormError>;
 
 /// Reads a body that comes in segments of the lengths that `cuts` gives, and checks that no event is empty
