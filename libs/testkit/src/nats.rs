@@ -12,7 +12,7 @@ use crate::{
     certificates::Certificates,
     files::{server_program, workspace_root},
     poll_until,
-    ports::{ask, free_port, get},
+    ports::{ask, free_port, get, probe},
     process::{Process, ProcessBuilder},
     small_disk::SmallDisk,
 };
@@ -238,18 +238,80 @@ impl NatsServer {
         })
     }
 
-    /// Whether a client listens to exactly this subject.
+    /// How many clients of this server subscribe to exactly this subject.
+    ///
+    /// # Panics
+    /// If the server does not answer.
+    #[must_use]
+    pub fn subscribers(&self, subject: &str) -> usize {
+        let list = self.monitored("/subsz?subs=1&limit=10000", "subscriptions_list");
+        list.iter().filter(|subscription| subscription["subject"] == subject).count()
+    }
+
+    /// Whether a client of this server subscribes to exactly this subject.
+    ///
+    /// # Panics
+    /// If the server does not answer.
     #[must_use]
     pub fn is_heard(&self, subject: &str) -> bool {
-        let subscriptions = get(self.ports.monitor, "/subsz?subs=1&limit=10000");
-        let list = subscriptions.as_ref().and_then(|all| all["subscriptions_list"].as_array());
-        list.is_some_and(|list| list.iter().any(|one| one["subject"] == subject))
+        self.subscribers(subject) > 0
+    }
+
+    /// Waits until a client of this server subscribes to exactly this subject. Blocks the thread.
+    ///
+    /// The client library returns from `subscribe`, and from `flush`, when it has written to its socket.
+    /// What another connection publishes in the meantime is lost: whoever waits for messages has to
+    /// see the subscription on the server before it does anything that is to cause one. In a cluster
+    /// the other servers learn of it later: [`NatsCluster::wait_until_heard`](crate::NatsCluster).
+    ///
+    /// # Panics
+    /// If none does for long, or the server does not answer.
+    pub fn wait_until_heard(&self, subject: &str) {
+        let heard = poll_until(START_TIMEOUT, || self.is_heard(subject).then_some(()));
+        assert!(heard.is_some(), "nobody subscribes to {subject}");
+    }
+
+    /// How many of the other servers of the cluster have told this one that a client of theirs
+    /// subscribes to exactly this subject.
+    pub(crate) fn hears_of(&self, subject: &str) -> usize {
+        let routes = self.monitored("/routez?subs=1", "routes");
+        let subscribes = |route: &&serde_json::Value| {
+            let subjects = route["subscriptions_list"].as_array();
+            subjects.is_some_and(|subjects| subjects.iter().any(|one| one == subject))
+        };
+        let servers = routes.iter().filter(subscribes).map(|route| route["remote_id"].as_str());
+        servers.collect::<std::collections::HashSet<_>>().len()
+    }
+
+    /// A list that the server tells about itself.
+    fn monitored(&self, path: &str, list: &str) -> Vec<serde_json::Value> {
+        let mut all =
+            get(self.ports.monitor, path).expect("nats-server answers its monitoring port");
+        match all[list].take() {
+            serde_json::Value::Array(list) => list,
+            _ => Vec::new(),
+        }
     }
 
     /// Asks the server something over a connection of its own, such as to delete a consumer, and
-    /// returns the payload of the answer; `None` if there is none within a second.
+    /// returns the payload of the answer; `None` if there is none for long.
     #[must_use]
     pub fn request(&self, subject: &str, payload: &str) -> Option<String> {
+        Self::answer(|question, whole| ask(self.port(), question, whole), subject, payload)
+    }
+
+    /// As [`NatsServer::request`], where there may be nobody to answer at the moment: `None` after a
+    /// second.
+    #[must_use]
+    pub fn try_request(&self, subject: &str, payload: &str) -> Option<String> {
+        Self::answer(|question, whole| probe(self.port(), question, whole), subject, payload)
+    }
+
+    fn answer(
+        ask: impl FnOnce(&[u8], fn(&str) -> bool) -> Option<String>,
+        subject: &str,
+        payload: &str,
+    ) -> Option<String> {
         let question = format!(
             "CONNECT {{\"verbose\":false,\"pedantic\":false}}\r\nSUB _INBOX.testkit 1\r\n\
              PUB {subject} _INBOX.testkit {}\r\n{payload}\r\n",
@@ -259,7 +321,7 @@ impl NatsServer {
         let whole = |answer: &str| {
             answer.split_once("\r\nMSG ").is_some_and(|(_, rest)| rest.matches("\r\n").count() >= 2)
         };
-        let answer = ask(self.port(), question.as_bytes(), whole)?;
+        let answer = ask(question.as_bytes(), whole)?;
         let (_, message) = answer.split_once("\r\nMSG ")?;
         message.split("\r\n").nth(1).map(str::to_owned)
     }
@@ -365,7 +427,7 @@ fn launch(builder: &NatsServerBuilder, folder: &Path, ports: Ports) -> Result<Pr
 fn answers(port: u16, path: &str) -> bool {
     let question = format!("GET {path} HTTP/1.0\r\n\r\n");
     let whole = |answer: &str| answer.contains("\r\n\r\n");
-    ask(port, question.as_bytes(), whole).is_some_and(|answer| answer.starts_with("HTTP/1.0 200"))
+    probe(port, question.as_bytes(), whole).is_some_and(|answer| answer.starts_with("HTTP/1.0 200"))
 }
 
 fn config_text(builder: &NatsServerBuilder, folder: &Path, ports: Ports) -> String {

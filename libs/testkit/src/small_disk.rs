@@ -1,10 +1,10 @@
 //! A file system of a few megabytes, to be filled up.
 
-use std::{fs, io, path::PathBuf, process::Command, time::Duration};
+use std::{fs, io, path::PathBuf, process::Command};
 
 use tempfile::TempDir;
 
-use crate::process::Process;
+use crate::{START_TIMEOUT, process::Process};
 
 /// A tmpfs that only the holder's mount namespace knows. It ends with the holder, so nothing stays
 /// mounted even when a test is killed.
@@ -35,7 +35,7 @@ impl SmallDisk {
             .args(["--mount", "sh", "-c", script, "sh", &bytes.to_string()])
             .arg(folder.path())
             .start();
-        holder.wait_for_line(|line| line.text == "mounted", Duration::from_secs(10));
+        holder.wait_for_line(|line| line.text == "mounted", START_TIMEOUT);
         Some(Self { holder, folder })
     }
 

@@ -1,7 +1,8 @@
 //! What the proxy does to a connection, a cluster that loses its leader, a disk that is full.
 
 use std::{
-    io::{Read, Write},
+    fs,
+    io::{self, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     sync::Arc,
     thread,
@@ -17,7 +18,7 @@ fn echo_server() -> u16 {
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let (mut from, mut to) = (stream.try_clone().unwrap(), stream);
-            thread::spawn(move || std::io::copy(&mut from, &mut to));
+            thread::spawn(move || io::copy(&mut from, &mut to));
         }
     });
     port
@@ -30,7 +31,7 @@ fn client(proxy: &TcpProxy) -> TcpStream {
 }
 
 /// What comes back within the client's patience.
-fn echoed(stream: &mut TcpStream, text: &str) -> std::io::Result<String> {
+fn echoed(stream: &mut TcpStream, text: &str) -> io::Result<String> {
     stream.write_all(text.as_bytes())?;
     let mut answer = vec![0; text.len()];
     stream.read_exact(&mut answer)?;
@@ -54,6 +55,32 @@ fn a_blackhole_swallows_nothing_for_good_and_a_cut_ends_the_connection() {
     assert!(echoed(&mut client(&proxy), "four").is_err());
     proxy.heal();
     assert_eq!(echoed(&mut client(&proxy), "five").unwrap(), "five");
+}
+
+#[test]
+fn a_cut_spares_no_connection_that_is_just_being_made() {
+    // A server whose queue of connections is full: the kernel lets the next one wait.
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = server.local_addr().unwrap();
+    let patience = Duration::from_millis(200);
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, patience) {
+        waiting.push(stream);
+    }
+    let proxy = TcpProxy::start(address.port());
+    let mut client = client(&proxy);
+    // The proxy's own connection, which is being made (state 2).
+    let connecting = format!("0100007F:{:04X} 02 ", address.port());
+    wait_for(|| fs::read_to_string("/proc/net/tcp").unwrap().contains(&connecting).then_some(()));
+    proxy.cut();
+    thread::spawn(move || server.incoming().flatten().collect::<Vec<_>>());
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    match client.read(&mut [0]) {
+        Ok(0) => {}
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+        other => panic!("it is still open: {other:?}"),
+    }
+    assert_eq!(proxy.connections(), 0);
 }
 
 #[test]
