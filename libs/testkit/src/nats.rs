@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::{
     START_TIMEOUT,
     certificates::Certificates,
+    eventually,
     files::{server_program, workspace_root},
     poll_until,
     ports::{ask, free_port, get, probe},
@@ -257,7 +258,7 @@ impl NatsServer {
         self.subscribers(subject) > 0
     }
 
-    /// Waits until a client of this server subscribes to exactly this subject. Blocks the thread.
+    /// Waits until a client of this server subscribes to exactly this subject.
     ///
     /// The client library returns from `subscribe`, and from `flush`, when it has written to its socket.
     /// What another connection publishes in the meantime is lost: whoever waits for messages has to
@@ -266,9 +267,8 @@ impl NatsServer {
     ///
     /// # Panics
     /// If none does for long, or the server does not answer.
-    pub fn wait_until_heard(&self, subject: &str) {
-        let heard = poll_until(START_TIMEOUT, || self.is_heard(subject).then_some(()));
-        assert!(heard.is_some(), "nobody subscribes to {subject}");
+    pub async fn wait_until_heard(&self, subject: &str) {
+        eventually(START_TIMEOUT, async || self.is_heard(subject).then_some(())).await;
     }
 
     /// How many of the other servers of the cluster have told this one that a client of theirs

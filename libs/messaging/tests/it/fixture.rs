@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream;
+use async_nats::{Subscriber, jetstream};
 use bytes::Bytes;
 use domain::{
     ClassId, DetectedObject, Detection, DetectionSettings, FailureReason, Job, TaskId, TaskRecord,
@@ -48,6 +48,18 @@ impl Fixture {
     /// The server as any other client sees it.
     pub(crate) async fn raw(&self) -> jetstream::Context {
         jetstream::new(async_nats::connect(self.server.url()).await.unwrap())
+    }
+
+    /// A client of its own that subscribes to this subject; the server knows that it does.
+    pub(crate) async fn hear(&self, subject: &'static str) -> Subscriber {
+        assert!(
+            !self.server.is_heard(subject),
+            "another's subscription would be taken for this one"
+        );
+        let client = async_nats::connect(self.server.url()).await.unwrap();
+        let subscriber = client.subscribe(subject).await.unwrap();
+        self.server.wait_until_heard(subject).await;
+        subscriber
     }
 
     pub(crate) async fn submit(&self, job: &Job) {

@@ -34,22 +34,22 @@ impl Client {
     }
 }
 
-#[test]
-fn what_is_published_after_it_reaches_a_subscription() {
+#[tokio::test]
+async fn what_is_published_after_it_reaches_a_subscription() {
     let server = NatsServer::start();
     let (mut hears, mut says) = (Client::connect(&server), Client::connect(&server));
     for number in 0..50 {
         let subject = format!("told.{number}");
         assert!(!server.is_heard(&subject));
         hears.say(&format!("SUB {subject} {number}\r\n"));
-        server.wait_until_heard(&subject);
+        server.wait_until_heard(&subject).await;
         says.say(&format!("PUB {subject} 0\r\n\r\n"));
         hears.wait_for(&format!("MSG {subject} "));
     }
 }
 
-#[test]
-fn what_any_node_publishes_after_it_reaches_a_subscription() {
+#[tokio::test]
+async fn what_any_node_publishes_after_it_reaches_a_subscription() {
     let cluster = NatsCluster::start();
     let nodes = cluster.nodes();
     let mut hears = Client::connect(&nodes[0]);
@@ -57,7 +57,7 @@ fn what_any_node_publishes_after_it_reaches_a_subscription() {
     for number in 0..50 {
         let subject = format!("told.{number}");
         hears.say(&format!("SUB {subject} {number}\r\n"));
-        cluster.wait_until_heard(&subject);
+        cluster.wait_until_heard(&subject).await;
         for other in &mut others {
             other.say(&format!("PUB {subject} 0\r\n\r\n"));
         }

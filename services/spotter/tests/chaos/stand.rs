@@ -323,7 +323,7 @@ impl Nats {
     pub(crate) fn delete_consumer(&self) -> bool {
         let running = self.nodes().iter().find(|node| node.is_running());
         let answer =
-            running.and_then(|node| node.request("$JS.API.CONSUMER.DELETE.JOBS.worker", ""));
+            running.and_then(|node| node.try_request("$JS.API.CONSUMER.DELETE.JOBS.worker", ""));
         answer.is_some_and(|answer| answer.contains("\"success\":true"))
     }
 }
