@@ -7,9 +7,7 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Event, ServerError,
-    connection::State,
-    jetstream,
+    Client, ConnectErrorKind, ConnectOptions, Event, ServerError, jetstream,
     jetstream::{kv, object_store::ObjectStore},
 };
 use tokio::sync::{OnceCell, watch};
@@ -152,10 +150,12 @@ impl Messaging {
         Reconciler::new(self.clone())
     }
 
-    /// Whether the connection stands right now, as far as this side knows.
+    /// Whether the connection stands right now, as far as this side knows. Where it does not, nothing is
+    /// submitted either: both look at what the client library's events have told, and not at its own
+    /// state, which is a moment ahead of them.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.inner.client.connection_state() == State::Connected
+        self.inner.link.borrow().connected
     }
 
     /// The server's address as it may be shown: without user and password.
