@@ -13,6 +13,13 @@ pub const LONGEST_SECONDS: u64 = 10 * 365 * 24 * 3600;
 pub trait Source {
     /// The value of variable `name`, or `None` if it is not set. Empty means not set.
     fn get(&self, name: &str) -> Option<String>;
+
+    /// Whether variable `name` is set to what is no text in UTF-8. It has no value then, and must not be
+    /// taken for one that is not set.
+    fn is_no_text(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
 }
 
 /// The environment of this process.
@@ -22,6 +29,10 @@ pub struct ProcessEnvironment;
 impl Source for ProcessEnvironment {
     fn get(&self, name: &str) -> Option<String> {
         std::env::var(name).ok().filter(|value| is_set(value))
+    }
+
+    fn is_no_text(&self, name: &str) -> bool {
+        std::env::var_os(name).is_some_and(|value| value.to_str().is_none())
     }
 }
 
@@ -90,6 +101,10 @@ impl<'a> Reader<'a> {
         T: FromStr,
         T::Err: fmt::Display,
     {
+        if self.source.is_no_text(name) {
+            self.problem(name, "its value is not UTF-8".to_owned());
+            return None;
+        }
         let text = self.source.get(name).filter(|text| is_set(text))?;
         match text.trim().parse() {
             Ok(value) => Some(value),

@@ -82,7 +82,9 @@ async fn run(stand: &Stand, options: &BenchOptions) -> Result<(), CliError> {
     }
     line(&report)?;
     if let Some(path) = &options.json {
-        let json = serde_json::to_string_pretty(&report)?;
+        let what = "what was measured";
+        let json = serde_json::to_string_pretty(&report)
+            .map_err(|source| CliError::Json { what, source })?;
         fs::write(path, json).map_err(|source| CliError::Write { path: path.clone(), source })?;
     }
     Ok(())
