@@ -43,6 +43,8 @@ impl TestApp {
             settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         variables.entry("NATS_URL".to_owned()).or_insert_with(|| nats.url());
         variables.entry("REDIS_URL".to_owned()).or_insert_with(|| redis.url());
+        // A busy machine is not to be taken for a Redis that does not answer.
+        variables.entry("REDIS_TIMEOUT_MS".to_owned()).or_insert_with(|| "20000".to_owned());
         let config = api::Config::read(&variables).expect("the test's settings are right");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let base = format!("http://{}", listener.local_addr().expect("it is bound"));
@@ -115,6 +117,12 @@ impl TestApp {
         let record = record.with_state(state);
         tasks.finish(&record).await.expect("NATS answers");
         record
+    }
+
+    /// How many jobs the queue holds. Unlike its consumer, which counts those that wait, the stream knows
+    /// of a job as soon as it is stored.
+    pub(crate) fn jobs(&self) -> u64 {
+        self.nats.stream("JOBS").expect("there is a queue").messages
     }
 
     /// As SIGTERM does.

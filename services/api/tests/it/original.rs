@@ -137,8 +137,7 @@ async fn bytes_that_are_no_whole_picture_are_refused() {
         assert_eq!(status, StatusCode::BAD_REQUEST, "{what}: {body}");
         assert!(body["error"].is_string() && body["filename"] == "x.jpg", "{what}: {body}");
     }
-    let depth = app.worker_side().await.queue().depth().await.unwrap();
-    assert_eq!(depth.waiting, 0, "nothing of this reached the queue");
+    assert_eq!(app.jobs(), 0, "nothing of this reached the queue");
 }
 
 #[tokio::test]
