@@ -98,6 +98,14 @@ impl Stand {
             aborted: 0,
             ports: Vec::new(),
         };
+        if stand.plan.cluster {
+            // What is asked while a stream elects its leader may never be answered. The set-up asks again;
+            // an API ends, and leaves it to whoever started it to try again.
+            let program = Process::builder(SPOTTER).arg("setup");
+            let mut setup = stand.part(program, &stand.api_proxies, None);
+            let status = setup.wait_exit(PATIENCE);
+            assert!(status.success(), "the queue cannot be set up: {status}");
+        }
         for _ in 0..APIS {
             // It must come back where clients look for it.
             let port = free_port();
