@@ -72,7 +72,8 @@ impl Messaging {
         let client = first_connection(options, servers, config.connect_timeout).await?;
         // The event of this first connection comes from another task. Whoever looks at the link
         // from here on must not take it for a second connection.
-        let _ = tokio::time::timeout(RETRY_EVERY, link.wait_for(|link| link.connects > 0)).await;
+        let patience = config.request_timeout;
+        let _ = tokio::time::timeout(patience, link.wait_for(|link| link.connects > 0)).await;
         let mut jetstream = jetstream::new(client.clone());
         // Longer than `within` waits, so that there is one kind of timeout and not one per library call.
         jetstream.set_timeout(config.request_timeout + Duration::from_secs(1));
