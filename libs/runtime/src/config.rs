@@ -277,6 +277,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_text_is_not_taken_for_unset() {
+        struct Latin1;
+
+        impl Source for Latin1 {
+            fn get(&self, _: &str) -> Option<String> {
+                None
+            }
+
+            fn is_no_text(&self, name: &str) -> bool {
+                name == "HOST"
+            }
+        }
+
+        let mut reader = Reader::new(&Latin1);
+        assert_eq!(reader.read("PORT", 5000), 5000);
+        let _ = reader.read("HOST", "127.0.0.1".to_owned());
+        let ConfigError(problems) = reader.finish(()).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].name, "HOST");
+    }
+
+    #[test]
     fn credentials_do_not_reach_a_log() {
         let cases = [
             ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
