@@ -108,6 +108,8 @@ async fn converse(stream: TcpStream, vitals: Arc<dyn Vitals>, metrics: Metrics) 
     });
     let mut server = http1::Builder::new();
     server.header_read_timeout(None).keep_alive(false).max_header_size(MAX_HEADER_BYTES);
+    // Somebody who asks with `nc -N` still wants the answer.
+    server.half_close(true);
     let served = server.serve_connection(TokioIo::new(stream), service);
     // An error here is a client that went away, spoke no HTTP, or was too slow to ask or to read: those
     // who ask after this process's health must find a place.

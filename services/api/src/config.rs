@@ -63,6 +63,7 @@ impl Config {
     pub fn read(source: &dyn Source) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(source);
         let limits = PictureLimits::default();
+        let upload_timeout = reader.seconds("UPLOAD_TIMEOUT_SECONDS", 60);
         let config = Self {
             host: reader.read("HOST", "127.0.0.1".to_owned()),
             port: reader.read("PORT", 5000),
@@ -73,12 +74,13 @@ impl Config {
                 max_pixels: reader.at_least("MAX_PICTURE_PIXELS", 1, limits.max_pixels),
             },
             max_concurrent_uploads: reader.at_least("MAX_CONCURRENT_UPLOADS", 1, 64),
-            upload_timeout: reader.seconds("UPLOAD_TIMEOUT_SECONDS", 60),
+            upload_timeout,
             connections: ConnectionLimits {
                 most: reader.at_least("MAX_CONNECTIONS", 1, 4096),
                 header_timeout: reader.seconds("HEADER_TIMEOUT_SECONDS", 10),
                 keep_alive: reader.seconds("KEEP_ALIVE_SECONDS", 75),
                 answer_timeout: reader.seconds("ANSWER_TIMEOUT_SECONDS", 60),
+                body_timeout: upload_timeout,
             },
             task_deadline: reader.seconds("TASK_DEADLINE_SECONDS", 24 * 3600),
             reconcile_every: reader.seconds("RECONCILE_SECONDS", 60),
@@ -151,6 +153,9 @@ mod tests {
         let ConfigError(problems) = read(&bad).err().unwrap();
         let mut names: Vec<_> = problems.iter().map(|problem| problem.name).collect();
         names.sort_unstable();
-        assert_eq!(names, ["MODEL", "PORT", "QUEUE_MAX_BYTES", "REDIS_CA_FILE", "REDIS_URL"]);
+        assert_eq!(
+            names,
+            ["MODEL", "PORT", "QUEUE_MAX_BYTES", "REDIS_CA_FILE", "REDIS_URL"]
+        );
     }
 }

@@ -14,7 +14,7 @@ use reqwest::{
 use serde_json::Value;
 use testkit::{NatsServer, RedisServer};
 use time::OffsetDateTime;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything takes on a busy machine; only a failing test waits for it.
@@ -27,7 +27,7 @@ pub(crate) struct TestApp {
     pub(crate) client: Client,
     base: String,
     shutdown: CancellationToken,
-    _server: JoinHandle<Result<(), api::ServeError>>,
+    server: JoinHandle<Result<(), api::ServeError>>,
 }
 
 impl TestApp {
@@ -57,7 +57,7 @@ impl TestApp {
             panic!("the API did not start: {:?}", server.await);
         }
         let client = Client::builder().timeout(PATIENCE).build().expect("a client can be made");
-        Self { nats, redis, client, base, shutdown, _server: server }
+        Self { nats, redis, client, base, shutdown, server }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -128,6 +128,12 @@ impl TestApp {
     /// As SIGTERM does.
     pub(crate) fn stop(&self) {
         self.shutdown.cancel();
+    }
+
+    /// Waits until it has stopped.
+    pub(crate) async fn stopped(mut self) {
+        let stopped = timeout(PATIENCE, &mut self.server).await.expect("it stops");
+        stopped.expect("it does not panic").expect("it stops in order");
     }
 
     /// The value of a metric, of the line that contains all of `labels`.

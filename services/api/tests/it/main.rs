@@ -8,6 +8,8 @@
 
 mod app;
 mod cache;
+mod clients;
+mod early_answers;
 mod healthcheck;
 mod idempotency;
 mod metrics;
