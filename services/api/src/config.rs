@@ -6,6 +6,7 @@ use domain::{ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
 use runtime::{
     config::{ConfigError, LONGEST_SECONDS, Reader, Source, redact_url},
+    host::Host,
     telemetry::{LogSettings, traces::TraceSettings},
 };
 
@@ -14,8 +15,9 @@ use crate::server::ConnectionLimits;
 /// Everything that can be set about the API.
 #[derive(Clone)]
 pub struct Config {
-    /// `HOST`: the address to listen on. Default 127.0.0.1, this machine only.
-    pub host: String,
+    /// `HOST`: the name or address to listen on, an IPv6 address with brackets or without. Default
+    /// 127.0.0.1, this machine only.
+    pub host: Host,
     /// `PORT`: the port to listen on. Default 5000; 0 takes a free one.
     pub port: u16,
     /// `PROBES_ADDRESS`: where `/health/…` and `/metrics` are served a second time, out of the clients'
@@ -65,7 +67,7 @@ impl Config {
         let limits = PictureLimits::default();
         let upload_timeout = reader.seconds("UPLOAD_TIMEOUT_SECONDS", 60);
         let config = Self {
-            host: reader.read("HOST", "127.0.0.1".to_owned()),
+            host: reader.read("HOST", Host::default()),
             port: reader.read("PORT", 5000),
             probes_address: reader.read_optional("PROBES_ADDRESS"),
             model: reader.read("MODEL", ModelName::default()),
@@ -144,6 +146,7 @@ mod tests {
     #[test]
     fn every_bad_setting_is_named() {
         let bad = [
+            ("HOST", "localhost:5000"),
             ("PORT", "99999"),
             ("MODEL", "../x"),
             ("REDIS_URL", "http://x"),
@@ -155,7 +158,7 @@ mod tests {
         names.sort_unstable();
         assert_eq!(
             names,
-            ["MODEL", "PORT", "QUEUE_MAX_BYTES", "REDIS_CA_FILE", "REDIS_URL"]
+            ["HOST", "MODEL", "PORT", "QUEUE_MAX_BYTES", "REDIS_CA_FILE", "REDIS_URL"]
         );
     }
 }

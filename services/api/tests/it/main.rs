@@ -15,6 +15,7 @@ mod idempotency;
 mod metrics;
 mod multipart;
 mod openapi;
+mod options;
 mod original;
 mod outage;
 mod pages;

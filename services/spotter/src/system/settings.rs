@@ -13,6 +13,7 @@ use domain::ModelName;
 use runtime::{
     config::{ProcessEnvironment, Reader, Source, is_set},
     files::read_text,
+    host::Host,
     telemetry::LogSettings,
 };
 
@@ -36,7 +37,7 @@ pub(crate) enum ResultCache {
 }
 
 pub(crate) struct Settings {
-    pub(crate) host: String,
+    pub(crate) host: Host,
     pub(crate) port: u16,
     pub(crate) workers: NonZero<usize>,
     pub(crate) concurrency: NonZero<usize>,
@@ -91,7 +92,7 @@ impl Settings {
         // Each worker would think that it has all cores to itself.
         let each = share(share(cores, workers), concurrency);
         let threads_per_picture = reader.read("THREADS_PER_PICTURE", each);
-        let host = reader.read("HOST", "127.0.0.1".to_owned());
+        let host = reader.read("HOST", Host::default());
         let port = reader.read("PORT", 5000);
         let model = reader.read("MODEL", ModelName::default());
         let nats_url = reader.read_optional("NATS_URL");

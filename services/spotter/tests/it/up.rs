@@ -78,6 +78,21 @@ fn is_running(line: &str) -> bool {
 }
 
 #[tokio::test]
+async fn it_listens_on_an_ipv6_address_as_urls_write_it() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("SKIPPED: this machine has no IPv6");
+        return;
+    }
+    let data = tempfile::tempdir().unwrap();
+    let process = with_settings(data.path(), 0, "HOST=[::1]\n").start();
+    let up = Up::of(process, data);
+    assert!(up.base.starts_with("http://[::1]:"), "{}", up.base);
+    let ready = reqwest::get(format!("{}/health/ready", up.base)).await.unwrap();
+    assert_eq!(ready.status(), StatusCode::OK);
+    assert_eq!(up.stop(), Some(0));
+}
+
+#[tokio::test]
 async fn it_starts_everything_detects_and_stops_everything() {
     let up = Up::start(0);
     let children = descendants(up.process.id());
