@@ -8,6 +8,7 @@ mod body;
 mod connection;
 mod pace;
 mod refusals;
+mod stream;
 
 use std::{io, sync::Arc, time::Duration};
 

@@ -25,7 +25,8 @@ use tokio::{
 use super::{
     MAX_BUFFER_BYTES, MAX_HEADER_BYTES, SLOW_ANSWER, SLOW_HEADER, Shared, UNREAD_BODY,
     body::{Discarded, KeptBody, Rest},
-    pace::{MAX_DISCARDED_BYTES, Overdue, PIECE_BYTES, Pace, PacedStream},
+    pace::{MAX_DISCARDED_BYTES, Overdue, Pace},
+    stream::{PIECE_BYTES, PacedStream},
 };
 
 /// Serves one connection until either side ends it.

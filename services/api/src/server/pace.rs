@@ -1,18 +1,11 @@
 //! How long a client may keep its connection waiting.
 
 use std::{
-    io::{self, IoSlice},
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use super::ConnectionLimits;
 
@@ -20,8 +13,6 @@ use super::ConnectionLimits;
 /// limit of a picture, lets a client that uploads a video by mistake see its 413. Discarding costs no memory,
 /// and less CPU time a byte than an upload that is accepted, so time is the limit that matters.
 pub(super) const MAX_DISCARDED_BYTES: u64 = 1 << 30;
-/// How much of it is read at once.
-pub(super) const PIECE_BYTES: usize = 16 * 1024;
 /// How long the server waits for the next byte of such a rest: the value of nginx's `lingering_timeout`.
 const LONGEST_SILENCE: Duration = Duration::from_secs(5);
 /// How long the rest of a request is discarded, at the least after a late answer such as a 408, and at the
@@ -183,11 +174,11 @@ impl Pace {
         if silence < until { (silence, Overdue::SilentRest) } else { (until, Overdue::Rest) }
     }
 
-    fn is_discarding(&self) -> bool {
+    pub(super) fn is_discarding(&self) -> bool {
         matches!(self.lock().awaited, Awaited::Rest(_))
     }
 
-    fn received(&self, count: usize) {
+    pub(super) fn received(&self, count: usize) {
         if count == 0 {
             return;
         }
@@ -205,116 +196,21 @@ impl Pace {
         }
     }
 
-    fn blocked(&self) {
+    pub(super) fn blocked(&self) {
         self.lock().blocked_since.get_or_insert_with(Instant::now);
     }
 
-    fn flushed(&self) {
+    pub(super) fn flushed(&self) {
         self.lock().blocked_since = None;
     }
 
-    fn is_blocked(&self) -> bool {
+    pub(super) fn is_blocked(&self) -> bool {
         self.lock().blocked_since.is_some()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // Every change of the state is a single one: whoever panicked with the lock left it whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A client's stream that tells its [`Pace`] what comes and what does not go.
-pub(super) struct PacedStream {
-    stream: TcpStream,
-    pace: Pace,
-}
-
-impl PacedStream {
-    pub(super) fn new(stream: TcpStream, pace: Pace) -> Self {
-        Self { stream, pace }
-    }
-
-    /// Reads no more than [`PIECE_BYTES`]: buffers grow with what is read at once, and what is only to be
-    /// discarded is to take no memory.
-    fn poll_read_piece(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let most = buffer.remaining().min(PIECE_BYTES);
-        let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(most));
-        let outcome = Pin::new(&mut self.stream).poll_read(context, &mut piece);
-        let count = piece.filled().len();
-        buffer.advance(count);
-        self.pace.received(count);
-        outcome
-    }
-
-    fn written(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if outcome.is_pending() {
-            self.pace.blocked();
-        }
-        outcome
-    }
-}
-
-impl AsyncRead for PacedStream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.pace.is_discarding() {
-            return self.poll_read_piece(context, buffer);
-        }
-        let before = buffer.filled().len();
-        let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.pace.received(buffer.filled().len() - before);
-        outcome
-    }
-}
-
-impl AsyncWrite for PacedStream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.written(outcome)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.written(outcome)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    /// Called once everything was written: that alone, and not some progress, ends a client's time, or
-    /// one byte a minute would do.
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.pace.flushed();
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-impl Drop for PacedStream {
-    fn drop(&mut self) {
-        if self.pace.is_blocked() {
-            // What this client has not read, the kernel would go on trying to send for minutes.
-            let _ = self.stream.set_zero_linger();
-        }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Shutdown, TcpStream},
+    net::TcpStream,
 };
 
 use reqwest::StatusCode;
@@ -85,7 +85,7 @@ impl Content {
 
 /// How a request says how long its body is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
+pub(crate) enum Framing {
     Length,
     Chunks,
 }
@@ -107,7 +107,7 @@ fn write_first(address: &str, opening: &[u8], rest: &[u8]) -> io::Result<String>
 }
 
 /// Reads one answer, body and all.
-fn read_answer(stream: &mut TcpStream) -> io::Result<String> {
+pub(crate) fn read_answer(stream: &mut TcpStream) -> io::Result<String> {
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
     loop {
@@ -124,7 +124,7 @@ fn read_answer(stream: &mut TcpStream) -> io::Result<String> {
     }
 }
 
-fn head(early: &Early, framing: Framing, size: usize) -> String {
+pub(crate) fn head(early: &Early, framing: Framing, size: usize) -> String {
     let (path, media_type) = (early.path, early.body.media_type());
     let framing = match framing {
         Framing::Length => format!("Content-Length: {size}"),
@@ -133,7 +133,7 @@ fn head(early: &Early, framing: Framing, size: usize) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {media_type}\r\n{framing}\r\n\r\n")
 }
 
-fn in_chunks(body: &[u8]) -> Vec<u8> {
+pub(crate) fn in_chunks(body: &[u8]) -> Vec<u8> {
     let mut chunked = Vec::with_capacity(body.len() + body.len() / 500);
     for chunk in body.chunks(32_000) {
         chunked.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
@@ -314,72 +314,7 @@ pub(crate) fn ask_and_wait(
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// A request that holds its body back until it is asked for it.
-fn withheld(early: &Early, size: usize) -> String {
-    head(early, Framing::Length, size).replace("\r\n\r\n", "\r\nExpect: 100-Continue\r\n\r\n")
-}
-
-/// Asks whether it may send a body of `size` bytes, and is refused. Not a byte of it is sent, so the answer
-/// cannot have waited for one.
-async fn is_refused_before_it_sends(app: &TestApp, early: Early, size: usize) {
-    let (address, head) = (app.address(), withheld(&early, size));
-    let answer = spawn_blocking(move || ask_and_wait(&address, head.as_bytes(), |_| ()));
-    let answer = answer.await.unwrap().unwrap();
-    let Early { path, status, .. } = early;
-    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
-    // Whether a body follows is for the client to decide, so nobody knows where the next request begins.
-    assert!(answer.to_lowercase().contains("\r\nconnection: close\r\n"), "{path}: {answer}");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_asks_first_is_refused_before_it_sends() {
-    let app = TestApp::start_with(&[("MAX_PICTURE_BYTES", "100000")]).await;
-    let picture = Content::Picture("a.jpg");
-    let cases = [
-        ("/start_task", picture, 413),
-        ("/v1/tasks", picture, 413),
-        ("/v1/tasks?iou=7", picture, 400),
-        ("/nowhere", picture, 404),
-        ("/health/live", picture, 405),
-    ];
-    for (path, body, status) in cases {
-        is_refused_before_it_sends(&app, Early { path, body, status }, 25_000_000).await;
-    }
-    let json = Early { path: "/v1/tasks", body: Content::Json, status: 415 };
-    is_refused_before_it_sends(&app, json, 90_000).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_asks_first_is_told_that_there_is_no_room() {
-    let app = TestApp::start_with(&[("MAX_CONCURRENT_UPLOADS", "1")]).await;
-    let _held = stalled_upload(&app).await;
-    let early = Early { path: "/v1/tasks", body: Content::Picture("a.jpg"), status: 503 };
-    is_refused_before_it_sends(&app, early, 90_000).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_asks_first_and_is_wanted_is_told_to_send() {
-    let app = TestApp::start().await;
-    let body = Content::Picture("bus.jpg").bytes(200_000);
-    let early = Early { path: "/v1/tasks", body: Content::Picture("bus.jpg"), status: 202 };
-    let (address, head) = (app.address(), withheld(&early, body.len()));
-    let answers = spawn_blocking(move || {
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.write_all(head.as_bytes())?;
-        let mut asked = vec![0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
-        stream.read_exact(&mut asked)?;
-        stream.write_all(&body)?;
-        let answer = read_answer(&mut stream)?;
-        io::Result::Ok((String::from_utf8_lossy(&asked).into_owned(), answer))
-    });
-    let (asked, answer) = answers.await.unwrap().unwrap();
-    assert!(asked.starts_with("HTTP/1.1 100 "), "{asked}");
-    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
-}
-
-/// What a client sees of `requests` that it sends one after another without waiting, once the first is
-/// answered.
+/// The first `count` answers to a client that sends `opening`, waits for an answer, sends `rest` and then reads.
 async fn pipelined(app: &TestApp, opening: Vec<u8>, rest: Vec<u8>, count: usize) -> Vec<String> {
     let address = app.address();
     let answers = spawn_blocking(move || {
@@ -481,72 +416,4 @@ async fn a_stop_does_not_wait_for_what_is_only_discarded() {
     app.stop();
     app.stopped().await;
     spawn_blocking(move || client.join().unwrap()).await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_has_no_more_to_say_is_answered() {
-    let app = TestApp::start().await;
-    let picture = Early { path: "/v1/tasks", body: Content::Picture("bus.jpg"), status: 202 };
-    let upload = |framing| {
-        let body = picture.body.bytes(200_000);
-        let body = if framing == Framing::Chunks { in_chunks(&body) } else { body };
-        [head(&picture, framing, 200_000).into_bytes(), body].concat()
-    };
-    let id = app.start_task().await;
-    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").into_bytes();
-    let cases = [
-        (upload(Framing::Length), 202),
-        (upload(Framing::Chunks), 202),
-        (get("/health/ready"), 200),
-        (get(&format!("/v1/tasks/{id}")), 200),
-        (get(&format!("/v1/tasks/{id}?wait=1")), 200),
-        (b"GET /health/live HTTP/1.0\r\n\r\n".to_vec(), 200),
-        // Half a body.
-        (upload(Framing::Length)[..100_000].to_vec(), 400),
-        (upload(Framing::Chunks)[..100_000].to_vec(), 400),
-    ];
-    for (request, status) in cases {
-        for _ in 0..5 {
-            let (address, request) = (app.address(), request.clone());
-            let answer = spawn_blocking(move || {
-                ask_and_wait(&address, &request, |stream| {
-                    stream.shutdown(Shutdown::Write).unwrap();
-                })
-            });
-            let answer = answer.await.unwrap().unwrap();
-            assert!(
-                answer.starts_with(&format!("HTTP/1.1 {status} "))
-                    || answer.starts_with(&format!("HTTP/1.0 {status} ")),
-                "{status}: {answer}"
-            );
-        }
-    }
-    // And none of them leaves anything behind.
-    eventually(PATIENCE, async || {
-        let open = app.metric("spotter_http_connections{", "").await;
-        // The one that asks, and the other that it keeps.
-        open.filter(|open| *open <= 2)
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_has_gone_is_not_held_on_to() {
-    let app = TestApp::start().await;
-    let id = app.start_task().await;
-    let request = format!("GET /v1/tasks/{id}?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n");
-    let open = async || app.metric("spotter_http_connections{", "").await;
-    let before = eventually(PATIENCE, open).await;
-    let streams: Vec<_> = (0..20)
-        .map(|_| {
-            let mut stream = TcpStream::connect(app.address()).unwrap();
-            stream.write_all(request.as_bytes()).unwrap();
-            stream
-        })
-        .collect();
-    eventually(PATIENCE, async || open().await.filter(|open| *open >= before + 20)).await;
-    drop(streams);
-    // The answer that they wait for finds nobody.
-    app.succeed(id).await;
-    eventually(PATIENCE, async || open().await.filter(|open| *open <= before)).await;
 }

@@ -10,6 +10,8 @@ mod app;
 mod cache;
 mod clients;
 mod early_answers;
+mod expect_continue;
+mod half_closed;
 mod healthcheck;
 mod idempotency;
 mod metrics;
