@@ -3,7 +3,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
-    reason = "in a test, a panic with a clear message is the right report"
+    clippy::print_stderr,
+    reason = "in a test, a panic with a clear message is the right report, and what is skipped is said aloud"
 )]
 
 mod app;

@@ -26,18 +26,17 @@ use crate::app::{PATIENCE, TestApp, bus_bytes, bus_form, json};
 
 /// Of each kind; there are four.
 const EACH: usize = 250;
-/// How long the server waits for any of them.
-const DEADLINE: Duration = Duration::from_secs(20);
-/// What a busy machine may add to it.
-const SLACK: Duration = Duration::from_secs(15);
+/// How long the server waits for any of them where they are to be cut off.
+const DEADLINE_SECONDS: &str = "5";
+/// The same where they are to stay: longer than the test.
+const NO_DEADLINE_SECONDS: &str = "600";
+/// When a client that is not cut off is given up; only a test that fails waits so long.
+const HANG_TIMEOUT: Duration = Duration::from_secs(240);
 /// The pause between two drops of those who drip: a byte of a header, or as much of a body as keeps it
 /// just above the least rate of an upload.
 const DRIP_EVERY: Duration = Duration::from_millis(500);
 const DROP_BYTES: usize = 1024;
 const STATUS_REQUESTS: usize = 500;
-/// How many rounds of them are measured at most; a neighbour on the machine may spoil one.
-const ROUNDS: usize = 3;
-const P99_LIMIT: Duration = Duration::from_millis(50);
 
 /// The API's own program, with servers of its own.
 struct ApiProcess {
@@ -87,28 +86,36 @@ impl ApiProcess {
         answer["task_id"].as_str().unwrap().parse().unwrap()
     }
 
-    /// How long the middle one and the slowest of a hundred take, over [`STATUS_REQUESTS`] from four
-    /// clients at once.
-    async fn time_status_requests(&self, id: TaskId) -> (Duration, Duration) {
+    /// Sends [`STATUS_REQUESTS`] from four clients at once; all are answered.
+    async fn send_status_requests(&self, id: TaskId) {
         let mut clients = JoinSet::new();
         for _ in 0..4 {
             let (client, url) = (self.client.clone(), self.url(&format!("/v1/tasks/{id}")));
             clients.spawn(async move {
-                let mut times = Vec::new();
                 for _ in 0..STATUS_REQUESTS / 4 {
-                    let started = Instant::now();
                     let answer = client.get(&url).send().await.unwrap();
                     assert_eq!(answer.status(), StatusCode::OK);
                     answer.bytes().await.unwrap();
-                    times.push(started.elapsed());
                 }
-                times
             });
         }
-        let mut times: Vec<Duration> = clients.join_all().await.into_iter().flatten().collect();
-        times.sort_unstable();
-        let at = |share: usize| times[(times.len() * share / 100).min(times.len() - 1)];
-        (at(50), at(99))
+        clients.join_all().await;
+    }
+
+    /// Opens [`EACH`] connections of each kind that misbehave, and counts in `ended` those that ended.
+    async fn misbehave(&self, ended: &Arc<AtomicUsize>) -> JoinSet<(Slow, Vec<u8>)> {
+        let mut slow = JoinSet::new();
+        for _ in 0..EACH {
+            for how in [Slow::SaysNothing, Slow::DripsHeader, Slow::DripsBody, Slow::NeverReads] {
+                let (stream, ended) = (self.connect().await, Arc::clone(ended));
+                slow.spawn(async move {
+                    let told = misbehave(how, stream).await;
+                    ended.fetch_add(1, Ordering::Relaxed);
+                    (how, told)
+                });
+            }
+        }
+        slow
     }
 }
 
@@ -165,59 +172,49 @@ async fn misbehave(how: Slow, mut stream: TcpStream) -> Vec<u8> {
     told
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_slow_clients_hold_nobody_up_and_are_cut_off() {
-    let connections = 4 * EACH;
-    if runtime::open_files::raise_limit() < connections + 100 {
-        eprintln!("SKIPPED: this process may not open {} files (ulimit -Hn)", connections + 100);
-        return;
+/// An API whose deadlines for clients are all as given, or `None` where this process may not open a file
+/// for each of the slow clients.
+fn api_for_slow_clients(deadline_seconds: &str) -> Option<ApiProcess> {
+    let files = 4 * EACH + 100;
+    if runtime::open_files::raise_limit() < files {
+        eprintln!("SKIPPED: this process may not open {files} files (ulimit -Hn)");
+        return None;
     }
-    let deadline = DEADLINE.as_secs().to_string();
-    let api = ApiProcess::start(&[
-        ("HEADER_TIMEOUT_SECONDS", &deadline),
-        ("ANSWER_TIMEOUT_SECONDS", &deadline),
-        ("UPLOAD_TIMEOUT_SECONDS", &deadline),
+    Some(ApiProcess::start(&[
+        ("HEADER_TIMEOUT_SECONDS", deadline_seconds),
+        ("ANSWER_TIMEOUT_SECONDS", deadline_seconds),
+        ("UPLOAD_TIMEOUT_SECONDS", deadline_seconds),
         // Room for all who drip and one more, or most of them would be refused at once.
         ("MAX_CONCURRENT_UPLOADS", "300"),
-    ]);
+    ]))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_slow_clients_hold_nobody_up() {
+    let Some(api) = api_for_slow_clients(NO_DEADLINE_SECONDS) else { return };
     let id = api.start_task().await;
     let before = api.open_files();
-
-    let opened = Instant::now();
     let ended = Arc::new(AtomicUsize::new(0));
-    let mut slow = JoinSet::new();
-    for _ in 0..EACH {
-        let kinds = [Slow::SaysNothing, Slow::DripsHeader, Slow::DripsBody, Slow::NeverReads];
-        for how in kinds {
-            let (stream, ended) = (api.connect().await, Arc::clone(&ended));
-            slow.spawn(async move {
-                let told = misbehave(how, stream).await;
-                ended.fetch_add(1, Ordering::Relaxed);
-                (how, told)
-            });
-        }
-    }
-    eventually(PATIENCE, async || (api.open_files() >= before + connections).then_some(())).await;
-    eprintln!("{connections} slow connections are open after {:.1?}", opened.elapsed());
+    let mut slow = api.misbehave(&ended).await;
+    eventually(PATIENCE, async || (api.open_files() >= before + 4 * EACH).then_some(())).await;
 
-    let mut p99 = Duration::MAX;
-    for _ in 0..ROUNDS {
-        let (median, slowest) = api.time_status_requests(id).await;
-        eprintln!("{STATUS_REQUESTS} status requests: p50 {median:.1?}, p99 {slowest:.1?}");
-        p99 = p99.min(slowest);
-        if p99 < P99_LIMIT {
-            break;
-        }
-    }
-    assert!(p99 < P99_LIMIT, "others are held up: p99 {p99:?}");
-    // An upload is let in as well.
+    // Nobody waits for their turn behind the slow ones: none of those is let go for ten minutes.
+    api.send_status_requests(id).await;
     api.start_task().await;
-    let gone = ended.load(Ordering::Relaxed);
-    assert!(gone * 20 < connections, "{gone} had gone while it was measured: that proves nothing");
+    assert_eq!(ended.load(Ordering::Relaxed), 0, "slow clients have gone: this proves nothing");
 
-    let left = (DEADLINE + SLACK).saturating_sub(opened.elapsed());
+    // What they leave behind when they hang up is nothing.
+    slow.shutdown().await;
+    eventually(PATIENCE, async || (api.open_files() <= before + 8).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_slow_clients_are_cut_off() {
+    let Some(api) = api_for_slow_clients(DEADLINE_SECONDS) else { return };
+    let before = api.open_files();
+    let mut slow = api.misbehave(&Arc::default()).await;
     let mut all = Vec::new();
-    let cut = timeout(left, async {
+    let cut = timeout(HANG_TIMEOUT, async {
         while let Some(one) = slow.join_next().await {
             all.push(one.unwrap());
         }
@@ -225,17 +222,15 @@ async fn a_thousand_slow_clients_hold_nobody_up_and_are_cut_off() {
     if cut.await.is_err() {
         let count = |what: fn(&Slow) -> bool| all.iter().filter(|(how, _)| what(how)).count();
         panic!(
-            "{} of {connections} are still connected after {:?}; gone are {} who said nothing, {} who \
-             dripped a header, {} who dripped a body, {} who never read",
+            "{} are still connected after {HANG_TIMEOUT:?}; gone are {} who said nothing, {} who dripped a \
+             header, {} who dripped a body, {} who never read",
             slow.len(),
-            opened.elapsed(),
             count(|how| matches!(how, Slow::SaysNothing)),
             count(|how| matches!(how, Slow::DripsHeader)),
             count(|how| matches!(how, Slow::DripsBody)),
             count(|how| matches!(how, Slow::NeverReads)),
         );
     }
-    eprintln!("all are cut off {:.1?} after they began", opened.elapsed());
     for (how, told) in &all {
         let told = String::from_utf8_lossy(told);
         let expected = matches!(how, Slow::DripsBody);
@@ -246,7 +241,10 @@ async fn a_thousand_slow_clients_hold_nobody_up_and_are_cut_off() {
 
 #[tokio::test]
 async fn an_upload_that_trickles_gives_its_place_up_before_its_time() {
-    let app = TestApp::start_with(&[("MAX_CONCURRENT_UPLOADS", "1")]).await;
+    // It would have ten minutes if it came fast enough.
+    let settings =
+        [("MAX_CONCURRENT_UPLOADS", "1"), ("UPLOAD_TIMEOUT_SECONDS", NO_DEADLINE_SECONDS)];
+    let app = TestApp::start_with(&settings).await;
     let mut bytes = bus_bytes().into_iter();
     let drops = futures_util::stream::unfold((), move |()| {
         let next = bytes.next();
@@ -256,13 +254,10 @@ async fn an_upload_that_trickles_gives_its_place_up_before_its_time() {
         }
     });
     let part = Part::stream(reqwest::Body::wrap_stream(drops)).file_name("bus.jpg");
-    let started = Instant::now();
     let answer = app.post("/v1/tasks", Form::new().part("file", part)).await;
     let (status, body) = json(answer).await;
     assert_eq!(status, StatusCode::REQUEST_TIMEOUT, "{body}");
     assert!(body["error"].as_str().unwrap().contains("1024 bytes a second"), "{body}");
-    // The time an upload may take is 60 s.
-    assert!(started.elapsed() < Duration::from_secs(30), "it took {:?}", started.elapsed());
     assert_eq!(app.post("/v1/tasks", bus_form()).await.status(), StatusCode::ACCEPTED);
 }
 
