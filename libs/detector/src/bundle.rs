@@ -23,7 +23,7 @@ pub const MANIFEST_FILE: &str = "model.toml";
 
 const LARGEST_SIDE: u32 = 8192;
 /// The most bytes of a [`MANIFEST_FILE`]: room for tens of thousands of labels.
-const MOST_MANIFEST_BYTES: u64 = 1 << 20;
+pub(crate) const MOST_MANIFEST_BYTES: u64 = 1 << 20;
 
 /// The size of pictures that a model takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +72,8 @@ pub struct Manifest {
     pub producer: String,
     /// The sha256 of `model.onnx`, in hexadecimal.
     pub sha256: String,
-    /// The sha256 of the file it was installed from.
+    /// The sha256 of the file it was installed from, and of the weights that were in other files: their values
+    /// follow the file in the order in which it lists them.
     pub source_sha256: String,
     /// The names of its classes.
     pub labels: LabelMap,
@@ -239,7 +240,12 @@ impl ModelBundle {
 
 /// The sha256 of `bytes` in lower-case hexadecimal.
 pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+/// `digest` in lower-case hexadecimal.
+pub(crate) fn hex(digest: &[u8]) -> String {
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The text of a description, which must not be longer than any is.

@@ -179,17 +179,21 @@ pub enum ModelError {
     },
     /// The classes' names are neither in the file nor given.
     #[error(
-        "{path} names no labels for its {classes} classes; give them with `--labels FILE`, one \
-         name per line"
+        "{path} has {classes} classes and {why}; give their names with `--labels FILE`, one name per line"
     )]
     LabelsNeeded {
         /// The file.
         path: PathBuf,
         /// The classes it has.
         classes: usize,
+        /// Why they cannot be had from the file.
+        why: NoLabels,
     },
     /// There are more or fewer labels than classes.
-    #[error("{path} has {classes} classes, but there are {labels} labels from {origin}")]
+    #[error(
+        "{path} has {classes} classes, but there are {labels} labels from {origin}; give as many names as \
+         there are classes with `--labels FILE`, one name per line"
+    )]
     LabelCount {
         /// The file.
         path: PathBuf,
@@ -222,6 +226,23 @@ pub enum ModelError {
         /// What it said.
         source: RuntimeError,
     },
+}
+
+/// Why a file does not tell how its classes are called.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoLabels {
+    /// It does not say.
+    #[error("says nowhere how they are called")]
+    Absent,
+    /// What it says cannot be read.
+    #[error(
+        "its metadata has something under 'names' that is no dict or list of names, neither as Python nor as \
+         JSON writes it: {0:?}"
+    )]
+    Unreadable(
+        /// Its beginning.
+        String,
+    ),
 }
 
 /// No detections for one picture.

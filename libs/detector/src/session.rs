@@ -12,6 +12,7 @@ use std::{
 
 use ort::{
     environment::Environment,
+    logging::LogLevel,
     session::{
         RunOptions, Session, SessionOutputs,
         builder::{GraphOptimizationLevel, SessionBuilder},
@@ -100,8 +101,15 @@ impl Runtime {
     /// # Errors
     /// [`RuntimeError::Failed`] when ONNX Runtime is out of memory.
     pub fn canceller(&self) -> Result<Canceller, RuntimeError> {
-        let options = RunOptions::new().map_err(|error| RuntimeError::Failed(error.to_string()))?;
-        Ok(Canceller { shared: Arc::new(Cancellation { options, called: AtomicBool::new(false) }) })
+        Ok(Canceller::around(RunOptions::new().map_err(failed)?))
+    }
+
+    /// As [`Runtime::canceller`], for a run that may well fail: ONNX Runtime logs nothing of it, and whoever
+    /// runs it gets the error.
+    pub(crate) fn canceller_for_trial(&self) -> Result<Canceller, RuntimeError> {
+        let mut options = RunOptions::new().map_err(failed)?;
+        options.set_log_level(LogLevel::Fatal).map_err(failed)?;
+        Ok(Canceller::around(options))
     }
 }
 
@@ -127,6 +135,10 @@ impl fmt::Debug for Canceller {
 }
 
 impl Canceller {
+    fn around(options: RunOptions) -> Self {
+        Self { shared: Arc::new(Cancellation { options, called: AtomicBool::new(false) }) }
+    }
+
     /// Stops the run.
     pub fn cancel(&self) {
         self.shared.called.store(true, Ordering::SeqCst);
@@ -202,6 +214,14 @@ impl<'a> InputBatch<'a> {
         let InputTensor { data, height, width } = tensor;
         Self { pictures: 1, height: *height, width: *width, data }
     }
+
+    /// The values of these pictures and of black ones behind them, `pictures` in all.
+    fn filled_up_to(&self, pictures: usize) -> Vec<f32> {
+        let mut data = Vec::with_capacity(pictures * 3 * self.height * self.width);
+        data.extend_from_slice(self.data);
+        data.resize(data.capacity(), 0.0);
+        data
+    }
 }
 
 /// A loaded model.
@@ -209,6 +229,10 @@ impl<'a> InputBatch<'a> {
 pub(crate) struct InferenceSession {
     session: Session,
     fallback: Canceller,
+    /// For runs that may well fail; see [`Runtime::canceller_for_trial`].
+    on_trial: Canceller,
+    /// How many pictures the graph takes at a time, if it says so.
+    batch: Option<usize>,
 }
 
 impl InferenceSession {
@@ -218,10 +242,15 @@ impl InferenceSession {
         model: &[u8],
         options: &SessionOptions,
     ) -> Result<Self, RuntimeError> {
-        let fallback = runtime.canceller()?;
-        let mut builder = builder(runtime, options)?;
-        let session = builder.commit_from_memory(model).map_err(failed)?;
-        Ok(Self { session, fallback })
+        Self::around(builder(runtime, options)?.commit_from_memory(model).map_err(failed)?, runtime)
+    }
+
+    /// As [`InferenceSession::load`], of a model that may well be refused or fail: ONNX Runtime logs nothing
+    /// of it, and whoever tries it gets the error.
+    pub(crate) fn on_trial(runtime: &Runtime, model: &[u8]) -> Result<Self, RuntimeError> {
+        let builder = builder(runtime, &SessionOptions::default())?;
+        let mut builder = builder.with_log_level(LogLevel::Fatal).map_err(|e| failed(e.into()))?;
+        Self::around(builder.commit_from_memory(model).map_err(failed)?, runtime)
     }
 
     /// One more session of a model whose weights are in memory already.
@@ -230,16 +259,21 @@ impl InferenceSession {
         weights: &SharedWeights,
         options: &SessionOptions,
     ) -> Result<Self, RuntimeError> {
-        let fallback = runtime.canceller()?;
-        let session = weights.session(builder(runtime, options)?).map_err(failed)?;
-        Ok(Self { session, fallback })
+        Self::around(weights.session(builder(runtime, options)?).map_err(failed)?, runtime)
     }
 
-    /// Whether the graph says that its input takes one picture at a time and no more.
-    pub(crate) fn takes_one_picture(&self) -> bool {
-        let input = self.session.inputs().first();
+    fn around(session: Session, runtime: &Runtime) -> Result<Self, RuntimeError> {
+        let input = session.inputs().first();
         let shape = input.and_then(|input| input.dtype().tensor_shape());
-        shape.and_then(|shape| shape.first().copied()) == Some(1)
+        let batch = shape.and_then(|shape| usize::try_from(*shape.first()?).ok());
+        let batch = batch.filter(|batch| *batch > 0);
+        let (fallback, on_trial) = (runtime.canceller()?, runtime.canceller_for_trial()?);
+        Ok(Self { session, fallback, on_trial, batch })
+    }
+
+    /// How many pictures the graph takes at a time, neither more nor fewer; `None` for any number.
+    pub(crate) fn fixed_batch(&self) -> Option<usize> {
+        self.batch
     }
 
     /// The outputs' names, in the order of [`Outputs::views`].
@@ -247,28 +281,53 @@ impl InferenceSession {
         self.session.outputs().iter().map(|output| output.name())
     }
 
-    /// Runs the model on `input` until it ends or `canceller` stops it.
+    /// Runs the model on `input` until it ends or `canceller` stops it. A graph that takes more pictures at a
+    /// time gets black ones behind those of `input`, and gives outputs for these too.
     pub(crate) fn run<'s>(
         &'s mut self,
         input: &InputBatch<'_>,
         canceller: Option<&'s Canceller>,
     ) -> Result<Outputs<'s>, DetectError> {
         let canceller = canceller.unwrap_or(&self.fallback);
-        let failed = |error: ort::Error| {
-            if canceller.is_cancelled() {
-                DetectError::Cancelled
-            } else {
-                DetectError::Inference(error.to_string())
-            }
-        };
-        let shape = [input.pictures, 3, input.height, input.width];
-        let tensor = TensorRef::from_array_view((shape, input.data)).map_err(failed)?;
-        let values = self
-            .session
-            .run_with_options(ort::inputs![tensor], &canceller.shared.options)
-            .map_err(failed)?;
-        Ok(Outputs { values })
+        start(&mut self.session, self.batch, input, canceller)
     }
+
+    /// As [`InferenceSession::run`], of a model that may well fail.
+    pub(crate) fn run_on_trial(
+        &mut self,
+        input: &InputBatch<'_>,
+    ) -> Result<Outputs<'_>, DetectError> {
+        start(&mut self.session, self.batch, input, &self.on_trial)
+    }
+}
+
+fn start<'s>(
+    session: &'s mut Session,
+    batch: Option<usize>,
+    input: &InputBatch<'_>,
+    canceller: &'s Canceller,
+) -> Result<Outputs<'s>, DetectError> {
+    let failed = |error: ort::Error| {
+        if canceller.is_cancelled() {
+            DetectError::Cancelled
+        } else {
+            DetectError::Inference(error.to_string())
+        }
+    };
+    let filled_up;
+    let (pictures, data) = match batch {
+        Some(batch) if batch > input.pictures => {
+            filled_up = input.filled_up_to(batch);
+            (batch, &filled_up[..])
+        }
+        _ => (input.pictures, input.data),
+    };
+    let shape = [pictures, 3, input.height, input.width];
+    let tensor = TensorRef::from_array_view((shape, data)).map_err(failed)?;
+    let values = session
+        .run_with_options(ort::inputs![tensor], &canceller.shared.options)
+        .map_err(failed)?;
+    Ok(Outputs { values })
 }
 
 /// A session to be, with everything set but its model.

@@ -73,7 +73,7 @@ impl Detector {
     /// # Errors
     /// [`DetectError`] when the model does not even run on one picture.
     pub fn takes_batches(&mut self) -> Result<bool, DetectError> {
-        if self.session.takes_one_picture() {
+        if self.session.fixed_batch().is_some() {
             return Ok(false);
         }
         let pictures = self.trial_pictures();
@@ -108,7 +108,7 @@ impl Detector {
 
     /// The boxes of all cells, picture by picture.
     fn every_cell(&mut self, input: &InputBatch<'_>) -> Result<Vec<Detection>, DetectError> {
-        let outputs = self.session.run(input, None)?;
+        let outputs = self.session.run_on_trial(input)?;
         let views = outputs.views()?;
         let mut boxes = Vec::new();
         for batch_index in 0..input.pictures {

@@ -1,7 +1,11 @@
 //! Installing a model: what kind of detector a file is, its head cut off where that works, and a
 //! trial run of what will be written.
 
+mod class_names;
+mod cut;
+mod reading;
 mod recognise;
+mod source;
 mod trial;
 
 use std::{
@@ -12,19 +16,19 @@ use std::{
 use domain::{LabelMap, ModelName};
 
 use crate::{
-    bundle::{MANIFEST_FILE, MODEL_FILE, Manifest, ModelBundle, ModelInput, sha256_hex},
+    bundle::{
+        MANIFEST_FILE, MODEL_FILE, MOST_MANIFEST_BYTES, Manifest, ModelBundle, ModelInput,
+        sha256_hex,
+    },
     error::ModelError,
     head::HeadKind,
-    onnx::{
-        OnnxModel,
-        cut::{CannotCut, InputSize},
-    },
+    onnx::cut::{CannotCut, InputSize},
     session::Runtime,
 };
-use recognise::{Family, Recognised, STRIDES};
-
-/// A protobuf message, and so an ONNX file, cannot be larger.
-const MOST_BYTES: u64 = 2 * 1024 * 1024 * 1024 - 1;
+use class_names::Names;
+use reading::Family;
+use source::Source;
+use trial::{Recognised, Trial};
 
 /// Whether to cut the head off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -95,6 +99,32 @@ pub enum InstallNote {
         /// What went wrong at another size.
         detail: String,
     },
+    /// The weights were in other files, and are in the installed one now.
+    WeightsEmbedded {
+        /// These files, relative to the model's folder.
+        files: Vec<String>,
+        /// The bytes of the weights.
+        bytes: u64,
+    },
+    /// The model was exported for several pictures at a time, and takes any number now.
+    BatchFreed(
+        /// How many it took.
+        u64,
+    ),
+    /// The model takes several pictures at a time and no fewer: each run costs as much as that many.
+    BatchKept {
+        /// How many it takes.
+        batch: u64,
+        /// Why it cannot take fewer.
+        detail: String,
+    },
+    /// The file has no names for its 80 classes, and COCO's were taken.
+    LabelsAssumed,
+    /// The file has names for some of its classes only; the others are called by their number.
+    ClassesWithoutName(
+        /// The classes without a name.
+        usize,
+    ),
     /// The file does not say under which terms its weights are.
     LicenseUnknown,
 }
@@ -109,7 +139,31 @@ impl fmt::Display for InstallNote {
             ),
             Self::HeadKept(reason) => write!(f, "plain head kept: {reason}"),
             Self::SizeFixed { detail } => {
-                write!(f, "input size fixed, other sizes do not run: {detail}")
+                write!(f, "input size fixed, other sizes do not run: {detail}; export it with dynamic=True")
+            }
+            Self::WeightsEmbedded { files, bytes } => {
+                write!(f, "{bytes} bytes of weights taken in from ")?;
+                match &files[..] {
+                    [first, _, _, _, ..] => write!(f, "{first} and {} other files", files.len() - 1),
+                    few => f.write_str(&few.join(", ")),
+                }
+            }
+            Self::BatchFreed(batch) => {
+                write!(f, "exported for {batch} pictures at a time, takes any number of them now")
+            }
+            Self::BatchKept { batch, detail } => write!(
+                f,
+                "takes {batch} pictures at a time and no fewer, so a lone one costs as much as {batch}; export \
+                 it with batch=1 ({detail})"
+            ),
+            Self::LabelsAssumed => f.write_str(
+                "the file does not name its 80 classes; they are taken for COCO's: give others with --labels",
+            ),
+            Self::ClassesWithoutName(1) => {
+                f.write_str("1 class has no name in the file and is called by its number")
+            }
+            Self::ClassesWithoutName(classes) => {
+                write!(f, "{classes} classes have no name in the file and are called by their numbers")
             }
             Self::LicenseUnknown => {
                 f.write_str("the file does not say under which licence its weights are")
@@ -132,6 +186,7 @@ struct Prepared {
     bytes: Vec<u8>,
     head: HeadKind,
     strides: Vec<u32>,
+    classes: usize,
     input: ModelInput,
 }
 
@@ -153,18 +208,26 @@ impl ModelBundle {
         if options.existing == Existing::Refuse && dir.exists() {
             return Err(ModelError::AlreadyInstalled { dir });
         }
-        let bytes = read_source(source)?;
-        let source_sha256 = sha256_hex(&bytes);
-        let model = OnnxModel::parse(bytes.clone())
-            .map_err(|error| ModelError::NotOnnx { path: source.to_owned(), source: error })?;
-        let recognised = recognise::recognise(source, &model)?;
-        let labels =
-            recognise::labels_of(source, &model, recognised.classes, options.labels.as_ref())?;
-
         let mut notes = Vec::new();
-        let trial = trial::Trial { path: source, model: &model, bytes: &bytes, runtime };
-        let prepared = prepare(&trial, &recognised, options.head, &mut notes)?;
-        let license = options.license.clone().or(model.metadata("license").map(str::to_owned));
+        let read = Source::read(source, &mut notes)?;
+        let facts = recognise::recognise(source, &read.model)?;
+        let names = Names::of(&read.model, options.labels.as_ref());
+        if let [only] = &facts.readings[..] {
+            // What is wrong with the names is told before anything is run.
+            names.labels(source, only.classes, &mut Vec::new())?;
+        }
+        let Source { mut model, mut bytes, sha256: source_sha256 } = read;
+        if facts.has_other_outputs {
+            model = model.with_first_output();
+            bytes = model.to_bytes();
+        }
+        let (own_license, producer) =
+            (model.metadata("license").map(str::to_owned), model.producer());
+        let trial = Trial { path: source, runtime, model, bytes };
+        let prepared = Preparation { trial, head: options.head, notes: &mut notes }
+            .prepare(&facts, names.count())?;
+        let labels = names.labels(source, prepared.classes, &mut notes)?;
+        let license = options.license.clone().or(own_license);
         if license.is_none() {
             notes.push(InstallNote::LicenseUnknown);
         }
@@ -173,7 +236,7 @@ impl ModelBundle {
             head: prepared.head,
             strides: prepared.strides,
             license: license.unwrap_or_else(|| "unknown".to_owned()),
-            producer: model.producer().unwrap_or_else(|| "unknown".to_owned()),
+            producer: producer.unwrap_or_else(|| "unknown".to_owned()),
             sha256: sha256_hex(&prepared.bytes),
             source_sha256,
             labels,
@@ -184,68 +247,103 @@ impl ModelBundle {
     }
 }
 
-fn read_source(path: &Path) -> Result<Vec<u8>, ModelError> {
-    let unreadable = |source: io::Error| match source.kind() {
-        io::ErrorKind::NotFound => ModelError::NoSuchFile { path: path.to_owned() },
-        _ => ModelError::Read { path: path.to_owned(), source },
-    };
-    let bytes = fs::metadata(path).map_err(unreadable)?.len();
-    if bytes > MOST_BYTES {
-        return Err(ModelError::TooLarge { path: path.to_owned(), bytes });
-    }
-    fs::read(path).map_err(unreadable)
+/// Decides what to write, and runs it.
+struct Preparation<'a, 'n> {
+    trial: Trial<'a>,
+    head: HeadChoice,
+    notes: &'n mut Vec<InstallNote>,
 }
 
-/// Decides what to write, and runs it.
-fn prepare(
-    trial: &trial::Trial<'_>,
-    recognised: &Recognised,
-    choice: HeadChoice,
-    notes: &mut Vec<InstallNote>,
-) -> Result<Prepared, ModelError> {
-    let plain = trial.run_whole(recognised)?;
-    if recognised.family == Family::Yolov8 && choice == HeadChoice::CutIfPossible {
-        match trial.cut(recognised, &plain) {
-            Ok(cut) => {
-                notes.push(InstallNote::HeadCut {
-                    score_difference: cut.score_difference,
-                    box_difference: cut.box_difference,
-                });
-                if let Some(detail) = cut.why_fixed {
-                    notes.push(InstallNote::SizeFixed { detail });
-                }
-                let input = model_input(recognised, cut.size);
-                return Ok(Prepared {
-                    bytes: cut.bytes,
-                    head: HeadKind::Yolov8Cut,
-                    strides: cut.strides,
-                    input,
-                });
+impl Preparation<'_, '_> {
+    /// What to write of the model, whose classes have `labels` names if any.
+    fn prepare(
+        mut self,
+        facts: &recognise::Facts,
+        labels: Option<usize>,
+    ) -> Result<Prepared, ModelError> {
+        let (recognised, boxes) = self.trial.run_whole(facts, labels)?;
+        let is_batch_free = match facts.batch {
+            Some(batch) => self.free_batch(&recognised, batch, &boxes),
+            None => true,
+        };
+        if recognised.reading.family == Family::Yolov8
+            && self.head == HeadChoice::CutIfPossible
+            && is_batch_free
+        {
+            match self.trial.cut(&recognised, &boxes) {
+                Ok(cut) => return Ok(self.cut(&recognised, cut)),
+                Err(reason) => self.notes.push(InstallNote::HeadKept(reason)),
             }
-            Err(reason) => notes.push(InstallNote::HeadKept(reason)),
+        }
+        self.plain(recognised)
+    }
+
+    /// Lets the model take any number of pictures, if it can.
+    fn free_batch(
+        &mut self,
+        recognised: &Recognised,
+        batch: u64,
+        boxes: &[domain::Detection],
+    ) -> bool {
+        match self.trial.with_free_batch(recognised, batch, boxes) {
+            Ok(freed) => {
+                self.trial = freed;
+                self.notes.push(InstallNote::BatchFreed(batch));
+                true
+            }
+            Err(detail) => {
+                self.notes.push(InstallNote::BatchKept { batch, detail });
+                false
+            }
         }
     }
-    let head = match recognised.family {
-        Family::Yolov8 => HeadKind::Yolov8,
-        Family::Yolox => HeadKind::Yolox,
-    };
-    let (width, height) = recognised.size;
-    let is_free = recognised.is_size_free;
-    let size = if is_free { InputSize::Free } else { InputSize::Fixed { height, width } };
-    Ok(Prepared {
-        bytes: trial.bytes.to_vec(),
-        head,
-        strides: STRIDES.to_vec(),
-        input: model_input(recognised, size),
-    })
+
+    fn cut(self, recognised: &Recognised, cut: cut::Cut) -> Prepared {
+        self.notes.push(InstallNote::HeadCut {
+            score_difference: cut.difference.score,
+            box_difference: cut.difference.side,
+        });
+        if let Some(detail) = cut.why_fixed {
+            self.notes.push(InstallNote::SizeFixed { detail });
+        }
+        Prepared {
+            bytes: cut.bytes,
+            head: HeadKind::Yolov8Cut,
+            input: model_input(recognised, cut.size),
+            strides: cut.strides,
+            classes: recognised.reading.classes,
+        }
+    }
+
+    /// The model with the head that it has.
+    fn plain(self, recognised: Recognised) -> Result<Prepared, ModelError> {
+        let head = recognised.plain_head();
+        let (width, height) = recognised.size;
+        let mut size = InputSize::Fixed { height, width };
+        // YOLOX's own preparation of a picture knows one size.
+        if recognised.is_size_free && recognised.reading.family == Family::Yolov8 {
+            match self.trial.why_not_at_other_sizes(&head)? {
+                Some(detail) => self.notes.push(InstallNote::SizeFixed { detail }),
+                None => size = InputSize::Free,
+            }
+        }
+        Ok(Prepared {
+            input: model_input(&recognised, size),
+            bytes: self.trial.bytes,
+            head: head.kind,
+            strides: head.strides,
+            classes: head.classes,
+        })
+    }
 }
 
 fn model_input(recognised: &Recognised, size: InputSize) -> ModelInput {
     let (width, height) = recognised.size;
     match size {
-        InputSize::Free => {
-            ModelInput::Dynamic { long_side: width.max(height), multiple_of: STRIDES[2] }
-        }
+        InputSize::Free => ModelInput::Dynamic {
+            long_side: width.max(height),
+            multiple_of: recognised.largest_stride(),
+        },
         InputSize::Fixed { height, width } => ModelInput::Fixed { width, height },
     }
 }
@@ -265,6 +363,12 @@ fn write(
         path: dir.join(MANIFEST_FILE),
         source: io::Error::other(error),
     })?;
+    if text.len() as u64 > MOST_MANIFEST_BYTES {
+        return Err(ModelError::Manifest {
+            path: dir.join(MANIFEST_FILE),
+            detail: format!("its labels take more than {MOST_MANIFEST_BYTES} bytes"),
+        });
+    }
     let models_dir = &options.models_dir;
     fs::create_dir_all(models_dir).map_err(failed(models_dir))?;
     // Beside its final place, because a folder can only be moved within a file system.

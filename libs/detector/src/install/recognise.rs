@@ -1,115 +1,143 @@
-//! Telling what kind of detector a file is, from its inputs, outputs and metadata alone.
+//! What can be told about a file from its inputs, outputs, metadata and operators, without running it.
 
 use std::path::Path;
 
-use domain::LabelMap;
-
+use super::reading::{self, Family, Reading};
 use crate::{
     error::ModelError,
-    labels,
-    onnx::{Dimension, OnnxModel, TensorInfo, parse_names},
+    onnx::{
+        Dimension, OnnxModel, TensorInfo,
+        cut::{CannotCut, find_head},
+        external::MOST_BYTES,
+    },
 };
 
-/// Pixels per cell of the three levels that every supported detector has.
-pub(super) const STRIDES: [u32; 3] = [8, 16, 32];
-
 /// The reference's input size, for files that leave it open.
-const DEFAULT_SIDE: u32 = 640;
+const DEFAULT_SIDE: u64 = 640;
+/// The sides of pictures that a model may take, in pixels.
+const SIDES: std::ops::RangeInclusive<u64> = 32..=8192;
+/// The most pictures at a time that a model may insist on. It is run with as many.
+const MOST_PICTURES: u64 = 256;
 
 /// An end-to-end head gives at most this many boxes; the published ones give 300.
 const MOST_QUERIES: u64 = 1000;
 
-/// What kind of detector a file is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Family {
-    /// YOLOv8 or YOLO11 with its plain head.
-    Yolov8,
-    /// YOLOX with its plain head.
-    Yolox,
-}
+pub(super) const EXPECTED_OUTPUTS: &str = "one output of floats: [batch, 4 + classes, cells] (YOLOv8, YOLO11) \
+     or [batch, cells, 5 + classes] (YOLOX), with one cell for each 8×8, 16×16 and 32×32 pixels of the \
+     input, or for other such levels from 4×4 to 128×128";
+const ITS_OWN_SUPPRESSION: &str =
+    "a detector that drops overlapping boxes itself; export it again without `nms=True`";
+const END_TO_END: &str = "an end-to-end detector (YOLO26, YOLOv10)";
+const QUERY_BASED: &str = "a detector with queries (RT-DETR, D-FINE)";
 
-/// What can be told about a file without running it.
+/// How a file wants to be run, and what it says that comes out.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Recognised {
-    pub(super) family: Family,
-    pub(super) classes: usize,
+pub(super) struct Facts {
     /// The input's width and height in pixels; what to run it at where the file leaves it open.
     pub(super) size: (u32, u32),
-    /// Whether the file takes other sizes too.
+    /// Whether the file says that it takes other sizes too.
     pub(super) is_size_free: bool,
+    /// How many pictures it takes at a time, where that is fixed and not 1.
+    pub(super) batch: Option<u64>,
+    /// Whether it gives more than its boxes, as what they were made of.
+    pub(super) has_other_outputs: bool,
+    /// What its output can be, if the file says so already.
+    pub(super) readings: Vec<Reading>,
 }
 
-/// Tells what the file at `path` is.
-pub(super) fn recognise(path: &Path, model: &OnnxModel) -> Result<Recognised, ModelError> {
+/// Tells what the file at `path` says about itself, and refuses what is no detector that can be run.
+pub(super) fn recognise(path: &Path, model: &OnnxModel) -> Result<Facts, ModelError> {
     let (inputs, outputs) = (model.inputs(), model.outputs());
-    let refuse = |expected: &str| ModelError::NotUnderstood {
-        path: path.to_owned(),
-        found: describe(model),
-        expected: expected.to_owned(),
-    };
-    let not_yet =
-        |kind| ModelError::NotSupportedYet { path: path.to_owned(), kind, found: describe(model) };
-    if is_query_based(&outputs) {
-        return Err(not_yet("a detector with queries (RT-DETR, D-FINE)"));
+    let refuse = |expected: &str| not_understood(path, describe(model), expected);
+    let not_yet = |kind| not_supported_yet(path, kind, describe(model));
+    if is_query_based(&outputs) || model.metadata("head") == Some("RTDETRDecoder") {
+        return Err(not_yet(QUERY_BASED));
     }
     if let Some(task) = model.metadata("task").filter(|task| *task != "detect") {
         return Err(refuse(&format!("a model for the task 'detect', not '{task}'")));
     }
+    if suppresses_by_itself(model) {
+        return Err(not_yet(ITS_OWN_SUPPRESSION));
+    }
+    if model.metadata("end2end").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
+        return Err(not_yet(END_TO_END));
+    }
     let [input] = &inputs[..] else { return Err(refuse("one input, the picture")) };
     let (size, is_size_free) = picture_size(model, input)
-        .ok_or_else(|| refuse("an input of float32 [batch, 3, height, width]"))?;
-    let [output] = &outputs[..] else { return Err(refuse(EXPECTED_OUTPUTS)) };
-    let [_, rows, columns] = &output.shape[..] else { return Err(refuse(EXPECTED_OUTPUTS)) };
-    if !output.is_float32 {
-        return Err(refuse("an output of float32"));
-    }
-    let cells = cells_at(size);
-    let recognised = |family, width: u64, fixed: u64| {
-        let classes = usize::try_from(width - fixed).unwrap_or(usize::MAX);
-        Recognised { family, classes, size, is_size_free }
+        .ok_or_else(|| refuse("an input of floats [batch, 3, height, width]"))?;
+    let batch = fixed_batch(input, size).map_err(|problem| refuse(&problem))?;
+    let output = match &outputs[..] {
+        [output] => output,
+        [_, masks] if masks.shape.len() == 4 => {
+            return Err(refuse("a detector, with one output; it looks like a model for segments"));
+        }
+        // Exported as for training: the levels of the head come beside the boxes, and are no use here.
+        [output, _, _, _, ..] if output.shape.len() == 3 => output,
+        _ => return Err(refuse(EXPECTED_OUTPUTS)),
     };
-    match (rows, columns) {
-        (Dimension::Fixed(rows), Dimension::Fixed(width)) if *rows == cells && *width > 5 => {
-            Ok(recognised(Family::Yolox, *width, 5))
-        }
-        (Dimension::Fixed(rows), Dimension::Fixed(6)) if *rows <= MOST_QUERIES => {
-            Err(not_yet("an end-to-end detector (YOLO26, YOLOv10)"))
-        }
-        (Dimension::Fixed(width), Dimension::Fixed(found)) if *found == cells && *width > 4 => {
-            Ok(recognised(Family::Yolov8, *width, 4))
-        }
-        (Dimension::Fixed(width), Dimension::Free(_)) if *width > 4 => {
-            Ok(recognised(Family::Yolov8, *width, 4))
-        }
-        _ => Err(refuse(EXPECTED_OUTPUTS)),
+    if !output.element.is_float() {
+        return Err(refuse("an output of floats"));
     }
+    // A file need not say what comes out of it; running it will show.
+    let readings = match &output.shape[..] {
+        [_, Dimension::Fixed(rows), Dimension::Fixed(columns)] if !is_size_free => {
+            let readings = reading::of([*rows, *columns], size);
+            if readings.is_empty() {
+                return Err(no_reading(path, [*rows, *columns], describe(model)));
+            }
+            refuse_other_tasks(path, model, &readings)?;
+            readings
+        }
+        [] | [_, _, _] => Vec::new(),
+        [_, _] => {
+            return Err(refuse(
+                "a detector; with one list of scores for a picture, it looks like a classifier",
+            ));
+        }
+        _ => return Err(refuse(EXPECTED_OUTPUTS)),
+    };
+    let has_other_outputs = outputs.len() > 1;
+    Ok(Facts { size, is_size_free, batch, has_other_outputs, readings })
 }
 
-const EXPECTED_OUTPUTS: &str = "one output of float32: [batch, 4 + classes, cells] (YOLOv8, YOLO11) \
-                                or [batch, cells, 5 + classes] (YOLOX), with one cell for each 8×8, \
-                                16×16 and 32×32 pixels of the input";
+/// Why an output of this shape is no detector's that is understood.
+pub(super) fn no_reading(path: &Path, [rows, columns]: [u64; 2], found: String) -> ModelError {
+    if columns == 6 && rows <= MOST_QUERIES {
+        return not_supported_yet(path, END_TO_END, found);
+    }
+    not_understood(path, found, EXPECTED_OUTPUTS)
+}
 
-/// The labels of the model: those given, those in the file, or COCO's if it has as many classes.
-pub(super) fn labels_of(
+/// Refuses a model whose head gives more for each cell than a box and the scores of classes, which not every
+/// output shows: an angle is a number from 0 to 1 most of the time.
+pub(super) fn refuse_other_tasks(
     path: &Path,
     model: &OnnxModel,
-    classes: usize,
-    given: Option<&LabelMap>,
-) -> Result<LabelMap, ModelError> {
-    let in_file = || model.metadata("names").and_then(parse_names).map(LabelMap::new);
-    let (labels, origin) = if let Some(given) = given {
-        (given.clone(), "the file of labels")
-    } else if let Some(names) = in_file() {
-        (names, "the file's own metadata")
-    } else if labels::coco().len() == classes {
-        (labels::coco(), "the COCO list")
-    } else {
-        return Err(ModelError::LabelsNeeded { path: path.to_owned(), classes });
-    };
-    if labels.len() == classes {
-        return Ok(labels);
+    readings: &[Reading],
+) -> Result<(), ModelError> {
+    for reading in readings.iter().filter(|reading| reading.family == Family::Yolov8) {
+        if let Err(CannotCut::OtherTask { values }) = find_head(model, reading.classes) {
+            let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+            let found = format!(
+                "{} values for each cell beside its box, which are not the scores of {} classes alone ({})",
+                values.join(" and "),
+                reading.classes,
+                describe(model)
+            );
+            let expected =
+                "a detector; it looks like a model for poses, oriented boxes or segments";
+            return Err(not_understood(path, found, expected));
+        }
     }
-    Err(ModelError::LabelCount { path: path.to_owned(), classes, labels: labels.len(), origin })
+    Ok(())
+}
+
+pub(super) fn not_understood(path: &Path, found: String, expected: &str) -> ModelError {
+    ModelError::NotUnderstood { path: path.to_owned(), found, expected: expected.to_owned() }
+}
+
+fn not_supported_yet(path: &Path, kind: &'static str, found: String) -> ModelError {
+    ModelError::NotSupportedYet { path: path.to_owned(), kind, found }
 }
 
 /// The inputs and outputs of a model, for people.
@@ -123,38 +151,62 @@ pub(super) fn describe(model: &OnnxModel) -> String {
 
 /// Width and height of the input, and whether others are possible; `None` if it takes no pictures.
 fn picture_size(model: &OnnxModel, input: &TensorInfo) -> Option<((u32, u32), bool)> {
-    let [_, Dimension::Fixed(3), height, width] = &input.shape[..] else { return None };
-    if !input.is_float32 {
+    let [_, channels, height, width] = &input.shape[..] else { return None };
+    let has_three = match channels {
+        Dimension::Fixed(channels) => *channels == 3,
+        Dimension::Free(_) => model.metadata("channels").is_none_or(|channels| channels == "3"),
+    };
+    if !input.element.is_float() || !has_three {
         return None;
     }
-    match (height, width) {
-        (Dimension::Fixed(height), Dimension::Fixed(width)) => {
-            let is_usable = |side: u64| (32..=8192).contains(&side).then_some(side as u32);
-            Some(((is_usable(*width)?, is_usable(*height)?), false))
-        }
-        // Ultralytics notes the size a dynamic export was traced with as `[height, width]`.
-        _ => Some((traced_size(model).unwrap_or((DEFAULT_SIDE, DEFAULT_SIDE)), true)),
-    }
-}
-
-fn traced_size(model: &OnnxModel) -> Option<(u32, u32)> {
-    let text = model.metadata("imgsz")?.trim().strip_prefix('[')?.strip_suffix(']')?;
-    let (height, width) = text.split_once(',')?;
-    let side = |text: &str| {
-        let side: u32 = text.trim().parse().ok()?;
-        ((32..=8192).contains(&side) && side.is_multiple_of(32)).then_some(side)
+    let (traced_height, traced_width) = traced_size(model).unwrap_or((DEFAULT_SIDE, DEFAULT_SIDE));
+    let side = |side: &Dimension, traced| {
+        let side = side.fixed().unwrap_or(traced);
+        SIDES.contains(&side).then_some(side as u32)
     };
-    Some((side(width)?, side(height)?))
+    let is_free = height.fixed().is_none() || width.fixed().is_none();
+    Some(((side(width, traced_width)?, side(height, traced_height)?), is_free))
 }
 
-/// One cell for each 8×8, 16×16 and 32×32 pixels.
-fn cells_at((width, height): (u32, u32)) -> u64 {
-    let cells = |stride| u64::from(width / stride) * u64::from(height / stride);
-    STRIDES.into_iter().map(cells).sum()
+/// The size a dynamic export was traced with, which Ultralytics notes as `[height, width]`.
+fn traced_size(model: &OnnxModel) -> Option<(u64, u64)> {
+    let text = model.metadata("imgsz")?.trim().trim_matches(|c| "[]()".contains(c));
+    let (height, width) = text.split_once(',').unwrap_or((text, text));
+    let side = |text: &str| {
+        let side: u64 = text.trim().parse().ok()?;
+        (SIDES.contains(&side) && side.is_multiple_of(32)).then_some(side)
+    };
+    Some((side(height)?, side(width)?))
+}
+
+/// How many pictures the model takes at a time, where that is fixed and not 1.
+fn fixed_batch(input: &TensorInfo, (width, height): (u32, u32)) -> Result<Option<u64>, String> {
+    let Some(batch) = input.shape.first().and_then(Dimension::fixed).filter(|batch| *batch != 1)
+    else {
+        return Ok(None);
+    };
+    let bytes = u64::from(width) * u64::from(height) * 3 * 4;
+    if batch > MOST_PICTURES || batch.saturating_mul(bytes) > MOST_BYTES {
+        return Err(format!("a batch of at most {MOST_PICTURES} pictures and 2 GiB"));
+    }
+    Ok(Some(batch))
 }
 
 /// RT-DETR, D-FINE and DETR give boxes `[batch, queries, 4]` beside a score or label per query.
 fn is_query_based(outputs: &[TensorInfo]) -> bool {
     let has_four = |output: &TensorInfo| matches!(&output.shape[..], [_, _, Dimension::Fixed(4)]);
     outputs.len() >= 2 && outputs.iter().any(has_four)
+}
+
+/// Whether the graph ends in non-maximum suppression of its own, as with `nms=True`.
+fn suppresses_by_itself(model: &OnnxModel) -> bool {
+    let nodes = model.proto.graph.iter().flat_map(|graph| &graph.node);
+    let mut operators = nodes.map(|node| node.op_type());
+    let is_said = model.metadata("args").is_some_and(|args| {
+        let args = args.replace('"', "'");
+        args.contains("'nms': True") || args.contains("'nms': true")
+    });
+    is_said
+        || operators
+            .any(|operator| operator.contains("NonMaxSuppression") || operator.contains("NMS"))
 }

@@ -1,243 +1,284 @@
-//! Running a model before it is installed, and its cut version beside it.
+//! Running a model before it is installed, to see what it gives and whether a changed one gives the same.
 
 use std::path::Path;
 
 use domain::{BoundingBox, Confidence, Detection};
 
-use super::recognise::{Family, Recognised, STRIDES};
+use super::{
+    reading::{self, Reading},
+    recognise::{Facts, describe, no_reading, not_understood, refuse_other_tasks},
+};
 use crate::{
-    error::{DetectError, ModelError},
-    head::{DecodeRequest, Head, HeadKind, cut_output},
+    error::{DetectError, ModelError, RuntimeError},
+    head::{DecodeRequest, Head, HeadKind, OutputView},
     letterbox::InputTensor,
-    onnx::{
-        OnnxModel,
-        cut::{CannotCut, HeadConvolutions, InputSize, NewOutput, end_at, find_head},
-    },
-    session::{InferenceSession, InputBatch, Runtime, SessionOptions},
+    onnx::{OnnxModel, batch::with_free_batch, float_ends::has_half_floats},
+    session::{InferenceSession, InputBatch, Runtime},
 };
 
-/// How far a score of the cut model may lie from the whole one's.
-const SCORE_TOLERANCE: f32 = 1e-3;
-/// How far a side of a box may, in pixels, where the score is not next to nothing. The distances of
-/// the coarsest level are multiplied by 32, and rounding with them.
-const BOX_TOLERANCE: f32 = 1e-2;
 /// Other sizes, width × height, at which a model with a free size must run.
 const OTHER_SIZES: [(u32, u32); 2] = [(480, 640), (320, 256)];
+
+/// How far what a changed model gives may lie from what the whole one gives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tolerance {
+    /// For scores from 0 to 1.
+    score: f32,
+    /// For the sides of boxes in pixels. The distances of the coarsest level are multiplied by its stride,
+    /// and rounding with them.
+    side: f32,
+}
+
+impl Tolerance {
+    fn of(model: &OnnxModel, (width, height): (u32, u32)) -> Self {
+        if has_half_floats(model) {
+            // Ends of 16 bits put a side off by 1/1700 of the picture, measured on published models; a network
+            // that rounds on its way adds to that. Boxes of a wrong level are off by far more.
+            Self { score: 1e-2, side: width.max(height) as f32 / 320.0 }
+        } else {
+            Self { score: 1e-3, side: 1e-2 }
+        }
+    }
+}
+
+/// How far two models are apart.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Difference {
+    pub(super) score: f32,
+    pub(super) side: f32,
+}
+
+/// What a run has shown of a file.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Recognised {
+    pub(super) reading: Reading,
+    /// The input's width and height in pixels; what to run it at where the file leaves it open.
+    pub(super) size: (u32, u32),
+    /// Whether the file says that it takes other sizes too.
+    pub(super) is_size_free: bool,
+}
+
+impl Recognised {
+    /// Pixels along a cell of the coarsest level: sides of pictures are multiples of it.
+    pub(super) fn largest_stride(&self) -> u32 {
+        self.reading.strides.iter().copied().max().unwrap_or(1)
+    }
+
+    pub(super) fn plain_head(&self) -> Head {
+        let Reading { family, classes, strides } = self.reading.clone();
+        Head { kind: family.plain_head(), strides, classes }
+    }
+}
 
 /// A file on trial.
 pub(super) struct Trial<'a> {
     pub(super) path: &'a Path,
-    pub(super) model: &'a OnnxModel,
-    pub(super) bytes: &'a [u8],
     pub(super) runtime: &'a Runtime,
-}
-
-/// A cut model that has been seen to do what the whole one does.
-pub(super) struct Cut {
+    pub(super) model: OnnxModel,
+    /// The bytes of a file that holds the model.
     pub(super) bytes: Vec<u8>,
-    pub(super) strides: Vec<u32>,
-    pub(super) size: InputSize,
-    /// Why other sizes are out, if they are.
-    pub(super) why_fixed: Option<String>,
-    pub(super) score_difference: f32,
-    pub(super) box_difference: f32,
 }
 
-impl Trial<'_> {
-    /// Runs the whole model once and gives every cell's box.
-    pub(super) fn run_whole(&self, recognised: &Recognised) -> Result<Vec<Detection>, ModelError> {
+impl<'a> Trial<'a> {
+    /// Runs the whole model, and gives what it is and the box of every cell. Where its output can be several
+    /// things, it is the one that fits its numbers; if all do, the one with `labels` classes.
+    pub(super) fn run_whole(
+        &self,
+        facts: &Facts,
+        labels: Option<usize>,
+    ) -> Result<(Recognised, Vec<Detection>), ModelError> {
         let mut session = self
-            .load(self.bytes)
+            .load(&self.bytes)
             .map_err(|source| ModelError::Runtime { path: self.path.to_owned(), source })?;
         let does_not_run = |error: DetectError| ModelError::DoesNotRun {
             path: self.path.to_owned(),
             detail: error.to_string(),
         };
-        let kind = match recognised.family {
-            Family::Yolov8 => HeadKind::Yolov8,
-            Family::Yolox => HeadKind::Yolox,
+        let is_yolox = |reading: &Reading| reading.family.plain_head() == HeadKind::Yolox;
+        let kind = match &facts.readings[..] {
+            [only] if is_yolox(only) => HeadKind::Yolox,
+            _ => HeadKind::Yolov8,
         };
-        let head = Head { kind, strides: STRIDES.to_vec(), classes: recognised.classes };
-        let input = noise(recognised.size, kind);
+        let (shape, data) =
+            first_output(&mut session, &noise(facts.size, kind)).map_err(does_not_run)?;
+        let reading = self.read(facts, &shape, &data, labels)?;
+        let (size, is_size_free) = (facts.size, facts.is_size_free);
+        let recognised = Recognised { reading, size, is_size_free };
+        let head = recognised.plain_head();
+        let input = noise(size, head.kind);
+        if head.kind != kind {
+            // What fits a picture that is all but black need not fit another.
+            let (_, data) = first_output(&mut session, &input).map_err(does_not_run)?;
+            self.refuse_objection(&recognised.reading, &data, size.0)?;
+        }
         let boxes = every_cell(&mut session, &head, &input).map_err(does_not_run)?;
-        self.check_scores(recognised, &mut session, &input)?;
-        Ok(boxes)
+        Ok((recognised, boxes))
     }
 
-    /// Scores must be final: exports that leave the sigmoid, or decode the grid, look the same.
-    fn check_scores(
+    /// What an output of this shape is, by the numbers in it.
+    fn read(
+        &self,
+        facts: &Facts,
+        shape: &[i64],
+        data: &[f32],
+        labels: Option<usize>,
+    ) -> Result<Reading, ModelError> {
+        let found = || format!("{}, which gives {shape:?}", describe(&self.model));
+        let sides: Vec<u64> = shape.iter().map(|side| u64::try_from(*side).unwrap_or(0)).collect();
+        let [_, rows, columns] = sides[..] else {
+            return Err(no_reading(self.path, [0, 0], found()));
+        };
+        let readings = reading::of([rows, columns], facts.size);
+        let Some(first) = readings.first() else {
+            return Err(no_reading(self.path, [rows, columns], found()));
+        };
+        refuse_other_tasks(self.path, &self.model, &readings)?;
+        let fits = |reading: &&Reading| reading.objection(data, facts.size.0).is_none();
+        let fitting: Vec<&Reading> = readings.iter().filter(fits).collect();
+        let named = fitting.iter().find(|reading| Some(reading.classes) == labels);
+        if let Some(reading) = named.or(fitting.first()) {
+            return Ok((*reading).clone());
+        }
+        self.refuse_objection(first, data, facts.size.0).map(|()| first.clone())
+    }
+
+    fn refuse_objection(
+        &self,
+        reading: &Reading,
+        data: &[f32],
+        width: u32,
+    ) -> Result<(), ModelError> {
+        match reading.objection(data, width) {
+            Some(why) => Err(not_understood(self.path, why.found.to_owned(), why.expected)),
+            None => Ok(()),
+        }
+    }
+
+    /// The same model for any number of pictures at a time, where it was exported for `batch` and
+    /// still gives `whole`.
+    pub(super) fn with_free_batch(
         &self,
         recognised: &Recognised,
-        session: &mut InferenceSession,
-        input: &InputTensor,
-    ) -> Result<(), ModelError> {
-        let does_not_run = |error: DetectError| ModelError::DoesNotRun {
-            path: self.path.to_owned(),
-            detail: error.to_string(),
-        };
-        let refuse = |found: &str, expected: &str| ModelError::NotUnderstood {
-            path: self.path.to_owned(),
-            found: found.to_owned(),
-            expected: expected.to_owned(),
-        };
-        let outputs = session.run(&InputBatch::of(input), None).map_err(does_not_run)?;
-        let views = outputs.views().map_err(does_not_run)?;
-        let data = views.first().map_or(&[][..], |view| view.data);
-        let is_score = |score: &f32| (0.0..=1.0).contains(score);
-        let are_scores = match recognised.family {
-            Family::Yolov8 => {
-                let cells = data.len() / (4 + recognised.classes);
-                data[4 * cells..].iter().all(is_score)
-            }
-            Family::Yolox => {
-                let mut rows = data.chunks_exact(5 + recognised.classes);
-                // A raw offset is a cell or two; a decoded one spans the picture.
-                if rows.clone().any(|row| row[0].abs() > input.width as f32 / 4.0) {
-                    return Err(refuse(
-                        "box centres in pixels",
-                        "a YOLOX export without `decode_in_inference`: offsets within the grid",
-                    ));
-                }
-                rows.all(|row| row[4..].iter().all(is_score))
-            }
-        };
-        if are_scores {
-            return Ok(());
-        }
-        Err(refuse("scores outside 0 to 1", "an export with sigmoid applied to its scores"))
+        batch: u64,
+        whole: &[Detection],
+    ) -> Result<Trial<'a>, String> {
+        let model = with_free_batch(&self.model, batch);
+        let freed =
+            Trial { path: self.path, runtime: self.runtime, bytes: model.to_bytes(), model };
+        let mut session = freed.load(&freed.bytes).map_err(|error| error.to_string())?;
+        let input = noise(recognised.size, recognised.plain_head().kind);
+        let boxes = every_cell(&mut session, &recognised.plain_head(), &input)
+            .map_err(|error| error.to_string())?;
+        self.compare(recognised, whole, &boxes)?;
+        Ok(freed)
     }
 
-    /// Cuts the head off and compares what both models give; `whole` is [`Trial::run_whole`]'s.
-    pub(super) fn cut(
+    /// Why the model does not run at other sizes with its plain `head`, if it does not.
+    pub(super) fn why_not_at_other_sizes(&self, head: &Head) -> Result<Option<String>, ModelError> {
+        let mut session = self
+            .load(&self.bytes)
+            .map_err(|source| ModelError::Runtime { path: self.path.to_owned(), source })?;
+        Ok(self.why_not_other_sizes(&mut session, head))
+    }
+
+    /// Why `session` does not run at other sizes, if it does not.
+    pub(super) fn why_not_other_sizes(
+        &self,
+        session: &mut InferenceSession,
+        head: &Head,
+    ) -> Option<String> {
+        let step = head.strides.iter().copied().max().unwrap_or(1);
+        OTHER_SIZES.into_iter().find_map(|(width, height)| {
+            let size = (width.next_multiple_of(step), height.next_multiple_of(step));
+            let error = every_cell(session, head, &noise(size, head.kind)).err()?;
+            Some(format!("at {}×{} {}", size.0, size.1, what_fails(&error)))
+        })
+    }
+
+    /// The largest difference of two scores and of two sides, cell by cell.
+    pub(super) fn compare(
         &self,
         recognised: &Recognised,
         whole: &[Detection],
-    ) -> Result<Cut, CannotCut> {
-        let convolutions = find_head(self.model, recognised.classes)?;
-        let input = noise(recognised.size, HeadKind::Yolov8Cut);
-        let (outputs, strides) = self.levels(recognised, &convolutions, &input)?;
-        let bytes = end_at(self.model, &outputs, InputSize::Free).to_bytes();
-        let mut session = self.load(&bytes).map_err(differs)?;
-        let head = Head { kind: HeadKind::Yolov8Cut, strides, classes: recognised.classes };
-        let boxes = every_cell(&mut session, &head, &input).map_err(differs)?;
-        let (score_difference, box_difference) = compare(whole, &boxes)?;
-
-        let why_fixed = OTHER_SIZES.into_iter().find_map(|size| {
-            let input = noise(size, HeadKind::Yolov8Cut);
-            every_cell(&mut session, &head, &input).err().map(|error| error.to_string())
-        });
-        let (width, height) = recognised.size;
-        let (bytes, size) = if why_fixed.is_some() {
-            let size = InputSize::Fixed { height, width };
-            (end_at(self.model, &outputs, size).to_bytes(), size)
-        } else {
-            (bytes, InputSize::Free)
-        };
-        let strides = head.strides;
-        Ok(Cut { bytes, strides, size, why_fixed, score_difference, box_difference })
-    }
-
-    /// Pairs box and class convolutions by the size of what they give, finest level first.
-    fn levels(
-        &self,
-        recognised: &Recognised,
-        convolutions: &HeadConvolutions,
-        input: &InputTensor,
-    ) -> Result<(Vec<NewOutput>, Vec<u32>), CannotCut> {
-        let keep_name = |channels: usize| {
-            move |tensor: &String| NewOutput {
-                tensor: tensor.clone(),
-                name: tensor.clone(),
-                channels,
+        changed: &[Detection],
+    ) -> Result<Difference, String> {
+        if whole.len() != changed.len() {
+            return Err(format!("{} cells instead of {}", changed.len(), whole.len()));
+        }
+        let sides = |b: &BoundingBox| [b.x1, b.y1, b.x2, b.y2];
+        let mut found = Difference { score: 0.0, side: 0.0 };
+        for (whole, changed) in whole.iter().zip(changed) {
+            found.score = found.score.max((whole.confidence - changed.confidence).abs());
+            for (a, b) in sides(&whole.bbox).into_iter().zip(sides(&changed.bbox)) {
+                found.side = found.side.max((a - b).abs());
             }
-        };
-        let boxes = convolutions.boxes.iter().map(keep_name(4 * convolutions.bins));
-        let scores = convolutions.scores.iter().map(keep_name(recognised.classes));
-        let ends: Vec<NewOutput> = boxes.chain(scores).collect();
-        let bytes = end_at(self.model, &ends, InputSize::Free).to_bytes();
-        let mut session = self.load(&bytes).map_err(differs)?;
-        let outputs = session.run(&InputBatch::of(input), None).map_err(differs)?;
-        let mut found = Vec::new();
-        for (end, view) in ends.into_iter().zip(outputs.views().map_err(differs)?) {
-            let stride = match view.shape {
-                [_, _, _, columns] if *columns > 0 => input.width as u32 / *columns as u32,
-                _ => return Err(CannotCut::Differs(format!("{} is {:?}", end.name, view.shape))),
-            };
-            found.push((stride, end));
         }
-        // The sort is stable and boxes come before scores, so each level has its boxes first.
-        found.sort_by_key(|(stride, _)| *stride);
-        let strides: Vec<u32> = found.iter().step_by(2).map(|(stride, _)| *stride).collect();
-        let paired = found.chunks(2).all(|level| {
-            level[0].0 == level[1].0
-                && convolutions.boxes.contains(&level[0].1.tensor)
-                && convolutions.scores.contains(&level[1].1.tensor)
-        });
-        let distinct = strides.windows(2).all(|pair| pair[0] < pair[1]);
-        if !paired || !distinct {
-            let strides: Vec<u32> = found.iter().map(|(stride, _)| *stride).collect();
-            return Err(CannotCut::Differs(format!(
-                "levels do not pair up, their strides are {strides:?}"
-            )));
+        let tolerance = Tolerance::of(&self.model, recognised.size);
+        if found.score <= tolerance.score && found.side <= tolerance.side {
+            return Ok(found);
         }
-        let named = found.into_iter().enumerate().map(|(place, (stride, end))| {
-            let what = if place % 2 == 0 { "boxes" } else { "scores" };
-            NewOutput { name: cut_output(what, &stride), ..end }
-        });
-        Ok((named.collect(), strides))
+        Err(format!("scores differ by {}, boxes by {} px", found.score, found.side))
     }
 
-    fn load(&self, bytes: &[u8]) -> Result<InferenceSession, crate::error::RuntimeError> {
-        InferenceSession::load(self.runtime, bytes, &SessionOptions::default())
+    pub(super) fn load(&self, bytes: &[u8]) -> Result<InferenceSession, RuntimeError> {
+        InferenceSession::on_trial(self.runtime, bytes)
     }
 }
 
-fn differs(error: impl ToString) -> CannotCut {
-    CannotCut::Differs(error.to_string())
+/// What of a model does not run, in few words: ONNX Runtime's own tell of its source files.
+fn what_fails(error: &DetectError) -> String {
+    let DetectError::Inference(text) = error else { return error.to_string() };
+    let operator = text.split_once("while running ").and_then(|(_, rest)| rest.split_once(" node"));
+    let name = text.split_once("Name:'").and_then(|(_, rest)| rest.split_once('\''));
+    match (operator, name) {
+        (Some((operator, _)), Some((name, _))) => format!("its {operator} '{name}' fails"),
+        _ => text.clone(),
+    }
+}
+
+/// Shape and numbers of the first output, the numbers of the first picture only.
+fn first_output(
+    session: &mut InferenceSession,
+    input: &InputTensor,
+) -> Result<(Vec<i64>, Vec<f32>), DetectError> {
+    let outputs = session.run_on_trial(&InputBatch::of(input))?;
+    let views = outputs.views()?;
+    let Some(view) = views.first() else { return Ok((Vec::new(), Vec::new())) };
+    let pictures = view.shape.first().map_or(1, |&pictures| usize::try_from(pictures).unwrap_or(1));
+    let data = &view.data[..view.data.len() / pictures.max(1)];
+    Ok((view.shape.to_vec(), data.to_vec()))
 }
 
 /// The box of every cell, in the order of the cells.
-fn every_cell(
+pub(super) fn every_cell(
     session: &mut InferenceSession,
     head: &Head,
     input: &InputTensor,
 ) -> Result<Vec<Detection>, DetectError> {
-    let outputs = session.run(&InputBatch::of(input), None)?;
+    let outputs = session.run_on_trial(&InputBatch::of(input))?;
     let request = DecodeRequest {
         batch_index: 0,
         input_width: input.width,
         input_height: input.height,
         confidence: Confidence::new(0.0).unwrap_or_default(),
     };
+    let views = outputs.views()?;
+    // A score of 16 bits can be no different from 0, which is not above the threshold of 0.
+    let without_zeros = |view: &OutputView<'_>| -> Vec<f32> {
+        view.data
+            .iter()
+            .map(|&value| if value == 0.0 { f32::MIN_POSITIVE } else { value })
+            .collect()
+    };
+    let data: Vec<Vec<f32>> = views.iter().map(without_zeros).collect();
+    let views = views.iter().zip(&data).map(|(view, data)| OutputView { shape: view.shape, data });
     let mut boxes = Vec::new();
-    head.decode_boxes(&outputs.views()?, &request, &mut boxes)?;
+    head.decode_boxes(&views.collect::<Vec<_>>(), &request, &mut boxes)?;
     Ok(boxes)
 }
 
-/// The largest difference of two scores and of two sides, cell by cell.
-fn compare(whole: &[Detection], cut: &[Detection]) -> Result<(f32, f32), CannotCut> {
-    if whole.len() != cut.len() {
-        let detail = format!("{} cells instead of {}", cut.len(), whole.len());
-        return Err(CannotCut::Differs(detail));
-    }
-    let sides = |b: &BoundingBox| [b.x1, b.y1, b.x2, b.y2];
-    let (mut score_difference, mut box_difference) = (0.0_f32, 0.0_f32);
-    for (whole, cut) in whole.iter().zip(cut) {
-        score_difference = score_difference.max((whole.confidence - cut.confidence).abs());
-        for (a, b) in sides(&whole.bbox).into_iter().zip(sides(&cut.bbox)) {
-            box_difference = box_difference.max((a - b).abs());
-        }
-    }
-    if score_difference <= SCORE_TOLERANCE && box_difference <= BOX_TOLERANCE {
-        return Ok((score_difference, box_difference));
-    }
-    Err(CannotCut::Differs(format!(
-        "scores differ by {score_difference}, boxes by {box_difference} px"
-    )))
-}
-
 /// A tensor of the same pseudo-random values each time (splitmix64), in the range of the head.
-fn noise((width, height): (u32, u32), kind: HeadKind) -> InputTensor {
+pub(super) fn noise((width, height): (u32, u32), kind: HeadKind) -> InputTensor {
     let scale = if kind == HeadKind::Yolox { 255.0 } else { 1.0 };
     let (width, height) = (width as usize, height as usize);
     let mut state = 0_u64;

@@ -6,15 +6,12 @@
 
 use super::{
     OnnxModel,
-    graph::float_values,
+    graph::{float_values, integer_values},
     proto::{
         GraphProto, TensorProto, ValueInfoProto, tensor_shape_proto::dimension::Value as DimValue,
         type_proto::Value as TypeValue,
     },
 };
-
-/// `TensorProto.DataType.INT64`.
-const INT64: i32 = 7;
 
 /// A graph whose anchors are not where a plain YOLOv8 export has them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -112,9 +109,8 @@ fn levels(graph: &mut GraphProto) -> Result<Vec<f32>, NotPlain> {
 
 fn rewrite(tensor: &mut TensorProto, old: &Cells, new: &Cells) {
     let (before, after) = (old.count(), new.count());
-    if tensor.data_type() == INT64 {
+    if let Some(mut values) = integer_values(tensor) {
         // A shape with the number of cells in it.
-        let mut values = integer_values(tensor);
         values.iter_mut().filter(|value| **value == before).for_each(|value| *value = after);
         tensor.int64_data.clear();
         set_raw(tensor, values.iter().flat_map(|value| value.to_le_bytes()).collect());
@@ -131,14 +127,6 @@ fn rewrite(tensor: &mut TensorProto, old: &Cells, new: &Cells) {
     }
     tensor.float_data.clear();
     set_raw(tensor, raw);
-}
-
-fn integer_values(tensor: &TensorProto) -> Vec<i64> {
-    if !tensor.int64_data.is_empty() {
-        return tensor.int64_data.clone();
-    }
-    let (values, _) = tensor.raw_data().as_chunks::<8>();
-    values.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect()
 }
 
 fn set_raw(tensor: &mut TensorProto, bytes: Vec<u8>) {

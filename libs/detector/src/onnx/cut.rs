@@ -10,7 +10,8 @@ use std::collections::HashSet;
 
 use super::{
     OnnxModel,
-    graph::{GraphIndex, float_values, needed},
+    float_ends::{Names, cast, has_half_floats},
+    graph::{GraphIndex, needed, real_values},
     proto::{
         NodeProto, TensorShapeProto, TypeProto, ValueInfoProto,
         tensor_shape_proto::{Dimension, dimension::Value},
@@ -47,6 +48,14 @@ pub enum CannotCut {
         classes: usize,
         /// Channels of the convolutions that are there.
         found: Vec<usize>,
+    },
+    /// The convolutions give more than boxes and classes.
+    #[error(
+        "beside its boxes it gives {values:?} values for each cell, not the scores of classes alone"
+    )]
+    OtherTask {
+        /// How many values the convolutions of a level give, without those of its box.
+        values: Vec<usize>,
     },
     /// The cut graph does not do what the whole one does.
     #[error("the cut model does not give what the whole one gives: {0}")]
@@ -118,10 +127,28 @@ pub fn find_head(model: &OnnxModel, classes: usize) -> Result<HeadConvolutions, 
         || boxes.len() != scores.len()
         || boxes.len() + scores.len() != convolutions.len()
     {
-        let found = convolutions.iter().map(|conv| conv.channels).collect();
+        let found: Vec<usize> = convolutions.iter().map(|conv| conv.channels).collect();
+        if let Some(values) = values_of_other_task(&found, box_channels, classes) {
+            return Err(CannotCut::OtherTask { values });
+        }
         return Err(CannotCut::UnexpectedConvolutions { box_channels, classes, found });
     }
     Ok(HeadConvolutions { boxes, scores, bins })
+}
+
+/// The channels of the class convolutions and of others, where each level has one of each: their sum is taken
+/// for `classes`. Heads for segments, poses and oriented boxes are so.
+fn values_of_other_task(found: &[usize], boxes: usize, classes: usize) -> Option<Vec<usize>> {
+    let levels = found.iter().filter(|channels| **channels == boxes).count();
+    let mut others: Vec<usize> = found.iter().copied().filter(|&c| c != boxes).collect();
+    others.sort_unstable();
+    if levels == 0 || others.len() != 2 * levels {
+        return None;
+    }
+    let (each, more) = others.split_at(levels);
+    let are_equal = |channels: &[usize]| channels.iter().all(|c| *c == channels[0]);
+    let is_sum = each[0].checked_add(more[0]) == Some(classes);
+    (are_equal(each) && are_equal(more) && is_sum).then(|| vec![each[0], more[0]])
 }
 
 /// The convolutions nearest to `output` on every path back from it, and the bins of the DFL passed.
@@ -172,7 +199,7 @@ fn convolution<'g>(
 fn distance_bins(index: &GraphIndex<'_>, node: &NodeProto) -> Option<usize> {
     let weights = index.constant(node.input.get(1)?)?;
     let [1, bins, 1, 1] = weights.dims[..] else { return None };
-    let values = float_values(weights)?;
+    let values = real_values(weights)?;
     let is_ramp = values.iter().enumerate().all(|(place, &value)| value == place as f32);
     // A file can claim any number of bins; the values that it holds are counted.
     let bins = usize::try_from(bins).ok().filter(|bins| *bins == values.len())?;
@@ -191,6 +218,8 @@ pub fn end_at(model: &OnnxModel, outputs: &[NewOutput], size: InputSize) -> Onnx
     };
     let ends: Vec<&str> = outputs.iter().map(|output| output.tensor.as_str()).collect();
     let (nodes, tensors) = needed(whole, &ends);
+    // Then what becomes an output may be no 32-bit float.
+    let is_half = has_half_floats(model);
     let is_needed = |name: &str| tensors.contains(name);
 
     let mut place = 0..;
@@ -204,11 +233,15 @@ pub fn end_at(model: &OnnxModel, outputs: &[NewOutput], size: InputSize) -> Onnx
     // Shapes inside the graph were worked out for the size it was exported at.
     graph.value_info.clear();
 
-    for node in &mut graph.node {
-        for tensor in node.input.iter_mut().chain(&mut node.output) {
-            if let Some(output) = outputs.iter().find(|output| output.tensor == *tensor) {
-                tensor.clone_from(&output.name);
-            }
+    let mut names = Names::of(graph);
+    for output in outputs {
+        let end = if is_half { names.unused(&output.name) } else { output.name.clone() };
+        for node in &mut graph.node {
+            let tensors = node.input.iter_mut().chain(&mut node.output);
+            tensors.filter(|tensor| **tensor == output.tensor).for_each(|t| t.clone_from(&end));
+        }
+        if is_half {
+            graph.node.push(cast(&end, &output.name, super::FLOAT32));
         }
     }
     graph.output = outputs.iter().map(output_info).collect();

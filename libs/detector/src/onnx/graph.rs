@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::proto::{GraphProto, NodeProto, TensorProto};
+use super::proto::{GraphProto, NodeProto, TensorProto, tensor_proto::DataType};
 
 /// A graph with its nodes and constants found by the names of their tensors.
 pub(super) struct GraphIndex<'g> {
@@ -21,6 +21,14 @@ impl<'g> GraphIndex<'g> {
             if let Some(value) = constant_of(node) {
                 constants.extend(node.output.iter().map(|output| (output.as_str(), value)));
             }
+            // Exporters hand weights that several nodes share through `Identity`, and 16-bit ones through
+            // `Cast`; nodes come in the order in which they can be run.
+            if matches!(node.op_type(), "Identity" | "Cast")
+                && let Some(&value) =
+                    node.input.first().and_then(|name| constants.get(name.as_str()))
+            {
+                constants.extend(node.output.iter().map(|output| (output.as_str(), value)));
+            }
         }
         Self { producers, constants, nodes: &graph.node }
     }
@@ -34,7 +42,8 @@ impl<'g> GraphIndex<'g> {
         &self.nodes[index]
     }
 
-    /// The value of `tensor` if it is an initialiser or the output of a `Constant` node.
+    /// The value of `tensor` if it is an initialiser or the output of a `Constant` node. After a `Cast` it
+    /// is what was converted, in its own type.
     pub(super) fn constant(&self, tensor: &str) -> Option<&'g TensorProto> {
         self.constants.get(tensor).copied()
     }
@@ -82,6 +91,44 @@ pub(super) fn needed<'g>(
     (nodes, tensors)
 }
 
+/// The floats of `tensor`, of 16 or 32 bits, or `None` if it holds something else.
+pub(super) fn real_values(tensor: &TensorProto) -> Option<Vec<f32>> {
+    if tensor.data_type() != DataType::Float16 as i32 {
+        return float_values(tensor);
+    }
+    if !tensor.int32_data.is_empty() {
+        let values = tensor.int32_data.iter();
+        return values.map(|&bits| u16::try_from(bits).ok().map(half_to_float)).collect();
+    }
+    let (values, rest) = tensor.raw_data().as_chunks::<2>();
+    let values = values.iter().map(|&bytes| half_to_float(u16::from_le_bytes(bytes)));
+    rest.is_empty().then(|| values.collect())
+}
+
+/// The value of a 16-bit float (IEEE 754 binary16).
+fn half_to_float(bits: u16) -> f32 {
+    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
+    let fraction = f32::from(bits & 0x3ff);
+    match i32::from(bits >> 10 & 0x1f) {
+        0 => sign * fraction * 2_f32.powi(-24),
+        0x1f if fraction == 0.0 => sign * f32::INFINITY,
+        0x1f => f32::NAN,
+        exponent => sign * (1024.0 + fraction) * 2_f32.powi(exponent - 25),
+    }
+}
+
+/// The 64-bit integers of `tensor`, or `None` if it holds something else.
+pub(super) fn integer_values(tensor: &TensorProto) -> Option<Vec<i64>> {
+    if tensor.data_type() != DataType::Int64 as i32 {
+        return None;
+    }
+    if !tensor.int64_data.is_empty() {
+        return Some(tensor.int64_data.clone());
+    }
+    let (values, rest) = tensor.raw_data().as_chunks::<8>();
+    rest.is_empty().then(|| values.iter().map(|&bytes| i64::from_le_bytes(bytes)).collect())
+}
+
 /// The 32-bit floats of `tensor`, or `None` if it holds something else.
 pub(crate) fn float_values(tensor: &TensorProto) -> Option<Vec<f32>> {
     if tensor.data_type() != super::FLOAT32 {
@@ -92,4 +139,30 @@ pub(crate) fn float_values(tensor: &TensorProto) -> Option<Vec<f32>> {
     }
     let (values, rest) = tensor.raw_data().as_chunks::<4>();
     rest.is_empty().then(|| values.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_have_their_values() {
+        for (bits, value) in [
+            (0x0000, 0.0),
+            (0x8000, 0.0),
+            (0x3c00, 1.0),
+            (0xc000, -2.0),
+            (0x4b80, 15.0),
+            (0x3555, 0.333_251_95),
+            (0x0001, 5.960_464_5e-8),
+            (0x03ff, 6.097_555e-5),
+            (0x0400, 6.103_515_6e-5),
+            (0x7bff, 65504.0),
+            (0x7c00, f32::INFINITY),
+            (0xfc00, f32::NEG_INFINITY),
+        ] {
+            assert_eq!(half_to_float(bits), value, "{bits:#06x}");
+        }
+        assert!(half_to_float(0x7e00).is_nan());
+    }
 }

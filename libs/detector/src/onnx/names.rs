@@ -1,21 +1,60 @@
-//! Class names as Ultralytics stores them: the text of a Python dict.
+//! Class names as exporters store them: the text of a Python dict or list, or JSON.
 
 use std::{collections::BTreeMap, iter::Peekable, str::Chars};
 
-/// Reads class names from the text of a Python dict such as `{0: 'person', 1: "dog's bowl"}`, or of
-/// a list such as `['person', 'bicycle']`, as found under `names` in an Ultralytics export.
+/// Classes by their number, most of them with a name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClassNames(BTreeMap<usize, Option<String>>);
+
+impl ClassNames {
+    /// One more than the highest class that is listed.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.0.keys().next_back().map_or(0, |last| last.saturating_add(1))
+    }
+
+    /// The classes that have a name.
+    #[must_use]
+    pub fn named(&self) -> usize {
+        self.0.values().flatten().count()
+    }
+
+    /// A name for each of `classes` classes: where the list has gaps, those without one are called by their
+    /// number. `None` when more are listed, or when a list without gaps has fewer, since it is then about
+    /// other classes than the model's.
+    #[must_use]
+    pub fn for_classes(&self, classes: usize) -> Option<Vec<String>> {
+        let has_gaps = self.named() < self.places();
+        if self.places() > classes || (self.places() < classes && !has_gaps) {
+            return None;
+        }
+        let name = |class: usize| self.0.get(&class).cloned().flatten();
+        Some((0..classes).map(|class| name(class).unwrap_or(class.to_string())).collect())
+    }
+
+    /// Adds a class; `None` if it is there already.
+    fn insert(&mut self, class: usize, name: Option<String>) -> Option<()> {
+        let name = name.filter(|name| !name.trim().is_empty());
+        self.0.insert(class, name).is_none().then_some(())
+    }
+}
+
+/// Reads class names from the text of a Python dict such as `{0: 'person', 2: "dog's bowl"}`, of a list
+/// such as `['person', 'bicycle']`, or of JSON's objects and arrays, as found under `names` in an export.
 ///
-/// Returns `None` unless the text is one of the two and a dict's keys are 0, 1, 2 … in any order.
+/// Names may be numbers or truth values, which stand for their text, or `None` and `null`, which are no
+/// names. Returns `None` unless the text is one of these and a dict's keys are different whole numbers.
 #[must_use]
-pub fn parse_names(text: &str) -> Option<Vec<String>> {
+pub fn parse_names(text: &str) -> Option<ClassNames> {
     let mut reader = Reader { chars: text.chars().peekable() };
     let names = match reader.next_token()? {
         '{' => reader.dict()?,
-        '[' => reader.list()?,
+        '[' => reader.list(']')?,
+        '(' => reader.list(')')?,
         _ => return None,
     };
     reader.skip_spaces();
-    (reader.chars.next().is_none() && !names.is_empty()).then_some(names)
+    (reader.chars.next().is_none() && names.named() > 0).then_some(names)
 }
 
 struct Reader<'a> {
@@ -38,26 +77,24 @@ impl Reader<'_> {
         self.chars.next_if_eq(&wanted)
     }
 
-    fn dict(&mut self) -> Option<Vec<String>> {
-        let mut names = BTreeMap::new();
+    fn dict(&mut self) -> Option<ClassNames> {
+        let mut names = ClassNames::default();
         while self.accept('}').is_none() {
             let key = self.integer()?;
             self.accept(':')?;
-            if names.insert(key, self.string()?).is_some() {
-                return None;
-            }
+            let name = self.name()?;
+            names.insert(key, name)?;
             self.separator('}')?;
         }
-        // Keys are distinct and sorted, so they are 0..n exactly when the last one is n - 1.
-        let last = *names.keys().next_back()?;
-        (last == names.len() - 1).then(|| names.into_values().collect())
+        Some(names)
     }
 
-    fn list(&mut self) -> Option<Vec<String>> {
-        let mut names = Vec::new();
-        while self.accept(']').is_none() {
-            names.push(self.string()?);
-            self.separator(']')?;
+    fn list(&mut self, closing: char) -> Option<ClassNames> {
+        let mut names = ClassNames::default();
+        while self.accept(closing).is_none() {
+            let name = self.name()?;
+            names.insert(names.places(), name)?;
+            self.separator(closing)?;
         }
         Some(names)
     }
@@ -84,6 +121,23 @@ impl Reader<'_> {
         digits.parse().ok()
     }
 
+    /// A name, or `Some(None)` for a value that says that there is none.
+    fn name(&mut self) -> Option<Option<String>> {
+        self.skip_spaces();
+        if self.chars.peek().is_some_and(|c| matches!(c, '\'' | '"')) {
+            return self.string().map(Some);
+        }
+        let mut word = String::new();
+        while let Some(c) = self.chars.next_if(|c| c.is_alphanumeric() || "+-.".contains(*c)) {
+            word.push(c);
+        }
+        match word.as_str() {
+            "None" | "null" => Some(None),
+            "True" | "False" | "true" | "false" => Some(Some(word)),
+            _ => word.parse::<f64>().is_ok().then_some(Some(word)),
+        }
+    }
+
     fn string(&mut self) -> Option<String> {
         let quote = self.next_token().filter(|c| matches!(c, '\'' | '"'))?;
         let mut text = String::new();
@@ -96,25 +150,40 @@ impl Reader<'_> {
         }
     }
 
+    /// What Python's `repr` and JSON write.
     fn escape(&mut self) -> Option<char> {
         match self.chars.next()? {
             'n' => Some('\n'),
             't' => Some('\t'),
             'r' => Some('\r'),
-            'x' => self.code_point(2),
-            'u' => self.code_point(4),
-            'U' => self.code_point(8),
-            c @ ('\\' | '\'' | '"') => Some(c),
+            'b' => Some('\u{8}'),
+            'f' => Some('\u{c}'),
+            'x' => char::from_u32(self.code_point(2)?),
+            'u' => self.utf16(),
+            'U' => char::from_u32(self.code_point(8)?),
+            c @ ('\\' | '\'' | '"' | '/') => Some(c),
             _ => None,
         }
     }
 
-    fn code_point(&mut self, digits: usize) -> Option<char> {
-        let mut value = 0;
-        for _ in 0..digits {
-            value = value * 16 + self.chars.next()?.to_digit(16)?;
+    /// A character of four hexadecimal digits, or of two such escapes: JSON has those above U+FFFF so.
+    fn utf16(&mut self) -> Option<char> {
+        let first = self.code_point(4)?;
+        if !(0xd800..0xdc00).contains(&first) {
+            return char::from_u32(first);
         }
-        char::from_u32(value)
+        self.chars.next_if_eq(&'\\')?;
+        self.chars.next_if_eq(&'u')?;
+        let second = self.code_point(4)?.checked_sub(0xdc00).filter(|low| *low < 0x400)?;
+        char::from_u32(0x10000 + ((first - 0xd800) << 10 | second))
+    }
+
+    fn code_point(&mut self, digits: usize) -> Option<u32> {
+        let mut value: u32 = 0;
+        for _ in 0..digits {
+            value = value.checked_mul(16)? + self.chars.next()?.to_digit(16)?;
+        }
+        Some(value)
     }
 }
 
@@ -122,21 +191,66 @@ impl Reader<'_> {
 mod tests {
     use super::*;
 
+    fn names_of(text: &str, classes: usize) -> Option<Vec<String>> {
+        parse_names(text).unwrap_or_else(|| panic!("{text} is readable")).for_classes(classes)
+    }
+
     #[test]
     fn python_and_json_texts_are_read() {
-        let cases: [(&str, &[&str]); 8] = [
+        let cases: [(&str, &[&str]); 19] = [
             ("{0: 'person', 1: 'bicycle'}", &["person", "bicycle"]),
             ("{1: 'b', 0: 'a',}", &["a", "b"]),
             (r#"{0: "dog's bowl"}"#, &["dog's bowl"]),
             (r"{0: 'dog\'s', 1: 'a\\b', 2: '\xe9\u20ac'}", &["dog's", r"a\b", "é€"]),
             ("{0: 'a, b: {c}'}", &["a, b: {c}"]),
             (" [ 'a' , \"b\" ] ", &["a", "b"]),
+            ("('a', 'b',)", &["a", "b"]),
             (r#"{"0": "a", "1": "b"}"#, &["a", "b"]),
+            ("{\n  \"0\": \"a\",\n  \"1\": \"b\"\n}\n", &["a", "b"]),
+            (r#"["a", "b"]"#, &["a", "b"]),
+            (r#"["\"a\"", "and\/or", "\u00e9", "\b\f"]"#, &["\"a\"", "and/or", "é", "\u{8}\u{c}"]),
+            (r#"{"0": "\ud83d\udc31", "1": "🐶"}"#, &["🐱", "🐶"]),
+            (r"{0: '\U0001f431'}", &["🐱"]),
             ("{0: '猫'}", &["猫"]),
+            ("{0: 0, 1: 1, 2: 2.5, 3: -1}", &["0", "1", "2.5", "-1"]),
+            ("[True, False]", &["True", "False"]),
+            ("{0: None, 1: 'b'}", &["0", "b"]),
+            (r#"["a", null, ""]"#, &["a", "1", "2"]),
+            (
+                r#"{"10": "k", "9": "j", "8": "i", "7": "h", "6": "g", "5": "f", "4": "e", "3": "d", "2": "c",
+                "1": "b", "0": "a"}"#,
+                &["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"],
+            ),
         ];
         for (text, expected) in cases {
-            let names = parse_names(text).unwrap_or_else(|| panic!("{text} is readable"));
-            assert_eq!(names, expected, "{text}");
+            assert_eq!(names_of(text, expected.len()).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_class_without_a_name_gets_its_number() {
+        let cases: [(&str, &[&str]); 5] = [
+            ("{0: 'a', 2: 'c'}", &["a", "1", "c"]),
+            ("{1: 'b'}", &["0", "b"]),
+            ("{0: 'a', 2: 'c'}", &["a", "1", "c", "3", "4"]),
+            (r#"{"3": "d"}"#, &["0", "1", "2", "d"]),
+            ("['a', None]", &["a", "1", "2"]),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(names_of(text, expected.len()).unwrap(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_another_number_of_classes_are_not_taken() {
+        for (text, classes) in [
+            ("{0: 'a', 1: 'b'}", 3),
+            ("['a', 'b']", 3),
+            ("['a', 'b']", 1),
+            ("{0: 'a', 9: 'b'}", 9),
+            ("{0: 'a', 18446744073709551615: 'b'}", 80),
+        ] {
+            assert_eq!(names_of(text, classes), None, "{text}");
         }
     }
 
@@ -146,19 +260,28 @@ mod tests {
             "",
             "{}",
             "[]",
+            "[null]",
+            "{0: ''}",
             "person",
+            "person, bicycle",
+            "0: person\n1: bicycle\n",
             "{0: 'a'",
-            "{0: 'a', 2: 'c'}",
-            "{1: 'a'}",
+            "{0: 'a', 1:",
             "{0: 'a' 1: 'b'}",
             "{0: 'a', 0: 'b'}",
+            "{0: 'a', 0: None}",
             "{0: a}",
+            "{0: ['a']}",
+            "['a')",
             "{0: 'a'} x",
             r"{0: '\q'}",
+            r#"["\ud83d"]"#,
+            r#"["\ud83dA"]"#,
             "{0: 'a\\",
             "{-1: 'a'}",
             "{99999999999999999999: 'a'}",
-            "{18446744073709551615: 'a'}",
+            "{18446744073709551616: 'a'}",
+            "{0: None, 0: 'a'}",
         ];
         for text in cases {
             assert_eq!(parse_names(text), None, "{text}");

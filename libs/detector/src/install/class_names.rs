@@ -1,0 +1,95 @@
+//! The names of a model's classes: those given, those in the file, or COCO's.
+
+use std::path::Path;
+
+use domain::LabelMap;
+
+use super::InstallNote;
+use crate::{
+    error::{ModelError, NoLabels},
+    labels,
+    onnx::{ClassNames, OnnxModel, parse_names},
+};
+
+/// The metadata in which Ultralytics' exports have their names.
+const KEY: &str = "names";
+
+/// What is known of the classes' names before it is known how many classes there are.
+pub(super) enum Names<'a> {
+    /// Whoever installs the model has given them.
+    Given(&'a LabelMap),
+    /// The file has them.
+    InFile(ClassNames),
+    /// The file has something in their place, which begins so.
+    Unreadable(String),
+    /// The file has none.
+    Absent,
+}
+
+impl<'a> Names<'a> {
+    pub(super) fn of(model: &OnnxModel, given: Option<&'a LabelMap>) -> Self {
+        match (given, model.metadata(KEY)) {
+            (Some(given), _) => Self::Given(given),
+            (None, None) => Self::Absent,
+            (None, Some(text)) => match parse_names(text) {
+                Some(names) => Self::InFile(names),
+                None => Self::Unreadable(excerpt(text)),
+            },
+        }
+    }
+
+    /// The classes there are names for, which can tell what an output is.
+    pub(super) fn count(&self) -> Option<usize> {
+        match self {
+            Self::Given(labels) => Some(labels.len()),
+            Self::InFile(names) => Some(names.places()),
+            Self::Unreadable(_) | Self::Absent => None,
+        }
+    }
+
+    /// A label for each of `classes` classes of the file at `path`. Where none are to be had, COCO's are taken
+    /// if there are as many, and `notes` says so; names that cannot be read are never passed over.
+    pub(super) fn labels(
+        &self,
+        path: &Path,
+        classes: usize,
+        notes: &mut Vec<InstallNote>,
+    ) -> Result<LabelMap, ModelError> {
+        let wrong_count = |labels, origin| ModelError::LabelCount {
+            path: path.to_owned(),
+            classes,
+            labels,
+            origin,
+        };
+        let needed = |why| ModelError::LabelsNeeded { path: path.to_owned(), classes, why };
+        match self {
+            Self::Given(labels) if labels.len() == classes => Ok((*labels).clone()),
+            Self::Given(labels) => Err(wrong_count(labels.len(), "the file of labels")),
+            Self::InFile(names) => {
+                let labels = names
+                    .for_classes(classes)
+                    .ok_or_else(|| wrong_count(names.places(), "the file's own metadata"))?;
+                if names.named() < classes {
+                    notes.push(InstallNote::ClassesWithoutName(classes - names.named()));
+                }
+                Ok(LabelMap::new(labels))
+            }
+            Self::Unreadable(text) => Err(needed(NoLabels::Unreadable(text.clone()))),
+            Self::Absent if labels::coco().len() == classes => {
+                notes.push(InstallNote::LabelsAssumed);
+                Ok(labels::coco())
+            }
+            Self::Absent => Err(needed(NoLabels::Absent)),
+        }
+    }
+}
+
+/// As much of `text` as a message has room for.
+fn excerpt(text: &str) -> String {
+    const MOST: usize = 80;
+    let mut excerpt: String = text.chars().take(MOST).collect();
+    if excerpt.len() < text.len() {
+        excerpt.push('…');
+    }
+    excerpt
+}

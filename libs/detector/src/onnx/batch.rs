@@ -1,0 +1,103 @@
+//! Freeing the batch of a model that was exported for several pictures at a time.
+//!
+//! Such an export has its batch in the shapes of its input and outputs, and in those that it reshapes
+//! tensors to on the way. Whether what comes out of here does what the model did is for a run to show.
+
+use std::collections::HashSet;
+
+use super::{
+    OnnxModel,
+    graph::{GraphIndex, integer_values, reads},
+    proto::{
+        GraphProto, TensorProto, ValueInfoProto,
+        tensor_proto::DataType,
+        tensor_shape_proto::{Dimension, dimension::Value as DimValue},
+        type_proto::Value as TypeValue,
+    },
+};
+
+/// A copy of `model`, whose input takes `batch` pictures, that takes any number of them.
+///
+/// The first dimension of its input and outputs becomes free, as does that of every shape which a tensor
+/// that depends on the picture is reshaped to and which begins with a multiple of `batch`.
+#[must_use]
+pub fn with_free_batch(model: &OnnxModel, batch: u64) -> OnnxModel {
+    let mut freed = model.clone();
+    let picture = model.inputs().first().map(|input| input.name.clone()).unwrap_or_default();
+    let (Some(graph), Some(whole)) = (&mut freed.proto.graph, &model.proto.graph) else {
+        return freed;
+    };
+    let index = GraphIndex::new(whole);
+    let dependent = depending_on(whole, &picture);
+    let mut shapes = Vec::new();
+    for node in graph.node.iter_mut().filter(|node| node.op_type() == "Reshape") {
+        let [data, shape] = &mut node.input[..] else { continue };
+        if !dependent.contains(data.as_str()) {
+            continue;
+        }
+        let values = index.constant(shape).and_then(integer_values);
+        if let Some(values) = values.and_then(|values| without_batch(values, batch)) {
+            // One constant may serve several nodes, so each gets its own.
+            *shape = format!("{shape}_of_any_batch_{}", shapes.len());
+            shapes.push(integers(shape, &values));
+        }
+    }
+    graph.initializer.extend(shapes);
+    // Shapes that the exporter noted have the batch in them.
+    graph.value_info.clear();
+    let inputs = graph.input.iter_mut().filter(|input| input.name() == picture);
+    for info in inputs.chain(&mut graph.output) {
+        free_first_dimension(info);
+    }
+    freed
+}
+
+/// The names of all tensors of `graph` that depend on `input`.
+fn depending_on<'g>(graph: &'g GraphProto, input: &'g str) -> HashSet<&'g str> {
+    let mut dependent = HashSet::from([input]);
+    // The format has nodes in the order in which they can be run.
+    for node in &graph.node {
+        if reads(node).iter().any(|tensor| dependent.contains(tensor)) {
+            dependent.extend(node.output.iter().map(String::as_str));
+        }
+    }
+    dependent
+}
+
+/// The shape `values` with its leading dimension left open; `None` where it has nothing to do with `batch`.
+fn without_batch(mut values: Vec<i64>, batch: u64) -> Option<Vec<i64>> {
+    let batch = i64::try_from(batch).ok().filter(|batch| *batch > 0)?;
+    let (first, others) = values.split_first_mut()?;
+    if *first <= 0 || *first % batch != 0 {
+        return None;
+    }
+    if others.iter().all(|size| *size > 0) {
+        // What is left of the elements. Attention folds areas of a picture into the batch and back.
+        *first = -1;
+    } else if *first == batch {
+        // As many as there are before, since only one dimension can be what is left.
+        *first = 0;
+    } else {
+        return None;
+    }
+    Some(values)
+}
+
+fn integers(name: &str, values: &[i64]) -> TensorProto {
+    TensorProto {
+        name: Some(name.to_owned()),
+        data_type: Some(DataType::Int64 as i32),
+        dims: vec![values.len() as i64],
+        int64_data: values.to_vec(),
+        ..TensorProto::default()
+    }
+}
+
+fn free_first_dimension(info: &mut ValueInfoProto) {
+    let value = info.r#type.as_mut().and_then(|info| info.value.as_mut());
+    let Some(TypeValue::TensorType(tensor)) = value else { return };
+    if let Some(first) = tensor.shape.as_mut().and_then(|shape| shape.dim.first_mut()) {
+        let value = Some(DimValue::DimParam("batch".to_owned()));
+        *first = Dimension { value, denotation: None };
+    }
+}

@@ -1,0 +1,276 @@
+//! Weights that lie in other files beside the model, as `model.onnx.data`: found, read and put into it.
+//!
+//! A file can name any path and any place in it. Only files in the model's own folder or below it are
+//! read, and never more than one ONNX file can hold.
+
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    path::{Component, Path, PathBuf},
+};
+
+use prost::{Message, bytes::Bytes};
+
+use super::{
+    OnnxError, OnnxModel,
+    proto::{
+        AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto,
+        tensor_proto::{DataLocation, DataType},
+    },
+};
+
+/// A protobuf message, and so an ONNX file, cannot be larger.
+pub(crate) const MOST_BYTES: u64 = 2 * 1024 * 1024 * 1024 - 1;
+
+/// Where the values of a tensor are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The file, relative to the folder of the model and never above it.
+    pub file: PathBuf,
+    /// The first byte of the values.
+    pub offset: u64,
+    /// The bytes they take; `None` where the file does not say and the type does not tell.
+    pub length: Option<u64>,
+}
+
+impl Place {
+    /// What `tensor` says about where its values are.
+    ///
+    /// # Errors
+    /// [`OnnxError::BadExternalData`] when it says nothing usable, or leads out of the model's folder.
+    pub fn of(tensor: &TensorProto) -> Result<Self, OnnxError> {
+        let bad = |problem: String| OnnxError::BadExternalData {
+            tensor: tensor.name().to_owned(),
+            problem,
+        };
+        let entry = |key: &str| {
+            let entry = tensor.external_data.iter().find(|entry| entry.key() == key);
+            entry.map(|entry| entry.value())
+        };
+        let number = |key: &str| match entry(key).map(str::trim) {
+            None | Some("") => Ok(None),
+            Some(text) => text
+                .parse::<u64>()
+                .map(Some)
+                .map_err(|_| bad(format!("its {key} '{}' is no number of bytes", shown(text)))),
+        };
+        let location = entry("location").unwrap_or_default();
+        if location.is_empty() {
+            return Err(bad("the model does not say which".to_owned()));
+        }
+        // Written on Windows, a path may have backslashes.
+        let file = PathBuf::from(location.replace('\\', "/"));
+        if !file.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+            return Err(bad(format!(
+                "its path '{}' leads out of the model's folder; weights must be beside the model",
+                shown(location)
+            )));
+        }
+        let (offset, given) = (number("offset")?.unwrap_or(0), number("length")?);
+        let expected = size_of(tensor);
+        match (given, expected) {
+            (Some(given), Some(expected)) if given != expected => Err(bad(format!(
+                "they should have {expected} bytes by their shape {:?}, but the model says {given}",
+                tensor.dims
+            ))),
+            _ => Ok(Self { file, offset, length: given.or(expected) }),
+        }
+    }
+}
+
+/// A text from the file, no longer than a message should be.
+fn shown(text: &str) -> String {
+    const MOST: usize = 120;
+    let mut shown: String = text.chars().take(MOST).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    shown
+}
+
+/// The bytes of the values of `tensor` by its shape and type; `None` for types of odd widths.
+fn size_of(tensor: &TensorProto) -> Option<u64> {
+    let width = match DataType::try_from(tensor.data_type()).ok()? {
+        DataType::Uint8 | DataType::Int8 | DataType::Bool => 1,
+        DataType::Uint16 | DataType::Int16 | DataType::Float16 | DataType::Bfloat16 => 2,
+        DataType::Float | DataType::Int32 | DataType::Uint32 => 4,
+        DataType::Double | DataType::Int64 | DataType::Uint64 => 8,
+        _ => return None,
+    };
+    let mut bytes = width;
+    for &size in &tensor.dims {
+        bytes = u64::try_from(size).ok().and_then(|size| size.checked_mul(bytes))?;
+    }
+    Some(bytes)
+}
+
+/// What [`embed`] has read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Embedded {
+    /// The files, in the order in which they are first named.
+    pub files: Vec<PathBuf>,
+    /// The bytes of all values together.
+    pub bytes: u64,
+}
+
+/// Every tensor of `model` whose values are in another file.
+pub(crate) fn tensors(model: &OnnxModel) -> Vec<&TensorProto> {
+    let mut found = Vec::new();
+    let graph = model.proto.graph.iter().flat_map(tensors_of_graph);
+    let functions = model.proto.functions.iter().flat_map(|function| &function.node);
+    found.extend(graph.chain(functions.flat_map(tensors_of_node)));
+    found.retain(|tensor| tensor.data_location() == DataLocation::External);
+    found
+}
+
+/// Reads all values that lie in other files of `folder` into `model`, and hands each piece to `read`.
+///
+/// # Errors
+/// [`OnnxError`] when a file is missing, shorter than the model says, or not to be read, and when all
+/// is more than one ONNX file can hold. Nothing is read then before all sizes are known to fit.
+pub fn embed(
+    model: &mut OnnxModel,
+    folder: &Path,
+    mut read: impl FnMut(&[u8]),
+) -> Result<Embedded, OnnxError> {
+    let mut embedded = Embedded::default();
+    let mut places = Vec::new();
+    for tensor in tensors(model) {
+        let (place, length) = located(tensor, folder)?;
+        embedded.bytes = embedded.bytes.saturating_add(length);
+        if !embedded.files.contains(&place.file) {
+            embedded.files.push(place.file.clone());
+        }
+        places.push((place, length));
+    }
+    let bytes = embedded.bytes.saturating_add(model.proto.encoded_len() as u64);
+    if bytes > MOST_BYTES {
+        return Err(OnnxError::TooLarge { bytes });
+    }
+    let mut places = places.into_iter();
+    for_each_tensor(&mut model.proto, &mut |tensor| {
+        if tensor.data_location() != DataLocation::External {
+            return Ok(());
+        }
+        let Some((place, length)) = places.next() else { return Ok(()) };
+        let path = folder.join(&place.file);
+        let values = read_at(&path, place.offset, length)
+            .map_err(|error| unreadable(tensor, &path, &error))?;
+        read(&values);
+        tensor.raw_data = Some(Bytes::from(values));
+        tensor.external_data.clear();
+        tensor.data_location = None;
+        Ok(())
+    })?;
+    Ok(embedded)
+}
+
+/// Where the values of `tensor` are, and how many bytes; the file has them.
+fn located(tensor: &TensorProto, folder: &Path) -> Result<(Place, u64), OnnxError> {
+    let place = Place::of(tensor)?;
+    let path = folder.join(&place.file);
+    let found = path.metadata().map_err(|error| unreadable(tensor, &path, &error))?;
+    if !found.is_file() {
+        return Err(unreadable(tensor, &path, &io::Error::other("it is no file")));
+    }
+    let rest = found.len().checked_sub(place.offset);
+    match (place.length, rest) {
+        (Some(length), Some(rest)) if length <= rest => Ok((place, length)),
+        (None, Some(rest)) => Ok((place, rest)),
+        (length, _) => Err(OnnxError::BadExternalData {
+            tensor: tensor.name().to_owned(),
+            problem: format!(
+                "they should be {} bytes from byte {} of {}, which has {} bytes; it may be cut short or of \
+                 another model",
+                length.map_or_else(|| "some".to_owned(), |length| length.to_string()),
+                place.offset,
+                path.display(),
+                found.len()
+            ),
+        }),
+    }
+}
+
+fn unreadable(tensor: &TensorProto, path: &Path, error: &io::Error) -> OnnxError {
+    let detail = match error.kind() {
+        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        _ => error.to_string(),
+    };
+    OnnxError::UnreadableExternalData {
+        tensor: tensor.name().to_owned(),
+        path: path.to_owned(),
+        detail,
+    }
+}
+
+fn read_at(path: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    file.seek(SeekFrom::Start(offset))?;
+    let mut values = Vec::new();
+    file.take(length).read_to_end(&mut values)?;
+    if values.len() as u64 == length {
+        return Ok(values);
+    }
+    Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ends early"))
+}
+
+fn tensors_of_graph(graph: &GraphProto) -> Vec<&TensorProto> {
+    let mut found: Vec<&TensorProto> = graph.initializer.iter().collect();
+    found.extend(graph.sparse_initializer.iter().flat_map(tensors_of_sparse));
+    found.extend(graph.node.iter().flat_map(tensors_of_node));
+    found
+}
+
+fn tensors_of_sparse(sparse: &SparseTensorProto) -> impl Iterator<Item = &TensorProto> {
+    sparse.values.iter().chain(&sparse.indices)
+}
+
+fn tensors_of_node(node: &NodeProto) -> Vec<&TensorProto> {
+    let mut found = Vec::new();
+    for attribute in &node.attribute {
+        found.extend(attribute.t.iter().chain(&attribute.tensors));
+        let sparse = attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors);
+        found.extend(sparse.flat_map(tensors_of_sparse));
+        found.extend(attribute.g.iter().chain(&attribute.graphs).flat_map(tensors_of_graph));
+    }
+    found
+}
+
+type Change<'c> = dyn FnMut(&mut TensorProto) -> Result<(), OnnxError> + 'c;
+
+/// Calls `change` for the tensors of `model` in the order of [`tensors`].
+fn for_each_tensor(model: &mut ModelProto, change: &mut Change<'_>) -> Result<(), OnnxError> {
+    if let Some(graph) = &mut model.graph {
+        for_each_of_graph(graph, change)?;
+    }
+    let nodes = model.functions.iter_mut().flat_map(|function| &mut function.node);
+    for attribute in nodes.flat_map(|node| &mut node.attribute) {
+        for_each_of_attribute(attribute, change)?;
+    }
+    Ok(())
+}
+
+fn for_each_of_graph(graph: &mut GraphProto, change: &mut Change<'_>) -> Result<(), OnnxError> {
+    graph.initializer.iter_mut().try_for_each(&mut *change)?;
+    for sparse in &mut graph.sparse_initializer {
+        sparse.values.iter_mut().chain(&mut sparse.indices).try_for_each(&mut *change)?;
+    }
+    for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
+        for_each_of_attribute(attribute, change)?;
+    }
+    Ok(())
+}
+
+fn for_each_of_attribute(
+    attribute: &mut AttributeProto,
+    change: &mut Change<'_>,
+) -> Result<(), OnnxError> {
+    attribute.t.iter_mut().chain(&mut attribute.tensors).try_for_each(&mut *change)?;
+    for sparse in attribute.sparse_tensor.iter_mut().chain(&mut attribute.sparse_tensors) {
+        sparse.values.iter_mut().chain(&mut sparse.indices).try_for_each(&mut *change)?;
+    }
+    for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
+        for_each_of_graph(graph, change)?;
+    }
+    Ok(())
+}
