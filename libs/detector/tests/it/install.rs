@@ -4,23 +4,23 @@ use std::fs;
 
 use detector::{
     bundle::{ModelBundle, ModelInput},
-    error::{ModelError, RuntimeError},
+    error::{ModelError, NoLabels, RuntimeError},
     head::HeadKind,
-    install::{Existing, InstallNote, InstallOptions},
+    install::{Existing, HeadChoice, InstallNote, InstallOptions},
     onnx::{
         OnnxError, OnnxModel,
         proto::{
             GraphProto, ModelProto, NodeProto, StringStringEntryProto, TensorProto,
-            TensorShapeProto, TypeProto, ValueInfoProto,
             tensor_proto::DataLocation,
-            tensor_shape_proto::{Dimension, dimension::Value},
-            type_proto::{Tensor, Value as TypeValue},
         },
     },
 };
 use domain::LabelMap;
 
-use crate::support::{Models, beside, weights};
+use crate::{
+    graphs::{TinyDetector, free_dimensions, graph, info, set_element_type, set_metadata},
+    support::{Models, beside, read, weights},
+};
 
 #[test]
 fn a_cut_model_says_what_it_is() {
@@ -56,7 +56,8 @@ fn a_yolox_keeps_its_head_and_size() {
     assert_eq!(manifest.input, ModelInput::Fixed { width: 416, height: 416 });
     assert_eq!(manifest.license, "Apache-2.0");
     assert_eq!(manifest.sha256, manifest.source_sha256);
-    assert!(installed.notes.is_empty(), "{:?}", installed.notes);
+    // The file has no names, and that COCO's were taken is said.
+    assert_eq!(installed.notes, [InstallNote::LabelsAssumed]);
 }
 
 #[test]
@@ -80,37 +81,59 @@ fn an_installed_model_is_replaced_only_when_asked() {
 #[test]
 fn strange_files_are_refused_and_leave_nothing() {
     let real = fs::read(weights("yolov8n")).unwrap();
+    let bytes = |model| OnnxModel { proto: model }.to_bytes();
+    let picture = &[1, 3, 640, 640][..];
+    let shaped = |input: &[i64], outputs: &[&[i64]]| bytes(detector_like(input, outputs));
+    let of_task = |task: &str, output: &[i64]| {
+        bytes(with_metadata(detector_like(picture, &[output]), "task", task))
+    };
+    let with_nms = |key: &str, value: &str| {
+        bytes(with_metadata(detector_like(picture, &[&[1, 84, 8400]]), key, value))
+    };
     let elsewhere = TensorProto {
         data_location: Some(DataLocation::External.into()),
         ..TensorProto::default()
     };
-    let mut external = detector_like(&[1, 3, 640, 640], &[&[1, 84, 8400]]);
+    let mut external = detector_like(picture, &[&[1, 84, 8400]]);
     external.graph.as_mut().unwrap().initializer.push(elsewhere);
+    let seven = shaped(picture, &[&[1, 7, 8400]]);
 
     type Check = fn(&ModelError) -> bool;
     let not_onnx: Check =
         |e| matches!(e, ModelError::NotOnnx { source: OnnxError::NotOnnx(_), .. });
     let not_understood: Check = |e| matches!(e, ModelError::NotUnderstood { .. });
     let not_yet: Check = |e| matches!(e, ModelError::NotSupportedYet { .. });
-    let bytes = |model| OnnxModel { proto: model }.to_bytes();
-    let shaped = |input: &[i64], outputs: &[&[i64]]| bytes(detector_like(input, outputs));
-    let picture = &[1, 3, 640, 640][..];
-    let segmenter = with_metadata(detector_like(picture, &[&[1, 84, 8400]]), "task", "segment");
-    let seven = shaped(picture, &[&[1, 7, 8400]]);
+    let unreadable: Check =
+        |e| matches!(e, ModelError::LabelsNeeded { why: NoLabels::Unreadable(_), .. });
 
-    let cases: [(&str, Vec<u8>, Check); 17] = [
+    let cases: [(&str, Vec<u8>, Check); 30] = [
         ("empty", Vec::new(), not_onnx),
         ("a text", b"This is no model at all.\n".to_vec(), not_onnx),
         ("a page", b"<!DOCTYPE html><html>404</html>".to_vec(), not_onnx),
         ("cut short", real[..real.len() / 2].to_vec(), not_onnx),
         ("weights elsewhere", bytes(external), |e| {
-            matches!(e, ModelError::NotOnnx { source: OnnxError::ExternalData { .. }, .. })
+            matches!(e, ModelError::NotOnnx { source: OnnxError::BadExternalData { .. }, .. })
         }),
         ("a classifier", shaped(picture, &[&[1, 1000]]), not_understood),
         ("a vector", shaped(&[1, 768], &[&[1, 84, 8400]]), not_understood),
         ("grey pictures", shaped(&[1, 1, 640, 640], &[&[1, 84, 8400]]), not_understood),
         ("YOLOv5", shaped(picture, &[&[1, 25200, 85]]), not_understood),
-        ("another task", bytes(segmenter), not_understood),
+        ("segments", of_task("segment", &[1, 116, 8400]), not_understood),
+        ("poses", of_task("pose", &[1, 56, 8400]), not_understood),
+        ("oriented boxes", of_task("obb", &[1, 20, 8400]), not_understood),
+        ("classes", of_task("classify", &[1, 1000]), not_understood),
+        ("segments, unsaid", shaped(picture, &[&[1, 116, 8400], &[1, 32, 160, 160]]), |e| {
+            e.to_string().contains("looks like a model for segments")
+        }),
+        ("integers", bytes(of_integers(picture)), not_understood),
+        ("half a batch of the world", shaped(&[1 << 40, 3, 640, 640], &[&[1, 84, 8400]]), |e| {
+            e.to_string().contains("a batch of at most")
+        }),
+        ("nms=True", with_nms("args", "{'batch': 1, 'nms': True}"), |e| {
+            matches!(e, ModelError::NotSupportedYet { .. }) && e.to_string().contains("nms=True")
+        }),
+        ("end to end, said", with_nms("end2end", "True"), not_yet),
+        ("RT-DETR, said", with_nms("head", "RTDETRDecoder"), not_yet),
         ("end to end", shaped(picture, &[&[1, 300, 6]]), not_yet),
         ("RT-DETR", shaped(picture, &[&[1, 300, 80], &[1, 300, 4]]), not_yet),
         ("D-FINE", shaped(picture, &[&[1, 300], &[1, 300, 4], &[1, 300]]), not_yet),
@@ -118,9 +141,13 @@ fn strange_files_are_refused_and_leave_nothing() {
         ("too few labels", bytes(labelled("{0: 'a', 1: 'b'}")), |e| {
             matches!(e, ModelError::LabelCount { classes: 3, labels: 2, .. })
         }),
-        ("damaged labels", bytes(labelled("{0: 'a', 1:")), |e| {
-            matches!(e, ModelError::LabelsNeeded { classes: 3, .. })
+        ("too many labels", bytes(labelled("{0: 'a', 3: 'd'}")), |e| {
+            matches!(e, ModelError::LabelCount { classes: 3, labels: 4, .. })
         }),
+        ("damaged labels", bytes(labelled("{0: 'a', 1:")), unreadable),
+        ("labels of nothing", bytes(labelled("{}")), unreadable),
+        ("80 damaged labels", with_nms("names", "{0: 'a', 1: b}"), unreadable),
+        ("80 labels in a text", with_nms("names", "see coco.yaml"), unreadable),
         // The right shapes, but made by an operator that does not exist.
         ("no real graph", bytes(labelled("['a', 'b', 'c']")), |e| {
             matches!(e, ModelError::Runtime { source: RuntimeError::Failed(_), .. })
@@ -164,6 +191,55 @@ fn given_labels_win_over_those_in_the_file() {
     assert_eq!(installed.bundle.labels(), &labels);
 }
 
+#[test]
+fn names_are_taken_from_the_file_however_it_has_them() {
+    let models = Models::new();
+    for (names, expected) in [
+        (r#"{0: 'it\'s', 1: "b\"", 2: '\xe9'}"#, ["it's", "b\"", "é"]),
+        (r#"{"0": "a", "1": "\ud83d\udc31", "2": "c"}"#, ["a", "🐱", "c"]),
+        (r#"["a", "b", "c"]"#, ["a", "b", "c"]),
+        ("{0: 'a', 2: 'c'}", ["a", "1", "c"]),
+        ("{0: 'a', 1: None, 2: ''}", ["a", "1", "2"]),
+        ("{1: 'b'}", ["0", "b", "2"]),
+    ] {
+        let mut model = TinyDetector::default().model();
+        set_metadata(&mut model, "names", names);
+        let installed = models.try_install(&model, HeadChoice::CutIfPossible).unwrap();
+        let found: Vec<&str> = installed.bundle.labels().iter().collect();
+        assert_eq!(found, expected, "{names}");
+        let without = expected.iter().filter(|name| name.parse::<u32>().is_ok()).count();
+        let is_said = installed.notes.contains(&InstallNote::ClassesWithoutName(without));
+        assert_eq!(is_said, without > 0, "{:?}", installed.notes);
+    }
+}
+
+#[test]
+fn names_that_cannot_be_read_never_become_cocos() {
+    let models = Models::new();
+    let mut model = TinyDetector { classes: 80, ..TinyDetector::default() }.model();
+    let cut = HeadChoice::CutIfPossible;
+    // What is assumed of a file without names is said.
+    let installed = models.try_install(&model, cut).unwrap();
+    assert!(installed.notes.contains(&InstallNote::LabelsAssumed), "{:?}", installed.notes);
+    assert_eq!(installed.bundle.labels(), &detector::labels::coco());
+    // Where the file says how many there are only when it runs, too.
+    let mut silent = read("yolo11n");
+    free_dimensions(&mut graph(&mut silent).output[0], &[None, Some("rows")]);
+    for model in [&mut model, &mut silent] {
+        for names in ["", "{0: person}", "person, bicycle", "{0: 'person'", "[]"] {
+            set_metadata(model, "names", names);
+            let error = models.try_install(model, cut).unwrap_err();
+            let is_unreadable = matches!(
+                error,
+                ModelError::LabelsNeeded { classes: 80, why: NoLabels::Unreadable(_), .. }
+            );
+            assert!(is_unreadable, "{names}: {error}");
+            let text = error.to_string();
+            assert!(text.contains(&format!("{names:?}")) && text.contains("--labels"), "{text}");
+        }
+    }
+}
+
 /// A model of the right shapes whose only node is of a made-up kind.
 fn detector_like(input: &[i64], outputs: &[&[i64]]) -> ModelProto {
     let output_names: Vec<String> = (0..outputs.len()).map(|i| format!("output{i}")).collect();
@@ -173,14 +249,21 @@ fn detector_like(input: &[i64], outputs: &[&[i64]]) -> ModelProto {
         output: output_names.clone(),
         ..NodeProto::default()
     };
-    let outputs = output_names.iter().zip(outputs).map(|(name, shape)| info(name, shape));
+    let outputs = output_names.iter().zip(outputs).map(|(name, shape)| info(name, shape, 1));
     let graph = GraphProto {
         node: vec![node],
-        input: vec![info("images", input)],
+        input: vec![info("images", input, 1)],
         output: outputs.collect(),
         ..GraphProto::default()
     };
     ModelProto { ir_version: Some(8), graph: Some(graph), ..ModelProto::default() }
+}
+
+/// A detector whose outputs are no floats.
+fn of_integers(picture: &[i64]) -> ModelProto {
+    let mut model = detector_like(picture, &[&[1, 84, 8400]]);
+    set_element_type(&mut model.graph.as_mut().unwrap().output[0], 7);
+    model
 }
 
 /// A model of three classes with these `names`.
@@ -192,16 +275,4 @@ fn with_metadata(mut model: ModelProto, key: &str, value: &str) -> ModelProto {
     let (key, value) = (Some(key.to_owned()), Some(value.to_owned()));
     model.metadata_props.push(StringStringEntryProto { key, value });
     model
-}
-
-fn info(name: &str, shape: &[i64]) -> ValueInfoProto {
-    let dimension = |&size| Dimension { value: Some(Value::DimValue(size)), denotation: None };
-    let dim = shape.iter().map(dimension).collect();
-    let tensor = Tensor { elem_type: Some(1), shape: Some(TensorShapeProto { dim }) };
-    let r#type = TypeProto { value: Some(TypeValue::TensorType(tensor)), denotation: None };
-    ValueInfoProto {
-        name: Some(name.to_owned()),
-        r#type: Some(r#type),
-        ..ValueInfoProto::default()
-    }
 }

@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr)]
 
 mod detect;
+mod exports;
+mod external;
+mod graphs;
 mod install;
 mod onnx;
 mod support;

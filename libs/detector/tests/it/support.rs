@@ -8,7 +8,9 @@ use std::{
 use detector::{
     bundle::ModelBundle,
     detector::{Detector, Found},
-    install::{InstallOptions, Installed},
+    error::ModelError,
+    install::{Existing, HeadChoice, InstallOptions, Installed},
+    onnx::OnnxModel,
     session::{Runtime, SessionOptions},
 };
 use domain::{DetectionSettings, picture::PictureLimits};
@@ -66,9 +68,27 @@ impl Models {
         ModelBundle::install(source, &self.options("model"), &self.runtime).unwrap()
     }
 
+    /// Installs a model that was made for a test, under a name that may be taken.
+    pub(crate) fn try_install(
+        &self,
+        model: &OnnxModel,
+        head: HeadChoice,
+    ) -> Result<Installed, ModelError> {
+        let source = self.dir.path().join("made.onnx");
+        fs::write(&source, model.to_bytes()).unwrap();
+        let name = if head == HeadChoice::KeepPlain { "plain" } else { "cut" };
+        let options = InstallOptions { head, existing: Existing::Replace, ..self.options(name) };
+        ModelBundle::install(&source, &options, &self.runtime)
+    }
+
     pub(crate) fn load(&self, bundle: &ModelBundle) -> Detector {
         Detector::load(&self.runtime, bundle, &SessionOptions::default()).unwrap()
     }
+}
+
+/// A model that set-up fetches, read.
+pub(crate) fn read(name: &str) -> OnnxModel {
+    OnnxModel::parse(fs::read(weights(name)).unwrap()).unwrap()
 }
 
 pub(crate) fn detect(detector: &mut Detector, picture_name: &str) -> Found {

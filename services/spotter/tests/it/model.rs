@@ -2,6 +2,10 @@
 
 use std::fs;
 
+use detector::onnx::{
+    OnnxModel,
+    proto::{NodeProto, StringStringEntryProto, TensorProto},
+};
 use testkit::{require, workspace_root};
 
 use crate::whole::{Ended, spotter};
@@ -50,6 +54,93 @@ fn a_strange_file_is_refused_with_what_was_found() {
     }
     let absent = Ended::of(spotter(["model", "add", "absent.onnx"]));
     assert_eq!(absent.code, Some(64), "{absent:?}");
+}
+
+/// The default model with its size written into a shape within, as YOLO11 has it where it was not exported
+/// with `dynamic=True`.
+fn of_one_size() -> OnnxModel {
+    let weights = require(workspace_root().join(".cache/weights/yolov8n.onnx"));
+    let mut model = OnnxModel::parse(fs::read(weights).unwrap()).unwrap();
+    let graph = model.proto.graph.as_mut().unwrap();
+    for node in &mut graph.node {
+        node.input.iter_mut().filter(|input| *input == "images").for_each(|input| {
+            "reshaped".clone_into(input);
+        });
+    }
+    let shape: Vec<u8> = [1_i64, 3, 640, 640].iter().flat_map(|side| side.to_le_bytes()).collect();
+    graph.initializer.push(TensorProto {
+        name: Some("shape".to_owned()),
+        dims: vec![4],
+        data_type: Some(7),
+        raw_data: Some(shape.into()),
+        ..TensorProto::default()
+    });
+    let reshape = NodeProto {
+        op_type: Some("Reshape".to_owned()),
+        name: Some("attention".to_owned()),
+        input: vec!["images".to_owned(), "shape".to_owned()],
+        output: vec!["reshaped".to_owned()],
+        ..NodeProto::default()
+    };
+    graph.node.insert(0, reshape);
+    model
+}
+
+#[test]
+fn a_trial_that_fails_as_it_may_shows_no_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("one-size.onnx");
+    fs::write(&file, of_one_size().to_bytes()).unwrap();
+    let models = folder.path().join("models");
+    let add = || spotter(["model", "add", "--models-dir"]).arg(&models).arg(&file);
+    let added = Ended::of(add());
+    assert_eq!(added.code, Some(0), "{added:?}");
+    let told = added.stderr.join("\n");
+    assert!(told.contains("input size fixed") && told.contains("Reshape 'attention'"), "{told}");
+    for sign in ["onnxruntime", "\u{1b}[", "[E:", "Non-zero status"] {
+        assert!(!told.contains(sign), "{sign} in {told}");
+    }
+
+    // What does fail says why, and once.
+    let mut broken = of_one_size();
+    for node in &mut broken.proto.graph.as_mut().unwrap().node {
+        if node.name() == "attention" {
+            node.op_type = Some("NoSuchOperator".to_owned());
+        }
+    }
+    fs::write(&file, broken.to_bytes()).unwrap();
+    let refused = Ended::of(add().arg("--replace"));
+    assert_eq!(refused.code, Some(64), "{refused:?}");
+    let told = refused.stderr.join("\n");
+    assert_eq!(told.matches("No Op registered").count(), 1, "{told}");
+    assert!(!told.contains("\u{1b}["), "{told}");
+}
+
+#[test]
+fn what_is_assumed_or_missing_is_said_aloud() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("made.onnx");
+    let models = folder.path().join("models");
+    let add = |names: Option<&str>| {
+        let mut model = of_one_size();
+        model.proto.metadata_props.retain(|entry| entry.key() != "names");
+        model.proto.metadata_props.extend(names.map(|names| StringStringEntryProto {
+            key: Some("names".to_owned()),
+            value: Some(names.to_owned()),
+        }));
+        fs::write(&file, model.to_bytes()).unwrap();
+        Ended::of(spotter(["model", "add", "--replace", "--models-dir"]).arg(&models).arg(&file))
+    };
+    let assumed = add(None);
+    assert_eq!(assumed.code, Some(0), "{assumed:?}");
+    assert!(assumed.stderr.join("\n").contains("taken for COCO's"), "{assumed:?}");
+    let gaps = add(Some(r#"{"0": "person", "79": "brush"}"#));
+    assert_eq!(gaps.code, Some(0), "{gaps:?}");
+    assert!(gaps.stderr.join("\n").contains("78 classes have no name"), "{gaps:?}");
+    let unreadable = add(Some("0: person"));
+    assert_eq!(unreadable.code, Some(64), "{unreadable:?}");
+    let told = unreadable.stderr.join("\n");
+    assert!(told.contains("\"0: person\"") && told.contains("--labels"), "{told}");
 }
 
 #[test]
