@@ -2,9 +2,14 @@
 
 #![no_main]
 
+use std::path::Component;
+
 use detector::onnx::{
     OnnxModel,
+    batch::with_free_batch,
     cut::{InputSize, NewOutput, end_at, find_head},
+    external::Place,
+    float_ends::with_float32_ends,
     parse_names,
 };
 use libfuzzer_sys::fuzz_target;
@@ -13,13 +18,29 @@ use libfuzzer_sys::fuzz_target;
 const CLASSES: [usize; 4] = [0, 2, 64, 80];
 
 fuzz_target!(|file: &[u8]| {
+    let Ok(model) = OnnxModel::parse_graph(file.to_vec()) else { return };
+    // Where a tensor says that its values are, they are looked for: nowhere above the model's folder.
+    for tensor in model.proto.graph.iter().flat_map(|graph| &graph.initializer) {
+        if let Ok(place) = Place::of(tensor) {
+            assert!(place.file.is_relative());
+            assert!(place.file.components().all(|part| part != Component::ParentDir));
+        }
+    }
     let Ok(model) = OnnxModel::parse(file.to_vec()) else { return };
+    assert!(OnnxModel::parse(with_free_batch(&model, 4).to_bytes()).is_ok());
+    if let Some(converted) = with_float32_ends(&model) {
+        assert!(with_float32_ends(&converted).is_none(), "converted once and for all");
+    }
     for tensor in model.inputs().into_iter().chain(model.outputs()) {
         let _ = tensor.to_string();
     }
     let _ = model.producer();
     for key in ["names", "imgsz", "task", "license"] {
-        let _ = model.metadata(key).and_then(parse_names);
+        if let Some(names) = model.metadata(key).and_then(parse_names) {
+            for classes in CLASSES {
+                assert!(names.for_classes(classes).is_none_or(|names| names.len() == classes));
+            }
+        }
     }
     for classes in CLASSES {
         let Ok(head) = find_head(&model, classes) else { continue };
