@@ -17,7 +17,7 @@ const DEFAULT_SIDE: u64 = 640;
 /// The sides of pictures that a model may take, in pixels.
 const SIDES: std::ops::RangeInclusive<u64> = 32..=8192;
 /// The most pictures at a time that a model may insist on. It is run with as many.
-const MOST_PICTURES: u64 = 256;
+const MOST_PICTURES: u64 = 64;
 
 /// An end-to-end head gives at most this many boxes; the published ones give 300.
 const MOST_QUERIES: u64 = 1000;
