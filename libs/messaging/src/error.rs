@@ -51,6 +51,17 @@ pub enum MessagingError {
         /// How long was waited.
         after: Duration,
     },
+    /// The server is known not to store what this stream is sent, as on a full disk. What was asked for may
+    /// still have happened.
+    #[error("'{what}' failed: the server does not store what stream {stream} is sent: {why}")]
+    CannotStore {
+        /// What was asked.
+        what: &'static str,
+        /// Which stream.
+        stream: &'static str,
+        /// In the server's words.
+        why: String,
+    },
     /// A stream, consumer or bucket cannot be set up as configured.
     #[error("{what} cannot be set up as configured: {cause}; {advice}")]
     Setup {

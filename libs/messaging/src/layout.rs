@@ -30,8 +30,11 @@ pub(crate) const TASK_BUCKET: &str = "tasks";
 pub(crate) const RECORDS_SUBJECT: &str = "records";
 pub(crate) const IDEMPOTENCY_BUCKET: &str = "idempotency";
 pub(crate) const TASK_STREAM: &str = "KV_tasks";
+pub(crate) const IDEMPOTENCY_STREAM: &str = "KV_idempotency";
 pub(crate) const LEASE_BUCKET: &str = "leases";
+pub(crate) const LEASE_STREAM: &str = "KV_leases";
 pub(crate) const ANNOUNCEMENT_BUCKET: &str = "models";
+pub(crate) const ANNOUNCEMENT_STREAM: &str = "KV_models";
 pub(crate) const PICTURE_STORE: &str = "pictures";
 pub(crate) const PICTURE_STREAM: &str = "OBJ_pictures";
 

@@ -7,7 +7,7 @@ use poem::{Endpoint, EndpointExt, Response, Route};
 use runtime::{
     config::redact_url,
     exit,
-    metrics::{Metrics, MetricsError},
+    metrics::{Metrics, MetricsError, STREAM_WRITABLE},
     probes,
     telemetry::traces::{Traces, TracesError},
 };
@@ -120,7 +120,7 @@ pub async fn serve(
     let messaging = Messaging::connect(config.messaging.clone()).await?;
     messaging.ensure().await?;
     let metrics = Metrics::new()?;
-    let backpressure = Backpressure::default();
+    let backpressure = Backpressure::of(messaging.writes().clone());
     tokio::spawn(backpressure::watch(backpressure.clone(), messaging.queue(), shutdown.clone()));
     let reconciliation = Reconciliation::default();
     let reconciling = tokio::spawn(reconcile::watch(
@@ -143,6 +143,8 @@ pub async fn serve(
     metrics.flag("spotter_nats_connected", "1 while there is a connection to NATS.", move || {
         connection.is_connected()
     });
+    let writes = messaging.writes().clone();
+    metrics.flags(STREAM_WRITABLE, "stream", move || writes.writable());
     let backpressure = upload_rules.backpressure.clone();
     let tasks = tasks(&config, &messaging, breaker, backpressure, api_metrics)?;
     if let Some(responses) = &tasks.responses {
@@ -153,6 +155,7 @@ pub async fn serve(
     let vitals = ApiVitals { messaging: messaging.clone(), shutdown: shutdown.clone() };
     let end = CancellationToken::new();
     let _probes_end_with_us = end.clone().drop_guard();
+    tokio::spawn(watch_writes(messaging.clone(), end.clone()));
     if let Some(listener) = probes_listener {
         let vitals = Arc::new(vitals.clone());
         tokio::spawn(probes::serve(listener, vitals, metrics.clone(), end));
@@ -179,6 +182,11 @@ pub async fn serve(
     tokio::join!(messaging.close(), traces.stop());
     tracing::info!("API stopped");
     Ok(())
+}
+
+/// Finds out for as long as this process serves whether the server stores what it is sent.
+async fn watch_writes(messaging: Messaging, end: CancellationToken) {
+    end.run_until_cancelled(messaging.watch_writes()).await;
 }
 
 fn tasks(

@@ -67,7 +67,9 @@ impl From<UploadError> for StartTaskError {
         match error {
             error if error.is_too_large() => Self::TooLarge(body),
             UploadError::TooSlow(_) | UploadError::Trickle => Self::Timeout(body),
-            UploadError::TooManyUploads => Self::Unavailable(body, RETRY_AFTER_SECONDS),
+            UploadError::TooManyUploads | UploadError::CannotStore => {
+                Self::Unavailable(body, RETRY_AFTER_SECONDS)
+            }
             UploadError::QueueFull { retry_after } => Self::Unavailable(body, retry_after),
             _ => Self::BadRequest(body),
         }
@@ -186,7 +188,9 @@ impl From<UploadError> for SubmitFailure {
             error if error.is_too_large() => Self::TooLarge(body),
             UploadError::NotAForm => Self::UnsupportedMediaType(body),
             UploadError::TooSlow(_) | UploadError::Trickle => Self::Timeout(body),
-            UploadError::TooManyUploads => Self::Unavailable(body, RETRY_AFTER_SECONDS),
+            UploadError::TooManyUploads | UploadError::CannotStore => {
+                Self::Unavailable(body, RETRY_AFTER_SECONDS)
+            }
             UploadError::QueueFull { retry_after } => Self::Unavailable(body, retry_after),
             _ => Self::BadRequest(body),
         }

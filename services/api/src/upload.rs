@@ -102,6 +102,8 @@ pub(crate) enum UploadError {
         /// Seconds to wait.
         retry_after: u64,
     },
+    #[error("the queue cannot store pictures at the moment, try again later")]
+    CannotStore,
 }
 
 fn allowed_extensions() -> String {
@@ -197,6 +199,9 @@ async fn read_form(
     if rules.backpressure.is_full(Instant::now()) {
         // Nothing is read for a queue that would not take it.
         return Err(UploadError::QueueFull { retry_after: rules.backpressure.retry_after() });
+    }
+    if rules.backpressure.cannot_store() {
+        return Err(UploadError::CannotStore);
     }
     let slots = Arc::clone(&rules.slots);
     let slot = slots.try_acquire_owned().map_err(|_| UploadError::TooManyUploads)?;
