@@ -72,6 +72,13 @@ impl Writes {
         Some(format!("NATS does not store messages (stream {}): {why}", streams.join(", ")))
     }
 
+    /// Completes once nothing is known to fail, at once where that is so already.
+    pub async fn wait_until_well(&self) {
+        let mut faults = self.shared.faults.subscribe();
+        // It fails only when all is dropped, and then nothing is known to fail.
+        let _ = faults.wait_for(BTreeMap::is_empty).await;
+    }
+
     /// Asks for a probe of all streams now.
     pub(crate) fn suspect(&self) {
         self.shared.suspicion.notify_one();

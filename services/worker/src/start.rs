@@ -144,6 +144,7 @@ pub async fn run(
         .then(|| Batcher::start(Arc::clone(&slots), rules, metrics.clone(), broken.clone()));
     let context = Arc::new(Context {
         tasks: messaging.tasks(),
+        writes: messaging.writes().clone(),
         metrics,
         preparation,
         slots,

@@ -24,6 +24,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// The last token of the subjects that probes name, which nothing else has.
 const PROBE_TOKEN: &str = "write-probe";
 
+/// All that can be said of a marker for which a server has no room.
+const NO_ANSWER: &str = "writes go unanswered, as they do after the server's disk was full";
+
 /// A stream, and how to find out whether it stores.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
@@ -104,7 +107,8 @@ impl Target {
         });
         tokio::select! {
             verdict = timeout(PROBE_TIMEOUT, asked) => {
-                verdict.unwrap_or_else(|_| Verdict::Unanswered("no answer to a write".to_owned()))
+                let unanswered = || Verdict::Unanswered(NO_ANSWER.to_owned());
+                verdict.unwrap_or_else(|_| unanswered())
             }
             () = denied => Verdict::NotPermitted,
         }
