@@ -71,7 +71,7 @@ pub enum MessagingError {
         #[source]
         cause: Cause,
         /// What to do about it.
-        advice: &'static str,
+        advice: String,
     },
     /// The server does not let these credentials do it.
     #[error(
