@@ -122,6 +122,29 @@ async fn after_a_full_disk_it_goes_on_by_itself_and_nothing_accepted_is_lost() {
     assert_eq!(up.process.wait_exit(PATIENCE).code(), Some(0));
 }
 
+#[tokio::test]
+async fn started_on_a_full_disk_it_waits_for_room() {
+    let Some(disk) = mounted(ROOMY) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let env_file = folder.path().join("settings.env");
+    let start = || up(&disk, &env_file).env("QUEUE_MAX_BYTES", "4194304").start();
+    let mut first = Up::wait(start());
+    let earlier = first.submit().await.unwrap();
+    first.assert_detected(&earlier).await;
+    first.process.signal("INT");
+    assert_eq!(first.process.wait_exit(PATIENCE).code(), Some(0));
+
+    disk.fill();
+    let mut second = Up::wait(start());
+    second.assert_detected(&earlier).await;
+    assert_eq!(second.submit().await, Err(StatusCode::SERVICE_UNAVAILABLE));
+    disk.make_room();
+    let id = eventually(PATIENCE, async || second.submit().await.ok()).await;
+    second.assert_detected(&id).await;
+    second.process.signal("INT");
+    assert_eq!(second.process.wait_exit(PATIENCE).code(), Some(0));
+}
+
 #[test]
 fn a_disk_that_is_too_small_for_the_streams_is_told_by_the_variables_name() {
     let Some(disk) = mounted(32 << 20) else { return };
