@@ -7,7 +7,7 @@ use reqwest::{
     multipart::{Form, Part},
 };
 use serde_json::Value;
-use testkit::{Process, ProcessBuilder, SmallDisk, eventually, picture};
+use testkit::{NatsServer, Process, ProcessBuilder, SmallDisk, eventually, picture};
 
 use crate::whole::{Ended, PATIENCE};
 
@@ -155,4 +155,21 @@ fn a_disk_that_is_too_small_for_the_streams_is_told_by_the_variables_name() {
     for part in ["QUEUE_MAX_BYTES", "--data-dir", "3.33 GiB", "MiB free"] {
         assert!(said.contains(part), "{part}: {said}");
     }
+}
+
+#[tokio::test]
+async fn a_log_on_a_full_disk_costs_no_request() {
+    let nats = NatsServer::start();
+    // Every write to it fails as on a full disk.
+    let api = Process::builder("sh")
+        .args(["-c", "exec \"$0\" api 2>/dev/full", env!("CARGO_BIN_EXE_spotter")])
+        .env("NATS_URL", nats.url())
+        .env("PORT", "0")
+        .env("RUST_LOG", "debug")
+        .start();
+    let line = api.wait_for_line(|line| line.text.starts_with("listening on "), PATIENCE).text;
+    let base = line.trim_start_matches("listening on ").to_owned();
+    let up = Up { process: api, base, client: Client::new() };
+    up.submit().await.unwrap();
+    assert_eq!(up.readiness().await.0, StatusCode::OK);
 }
