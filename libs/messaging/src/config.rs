@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use runtime::config::{Reader, redact_url};
+use runtime::{address::redacted_list, config::Reader};
 
 use crate::{address::Servers, layout, tls::TlsFiles};
 
@@ -175,7 +175,7 @@ fn read_url(reader: &mut Reader<'_>) -> String {
 impl fmt::Debug for MessagingConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MessagingConfig")
-            .field("url", &redact_url(&self.url))
+            .field("url", &redacted_list(&self.url))
             .field("credentials_file", &self.credentials_file)
             .field("tls", &self.tls)
             .field("role", &self.role)

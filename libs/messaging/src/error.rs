@@ -13,10 +13,13 @@ pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 #[non_exhaustive]
 pub enum MessagingError {
     /// The configured address is none.
-    #[error("'{shown}' is no NATS address: expected nats://host:port, or several with commas")]
+    #[error(
+        "it is no NATS address (not shown, since it may hold a password): expected nats://host:port, or \
+         several with commas; {advice}"
+    )]
     Address {
-        /// The address as it may be shown, without its password.
-        shown: String,
+        /// How it is written.
+        advice: &'static str,
     },
     /// The credentials file cannot be read.
     #[error("the NATS credentials file cannot be used: {0}")]

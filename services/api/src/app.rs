@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 use messaging::{Messaging, MessagingError};
 use poem::{Endpoint, EndpointExt, Response, Route};
 use runtime::{
-    config::redact_url,
+    address::redacted,
     exit,
     metrics::{Metrics, MetricsError, STREAM_WRITABLE},
     probes,
@@ -199,7 +199,7 @@ fn tasks(
     let result_ttl = config.messaging.result_ttl;
     let redis = match &config.redis_url {
         Some(url) => {
-            tracing::info!(redis = redact_url(url), "finished results are cached");
+            tracing::info!(redis = redacted(url), "finished results are cached");
             let ca_file = config.redis_ca_file.as_deref();
             Some(RedisCache::new(url, ca_file, config.redis_timeout, breaker)?)
         }
