@@ -22,6 +22,7 @@ fn up(disk: &SmallDisk, env_file: &std::path::Path) -> ProcessBuilder {
     up.arg("--env-file").arg(env_file)
 }
 
+#[allow(clippy::print_stderr, reason = "a test that is left out says so")]
 fn mounted(bytes: u64) -> Option<SmallDisk> {
     let disk = SmallDisk::mount(bytes);
     if disk.is_none() {

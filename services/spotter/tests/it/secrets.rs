@@ -222,7 +222,7 @@ fn not_in_the_help_or_the_complaint_of_a_command() {
         (0, spotter(["submit", "--help"]).env("SPOTTER_API", &token)),
         (0, spotter(["dlq", "list", "--help"]).env("NATS_URL", format!("nats://u:{secret}@host"))),
         (64, spotter(["dlq", "list", "--nats-url", &format!("nats://u:p@S3/{secret}@host")])),
-        (69, spotter(["bench", "--only", "uploads", "--target", &token])),
+        (69, spotter(["bench", "--only", "reads", "--target", &token])),
     ];
     for (expected, command) in cases {
         assert_eq!(ended(command.start()), Some(expected));
