@@ -25,7 +25,10 @@ fn loud(part: &str) -> ProcessBuilder {
         .env("RUST_LOG", "trace")
         .env("RUST_BACKTRACE", "full")
         // What a collector of traces may want to see, and nobody else. This one is not there.
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{}", testkit::free_port()))
+        .env(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            format!("http://{USER}:otlp{MARK}pw@127.0.0.1:{}", testkit::free_port()),
+        )
         .env("OTEL_EXPORTER_OTLP_HEADERS", format!("authorization=Bearer%20otlp{MARK}token"))
         .env("PORT", "0")
         .env("CONCURRENCY", "1")
