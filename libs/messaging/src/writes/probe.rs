@@ -21,8 +21,11 @@ use crate::{
 /// How long a probe waits for its answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The last token of the subjects that probes name, which nothing else has.
-const PROBE_TOKEN: &str = "write-probe";
+/// The last token of the subject that no message has.
+const NO_MESSAGE: &str = "no-message";
+
+/// The key of a bucket's marker.
+const MARKER: &str = "write-probe";
 
 /// All that can be said of a marker for which a server has no room.
 const NO_ANSWER: &str = "writes go unanswered, as they do after the server's disk was full";
@@ -87,11 +90,11 @@ pub(super) fn all() -> [Target; 8] {
 
 impl Target {
     fn purged(stream: &'static str) -> Self {
-        Self { stream, subject: unused_subject(stream), kind: Kind::EmptyPurge }
+        Self { stream, subject: subject(stream, NO_MESSAGE), kind: Kind::EmptyPurge }
     }
 
     fn marked(stream: &'static str) -> Self {
-        Self { stream, subject: unused_subject(stream), kind: Kind::Marker }
+        Self { stream, subject: subject(stream, MARKER), kind: Kind::Marker }
     }
 
     pub(super) async fn probe(&self, messaging: &Messaging) -> Verdict {
@@ -176,14 +179,14 @@ fn reason(said: &str) -> &str {
     description.rsplit(": ").next().unwrap_or(description)
 }
 
-/// A subject of the stream that no message has.
-fn unused_subject(stream: &str) -> String {
+/// A subject of the stream that ends with `token`.
+fn subject(stream: &str, token: &str) -> String {
     match stream {
-        JOBS_STREAM => format!("{JOBS_SUBJECT}.-.{PROBE_TOKEN}"),
-        PICTURE_STREAM => format!("$O.{PICTURE_STORE}.C.{PROBE_TOKEN}"),
-        DEAD_LETTER_STREAM => format!("{DEAD_LETTER_SUBJECT}.{PROBE_TOKEN}"),
-        DEAD_PICTURE_STREAM => format!("{DEAD_PICTURE_SUBJECT}.-.{PROBE_TOKEN}"),
-        bucket => format!("$KV.{}.{PROBE_TOKEN}", bucket.trim_start_matches("KV_")),
+        JOBS_STREAM => format!("{JOBS_SUBJECT}.-.{token}"),
+        PICTURE_STREAM => format!("$O.{PICTURE_STORE}.C.{token}"),
+        DEAD_LETTER_STREAM => format!("{DEAD_LETTER_SUBJECT}.{token}"),
+        DEAD_PICTURE_STREAM => format!("{DEAD_PICTURE_SUBJECT}.-.{token}"),
+        bucket => format!("$KV.{}.{token}", bucket.trim_start_matches("KV_")),
     }
 }
 
@@ -227,14 +230,14 @@ mod tests {
     fn probes_stay_within_their_streams() {
         let subjects: Vec<_> = all().map(|target| target.subject).into();
         let expected = [
-            "jobs.-.write-probe",
-            "$O.pictures.C.write-probe",
-            "$KV.tasks.write-probe",
-            "$KV.idempotency.write-probe",
-            "$KV.leases.write-probe",
-            "$KV.models.write-probe",
-            "dlq.write-probe",
-            "dlq_pictures.-.write-probe",
+            "jobs.-.no-message",
+            "$O.pictures.C.no-message",
+            "$KV.tasks.no-message",
+            "$KV.idempotency.no-message",
+            "$KV.leases.no-message",
+            "$KV.models.no-message",
+            "dlq.no-message",
+            "dlq_pictures.-.no-message",
         ];
         assert_eq!(subjects, expected);
     }
