@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run setup build test fmt lint check-manifests audit openapi evaluate quantize fuzz chaos test-compose lint-workflows dist sbom images sign-images clean-data cargo-is-here
+.PHONY: help run setup build test fmt lint check-manifests test-scripts audit openapi evaluate quantize fuzz chaos test-compose lint-workflows dist sbom images sign-images clean-data cargo-is-here
 # One recipe at a time, in the order given: set-up before build, build before tests.
 .NOTPARALLEL:
 
@@ -25,7 +25,7 @@ setup: ## Install and fetch what is missing; downloads nothing twice
 build: cargo-is-here ## Build everything in debug mode
 	@cargo build --workspace --locked
 
-test: setup lint check-manifests ## Set up, check the format, lint, and run all tests (ARGS="-p domain")
+test: setup lint check-manifests test-scripts ## Set up, check the format, lint, and run all tests (ARGS="-p domain")
 	@# With the tests, which turn failpoints on: built without them first, half would be built twice.
 	@cargo build --workspace --bins --tests --locked
 	@scripts/install-models $(TARGET)/debug/spotter
@@ -44,6 +44,9 @@ lint: cargo-is-here ## Check the format and run clippy, warnings denied
 
 check-manifests: ## Render and check the Kubernetes manifests in k8s/, and the configuration of NATS
 	@scripts/check-manifests
+
+test-scripts: ## Test what the scripts go by
+	@python3 -m unittest discover --start-directory scripts --quiet
 
 audit: cargo-is-here ## Check licences, advisories and who may depend on whom, by cargo-deny
 	@if cargo deny --version >/dev/null 2>&1; then \

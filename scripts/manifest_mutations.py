@@ -25,12 +25,17 @@ class Mutation:
     overlay: str = "production"
 
 
-def problems_after(mutation: Mutation, objects: list[dict]) -> list[str]:
+def mutated(mutation: Mutation, objects: list[dict]) -> list[dict]:
     changed = Objects(copy.deepcopy(objects), mutation.overlay)
     mutation.change(changed)
+    return changed.all
+
+
+def problems_after(mutation: Mutation, objects: list[dict]) -> list[str]:
+    changed = mutated(mutation, objects)
     if mutation.expected == UNKNOWN_FIELD:
-        return kubernetes_problems(changed.all, KUBERNETES_VERSIONS[-1])
-    return problems_of(changed.all, mutation.overlay)
+        return kubernetes_problems(changed, KUBERNETES_VERSIONS[-1])
+    return problems_of(changed, mutation.overlay)
 
 
 def pod(objects: Objects, name: str) -> dict:
@@ -92,20 +97,53 @@ def egress_of_worker(peer: dict) -> Change:
     return lambda objects: policy(objects, "worker")["egress"].append({"to": [peer], "ports": [{"port": 80}]})
 
 
-def secret_key(key: str) -> Change:
+def entry(objects: Objects, workload: str, name: str) -> dict:
+    return next(found for found in objects.container(workload)["env"] if found["name"] == name)
+
+
+def in_secret_reference(key: str, value: object) -> Change:
+    return lambda objects: entry(objects, "worker", "NATS_PASSWORD")["valueFrom"]["secretKeyRef"].update({key: value})
+
+
+def first(workload: str, name: str) -> Change:
+    """The variable before all others, as a patch of it by an overlay has it."""
+
     def change(objects: Objects) -> None:
-        (password,) = [entry for entry in objects.container("worker")["env"] if entry["name"] == "NATS_PASSWORD"]
-        password["valueFrom"]["secretKeyRef"]["key"] = key
+        environment = objects.container(workload)["env"]
+        environment.insert(0, environment.pop(environment.index(entry(objects, workload, name))))
 
     return change
 
 
-def secret_name(name: str) -> Change:
+def patched(workload: str, name: str, value: str) -> Change:
+    """Another value, before all others: what a strategic merge in an overlay makes of it."""
+    return lambda objects: (setting(workload, name, value)(objects), first(workload, name)(objects))
+
+
+def appended(workload: str, name: str, value: str) -> Change:
+    return lambda objects: objects.container(workload)["env"].append({"name": name, "value": value})
+
+
+def in_config_map(prefix: str, key: str, value: str) -> Change:
     def change(objects: Objects) -> None:
-        (password,) = [entry for entry in objects.container("worker")["env"] if entry["name"] == "NATS_PASSWORD"]
-        password["valueFrom"]["secretKeyRef"]["name"] = name
+        next(found for found in objects.of("ConfigMap") if found["metadata"]["name"].startswith(prefix))["data"][key] = value
 
     return change
+
+
+def annotation(key: str, value: str | None) -> Change:
+    """An annotation of nginx's on the Ingress; None takes it away."""
+
+    def change(objects: Objects) -> None:
+        annotations = objects.named("Ingress", "api")["metadata"]["annotations"]
+        annotations.pop(f"nginx.ingress.kubernetes.io/{key}")
+        annotations.update({} if value is None else {f"nginx.ingress.kubernetes.io/{key}": value})
+
+    return change
+
+
+def volume(objects: Objects, workload: str, name: str) -> dict:
+    return next(found for found in pod(objects, workload)["volumes"] if found["name"] == name)
 
 
 MUTATIONS = [
@@ -123,8 +161,8 @@ MUTATIONS = [
     Mutation("no such priority", "has no PriorityClass", without("PriorityClass", "spotter-worker")),
     Mutation("no such account", "has no ServiceAccount", without("ServiceAccount", "worker")),
     Mutation("a mount without a volume", "mounts the volume", in_pod("api", "volumes", [])),
-    Mutation("settings that are not there", "reads the ConfigMap", in_container("worker", "envFrom", [{"configMapRef": {"name": "none"}}])),
-    Mutation("files that are not there", "mounts the ConfigMap", lambda o: pod(o, "nats")["volumes"].append({"name": "more", "configMap": {"name": "none"}})),
+    Mutation("settings that are not there", "worker refers to the ConfigMap none, which nobody is told to make", in_container("worker", "envFrom", [{"configMapRef": {"name": "none"}}])),
+    Mutation("files that are not there", "nats refers to the ConfigMap none, which nobody is told to make", lambda o: pod(o, "nats")["volumes"].append({"name": "more", "configMap": {"name": "none"}})),
     Mutation("a claim that is not there", "mounts the claim", lambda o: pod(o, "worker")["volumes"].append({"name": "more", "persistentVolumeClaim": {"claimName": "none"}})),
     Mutation("a scaler of nothing", "scales the Deployment", in_spec("ScaledObject", "worker", "scaleTargetRef", {"name": "workers"})),
     Mutation("a number of replicas", "has a number of replicas", in_spec("Deployment", "worker", "replicas", 3)),
@@ -142,11 +180,76 @@ MUTATIONS = [
     Mutation("no limits", "no limits of", in_container("redis", "resources", {"requests": {"cpu": 1, "memory": 1}})),
     Mutation("no probe", "has no livenessProbe", lambda o: o.container("worker").pop("livenessProbe")),
     Mutation("a Secret in the manifests", "there is a Secret", lambda o: o.all.append({"kind": "Secret", "metadata": {"name": "x", "namespace": "spotter"}})),
-    Mutation("a secret nobody makes", "which nobody is told to make", secret_name("other")),
-    Mutation("another's password", "is given the password of setup", secret_key("setup")),
+    Mutation("a secret nobody makes", "which nobody is told to make", in_secret_reference("name", "other")),
+    Mutation("another's password", "is given the password of setup", in_secret_reference("key", "setup")),
     Mutation("a password in the open", "has a password in it", setting("api", "NATS_URL", "tls://api:secret@nats:4222")),
-    Mutation("a secret mounted that nobody makes", "mounts the secret", lambda o: pod(o, "nats")["volumes"].append({"name": "more", "secret": {"secretName": "none"}})),
-    Mutation("a slip of the hand in a setting", "does not know", setting("worker", "CONCURENCY", "2")),
+    Mutation("a secret mounted that nobody makes", "nats refers to the Secret none, which nobody is told to make", lambda o: pod(o, "nats")["volumes"].append({"name": "more", "secret": {"secretName": "none"}})),
+    # What a program starts with.
+    Mutation("an address before its password", "api: NATS_URL refers to $(NATS_PASSWORD), which is no variable that stands before it", first("api", "NATS_URL")),
+    Mutation("the same on GPUs", "worker: NATS_URL refers to $(NATS_SCHEME)", first("worker", "NATS_URL"), "gpu"),
+    Mutation("a slip of the hand in a reference", "set-up: NATS_URL refers to $(NATS_PASWORD)", setting("set-up", "NATS_URL", "tls://setup:$(NATS_PASWORD)@nats:4222")),
+    Mutation("a reference to itself", "worker: TMPDIR refers to $(TMPDIR)", setting("worker", "TMPDIR", "$(TMPDIR)/more")),
+    Mutation("an argument that refers to nothing", "redis: args refers to $(REDIS_PASSWORD), which is none of its variables", in_container("redis", "env", [])),
+    Mutation("a reference in an init container", "api: PLACE refers to $(NOWHERE)", in_pod("api", "initContainers", [{"name": "first", "env": [{"name": "PLACE", "value": "$(NOWHERE)"}]}])),
+    Mutation("a reference in a CronJob", "nightly: args refers to $(WHEN)", lambda o: o.all.append({"kind": "CronJob", "metadata": {"name": "nightly"}, "spec": {"jobTemplate": {"spec": {"template": {"spec": {"containers": [{"args": ["$(WHEN)"]}]}}}}}})),
+    Mutation("a reference in a probe", "a probe or a hook has a reference", in_container("redis", "livenessProbe", {"exec": {"command": ["redis-cli", "-a", "$(REDIS_PASSWORD)", "ping"]}})),
+    Mutation("a reference in a ConfigMap", "worker: MODELS_DIR comes from a ConfigMap with a reference", in_config_map("worker-settings", "MODELS_DIR", "/models/$(MODEL)")),
+    Mutation("a variable given twice", "api is given NATS_CA_FILE twice", appended("api", "NATS_CA_FILE", "/etc/spotter-ca/ca.crt")),
+    Mutation("a slip of the hand in a setting", "worker is given CONCURENCY, which", setting("worker", "CONCURENCY", "2")),
+    Mutation("a queue with two sizes", "QUEUE_MAX_BYTES is not the same for all: api 1073741824, worker 1073741824, set-up 2048", setting("set-up", "QUEUE_MAX_BYTES", "2048")),
+    Mutation("pictures that no worker takes", "MAX_PICTURE_BYTES is not the same for all", setting("worker", "MAX_PICTURE_BYTES", "1048576")),
+    Mutation("a key that nobody makes", "worker refers to workers of the Secret nats-passwords, which does not hold it", in_secret_reference("key", "workers")),
+    Mutation("a key of a ConfigMap that is not there", "api refers to SIZE of the ConfigMap", lambda o: o.container("api")["env"].append({"name": "PORT", "valueFrom": {"configMapKeyRef": {"name": o.container("api")["envFrom"][0]["configMapRef"]["name"], "key": "SIZE"}}})),
+    Mutation("a password that may be missing", "worker starts without the Secret nats-passwords", in_secret_reference("optional", True)),
+    Mutation("certificates that may be missing", "nats starts without the Secret nats-tls", lambda o: volume(o, "nats", "tls")["secret"].update(optional=True)),
+    Mutation("an authority that is mounted elsewhere", "worker needs /etc/spotter-ca/ca.crt, and nothing is mounted there", lambda o: next(m for m in o.container("worker")["volumeMounts"] if m["name"] == "ca").update(mountPath="/etc/ca")),
+    Mutation("an authority of another name", "api needs /etc/spotter-ca/ca.pem, which the volume ca does not hold", setting("api", "NATS_CA_FILE", "/etc/spotter-ca/ca.pem")),
+    Mutation("a certificate of another name", "redis needs /etc/redis-tls/redis.crt, which", lambda o: o.container("redis")["args"].__setitem__(o.container("redis")["args"].index("/etc/redis-tls/tls.crt"), "/etc/redis-tls/redis.crt")),
+    Mutation("a certificate that NATS cannot find", "nats needs /etc/nats-tls/nats.key, which", lambda o: in_config_map("nats-config", "tls.conf", o.nats_files()["tls.conf"].replace("tls.key", "nats.key"))(o)),
+    Mutation("NATS without its users", "cluster.conf includes permissions.conf, which is not beside it", lambda o: o.nats_files().pop("permissions.conf")),
+    Mutation("a configuration that is not mounted", "nats needs /etc/nats/cluster.conf, and nothing is mounted there", in_container("nats", "volumeMounts", [{"name": "data", "mountPath": "/data"}])),
+    Mutation("a key that only root may read", "nats may not read the volume tls, of mode 0400", lambda o: volume(o, "nats", "tls")["secret"].update(defaultMode=0o400)),
+    Mutation("a key for a group that is not given", "redis may not read the volume tls, of mode 0440 and no group", lambda o: pod(o, "redis")["securityContext"].pop("fsGroup")),
+    Mutation("a queue on a root that is read-only", "nats writes to /data, and cannot", lambda o: o.container("nats")["volumeMounts"].remove(next(m for m in o.container("nats")["volumeMounts"] if m["name"] == "data"))),
+    Mutation("a disk of root's", "nats writes to /data, whose volume has no group", lambda o: pod(o, "nats")["securityContext"].pop("fsGroup")),
+    Mutation("a model laid out on the root", "worker writes to /var/tmp, and cannot", setting("worker", "TMPDIR", "/var/tmp")),
+    Mutation("models that nobody can bring", "must be ReadWriteMany", in_spec("PersistentVolumeClaim", "models", "accessModes", ["ReadOnlyMany"]), "production with models-volume"),
+    # Who listens where.
+    Mutation("a port that nobody listens on", "api listens on 8000, and its port http is 5000", setting("api", "PORT", "8000")),
+    Mutation("probes elsewhere", "worker listens on 9091, and its port probes is 9090", setting("worker", "PROBES_ADDRESS", "0.0.0.0:9091")),
+    Mutation("an API for itself", "api listens to its own pod only", setting("api", "HOST", "127.0.0.1")),
+    Mutation("probes for itself", "worker listens to its own pod only", setting("worker", "PROBES_ADDRESS", "127.0.0.1:9090")),
+    Mutation("metrics that nobody finds", "worker is scraped at /metrics on port 8080", lambda o: o.template("worker")["metadata"]["annotations"].update({"prometheus.io/port": "8080"})),
+    Mutation("NATS on another port", "nats listens on 4223, and its port client is 4222", in_nats_config("port: 4222", "port: 4223")),
+    Mutation("Redis on another port", "redis listens on 6380, and its port redis is 6379", lambda o: o.container("redis")["args"].__setitem__(o.container("redis")["args"].index("6379"), "6380")),
+    Mutation("a probe of no port", "api: its liveness probe asks port health", lambda o: o.container("api")["livenessProbe"]["httpGet"].update(port="health")),
+    Mutation("a probe of no path", "api: its readiness probe asks for /healthz", lambda o: o.container("api")["readinessProbe"]["httpGet"].update(path="/healthz")),
+    Mutation("an address of nobody", "worker: NATS_URL leads to queue", setting("worker", "NATS_URL", "tls://worker:$(NATS_PASSWORD)@queue:4222")),
+    Mutation("an address of somebody else", "api: REDIS_URL leads to nats", setting("api", "REDIS_URL", "rediss://:$(REDIS_PASSWORD)@nats:6379")),
+    Mutation("the port of something else", "set-up: NATS_URL leads to port 8222", setting("set-up", "NATS_URL", "tls://setup:$(NATS_PASSWORD)@nats-headless:8222")),
+    Mutation("more servers than routes", "NATS_ROUTES lacks nats://nats-3.nats-headless:6222", in_spec("StatefulSet", "nats", "replicas", 5)),
+    Mutation("routes by another name", "NATS_ROUTES names nats://nats-0.nats:6222", setting("nats", "NATS_ROUTES", '["nats://nats-0.nats:6222"]')),
+    # What is documented.
+    Mutation("a Job by another name", "has people type job/set-up, which is not there", lambda o: o.named("Job", "set-up")["metadata"].update(name="setup")),
+    Mutation("a port that is forwarded to nothing", "forwards port 80 of the Service api", lambda o: o.named("Service", "api")["spec"]["ports"][0].update(port=8080)),
+    Mutation("a scaler from the beginning", "ScaledObject/worker is in the first apply", lambda o: o.named("ScaledObject", "worker")["metadata"].update(labels={})),
+    Mutation("no NATS at first", "StatefulSet/nats is left out of the first apply", lambda o: o.named("StatefulSet", "nats")["metadata"]["labels"].update({"app.kubernetes.io/component": "autoscaler"})),
+    Mutation("servers that no certificate is for", "addressed as nats-0.queue, which docs/kubernetes.md puts in no certificate", setting("nats", "NATS_ROUTES", '["nats://nats-0.queue:6222"]')),
+    Mutation("an image that no release makes", "and a release names it v", in_container("worker", "image", "registry.example.com/spotter-worker:0.0.1")),
+    Mutation("a set-up of another version", "set-up runs registry.example.com/spotter-api:v0, and sets up for", in_container("set-up", "image", "registry.example.com/spotter-api:v0")),
+    Mutation("nodes that cannot be drained", "PodDisruptionBudget/nats may let no pod of nats go", in_spec("PodDisruptionBudget", "nats", "maxUnavailable", 0)),
+    Mutation("servers that must all stay", "PodDisruptionBudget/nats may let no pod of nats go", in_spec("PodDisruptionBudget", "nats", "minAvailable", 3)),
+    # The Ingress.
+    Mutation("a route that nobody reaches", "do not reach /v1/tasks", lambda o: o.named("Ingress", "api")["spec"]["rules"][0]["http"]["paths"].pop(3)),
+    Mutation("metrics for everybody", "reach /metrics", lambda o: o.named("Ingress", "api")["spec"]["rules"][0]["http"]["paths"][0].update(pathType="Prefix")),
+    Mutation("an Ingress to no port", "to a port that the Service api has not", lambda o: o.named("Ingress", "api")["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"].update(port={"number": 5000})),
+    Mutation("another host without a certificate", "has rules for pictures.example.com, and no certificate", lambda o: o.named("Ingress", "api")["spec"]["rules"][0].update(host="pictures.example.com")),
+    Mutation("nginx's own limit", "the Ingress lets 1048576 bytes through", annotation("proxy-body-size", None)),
+    Mutation("pictures larger than the Ingress lets in", "a picture in its form may have 34603008", setting("api", "MAX_PICTURE_BYTES", "33554432")),
+    Mutation("nginx's own patience", "gives a request up after 60 s (proxy-read-timeout)", annotation("proxy-read-timeout", None)),
+    Mutation("uploads slower than the Ingress bears", "gives a request up after 90 s (proxy-send-timeout), and the API after 120 s", setting("api", "UPLOAD_TIMEOUT_SECONDS", "120")),
+    Mutation("uploads that nobody refuses early", "reads a whole upload", annotation("proxy-request-buffering", "on")),
+    Mutation("an API that hangs up on the Ingress", "the API hangs up after 30 s", setting("api", "KEEP_ALIVE_SECONDS", "30")),
     # The network.
     Mutation("nothing denied", "nothing denies by default", without("NetworkPolicy", "deny-by-default")),
     Mutation("a policy for nobody", "pods that are not there", egress_of_worker({"podSelector": {"matchLabels": {"a": "b"}}})),
@@ -156,6 +259,21 @@ MUTATIONS = [
     Mutation("a deaf NATS", "which does not listen to it", lambda o: policy(o, "nats")["ingress"].pop(0)),
     Mutation("a dumb API", "which may not speak to it", lambda o: policy(o, "api")["egress"].pop(0)),
     Mutation("a port that is not there", "has no such port", lambda o: o.container("redis")["ports"][0].update(name="tls")),
+    Mutation("no names", "set-up may not speak to namespace kube-system on port 53", without("NetworkPolicy", "names")),
+    Mutation("names over UDP alone", "api may not speak to namespace kube-system on port 53", lambda o: policy(o, "names")["egress"][0]["ports"].pop(1)),
+    Mutation("a blind scaler", "nats does not listen to namespace keda on port monitor", lambda o: policy(o, "nats")["ingress"].pop(2)),
+    Mutation("an API that no client reaches", "api does not listen to namespace ingress-nginx on port http", lambda o: policy(o, "api")["ingress"].pop(0)),
+    Mutation("workers that nobody scrapes", "worker does not listen to namespace monitoring on port probes", lambda o: policy(o, "worker").update(ingress=[])),
+    Mutation("both sides of a way closed", "api may not speak to redis on port redis, and needs to", lambda o: (policy(o, "api")["egress"].pop(1), policy(o, "redis").update(ingress=[]))),
+    Mutation("traces that go nowhere", "worker may not speak to namespace observability on port 4318", lambda o: policy(o, "worker")["egress"].pop(1)),
+    Mutation("a policy for a port that is not there", "api is reached at port web by a policy, and has no such port", lambda o: policy(o, "api")["ingress"][0]["ports"][0].update(port="web")),
+    # What is not admitted.
+    Mutation("more than the limit", "redis requests 2 of cpu, more than its limit of 1", lambda o: o.container("redis")["resources"]["requests"].update(cpu="2")),
+    Mutation("a mount on a mount", "nats has the mount /data twice", lambda o: o.container("nats")["volumeMounts"].append({"name": "config", "mountPath": "/data"})),
+    Mutation("a set-up without end", "Job/set-up is to be restarted for ever", in_pod("set-up", "restartPolicy", "Always")),
+    Mutation("more at least than at most", "HorizontalPodAutoscaler/api wants 20 pods at least and 10 at most", in_spec("HorizontalPodAutoscaler", "api", "minReplicas", 20)),
+    Mutation("a fallback above the most", "ScaledObject/worker falls back to 2 pods, more than 1", in_spec("ScaledObject", "worker", "maxReplicaCount", 1)),
+    Mutation("workers that cannot be replaced", "Deployment/worker may neither add nor remove a pod", in_spec("Deployment", "worker", "strategy", {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": 0}})),
     # Numbers and names.
     Mutation("a worker killed in mid-job", "a worker is killed after 60 s", in_pod("worker", "terminationGracePeriodSeconds", 60)),
     Mutation("a longer deadline", "a worker is killed after 100 s", setting("worker", "JOB_DEADLINE_SECONDS", "90")),
@@ -168,6 +286,9 @@ MUTATIONS = [
     Mutation("nowhere to lay the model out", "no folder to lay", lambda o: pod(o, "worker")["volumes"].pop(next(i for i, v in enumerate(pod(o, "worker")["volumes"]) if "emptyDir" in v))),
     Mutation("a volume that is too small", "more than its volume holds", lambda o: o.named("StatefulSet", "nats")["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"].update(storage="10Gi")),
     Mutation("a queue that is too large", "more than NATS may store", setting("api", "QUEUE_MAX_BYTES", str(9 << 30))),
+    Mutation("pictures larger than a message", "do not fit into a message of NATS", setting("api", "INLINE_LIMIT_BYTES", "8388608")),
+    Mutation("a cache beyond its memory", "redis may take 256mb of memory", lambda o: o.container("redis")["resources"]["limits"].update(memory="256Mi")),
+    Mutation("a queue beyond its memory", "nats may take 1750MiB of memory", lambda o: o.container("nats")["resources"]["limits"].update(memory="1Gi")),
     Mutation("an unknown field of KEDA's", "fields that no rule knows", in_spec("ScaledObject", "worker", "minReplicas", 0)),
     Mutation("another stream", "the trigger's stream", in_trigger("stream", "WORK")),
     Mutation("another consumer", "the trigger's consumer", in_trigger("consumer", "workers")),
@@ -186,3 +307,27 @@ MUTATIONS = [
     Mutation("Redis without TLS", "speaks to Redis without TLS", setting("api", "REDIS_URL", "redis://redis:6379")),
     Mutation("an Ingress without TLS", "the Ingress has no TLS", lambda o: o.named("Ingress", "api")["spec"].pop("tls")),
 ]
+
+
+def in_nats_file(file: str, old: str, new: str) -> Change:
+    return lambda objects: objects.nats_files().update({file: objects.nats_files()[file].replace(old, new)})
+
+
+# What shows when NATS or Redis runs, and somebody logs in there.
+LOGIN_MUTATIONS = {
+    "NATS": [
+        Mutation("an address before its password", "worker cannot log in to NATS by tls://worker:$(NATS_PASSWORD)@nats:4222: NATS says -ERR 'Authorization Violation'", patched("worker", "NATS_URL", "tls://worker:$(NATS_PASSWORD)@nats:4222")),
+        Mutation("another's user", "set-up cannot log in to NATS by tls://api:", setting("set-up", "NATS_URL", "tls://api:$(NATS_PASSWORD)@nats:4222")),
+        Mutation("a user with another's password", "operator cannot log in to NATS", in_nats_file("permissions.conf", "$NATS_OPERATOR_PASSWORD", "$NATS_MONITOR_PASSWORD")),
+        Mutation("a password that nobody gives NATS", "nats-server does not start", lambda o: o.container("nats")["env"].remove(entry(o, "nats", "NATS_MONITOR_PASSWORD"))),
+        Mutation("a name that no certificate has", "certificate is not valid for 'nats.spotter'", setting("api", "NATS_URL", "tls://api:$(NATS_PASSWORD)@nats.spotter:4222")),
+        Mutation("an authority that is not named", "certificate verify failed: unable to get local issuer", lambda o: o.container("worker")["env"].remove(entry(o, "worker", "NATS_CA_FILE"))),
+        Mutation("NATS without TLS for clients with it", "speaks no TLS, and the address says tls", lambda o: o.nats_files().update({"tls.conf": ""})),
+        Mutation("a configuration that NATS does not understand", "nats-server does not start", in_nats_config("max_payload", "max_payloads")),
+        Mutation("a probe of nothing", "the readiness probe of nats asks for /ready, and is told 404", lambda o: o.container("nats")["readinessProbe"]["httpGet"].update(path="/ready"), "local"),
+    ],
+    "Redis": [
+        Mutation("the same with Redis", "api cannot log in to Redis by rediss://:$(REDIS_PASSWORD)@redis:6379: Redis says -WRONGPASS", patched("api", "REDIS_URL", "rediss://:$(REDIS_PASSWORD)@redis:6379")),
+        Mutation("an argument that Redis does not understand", "redis-server does not start", lambda o: o.container("redis")["args"].append("--maxmemories")),
+    ],
+}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from manifest_environment import Started, started
+
 ROOT = Path(__file__).resolve().parent.parent
 
-WORKLOADS = {"Deployment", "StatefulSet", "Job"}
+OVERLAYS = ["local", "production", "gpu"]
+WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"}
 
 
 class Objects:
@@ -17,6 +21,8 @@ class Objects:
     def __init__(self, objects: list[dict], overlay: str) -> None:
         self.all = objects
         self.overlay = overlay
+        # An operator's own overlay is named by its folder, and may name neighbours as they are called there.
+        self.is_ours = overlay.partition(" ")[0] in OVERLAYS
 
     def of(self, *kinds: str) -> list[dict]:
         return [found for found in self.all if found["kind"] in kinds]
@@ -27,7 +33,14 @@ class Objects:
     def workloads(self) -> Iterator[tuple[str, dict]]:
         """The name and the pod's template of everything that makes pods."""
         for found in self.of(*WORKLOADS):
-            yield found["metadata"]["name"], found["spec"]["template"]
+            spec = found["spec"]["jobTemplate"]["spec"] if found["kind"] == "CronJob" else found["spec"]
+            yield found["metadata"]["name"], spec["template"]
+
+    def containers(self) -> Iterator[tuple[str, dict, dict]]:
+        """Each container, with the name of its workload and the pod's specification."""
+        for name, template in self.workloads():
+            for container in template["spec"].get("initContainers", []) + template["spec"]["containers"]:
+                yield name, template["spec"], container
 
     def template(self, name: str) -> dict:
         return dict(self.workloads())[name]
@@ -35,19 +48,30 @@ class Objects:
     def container(self, name: str) -> dict:
         return self.template(name)["spec"]["containers"][0]
 
+    def nats_files(self) -> dict[str, str]:
+        (files,) = [
+            found["data"] for found in self.of("ConfigMap") if found["metadata"]["name"].startswith("nats-config")
+        ]
+        return files
+
     def nats_config(self) -> str:
         """The file that the NATS servers are started with."""
-        (files,) = [found["data"] for found in self.of("ConfigMap") if found["metadata"]["name"].startswith("nats-config")]
-        return files[self.container("nats")["args"][-1].rpartition("/")[2]]
+        return self.nats_files()[self.container("nats")["args"][-1].rpartition("/")[2]]
+
+    def values(self, kind: str, name: str) -> dict[str, str] | None:
+        """What a ConfigMap or a Secret of these manifests holds."""
+        found = self.named(kind, name)
+        if found is None or kind == "ConfigMap":
+            return None if found is None else found.get("data", {})
+        decoded = {key: base64.b64decode(value).decode() for key, value in found.get("data", {}).items()}
+        return decoded | found.get("stringData", {})
+
+    def started(self, container: dict) -> Started:
+        return started(container, self.values)
 
     def settings(self, name: str) -> dict[str, str]:
-        """The variables of a workload's container that have a value."""
-        container = self.container(name)
-        values: dict[str, str] = {}
-        for source in container.get("envFrom", []):
-            config = self.named("ConfigMap", source["configMapRef"]["name"])
-            values |= config["data"] if config else {}
-        return values | {entry["name"]: entry["value"] for entry in container.get("env", []) if "value" in entry}
+        """The variables that a workload's program is given; a secret that is not here by its name and key."""
+        return self.started(self.container(name)).variables
 
 
 def constant(file: str, pattern: str) -> str:
@@ -58,7 +82,7 @@ def constant(file: str, pattern: str) -> str:
 def quantity(text: object) -> float:
     """`250m`, `2`, `1Gi`, `16GB` as a number."""
     number, unit = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", str(text)).groups()
-    units = {"": 1, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "MB": 2**20, "GB": 2**30}
+    units = {"": 1, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "MiB": 2**20, "MB": 2**20, "mb": 2**20, "GB": 2**30}
     return float(number) * units[unit]
 
 

@@ -8,18 +8,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from manifest_objects import ROOT, WORKLOADS, Objects, constant, matches, quantity
+from manifest_admission_rules import RULES as ADMISSION_RULES
+from manifest_documentation_rules import RULES as DOCUMENTATION_RULES
+from manifest_objects import WORKLOADS, Objects, constant, matches, quantity
+from manifest_port_rules import RULES as PORT_RULES
+from manifest_startup_rules import RULES as STARTUP_RULES
 
 WITHOUT_NAMESPACE = {"Namespace", "PriorityClass"}
-# What docs/kubernetes.md tells operators to make.
-SECRETS = {"nats-passwords", "redis-password", "nats-tls", "redis-tls", "ingress-tls"}
-CONFIG_MAPS = {"spotter-ca"}
 # Namespaces of others, as network-policies.yaml and docs/kubernetes.md name them.
 NEIGHBOURS = {"kube-system", "ingress-nginx", "keda", "monitoring", "observability"}
 # Volumes that Pod Security "restricted" lets a pod have, of those in use.
 VOLUMES = {"configMap", "emptyDir", "secret", "persistentVolumeClaim"}
-# Variables that are no settings of spotter's.
-OTHER_VARIABLES = {"NATS_PASSWORD", "REDIS_PASSWORD", "TMPDIR"}
 # The jobs of a backlog that are one worker's share, for each picture it handles at a time.
 JOBS_PER_PICTURE = 10
 MIB = 1 << 20
@@ -96,16 +95,10 @@ def references_lead_somewhere(objects: Objects) -> Iterator[str]:
             for mount in container.get("volumeMounts", []):
                 if mount["name"] not in volumes.keys() | templates:
                     yield f"{name} mounts the volume {mount['name']}, which it has not"
-            for source in container.get("envFrom", []):
-                if objects.named("ConfigMap", source["configMapRef"]["name"]) is None:
-                    yield f"{name} reads the ConfigMap {source['configMapRef']['name']}, which is not there"
         for volume in volumes.values():
             claim = volume.get("persistentVolumeClaim", {}).get("claimName")
             if claim and objects.named("PersistentVolumeClaim", claim) is None:
                 yield f"{name} mounts the claim {claim}, which is not there"
-            config = volume.get("configMap", {}).get("name")
-            if config and config not in CONFIG_MAPS and objects.named("ConfigMap", config) is None:
-                yield f"{name} mounts the ConfigMap {config}, which is not there"
 
 
 def what_is_scaled_is_there_and_counts_nowhere_else(objects: Objects) -> Iterator[str]:
@@ -162,34 +155,6 @@ def containers_say_what_they_need(objects: Objects) -> Iterator[str]:
                 yield f"{name} has no {' and no '.join(sorted(probes))}"
 
 
-def secrets_are_referred_to_and_no_more(objects: Objects) -> Iterator[str]:
-    if objects.overlay != "local" and objects.of("Secret"):
-        yield "there is a Secret in the manifests"
-    made = {found["metadata"]["name"] for found in objects.of("Secret")}
-    for name, template in objects.workloads():
-        keys = {"set-up": "setup"}.get(name, name)
-        for container in template["spec"]["containers"]:
-            for variable in container.get("env", []):
-                reference = variable.get("valueFrom", {}).get("secretKeyRef")
-                if reference and reference["name"] not in SECRETS | made:
-                    yield f"{name} refers to the secret {reference['name']}, which nobody is told to make"
-                if reference and name != "nats" and reference["name"].startswith("nats-passwords") and reference["key"] != keys:
-                    yield f"{name} is given the password of {reference['key']}"
-                if re.search(r"://[^/@]*:[^$/@][^/@]*@", str(variable.get("value"))):
-                    yield f"{name}: {variable['name']} has a password in it"
-        for volume in template["spec"].get("volumes", []):
-            secret = volume.get("secret", {}).get("secretName")
-            if secret and secret not in SECRETS | made:
-                yield f"{name} mounts the secret {secret}, which nobody is told to make"
-
-
-def settings_exist(objects: Objects) -> Iterator[str]:
-    documented = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", (ROOT / "docs/configuration.md").read_text()))
-    for name in ("api", "worker", "set-up"):
-        for unknown in sorted(objects.settings(name).keys() - documented - OTHER_VARIABLES):
-            yield f"{name} is given {unknown}, which docs/configuration.md does not know"
-
-
 # --- The network -------------------------------------------------------------------------
 
 
@@ -229,7 +194,8 @@ def the_network_is_closed_but_for_what_is_needed(objects: Objects) -> Iterator[s
         for other, port in sorted(speaks[name] | hears[name], key=str):
             if other == "nobody":
                 yield f"a policy of {name} speaks of pods that are not there"
-            if other.startswith("namespace ") and other.removeprefix("namespace ") not in NEIGHBOURS:
+            unknown = other.startswith("namespace ") and other.removeprefix("namespace ") not in NEIGHBOURS
+            if unknown and objects.is_ours:
                 yield f"a policy of {name} speaks of the {other}, which docs/kubernetes.md does not name"
             if port == "any":
                 yield f"a policy of {name} names no port for {other}"
@@ -282,9 +248,21 @@ def memory_and_disk_are_enough(objects: Objects) -> Iterator[str]:
     (claim,) = objects.named("StatefulSet", "nats")["spec"]["volumeClaimTemplates"]
     if quantity(claim["spec"]["resources"]["requests"]["storage"]) <= stored:
         yield "NATS may store more than its volume holds"
+    payload = quantity(re.search(r"max_payload: (\w+)", objects.nats_config()).group(1))
+    if payload <= int(api["INLINE_LIMIT_BYTES"]):
+        yield f"pictures of INLINE_LIMIT_BYTES do not fit into a message of NATS, {payload:.0f} bytes"
+    for name, taken in (("nats", objects.settings("nats")["GOMEMLIMIT"]), ("redis", option(objects, "--maxmemory"))):
+        if quantity(taken) >= quantity(objects.container(name)["resources"]["limits"]["memory"]):
+            yield f"{name} may take {taken} of memory, and is killed for it"
     # Jobs, pictures beside them, and two streams of dead letters.
     if stored < 2 * int(api["QUEUE_MAX_BYTES"]) + 2 * (256 << 20):
         yield "what the streams may hold is more than NATS may store"
+
+
+def option(objects: Objects, name: str) -> str:
+    """The value of one of Redis' arguments."""
+    arguments = objects.container("redis")["args"]
+    return arguments[arguments.index(name) + 1]
 
 
 def the_scaler_knows_the_queue(objects: Objects) -> Iterator[str]:
@@ -359,8 +337,10 @@ RULES: list[Rule] = [
     what_is_scaled_is_there_and_counts_nowhere_else,
     pods_are_confined,
     containers_say_what_they_need,
-    secrets_are_referred_to_and_no_more,
-    settings_exist,
+    *STARTUP_RULES,
+    *PORT_RULES,
+    *DOCUMENTATION_RULES,
+    *ADMISSION_RULES,
     the_network_is_closed_but_for_what_is_needed,
     time_to_stop_is_enough,
     memory_and_disk_are_enough,

@@ -79,7 +79,7 @@ impl fmt::Display for PictureFormat {
 
 impl PictureFormat {
     /// The file name extensions of all formats, in lower case and without a dot.
-    pub const EXTENSIONS: &[&str] = &["jpg", "jpeg", "png", "webp", "bmp", "gif"];
+    pub const EXTENSIONS: &[&str] = &["jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "gif"];
 
     /// The format that files of this extension have: `"JPG"` → [`PictureFormat::Jpeg`].
     ///
@@ -87,7 +87,7 @@ impl PictureFormat {
     #[must_use]
     pub fn from_extension(extension: &str) -> Option<Self> {
         match extension.to_ascii_lowercase().as_str() {
-            "jpg" | "jpeg" => Some(Self::Jpeg),
+            "jpg" | "jpeg" | "jpe" | "jfif" => Some(Self::Jpeg),
             "png" => Some(Self::Png),
             "webp" => Some(Self::WebP),
             "bmp" => Some(Self::Bmp),

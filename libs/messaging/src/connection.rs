@@ -8,9 +8,7 @@ use std::{
 };
 
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Event, ServerError,
-    connection::State,
-    jetstream,
+    Client, ConnectErrorKind, ConnectOptions, Event, ServerError, jetstream,
     jetstream::{kv, object_store::ObjectStore},
 };
 use tokio::sync::{OnceCell, watch};
@@ -77,7 +75,8 @@ impl Messaging {
         let client = first_connection(options, servers, config.connect_timeout).await?;
         // The event of this first connection comes from another task. Whoever looks at the link
         // from here on must not take it for a second connection.
-        let _ = tokio::time::timeout(RETRY_EVERY, link.wait_for(|link| link.connects > 0)).await;
+        let patience = config.request_timeout;
+        let _ = tokio::time::timeout(patience, link.wait_for(|link| link.connects > 0)).await;
         let mut jetstream = jetstream::new(client.clone());
         // Longer than `within` waits, so that there is one kind of timeout and not one per library call.
         jetstream.set_timeout(config.request_timeout + Duration::from_secs(1));
@@ -157,10 +156,12 @@ impl Messaging {
         Reconciler::new(self.clone())
     }
 
-    /// Whether the connection stands right now, as far as this side knows.
+    /// Whether the connection stands right now, as far as this side knows. Where it does not, nothing is
+    /// submitted either: both look at what the client library's events have told, and not at its own
+    /// state, which is a moment ahead of them.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.inner.client.connection_state() == State::Connected
+        self.inner.link.borrow().connected
     }
 
     /// What is known of whether the server stores what this process sends. Somebody must run

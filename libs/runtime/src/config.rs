@@ -18,6 +18,13 @@ const NOT_REPEATED: &str =
 pub trait Source {
     /// The value of variable `name`, or `None` if it is not set. Empty means not set.
     fn get(&self, name: &str) -> Option<String>;
+
+    /// Whether variable `name` is set to what is no text in UTF-8. It has no value then, and must not be
+    /// taken for one that is not set.
+    fn is_no_text(&self, name: &str) -> bool {
+        let _ = name;
+        false
+    }
 }
 
 /// The environment of this process.
@@ -27,6 +34,10 @@ pub struct ProcessEnvironment;
 impl Source for ProcessEnvironment {
     fn get(&self, name: &str) -> Option<String> {
         std::env::var(name).ok().filter(|value| is_set(value))
+    }
+
+    fn is_no_text(&self, name: &str) -> bool {
+        std::env::var_os(name).is_some_and(|value| value.to_str().is_none())
     }
 }
 
@@ -95,6 +106,10 @@ impl<'a> Reader<'a> {
         T: FromStr,
         T::Err: fmt::Display,
     {
+        if self.source.is_no_text(name) {
+            self.problem(name, "its value is not UTF-8".to_owned());
+            return None;
+        }
         let text = self.source.get(name).filter(|text| is_set(text))?;
         match text.trim().parse() {
             Ok(value) => Some(value),
@@ -249,5 +264,27 @@ mod tests {
         let source = source(&[("EMPTY", ""), ("BLANK", " \t"), ("SET", "x")]);
         let values = ["EMPTY", "BLANK", "SET"].map(|name| Source::get(&source, name));
         assert_eq!(values, [None, None, Some("x".to_owned())]);
+    }
+
+    #[test]
+    fn what_is_no_text_is_not_taken_for_unset() {
+        struct Latin1;
+
+        impl Source for Latin1 {
+            fn get(&self, _: &str) -> Option<String> {
+                None
+            }
+
+            fn is_no_text(&self, name: &str) -> bool {
+                name == "HOST"
+            }
+        }
+
+        let mut reader = Reader::new(&Latin1);
+        assert_eq!(reader.read("PORT", 5000), 5000);
+        let _ = reader.read("HOST", "127.0.0.1".to_owned());
+        let ConfigError(problems) = reader.finish(()).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].name, "HOST");
     }
 }

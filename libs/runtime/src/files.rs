@@ -1,9 +1,48 @@
-//! Finding the files that set-up put beside this program, and the room on disks.
+//! Finding the files that set-up put beside this program, reading those that people write, and the room on
+//! disks.
 
 use std::{
-    io,
+    fs::File,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
+
+/// The most bytes of a file that people write by hand.
+const LONGEST_TEXT: u64 = 1 << 20;
+
+/// The text of a file that people write, as any editor may have saved it: UTF-8, with or without a byte
+/// order mark, which is left out, and with the line ends of any system, which become `\n`.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidData`], with what was found, for other encodings and for more than 1 MiB; or
+/// what the operating system says.
+pub fn read_text(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LONGEST_TEXT + 1).read_to_end(&mut bytes)?;
+    text_of(&bytes).map_err(|found| io::Error::new(io::ErrorKind::InvalidData, found))
+}
+
+/// `Err` is what is there instead of text in UTF-8.
+fn text_of(bytes: &[u8]) -> Result<String, String> {
+    const MARK: char = '\u{feff}';
+    if bytes.len() as u64 > LONGEST_TEXT {
+        return Err(format!("it has more than {LONGEST_TEXT} bytes"));
+    }
+    let has_mark = [[0xff, 0xfe], [0xfe, 0xff]].iter().any(|mark| bytes.starts_with(mark));
+    if has_mark || bytes.contains(&0) {
+        return Err(
+            "it is UTF-16, as Windows calls Unicode, or no text: save it as UTF-8".to_owned()
+        );
+    }
+    let text = str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        format!("line {line} is not UTF-8: save it as UTF-8")
+    })?;
+    // Where files were put together, there may be one at the beginning of any line.
+    let text = text.replace("\r\n", "\n").replace(&format!("\n{MARK}"), "\n");
+    Ok(text.strip_prefix(MARK).map_or(text.clone(), str::to_owned))
+}
 
 /// Looks for `relative` (such as `.cache/bin/nats-server`) in the working folder, in the folders
 /// above it, and in the folders above this program, in that order.
@@ -61,5 +100,29 @@ mod tests {
     fn a_disk_has_a_size_and_a_path_that_is_not_there_has_none() {
         assert!(free_bytes(Path::new("/")).is_ok());
         assert!(free_bytes(Path::new("/nowhere/at.all")).is_err());
+    }
+
+    #[test]
+    fn text_is_read_as_any_editor_saves_it() {
+        let read = ["a\nb\n", "a\r\nb\r\n", "\u{feff}a\nb\n", "\u{feff}a\r\n\u{feff}b\r\n"];
+        for text in read {
+            assert_eq!(text_of(text.as_bytes()).as_deref(), Ok("a\nb\n"), "{text:?}");
+        }
+        // Only at the beginning of a line is it no part of the text.
+        assert_eq!(text_of("a\u{feff}b".as_bytes()).as_deref(), Ok("a\u{feff}b"));
+        assert_eq!(text_of(b"").as_deref(), Ok(""));
+        let long = vec![b'a'; LONGEST_TEXT as usize + 1];
+        let refused: [(&[u8], &str); 5] = [
+            (b"\xff\xfea\0", "UTF-16"),
+            (b"\xfe\xff\0a", "UTF-16"),
+            (b"a\0b\0", "UTF-16"),
+            (b"a\nb\n\xfc\n", "line 3"),
+            (&long, "1048576 bytes"),
+        ];
+        for (bytes, found) in refused {
+            assert!(text_of(bytes).unwrap_err().contains(found), "{found}");
+        }
+        // It has no end.
+        assert!(read_text(Path::new("/dev/zero")).is_err());
     }
 }

@@ -75,7 +75,7 @@ async fn converse(address: impl ToSocketAddrs) -> io::Result<String> {
 mod tests {
     use std::sync::Arc;
 
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpSocket};
     use tokio_util::sync::CancellationToken;
 
     use super::*;
@@ -121,9 +121,10 @@ mod tests {
 
     #[tokio::test]
     async fn nobody_is_not_healthy() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
+        // Nobody else can have the port, and nobody listens on it.
+        let held = TcpSocket::new_v4().unwrap();
+        held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = held.local_addr().unwrap();
         assert!(matches!(ask(address).await, Err(NotReady::Unreachable(_))));
     }
 

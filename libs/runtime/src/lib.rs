@@ -8,6 +8,7 @@ pub mod exit;
 pub mod failpoints;
 pub mod files;
 pub mod healthcheck;
+pub mod host;
 pub mod metrics;
 pub mod open_files;
 pub mod probes;

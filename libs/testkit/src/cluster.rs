@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    START_TIMEOUT,
+    START_TIMEOUT, eventually,
     nats::{NatsServer, NatsServerBuilder, StreamState},
     poll_until,
     ports::free_port,
@@ -98,6 +98,20 @@ impl NatsCluster {
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.nodes.iter().all(NatsServer::is_healthy)
+    }
+
+    /// Waits until a client of some node subscribes to exactly this subject, and the other nodes that run
+    /// know it: a message that one of them publishes reaches that client from then on.
+    ///
+    /// # Panics
+    /// If that does not come to be.
+    pub async fn wait_until_heard(&self, subject: &str) {
+        let is_known = |node: &NatsServer| node.is_heard(subject) || node.hears_of(subject) > 0;
+        eventually(START_TIMEOUT, async || {
+            let mut running = self.nodes.iter().filter(|node| node.is_running());
+            running.all(is_known).then_some(())
+        })
+        .await;
     }
 
     /// Which node leads a stream, as the nodes that run see it; `None` while they elect one.

@@ -4,7 +4,7 @@
 //! A dev-dependency only; it knows no crate of the project. Every process it starts listens on
 //! 127.0.0.1 with a port of its own choosing, is killed and reaped when its guard is dropped, and is
 //! killed by the kernel when the test process itself is killed. Nothing here is asynchronous except
-//! [`eventually`], so plain tests and `#[tokio::test]`s use it alike.
+//! [`eventually`] and the two waits for a subscription, so plain tests and `#[tokio::test]`s use it alike.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,7 @@
 //! A real nats-server with JetStream.
 
+mod monitoring;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -7,12 +9,13 @@ use std::{
 
 use tempfile::TempDir;
 
+pub use self::monitoring::StreamState;
 use crate::{
     START_TIMEOUT,
     certificates::Certificates,
     files::{server_program, workspace_root},
     poll_until,
-    ports::{ask, free_port, get},
+    ports::{ask, free_port, probe},
     process::{Process, ProcessBuilder},
     small_disk::SmallDisk,
 };
@@ -223,33 +226,25 @@ impl NatsServer {
         self.is_running() && answers(self.ports.monitor, "/healthz")
     }
 
-    /// What the server says of one of its streams; `None` if it has none of that name.
-    #[must_use]
-    pub fn stream(&self, name: &str) -> Option<StreamState> {
-        let all = get(self.ports.monitor, "/jsz?accounts=true&streams=true")?;
-        let accounts = all["account_details"].as_array()?.iter();
-        let mut streams = accounts.filter_map(|account| account["stream_detail"].as_array());
-        let stream = streams.find_map(|streams| streams.iter().find(|s| s["name"] == name))?;
-        let leader = stream["cluster"]["leader"].as_str().filter(|name| !name.is_empty());
-        Some(StreamState {
-            messages: stream["state"]["messages"].as_u64()?,
-            consumers: stream["state"]["consumer_count"].as_u64()?,
-            leader: leader.map(str::to_owned),
-        })
-    }
-
-    /// Whether a client listens to exactly this subject.
-    #[must_use]
-    pub fn is_heard(&self, subject: &str) -> bool {
-        let subscriptions = get(self.ports.monitor, "/subsz?subs=1&limit=10000");
-        let list = subscriptions.as_ref().and_then(|all| all["subscriptions_list"].as_array());
-        list.is_some_and(|list| list.iter().any(|one| one["subject"] == subject))
-    }
-
     /// Asks the server something over a connection of its own, such as to delete a consumer, and
-    /// returns the payload of the answer; `None` if there is none within a second.
+    /// returns the payload of the answer; `None` if there is none for long.
     #[must_use]
     pub fn request(&self, subject: &str, payload: &str) -> Option<String> {
+        Self::answer(|question, whole| ask(self.port(), question, whole), subject, payload)
+    }
+
+    /// As [`NatsServer::request`], where there may be nobody to answer at the moment: `None` after a
+    /// second.
+    #[must_use]
+    pub fn try_request(&self, subject: &str, payload: &str) -> Option<String> {
+        Self::answer(|question, whole| probe(self.port(), question, whole), subject, payload)
+    }
+
+    fn answer(
+        ask: impl FnOnce(&[u8], fn(&str) -> bool) -> Option<String>,
+        subject: &str,
+        payload: &str,
+    ) -> Option<String> {
         let question = format!(
             "CONNECT {{\"verbose\":false,\"pedantic\":false}}\r\nSUB _INBOX.testkit 1\r\n\
              PUB {subject} _INBOX.testkit {}\r\n{payload}\r\n",
@@ -259,7 +254,7 @@ impl NatsServer {
         let whole = |answer: &str| {
             answer.split_once("\r\nMSG ").is_some_and(|(_, rest)| rest.matches("\r\n").count() >= 2)
         };
-        let answer = ask(self.port(), question.as_bytes(), whole)?;
+        let answer = ask(question.as_bytes(), whole)?;
         let (_, message) = answer.split_once("\r\nMSG ")?;
         message.split("\r\n").nth(1).map(str::to_owned)
     }
@@ -318,17 +313,6 @@ fn password_of(role: &str) -> String {
     format!("password-of-{role}")
 }
 
-/// What a server says of a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StreamState {
-    /// How many messages it holds.
-    pub messages: u64,
-    /// How many consumers it has.
-    pub consumers: u64,
-    /// The name of the node that leads it; `None` outside a cluster and during an election.
-    pub leader: Option<String>,
-}
-
 #[derive(Debug, Clone, Copy)]
 struct Ports {
     client: u16,
@@ -365,7 +349,7 @@ fn launch(builder: &NatsServerBuilder, folder: &Path, ports: Ports) -> Result<Pr
 fn answers(port: u16, path: &str) -> bool {
     let question = format!("GET {path} HTTP/1.0\r\n\r\n");
     let whole = |answer: &str| answer.contains("\r\n\r\n");
-    ask(port, question.as_bytes(), whole).is_some_and(|answer| answer.starts_with("HTTP/1.0 200"))
+    probe(port, question.as_bytes(), whole).is_some_and(|answer| answer.starts_with("HTTP/1.0 200"))
 }
 
 fn config_text(builder: &NatsServerBuilder, folder: &Path, ports: Ports) -> String {

@@ -198,9 +198,20 @@ impl Process {
         self.signal("TERM");
     }
 
-    /// Freezes it, with SIGSTOP: it is there but does nothing.
+    /// Freezes it, with SIGSTOP: it is there but does nothing. Returns when all of its threads stand
+    /// still, or it has ended.
+    ///
+    /// # Panics
+    /// If it goes on for long.
     pub fn stop(&mut self) {
         self.signal("STOP");
+        let stands_still =
+            poll_until(START_TIMEOUT, || (!is_moving(self.id()) || self.has_ended()).then_some(()));
+        assert!(stands_still.is_some(), "{} does not stop", self.name);
+    }
+
+    fn has_ended(&mut self) -> bool {
+        self.exit_status().is_some()
     }
 
     /// Lets it go on after [`Process::stop`], with SIGCONT.
@@ -263,6 +274,16 @@ impl Drop for Process {
             }
         }
     }
+}
+
+/// Whether a thread of this process is in any state but stopped.
+fn is_moving(process: u32) -> bool {
+    let threads =
+        std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
+    let mut stats =
+        threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    // `ID (NAME) STATE …`, and a name may have brackets of its own.
+    stats.any(|stat| !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
 }
 
 /// What a process wrote, and a bell that rings with each line.

@@ -184,6 +184,12 @@ impl Shared {
         }
         let ends = [client.try_clone()?, server.try_clone()?];
         self.open.lock().unwrap().insert(number, ends);
+        // A cut that came since it was accepted has not seen it among the open ones.
+        let rules = self.rules.lock().unwrap().clone();
+        if rules.refused || rules.closing {
+            self.close_all();
+            return Ok(());
+        }
         let streams = [
             (Direction::ToServer, client.try_clone()?, server.try_clone()?),
             (Direction::ToClient, server, client),

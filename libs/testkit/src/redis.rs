@@ -7,7 +7,7 @@ use crate::{
     certificates::Certificates,
     files::server_program,
     poll_until,
-    ports::{ask, free_port},
+    ports::{ask, free_port, probe},
     process::Process,
 };
 
@@ -118,10 +118,13 @@ impl RedisServer {
     }
 
     /// All keys that begin with `start`.
+    ///
+    /// # Panics
+    /// If the server does not answer.
     #[must_use]
     pub fn keys(&self, start: &str) -> Vec<String> {
         let answer = ask(self.port, format!("KEYS {start}*\r\nQUIT\r\n").as_bytes(), |_| false);
-        let answer = answer.unwrap_or_default();
+        let answer = answer.filter(|answer| answer.starts_with('*')).expect("redis lists its keys");
         answer.lines().filter(|line| line.starts_with(start)).map(str::to_owned).collect()
     }
 
@@ -192,7 +195,7 @@ fn launch(port: u16, folder: &TempDir, tls: Option<&Tls>) -> Result<Process, Str
         if process.exit_status().is_some() {
             return Some(false);
         }
-        let answer = ask(port, b"INFO server\r\nQUIT\r\n", |_| false)?;
+        let answer = probe(port, b"INFO server\r\nQUIT\r\n", |_| false)?;
         answer.contains(&own_id).then_some(true)
     });
     if up == Some(true) { Ok(process) } else { Err(process.transcript()) }

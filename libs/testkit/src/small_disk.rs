@@ -1,10 +1,11 @@
 //! A file system of a few megabytes, to be filled up.
 
-use std::{fs, io, path::PathBuf, process::Command, time::Duration};
+use std::{fs, io, path::PathBuf, process::Command};
 
 use tempfile::TempDir;
 
 use crate::{
+    START_TIMEOUT,
     files::workspace_root,
     process::{Process, ProcessBuilder},
 };
@@ -38,7 +39,7 @@ impl SmallDisk {
             .args(["--mount", "sh", "-c", script, "sh", &bytes.to_string()])
             .arg(folder.path())
             .start();
-        holder.wait_for_line(|line| line.text == "mounted", Duration::from_secs(10));
+        holder.wait_for_line(|line| line.text == "mounted", START_TIMEOUT);
         Some(Self { holder, folder })
     }
 

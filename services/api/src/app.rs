@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use messaging::{Messaging, MessagingError};
-use poem::{Endpoint, EndpointExt, Response, Route};
+use poem::{Endpoint, EndpointExt, Response, Route, get, http::Method};
 use runtime::{
     address::redacted,
     exit,
@@ -52,12 +52,10 @@ pub enum ServeError {
     #[error("REDIS_URL: {0}")]
     Redis(#[from] redis::RedisError),
     /// `HOST` and `PORT` cannot be listened on.
-    #[error("cannot listen on {host}:{port}: {source}; set HOST and PORT")]
+    #[error("cannot listen on {address}: {source}; set HOST and PORT")]
     Listen {
-        /// The address.
-        host: String,
-        /// The port.
-        port: u16,
+        /// Host and port.
+        address: String,
         /// Why not.
         source: io::Error,
     },
@@ -93,11 +91,9 @@ impl ServeError {
 /// [`ServeError::Listen`].
 pub async fn listen(config: &Config) -> Result<TcpListener, ServeError> {
     let Config { host, port, .. } = config;
-    TcpListener::bind((host.as_str(), *port)).await.map_err(|source| ServeError::Listen {
-        host: host.clone(),
-        port: *port,
-        source,
-    })
+    TcpListener::bind((host.as_str(), *port))
+        .await
+        .map_err(|source| ServeError::Listen { address: host.with_port(*port), source })
 }
 
 /// Serves the API on `listener` until `shutdown` is cancelled, then lets open requests finish.
@@ -232,12 +228,20 @@ fn routes(methods: Arc<Methods>) -> Result<impl Endpoint<Output = Response>, Doc
     let service = openapi::service();
     let document = service.spec_endpoint();
     let docs = docs_page::endpoint(&service.swagger_ui_html())?;
-    let routes = Route::new().nest("/docs", docs).at("/openapi.json", document).nest("/", service);
+    let routes =
+        Route::new().nest("/docs", docs).at("/openapi.json", get(document)).nest("/", service);
     Ok(routes.around(move |endpoint, request| {
         let (endpoint, methods) = (Arc::clone(&endpoint), Arc::clone(&methods));
         async move {
             let path = request.uri().path().to_owned();
-            let answer = endpoint.call(request).await;
+            let options = match *request.method() {
+                Method::OPTIONS => fallback::options(&path, &methods),
+                _ => None,
+            };
+            let answer = match options {
+                Some(options) => Ok(options),
+                None => endpoint.call(request).await,
+            };
             let answer = answer.unwrap_or_else(|error| fallback::answer(error, &path, &methods));
             Ok(security_headers::protect(answer))
         }

@@ -7,6 +7,7 @@ use messaging::{MessagingConfig, Role};
 use runtime::{
     address,
     config::{ConfigError, LONGEST_SECONDS, Reader, Source},
+    host::Host,
     telemetry::{LogSettings, traces::TraceSettings},
 };
 
@@ -15,8 +16,9 @@ use crate::server::ConnectionLimits;
 /// Everything that can be set about the API.
 #[derive(Clone)]
 pub struct Config {
-    /// `HOST`: the address to listen on. Default 127.0.0.1, this machine only.
-    pub host: String,
+    /// `HOST`: the name or address to listen on, an IPv6 address with brackets or without. Default
+    /// 127.0.0.1, this machine only.
+    pub host: Host,
     /// `PORT`: the port to listen on. Default 5000; 0 takes a free one.
     pub port: u16,
     /// `PROBES_ADDRESS`: where `/health/…` and `/metrics` are served a second time, out of the clients'
@@ -64,8 +66,9 @@ impl Config {
     pub fn read(source: &dyn Source) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(source);
         let limits = PictureLimits::default();
+        let upload_timeout = reader.seconds("UPLOAD_TIMEOUT_SECONDS", 60);
         let config = Self {
-            host: reader.read("HOST", "127.0.0.1".to_owned()),
+            host: reader.read("HOST", Host::default()),
             port: reader.read("PORT", 5000),
             probes_address: reader.read_optional("PROBES_ADDRESS"),
             model: reader.read("MODEL", ModelName::default()),
@@ -74,12 +77,13 @@ impl Config {
                 max_pixels: reader.at_least("MAX_PICTURE_PIXELS", 1, limits.max_pixels),
             },
             max_concurrent_uploads: reader.at_least("MAX_CONCURRENT_UPLOADS", 1, 64),
-            upload_timeout: reader.seconds("UPLOAD_TIMEOUT_SECONDS", 60),
+            upload_timeout,
             connections: ConnectionLimits {
                 most: reader.at_least("MAX_CONNECTIONS", 1, 4096),
                 header_timeout: reader.seconds("HEADER_TIMEOUT_SECONDS", 10),
                 keep_alive: reader.seconds("KEEP_ALIVE_SECONDS", 75),
                 answer_timeout: reader.seconds("ANSWER_TIMEOUT_SECONDS", 60),
+                body_timeout: upload_timeout,
             },
             task_deadline: reader.seconds("TASK_DEADLINE_SECONDS", 24 * 3600),
             reconcile_every: reader.seconds("RECONCILE_SECONDS", 60),
@@ -152,6 +156,7 @@ mod tests {
     #[test]
     fn every_bad_setting_is_named() {
         let bad = [
+            ("HOST", "localhost:5000"),
             ("PORT", "99999"),
             ("MODEL", "../x"),
             ("REDIS_URL", "http://x"),
@@ -161,6 +166,9 @@ mod tests {
         let ConfigError(problems) = read(&bad).err().unwrap();
         let mut names: Vec<_> = problems.iter().map(|problem| problem.name).collect();
         names.sort_unstable();
-        assert_eq!(names, ["MODEL", "PORT", "QUEUE_MAX_BYTES", "REDIS_CA_FILE", "REDIS_URL"]);
+        assert_eq!(
+            names,
+            ["HOST", "MODEL", "PORT", "QUEUE_MAX_BYTES", "REDIS_CA_FILE", "REDIS_URL"]
+        );
     }
 }

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use poem::{
     Endpoint, IntoResponse, Response, Route,
     endpoint::make_sync,
+    get,
     http::{HeaderValue, header},
     web::Html,
 };
@@ -49,9 +50,9 @@ pub(crate) fn endpoint(
     let index = move |_| {
         Html(html.clone()).with_header(header::CONTENT_SECURITY_POLICY, POLICY).into_response()
     };
-    let mut route = Route::new().at("/", make_sync(index));
+    let mut route = Route::new().at("/", get(make_sync(index)));
     for asset in [bundle, style, start] {
-        route = route.at(format!("/{}", asset.name), make_sync(move |_| asset.answer()));
+        route = route.at(format!("/{}", asset.name), get(make_sync(move |_| asset.answer())));
     }
     Ok(route)
 }

@@ -4,10 +4,14 @@ use domain::TaskId;
 use poem_openapi::{ApiResponse, Object, payload::Json, types::Example};
 
 use crate::{
+    multipart::BoundaryError,
     original::EXAMPLE_ID,
     tasks::{NotAccepted, RETRY_AFTER_SECONDS},
     upload::UploadError,
 };
+
+/// What the original says of every request in which it finds no picture.
+const NO_PICTURE: &str = "No image provided";
 
 /// Why a picture was not taken in.
 #[derive(Object)]
@@ -21,21 +25,25 @@ pub(crate) struct StartTaskErrorBody {
 
 impl Example for StartTaskErrorBody {
     fn example() -> Self {
-        Self { error: "No image provided".to_owned(), filename: None }
+        Self { error: NO_PICTURE.to_owned(), filename: None }
     }
 }
 
 #[derive(ApiResponse)]
 pub(crate) enum StartTaskError {
-    /// No picture, a file name without an allowed extension, or bytes that are no whole picture.
+    /// No picture, a file name without an allowed extension, a form that cannot be read, or bytes that are
+    /// no whole picture.
     #[oai(status = 400)]
     BadRequest(Json<StartTaskErrorBody>),
     /// The upload took too long to arrive.
     #[oai(status = 408)]
     Timeout(Json<StartTaskErrorBody>),
-    /// The picture has too many bytes.
+    /// The picture or its form has too many bytes.
     #[oai(status = 413)]
     TooLarge(Json<StartTaskErrorBody>),
+    /// The body is compressed (`Content-Encoding`).
+    #[oai(status = 415)]
+    UnsupportedMediaType(Json<StartTaskErrorBody>),
     /// The `Idempotency-Key` was used for another picture.
     #[oai(status = 422)]
     KeyReused(Json<StartTaskErrorBody>),
@@ -59,13 +67,13 @@ impl From<UploadError> for StartTaskError {
     fn from(error: UploadError) -> Self {
         let filename = error.filename().filter(|_| !error.is_too_large()).map(str::to_owned);
         let text = match &error {
-            // The original said the same to both.
-            UploadError::NotAForm => UploadError::NoPicture.to_string(),
+            error if error.is_no_picture() => NO_PICTURE.to_owned(),
             error => error.to_string(),
         };
         let body = Json(StartTaskErrorBody { error: text, filename });
         match error {
             error if error.is_too_large() => Self::TooLarge(body),
+            UploadError::ContentEncoding(_) => Self::UnsupportedMediaType(body),
             UploadError::TooSlow(_) | UploadError::Trickle => Self::Timeout(body),
             UploadError::TooManyUploads | UploadError::CannotStore => {
                 Self::Unavailable(body, RETRY_AFTER_SECONDS)
@@ -149,17 +157,17 @@ impl Example for ErrorBody {
 
 #[derive(ApiResponse)]
 pub(crate) enum SubmitFailure {
-    /// No picture, a file name without an allowed extension, bytes that are no whole picture, or a
-    /// threshold out of range.
+    /// No picture, a form that cannot be read, bytes that are no whole picture, or a threshold out of
+    /// range.
     #[oai(status = 400)]
     BadRequest(Json<ErrorBody>),
     /// The upload took too long to arrive.
     #[oai(status = 408)]
     Timeout(Json<ErrorBody>),
-    /// The picture has too many bytes.
+    /// The picture or its form has too many bytes.
     #[oai(status = 413)]
     TooLarge(Json<ErrorBody>),
-    /// The body is no multipart form.
+    /// The body is no multipart form, or compressed (`Content-Encoding`).
     #[oai(status = 415)]
     UnsupportedMediaType(Json<ErrorBody>),
     /// The `Idempotency-Key` was used for another picture or other settings.
@@ -186,7 +194,9 @@ impl From<UploadError> for SubmitFailure {
         let body = Json(ErrorBody { error: error.to_string() });
         match error {
             error if error.is_too_large() => Self::TooLarge(body),
-            UploadError::NotAForm => Self::UnsupportedMediaType(body),
+            UploadError::NotAForm(_)
+            | UploadError::Boundary(BoundaryError::NoBoundary)
+            | UploadError::ContentEncoding(_) => Self::UnsupportedMediaType(body),
             UploadError::TooSlow(_) | UploadError::Trickle => Self::Timeout(body),
             UploadError::TooManyUploads | UploadError::CannotStore => {
                 Self::Unavailable(body, RETRY_AFTER_SECONDS)

@@ -10,8 +10,8 @@ use poem::{
 use poem_openapi::error::ParseParamError;
 use serde_json::{Value, json};
 
-/// Routes that the document does not describe: itself and its page.
-const UNDESCRIBED: [&str; 2] = ["/docs", "/openapi.json"];
+/// Routes that the document does not describe: itself, its page and that page's files.
+const UNDESCRIBED: [&str; 3] = ["/docs", "/docs/{file}", "/openapi.json"];
 
 /// Which methods each path has, read from the OpenAPI document.
 pub(crate) struct Methods(Vec<(Arc<str>, String)>);
@@ -35,6 +35,22 @@ impl Methods {
         self.find(path).map(|(template, _)| Arc::clone(template))
     }
 
+    /// All that the route that `path` takes answers to, as `OPTIONS` tells it; of all routes together for `*`.
+    fn options(&self, path: &str) -> Option<String> {
+        let mut methods: Vec<&str> = match path {
+            "*" => self.0.iter().flat_map(|(_, methods)| methods.split(", ")).collect(),
+            _ => self.find(path)?.1.split(", ").collect(),
+        };
+        // Routes answer HEAD with the head of what GET would be answered with.
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.push("OPTIONS");
+        methods.sort_unstable();
+        methods.dedup();
+        Some(methods.join(", "))
+    }
+
     /// The methods of the route that `path` takes, as an `Allow` header lists them.
     fn allowed(&self, path: &str) -> &str {
         self.find(path).map_or("GET", |(_, methods)| methods)
@@ -51,10 +67,20 @@ fn matches(template: &str, path: &str) -> bool {
     loop {
         match (wanted.next(), found.next()) {
             (None, None) => return true,
-            (Some(wanted), Some(found)) if wanted == found || wanted.starts_with('{') => {}
+            (Some(wanted), Some(found)) if wanted == found => {}
+            (Some(wanted), Some(found)) if wanted.starts_with('{') && !found.is_empty() => {}
             _ => return false,
         }
     }
+}
+
+/// The answer to `OPTIONS`: what `path` may be asked for; `None` where there is no such route. Nothing for
+/// other sites' pages: CORS is not spoken.
+pub(crate) fn options(path: &str, methods: &Methods) -> Option<Response> {
+    let allowed = HeaderValue::from_str(&methods.options(path)?).ok()?;
+    let mut answer = StatusCode::NO_CONTENT.into_response();
+    answer.headers_mut().insert(header::ALLOW, allowed);
+    Some(answer)
 }
 
 /// The answer to a request that ended in `error`.
@@ -131,6 +157,26 @@ mod tests {
         ];
         for (path, expected) in cases {
             assert_eq!(methods.allowed(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn options_are_all_that_a_path_answers_to() {
+        let document = json!({ "paths": {
+            "/v1/tasks": { "post": {} },
+            "/v1/tasks/{task_id}": { "delete": {}, "get": {} },
+        }});
+        let methods = Methods::of(&document.to_string());
+        let cases = [
+            ("/v1/tasks", Some("OPTIONS, POST")),
+            ("/v1/tasks/abc", Some("DELETE, GET, HEAD, OPTIONS")),
+            ("/docs", Some("GET, HEAD, OPTIONS")),
+            ("*", Some("DELETE, GET, HEAD, OPTIONS, POST")),
+            ("/v1/tasks/", None),
+            ("/nowhere", None),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(methods.options(path).as_deref(), expected, "{path}");
         }
     }
 }

@@ -1,18 +1,22 @@
 //! The upload code without a server round it, for the fuzz targets under `fuzz/`. It is compiled
-//! for them only: cargo-fuzz sets `cfg(fuzzing)`.
+//! for them and for tests only: cargo-fuzz sets `cfg(fuzzing)`.
 
 #![allow(clippy::expect_used, reason = "a panic is how a fuzz target reports")]
 
-use std::{io::Cursor, sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use domain::picture::PictureLimits;
+use futures_util::stream;
 use poem::{Body, IntoResponse, Request};
 use poem_openapi::{ApiExtractor, ExtractParamOptions};
-use tokio::{io::AsyncReadExt, sync::Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::{
     error::{StartTaskError, SubmitFailure},
-    upload::{PictureForm, UploadRules},
+    original::OriginalApi,
+    upload::{PictureForm, SubmissionRoute, UploadError, UploadRules},
+    v1::V1Api,
 };
 
 /// A submission as it comes over the wire.
@@ -22,36 +26,78 @@ pub struct Upload<'a> {
     pub content_type: Option<&'a str>,
     /// The `Content-Length` header, true or not.
     pub content_length: Option<u64>,
+    /// The `Content-Encoding` header.
+    pub content_encoding: Option<&'a str>,
     /// The body.
     pub body: &'a [u8],
-    /// The body comes in two packets, the first of this many bytes.
+    /// The body comes in two segments, the first of this many bytes.
     pub torn_at: usize,
 }
 
-/// The statuses by which both submission routes would answer; 200 where they would queue the picture.
+impl<'a> Upload<'a> {
+    /// Reads it off a fuzzer's input. The first byte chooses the headers, two more where the body is torn; the
+    /// rest is the body.
+    #[must_use]
+    pub fn from_input(input: &'a [u8]) -> Option<Self> {
+        let ([choice, low, high], body) = input.split_first_chunk()?;
+        let content_type = match choice & 0x07 {
+            0 => None,
+            1 => Some("multipart/form-data"),
+            2 => Some("multipart/form-data; boundary="),
+            3 => Some("application/x-www-form-urlencoded"),
+            4 => Some("multipart/form-data; boundary=\"X\"; charset=\"\\\""),
+            _ => Some("multipart/form-data; boundary=X"),
+        };
+        let content_length = match choice >> 3 & 0x07 {
+            0 => Some(body.len() as u64),
+            1 => Some(0),
+            2 => Some(u64::MAX),
+            _ => None,
+        };
+        let content_encoding = match choice >> 6 {
+            3 => Some("gzip"),
+            2 => Some("identity"),
+            _ => None,
+        };
+        let torn_at = usize::from(u16::from_le_bytes([*low, *high])).min(body.len());
+        Some(Self { content_type, content_length, content_encoding, body, torn_at })
+    }
+}
+
+/// What both submission routes would answer: a status, and the body of the answer. Where they would queue the
+/// picture, 200 and its name.
 ///
 /// Limits are small, so that a short input can pass them: 4 KiB and a megapixel.
 #[must_use]
-pub fn status_of(upload: &Upload<'_>) -> [u16; 2] {
+pub fn answers(upload: &Upload<'_>) -> [(u16, String); 2] {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
     let runtime = runtime.expect("a runtime without sockets");
-    let mut statuses = [0; 2];
-    for (route, status) in statuses.iter_mut().enumerate() {
-        let PictureForm(form) = runtime.block_on(extract(upload));
-        *status = match form {
-            Ok(_) => 200,
-            Err(error) if route == 0 => {
-                StartTaskError::from(error).into_response().status().as_u16()
-            }
-            Err(error) => SubmitFailure::from(error).into_response().status().as_u16(),
-        };
-    }
-    statuses
+    runtime.block_on(async {
+        [
+            answer(extract::<OriginalApi>(upload).await, StartTaskError::from).await,
+            answer(extract::<V1Api>(upload).await, SubmitFailure::from).await,
+        ]
+    })
 }
 
-async fn extract(upload: &Upload<'_>) -> PictureForm {
+async fn answer<R, E: IntoResponse>(
+    form: PictureForm<R>,
+    refusal: fn(UploadError) -> E,
+) -> (u16, String) {
+    match form.0 {
+        Ok(picture) => (200, picture.name),
+        Err(error) => {
+            let answer = refusal(error).into_response();
+            let status = answer.status().as_u16();
+            (status, answer.into_body().into_string().await.expect("JSON is UTF-8"))
+        }
+    }
+}
+
+async fn extract<R: SubmissionRoute>(upload: &Upload<'_>) -> PictureForm<R> {
     let (first, second) = upload.body.split_at(upload.torn_at);
-    let packets = Cursor::new(first.to_vec()).chain(Cursor::new(second.to_vec()));
+    let segments =
+        [first, second].map(|segment| Ok::<_, io::Error>(Bytes::copy_from_slice(segment)));
     let mut request = Request::builder();
     if let Some(content_type) = upload.content_type {
         request = request.content_type(content_type);
@@ -59,7 +105,10 @@ async fn extract(upload: &Upload<'_>) -> PictureForm {
     if let Some(content_length) = upload.content_length {
         request = request.header("content-length", content_length);
     }
-    let mut request = request.body(Body::from_async_read(packets));
+    if let Some(content_encoding) = upload.content_encoding {
+        request = request.header("content-encoding", content_encoding);
+    }
+    let mut request = request.body(Body::from_bytes_stream(stream::iter(segments)));
     request.extensions_mut().insert(UploadRules {
         backpressure: crate::backpressure::Backpressure::default(),
         limits: PictureLimits { max_bytes: 4096, max_pixels: 1_000_000 },
@@ -70,4 +119,33 @@ async fn extract(upload: &Upload<'_>) -> PictureForm {
     let (request, mut body) = request.split();
     let form = PictureForm::from_request(&request, &mut body, ExtractParamOptions::default()).await;
     form.expect("extracting never fails: each route words its own errors")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_seeds_are_answered_the_same_wherever_they_are_torn() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/multipart");
+        let mut accepted = 0;
+        for seed in fs::read_dir(folder).unwrap() {
+            let path = seed.unwrap().path();
+            let input = fs::read(&path).unwrap();
+            let upload = Upload::from_input(&input).unwrap();
+            let whole = answers(&Upload { torn_at: upload.body.len(), ..upload });
+            for (status, text) in &whole {
+                assert!(matches!(status, 200 | 400 | 413 | 415), "{path:?}: {status} {text}");
+                accepted += usize::from(*status == 200);
+            }
+            // Each place in what is short, some in what is long.
+            for torn_at in (0..upload.body.len()).step_by(1 + upload.body.len() / 500) {
+                let torn = answers(&Upload { torn_at, ..upload });
+                assert_eq!(torn, whole, "{path:?} torn at {torn_at}");
+            }
+        }
+        assert!(accepted > 20, "only {accepted} of them are pictures");
+    }
 }

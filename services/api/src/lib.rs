@@ -13,10 +13,11 @@ mod current_model;
 mod docs_page;
 mod error;
 mod fallback;
-#[cfg(fuzzing)]
+#[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
 mod metrics;
+mod multipart;
 mod openapi;
 mod original;
 mod probes;

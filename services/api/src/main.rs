@@ -4,6 +4,7 @@
 //! `spotter-api healthcheck`, with the same environment, asks the one that runs whether it is ready.
 
 use std::{
+    ffi::OsString,
     io::{self, Write},
     process::ExitCode,
 };
@@ -16,11 +17,11 @@ use runtime::{
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    match arguments.iter().map(|argument| argument.to_str()).collect::<Vec<_>>()[..] {
         [] => serve().await,
-        ["setup"] => set_up().await,
-        ["healthcheck"] => check_health().await,
+        [Some("setup")] => set_up().await,
+        [Some("healthcheck")] => check_health().await,
         _ => {
             telemetry::start(&LogSettings::default());
             tracing::error!(

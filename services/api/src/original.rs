@@ -15,12 +15,18 @@ use crate::{
     openapi::Tag,
     rounding::five_decimals,
     tasks::{Lookup, SubmitOptions, Tasks},
-    upload::PictureForm,
+    upload::{FileNames, PictureForm, SubmissionRoute},
     welcome,
 };
 
 /// The original API.
 pub(crate) struct OriginalApi;
+
+impl SubmissionRoute for OriginalApi {
+    const NAMES: FileNames = FileNames::WithExtension;
+    const DESCRIPTION: &'static str = "A form with the picture as a file in field `file`. The file's name has the \
+        extension of a picture. Other fields are passed over.";
+}
 
 #[OpenApi(tag = "Tag::Original")]
 impl OriginalApi {
@@ -46,7 +52,7 @@ impl OriginalApi {
         #[oai(name = "Cache-Control")]
         _cache_control: Header<Option<String>>,
         request: &Request,
-        form: PictureForm,
+        form: PictureForm<OriginalApi>,
     ) -> Result<StartTaskResponse, StartTaskError> {
         let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
         let idempotency_key = idempotency_key.map_err(StartTaskError::bad_request)?;

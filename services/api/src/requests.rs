@@ -110,7 +110,8 @@ fn describe(request: &Request, method: &'static str, route: Option<&Arc<str>>) -
     ];
     attributes.extend(route.map(|route| KeyValue::new("http.route", Arc::clone(route))));
     if let Some(host) = header("host").and_then(|host| host.parse::<Authority>().ok()) {
-        attributes.push(KeyValue::new("server.address", host.host().to_owned()));
+        let name = host.host().trim_matches(['[', ']']);
+        attributes.push(KeyValue::new("server.address", name.to_owned()));
         let port = host.port_u16().map(i64::from);
         attributes.extend(port.map(|port| KeyValue::new("server.port", port)));
     }

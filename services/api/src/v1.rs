@@ -28,7 +28,7 @@ use crate::{
     probes::ApiVitals,
     rounding::five_decimals,
     tasks::{Lookup, SubmitOptions, Tasks},
-    upload::PictureForm,
+    upload::{FileNames, PictureForm, SubmissionRoute},
 };
 
 /// The longest a status request may be held open.
@@ -36,6 +36,12 @@ const LONGEST_WAIT_SECONDS: u64 = 30;
 
 /// The versioned API.
 pub(crate) struct V1Api;
+
+impl SubmissionRoute for V1Api {
+    const NAMES: FileNames = FileNames::Any;
+    const DESCRIPTION: &'static str = "A form with the picture as a file in field `file`, of any name. A picture \
+        without a file name is taken where there is none with one. Other fields are passed over.";
+}
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::V1")]
 impl V1Api {
@@ -70,7 +76,7 @@ impl V1Api {
         #[oai(name = "Cache-Control")]
         _cache_control: Header<Option<String>>,
         request: &Request,
-        form: PictureForm,
+        form: PictureForm<V1Api>,
     ) -> Result<SubmitResponse, SubmitFailure> {
         let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
         let options = SubmitOptions {

@@ -6,6 +6,7 @@
 mod driver;
 mod loops;
 mod processes;
+mod rates;
 mod report;
 mod samples;
 mod stand;
@@ -14,13 +15,13 @@ use std::{collections::BTreeMap, fs, thread, time::Duration};
 
 use detector::StageTimings;
 use runtime::shutdown;
-use time::OffsetDateTime;
 use tokio::time::sleep;
 
 use self::{
     driver::{Driver, Journey},
     loops::Loops,
     processes::{SlotTimes, Usages, own_cpu_s, usages},
+    rates::{FILLING, steady_rate, whole_rate},
     report::{Growth, Latency, Machine, OnTheWay, ReadsOf, Report, Throughput, UploadsUnderLoad},
     samples::{Latencies, median},
     stand::Stand,
@@ -34,9 +35,6 @@ use crate::{
 
 /// Pictures in the queue for each slot while it is kept full.
 const OPEN_PER_SLOT: usize = 8;
-
-/// What is left out at the beginning of a round with the queue, while it fills.
-const FILLING: time::Duration = time::Duration::seconds(1);
 
 const STAGE_SAMPLES: usize = 30;
 const LONE_PICTURES: usize = 30;
@@ -84,7 +82,9 @@ async fn run(stand: &Stand, options: &BenchOptions) -> Result<(), CliError> {
     }
     line(&report)?;
     if let Some(path) = &options.json {
-        let json = serde_json::to_string_pretty(&report)?;
+        let what = "what was measured";
+        let json = serde_json::to_string_pretty(&report)
+            .map_err(|source| CliError::Json { what, source })?;
         fs::write(path, json).map_err(|source| CliError::Write { path: path.clone(), source })?;
     }
     Ok(())
@@ -191,17 +191,6 @@ async fn idle_share(time: Duration) -> f64 {
     SlotTimes::now().idle_share_since(&full)
 }
 
-/// Ends a second while the queue was full.
-fn steady_rate(ends: &[OffsetDateTime], time: Duration) -> f64 {
-    let Some(first) = ends.first() else { return f64::NAN };
-    let (from, until) = (*first + FILLING, *first + time);
-    let steady: Vec<_> = ends.iter().filter(|end| (from..until).contains(*end)).collect();
-    match steady[..] {
-        [first, .., last] => (steady.len() - 1) as f64 / (*last - *first).as_seconds_f64(),
-        _ => f64::NAN,
-    }
-}
-
 fn stages(samples: &[StageTimings]) -> BTreeMap<&'static str, f64> {
     type Stage = fn(&StageTimings) -> Duration;
     let kinds: [(&str, Stage); 4] = [
@@ -299,12 +288,4 @@ async fn growth(stand: &Stand) -> Result<Vec<Growth>, CliError> {
         found.push(stand.with_system(workers, ResultCache::Own, work).await?);
     }
     Ok(found)
-}
-
-/// Ends a second from the first to the last.
-fn whole_rate(ends: &[OffsetDateTime]) -> f64 {
-    match ends {
-        [first, .., last] => (ends.len() - 1) as f64 / (*last - *first).as_seconds_f64(),
-        _ => f64::NAN,
-    }
 }

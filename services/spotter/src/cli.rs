@@ -5,7 +5,7 @@ use std::{fmt, num::NonZero, path::PathBuf};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use domain::{Confidence, DetectionSettings, IouThreshold, MaxDetections, ModelName};
 use messaging::DeadLetterId;
-use runtime::config::is_set;
+use runtime::{config::is_set, host::Host};
 
 /// Finds objects in pictures, on your own machines.
 #[derive(Debug, Parser)]
@@ -85,7 +85,7 @@ pub(crate) enum Command {
 pub(crate) struct UpOptions {
     /// The address the API listens on [default: HOST, or 127.0.0.1]
     #[arg(long)]
-    pub(crate) host: Option<String>,
+    pub(crate) host: Option<Host>,
     /// The API's port; another one is taken if it is in use [default: PORT, or 5000]
     #[arg(long)]
     pub(crate) port: Option<u16>,

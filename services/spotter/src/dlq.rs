@@ -44,6 +44,10 @@ impl Source for WithUrl<'_> {
     fn get(&self, name: &str) -> Option<String> {
         if name == "NATS_URL" { Some(self.0.to_owned()) } else { ProcessEnvironment.get(name) }
     }
+
+    fn is_no_text(&self, name: &str) -> bool {
+        name != "NATS_URL" && ProcessEnvironment.is_no_text(name)
+    }
 }
 
 async fn connect(server: &NatsOptions) -> Result<Messaging, CliError> {

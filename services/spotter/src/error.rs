@@ -37,8 +37,10 @@ pub(crate) enum CliError {
     Models(usize),
     #[error("{path} cannot be written: {source}")]
     Write { path: PathBuf, source: io::Error },
-    #[error("the OpenAPI document cannot be written: {0}")]
-    Json(#[from] serde_json::Error),
+    #[error("{what} cannot be written as JSON: {source}")]
+    Json { what: &'static str, source: serde_json::Error },
+    #[error("standard output cannot be written: {0}")]
+    Output(io::Error),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -51,7 +53,7 @@ impl CliError {
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
             // Whoever reads our output has seen enough, as `head` does.
-            Self::Io(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             Self::Config(_) | Self::Runtime(_) | Self::Model(_) | Self::Usage(_) => {
                 Self::usage_code()
             }
@@ -64,7 +66,8 @@ impl CliError {
             | Self::PictureGone(_)
             | Self::Models(_)
             | Self::Write { .. }
-            | Self::Json(_)
+            | Self::Json { .. }
+            | Self::Output(_)
             | Self::Io(_) => ExitCode::FAILURE,
         }
     }

@@ -53,6 +53,10 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Api => part::api(),
         Command::Worker => part::worker(),
         Command::Setup => part::set_up(),
-        Command::Openapi => output::document(&api::openapi_document()?),
+        Command::Openapi => {
+            let what = "the OpenAPI document";
+            let document = api::openapi_document();
+            output::document(&document.map_err(|source| CliError::Json { what, source })?)
+        }
     }
 }

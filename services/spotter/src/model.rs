@@ -1,12 +1,13 @@
 //! `spotter model`: installing, listing and checking models.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use detector::{
     ModelBundle, ModelInput,
     install::{Existing, HeadChoice, InstallOptions},
 };
 use domain::{LabelMap, ModelName};
+use runtime::files::read_text;
 
 use crate::{
     cli::{ModelAddOptions, ModelCommand, ModelVerifyOptions, PlacesOptions},
@@ -47,7 +48,7 @@ fn name_from(file: &Path) -> Result<ModelName, CliError> {
 }
 
 fn read_labels(path: &Path) -> Result<LabelMap, CliError> {
-    let text = fs::read_to_string(path)
+    let text = read_text(path)
         .map_err(|error| CliError::Usage(format!("{} cannot be read: {error}", path.display())))?;
     let labels = text.lines().map(str::trim).filter(|line| !line.is_empty());
     Ok(LabelMap::new(labels.map(str::to_owned).collect()))
@@ -109,4 +110,20 @@ fn summary(bundle: &ModelBundle) -> String {
         bundle.labels().len(),
         manifest.license
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_classes_are_read_as_any_editor_saves_them() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "\u{feff}person\r\n\r\n bicycle \r\n").unwrap();
+        let expected = LabelMap::new(vec!["person".to_owned(), "bicycle".to_owned()]);
+        assert_eq!(read_labels(file.path()).unwrap(), expected);
+        std::fs::write(file.path(), b"\xff\xfep\0").unwrap();
+        let error = read_labels(file.path()).unwrap_err().to_string();
+        assert!(error.contains("UTF-16"), "{error}");
+    }
 }

@@ -1,6 +1,6 @@
 //! What `detect` and `submit` print for each picture: a table for people, JSON for programs.
 
-use std::path::Path;
+use std::{borrow::Cow, path::Path};
 
 use domain::DetectedObject;
 use serde::Serialize;
@@ -32,7 +32,7 @@ pub(crate) struct Found<'a> {
 
 #[derive(Serialize)]
 struct FoundJson<'a> {
-    picture: &'a Path,
+    picture: Cow<'a, str>,
     model: &'a str,
     width: u32,
     height: u32,
@@ -61,7 +61,7 @@ impl<'a> From<&'a DetectedObject> for ObjectJson<'a> {
 
 #[derive(Serialize)]
 struct FailedJson<'a> {
-    picture: &'a Path,
+    picture: Cow<'a, str>,
     error: &'a str,
 }
 
@@ -69,14 +69,14 @@ impl Found<'_> {
     /// Prints the result to standard output.
     pub(crate) fn print(&self, format: Format) -> Result<(), CliError> {
         match format {
-            Format::Json => output::line(serde_json::to_string(&self.json())?),
+            Format::Json => output::json("a result", &self.json()),
             Format::Table => self.print_table(),
         }
     }
 
     fn json(&self) -> FoundJson<'_> {
         FoundJson {
-            picture: self.picture,
+            picture: shown(self.picture),
             model: self.model,
             width: self.width,
             height: self.height,
@@ -106,10 +106,15 @@ impl Found<'_> {
     }
 }
 
+/// A name that is not UTF-8 cannot be in JSON: each of its odd parts becomes U+FFFD, as in the table.
+fn shown(picture: &Path) -> Cow<'_, str> {
+    picture.to_string_lossy()
+}
+
 /// Prints that a picture failed: as JSON to standard output, for people to standard error.
 pub(crate) fn print_failure(picture: &Path, error: &str, format: Format) -> Result<(), CliError> {
     match format {
-        Format::Json => output::line(serde_json::to_string(&FailedJson { picture, error })?),
+        Format::Json => output::json("a failure", &FailedJson { picture: shown(picture), error }),
         Format::Table => {
             output::remark(format_args!("{}  failed: {error}", picture.display()));
             Ok(())

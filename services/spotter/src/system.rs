@@ -81,7 +81,7 @@ impl System {
         };
         let (port, announced) = ports::start_near(&settings.host, settings.port, async |port| {
             let api = service("API", "api")?
-                .env("HOST", &settings.host)
+                .env("HOST", settings.host.as_str())
                 .env("PORT", port.to_string())
                 // Meant for a worker, which has no other address: the API's has these routes anyway.
                 .env("PROBES_ADDRESS", "");

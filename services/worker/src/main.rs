@@ -13,10 +13,15 @@ async fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return wrong_usage(&error.to_string()),
     };
-    match std::env::args().nth(1).as_deref() {
+    match std::env::args_os().nth(1) {
         None => work(config).await,
-        Some("healthcheck") => healthcheck::command(config.probes_address).await,
-        Some(unknown) => wrong_usage(&format!("no such command: {unknown}; there is: healthcheck")),
+        Some(command) if command == "healthcheck" => {
+            healthcheck::command(config.probes_address).await
+        }
+        Some(unknown) => {
+            let unknown = unknown.display();
+            wrong_usage(&format!("no such command: {unknown}; there is: healthcheck"))
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! Who gets which job, and how many at a time.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use domain::TaskId;
 use messaging::Settlement;
-use testkit::eventually;
-use tokio::time::timeout;
+use tokio::{
+    sync::{Barrier, mpsc},
+    time::timeout,
+};
 
-use crate::fixture::{A_WHILE, Fixture, LONG, next, nothing_comes};
+use crate::fixture::{A_WHILE, Fixture, LONG, NEVER, next, nothing_comes};
 
 #[tokio::test]
 async fn a_stuck_worker_keeps_one_job_and_no_more() {
@@ -23,7 +25,7 @@ async fn a_stuck_worker_keeps_one_job_and_no_more() {
         delivery.settle(Settlement::Ack).await.unwrap();
     }
     assert_eq!(done, submitted);
-    assert_eq!(fixture.depth().await, (0, 1));
+    fixture.depth_becomes((0, 1)).await;
 }
 
 #[tokio::test]
@@ -36,37 +38,44 @@ async fn a_worker_holds_no_more_than_its_free_slots() {
         held.push(next(&mut deliveries, free_slots).await);
     }
     assert!(timeout(A_WHILE, deliveries.next(0)).await.is_err());
-    assert_eq!(fixture.depth().await, (16, 4));
+    fixture.depth_becomes((16, 4)).await;
     // One is done, so one slot is free: exactly one more comes.
     held.remove(2).settle(Settlement::Ack).await.unwrap();
     held.push(next(&mut deliveries, 1).await);
-    assert_eq!(fixture.depth().await, (15, 4));
+    fixture.depth_becomes((15, 4)).await;
 }
 
 #[tokio::test]
 async fn two_workers_share_the_queue() {
+    const JOBS: usize = 40;
     let fixture = Fixture::start().await;
-    let submitted: HashSet<TaskId> = fixture.submit_many(40).await.into_iter().collect();
-    let workers = (0..2).map(|_| {
-        let mut deliveries = fixture.deliveries();
+    let submitted: HashSet<TaskId> = fixture.submit_many(JOBS).await.into_iter().collect();
+    let (told, mut done) = mpsc::unbounded_channel();
+    // Neither goes on before the other has got its first.
+    let both_have_one = Arc::new(Barrier::new(2));
+    let workers = [(); 2].map(|()| {
+        let (mut deliveries, told) = (fixture.deliveries(), told.clone());
+        let both_have_one = Arc::clone(&both_have_one);
         tokio::spawn(async move {
-            let mut done = Vec::new();
-            while let Ok(delivery) = timeout(A_WHILE, deliveries.next(2)).await {
-                done.push(delivery.job.task_id);
+            let first = deliveries.next(2).await;
+            both_have_one.wait().await;
+            let mut delivery = first;
+            loop {
+                let task_id = delivery.job.task_id;
                 delivery.settle(Settlement::Ack).await.unwrap();
+                told.send(task_id).unwrap();
+                delivery = deliveries.next(2).await;
             }
-            done
         })
     });
     let mut all = Vec::new();
-    for worker in workers.collect::<Vec<_>>() {
-        let done = worker.await.unwrap();
-        assert!(!done.is_empty(), "one worker got nothing");
-        all.extend(done);
+    while all.len() < JOBS {
+        let one = timeout(LONG, done.recv()).await.expect("the workers share all jobs");
+        all.push(one.expect("they go on"));
     }
-    assert_eq!(all.len(), 40, "a job was run twice");
-    assert_eq!(all.into_iter().collect::<HashSet<_>>(), submitted);
-    assert_eq!(fixture.depth().await, (0, 0));
+    workers.iter().for_each(tokio::task::JoinHandle::abort);
+    assert_eq!(all.into_iter().collect::<HashSet<_>>(), submitted, "a job was run twice");
+    fixture.depth_becomes((0, 0)).await;
 }
 
 #[tokio::test]
@@ -88,19 +97,19 @@ async fn a_cancelled_wait_loses_nothing() {
 
 #[tokio::test]
 async fn stopping_gives_back_at_once_what_was_not_started() {
-    let fixture = Fixture::start().await;
+    let fixture = Fixture::configured(|config| config.ack_wait = NEVER).await;
     fixture.submit_many(6).await;
     let mut leaving = fixture.deliveries();
     let held = next(&mut leaving, 4).await;
     leaving.stop().await;
-    // ack_wait is 30 s: were they not given back, this would take longer than LONG.
+    // Were they not given back, they would come after ack_wait.
     let mut staying = fixture.deliveries();
     for _ in 0..5 {
         next(&mut staying, 1).await.settle(Settlement::Ack).await.unwrap();
     }
-    assert_eq!(fixture.depth().await, (0, 1));
+    fixture.depth_becomes((0, 1)).await;
     held.settle(Settlement::Ack).await.unwrap();
-    assert_eq!(fixture.depth().await, (0, 0));
+    fixture.depth_becomes((0, 0)).await;
 }
 
 #[tokio::test]
@@ -113,7 +122,7 @@ async fn what_is_no_job_goes_to_the_dead_letters() {
     let delivery = next(&mut deliveries, 1).await;
     assert_eq!(delivery.job.task_id, good);
     delivery.settle(Settlement::Ack).await.unwrap();
-    eventually(LONG, || async { (fixture.depth().await == (0, 0)).then_some(()) }).await;
+    fixture.depth_becomes((0, 0)).await;
     let dead_letters = raw.get_stream("DLQ").await.unwrap();
     let letter = dead_letters.get_last_raw_message_by_subject("dlq.unreadable").await.unwrap();
     assert_eq!(letter.payload, "not a job");

@@ -1,20 +1,23 @@
 //! A server, a connection to it that is set up, and jobs to send.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
-use async_nats::jetstream;
+use async_nats::{Subscriber, jetstream};
 use bytes::Bytes;
 use domain::{
     ClassId, DetectedObject, Detection, DetectionSettings, FailureReason, Job, TaskId, TaskRecord,
     TaskState,
 };
 use messaging::{Deliveries, Delivery, Messaging, MessagingConfig, Role};
-use testkit::NatsServer;
+use testkit::{NatsServer, eventually};
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
-/// Longer than anything here takes; only a failing test waits this long.
-pub(crate) const LONG: Duration = Duration::from_secs(20);
+/// Longer than anything here takes on a busy machine; only a failing test waits this long.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// Longer than that: what would come only after it does not come.
+pub(crate) const NEVER: Duration = Duration::from_secs(600);
 
 /// How long to watch for something that must not happen.
 pub(crate) const A_WHILE: Duration = Duration::from_millis(500);
@@ -50,6 +53,18 @@ impl Fixture {
         jetstream::new(async_nats::connect(self.server.url()).await.unwrap())
     }
 
+    /// A client of its own that subscribes to this subject; the server knows that it does.
+    pub(crate) async fn hear(&self, subject: &'static str) -> Subscriber {
+        assert!(
+            !self.server.is_heard(subject),
+            "another's subscription would be taken for this one"
+        );
+        let client = async_nats::connect(self.server.url()).await.unwrap();
+        let subscriber = client.subscribe(subject).await.unwrap();
+        self.server.wait_until_heard(subject).await;
+        subscriber
+    }
+
     pub(crate) async fn submit(&self, job: &Job) {
         self.messaging.queue().submit(job, picture()).await.unwrap();
     }
@@ -64,6 +79,20 @@ impl Fixture {
 
     pub(crate) fn deliveries(&self) -> Deliveries {
         self.messaging.queue().deliveries()
+    }
+
+    /// Waits until so many jobs wait and so many are in progress, and the queue holds no others. The
+    /// consumer hears of a job that is stored a moment after whoever stored it.
+    pub(crate) async fn depth_becomes(&self, depth: (u64, u64)) {
+        let last = Cell::new((u64::MAX, u64::MAX));
+        let reached = eventually(LONG, async || {
+            last.set(self.depth().await);
+            let stored = self.server.stream("JOBS").expect("there is a queue").messages;
+            (last.get() == depth && stored == depth.0 + depth.1).then_some(())
+        });
+        if timeout(LONG / 2, reached).await.is_err() {
+            panic!("the depth is {:?}, not {depth:?}", last.get());
+        }
     }
 
     /// Waiting and in progress.

@@ -12,13 +12,13 @@ async fn a_job_goes_in_and_comes_out_as_it_was() {
     let mut job = job();
     job.picture_name = "a \"quoted\"\r\nname, 猫 🚌.jpg".to_owned();
     fixture.submit(&job).await;
-    assert_eq!(fixture.depth().await, (1, 0));
+    fixture.depth_becomes((1, 0)).await;
     let delivery = next(&mut fixture.deliveries(), 1).await;
     assert_eq!((&delivery.job, delivery.attempt), (&job, 1));
     assert_eq!(delivery.picture().await.unwrap(), picture());
-    assert_eq!(fixture.depth().await, (0, 1));
+    fixture.depth_becomes((0, 1)).await;
     delivery.settle(Settlement::Ack).await.unwrap();
-    assert_eq!(fixture.depth().await, (0, 0));
+    fixture.depth_becomes((0, 0)).await;
     let mut jobs = fixture.raw().await.get_stream("JOBS").await.unwrap();
     assert_eq!(jobs.info().await.unwrap().state.messages, 0);
 }
@@ -29,7 +29,7 @@ async fn the_same_id_is_stored_once() {
     let job = job();
     fixture.submit(&job).await;
     fixture.submit(&job).await;
-    assert_eq!(fixture.depth().await, (1, 0));
+    fixture.depth_becomes((1, 0)).await;
 }
 
 #[tokio::test]
@@ -63,7 +63,7 @@ async fn a_full_picture_store_refuses() {
     .await;
     let refused = fixture.messaging.queue().submit(&job(), large_picture(400_000)).await;
     assert!(matches!(refused, Err(SubmitError::QueueFull { .. })), "{refused:?}");
-    assert_eq!(fixture.depth().await, (0, 0));
+    fixture.depth_becomes((0, 0)).await;
 }
 
 #[tokio::test]

@@ -10,9 +10,10 @@ use async_nats::jetstream;
 use domain::{Job, TaskId, TaskRecord};
 use futures_util::{StreamExt, stream};
 use messaging::{BeginOutcome, Claim, Messaging, MessagingConfig, Role};
-use testkit::NatsCluster;
+use testkit::{NatsCluster, eventually};
+use tokio::time::timeout;
 
-use crate::fixture::{Fixture, job, success};
+use crate::fixture::{Fixture, LONG, job, success};
 
 /// Answers direct reads of records with "there is none", as a replica does that lags behind. It
 /// speaks the protocol itself: the client library sends no status.
@@ -69,11 +70,15 @@ async fn what_two_write_at_once_is_no_error() {
     const AT_ONCE: usize = 16;
     let cluster = NatsCluster::start();
     let connect = async |role| {
-        let config = MessagingConfig { replicas: 3, ..MessagingConfig::new(cluster.url(), role) };
+        let config = MessagingConfig::new(cluster.url(), role);
+        // Three servers on a busy machine take their time.
+        let config = MessagingConfig { replicas: 3, request_timeout: LONG, ..config };
         Messaging::connect(config).await.unwrap()
     };
     let (api, worker) = (connect(Role::Api).await, connect(Role::Worker).await);
-    api.ensure().await.unwrap();
+    // What is asked while a stream elects its leader may never be answered, and is asked again.
+    let arranging = async || timeout(LONG / 10, api.ensure()).await.ok()?.ok();
+    eventually(2 * LONG, arranging).await;
 
     let (stored, run) = (api.tasks(), worker.tasks());
     let record = async |job: Job| {

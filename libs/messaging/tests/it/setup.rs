@@ -47,7 +47,7 @@ async fn setting_up_again_changes_nothing() {
     fixture.messaging.ensure().await.unwrap();
     let after = raw.get_stream("JOBS").await.unwrap().cached_info().clone();
     assert_eq!(before.config, after.config);
-    assert_eq!(fixture.depth().await, (3, 0));
+    fixture.depth_becomes((3, 0)).await;
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn changed_settings_are_taken_over_and_no_job_is_dropped() {
     assert_eq!(jobs.consumer_info("worker").await.unwrap().config.ack_wait.as_secs(), 7);
     let tasks = raw.get_stream("KV_tasks").await.unwrap().cached_info().config.clone();
     assert_eq!(tasks.max_age, Duration::from_secs(60));
-    assert_eq!(fixture.depth().await, (5, 0));
+    fixture.depth_becomes((5, 0)).await;
 }
 
 #[tokio::test]

@@ -67,7 +67,7 @@ async fn jobs_that_are_handed_to_nobody_are_handed_out_again() {
         }
         deliveries.stop().await;
         assert_eq!(round(&mut reconciler).await, all_well());
-        assert_eq!(fixture.depth().await, (0, 0));
+        fixture.depth_becomes((0, 0)).await;
     }
 }
 

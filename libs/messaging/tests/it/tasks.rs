@@ -1,10 +1,11 @@
 //! The records of tasks.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use domain::{Job, TaskId, TaskRecord, TaskState};
 use futures_util::StreamExt;
-use messaging::{BeginOutcome, FinishOutcome, Return, TaskStore};
+use messaging::{BeginOutcome, FinishOutcome, Messaging, MessagingConfig, Return, Role, TaskStore};
+use testkit::{Direction, TcpProxy};
 
 use crate::fixture::{A_WHILE, Fixture, LONG, failure, job, success};
 
@@ -97,19 +98,33 @@ async fn of_many_ends_at_once_one_is_stored() {
 #[tokio::test]
 async fn waiting_wakes_with_the_end() {
     let fixture = Fixture::start().await;
-    let (tasks, job) = (fixture.messaging.tasks(), job());
+    let job = job();
+    let tasks = fixture.messaging.tasks();
     tasks.create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
-    let waiting = tokio::spawn({
-        let (tasks, id) = (tasks.clone(), job.task_id);
-        async move { tasks.wait_terminal(id, LONG).await }
-    });
+    // Whoever waits has a connection on which no record can be read any more once it listens: what
+    // wakes it is what the server tells.
+    let proxy = TcpProxy::for_nats(fixture.server.port());
+    let url = format!("nats://127.0.0.1:{}", proxy.port());
+    let waiting = Messaging::connect(MessagingConfig::new(url, Role::Api)).await.unwrap().tasks();
+    assert!(waiting.get(job.task_id).await.unwrap().is_some());
+    let id = job.task_id;
+    let waiting = tokio::spawn(async move { waiting.wait_terminal(id, LONG).await });
+    fixture.server.wait_until_heard(&format!("records.{id}")).await;
+    let is_read = |frame: &[u8]| frame.starts_with(b"PUB $JS.API.DIRECT.GET.KV_tasks");
+    proxy.drop_frames(Direction::ToServer, is_read);
     begin(&tasks, &job).await;
-    let finished = Instant::now();
     tasks.finish(&success(&job)).await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap(), Some(success(&job)));
-    assert!(finished.elapsed() < Duration::from_secs(2), "{:?}", finished.elapsed());
-    // Whoever asks after the end does not wait at all.
-    assert_eq!(tasks.wait_terminal(job.task_id, LONG).await.unwrap(), Some(success(&job)));
+}
+
+#[tokio::test]
+async fn whoever_asks_after_the_end_does_not_wait() {
+    let fixture = Fixture::start().await;
+    let (tasks, job) = (fixture.messaging.tasks(), job());
+    tasks.finish(&success(&job)).await.unwrap();
+    let end = tasks.wait_terminal(job.task_id, Duration::ZERO).await.unwrap();
+    assert_eq!(end, Some(success(&job)));
+    assert!(!fixture.server.is_heard(&format!("records.{}", job.task_id)));
 }
 
 #[tokio::test]
@@ -125,10 +140,9 @@ async fn many_who_wait_cost_the_server_no_consumer() {
     });
     let subjects = jobs.clone().map(|job| format!("records.{}", job.task_id));
     let server = &fixture.server;
-    testkit::eventually(LONG, async || {
-        subjects.iter().all(|subject| server.is_heard(subject)).then_some(())
-    })
-    .await;
+    for subject in &subjects {
+        server.wait_until_heard(subject).await;
+    }
     assert_eq!(server.stream("KV_tasks").unwrap().consumers, 0);
     for (job, one) in jobs.iter().zip(waiting) {
         tasks.finish(&success(job)).await.unwrap();
@@ -144,9 +158,7 @@ async fn many_who_wait_cost_the_server_no_consumer() {
 async fn each_record_is_told_as_it_was_stored() {
     let fixture = Fixture::start().await;
     let (tasks, job) = (fixture.messaging.tasks(), job());
-    let raw = async_nats::connect(fixture.server.url()).await.unwrap();
-    let mut told = raw.subscribe("records.>").await.unwrap();
-    raw.flush().await.unwrap();
+    let mut told = fixture.hear("records.>").await;
     let queued = TaskRecord::queued(job.clone());
     tasks.create_queued(&queued).await.unwrap();
     let begun = begin(&tasks, &job).await;
@@ -177,7 +189,7 @@ async fn an_end_that_is_not_told_is_found_all_the_same() {
         async move { tasks.wait_terminal(id, LONG).await }
     });
     let subject = format!("records.{}", job.task_id);
-    testkit::eventually(LONG, async || fixture.server.is_heard(&subject).then_some(())).await;
+    fixture.server.wait_until_heard(&subject).await;
     tasks.finish(&success(&job)).await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap(), Some(success(&job)));
 }

@@ -3,17 +3,22 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test's ways to fail and to tell")]
 
 mod proxy;
+mod waiting;
 
 use std::{
+    collections::HashSet,
     io::{Read, Write},
     net::TcpStream,
     os::unix::process::ExitStatusExt,
     time::Duration,
 };
 
-use testkit::{NatsServer, Output, Process, RedisServer, eventually};
+use testkit::{NatsServer, Output, Process, RedisServer, eventually, free_port};
 
 const LONG: Duration = Duration::from_secs(20);
+
+/// How long to watch for something that must not happen.
+const A_WHILE: Duration = Duration::from_millis(300);
 
 /// The first line a NATS server says to a client, by the port in `url`.
 fn nats_greeting(url: &str) -> std::io::Result<String> {
@@ -24,8 +29,12 @@ fn nats_greeting(url: &str) -> std::io::Result<String> {
 }
 
 fn redis_ping(url: &str) -> std::io::Result<String> {
+    redis_ping_within(LONG, url)
+}
+
+fn redis_ping_within(patience: Duration, url: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(url.trim_start_matches("redis://"))?;
-    stream.set_read_timeout(Some(Duration::from_millis(300)))?;
+    stream.set_read_timeout(Some(patience))?;
     stream.write_all(b"PING\r\n")?;
     let mut answer = [0; 5];
     stream.read_exact(&mut answer)?;
@@ -57,7 +66,7 @@ fn a_redis_server_can_be_killed_paused_and_brought_back() {
     let url = server.url();
     assert_eq!(redis_ping(&url).unwrap(), "+PONG");
     server.pause();
-    assert!(redis_ping(&url).is_err());
+    assert!(redis_ping_within(A_WHILE, &url).is_err());
     server.resume();
     assert_eq!(redis_ping(&url).unwrap(), "+PONG");
     server.kill();
@@ -80,6 +89,40 @@ fn lines_of_both_streams_can_be_waited_for() {
     assert_eq!(line.text, "hello from");
     process.terminate();
     assert_eq!(process.wait_exit(LONG).signal(), Some(15));
+}
+
+/// Set in the copy of this test binary that takes ports beside this one.
+const TAKES_PORTS: &str = "TESTKIT_TAKES_PORTS";
+
+#[test]
+fn a_port_is_given_to_one_test_only() {
+    // So many that without reservations two of them were the same, almost surely.
+    let ports: Vec<u16> = (0..300).map(|_| free_port()).collect();
+    if std::env::var_os(TAKES_PORTS).is_some() {
+        println!("{{\"ports\":{ports:?}}}");
+        std::thread::park();
+    }
+    let neighbour = Process::builder(std::env::current_exe().unwrap())
+        .args(["--exact", "a_port_is_given_to_one_test_only", "--nocapture"])
+        .env(TAKES_PORTS, "1")
+        .start();
+    let line = neighbour.wait_for_line(|line| line.text.starts_with("{\"ports\""), LONG);
+    let others = line.json().unwrap()["ports"].as_array().unwrap().clone();
+    let others = others.iter().map(|port| port.as_u64().unwrap());
+    let all: HashSet<u64> = others.chain(ports.into_iter().map(u64::from)).collect();
+    assert_eq!(all.len(), 600);
+}
+
+#[test]
+fn a_stopped_process_stands_still() {
+    let script = "while :; do :; done";
+    let mut process = Process::builder("sh").args(["-c", script]).start();
+    for _ in 0..20 {
+        process.stop();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", process.id())).unwrap();
+        assert!(stat.contains(") T "), "{stat}");
+        process.cont();
+    }
 }
 
 /// Set in the copy of this test binary that is to be killed.

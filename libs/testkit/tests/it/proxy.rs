@@ -1,7 +1,8 @@
 //! What the proxy does to a connection, a cluster that loses its leader, a disk that is full.
 
 use std::{
-    io::{Read, Write},
+    fs,
+    io::{self, Read, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     sync::Arc,
     thread,
@@ -10,6 +11,8 @@ use std::{
 
 use testkit::{Direction, NatsCluster, NatsServer, SmallDisk, TcpProxy};
 
+use crate::{A_WHILE, LONG};
+
 /// A server that answers every byte with the same byte, until the process ends.
 fn echo_server() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -17,7 +20,7 @@ fn echo_server() -> u16 {
     thread::spawn(move || {
         for stream in listener.incoming().flatten() {
             let (mut from, mut to) = (stream.try_clone().unwrap(), stream);
-            thread::spawn(move || std::io::copy(&mut from, &mut to));
+            thread::spawn(move || io::copy(&mut from, &mut to));
         }
     });
     port
@@ -25,12 +28,22 @@ fn echo_server() -> u16 {
 
 fn client(proxy: &TcpProxy) -> TcpStream {
     let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap();
-    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    stream.set_read_timeout(Some(LONG)).unwrap();
     stream
 }
 
-/// What comes back within the client's patience.
-fn echoed(stream: &mut TcpStream, text: &str) -> std::io::Result<String> {
+/// Sends this, and makes sure that nothing comes back for a while.
+fn send_in_vain(stream: &mut TcpStream, text: &str) {
+    stream.write_all(text.as_bytes()).unwrap();
+    stream.set_read_timeout(Some(A_WHILE)).unwrap();
+    assert!(
+        matches!(stream.read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    );
+    stream.set_read_timeout(Some(LONG)).unwrap();
+}
+
+/// What comes back.
+fn echoed(stream: &mut TcpStream, text: &str) -> io::Result<String> {
     stream.write_all(text.as_bytes())?;
     let mut answer = vec![0; text.len()];
     stream.read_exact(&mut answer)?;
@@ -43,9 +56,8 @@ fn a_blackhole_swallows_nothing_for_good_and_a_cut_ends_the_connection() {
     let mut stream = client(&proxy);
     assert_eq!(echoed(&mut stream, "one").unwrap(), "one");
     proxy.blackhole();
-    assert!(echoed(&mut stream, "two").is_err());
+    send_in_vain(&mut stream, "two");
     proxy.heal();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let mut late = [0; 3];
     stream.read_exact(&mut late).unwrap();
     assert_eq!(&late, b"two");
@@ -54,6 +66,31 @@ fn a_blackhole_swallows_nothing_for_good_and_a_cut_ends_the_connection() {
     assert!(echoed(&mut client(&proxy), "four").is_err());
     proxy.heal();
     assert_eq!(echoed(&mut client(&proxy), "five").unwrap(), "five");
+}
+
+#[test]
+fn a_cut_spares_no_connection_that_is_just_being_made() {
+    // A server whose queue of connections is full: the kernel lets the next one wait.
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = server.local_addr().unwrap();
+    let patience = Duration::from_millis(200);
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, patience) {
+        waiting.push(stream);
+    }
+    let proxy = TcpProxy::start(address.port());
+    let mut client = client(&proxy);
+    // The proxy's own connection, which is being made (state 2).
+    let connecting = format!("0100007F:{:04X} 02 ", address.port());
+    wait_for(|| fs::read_to_string("/proc/net/tcp").unwrap().contains(&connecting).then_some(()));
+    proxy.cut();
+    thread::spawn(move || server.incoming().flatten().collect::<Vec<_>>());
+    match client.read(&mut [0]) {
+        Ok(0) => {}
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+        other => panic!("it is still open: {other:?}"),
+    }
+    assert_eq!(proxy.connections(), 0);
 }
 
 #[test]

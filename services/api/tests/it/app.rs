@@ -14,7 +14,7 @@ use reqwest::{
 use serde_json::Value;
 use testkit::{NatsServer, RedisServer};
 use time::OffsetDateTime;
-use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
+use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything takes on a busy machine; only a failing test waits for it.
@@ -27,7 +27,7 @@ pub(crate) struct TestApp {
     pub(crate) client: Client,
     base: String,
     shutdown: CancellationToken,
-    _server: JoinHandle<Result<(), api::ServeError>>,
+    server: JoinHandle<Result<(), api::ServeError>>,
 }
 
 impl TestApp {
@@ -48,6 +48,8 @@ impl TestApp {
             settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         variables.entry("NATS_URL".to_owned()).or_insert_with(|| nats.url());
         variables.entry("REDIS_URL".to_owned()).or_insert_with(|| redis.url());
+        // A busy machine is not to be taken for a Redis that does not answer.
+        variables.entry("REDIS_TIMEOUT_MS".to_owned()).or_insert_with(|| "20000".to_owned());
         let config = api::Config::read(&variables).expect("the test's settings are right");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
         let base = format!("http://{}", listener.local_addr().expect("it is bound"));
@@ -60,7 +62,7 @@ impl TestApp {
             panic!("the API did not start: {:?}", server.await);
         }
         let client = Client::builder().timeout(PATIENCE).build().expect("a client can be made");
-        Self { nats, redis, client, base, shutdown, _server: server }
+        Self { nats, redis, client, base, shutdown, server }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -122,9 +124,21 @@ impl TestApp {
         record
     }
 
+    /// How many jobs the queue holds. Unlike its consumer, which counts those that wait, the stream knows
+    /// of a job as soon as it is stored.
+    pub(crate) fn jobs(&self) -> u64 {
+        self.nats.stream("JOBS").expect("there is a queue").messages
+    }
+
     /// As SIGTERM does.
     pub(crate) fn stop(&self) {
         self.shutdown.cancel();
+    }
+
+    /// Waits until it has stopped.
+    pub(crate) async fn stopped(mut self) {
+        let stopped = timeout(PATIENCE, &mut self.server).await.expect("it stops");
+        stopped.expect("it does not panic").expect("it stops in order");
     }
 
     /// The value of a metric, of the line that contains all of `labels`.

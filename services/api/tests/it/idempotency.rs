@@ -56,7 +56,7 @@ async fn a_hundred_at_once_are_one_job() {
         ids.insert(body["task_id"].as_str().unwrap().to_owned());
     }
     assert_eq!(ids.len(), 1);
-    assert_eq!(app.worker_side().await.queue().depth().await.unwrap().waiting, 1);
+    assert_eq!(app.jobs(), 1);
 }
 
 #[tokio::test]

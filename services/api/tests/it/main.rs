@@ -8,10 +8,16 @@
 
 mod app;
 mod cache;
+mod clients;
+mod early_answers;
+mod expect_continue;
+mod half_closed;
 mod healthcheck;
 mod idempotency;
 mod metrics;
+mod multipart;
 mod openapi;
+mod options;
 mod original;
 mod outage;
 mod pages;

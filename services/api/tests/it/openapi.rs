@@ -22,7 +22,7 @@ fn every_operation_has_a_summary_and_its_errors() {
         assert!(operation["summary"].is_string(), "{method} {path}");
         operation["responses"].as_object().unwrap().keys().cloned().collect()
     };
-    assert_eq!(statuses("/start_task", "post"), ["202", "400", "408", "413", "422", "503"]);
+    assert_eq!(statuses("/start_task", "post"), ["202", "400", "408", "413", "415", "422", "503"]);
     assert_eq!(statuses("/task_result/{task_id}", "get"), ["200", "400", "503"]);
     assert_eq!(statuses("/v1/tasks", "post"), ["202", "400", "408", "413", "415", "422", "503"]);
     assert_eq!(statuses("/v1/tasks/{task_id}", "get"), ["200", "400", "404", "410", "503"]);

@@ -1,10 +1,7 @@
 //! The original routes, in the original's words.
 
 use domain::TaskId;
-use reqwest::{
-    StatusCode,
-    multipart::{Form, Part},
-};
+use reqwest::{StatusCode, multipart::Form};
 use serde_json::json;
 
 use crate::app::{TestApp, bus_bytes, bus_form, form, json};
@@ -140,8 +137,7 @@ async fn bytes_that_are_no_whole_picture_are_refused() {
         assert_eq!(status, StatusCode::BAD_REQUEST, "{what}: {body}");
         assert!(body["error"].is_string() && body["filename"] == "x.jpg", "{what}: {body}");
     }
-    let depth = app.worker_side().await.queue().depth().await.unwrap();
-    assert_eq!(depth.waiting, 0, "nothing of this reached the queue");
+    assert_eq!(app.jobs(), 0, "nothing of this reached the queue");
 }
 
 #[tokio::test]
@@ -167,19 +163,6 @@ async fn a_body_that_breaks_off_is_refused() {
         .body(body);
     let (status, body) = json(request.send().await.unwrap()).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
-}
-
-#[tokio::test]
-async fn fields_before_the_picture_are_passed_over_while_they_are_small() {
-    let app = TestApp::start().await;
-    let small = Form::new().text("note", "hello").part("file", part());
-    assert_eq!(app.post("/start_task", small).await.status(), StatusCode::ACCEPTED);
-    let large = Form::new().text("note", "x".repeat(100_000)).part("file", part());
-    assert_eq!(app.post("/start_task", large).await.status(), StatusCode::BAD_REQUEST);
-}
-
-fn part() -> Part {
-    Part::bytes(bus_bytes()).file_name("bus.jpg")
 }
 
 #[tokio::test]

@@ -65,8 +65,8 @@ async fn where_all_is_well_every_kind_is_0() {
 
 #[tokio::test]
 async fn a_lost_job_is_told_and_its_task_ends() {
-    // Long enough to see what was found before it is repaired.
-    let app = TestApp::reconciling_every("2").await;
+    // Long enough to see what was found before it is repaired, also on a busy machine.
+    let app = TestApp::reconciling_every("6").await;
     let id = app.start_task().await;
     app.one_more_round().await;
     app.lose(id).await;

@@ -10,6 +10,7 @@ use std::{
 };
 
 use domain::picture::PictureLimits;
+use runtime::host::Host;
 
 use super::{driver::Driver, loops::Loops};
 use crate::{
@@ -133,7 +134,7 @@ impl Stand {
         let workers = NonZero::new(workers).unwrap_or(NonZero::<usize>::MIN);
         let each = NonZero::new(self.slots.get() / workers).unwrap_or(NonZero::<usize>::MIN);
         Settings {
-            host: "127.0.0.1".to_owned(),
+            host: Host::default(),
             port: 0,
             workers,
             concurrency: each,

@@ -49,7 +49,7 @@ impl<'a> From<&'a Job> for JobJson<'a> {
 
 /// One line of JSON.
 pub(super) fn json(letter: &DeadLetter) -> Result<(), CliError> {
-    output::line(serde_json::to_string(&LetterJson {
+    let letter = LetterJson {
         id: letter.id().to_string(),
         sequence: letter.sequence,
         buried_at: letter.buried_at,
@@ -58,7 +58,8 @@ pub(super) fn json(letter: &DeadLetter) -> Result<(), CliError> {
         subject: &letter.original_subject,
         picture_bytes: letter.picture.bytes(),
         job: letter.job.as_ref().map(JobJson::from),
-    })?)
+    };
+    output::json("a dead letter", &letter)
 }
 
 /// A line for each, under headings.

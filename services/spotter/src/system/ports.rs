@@ -2,6 +2,8 @@
 
 use std::{io, net::TcpListener};
 
+use runtime::host::Host;
+
 use super::child::StartError;
 use crate::error::CliError;
 
@@ -11,22 +13,23 @@ const NEIGHBOURS: u16 = 50;
 /// The wanted port if it is free, else the first free one after it, else any.
 ///
 /// It is free when this returns; nothing keeps it so. See [`start_near`].
-fn near(host: &str, wanted: u16) -> Result<u16, CliError> {
+fn near(host: &Host, wanted: u16) -> Result<u16, CliError> {
     let last = wanted.saturating_add(NEIGHBOURS);
     for port in (wanted..=last).chain([0]) {
-        match TcpListener::bind((host, port)) {
+        match TcpListener::bind((host.as_str(), port)) {
             Ok(listener) => return Ok(listener.local_addr()?.port()),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             Err(error) => {
-                return Err(CliError::Usage(format!("cannot listen on {host}:{port}: {error}")));
+                let address = host.with_port(port);
+                return Err(CliError::Usage(format!("cannot listen on {address}: {error}")));
             }
         }
     }
     Err(CliError::Unavailable(format!("no port is free on {host}")))
 }
 
-fn is_free(host: &str, port: u16) -> bool {
-    TcpListener::bind((host, port)).is_ok()
+fn is_free(host: &Host, port: u16) -> bool {
+    TcpListener::bind((host.as_str(), port)).is_ok()
 }
 
 /// Starts a server on a port chosen as [`near`] does, and on another one when it ends at once, as
@@ -36,7 +39,7 @@ fn is_free(host: &str, port: u16) -> bool {
 /// # Errors
 /// What `start` fails with, at once or the last of three times.
 pub(super) async fn start_near<T>(
-    host: &str,
+    host: &Host,
     wanted: u16,
     mut start: impl AsyncFnMut(u16) -> Result<T, StartError>,
 ) -> Result<(u16, T), CliError> {
@@ -66,7 +69,8 @@ mod tests {
         for error in [StartError::Ended as Kind, StartError::Failed] {
             // Whoever is faster than our server, twice.
             let mut faster = Vec::new();
-            let started = start_near("127.0.0.1", 0, async |port| {
+            let loopback = Host::default();
+            let started = start_near(&loopback, 0, async |port| {
                 if faster.len() < 2 {
                     faster.push(TcpListener::bind(("127.0.0.1", port)).unwrap());
                 }
@@ -82,7 +86,8 @@ mod tests {
     async fn a_server_that_will_not_run_is_not_tried_for_ever() {
         for (error, expected) in [(StartError::Ended as Kind, 3), (StartError::Failed, 1)] {
             let mut tries = 0;
-            let started = start_near("127.0.0.1", 0, async |_| {
+            let loopback = Host::default();
+            let started = start_near(&loopback, 0, async |_| {
                 tries += 1;
                 Err::<(), _>(error(CliError::Unavailable("broken".to_owned())))
             });
@@ -95,12 +100,12 @@ mod tests {
     fn a_taken_port_is_passed_over() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let chosen = near("127.0.0.1", port).unwrap();
+        let chosen = near(&Host::default(), port).unwrap();
         assert_ne!(chosen, port);
     }
 
     #[test]
     fn an_address_of_another_machine_is_a_usage_error() {
-        assert!(matches!(near("192.0.2.1", 5000), Err(CliError::Usage(_))));
+        assert!(matches!(near(&"192.0.2.1".parse().unwrap(), 5000), Err(CliError::Usage(_))));
     }
 }

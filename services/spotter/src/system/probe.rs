@@ -74,7 +74,7 @@ mod tests {
     #[tokio::test]
     async fn somebody_elses_server_is_not_taken_for_ours() {
         let (nats, redis) = (NatsServer::start(), RedisServer::start());
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let free = testkit::free_port();
         // Others of their kind, others of another kind, and nobody at all.
         for port in [nats.port(), redis.port(), free] {
             assert!(!Server::Nats { port, name: "spotter-1".to_owned() }.is(1).await);

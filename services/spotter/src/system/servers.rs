@@ -8,7 +8,10 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use runtime::files::{find_on_path, find_upwards};
+use runtime::{
+    files::{find_on_path, find_upwards},
+    host::Host,
+};
 
 use super::{
     ResultCache, SERVER_GRACE, Settings, System,
@@ -40,7 +43,7 @@ pub(super) async fn nats(settings: &Settings, system: &mut System) -> Result<Str
     let (store, log) = (folder(settings, "nats")?, log_file(settings, "nats.log")?);
     storage::check_room(&store, &settings.queue())?;
     let (name, server_settings) = (server_name(), storage::server_settings(&settings.data_dir)?);
-    let (port, _) = ports::start_near(LOOPBACK, NATS_PORT, async |port| {
+    let (port, _) = ports::start_near(&Host::default(), NATS_PORT, async |port| {
         let ready = Ready::Answers(Server::Nats { port, name: name.clone() });
         let spec = Spec::new("NATS", program.clone(), ready)
             .arg("--config")
@@ -80,7 +83,7 @@ pub(super) async fn redis(
         return Ok(None);
     };
     let log = log_file(settings, "redis.log")?;
-    let (port, _) = ports::start_near(LOOPBACK, REDIS_PORT, async |port| {
+    let (port, _) = ports::start_near(&Host::default(), REDIS_PORT, async |port| {
         let spec = Spec::new("Redis", program.clone(), Ready::Answers(Server::Redis { port }))
             .args(["--bind", LOOPBACK, "--port", &port.to_string(), "--save", ""])
             .args(["--appendonly", "no", "--maxmemory", "256mb"])

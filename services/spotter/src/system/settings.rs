@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     num::NonZero,
     path::{Path, PathBuf},
     thread,
@@ -12,6 +13,8 @@ use domain::ModelName;
 use messaging::{MessagingConfig, Role};
 use runtime::{
     config::{ProcessEnvironment, Reader, Source, is_set},
+    files::read_text,
+    host::Host,
     telemetry::LogSettings,
 };
 
@@ -35,7 +38,7 @@ pub(crate) enum ResultCache {
 }
 
 pub(crate) struct Settings {
-    pub(crate) host: String,
+    pub(crate) host: Host,
     pub(crate) port: u16,
     pub(crate) workers: NonZero<usize>,
     pub(crate) concurrency: NonZero<usize>,
@@ -55,6 +58,10 @@ struct EnvironmentOver<'a>(&'a HashMap<String, String>);
 impl Source for EnvironmentOver<'_> {
     fn get(&self, name: &str) -> Option<String> {
         ProcessEnvironment.get(name).or_else(|| self.0.get(name).cloned())
+    }
+
+    fn is_no_text(&self, name: &str) -> bool {
+        ProcessEnvironment.is_no_text(name)
     }
 }
 
@@ -86,7 +93,7 @@ impl Settings {
         // Each worker would think that it has all cores to itself.
         let each = share(share(cores, workers), concurrency);
         let threads_per_picture = reader.read("THREADS_PER_PICTURE", each);
-        let host = reader.read("HOST", "127.0.0.1".to_owned());
+        let host = reader.read("HOST", Host::default());
         let port = reader.read("PORT", 5000);
         let model = reader.read("MODEL", ModelName::default());
         let nats_url = reader.read_optional("NATS_URL");
@@ -94,6 +101,9 @@ impl Settings {
         // For the services, whose word on it would come late.
         let _ = LogSettings::read(&mut reader);
         let _ = MessagingConfig::read(&mut reader, Role::Cli);
+        for place in ["MODELS_DIR", "ORT_DYLIB_PATH"] {
+            let _: Option<PathBuf> = reader.read_optional(place);
+        }
         let settings = Self {
             host: options.host.unwrap_or(host),
             port: options.port.unwrap_or(port),
@@ -134,25 +144,21 @@ fn share(cores: NonZero<usize>, sharers: NonZero<usize>) -> NonZero<usize> {
 
 /// The variables that a file sets to something. `None`: there is no such file.
 fn read_env_file(path: &Path) -> Result<Option<HashMap<String, String>>, CliError> {
-    let unreadable = |error: dotenvy::Error| {
-        CliError::Usage(format!(
-            "{} cannot be read: {}",
-            path.display(),
-            without_value(&error, path)
-        ))
+    let unreadable =
+        |problem: String| CliError::Usage(format!("{} cannot be read: {problem}", path.display()));
+    let text = match read_text(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error.to_string())),
     };
-    let pairs = match dotenvy::from_path_iter(path) {
-        Ok(pairs) => pairs.collect::<Result<Vec<_>, _>>().map_err(unreadable)?,
-        Err(error) if error.not_found() => return Ok(None),
-        Err(error) => return Err(unreadable(error)),
-    };
+    let pairs: Result<Vec<_>, _> = dotenvy::from_read_iter(text.as_bytes()).collect();
+    let pairs = pairs.map_err(|error| unreadable(without_value(&error, &text)))?;
     Ok(Some(pairs.into_iter().filter(|(_, value)| is_set(value)).collect()))
 }
 
 /// What is wrong with a file, in words that do not show a value: it may be a password.
-fn without_value(error: &dotenvy::Error, path: &Path) -> String {
+fn without_value(error: &dotenvy::Error, file: &str) -> String {
     let dotenvy::Error::LineParse(text, _) = error else { return error.to_string() };
-    let file = std::fs::read_to_string(path).unwrap_or_default();
     // It tells what it could not read, not where that stands.
     let number = file.lines().position(|line| line.contains(text.as_str()));
     let place = number.map_or("a line".to_owned(), |number| format!("line {}", number + 1));

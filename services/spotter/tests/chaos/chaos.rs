@@ -169,16 +169,21 @@ impl Chaos {
         }
     }
 
-    /// What the APIs tell of differences between queue and records, once they have had the time to
-    /// look again.
+    /// What the APIs tell of differences between queue and records, once they have looked again: what they
+    /// found before everything was mended, and in a round that was under way then, says nothing.
     fn discrepancies(&self) -> u64 {
+        const LAST_ROUND: &str = "spotter_reconciler_last_round_timestamp_seconds{";
         let bases = self.stand.bases();
+        let ask = |metric| self.load.runtime.block_on(sum_of(&bases, metric));
         let patience = Instant::now() + LOOKED_AGAIN;
+        let (mut last_round, mut rounds) = (ask(LAST_ROUND), 0);
         loop {
-            let told = self.load.runtime.block_on(sum_of(&bases, "spotter_discrepancies{"));
-            match told {
-                Some(0) => return 0,
-                _ if Instant::now() > patience => return told.unwrap_or(u64::MAX),
+            let now = ask(LAST_ROUND);
+            rounds += u32::from(now != last_round);
+            last_round = now;
+            match ask("spotter_discrepancies{") {
+                Some(0) if rounds >= 2 => return 0,
+                told if Instant::now() > patience => return told.unwrap_or(u64::MAX),
                 _ => thread::sleep(TEND_EVERY),
             }
         }

@@ -1,10 +1,22 @@
 //! `spotter bench` measures what it was asked for, on a system that it starts and removes.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use serde_json::Value;
+use testkit::ProcessBuilder;
 
 use crate::whole::{Ended, System, spotter};
+
+/// A bench takes as long as the machine makes it: hundreds of pictures, by programs that are not optimised.
+/// Only one that hangs takes this long, and a test runner would end it a minute later.
+const LONGEST: Duration = Duration::from_secs(9 * 60);
+
+/// Waits until the measuring has ended.
+fn measured(bench: ProcessBuilder) -> Ended {
+    let mut process = bench.start();
+    process.wait_exit(LONGEST);
+    Ended::after(process)
+}
 
 fn numbers(report: &Value, pointers: &[&str]) -> Vec<f64> {
     let number = |pointer: &&str| {
@@ -22,7 +34,7 @@ fn a_short_round_measures_everything_and_leaves_nothing() {
     // Somebody's, and not to be touched.
     fs::create_dir(&data).unwrap();
     fs::write(data.join("up.lock"), "").unwrap();
-    let ended = Ended::of(spotter([
+    let ended = measured(spotter([
         "bench",
         "--only",
         "throughput,latency,uploads,reads",
@@ -82,7 +94,7 @@ fn a_system_that_runs_already_is_measured_through_its_api() {
     let json = folder.path().join("bench.json");
     let few = ["--only", "throughput,latency,reads,growth", "--rounds", "1", "--seconds", "3"];
     let bench = spotter(["bench", "--target", &system.base]).args(few).arg("--json").arg(&json);
-    let ended = Ended::of(bench);
+    let ended = measured(bench);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
     let pointers = ["/throughput/queue/0", "/latency/alone/p50_ms", "/reads/0/reads/per_second"];

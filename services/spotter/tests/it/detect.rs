@@ -1,6 +1,6 @@
 //! `spotter detect`: no server, real models.
 
-use std::{fs, path::Path};
+use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path};
 
 use serde_json::Value;
 use testkit::{picture, workspace_root};
@@ -95,6 +95,43 @@ fn pictures_are_saved_with_what_was_found_drawn() {
     assert_ne!(drawn, fs::read(picture("bus.jpg")).unwrap());
     let header = domain::picture::inspect(&drawn, &Default::default()).unwrap();
     assert_eq!((header.width, header.height), (810, 1080));
+}
+
+#[test]
+fn a_name_that_is_not_utf_8_is_shown_as_well_as_it_can_be_and_the_run_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    // `für.jpg` in Latin-1, as old archives have it, and an extension that is no text either.
+    let names = [&b"f\xfcr.jpg"[..], b"bus.j\xffpg"].map(OsStr::from_bytes);
+    let pictures = names.map(|name| folder.path().join(name));
+    for path in &pictures {
+        fs::copy(picture("bus.jpg"), path).unwrap();
+    }
+    let absent = folder.path().join(OsStr::from_bytes(b"\xff\xfe.jpg"));
+    let drawn = folder.path().join(OsStr::from_bytes(b"drawn-\xe9"));
+    let detect = |save: &[&OsStr]| {
+        let detect = spotter(["detect", "--json"]).args(save);
+        Ended::of(detect.args(&pictures).arg(&absent).arg(picture("zidane.jpg")))
+    };
+    let ended = detect(&[OsStr::new("--save"), drawn.as_os_str()]);
+    assert_eq!(ended.code, Some(1), "one of four is absent: {ended:?}");
+    let results = json_lines(&ended);
+    assert_eq!(results.len(), 4, "{ended:?}");
+    for (result, shown) in results.iter().zip(["f\u{fffd}r.jpg", "bus.j\u{fffd}pg"]) {
+        assert!(result["picture"].as_str().unwrap().ends_with(shown), "{result}");
+        assert_bus(&result["objects"]);
+    }
+    assert!(results[2]["picture"].as_str().unwrap().ends_with("\u{fffd}\u{fffd}.jpg"));
+    assert!(results[2]["error"].is_string(), "{results:?}");
+    assert_zidane(&results[3]["objects"]);
+    // Drawn under their own names; what has no extension that is known becomes a PNG.
+    for name in [names[0], OsStr::new("bus.png")] {
+        assert!(drawn.join(name).is_file(), "{name:?}");
+    }
+
+    let ended = Ended::of(spotter(["detect"]).args(&pictures).arg(&absent));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stdout.join("\n").contains("f\u{fffd}r.jpg"), "{ended:?}");
+    assert!(ended.stderr.join("\n").contains("\u{fffd}\u{fffd}.jpg  failed"), "{ended:?}");
 }
 
 #[test]

@@ -67,9 +67,10 @@ impl Queue {
 
     async fn drained(&self) {
         let queue = self.messaging.queue();
+        // The stream knows of a job as soon as it is stored, its consumer a moment later.
         eventually(PATIENCE, async || {
-            let depth = queue.depth().await.unwrap();
-            (depth.waiting == 0 && depth.in_progress == 0).then_some(())
+            let stored = self.nats.stream("JOBS").unwrap().messages;
+            (stored == 0 && queue.depth().await.unwrap().in_progress == 0).then_some(())
         })
         .await;
     }

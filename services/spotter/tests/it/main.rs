@@ -13,6 +13,7 @@ mod crates;
 mod detect;
 mod disk;
 mod dlq;
+mod manifests;
 mod metrics;
 mod model;
 mod nasty;

@@ -1,8 +1,13 @@
 //! `spotter submit` against an API that comes and goes.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    ffi::OsStr,
+    fs,
+    os::unix::ffi::OsStrExt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use messaging::{Messaging, MessagingConfig, Role};
@@ -12,6 +17,26 @@ use crate::{
     reference::assert_bus,
     whole::{Ended, PATIENCE, System, spotter},
 };
+
+#[tokio::test]
+async fn a_name_that_is_not_utf_8_is_sent_and_shown_as_well_as_it_can_be() {
+    let system = System::start();
+    let _worker = system.worker();
+    let folder = tempfile::tempdir().unwrap();
+    let odd = folder.path().join(OsStr::from_bytes(b"f\xfcr.jpg"));
+    fs::copy(picture("bus.jpg"), &odd).unwrap();
+    let absent = folder.path().join(OsStr::from_bytes(b"\xff.jpg"));
+    let submit = spotter(["submit", "--json", "--api", &system.base]).args([&odd, &absent]);
+    let ended = Ended::of(submit.arg(picture("bus.jpg")));
+    assert_eq!(ended.code, Some(1), "one of three is absent: {ended:?}");
+    let results: Vec<serde_json::Value> =
+        ended.stdout.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(results.len(), 3, "{ended:?}");
+    assert!(results[0]["picture"].as_str().unwrap().ends_with("f\u{fffd}r.jpg"), "{results:?}");
+    assert_bus(&results[0]["objects"]);
+    assert!(results[1]["error"].is_string(), "{results:?}");
+    assert_bus(&results[2]["objects"]);
+}
 
 #[tokio::test]
 async fn a_task_is_waited_for_while_the_api_cannot_be_reached() {

@@ -4,7 +4,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     net::TcpListener,
-    time::{Duration, Instant},
 };
 
 use reqwest::{
@@ -28,9 +27,9 @@ fn api_settings<'a>(exporting: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)>
     [("RESPONSE_CACHE_SECONDS", "0")].iter().chain(exporting).copied().collect()
 }
 
-/// The spans of the trace that the job of this task was sent in, once it has been settled and its
-/// upload answered.
-async fn trace_of(collector: &Collector, task_id: &str) -> Vec<ReceivedSpan> {
+/// The spans of the trace that the job of this task was sent in, once all of these names are among them.
+/// Each process sends its spans in several parcels, and the collector does not keep them in order.
+async fn trace_of(collector: &Collector, task_id: &str, names: &[&str]) -> Vec<ReceivedSpan> {
     eventually(PATIENCE, async || {
         let spans = collector.spans();
         let is_about = |span: &&ReceivedSpan| {
@@ -39,8 +38,8 @@ async fn trace_of(collector: &Collector, task_id: &str) -> Vec<ReceivedSpan> {
         let sent = spans.iter().filter(is_about).find(|span| span.kind == "Producer")?;
         let of_trace = spans.iter().filter(|span| span.trace_id == sent.trace_id);
         let trace: Vec<ReceivedSpan> = of_trace.cloned().collect();
-        let has = |kind: &str| trace.iter().any(|span| span.kind == kind);
-        (has("Server") && has("Consumer")).then_some(trace)
+        let has = |name: &&str| trace.iter().any(|span| span.name == *name);
+        names.iter().all(has).then_some(trace)
     })
     .await
 }
@@ -76,8 +75,6 @@ async fn one_upload_is_one_tree_over_two_processes() {
         assert_eq!(answer.status(), StatusCode::OK);
     }
     let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
-    let trace = trace_of(&collector, &id).await;
-
     // Name, kind, and the name of the span above.
     let expected = [
         ("POST /start_task", "Server", ""),
@@ -92,6 +89,7 @@ async fn one_upload_is_one_tree_over_two_processes() {
         ("store", "Internal", "process jobs"),
         ("settle jobs", "Client", "process jobs"),
     ];
+    let trace = trace_of(&collector, &id, &expected.map(|(name, ..)| name)).await;
     let found: BTreeSet<_> = trace
         .iter()
         .map(|span| (span.name.as_str(), span.kind.as_str(), parent(&trace, span)))
@@ -154,11 +152,10 @@ async fn a_callers_trace_goes_on_here() {
     upload(format!("00-{}-{CALLER}-00", "a".repeat(32))).await;
     let of_nonsense = upload("00-nonsense".to_owned()).await;
     let id = upload(format!("00-{TRACE}-{CALLER}-01")).await;
-    let trace = trace_of(&collector, &id).await;
+    let trace = trace_of(&collector, &id, &["POST /v1/tasks", "infer", "process jobs"]).await;
     assert!(trace.iter().all(|span| span.trace_id == TRACE), "{trace:#?}");
     assert_eq!(only(&trace, "POST /v1/tasks").parent_id, CALLER);
-    assert!(trace.iter().any(|span| span.name == "infer"), "{trace:#?}");
-    let own = trace_of(&collector, &of_nonsense).await;
+    let own = trace_of(&collector, &of_nonsense, &["POST /v1/tasks"]).await;
     assert_eq!(only(&own, "POST /v1/tasks").parent_id, "");
     let unwanted = collector.spans().into_iter().filter(|span| span.trace_id.starts_with("aaaa"));
     assert_eq!(unwanted.count(), 0);
@@ -169,7 +166,8 @@ async fn a_job_that_comes_again_is_in_the_trace_it_was_in() {
     let collector = Collector::start();
     let endpoint = collector.endpoint();
     let mut settings = api_settings(&exporting(&endpoint));
-    settings.push(("ACK_WAIT_SECONDS", "2"));
+    // Longer than a process stands still that has to keep its job, also on a busy machine.
+    settings.push(("ACK_WAIT_SECONDS", "6"));
     let system = System::start_with(&settings);
     settings.push(("FAILPOINTS", "worker-before-store=crash"));
     let mut doomed = system.worker_with(&settings);
@@ -177,7 +175,7 @@ async fn a_job_that_comes_again_is_in_the_trace_it_was_in() {
     doomed.wait_exit(PATIENCE);
     settings.pop();
     let _heir = system.worker_with(&settings);
-    let trace = trace_of(&collector, &id).await;
+    let trace = trace_of(&collector, &id, &["send jobs", "process jobs"]).await;
     let process = only(&trace, "process jobs");
     assert_eq!(parent(&trace, process), "send jobs");
     assert_eq!(process.attributes["spotter.job.delivery"], "2", "{process:#?}");
@@ -199,7 +197,7 @@ async fn pictures_that_run_together_are_linked_to_their_run() {
     let _worker = system.worker_with(&settings);
     let mut runs: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     for id in &ids {
-        let trace = trace_of(&collector, id).await;
+        let trace = trace_of(&collector, id, &["infer", "process jobs"]).await;
         let infer = only(&trace, "infer");
         assert_eq!(parent(&trace, infer), "process jobs");
         // One that had the worker to itself was in no batch.
@@ -209,9 +207,11 @@ async fn pictures_that_run_together_are_linked_to_their_run() {
         }
     }
     assert!(runs.values().any(|jobs| jobs.len() > 1), "{runs:?}");
-    let spans = collector.spans();
     for ((trace_id, span_id), jobs) in runs {
-        let run = spans.iter().find(|span| span.span_id == span_id).expect("the run was sent");
+        let run = eventually(PATIENCE, async || {
+            collector.spans().into_iter().find(|span| span.span_id == span_id)
+        })
+        .await;
         assert_eq!((run.name.as_str(), &run.trace_id), ("run batch", &trace_id));
         assert_eq!(run.parent_id, "");
         let linked: BTreeSet<String> = run.links.iter().map(|(_, span)| span.clone()).collect();
@@ -223,29 +223,21 @@ async fn pictures_that_run_together_are_linked_to_their_run() {
 /// What a process does whose collector is not of use.
 async fn assert_nobody_waits_for(endpoint: &str) {
     let mut settings = exporting(endpoint).to_vec();
-    settings.push(("SHUTDOWN_GRACE_SECONDS", "5"));
+    // Whoever waited for it would wait for longer than this test.
+    settings.push(("OTEL_EXPORTER_OTLP_TIMEOUT", "600000"));
     let mut system = System::start_with(&api_settings(&settings));
     let mut worker = system.worker_with(&settings);
     let bytes = fs::read(picture("bus.jpg")).unwrap();
     for _ in 0..20 {
-        let started = Instant::now();
         let id = system.start_task("bus.jpg", bytes.clone()).await;
-        assert!(
-            started.elapsed() < Duration::from_secs(2),
-            "an upload took {:?}",
-            started.elapsed()
-        );
         while system.task(&id, 20).await["finished_at"].is_null() {}
         assert_eq!(system.result(&id).await["status"], "SUCCESS");
     }
     for process in [&mut worker, &mut system.api] {
         process.terminate();
-        let asked = Instant::now();
+        // Three seconds are given to the last spans.
         let status = process.wait_exit(PATIENCE);
         assert!(status.success(), "{status}");
-        // Three seconds are given to the last spans.
-        let took = asked.elapsed();
-        assert!(took < Duration::from_secs(5), "it took {took:?} to stop");
     }
 }
 

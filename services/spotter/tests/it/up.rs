@@ -1,6 +1,9 @@
 //! `spotter up`: everything on one machine.
 
-use std::{collections::BTreeSet, fs, net::TcpListener, path::Path, process::Command};
+use std::{
+    collections::BTreeSet, ffi::OsStr, fs, net::TcpListener, os::unix::ffi::OsStrExt, path::Path,
+    process::Command,
+};
 
 use reqwest::{
     StatusCode,
@@ -49,7 +52,7 @@ fn up(data: &Path, port: u16) -> testkit::ProcessBuilder {
     with_settings(data, port, "")
 }
 
-fn with_settings(data: &Path, port: u16, settings: &str) -> testkit::ProcessBuilder {
+fn with_settings(data: &Path, port: u16, settings: impl AsRef<[u8]>) -> testkit::ProcessBuilder {
     let env_file = data.join("settings.env");
     fs::write(&env_file, settings).unwrap();
     let up = spotter(["up", "--port", &port.to_string(), "--data-dir"]).arg(data);
@@ -72,6 +75,21 @@ fn is_running(line: &str) -> bool {
     // `PID (NAME) STATE …`, and a name may have brackets of its own.
     let state = stat.rsplit_once(") ").unwrap().1.chars().next();
     !matches!(state, Some('Z' | 'X'))
+}
+
+#[tokio::test]
+async fn it_listens_on_an_ipv6_address_as_urls_write_it() {
+    if TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("SKIPPED: this machine has no IPv6");
+        return;
+    }
+    let data = tempfile::tempdir().unwrap();
+    let process = with_settings(data.path(), 0, "HOST=[::1]\n").start();
+    let up = Up::of(process, data);
+    assert!(up.base.starts_with("http://[::1]:"), "{}", up.base);
+    let ready = reqwest::get(format!("{}/health/ready", up.base)).await.unwrap();
+    assert_eq!(ready.status(), StatusCode::OK);
+    assert_eq!(up.stop(), Some(0));
 }
 
 #[tokio::test]
@@ -186,6 +204,57 @@ fn what_cannot_be_run_is_said_before_anything_starts() {
         let ended = Ended::of(command);
         assert_eq!(ended.code, Some(64), "{what}: {ended:?}");
         assert!(ended.stderr.join("\n").contains(named), "{what}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_file_of_settings_is_read_as_any_editor_saves_it_or_refused_for_what_it_is() {
+    let data = tempfile::tempdir().unwrap();
+    let utf_16 = |text: &str, of: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        text.encode_utf16().flat_map(of).collect()
+    };
+    let text = "PORT=7000\nWORKERS=many\n";
+    let marked = format!("\u{feff}{text}");
+    let cases = [
+        // Each is read: the value that is no number is found, and no other.
+        ("a byte order mark", marked.clone().into_bytes(), "\n  WORKERS: "),
+        ("CRLF", text.replace('\n', "\r\n").into_bytes(), "\n  WORKERS: "),
+        ("both", marked.replace('\n', "\r\n").into_bytes(), "\n  WORKERS: "),
+        ("two files in one", format!("{marked}{marked}").into_bytes(), "\n  WORKERS: "),
+        ("UTF-16, as Windows writes it", utf_16(&marked, u16::to_le_bytes), "UTF-16"),
+        ("UTF-16, the other way round", utf_16(&marked, u16::to_be_bytes), "UTF-16"),
+        ("UTF-16 without a mark", utf_16(text, u16::to_le_bytes), "UTF-16"),
+        ("Latin-1", b"PORT=7000\nREDIS_URL=redis://:\xfc@host\n".to_vec(), "line 2"),
+    ];
+    for (what, bytes, said) in cases {
+        let ended = Ended::of(with_settings(data.path(), 0, bytes));
+        assert_eq!(ended.code, Some(64), "{what}: {ended:?}");
+        assert!(ended.stderr.join("\n").contains(said), "{what}: {ended:?}");
+        let read = said.contains("WORKERS");
+        assert!(!read || ended.stderr[0].contains("1 bad setting:"), "{what}: {ended:?}");
+        assert!(read || ended.stderr[0].contains("settings.env"), "{what}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_not_utf_8_is_a_bad_setting_and_not_left_out() {
+    let data = tempfile::tempdir().unwrap();
+    let odd = OsStr::from_bytes(b"4\xff");
+    // What the file says of it does not count: the environment wins.
+    let up = with_settings(data.path(), 0, "WORKERS=1\n").env("WORKERS", odd);
+    for (name, command) in [
+        ("WORKERS", up),
+        ("PORT", spotter(["api"]).env("PORT", odd)),
+        ("NATS_URL", spotter(["worker"]).env("NATS_URL", odd)),
+        ("MODELS_DIR", spotter(["worker"]).env("MODELS_DIR", odd)),
+        ("RUST_LOG", spotter(["setup"]).env("RUST_LOG", odd)),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", spotter(["api"]).env("OTEL_EXPORTER_OTLP_ENDPOINT", odd)),
+        ("NATS_CREDENTIALS_FILE", spotter(["dlq", "list"]).env("NATS_CREDENTIALS_FILE", odd)),
+    ] {
+        let ended = Ended::of(command);
+        assert_eq!(ended.code, Some(64), "{name}: {ended:?}");
+        let said = ended.stderr.join("\n");
+        assert!(said.contains(name) && said.contains("UTF-8"), "{name}: {ended:?}");
     }
 }
 

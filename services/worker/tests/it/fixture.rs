@@ -61,11 +61,13 @@ impl Queue {
         record
     }
 
-    /// Waits until every job has been settled.
+    /// Waits until every job has been settled. The stream knows of a job as soon as it is stored, its
+    /// consumer a moment later.
     pub(crate) async fn drained(&self) {
         eventually(PATIENCE, async || {
+            let stored = self.nats.stream("JOBS").expect("there is a queue").messages;
             let depth = self.messaging.queue().depth().await.expect("NATS answers");
-            (depth.waiting == 0 && depth.in_progress == 0).then_some(())
+            (stored == 0 && depth.in_progress == 0).then_some(())
         })
         .await;
     }

@@ -1,0 +1,109 @@
+//! The host that a server listens on: `HOST`.
+
+use std::{fmt, net::Ipv6Addr, str::FromStr};
+
+/// A name or an address, without a port. An IPv6 address may be written with brackets, as in a URL, and
+/// without them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host(String);
+
+/// Why a text is no [`Host`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    /// A host and a port, a URL, or an IPv6 address that is none.
+    #[error("expected a name or an address such as 127.0.0.1 or [::1], without scheme and port")]
+    NotAHost,
+}
+
+impl Host {
+    /// As sockets take it: without brackets.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// `host:port` as it stands in a URL, with an IPv6 address in brackets.
+    #[must_use]
+    pub fn with_port(&self, port: u16) -> String {
+        format!("{self}:{port}")
+    }
+}
+
+impl Default for Host {
+    /// 127.0.0.1: this machine only.
+    fn default() -> Self {
+        Self("127.0.0.1".to_owned())
+    }
+}
+
+/// As it stands in a URL, with an IPv6 address in brackets.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.contains(':') { write!(f, "[{}]", self.0) } else { f.write_str(&self.0) }
+    }
+}
+
+impl FromStr for Host {
+    type Err = HostError;
+
+    fn from_str(text: &str) -> Result<Self, HostError> {
+        let bracketed = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        let host = bracketed.unwrap_or(text);
+        let is_name = bracketed.is_none()
+            && !host.is_empty()
+            && host.bytes().all(|byte| byte.is_ascii_graphic() && !b"[]:/@%".contains(&byte));
+        if is_name || is_ipv6(host) { Ok(Self(host.to_owned())) } else { Err(HostError::NotAHost) }
+    }
+}
+
+/// Whether it is an IPv6 address, with the name of an interface (`fe80::1%eth0`) or without.
+fn is_ipv6(text: &str) -> bool {
+    let (address, is_zone) = match text.split_once('%') {
+        Some((address, zone)) => (address, !zone.is_empty()),
+        None => (text, true),
+    };
+    is_zone && address.parse::<Ipv6Addr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ipv6_address_is_one_with_brackets_and_without() {
+        for (text, plain, shown) in [
+            ("127.0.0.1", "127.0.0.1", "127.0.0.1:5000"),
+            ("localhost", "localhost", "localhost:5000"),
+            ("::1", "::1", "[::1]:5000"),
+            ("[::1]", "::1", "[::1]:5000"),
+            ("[::]", "::", "[::]:5000"),
+            ("[::ffff:127.0.0.1]", "::ffff:127.0.0.1", "[::ffff:127.0.0.1]:5000"),
+            ("[fe80::1%eth0]", "fe80::1%eth0", "[fe80::1%eth0]:5000"),
+        ] {
+            let host: Host = text.parse().unwrap();
+            assert_eq!((host.as_str(), host.with_port(5000).as_str()), (plain, shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_more_or_less_than_a_host_is_refused() {
+        for text in [
+            "",
+            "[",
+            "[]",
+            "[::1",
+            "::1]",
+            "[::1]:5000",
+            "localhost:5000",
+            "http://localhost",
+            "[127.0.0.1]",
+            "[localhost]",
+            "a b",
+            "::g",
+            "fe80::1%",
+            "user@host",
+        ] {
+            assert_eq!(text.parse::<Host>(), Err(HostError::NotAHost), "{text}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The bytes of a picture while they come in.
+
+use bytes::{Bytes, BytesMut};
+use domain::{
+    Sha256Digest,
+    picture::{PictureError, PictureHeader, PictureLimits, inspect, inspect_header},
+};
+use sha2::{Digest, Sha256};
+
+/// A picture whose end has not come yet.
+pub(super) struct ArrivingPicture<'a> {
+    limits: &'a PictureLimits,
+    bytes: BytesMut,
+    header: Option<PictureHeader>,
+    /// With so many bytes the header is looked for again.
+    look_at: usize,
+    digest: Option<Sha256>,
+}
+
+impl<'a> ArrivingPicture<'a> {
+    /// `expected_bytes` are made room for, as far as `limits` allow; `digest` is fed, if there is one.
+    pub(super) fn new(
+        limits: &'a PictureLimits,
+        expected_bytes: u64,
+        digest: Option<Sha256>,
+    ) -> Self {
+        let capacity = usize::try_from(expected_bytes.min(limits.max_bytes)).unwrap_or_default();
+        Self { limits, bytes: BytesMut::with_capacity(capacity), header: None, look_at: 0, digest }
+    }
+
+    /// Takes the next bytes in.
+    ///
+    /// # Errors
+    /// [`PictureError`], as soon as it can be told: a bomb or a text file is refused at its first bytes and
+    /// not after its last. Which error it is does not depend on how the bytes are cut.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), PictureError> {
+        self.bytes.extend_from_slice(bytes);
+        // Piece by piece as it comes: all of a large picture at once would hold others up.
+        if let Some(digest) = &mut self.digest {
+            digest.update(bytes);
+        }
+        let max_bytes = self.limits.max_bytes;
+        if self.bytes.len() as u64 > max_bytes {
+            self.check()?;
+            return Err(PictureError::TooManyBytes { max_bytes });
+        }
+        if self.header.is_none() && self.bytes.len() >= self.look_at {
+            self.header = inspect_header(&self.bytes, self.limits)?;
+            // Each look begins at the first byte, so there are only as many as doublings of the length.
+            self.look_at = self.bytes.len() * 2;
+        }
+        Ok(())
+    }
+
+    /// Looks for the header in all that has come.
+    ///
+    /// # Errors
+    /// [`PictureError`], other than for the number of bytes.
+    pub(super) fn check(&self) -> Result<(), PictureError> {
+        let most = usize::try_from(self.limits.max_bytes).unwrap_or(usize::MAX);
+        match self.header {
+            Some(_) => Ok(()),
+            None => {
+                inspect_header(&self.bytes[..self.bytes.len().min(most)], self.limits).map(drop)
+            }
+        }
+    }
+
+    /// The whole picture, and its digest if one was asked for.
+    ///
+    /// # Errors
+    /// [`PictureError`] if it is none, or not whole.
+    pub(super) fn finish(self) -> Result<(Bytes, Option<Sha256Digest>), PictureError> {
+        inspect(&self.bytes, self.limits)?;
+        let digest = self.digest.map(|digest| <[u8; 32]>::from(digest.finalize()).into());
+        Ok((self.bytes.freeze(), digest))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: PictureLimits = PictureLimits { max_bytes: 100, max_pixels: 1000 };
+
+    fn receive(
+        bytes: &[u8],
+        segment: usize,
+    ) -> Result<(Bytes, Option<Sha256Digest>), PictureError> {
+        let mut picture = ArrivingPicture::new(&LIMITS, 0, Some(Sha256::new()));
+        for segment in bytes.chunks(segment) {
+            picture.push(segment)?;
+        }
+        picture.finish()
+    }
+
+    #[test]
+    fn the_outcome_does_not_depend_on_the_segments() {
+        let gif = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff\x2c\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02\x44\x01\x00\x3b";
+        let mut bomb = gif.to_vec();
+        bomb[6..10].copy_from_slice(&[255, 255, 255, 255]);
+        let padded = [&gif[..], &[0; 300]].concat();
+        let short_jpeg = [&b"\xFF\xD8\xFF\xE1\x00\x10"[..], &[0; 300]].concat();
+        for bytes in [&gif[..], &bomb, &padded, &short_jpeg, b"", b"text", &[b'x'; 500], &gif[..20]]
+        {
+            let whole = receive(bytes, 1000);
+            for segment in 1..50 {
+                assert_eq!(receive(bytes, segment), whole, "{segment}");
+            }
+        }
+        assert!(receive(gif, 7).is_ok());
+    }
+}

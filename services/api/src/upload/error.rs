@@ -1,0 +1,169 @@
+//! Why an upload gave no picture, in words: what was found, what was expected, what to do.
+
+use std::{fmt, io, time::Duration};
+
+use domain::picture::{PictureError, PictureFormat};
+
+use super::{FIELD, FORM_OVERHEAD_BYTES, LEAST_BYTES_PER_SECOND, LONGEST_FILE_NAME};
+use crate::multipart::{BoundaryError, FormError, PartHead, shown};
+
+/// The most fields that a message names.
+const NAMED_FIELDS: usize = 10;
+/// What to do instead.
+const ADVICE: &str = "send the picture as a file in field 'file' of a multipart/form-data form, as \
+    `curl -F file=@picture.jpg` does";
+
+/// Why a form gave no picture.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    #[error("no picture: {0}; {ADVICE}")]
+    NoPicture(FieldsSent),
+    #[error("{0}: {ADVICE}")]
+    NotAForm(BoundaryError),
+    #[error("{0}")]
+    Boundary(BoundaryError),
+    #[error("Content-Encoding '{0}' is not supported: send the form as it is, uncompressed")]
+    ContentEncoding(String),
+    #[error(
+        "Content-Transfer-Encoding '{0}' is not supported: send the bytes of the picture as it is, as binary"
+    )]
+    TransferEncoding(String),
+    #[error("{0}")]
+    BrokenForm(#[from] FormError),
+    #[error("the body of the request cannot be read: {0}")]
+    Body(#[from] io::Error),
+    #[error(
+        "the form has more than {most} bytes: a picture may have {max_bytes}, and what else is in the form {rest}",
+        rest = FORM_OVERHEAD_BYTES
+    )]
+    FormTooLarge { most: u64, max_bytes: u64 },
+    #[error("the file name has more than {LONGEST_FILE_NAME} characters")]
+    NameTooLong,
+    #[error("unsupported file name '{0}': allowed extensions are {allowed}", allowed = allowed_extensions())]
+    Extension(String),
+    #[error("{error}")]
+    Picture { filename: String, error: PictureError },
+    #[error("the upload did not arrive within {0:?}")]
+    TooSlow(Duration),
+    #[error("the upload came at less than {LEAST_BYTES_PER_SECOND} bytes a second")]
+    Trickle,
+    #[error("too many uploads at once, try again shortly")]
+    TooManyUploads,
+    #[error("the queue is full, try again later")]
+    QueueFull {
+        /// Seconds to wait.
+        retry_after: u64,
+    },
+    #[error("the queue cannot store pictures at the moment, try again later")]
+    CannotStore,
+}
+
+fn allowed_extensions() -> String {
+    PictureFormat::EXTENSIONS.join(", ")
+}
+
+impl From<BoundaryError> for UploadError {
+    fn from(error: BoundaryError) -> Self {
+        match error {
+            BoundaryError::NoType | BoundaryError::OtherType(_) => Self::NotAForm(error),
+            BoundaryError::NoBoundary | BoundaryError::TooLong(_) => Self::Boundary(error),
+        }
+    }
+}
+
+impl UploadError {
+    /// The file name the complaint is about, where there is one.
+    pub(crate) fn filename(&self) -> Option<&str> {
+        match self {
+            Self::Extension(filename) | Self::Picture { filename, .. } => Some(filename),
+            _ => None,
+        }
+    }
+
+    /// Whether the picture or its form has too many bytes or parts.
+    pub(crate) fn is_too_large(&self) -> bool {
+        matches!(
+            self,
+            Self::FormTooLarge { .. }
+                | Self::BrokenForm(FormError::TooManyParts)
+                | Self::Picture { error: PictureError::TooManyBytes { .. }, .. }
+        )
+    }
+
+    /// Whether it is about the picture and not about its form.
+    pub(super) fn is_of_part(&self) -> bool {
+        matches!(self, Self::Picture { .. } | Self::TransferEncoding(_))
+    }
+
+    /// Whether the original application, which did not say why, would have found no picture.
+    pub(crate) fn is_no_picture(&self) -> bool {
+        matches!(self, Self::NoPicture(_) | Self::NotAForm(_))
+    }
+}
+
+/// The fields of a form in which the picture was looked for.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct FieldsSent {
+    /// The first of them, as messages show them.
+    first: Vec<String>,
+    all: usize,
+}
+
+impl FieldsSent {
+    /// Adds a part whose content had so many bytes.
+    pub(super) fn add(&mut self, part: &PartHead, bytes: u64) {
+        self.all += 1;
+        if self.first.len() < NAMED_FIELDS {
+            let name = match &part.name {
+                Some(name) => format!("'{}'", shown(name)),
+                None => "one without a name".to_owned(),
+            };
+            self.first.push(match &part.file_name {
+                Some(file_name) => format!("{name} (file '{}', {bytes} bytes)", shown(file_name)),
+                None => format!("{name} (text, {bytes} bytes)"),
+            });
+        }
+    }
+}
+
+impl fmt::Display for FieldsSent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.all == 0 {
+            return f.write_str("the form has no fields");
+        }
+        write!(f, "the form has no file in field '{FIELD}', but ")?;
+        match self.all {
+            1 => write!(f, "1 field: ")?,
+            all => write!(f, "{all} fields: ")?,
+        }
+        f.write_str(&self.first.join(", "))?;
+        match self.all - self.first.len() {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_named_but_not_all_of_them() {
+        let mut fields = FieldsSent::default();
+        assert_eq!(fields.to_string(), "the form has no fields");
+        let name = Some("image".to_owned());
+        let file_name = Some("bus.jpg".to_owned());
+        fields.add(&PartHead { name, file_name, ..PartHead::default() }, 7);
+        assert_eq!(
+            fields.to_string(),
+            "the form has no file in field 'file', but 1 field: 'image' (file 'bus.jpg', 7 bytes)"
+        );
+        for _ in 0..99 {
+            fields.add(&PartHead::default(), 0);
+        }
+        let text = fields.to_string();
+        assert!(text.contains("but 100 fields: 'image'"), "{text}");
+        assert!(text.ends_with(", one without a name (text, 0 bytes) and 90 more"), "{text}");
+    }
+}

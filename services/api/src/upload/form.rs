@@ -1,0 +1,243 @@
+//! Reads a form off the body of a request, and finds the picture in it.
+
+use std::{
+    io,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use bytes::Bytes;
+use domain::{
+    Sha256Digest,
+    picture::{PictureError, PictureFormat, PictureLimits},
+};
+use futures_util::{Stream, StreamExt};
+use sha2::Sha256;
+
+use super::{
+    FIELD, FileNames, LONGEST_FILE_NAME, arriving::ArrivingPicture, error::FieldsSent,
+    error::UploadError, most_bytes,
+};
+use crate::multipart::{Event, Parser, PartHead, shown};
+
+/// Room for a picture whose client does not say how long its request is.
+const FIRST_BYTES: u64 = 64 * 1024;
+
+/// A form that comes in.
+pub(super) struct Form<'a, S> {
+    segments: S,
+    parser: Parser,
+    limits: &'a PictureLimits,
+    expected_bytes: u64,
+    /// How many bytes of the body have come.
+    arrived: &'a AtomicU64,
+    /// How many more of them are looked at.
+    left: u64,
+    /// Whether more than that have come.
+    is_over: bool,
+    /// Whether the parser is within a part, and how much of its content it has given out.
+    is_in_part: bool,
+    part_bytes: u64,
+}
+
+/// A picture and what is known of it.
+#[derive(Debug)]
+pub(super) struct FoundPicture {
+    pub(super) name: String,
+    pub(super) bytes: Bytes,
+    pub(super) sha256: Option<Sha256Digest>,
+}
+
+impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
+    /// Of a body that comes in `segments`, `length` bytes in all if its client has said so. What has come is
+    /// counted in `arrived`.
+    pub(super) fn new(
+        segments: S,
+        length: Option<u64>,
+        boundary: &[u8],
+        limits: &'a PictureLimits,
+        arrived: &'a AtomicU64,
+    ) -> Self {
+        Self {
+            segments,
+            parser: Parser::new(boundary),
+            limits,
+            expected_bytes: length.unwrap_or(FIRST_BYTES),
+            arrived,
+            left: most_bytes(limits),
+            is_over: false,
+            is_in_part: false,
+            part_bytes: 0,
+        }
+    }
+
+    /// Reads up to the end of the picture, and feeds its bytes to `digest`.
+    ///
+    /// # Errors
+    /// [`UploadError`] if there is no picture that this route takes, or the form is broken before its end.
+    pub(super) async fn find_picture(
+        &mut self,
+        names: FileNames,
+        digest: Option<Sha256>,
+    ) -> Result<FoundPicture, UploadError> {
+        let mut sent = FieldsSent::default();
+        let mut nameless = None;
+        while let Some(part) = self.next_part().await? {
+            match Role::of(&part, names) {
+                Role::Picture(name) => {
+                    check_name(name, names)?;
+                    return self.read_picture(&part, name, digest).await;
+                }
+                Role::Nameless if !matches!(nameless, Some(Ok(_))) => {
+                    match self.read_picture(&part, "", digest.clone()).await {
+                        Err(error) if !error.is_of_part() || error.is_too_large() => {
+                            return Err(error);
+                        }
+                        Err(error) if nameless.is_some() || may_be_text(&part, &error) => {}
+                        read => nameless = Some(read),
+                    }
+                }
+                Role::Nameless | Role::Other => {}
+            }
+            self.skip_part().await?;
+            sent.add(&part, self.part_bytes);
+        }
+        nameless.unwrap_or(Err(UploadError::NoPicture(sent)))
+    }
+
+    async fn read_picture(
+        &mut self,
+        part: &PartHead,
+        name: &str,
+        digest: Option<Sha256>,
+    ) -> Result<FoundPicture, UploadError> {
+        if !matches!(part.transfer_encoding.as_str(), "" | "binary" | "8bit" | "7bit") {
+            let encoding = shown(&part.transfer_encoding).into_owned();
+            return Err(UploadError::TransferEncoding(encoding));
+        }
+        let refused = |error| UploadError::Picture { filename: name.to_owned(), error };
+        let mut picture = ArrivingPicture::new(self.limits, self.expected_bytes, digest);
+        loop {
+            match self.content().await {
+                Ok(Some(bytes)) => picture.push(&bytes).map_err(refused)?,
+                Ok(None) => break,
+                Err(error) => {
+                    // A bomb that breaks off is a bomb.
+                    picture.check().map_err(refused)?;
+                    return Err(error);
+                }
+            }
+        }
+        let (bytes, sha256) = picture.finish().map_err(refused)?;
+        Ok(FoundPicture { name: name.to_owned(), bytes, sha256 })
+    }
+
+    /// The next part, whatever is left of this one passed over.
+    async fn next_part(&mut self) -> Result<Option<PartHead>, UploadError> {
+        loop {
+            match self.next().await? {
+                Event::Part(head) => return Ok(Some(head)),
+                Event::End => return Ok(None),
+                Event::NeedsMore | Event::Content(_) | Event::PartEnd => {}
+            }
+        }
+    }
+
+    /// The next bytes of this part.
+    async fn content(&mut self) -> Result<Option<Bytes>, UploadError> {
+        match self.next().await? {
+            Event::Content(bytes) => Ok(Some(bytes)),
+            _ => Ok(None),
+        }
+    }
+
+    async fn skip_part(&mut self) -> Result<(), UploadError> {
+        while self.is_in_part {
+            self.next().await?;
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<Event, UploadError> {
+        loop {
+            let event = self.parser.next()?;
+            match &event {
+                Event::NeedsMore => {
+                    self.read().await?;
+                    continue;
+                }
+                Event::Part(_) => (self.is_in_part, self.part_bytes) = (true, 0),
+                Event::Content(bytes) => self.part_bytes += bytes.len() as u64,
+                Event::PartEnd | Event::End => self.is_in_part = false,
+            }
+            return Ok(event);
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), UploadError> {
+        if self.is_over {
+            // Only now that all before it was looked at, so that the answer depends on the bytes alone.
+            let max_bytes = self.limits.max_bytes;
+            return Err(UploadError::FormTooLarge { most: most_bytes(self.limits), max_bytes });
+        }
+        let Some(segment) = self.segments.next().await else {
+            self.parser.finish();
+            return Ok(());
+        };
+        let mut segment = segment?;
+        let bytes = segment.len() as u64;
+        self.arrived.fetch_add(bytes, Ordering::Relaxed);
+        if bytes > self.left {
+            self.is_over = true;
+            segment.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
+        }
+        self.left = self.left.saturating_sub(bytes);
+        self.parser.feed(segment);
+        Ok(())
+    }
+}
+
+/// What a part is to the search.
+enum Role<'a> {
+    /// The file of this name in field [`FIELD`].
+    Picture(&'a str),
+    /// Text in field [`FIELD`], or a picture whose client gave it no file name. It is the picture if there is
+    /// none with a name.
+    Nameless,
+    Other,
+}
+
+impl<'a> Role<'a> {
+    fn of(part: &'a PartHead, names: FileNames) -> Self {
+        match (part.name.as_deref(), &part.file_name, names) {
+            (Some(FIELD), Some(name), _) => Self::Picture(name),
+            (Some(FIELD), None, FileNames::Any) => Self::Nameless,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// Whether a part without a file name, whose bytes are no picture by this error, is just a text field.
+fn may_be_text(part: &PartHead, error: &UploadError) -> bool {
+    let is_binary =
+        part.media_type.starts_with("image/") || part.media_type == "application/octet-stream";
+    let is_no_picture = matches!(
+        error,
+        UploadError::Picture { error: PictureError::Unrecognised | PictureError::Empty, .. }
+    );
+    is_no_picture && !is_binary
+}
+
+fn check_name(name: &str, names: FileNames) -> Result<(), UploadError> {
+    if name.chars().count() > LONGEST_FILE_NAME {
+        return Err(UploadError::NameTooLong);
+    }
+    if names == FileNames::Any {
+        return Ok(());
+    }
+    // Windows does not see a dot or a space at the end of a name.
+    let extension = name.trim_end_matches(['.', ' ']).rsplit_once('.');
+    match extension.and_then(|(_, extension)| PictureFormat::from_extension(extension)) {
+        Some(_) => Ok(()),
+        None => Err(UploadError::Extension(name.to_owned())),
+    }
+}

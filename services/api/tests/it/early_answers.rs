@@ -1,0 +1,419 @@
+//! Clients that write their whole request before they read: an answer that was given before the request
+//! had come is not lost to them.
+
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+};
+
+use reqwest::StatusCode;
+use testkit::eventually;
+use tokio::task::spawn_blocking;
+
+use crate::app::{PATIENCE, TestApp, bus_bytes, bus_form};
+
+/// Of a request's body, in bytes: beyond what one socket buffer takes, two, and what any takes.
+pub(crate) const SIZES: [usize; 3] = [200_000, 5_000_000, 25_000_000];
+/// How often each request is sent.
+const TIMES: usize = 3;
+/// What of a body goes out before its client looks whether it is answered.
+const OPENING: usize = 150_000;
+const BOUNDARY: &str = "early-answers";
+
+/// So that even the largest of them is not too large.
+pub(crate) const LARGE: (&str, &str) = ("MAX_PICTURE_BYTES", "30000000");
+/// For one connection, which may say nothing for as long as it likes.
+pub(crate) const NO_ROOM: [(&str, &str); 2] =
+    [("MAX_CONNECTIONS", "1"), ("HEADER_TIMEOUT_SECONDS", "600")];
+
+/// A request that is answered before it was read.
+#[derive(Clone)]
+pub(crate) struct Early {
+    pub(crate) path: &'static str,
+    pub(crate) body: Content,
+    pub(crate) status: u16,
+}
+
+/// What a body consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// A form with a picture under this file name.
+    Picture(&'static str),
+    /// A form with zeros under this file name.
+    Zeros(&'static str),
+    /// JSON, which no route takes.
+    Json,
+}
+
+impl Content {
+    /// As the scripts in `tests/clients` call it.
+    pub(crate) fn named(self) -> String {
+        match self {
+            Self::Picture(name) => format!("picture:{name}"),
+            Self::Zeros(name) => format!("zeros:{name}"),
+            Self::Json => "json".to_owned(),
+        }
+    }
+
+    pub(crate) fn media_type(self) -> String {
+        match self {
+            Self::Picture(_) | Self::Zeros(_) => {
+                format!("multipart/form-data; boundary={BOUNDARY}")
+            }
+            Self::Json => "application/json".to_owned(),
+        }
+    }
+
+    /// A body of `size` bytes.
+    pub(crate) fn bytes(self, size: usize) -> Vec<u8> {
+        let (name, start) = match self {
+            Self::Picture(name) => (name, bus_bytes()),
+            Self::Zeros(name) => (name, Vec::new()),
+            Self::Json => return vec![b' '; size],
+        };
+        let end = format!("\r\n--{BOUNDARY}--\r\n");
+        let mut body = format!(
+            "--{BOUNDARY}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n"
+        )
+        .into_bytes();
+        body.extend(start);
+        body.resize(size - end.len(), 0);
+        body.extend(end.into_bytes());
+        body
+    }
+}
+
+/// How a request says how long its body is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Framing {
+    Length,
+    Chunks,
+}
+
+/// Sends the first bytes of a request, waits until it is answered, sends the rest and only then reads.
+///
+/// # Errors
+/// If anything could not be sent, as for a client that gives up there.
+fn write_first(address: &str, opening: &[u8], rest: &[u8]) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(opening)?;
+    stream.peek(&mut [0])?;
+    for piece in rest.chunks(16 * 1024) {
+        stream.write_all(piece)?;
+    }
+    read_answer(&mut stream)
+}
+
+/// Reads one answer, body and all.
+pub(crate) fn read_answer(stream: &mut TcpStream) -> io::Result<String> {
+    let mut answer = Vec::new();
+    let mut piece = [0; 4096];
+    loop {
+        let read = stream.read(&mut piece)?;
+        answer.extend_from_slice(&piece[..read]);
+        let text = String::from_utf8_lossy(&answer).to_lowercase();
+        let whole = text.split_once("\r\n\r\n").is_some_and(|(head, body)| {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            length.is_some_and(|length| body.len() >= length.trim().parse().unwrap())
+        });
+        if whole || read == 0 {
+            return Ok(String::from_utf8_lossy(&answer).into_owned());
+        }
+    }
+}
+
+pub(crate) fn head(early: &Early, framing: Framing, size: usize) -> String {
+    let (path, media_type) = (early.path, early.body.media_type());
+    let framing = match framing {
+        Framing::Length => format!("Content-Length: {size}"),
+        Framing::Chunks => "Transfer-Encoding: chunked".to_owned(),
+    };
+    format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: {media_type}\r\n{framing}\r\n\r\n")
+}
+
+pub(crate) fn in_chunks(body: &[u8]) -> Vec<u8> {
+    let mut chunked = Vec::with_capacity(body.len() + body.len() / 500);
+    for chunk in body.chunks(32_000) {
+        chunked.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+        chunked.extend_from_slice(chunk);
+        chunked.extend(b"\r\n");
+    }
+    chunked.extend(b"0\r\n\r\n");
+    chunked
+}
+
+impl TestApp {
+    pub(crate) fn address(&self) -> String {
+        self.url("").trim_start_matches("http://").to_owned()
+    }
+
+    /// Sends `early` again and again, in each size and framing; each answer has to be seen.
+    async fn answers_early(&self, early: &Early) {
+        self.answers_early_to(early, TIMES, || async {}).await;
+    }
+
+    async fn answers_early_to<F: Future<Output = ()>>(
+        &self,
+        early: &Early,
+        times: usize,
+        prepare: impl Fn() -> F,
+    ) {
+        let mut lost = Vec::new();
+        for size in SIZES {
+            for framing in [Framing::Length, Framing::Chunks] {
+                let mut request = head(early, framing, size).into_bytes();
+                let body = early.body.bytes(size);
+                request.extend(match framing {
+                    Framing::Length => body,
+                    Framing::Chunks => in_chunks(&body),
+                });
+                for _ in 0..times {
+                    prepare().await;
+                    let (address, request) = (self.address(), request.clone());
+                    let outcome = spawn_blocking(move || {
+                        let (opening, rest) = request.split_at(OPENING);
+                        write_first(&address, opening, rest)
+                    });
+                    let expected = format!("HTTP/1.1 {} ", early.status);
+                    match outcome.await.unwrap() {
+                        Ok(answer) if answer.starts_with(&expected) => {}
+                        other => lost.push(format!("{size} bytes, {framing:?}: {other:?}")),
+                    }
+                }
+            }
+        }
+        let sent = SIZES.len() * 2 * times;
+        let (path, status) = (early.path, early.status);
+        assert!(
+            lost.is_empty(),
+            "{} of {sent} answers were lost to POST {path} ({status}): {lost:#?}",
+            lost.len()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_by_the_route_is_seen() {
+    let app = TestApp::start_with(&[LARGE]).await;
+    let cases = [
+        ("/start_task", Content::Picture("a.txt"), 400),
+        ("/start_task", Content::Zeros("a.jpg"), 400),
+        ("/v1/tasks", Content::Zeros("a.jpg"), 400),
+        ("/v1/tasks?confidence=7", Content::Picture("a.jpg"), 400),
+        ("/start_task", Content::Json, 400),
+        ("/v1/tasks", Content::Json, 415),
+        ("/nowhere", Content::Picture("a.jpg"), 404),
+        ("/health/live", Content::Picture("a.jpg"), 405),
+    ];
+    for (path, body, status) in cases {
+        app.answers_early(&Early { path, body, status }).await;
+    }
+    // All of them were read to their end, so nothing was cut off.
+    let cut = app.metric("spotter_http_connections_cut_total", "unread_body").await;
+    assert_eq!(cut, Some(0));
+    // Nor does any of them hold a place.
+    assert_eq!(app.metric("spotter_uploads_in_memory", "").await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_of_too_many_bytes_is_seen() {
+    let app = TestApp::start_with(&[("MAX_PICTURE_BYTES", "100000")]).await;
+    for path in ["/start_task", "/v1/tasks"] {
+        let picture = Content::Picture("a.jpg");
+        app.answers_early(&Early { path, body: picture, status: 413 }).await;
+    }
+}
+
+/// An upload that has begun, holds a place and goes on no further. So much of it has come that it is not
+/// taken for too slow.
+pub(crate) async fn stalled_upload(app: &TestApp) -> TcpStream {
+    let mut stream = TcpStream::connect(app.address()).unwrap();
+    let early = Early { path: "/v1/tasks", body: Content::Picture("a.jpg"), status: 0 };
+    let request = head(&early, Framing::Length, 200_000);
+    stream.write_all(request.as_bytes()).unwrap();
+    stream.write_all(&early.body.bytes(200_000)[..190_000]).unwrap();
+    eventually(PATIENCE, async || {
+        app.metric("spotter_uploads_in_memory", "").await.filter(|held| *held == 1)
+    })
+    .await;
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_for_want_of_room_is_seen() {
+    let app = TestApp::start_with(&[("MAX_CONCURRENT_UPLOADS", "1"), LARGE]).await;
+    let _held = stalled_upload(&app).await;
+    app.answers_early(&Early { path: "/v1/tasks", body: Content::Picture("a.jpg"), status: 503 })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_for_a_full_queue_is_seen() {
+    let app = TestApp::start_with(&[("QUEUE_MAX_MESSAGES", "1"), LARGE]).await;
+    app.start_task().await;
+    // One that comes when the queue is no longer known to be full is told so after its last byte.
+    let early = Early { path: "/start_task", body: Content::Picture("a.jpg"), status: 503 };
+    let fill = || async {
+        let answer = app.post("/start_task", bus_form()).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    };
+    app.answers_early_to(&early, TIMES, fill).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_of_a_slow_upload_is_seen() {
+    let app = TestApp::start_with(&[("UPLOAD_TIMEOUT_SECONDS", "1"), LARGE]).await;
+    app.answers_early_to(
+        &Early { path: "/v1/tasks", body: Content::Picture("a.jpg"), status: 408 },
+        1,
+        || async {},
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_of_the_connection_is_seen() {
+    let app = TestApp::start_with(&NO_ROOM).await;
+    let _held = TcpStream::connect(app.address()).unwrap();
+    app.answers_early(&Early { path: "/v1/tasks", body: Content::Picture("a.jpg"), status: 503 })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refusal_of_the_header_is_seen() {
+    let app = TestApp::start().await;
+    let long = format!("x-long: {}\r\n", "x".repeat(17 * 1024));
+    for (line, status) in [(long.as_str(), 431), ("no header\r\n", 400), ("x: \u{1}\r\n", 400)] {
+        for size in SIZES {
+            let head = format!(
+                "POST /v1/tasks HTTP/1.1\r\nHost: x\r\n{line}Content-Length: {size}\r\n\r\n"
+            );
+            let (address, body) = (app.address(), vec![0; size]);
+            let answer = spawn_blocking(move || write_first(&address, head.as_bytes(), &body));
+            let answer = answer.await.unwrap();
+            let answer = answer.unwrap_or_else(|error| panic!("{status}, {size} bytes: {error}"));
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
+        }
+    }
+}
+
+/// Sends `request` and reads what is said until the server hangs up.
+pub(crate) fn ask_and_wait(
+    address: &str,
+    request: &[u8],
+    then: impl FnOnce(&TcpStream),
+) -> io::Result<String> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(request)?;
+    then(&stream);
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// The first `count` answers to a client that sends `opening`, waits for an answer, sends `rest` and then reads.
+async fn pipelined(app: &TestApp, opening: Vec<u8>, rest: Vec<u8>, count: usize) -> Vec<String> {
+    let address = app.address();
+    let answers = spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(&opening)?;
+        stream.peek(&mut [0])?;
+        stream.write_all(&rest)?;
+        (0..count).map(|_| read_answer(&mut stream)).collect::<io::Result<Vec<_>>>()
+    });
+    answers.await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_goes_on_after_an_early_answer() {
+    let app = TestApp::start().await;
+    let early = Early { path: "/nowhere", body: Content::Zeros("a.jpg"), status: 404 };
+    for framing in [Framing::Length, Framing::Chunks] {
+        let opening = head(&early, framing, 5_000_000).into_bytes();
+        let body = early.body.bytes(5_000_000);
+        let mut rest = if framing == Framing::Chunks { in_chunks(&body) } else { body };
+        rest.extend(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n");
+        let answers = pipelined(&app, opening, rest, 2).await;
+        assert!(answers[0].starts_with("HTTP/1.1 404 "), "{answers:?}");
+        assert!(!answers[0].to_lowercase().contains("connection: close"), "{answers:?}");
+        assert!(answers[1].starts_with("HTTP/1.1 200 "), "{framing:?}: {answers:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_with_habits_of_their_own_see_early_answers_too() {
+    let app = TestApp::start().await;
+    let length = 5_000_000;
+    for (habit, line) in [
+        // Java's client offers it with each request.
+        (
+            "offers HTTP/2",
+            "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n",
+        ),
+        ("hangs up afterwards", "Connection: close\r\n"),
+        // As curl does after a second without an answer.
+        ("asks and does not wait", "Expect: 100-continue\r\n"),
+    ] {
+        for version in ["1.0", "1.1"] {
+            let head = format!(
+                "POST /nowhere HTTP/{version}\r\nHost: x\r\n{line}Content-Length: {length}\r\n\r\n"
+            );
+            let answers = pipelined(&app, head.into_bytes(), vec![0; length], 1).await;
+            assert!(
+                answers[0].starts_with(&format!("HTTP/{version} 404 ")),
+                "{habit}: {answers:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_is_no_longer_one_is_refused_for_all_to_see() {
+    let app = TestApp::start().await;
+    let picture = Early { path: "/v1/tasks", body: Content::Picture("a.jpg"), status: 400 };
+    let mut opening = head(&picture, Framing::Chunks, 0).into_bytes();
+    opening.extend(in_chunks(&picture.body.bytes(200_000))[..100_000].iter());
+    // Within a chunk nothing is looked at, so the next one has to begin.
+    opening.extend(vec![b'z'; 100_000]);
+    let answers = pipelined(&app, opening, vec![b'z'; 5_000_000], 1).await;
+    assert!(answers[0].starts_with("HTTP/1.1 400 "), "{answers:?}");
+    assert!(answers[0].to_lowercase().contains("connection: close"), "{answers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_goes_on_sending_nothing_is_cut_off() {
+    let app = TestApp::start().await;
+    let early = Early { path: "/nowhere", body: Content::Zeros("a.jpg"), status: 404 };
+    let (address, request) = (app.address(), head(&early, Framing::Length, 5_000_000));
+    let told = spawn_blocking(move || ask_and_wait(&address, request.as_bytes(), |_| ()));
+    let told = told.await.unwrap().unwrap();
+    assert!(told.starts_with("HTTP/1.1 404 "), "{told}");
+    let cut = app.metric("spotter_http_connections_cut_total", "unread_body").await;
+    assert_eq!(cut, Some(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_does_not_wait_for_what_is_only_discarded() {
+    let app = TestApp::start_with(&[("SHUTDOWN_GRACE_SECONDS", "600")]).await;
+    let early = Early { path: "/nowhere", body: Content::Zeros("a.jpg"), status: 404 };
+    let (address, request) = (app.address(), head(&early, Framing::Length, 1_000_000_000));
+    let (answered, is_answered) = tokio::sync::oneshot::channel();
+    let client = std::thread::spawn(move || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        stream.peek(&mut [0]).unwrap();
+        answered.send(()).unwrap();
+        // It would go on for ever: only the server can end this.
+        while stream.write_all(&[0; 1000]).is_ok() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    });
+    is_answered.await.unwrap();
+    app.stop();
+    app.stopped().await;
+    spawn_blocking(move || client.join().unwrap()).await.unwrap();
+}

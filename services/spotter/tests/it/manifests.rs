@@ -1,0 +1,25 @@
+//! What k8s/ starts, run as processes: names, logins, certificates and probes as in a cluster.
+
+use std::time::Duration;
+
+use testkit::{Process, workspace_root};
+
+use crate::whole::Ended;
+
+/// Only a run that hangs takes this long; a test runner would end it a minute later.
+const LONGEST: Duration = Duration::from_secs(9 * 60);
+
+/// Three NATS servers with TLS, Redis with TLS, set-up, an API and a worker.
+#[test]
+fn what_the_production_overlay_starts_runs_a_picture() {
+    let script = workspace_root().join("scripts/run-overlay");
+    let program = ["--spotter", env!("CARGO_BIN_EXE_spotter")];
+    let mut run = Process::builder(script).arg("production").args(program).start();
+    run.wait_exit(LONGEST);
+    let ended = Ended::after(run);
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    match ended.stderr.iter().find(|line| line.contains("SKIPPED")) {
+        Some(skipped) => eprintln!("{skipped}"),
+        None => assert!(ended.stdout.iter().any(|line| line.contains("a picture went through"))),
+    }
+}
