@@ -2,9 +2,12 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use runtime::config::{Reader, redact_url};
+use runtime::{address::redacted_list, config::Reader};
 
-use crate::{address::Servers, tls::TlsFiles};
+use crate::{address::Servers, layout, tls::TlsFiles};
+
+/// The least that `QUEUE_MAX_BYTES` may be.
+const LEAST_QUEUE_BYTES: u64 = 1 << 20;
 
 /// Which part of the system a connection belongs to. Each has its own name and inbox prefix, so
 /// that permissions can be given to one of them and an operator can tell them apart.
@@ -112,6 +115,25 @@ impl MessagingConfig {
 }
 
 impl MessagingConfig {
+    /// How many bytes a server's disk should have free before the streams are made there: what their limits
+    /// come to, and a third more, for records and because a server without a limit of its own takes three
+    /// quarters of what is free.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        let reserved = layout::reserved_bytes(self);
+        reserved.saturating_add(reserved / 3)
+    }
+
+    /// The largest `QUEUE_MAX_BYTES` for whose streams a disk with so many bytes free has room; `None` where
+    /// it has none for the least queue.
+    #[must_use]
+    pub fn largest_queue(&self, free: u64) -> Option<u64> {
+        let without = self.limits.max_bytes.saturating_mul(2);
+        let others = layout::reserved_bytes(self).saturating_sub(without);
+        let queue = (free / 4 * 3).saturating_sub(others) / 2;
+        (queue >= LEAST_QUEUE_BYTES).then_some(queue)
+    }
+
     /// Reads the settings as every process of a deployment does: `NATS_URL`,
     /// `NATS_CREDENTIALS_FILE`, `NATS_CA_FILE`, `NATS_CERTIFICATE_FILE`, `NATS_KEY_FILE`, `NATS_REPLICAS`, `QUEUE_MAX_BYTES`, `QUEUE_MAX_MESSAGES`,
     /// `RESULT_TTL_SECONDS`, `INLINE_LIMIT_BYTES`, `ACK_WAIT_SECONDS`,
@@ -124,7 +146,11 @@ impl MessagingConfig {
             credentials_file: reader.file("NATS_CREDENTIALS_FILE"),
             tls: TlsFiles::read(reader),
             limits: QueueLimits {
-                max_bytes: reader.at_least("QUEUE_MAX_BYTES", 1 << 20, default.limits.max_bytes),
+                max_bytes: reader.at_least(
+                    "QUEUE_MAX_BYTES",
+                    LEAST_QUEUE_BYTES,
+                    default.limits.max_bytes,
+                ),
                 max_messages: reader.at_least("QUEUE_MAX_MESSAGES", 1, default.limits.max_messages),
             },
             result_ttl: reader.seconds("RESULT_TTL_SECONDS", default.result_ttl.as_secs()),
@@ -149,7 +175,7 @@ fn read_url(reader: &mut Reader<'_>) -> String {
 impl fmt::Debug for MessagingConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MessagingConfig")
-            .field("url", &redact_url(&self.url))
+            .field("url", &redacted_list(&self.url))
             .field("credentials_file", &self.credentials_file)
             .field("tls", &self.tls)
             .field("role", &self.role)

@@ -2,6 +2,7 @@
 
 use std::{
     error::Error,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,6 +19,7 @@ use crate::{
     address::Servers,
     layout::{self, Arrangement},
     permissions::Denials,
+    writes::{SUSPICIOUS_AFTER, Writes},
 };
 
 /// How often to ask whether the server is still there. The library's default is a minute, in which
@@ -52,6 +54,7 @@ struct Inner {
     address: String,
     link: watch::Receiver<Link>,
     denials: Denials,
+    writes: Writes,
     tasks: OnceCell<kv::Store>,
     pictures: OnceCell<ObjectStore>,
 }
@@ -78,6 +81,7 @@ impl Messaging {
         // Longer than `within` waits, so that there is one kind of timeout and not one per library call.
         jetstream.set_timeout(config.request_timeout + Duration::from_secs(1));
         tracing::info!(%address, "connected to NATS");
+        let writes = Writes::of(config.role);
         let inner = Inner {
             client,
             jetstream,
@@ -85,6 +89,7 @@ impl Messaging {
             address,
             link,
             denials,
+            writes,
             tasks: OnceCell::new(),
             pictures: OnceCell::new(),
         };
@@ -159,6 +164,24 @@ impl Messaging {
         self.inner.link.borrow().connected
     }
 
+    /// What is known of whether the server stores what this process sends. Somebody must run
+    /// [`Messaging::watch_writes`] for it.
+    #[must_use]
+    pub fn writes(&self) -> &Writes {
+        &self.inner.writes
+    }
+
+    /// Why nothing can be stored right now, for people: no connection, or a server that does not store.
+    /// `None` while nothing is known to be wrong.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<String> {
+        if self.is_connected() {
+            self.writes().fault()
+        } else {
+            Some("not connected to NATS".to_owned())
+        }
+    }
+
     /// The server's address as it may be shown: without user and password.
     #[must_use]
     pub fn address(&self) -> &str {
@@ -220,8 +243,25 @@ impl Messaging {
         what: &'static str,
         call: impl Future<Output = T>,
     ) -> Result<T, MessagingError> {
-        let after = self.config().request_timeout;
-        tokio::time::timeout(after, call).await.map_err(|_| MessagingError::Timeout { what, after })
+        self.within_time(what, self.config().request_timeout, call).await
+    }
+
+    /// As [`Messaging::within_timeout`], for up to `after`. A question that goes unanswered has the streams
+    /// probed ([`Messaging::watch_writes`]) long before that.
+    pub(crate) async fn within_time<T>(
+        &self,
+        what: &'static str,
+        after: Duration,
+        call: impl Future<Output = T>,
+    ) -> Result<T, MessagingError> {
+        let soon = SUSPICIOUS_AFTER.min(after);
+        let mut call = pin!(call);
+        if let Ok(answer) = tokio::time::timeout(soon, &mut call).await {
+            return Ok(answer);
+        }
+        self.writes().suspect();
+        let late = tokio::time::timeout(after.saturating_sub(soon), call).await;
+        late.map_err(|_| MessagingError::Timeout { what, after })
     }
 
     /// Waits for a lost connection to come back; tells whether it did within `patience`.

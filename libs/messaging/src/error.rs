@@ -13,10 +13,13 @@ pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 #[non_exhaustive]
 pub enum MessagingError {
     /// The configured address is none.
-    #[error("'{shown}' is no NATS address: expected nats://host:port, or several with commas")]
+    #[error(
+        "it is no NATS address (not shown, since it may hold a password): expected nats://host:port, or \
+         several with commas; {advice}"
+    )]
     Address {
-        /// The address as it may be shown, without its password.
-        shown: String,
+        /// How it is written.
+        advice: &'static str,
     },
     /// The credentials file cannot be read.
     #[error("the NATS credentials file cannot be used: {0}")]
@@ -51,6 +54,17 @@ pub enum MessagingError {
         /// How long was waited.
         after: Duration,
     },
+    /// The server is known not to store what this stream is sent, as on a full disk. What was asked for may
+    /// still have happened.
+    #[error("'{what}' failed: the server does not store what stream {stream} is sent: {why}")]
+    CannotStore {
+        /// What was asked.
+        what: &'static str,
+        /// Which stream.
+        stream: &'static str,
+        /// In the server's words.
+        why: String,
+    },
     /// A stream, consumer or bucket cannot be set up as configured.
     #[error("{what} cannot be set up as configured: {cause}; {advice}")]
     Setup {
@@ -60,7 +74,7 @@ pub enum MessagingError {
         #[source]
         cause: Cause,
         /// What to do about it.
-        advice: &'static str,
+        advice: String,
     },
     /// The server does not let these credentials do it.
     #[error(

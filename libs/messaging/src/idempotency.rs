@@ -7,7 +7,11 @@ use domain::TaskId;
 use serde::{Deserialize, Serialize};
 use tokio::{sync::OnceCell, time::sleep};
 
-use crate::{Messaging, MessagingError, error::is_overtaken, layout::IDEMPOTENCY_BUCKET};
+use crate::{
+    Messaging, MessagingError,
+    error::is_overtaken,
+    layout::{IDEMPOTENCY_BUCKET, IDEMPOTENCY_STREAM},
+};
 
 /// How often a key is claimed that somebody else has claimed and that cannot be read.
 const CLAIM_ATTEMPTS: u32 = 5;
@@ -51,7 +55,7 @@ impl IdempotencyKeys {
         let bucket = self.messaging.within(what, open).await?;
         for attempt in 1..=CLAIM_ATTEMPTS {
             let create = bucket.create(key, json.clone().into());
-            match self.messaging.within_timeout(what, create).await? {
+            match self.messaging.within_write(what, IDEMPOTENCY_STREAM, create).await? {
                 Ok(_) => return Ok(claim.clone()),
                 Err(error) if error.kind() == CreateErrorKind::AlreadyExists => {}
                 Err(error) if is_overtaken(&error) => {}

@@ -12,6 +12,8 @@ use async_nats::jetstream::{
     stream::{Config, ConsumerError, DiscardPolicy, Republish, RetentionPolicy, StorageType},
 };
 
+use runtime::files::shown_size;
+
 use crate::{
     Messaging, MessagingConfig, MessagingError,
     error::{Cause, api_error},
@@ -30,8 +32,11 @@ pub(crate) const TASK_BUCKET: &str = "tasks";
 pub(crate) const RECORDS_SUBJECT: &str = "records";
 pub(crate) const IDEMPOTENCY_BUCKET: &str = "idempotency";
 pub(crate) const TASK_STREAM: &str = "KV_tasks";
+pub(crate) const IDEMPOTENCY_STREAM: &str = "KV_idempotency";
 pub(crate) const LEASE_BUCKET: &str = "leases";
+pub(crate) const LEASE_STREAM: &str = "KV_leases";
 pub(crate) const ANNOUNCEMENT_BUCKET: &str = "models";
+pub(crate) const ANNOUNCEMENT_STREAM: &str = "KV_models";
 pub(crate) const PICTURE_STORE: &str = "pictures";
 pub(crate) const PICTURE_STREAM: &str = "OBJ_pictures";
 
@@ -83,7 +88,17 @@ pub struct Arrangement {
 pub(crate) async fn ensure(messaging: &Messaging) -> Result<Vec<Arrangement>, MessagingError> {
     let config = messaging.config();
     let mut arrangements = Vec::new();
-    for stream in [
+    for stream in streams(config) {
+        let what = format!("stream {}", stream.name);
+        let arranged = permitted(&what, ensure_stream(messaging, stream).await)?;
+        arrangements.push(Arrangement { what, arranged });
+    }
+    arrangements.push(ensure_consumer(messaging).await?);
+    Ok(arrangements)
+}
+
+fn streams(config: &MessagingConfig) -> [Config; 8] {
+    [
         jobs(config),
         dead_letters(config),
         dead_pictures(config),
@@ -92,13 +107,14 @@ pub(crate) async fn ensure(messaging: &Messaging) -> Result<Vec<Arrangement>, Me
         leases(config),
         announcements(config),
         pictures(config),
-    ] {
-        let what = format!("stream {}", stream.name);
-        let arranged = permitted(&what, ensure_stream(messaging, stream).await)?;
-        arrangements.push(Arrangement { what, arranged });
-    }
-    arrangements.push(ensure_consumer(messaging).await?);
-    Ok(arrangements)
+    ]
+}
+
+/// What the limits of all streams come to, in bytes: so much each server sets aside for them when they are
+/// made.
+pub(crate) fn reserved_bytes(config: &MessagingConfig) -> u64 {
+    let limits = streams(config).map(|stream| u64::try_from(stream.max_bytes).unwrap_or(0));
+    limits.into_iter().fold(0, u64::saturating_add)
 }
 
 pub(crate) async fn ensure_consumer(messaging: &Messaging) -> Result<Arrangement, MessagingError> {
@@ -279,16 +295,19 @@ async fn ensure_stream(messaging: &Messaging, wanted: Config) -> Result<Arranged
                 let outcome = messaging.if_permitted(MAKE, api("CREATE"), create).await?;
                 (outcome.map(drop), Arranged::Made)
             }
-            _ => return Err(setup_error(format!("stream {name}"), error.into())),
+            _ => {
+                let what = format!("stream {name}");
+                return Err(refused(messaging.config(), what, error.into()));
+            }
         },
     };
     match outcome {
         Ok(()) => Ok(arranged),
         Err(error) => Err(match error.kind() {
             CreateStreamErrorKind::JetStream(api) => {
-                setup_error(format!("stream {name}"), Box::new(api))
+                refused(messaging.config(), format!("stream {name}"), Box::new(api))
             }
-            _ => setup_error(format!("stream {name}"), error.into()),
+            _ => refused(messaging.config(), format!("stream {name}"), error.into()),
         }),
     }
 }
@@ -333,8 +352,10 @@ fn worker_consumer(config: &MessagingConfig) -> pull::Config {
 
 /// Makes the consumer, or changes those of its settings that are ours.
 async fn arrange_consumer(messaging: &Messaging) -> Result<Arranged, MessagingError> {
-    let refused =
-        |cause: Cause| setup_error(format!("consumer {WORKER_CONSUMER} of {JOBS_STREAM}"), cause);
+    let refused = |cause: Cause| {
+        let what = format!("consumer {WORKER_CONSUMER} of {JOBS_STREAM}");
+        refused(messaging.config(), what, cause)
+    };
     let jetstream = messaging.jetstream();
     let api = |verb: &str| format!("$JS.API.CONSUMER.{verb}.{JOBS_STREAM}.{WORKER_CONSUMER}");
     let wanted = worker_consumer(messaging.config());
@@ -374,11 +395,11 @@ fn with_our_settings(present: pull::Config, wanted: &pull::Config) -> pull::Conf
     }
 }
 
-fn setup_error(what: String, cause: Cause) -> MessagingError {
+fn refused(config: &MessagingConfig, what: String, cause: Cause) -> MessagingError {
     let code = api_error(cause.as_ref()).map(async_nats::jetstream::Error::error_code);
     let advice = match code {
         Some(ErrorCode::STORAGE_RESOURCES_EXCEEDED | ErrorCode::INSUFFICIENT_RESOURCES) => {
-            "lower the queue's max_bytes, or give JetStream more room (max_file_store, disk)"
+            return MessagingError::Setup { what, cause, advice: storage_advice(config) };
         }
         Some(ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED | ErrorCode::CLUSTER_NO_PEERS) => {
             "set no more replicas than there are servers in the cluster"
@@ -387,7 +408,21 @@ fn setup_error(what: String, cause: Cause) -> MessagingError {
         | None => "check that JetStream is enabled on the server and for this account",
         Some(_) => "change the setting back, or remove it on the server so that it is made anew",
     };
-    MessagingError::Setup { what, cause, advice }
+    MessagingError::Setup { what, cause, advice: advice.to_owned() }
+}
+
+fn storage_advice(config: &MessagingConfig) -> String {
+    format!(
+        "the streams set aside {reserved} on each server: 2 × QUEUE_MAX_BYTES ({each} each, for jobs and \
+         for large pictures) and {dead} for dead letters. The server's limit, max_file_store, is less, or \
+         others have taken it. Where none is set, it is three quarters of the disk's free space at the \
+         server's start, so {disk} must be free then. Lower QUEUE_MAX_BYTES, raise max_file_store, or make \
+         room and restart the server",
+        reserved = shown_size(reserved_bytes(config)),
+        each = shown_size(config.limits.max_bytes),
+        dead = shown_size(2 * MAX_DEAD_LETTER_BYTES.unsigned_abs()),
+        disk = shown_size(config.disk_bytes()),
+    )
 }
 
 /// A limit as the server counts; what is too large for it is no limit.

@@ -30,6 +30,7 @@ mod tasks;
 mod tls;
 mod trace;
 mod wire;
+mod writes;
 
 pub use announcements::{Announcement, Announcements, Heard};
 pub use config::{MessagingConfig, QueueLimits, Role};
@@ -47,3 +48,4 @@ pub use queue::{JobQueue, QueueDepth, QueueReport};
 pub use reconciler::{Discrepancy, Findings, Reconciler};
 pub use tasks::{BeginOutcome, FinishOutcome, Return, TaskStore};
 pub use tls::{ClientCertificate, TlsFiles};
+pub use writes::Writes;

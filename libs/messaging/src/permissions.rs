@@ -31,7 +31,7 @@ impl Denials {
     }
 
     /// Completes when publishing to `subject` is denied from now on.
-    fn of(&self, subject: String) -> impl Future<Output = ()> + use<> {
+    pub(crate) fn of(&self, subject: String) -> impl Future<Output = ()> + use<> {
         let mut denied = self.subjects.subscribe();
         async move {
             loop {

@@ -95,7 +95,14 @@ pub(crate) async fn upload(
     let mut pieces = Pieces::new(messaging.clone());
     let size = PIECE.min(messaging.client().max_payload());
     let send = pieces.send(picture, size);
-    let digest = transfer(messaging, "store a picture", send).await.map_err(unavailable)??;
+    let what = "store a picture";
+    let digest = tokio::select! {
+        digest = transfer(messaging, what, send) => digest,
+        why = messaging.writes().failed(PICTURE_STREAM) => {
+            Err(MessagingError::CannotStore { what, stream: PICTURE_STREAM, why })
+        }
+    };
+    let digest = digest.map_err(unavailable)??;
     let info = ObjectInfo {
         name: object_name(task_id),
         description: None,
@@ -132,7 +139,8 @@ impl Upload {
             let subject = name_subject(&self.info.name);
             messaging.jetstream().send_publish(subject, message).await?.await
         };
-        let stored = messaging.within_timeout(what, publish).await.map_err(unavailable)?;
+        let stored = messaging.within_write(what, PICTURE_STREAM, publish).await;
+        let stored = stored.map_err(unavailable)?;
         let sequence = stored.map_err(|error| refusal_of(&error))?.sequence;
         self.pieces.kept = true;
         if let Some(before) = before {
@@ -331,7 +339,7 @@ async fn transfer<T>(
     call: impl Future<Output = T>,
 ) -> Result<T, MessagingError> {
     let after = messaging.config().request_timeout * PATIENCE;
-    tokio::time::timeout(after, call).await.map_err(|_| MessagingError::Timeout { what, after })
+    messaging.within_time(what, after, call).await
 }
 
 fn refusal_of(error: &PublishError) -> SubmitError {

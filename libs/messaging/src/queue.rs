@@ -103,6 +103,9 @@ impl JobQueue {
     }
 
     async fn store(&self, job: &Job, picture: Bytes) -> Result<(), SubmitError> {
+        if let Some(detail) = self.messaging.writes().fault() {
+            return Err(SubmitError::Unavailable { detail });
+        }
         self.wait_for_connection().await?;
         if picture.len() <= self.largest_inline(job) {
             return self.send(job, PictureSource::Inline(picture)).await;
@@ -231,9 +234,14 @@ impl JobQueue {
             failpoints::reach("api-before-puback");
             sent.await
         };
-        match self.messaging.within_timeout("publish a job", publish).await {
+        let written = self.messaging.within_write("publish a job", JOBS_STREAM, publish).await;
+        match written {
             Ok(Ok(_)) => Ok(Published::Stored),
             Ok(Err(error)) => self.understand(&error),
+            // It was on its way when that became known.
+            Err(MessagingError::CannotStore { .. }) => {
+                Err(SubmitError::Unconfirmed { task_id: job.task_id })
+            }
             Err(_) => Ok(Published::Unknown),
         }
     }
@@ -244,11 +252,19 @@ impl JobQueue {
             PublishErrorKind::MaxPayloadExceeded => {
                 Err(SubmitError::TooLarge { max_payload: self.messaging.client().max_payload() })
             }
-            PublishErrorKind::StreamNotFound => Err(SubmitError::Unavailable {
-                detail: "no server holds the stream of jobs right now".to_owned(),
-            }),
+            PublishErrorKind::StreamNotFound => {
+                self.messaging.writes().suspect();
+                let detail = "no server holds the stream of jobs right now".to_owned();
+                Err(SubmitError::Unavailable { detail })
+            }
             _ => Err(match api_error(error) {
-                Some(api) => refusal(api),
+                Some(api) => {
+                    // A full queue leaves room for records; a full server does not.
+                    if api.error_code() != ErrorCode::STREAM_STORE_FAILED {
+                        self.messaging.writes().suspect();
+                    }
+                    refusal(api)
+                }
                 None => SubmitError::Unavailable { detail: error.to_string() },
             }),
         }

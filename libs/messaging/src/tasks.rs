@@ -17,7 +17,7 @@ use domain::{Job, TaskId, TaskRecord, TaskState};
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
-use crate::{Messaging, MessagingError, error::is_overtaken};
+use crate::{Messaging, MessagingError, error::is_overtaken, layout::TASK_STREAM};
 
 /// How often a write is tried against others that change the same record, or against a replica that
 /// still answers with an older one.
@@ -264,7 +264,7 @@ impl TaskStore {
         let what = "store a task's first record";
         let bucket = self.messaging.task_bucket().await?;
         let create = bucket.create(record.job.task_id.to_string(), json(record)?);
-        match self.messaging.within_timeout(what, create).await? {
+        match self.messaging.within_write(what, TASK_STREAM, create).await? {
             Ok(revision) => Ok(Some(revision)),
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
             Err(error) if is_overtaken(&error) => Ok(None),
@@ -281,7 +281,7 @@ impl TaskStore {
         let what = "store a task's record";
         let bucket = self.messaging.task_bucket().await?;
         let update = bucket.update(record.job.task_id.to_string(), json(record)?, revision);
-        match self.messaging.within_timeout(what, update).await? {
+        match self.messaging.within_write(what, TASK_STREAM, update).await? {
             Ok(revision) => Ok(Some(revision)),
             Err(error) if is_overtaken(&error) => Ok(None),
             Err(error) => Err(MessagingError::failed(what, error)),

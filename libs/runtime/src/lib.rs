@@ -2,6 +2,7 @@
 //!
 //! Knows no picture, no queue, no model.
 
+pub mod address;
 pub mod config;
 pub mod exit;
 pub mod failpoints;

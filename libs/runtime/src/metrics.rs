@@ -10,6 +10,12 @@ use prometheus::{Registry, TextEncoder};
 /// The media type of [`Metrics::render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// Name and description of the gauge, by stream, that both services have.
+pub const STREAM_WRITABLE: (&str, &str) = (
+    "spotter_stream_writable",
+    "1 while NATS stores what this process sends to the stream, as far as is known.",
+);
+
 /// Why metrics could not be set up or read.
 #[derive(Debug, thiserror::Error)]
 #[error("metrics: {0}")]
@@ -62,6 +68,25 @@ impl Metrics {
             .u64_observable_gauge(name)
             .with_description(description)
             .with_callback(move |gauge| gauge.observe(u64::from(holds()), &[]))
+            .build();
+    }
+
+    /// Registers a gauge of several things: 1 for each label for which `state` says so, and else 0. It is
+    /// asked with each scrape.
+    pub fn flags(
+        &self,
+        (name, description): (&'static str, &'static str),
+        label: &'static str,
+        state: impl Fn() -> Vec<(&'static str, bool)> + Send + Sync + 'static,
+    ) {
+        self.meter()
+            .u64_observable_gauge(name)
+            .with_description(description)
+            .with_callback(move |gauge| {
+                for (value, holds) in state() {
+                    gauge.observe(u64::from(holds), &[KeyValue::new(label, value)]);
+                }
+            })
             .build();
     }
 

@@ -4,7 +4,11 @@ use std::{fs, io, path::PathBuf, process::Command};
 
 use tempfile::TempDir;
 
-use crate::{START_TIMEOUT, process::Process};
+use crate::{
+    START_TIMEOUT,
+    files::workspace_root,
+    process::{Process, ProcessBuilder},
+};
 
 /// A tmpfs that only the holder's mount namespace knows. It ends with the holder, so nothing stays
 /// mounted even when a test is killed.
@@ -59,8 +63,19 @@ impl SmallDisk {
         fs::remove_file(self.ballast()).expect("the ballast can be removed");
     }
 
+    /// A program that can see the disk, to be started in the project's root.
+    #[must_use]
+    pub fn process(&self, program: &str) -> ProcessBuilder {
+        let mut words = self.prefix();
+        let nsenter = words.remove(0);
+        // Without this it would start in the root of the file system.
+        words.insert(0, format!("--wd={}", workspace_root().display()));
+        Process::builder(nsenter).args(words).arg(program)
+    }
+
     /// Where the disk is, for programs started inside its namespace.
-    pub(crate) fn path(&self) -> PathBuf {
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
         self.folder.path().to_owned()
     }
 

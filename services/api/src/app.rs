@@ -5,9 +5,9 @@ use std::{io, sync::Arc};
 use messaging::{Messaging, MessagingError};
 use poem::{Endpoint, EndpointExt, Response, Route, get, http::Method};
 use runtime::{
-    config::redact_url,
+    address::redacted,
     exit,
-    metrics::{Metrics, MetricsError},
+    metrics::{Metrics, MetricsError, STREAM_WRITABLE},
     probes,
     telemetry::traces::{Traces, TracesError},
 };
@@ -116,7 +116,7 @@ pub async fn serve(
     let messaging = Messaging::connect(config.messaging.clone()).await?;
     messaging.ensure().await?;
     let metrics = Metrics::new()?;
-    let backpressure = Backpressure::default();
+    let backpressure = Backpressure::of(messaging.writes().clone());
     tokio::spawn(backpressure::watch(backpressure.clone(), messaging.queue(), shutdown.clone()));
     let reconciliation = Reconciliation::default();
     let reconciling = tokio::spawn(reconcile::watch(
@@ -139,6 +139,8 @@ pub async fn serve(
     metrics.flag("spotter_nats_connected", "1 while there is a connection to NATS.", move || {
         connection.is_connected()
     });
+    let writes = messaging.writes().clone();
+    metrics.flags(STREAM_WRITABLE, "stream", move || writes.writable());
     let backpressure = upload_rules.backpressure.clone();
     let tasks = tasks(&config, &messaging, breaker, backpressure, api_metrics)?;
     if let Some(responses) = &tasks.responses {
@@ -149,6 +151,7 @@ pub async fn serve(
     let vitals = ApiVitals { messaging: messaging.clone(), shutdown: shutdown.clone() };
     let end = CancellationToken::new();
     let _probes_end_with_us = end.clone().drop_guard();
+    tokio::spawn(watch_writes(messaging.clone(), end.clone()));
     if let Some(listener) = probes_listener {
         let vitals = Arc::new(vitals.clone());
         tokio::spawn(probes::serve(listener, vitals, metrics.clone(), end));
@@ -177,6 +180,11 @@ pub async fn serve(
     Ok(())
 }
 
+/// Finds out for as long as this process serves whether the server stores what it is sent.
+async fn watch_writes(messaging: Messaging, end: CancellationToken) {
+    end.run_until_cancelled(messaging.watch_writes()).await;
+}
+
 fn tasks(
     config: &Config,
     messaging: &Messaging,
@@ -187,7 +195,7 @@ fn tasks(
     let result_ttl = config.messaging.result_ttl;
     let redis = match &config.redis_url {
         Some(url) => {
-            tracing::info!(redis = redact_url(url), "finished results are cached");
+            tracing::info!(redis = redacted(url), "finished results are cached");
             let ca_file = config.redis_ca_file.as_deref();
             Some(RedisCache::new(url, ca_file, config.redis_timeout, breaker)?)
         }

@@ -1,4 +1,4 @@
-//! Telling clients the truth about a full queue: at once, and for how long.
+//! Telling clients the truth about a full queue, and one that cannot store: at once, and for how long.
 
 use std::{
     collections::VecDeque,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use messaging::{JobQueue, QueueReport};
+use messaging::{JobQueue, QueueReport, Writes};
 use tokio_util::sync::CancellationToken;
 
 /// How long after the queue refused a job uploads are refused unread. Then one is let in, to see.
@@ -26,6 +26,8 @@ const RETRY_AFTER_UNKNOWN: u64 = 5;
 #[derive(Clone, Default)]
 pub(crate) struct Backpressure {
     state: Arc<Mutex<State>>,
+    /// `None`: nobody looks.
+    writes: Option<Writes>,
 }
 
 #[derive(Default)]
@@ -35,6 +37,17 @@ struct State {
 }
 
 impl Backpressure {
+    /// For a queue of which `writes` is known.
+    pub(crate) fn of(writes: Writes) -> Self {
+        Self { writes: Some(writes), ..Self::default() }
+    }
+
+    /// Whether the server is known not to store what it is sent. That is no full queue: it does not pass as
+    /// jobs are settled.
+    pub(crate) fn cannot_store(&self) -> bool {
+        self.writes.as_ref().is_some_and(|writes| writes.fault().is_some())
+    }
+
     /// Takes note that the queue has refused a job.
     pub(crate) fn note_full(&self, now: Instant) {
         self.lock().refused_at = Some(now);

@@ -5,7 +5,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use domain::{ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
 use runtime::{
-    config::{ConfigError, LONGEST_SECONDS, Reader, Source, redact_url},
+    address,
+    config::{ConfigError, LONGEST_SECONDS, Reader, Source},
     host::Host,
     telemetry::{LogSettings, traces::TraceSettings},
 };
@@ -108,10 +109,19 @@ fn read_response_cache_ttl(reader: &mut Reader<'_>) -> Option<Duration> {
 
 fn read_redis_url(reader: &mut Reader<'_>) -> Option<String> {
     let url: String = reader.read_optional("REDIS_URL")?;
-    if let Err(error) = redis::Client::open(url.as_str()) {
-        let url = redact_url(&url);
-        reader.problem("REDIS_URL", format!("'{url}' is no Redis address: {error}"));
-    }
+    let problem = match (address::shown(&url), redis::Client::open(url.as_str())) {
+        (Some(_), Ok(_)) => return Some(url),
+        // The client's words are about the address as it is shown.
+        (Some(shown), Err(error)) => format!("'{shown}' is no Redis address: {error}"),
+        (None, _) => {
+            let advice = address::ADVICE;
+            format!(
+                "it is no Redis address (not shown, since it may hold a password): expected \
+                 redis://host:port; {advice}"
+            )
+        }
+    };
+    reader.problem("REDIS_URL", problem);
     Some(url)
 }
 

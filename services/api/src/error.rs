@@ -75,7 +75,9 @@ impl From<UploadError> for StartTaskError {
             error if error.is_too_large() => Self::TooLarge(body),
             UploadError::ContentEncoding(_) => Self::UnsupportedMediaType(body),
             UploadError::TooSlow(_) | UploadError::Trickle => Self::Timeout(body),
-            UploadError::TooManyUploads => Self::Unavailable(body, RETRY_AFTER_SECONDS),
+            UploadError::TooManyUploads | UploadError::CannotStore => {
+                Self::Unavailable(body, RETRY_AFTER_SECONDS)
+            }
             UploadError::QueueFull { retry_after } => Self::Unavailable(body, retry_after),
             _ => Self::BadRequest(body),
         }
@@ -196,7 +198,9 @@ impl From<UploadError> for SubmitFailure {
             | UploadError::Boundary(BoundaryError::NoBoundary)
             | UploadError::ContentEncoding(_) => Self::UnsupportedMediaType(body),
             UploadError::TooSlow(_) | UploadError::Trickle => Self::Timeout(body),
-            UploadError::TooManyUploads => Self::Unavailable(body, RETRY_AFTER_SECONDS),
+            UploadError::TooManyUploads | UploadError::CannotStore => {
+                Self::Unavailable(body, RETRY_AFTER_SECONDS)
+            }
             UploadError::QueueFull { retry_after } => Self::Unavailable(body, retry_after),
             _ => Self::BadRequest(body),
         }

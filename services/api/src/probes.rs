@@ -28,10 +28,7 @@ impl Vitals for ApiVitals {
         match probe {
             Probe::Startup | Probe::Live => Ok(()),
             Probe::Ready if self.shutdown.is_cancelled() => Err("shutting down".to_owned()),
-            Probe::Ready if !self.messaging.is_connected() => {
-                Err("not connected to NATS".to_owned())
-            }
-            Probe::Ready => Ok(()),
+            Probe::Ready => self.messaging.obstacle().map_or(Ok(()), Err),
         }
     }
 }

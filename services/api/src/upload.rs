@@ -181,6 +181,9 @@ async fn read_form(
         // Nothing is read for a queue that would not take it.
         return Err(UploadError::QueueFull { retry_after: rules.backpressure.retry_after() });
     }
+    if rules.backpressure.cannot_store() {
+        return Err(UploadError::CannotStore);
+    }
     let slots = Arc::clone(&rules.slots);
     let slot = slots.try_acquire_owned().map_err(|_| UploadError::TooManyUploads)?;
     let segments = body.take().unwrap_or_default().into_bytes_stream();

@@ -158,7 +158,12 @@ pub(crate) struct SubmitOptions {
     #[arg(required = true, value_name = "PICTURE")]
     pub(crate) pictures: Vec<PathBuf>,
     /// The address of the API
-    #[arg(long, env = "SPOTTER_API", default_value = "http://127.0.0.1:5000")]
+    #[arg(
+        long,
+        env = "SPOTTER_API",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:5000"
+    )]
     pub(crate) api: String,
     /// Print one JSON object a picture instead of a table
     #[arg(long)]

@@ -12,6 +12,7 @@ use domain::{
 use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use reqwest::{Client, Response, StatusCode, header, multipart};
+use runtime::address;
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{
     task::spawn_blocking,
@@ -147,6 +148,13 @@ struct Api {
 
 impl Api {
     fn new(options: &SubmitOptions) -> Result<Self, CliError> {
+        if address::shown(&options.api).is_none() {
+            return Err(CliError::Usage(format!(
+                "--api: it is no address (not shown, since it may hold a password): expected \
+                 http://host:port; {}",
+                address::ADVICE
+            )));
+        }
         let client = Client::builder()
             .connect_timeout(Duration::from_secs(5))
             .timeout(Duration::from_secs(120))
@@ -165,11 +173,11 @@ impl Api {
         let answer = self.client.get(format!("{}/health/live", self.base)).send().await;
         let problem = match answer.map(Response::error_for_status) {
             Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) | Err(error) => describe(&error),
+            Ok(Err(error)) | Err(error) => describe(&error.without_url()),
         };
         Err(CliError::Unavailable(format!(
             "no API answers at {}: {problem}; start one with `spotter up`, or name another with --api",
-            self.base
+            address::redacted(&self.base)
         )))
     }
 

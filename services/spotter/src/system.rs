@@ -5,6 +5,7 @@ mod ports;
 mod probe;
 mod servers;
 mod settings;
+mod storage;
 
 use std::{env, fs, path::Path, time::Duration};
 

@@ -89,6 +89,9 @@ async fn next_job(
     shutdown: &CancellationToken,
 ) -> Option<(Delivery, OwnedSemaphorePermit)> {
     let next = async {
+        // A job could not even begin: it would come back again and again, all of the queue in turn. Those
+        // that were asked for before still come, once.
+        context.writes.wait_until_well().await;
         let place = room.place().await?;
         let delivery = deliveries.next(1 + room.free()).await;
         Some((delivery, place))

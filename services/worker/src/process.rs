@@ -9,7 +9,7 @@ use bytes::Bytes;
 use detector::{Found, ModelError};
 use domain::{FailureReason, Job, TaskRecord, TaskState};
 use messaging::{
-    BeginOutcome, Delivery, FinishOutcome, MessagingError, PictureError, Return, TaskStore,
+    BeginOutcome, Delivery, FinishOutcome, MessagingError, PictureError, Return, TaskStore, Writes,
 };
 use opentelemetry::trace::SpanBuilder;
 use runtime::{
@@ -31,6 +31,7 @@ use crate::{
 /// What every job of this worker shares.
 pub(crate) struct Context {
     pub(crate) tasks: TaskStore,
+    pub(crate) writes: Writes,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) preparation: Arc<Preparation>,
     pub(crate) slots: Arc<Slots>,

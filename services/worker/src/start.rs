@@ -12,7 +12,7 @@ use domain::Sha256Digest;
 use messaging::{Messaging, MessagingError};
 use runtime::{
     exit, files,
-    metrics::{Metrics, MetricsError},
+    metrics::{Metrics, MetricsError, STREAM_WRITABLE},
     probes,
     telemetry::traces::{Traces, TracesError},
 };
@@ -110,7 +110,12 @@ pub async fn run(
     let _probes_end_with_us = end.clone().drop_guard();
     if let Some(address) = config.probes_address {
         let listener = probes::listen(address).await?;
-        tokio::spawn(probes::serve(listener, Arc::clone(&vitals) as _, metrics.clone(), end));
+        tokio::spawn(probes::serve(
+            listener,
+            Arc::clone(&vitals) as _,
+            metrics.clone(),
+            end.clone(),
+        ));
     }
     let Loaded { preparation, slots, model_digest, max_batch } = {
         let config = config.clone();
@@ -126,6 +131,10 @@ pub async fn run(
     metrics.flag("spotter_nats_connected", "1 while there is a connection to NATS.", move || {
         connection.is_connected()
     });
+    let writes = messaging.writes().clone();
+    metrics.flags(STREAM_WRITABLE, "stream", move || writes.writable());
+    let watched = messaging.clone();
+    tokio::spawn(async move { end.run_until_cancelled(watched.watch_writes()).await });
     register_model(&metrics, &config.model, model_digest, config.provider);
     let deliveries = messaging.queue().deliveries();
     let (metrics, slots) = (WorkerMetrics::new(&metrics), Arc::new(slots));
@@ -135,6 +144,7 @@ pub async fn run(
         .then(|| Batcher::start(Arc::clone(&slots), rules, metrics.clone(), broken.clone()));
     let context = Arc::new(Context {
         tasks: messaging.tasks(),
+        writes: messaging.writes().clone(),
         metrics,
         preparation,
         slots,

@@ -36,10 +36,7 @@ impl Vitals for WorkerVitals {
             (Probe::Ready, Some(_)) if self.shutdown.is_cancelled() => {
                 Err("shutting down".to_owned())
             }
-            (Probe::Ready, Some(messaging)) if !messaging.is_connected() => {
-                Err("not connected to NATS".to_owned())
-            }
-            (Probe::Ready, Some(_)) => Ok(()),
+            (Probe::Ready, Some(messaging)) => messaging.obstacle().map_or(Ok(()), Err),
         }
     }
 }

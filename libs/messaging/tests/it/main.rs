@@ -20,3 +20,4 @@ mod setup;
 mod stuck_jobs;
 mod tasks;
 mod tls;
+mod writes;

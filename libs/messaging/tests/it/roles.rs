@@ -200,6 +200,26 @@ async fn those_who_wait_and_follow_go_on_after_the_server_has_gone() {
     nothing_was_denied(&server).await;
 }
 
+#[tokio::test]
+async fn finding_out_whether_the_server_stores_is_permitted() {
+    let server = start();
+    set_up(&server).await;
+    for (role, markers) in
+        [(Role::Worker, &["KV_tasks"][..]), (Role::Api, &["KV_tasks", "KV_idempotency"])]
+    {
+        let messaging = connect(&server, role).await;
+        let watching = messaging.clone();
+        let watching = tokio::spawn(async move { watching.watch_writes().await });
+        for stream in markers {
+            let probed = || server.stream(stream).is_some_and(|stream| stream.messages == 1);
+            eventually(LONG, async || probed().then_some(())).await;
+        }
+        assert_eq!(messaging.obstacle(), None);
+        watching.abort();
+    }
+    nothing_was_denied(&server).await;
+}
+
 /// The server writes every denial into its log, one after another. Only where one that is made now can be
 /// read there, those before it could be read as well.
 async fn nothing_was_denied(server: &NatsServer) {

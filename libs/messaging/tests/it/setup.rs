@@ -128,3 +128,15 @@ async fn what_the_server_refuses_is_said() {
         assert!(matches!(error, MessagingError::Setup { .. }), "{error:?}");
     }
 }
+
+#[tokio::test]
+async fn too_little_storage_is_said_by_the_variables_name_and_with_figures() {
+    let small = NatsServer::builder().jetstream_max_store(1 << 20).start();
+    let config = MessagingConfig::new(small.url(), Role::Api);
+    let error = Messaging::connect(config).await.unwrap().ensure().await.unwrap_err().to_string();
+    for part in
+        ["QUEUE_MAX_BYTES (1.00 GiB each", "2.50 GiB", "512.0 MiB", "3.33 GiB", "max_file_store"]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+}

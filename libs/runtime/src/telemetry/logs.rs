@@ -106,6 +106,8 @@ impl LogSettings {
 pub fn start(settings: &LogSettings) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from(&settings.filter))
+        // It would say with a panic that a line cannot be written, as on a full disk.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // Said here, since a line that is written into memory first has no terminal to ask.
     let format = tracing_subscriber::fmt::format()

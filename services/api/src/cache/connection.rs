@@ -11,7 +11,7 @@ use redis::{
     AsyncCommands, Client, RedisError, TlsCertificates,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
-use runtime::config::redact_url;
+use runtime::address::redacted;
 use serde::de::DeserializeOwned;
 
 use crate::{
@@ -59,7 +59,7 @@ impl RedisCache {
     ) -> Result<Self, RedisError> {
         let shared = Shared {
             client: client(url, ca_file)?,
-            address: redact_url(url),
+            address: redacted(url),
             connection: RwLock::new(None),
             timeout,
             breaker,

@@ -54,6 +54,8 @@ pub(crate) enum UploadError {
         /// Seconds to wait.
         retry_after: u64,
     },
+    #[error("the queue cannot store pictures at the moment, try again later")]
+    CannotStore,
 }
 
 fn allowed_extensions() -> String {

@@ -38,7 +38,12 @@ impl TestApp {
     /// `settings` are variables such as `MAX_PICTURE_BYTES`; `NATS_URL` and
     /// `REDIS_URL` for other servers.
     pub(crate) async fn start_with(settings: &[(&str, &str)]) -> Self {
-        let (nats, redis) = (NatsServer::start(), RedisServer::start());
+        Self::start_on(NatsServer::start(), settings).await
+    }
+
+    /// With a NATS server of the test's own making.
+    pub(crate) async fn start_on(nats: NatsServer, settings: &[(&str, &str)]) -> Self {
+        let redis = RedisServer::start();
         let mut variables: HashMap<String, String> =
             settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         variables.entry("NATS_URL".to_owned()).or_insert_with(|| nats.url());

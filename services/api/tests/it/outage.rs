@@ -1,8 +1,10 @@
-//! The queue full, and NATS away.
+//! The queue full, the disk full, and NATS away.
+
+use std::sync::Arc;
 
 use messaging::Settlement;
 use reqwest::{StatusCode, header};
-use testkit::eventually;
+use testkit::{NatsServer, SmallDisk, eventually};
 
 use crate::app::{PATIENCE, TestApp, bus_form, form, json};
 
@@ -70,4 +72,54 @@ async fn without_nats_everything_is_unavailable_until_it_is_back() {
     let (status, body) = app.get(&format!("/task_result/{id}")).await;
     assert_eq!((status, body["status"].as_str()), (StatusCode::OK, Some("PENDING")));
     app.start_task().await;
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_write_is_known_and_refused_for_at_once() {
+    let Some(disk) = SmallDisk::mount(32 << 20) else {
+        eprintln!("SKIPPED: this user may not mount a small disk");
+        return;
+    };
+    let disk = Arc::new(disk);
+    let mut app = TestApp::start_on(NatsServer::builder().disk(&disk).start(), &[]).await;
+    let id = app.start_task().await;
+    assert_eq!(app.get("/health/ready").await.0, StatusCode::OK);
+    let jobs = r#"stream="JOBS""#;
+    assert_eq!(app.metric("spotter_stream_writable", jobs).await, Some(1));
+
+    disk.fill();
+    // The first one finds out. That it is refused is all that its client needs to know.
+    let answer = app.post("/start_task", bus_form()).await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let (status, body) = eventually(PATIENCE, async || {
+        let (status, body) = app.get("/health/ready").await;
+        (status == StatusCode::SERVICE_UNAVAILABLE).then_some((status, body))
+    })
+    .await;
+    let obstacle = body["status"].as_str().unwrap();
+    assert!(obstacle.contains("JOBS") && obstacle.contains("no space left"), "{status} {obstacle}");
+    assert_eq!(app.metric("spotter_stream_writable", jobs).await, Some(0));
+    assert_eq!(app.get("/health/live").await.0, StatusCode::OK, "a restart of it does no good");
+
+    // The server keeps its error when there is room again.
+    disk.make_room();
+    for path in ["/start_task", "/v1/tasks"] {
+        // It is not even looked at: this is no picture, and no 400.
+        let unread = app.post(path, form("x.jpg", b"no picture".to_vec())).await;
+        assert!(unread.headers().contains_key(header::RETRY_AFTER));
+        let (status, body) = json(unread).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(body["error"].as_str().unwrap().contains("cannot store"), "{body}");
+    }
+    // What is known is still told.
+    let (status, body) = app.get(&format!("/task_result/{id}")).await;
+    assert_eq!((status, body["status"].as_str()), (StatusCode::OK, Some("PENDING")));
+
+    app.nats.restart();
+    eventually(PATIENCE, async || {
+        (app.get("/health/ready").await.0 == StatusCode::OK).then_some(())
+    })
+    .await;
+    app.start_task().await;
+    assert_eq!(app.metric("spotter_stream_writable", jobs).await, Some(1));
 }

@@ -286,5 +286,7 @@ impl Driver {
 }
 
 fn odd(error: reqwest::Error) -> CliError {
+    // It may hold a login.
+    let error = error.without_url();
     CliError::Unavailable(format!("the API did not do its part: {error}"))
 }

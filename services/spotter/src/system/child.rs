@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     ffi::OsString,
     fs::{self, OpenOptions},
+    future::pending,
     io,
     path::PathBuf,
     process::{ExitStatus, Stdio},
@@ -20,7 +21,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::probe::Server;
+use super::{probe::Server, storage::StorageWatch};
 use crate::{error::CliError, output::remark};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -101,6 +102,8 @@ pub(super) struct Spec {
     envs: HashMap<String, String>,
     priority: Priority,
     ready: Ready,
+    /// What finds out that it runs and is of no use; `None`: nothing does.
+    watch: Option<StorageWatch>,
     /// Where its output goes; `None` lets it share our standard error.
     log: Option<PathBuf>,
 }
@@ -108,7 +111,8 @@ pub(super) struct Spec {
 impl Spec {
     pub(super) fn new(name: &'static str, program: PathBuf, ready: Ready) -> Self {
         let priority = Priority::Normal;
-        Self { name, program, args: Vec::new(), envs: HashMap::new(), priority, ready, log: None }
+        let (args, envs) = (Vec::new(), HashMap::new());
+        Self { name, program, args, envs, priority, ready, watch: None, log: None }
     }
 
     pub(super) fn arg(mut self, arg: impl Into<OsString>) -> Self {
@@ -134,6 +138,19 @@ impl Spec {
     pub(super) fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
         self
+    }
+
+    pub(super) fn watched(mut self, watch: StorageWatch) -> Self {
+        self.watch = Some(watch);
+        self
+    }
+
+    /// Completes with the reason once a restart of it will help.
+    async fn restart_helps(&self) -> String {
+        match &self.watch {
+            Some(watch) => watch.restart_helps().await,
+            None => pending().await,
+        }
     }
 
     pub(super) fn log_to(mut self, file: PathBuf) -> Self {
@@ -280,15 +297,26 @@ async fn supervise(
     let mut backoff = Backoff::new();
     loop {
         let started = Instant::now();
-        let status = tokio::select! {
-            status = child.wait() => status?,
+        let ended = tokio::select! {
+            status = child.wait() => Ok(status?),
+            why = spec.restart_helps() => Err(why),
             () = stop.cancelled() => return end(&spec, child, grace).await,
         };
-        if cannot_run(status) {
-            return Err(spec.usage());
-        }
         let delay = backoff.delay(started.elapsed());
-        remark(format_args!("{} ended ({status}); starting it again in {delay:?}", spec.name));
+        match ended {
+            Ok(status) if cannot_run(status) => return Err(spec.usage()),
+            Ok(status) => remark(format_args!(
+                "{} ended ({status}); starting it again in {delay:?}",
+                spec.name
+            )),
+            Err(why) => {
+                remark(format_args!(
+                    "{} could not write ({why}) and is restarted in {delay:?}; its data stays",
+                    spec.name
+                ));
+                end(&spec, child, grace).await?;
+            }
+        }
         match start_again(&spec, delay, &mut backoff, &stop).await {
             Some(fresh) => child = fresh,
             None => return Ok(()),

@@ -18,6 +18,7 @@ use super::{
     child::{Ready, Spec, start},
     ports,
     probe::Server,
+    storage::{self, StorageWatch},
 };
 use crate::{error::CliError, output::remark};
 
@@ -40,19 +41,27 @@ pub(super) async fn nats(settings: &Settings, system: &mut System) -> Result<Str
             CliError::Usage(format!("{wanted}; `make setup` fetches it"))
         })?;
     let (store, log) = (folder(settings, "nats")?, log_file(settings, "nats.log")?);
-    let name = server_name();
+    storage::check_room(&store, &settings.queue())?;
+    let (name, server_settings) = (server_name(), storage::server_settings(&settings.data_dir)?);
     let (port, _) = ports::start_near(&Host::default(), NATS_PORT, async |port| {
         let ready = Ready::Answers(Server::Nats { port, name: name.clone() });
         let spec = Spec::new("NATS", program.clone(), ready)
+            .arg("--config")
+            .arg(&server_settings)
             .args(["--addr", LOOPBACK, "--port", &port.to_string(), "--name", &name])
             .args(["--jetstream", "--store_dir"])
             .arg(&store)
+            .watched(StorageWatch::new(nats_url(port), store.clone()))
             .log_to(log.clone());
         start(spec, SERVER_GRACE, &system.stop_servers, &mut system.servers).await
     })
     .await?;
     remark(format_args!("  NATS on port {port}, data in {}", settings.data_dir.display()));
-    Ok(format!("nats://{LOOPBACK}:{port}"))
+    Ok(nats_url(port))
+}
+
+fn nats_url(port: u16) -> String {
+    format!("nats://{LOOPBACK}:{port}")
 }
 
 /// Starts Redis as a cache that keeps nothing on disk, unless one was named. `None`: there is none

@@ -10,6 +10,7 @@ use std::{
 
 use detector::ExecutionProvider;
 use domain::ModelName;
+use messaging::{MessagingConfig, Role};
 use runtime::{
     config::{ProcessEnvironment, Reader, Source, is_set},
     files::read_text,
@@ -99,6 +100,7 @@ impl Settings {
         let redis_url = reader.read_optional("REDIS_URL");
         // For the services, whose word on it would come late.
         let _ = LogSettings::read(&mut reader);
+        let _ = MessagingConfig::read(&mut reader, Role::Cli);
         for place in ["MODELS_DIR", "ORT_DYLIB_PATH"] {
             let _: Option<PathBuf> = reader.read_optional(place);
         }
@@ -116,6 +118,13 @@ impl Settings {
         };
         let settings = reader.finish(settings)?;
         Ok(Self { variables, ..settings })
+    }
+
+    /// How the API and the workers will set the queue up.
+    pub(crate) fn queue(&self) -> MessagingConfig {
+        let source = EnvironmentOver(&self.variables);
+        // What cannot be used was told when the settings were read.
+        MessagingConfig::read(&mut Reader::new(&source), Role::Cli)
     }
 
     /// Where the workers will look for their model.

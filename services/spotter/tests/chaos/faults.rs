@@ -240,7 +240,8 @@ impl Ongoing {
             }
             Fault::DiskFull => {
                 stand.plan.disks[self.target].make_room();
-                // A server turns JetStream off when it cannot write, until it is started again.
+                // A server keeps its write error, and one of a cluster has JetStream turned off, until it is
+                // started again.
                 stand.nats.restart(self.target);
                 stand.wait_for_nats();
             }

@@ -11,6 +11,7 @@ mod bench;
 mod compose;
 mod crates;
 mod detect;
+mod disk;
 mod dlq;
 mod manifests;
 mod metrics;

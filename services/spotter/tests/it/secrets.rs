@@ -25,7 +25,10 @@ fn loud(part: &str) -> ProcessBuilder {
         .env("RUST_LOG", "trace")
         .env("RUST_BACKTRACE", "full")
         // What a collector of traces may want to see, and nobody else. This one is not there.
-        .env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://127.0.0.1:{}", testkit::free_port()))
+        .env(
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            format!("http://{USER}:otlp{MARK}pw@127.0.0.1:{}", testkit::free_port()),
+        )
         .env("OTEL_EXPORTER_OTLP_HEADERS", format!("authorization=Bearer%20otlp{MARK}token"))
         .env("PORT", "0")
         .env("CONCURRENCY", "1")
@@ -166,6 +169,20 @@ fn not_in_the_complaint_about_a_setting() {
         ("REDIS_URL", format!("http://:{secret}/{secret}@host")),
         ("REDIS_URL", format!("redis:{secret}@host")),
         ("REDIS_URL", format!("http://host?password={secret}")),
+        // Its part before the slash would be the host, and the rest would be shown with it.
+        ("NATS_URL", format!("nats://u:p@{secret}/{secret}@host")),
+        ("NATS_URL", format!("nats://u:p@S3#{secret}@host")),
+        ("NATS_URL", format!("nats://u:p@{secret},x@host")),
+        ("NATS_URL", format!("nats://{secret}/x@host")),
+        ("REDIS_URL", format!("redis://:p@S3/{secret}@host/0")),
+        ("REDIS_URL", format!("redis://:12345?{secret}@host/0")),
+        // An address where something else is wanted.
+        ("PROBES_ADDRESS", format!("nats://u:{secret}@host")),
+        ("MODEL", format!("redis://:{secret}@host")),
+        ("NATS_CA_FILE", format!("nats://u:{secret}@host")),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://u:p@S3/{secret} @host")),
+        ("OTEL_EXPORTER_OTLP_HEADERS", secret.clone()),
+        ("OTEL_RESOURCE_ATTRIBUTES", secret.clone()),
         ("NATS_CREDENTIALS_FILE", format!("-----BEGIN USER NKEY SEED-----\n{secret}\n")),
     ];
     let parts = |(name, value)| {
@@ -192,4 +209,41 @@ fn not_in_the_complaint_about_a_file_of_settings() {
     let process = up.start();
     process.wait_for_line(|line| line.text.contains("line 2 is no NAME=value"), PATIENCE);
     assert_eq!(ended(process), Some(64));
+}
+
+#[test]
+fn not_in_the_help_or_the_complaint_of_a_command() {
+    let secret = format!("top{MARK}secret");
+    let odd = format!("http://u:p@127.0.0.1/{secret}@host");
+    // Nobody is there, as far as this address is one.
+    let free = testkit::free_port();
+    let token = format!("http://u:{secret}@127.0.0.1:{free}/{secret}?key={secret}");
+    let submit = |api: &str| spotter(["submit", "--api", api]).arg(picture("bus.jpg"));
+    let cases = [
+        (64, submit(&odd)),
+        (69, submit(&token)),
+        (0, spotter(["submit", "--help"]).env("SPOTTER_API", &token)),
+        (0, spotter(["dlq", "list", "--help"]).env("NATS_URL", format!("nats://u:{secret}@host"))),
+        (64, spotter(["dlq", "list", "--nats-url", &format!("nats://u:p@S3/{secret}@host")])),
+        (69, spotter(["bench", "--only", "reads", "--target", &token])),
+    ];
+    for (expected, command) in cases {
+        assert_eq!(ended(command.start()), Some(expected));
+    }
+}
+
+#[test]
+fn not_in_what_the_whole_system_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("settings.env");
+    for (name, url) in [
+        ("NATS_URL", format!("nats://u:p@S3/top{MARK}@host")),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("ftp://u:top{MARK}@host")),
+    ] {
+        fs::write(&file, format!("{name}={url}\n")).unwrap();
+        let up = spotter(["up", "--data-dir"]).arg(folder.path()).arg("--env-file").arg(&file);
+        let process = up.start();
+        process.wait_for_line(|line| line.text.contains(name), PATIENCE);
+        assert_eq!(ended(process), Some(64), "{name}");
+    }
 }

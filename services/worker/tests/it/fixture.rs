@@ -24,7 +24,14 @@ impl Queue {
     }
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut MessagingConfig)) -> Self {
-        let nats = NatsServer::start();
+        Self::start_on(NatsServer::start(), change).await
+    }
+
+    /// With a NATS server of the test's own making.
+    pub(crate) async fn start_on(
+        nats: NatsServer,
+        change: impl FnOnce(&mut MessagingConfig),
+    ) -> Self {
         let mut config = MessagingConfig::new(nats.url(), Role::Api);
         change(&mut config);
         let messaging = Messaging::connect(config).await.expect("NATS answers");

@@ -1,13 +1,16 @@
 //! What a worker answers to probes.
 
-use domain::TaskState;
-use testkit::{eventually, free_address};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use domain::{Job, TaskRecord, TaskState};
+use testkit::{NatsServer, SmallDisk, eventually, free_address};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
 
-use crate::fixture::{PATIENCE, Queue, bus};
+use crate::fixture::{PATIENCE, Queue, bus, job};
 
 pub(crate) async fn ask(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -100,4 +103,40 @@ async fn a_picture_that_has_the_worker_to_itself_gets_every_core() {
     let id = queue.submit(bus()).await;
     assert!(matches!(queue.ended(id).await.state, TaskState::Success { .. }));
     assert_eq!(pictures(&address, "all").await, alone_before + 1);
+}
+
+#[tokio::test]
+async fn a_worker_whose_records_are_not_stored_is_not_ready_until_they_are() {
+    let Some(disk) = SmallDisk::mount(32 << 20) else {
+        eprintln!("SKIPPED: this user may not mount a small disk");
+        return;
+    };
+    let disk = Arc::new(disk);
+    let mut queue = Queue::start_on(NatsServer::builder().disk(&disk).start(), |_| ()).await;
+    let address = free_address();
+    let _worker = queue.worker(&[("PROBES_ADDRESS", &address)]).await;
+
+    disk.fill();
+    // A record that finds no room in the last page of its file.
+    let long = Job { picture_name: "x".repeat(100_000), ..job() };
+    queue.messaging.tasks().create_queued(&TaskRecord::queued(long)).await.unwrap_err();
+    eventually(PATIENCE, async || {
+        let answer = ask(&address, "/health/ready").await;
+        let is_told = answer.contains("KV_tasks") && answer.contains("unanswered");
+        (answer.starts_with("HTTP/1.1 503 ") && is_told).then_some(())
+    })
+    .await;
+    assert!(is_ok(&ask(&address, "/health/live").await), "a restart of it does no good");
+
+    // The queue itself stores again, the records do not.
+    disk.make_room();
+    let job = job();
+    queue.messaging.queue().submit(&job, Bytes::from(bus())).await.unwrap();
+    queue.nats.restart();
+    let end = queue.ended(job.task_id).await;
+    assert!(matches!(end.state, TaskState::Success { .. }) && end.attempts == 1, "{end:?}");
+    queue.drained().await;
+    assert!(is_ok(&ask(&address, "/health/ready").await));
+    let metrics = ask(&address, "/metrics").await;
+    assert!(metrics.contains("spotter_stream_writable{"), "{metrics}");
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
 use hyper::Uri;
 use opentelemetry_sdk::trace::Sampler;
 
-use crate::config::{Reader, redact_url};
+use crate::{address::redacted, config::Reader};
 
 /// Where a collector listens that is asked for without an address.
 const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
@@ -53,7 +53,8 @@ impl TraceSettings {
     /// Reads the variables. What is wrong with them is left with `reader`.
     #[must_use]
     pub fn read(reader: &mut Reader<'_>) -> Self {
-        let Pairs(resource) = reader.read("OTEL_RESOURCE_ATTRIBUTES", Pairs::default());
+        let resource = read_quietly(reader, "OTEL_RESOURCE_ATTRIBUTES");
+        let Pairs(resource) = resource.unwrap_or_default();
         let service_name = reader.read_optional("OTEL_SERVICE_NAME");
         let export = read_export(reader);
         let is_disabled = reader.read("OTEL_SDK_DISABLED", Flag(false)).0;
@@ -194,7 +195,7 @@ impl FromStr for Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&redact_url(&self.0.to_string()))
+        f.write_str(&redacted(&self.0.to_string()))
     }
 }
 
@@ -285,7 +286,7 @@ fn read_sampler(reader: &mut Reader<'_>) -> TraceSampler {
         _ => {
             let expected = "expected always_on, always_off or traceidratio, or one of them behind \
                             'parentbased_'";
-            reader.problem(name, format!("'{text}' cannot be used: {expected}"));
+            reader.problem(name, expected.to_owned());
             return TraceSampler::default();
         }
     };

@@ -1,0 +1,176 @@
+//! `spotter up` on a disk that fills up, and on one that is too small.
+
+use std::fs;
+
+use reqwest::{
+    Client, Response, StatusCode, header,
+    multipart::{Form, Part},
+};
+use serde_json::Value;
+use testkit::{NatsServer, Process, ProcessBuilder, SmallDisk, eventually, picture};
+
+use crate::whole::{Ended, PATIENCE};
+
+/// What the streams take at the least, and a little more.
+const ROOMY: u64 = 720 << 20;
+
+/// `spotter up` with its data on the disk, and settings that keep the streams small.
+fn up(disk: &SmallDisk, env_file: &std::path::Path) -> ProcessBuilder {
+    fs::write(env_file, "RESPONSE_CACHE_SECONDS=0\nCONCURRENCY=1\n").unwrap();
+    let up = disk.process(env!("CARGO_BIN_EXE_spotter"));
+    let up = up.args(["up", "--port", "0", "--data-dir"]).arg(disk.path().join("data"));
+    up.arg("--env-file").arg(env_file)
+}
+
+#[allow(clippy::print_stderr, reason = "a test that is left out says so")]
+fn mounted(bytes: u64) -> Option<SmallDisk> {
+    let disk = SmallDisk::mount(bytes);
+    if disk.is_none() {
+        eprintln!("SKIPPED: this user may not mount a small disk");
+    }
+    disk
+}
+
+struct Up {
+    process: Process,
+    base: String,
+    client: Client,
+}
+
+impl Up {
+    fn wait(process: Process) -> Self {
+        let line = process.wait_for_line(|line| line.text.starts_with("  API "), PATIENCE).text;
+        let base = line.trim_start_matches("  API").trim().to_owned();
+        process.wait_for_line(|line| line.text.starts_with("Ctrl-C"), PATIENCE);
+        Self { process, base, client: Client::builder().timeout(PATIENCE).build().unwrap() }
+    }
+
+    async fn post(&self, bytes: Vec<u8>) -> Response {
+        let form = Form::new().part("file", Part::bytes(bytes).file_name("bus.jpg"));
+        let request = self.client.post(format!("{}/v1/tasks", self.base)).multipart(form);
+        request.send().await.unwrap()
+    }
+
+    /// The id, where the picture was accepted.
+    async fn submit(&self) -> Result<String, StatusCode> {
+        let answer = self.post(fs::read(picture("bus.jpg")).unwrap()).await;
+        if answer.status() != StatusCode::ACCEPTED {
+            return Err(answer.status());
+        }
+        let body: Value = answer.json().await.unwrap();
+        Ok(body["task_id"].as_str().unwrap().to_owned())
+    }
+
+    async fn readiness(&self) -> (StatusCode, String) {
+        let answer = self.client.get(format!("{}/health/ready", self.base)).send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    }
+
+    async fn assert_detected(&self, id: &str) {
+        let url = format!("{}/v1/tasks/{id}?wait=30", self.base);
+        eventually(PATIENCE, async || {
+            let task: Value = self.client.get(&url).send().await.ok()?.json().await.ok()?;
+            (task["state"] == "SUCCESS").then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn after_a_full_disk_it_goes_on_by_itself_and_nothing_accepted_is_lost() {
+    let Some(disk) = mounted(ROOMY) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let env_file = folder.path().join("settings.env");
+    let process = up(&disk, &env_file).env("QUEUE_MAX_BYTES", "4194304").start();
+    let mut up = Up::wait(process);
+
+    // More than are done before the disk is full.
+    let mut accepted = Vec::new();
+    for _ in 0..6 {
+        accepted.push(up.submit().await.unwrap());
+    }
+    disk.fill();
+    // What the last pages of the files hold may still be accepted.
+    let mut refused = None;
+    while refused.is_none() && accepted.len() < 100 {
+        match up.submit().await {
+            Ok(id) => accepted.push(id),
+            Err(status) => refused = Some(status),
+        }
+    }
+    assert_eq!(refused, Some(StatusCode::SERVICE_UNAVAILABLE));
+    let obstacle = eventually(PATIENCE, async || {
+        let (status, said) = up.readiness().await;
+        (status == StatusCode::SERVICE_UNAVAILABLE).then_some(said)
+    })
+    .await;
+    assert!(obstacle.contains("does not store"), "{obstacle}");
+    // Known, it is refused unread: this is no picture, and no 400.
+    let unread = up.post(b"no picture".to_vec()).await;
+    assert_eq!(unread.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(unread.headers().contains_key(header::RETRY_AFTER));
+    up.process.wait_for_line(|line| line.text.contains("NATS cannot write"), PATIENCE);
+
+    disk.make_room();
+    up.process.wait_for_line(|line| line.text.contains("NATS could not write"), PATIENCE);
+    let id = eventually(PATIENCE, async || up.submit().await.ok()).await;
+    accepted.push(id);
+    for id in &accepted {
+        up.assert_detected(id).await;
+    }
+    assert_eq!(up.readiness().await.0, StatusCode::OK);
+    up.process.signal("INT");
+    assert_eq!(up.process.wait_exit(PATIENCE).code(), Some(0));
+}
+
+#[tokio::test]
+async fn started_on_a_full_disk_it_waits_for_room() {
+    let Some(disk) = mounted(ROOMY) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let env_file = folder.path().join("settings.env");
+    let start = || up(&disk, &env_file).env("QUEUE_MAX_BYTES", "4194304").start();
+    let mut first = Up::wait(start());
+    let earlier = first.submit().await.unwrap();
+    first.assert_detected(&earlier).await;
+    first.process.signal("INT");
+    assert_eq!(first.process.wait_exit(PATIENCE).code(), Some(0));
+
+    disk.fill();
+    let mut second = Up::wait(start());
+    second.assert_detected(&earlier).await;
+    assert_eq!(second.submit().await, Err(StatusCode::SERVICE_UNAVAILABLE));
+    disk.make_room();
+    let id = eventually(PATIENCE, async || second.submit().await.ok()).await;
+    second.assert_detected(&id).await;
+    second.process.signal("INT");
+    assert_eq!(second.process.wait_exit(PATIENCE).code(), Some(0));
+}
+
+#[test]
+fn a_disk_that_is_too_small_for_the_streams_is_told_by_the_variables_name() {
+    let Some(disk) = mounted(32 << 20) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let ended = Ended::of(up(&disk, &folder.path().join("settings.env")));
+    assert_eq!(ended.code, Some(69), "{ended:?}");
+    let said = ended.stderr.join("\n");
+    for part in ["QUEUE_MAX_BYTES", "--data-dir", "3.33 GiB", "MiB free"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_on_a_full_disk_costs_no_request() {
+    let nats = NatsServer::start();
+    // Every write to it fails as on a full disk.
+    let api = Process::builder("sh")
+        .args(["-c", "exec \"$0\" api 2>/dev/full", env!("CARGO_BIN_EXE_spotter")])
+        .env("NATS_URL", nats.url())
+        .env("PORT", "0")
+        .env("RUST_LOG", "debug")
+        .start();
+    let line = api.wait_for_line(|line| line.text.starts_with("listening on "), PATIENCE).text;
+    let base = line.trim_start_matches("listening on ").to_owned();
+    let up = Up { process: api, base, client: Client::new() };
+    up.submit().await.unwrap();
+    assert_eq!(up.readiness().await.0, StatusCode::OK);
+}
