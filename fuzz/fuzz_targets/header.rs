@@ -2,7 +2,9 @@
 
 #![no_main]
 
-use domain::picture::{PictureError, PictureLimits, inspect, inspect_header, jpeg, webp};
+use domain::picture::{
+    PictureError, PictureFormat, PictureLimits, inspect, inspect_header, orientation,
+};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: PictureLimits = PictureLimits { max_bytes: 1 << 20, max_pixels: 1_000_000 };
@@ -40,6 +42,7 @@ fuzz_target!(|file: &[u8]| {
             Ok(None) => {}
         }
     }
-    let _ = jpeg::exif(file);
-    let _ = webp::exif(file);
+    for format in [PictureFormat::Jpeg, PictureFormat::Png, PictureFormat::WebP] {
+        assert!((1..=8).contains(&orientation(file, format).get()));
+    }
 });

@@ -6,11 +6,16 @@
 //!
 //! A large JPEG that is going to be scaled down may be decoded at a part of its size ([`decode_reduced_into`]).
 
+mod bmp;
+mod gif;
 mod jpeg;
 mod other_formats;
+mod png;
 mod reduced;
 
-use domain::picture::{self, PictureError, PictureFormat, PictureHeader, PictureLimits};
+use domain::picture::{
+    self, PictureError, PictureFormat, PictureHeader, PictureLimits, orientation,
+};
 use image::metadata::Orientation;
 use image::{DynamicImage, RgbImage};
 
@@ -79,6 +84,10 @@ fn rgb_len(width: u32, height: u32) -> Option<usize> {
     (width as usize).checked_mul(height as usize)?.checked_mul(3)
 }
 
+/// What is wrong with the pixels of a picture that decodes all the same, for people. Empty where all of them are as they
+/// were coded.
+pub type Warnings = Vec<String>;
+
 /// Why bytes did not become a picture.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
@@ -95,11 +104,11 @@ pub enum DecodeError {
     },
 }
 
-/// Decodes a JPEG, PNG, WebP, BMP or GIF (the first frame of an animation).
+/// Decodes a JPEG, PNG, WebP, BMP or GIF (the first frame of an animation), whatever [`decode_into`] warns of.
 ///
 /// # Errors
 /// [`DecodeError::Refused`] before anything is allocated, when the header claims too much or the file is cut
-/// short; [`DecodeError::Pixels`] when its coded pixels are damaged.
+/// short; [`DecodeError::Pixels`] when its coded pixels do not decode.
 pub fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<Picture, DecodeError> {
     let mut picture = Picture::default();
     decode_into(bytes, limits, &mut picture)?;
@@ -108,7 +117,8 @@ pub fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<Picture, DecodeErr
 
 /// [`decode`] into the memory of an earlier picture, which saves the allocation where many are decoded.
 ///
-/// After an error, `picture` is some picture or other.
+/// Where coded pixels are damaged, or end early within a file that has an end, the picture is what `cv2.imread` makes
+/// of them, and the warnings say so. After an error, `picture` is some picture or other.
 ///
 /// # Errors
 /// As [`decode`].
@@ -116,14 +126,14 @@ pub fn decode_into(
     bytes: &[u8],
     limits: &PictureLimits,
     picture: &mut Picture,
-) -> Result<(), DecodeError> {
+) -> Result<Warnings, DecodeError> {
     let header = picture::inspect(bytes, limits)?;
-    let orientation = match header.format {
-        PictureFormat::Jpeg => jpeg::decode_into(bytes, &header, DctScale::Whole, picture)?.0,
+    let warnings = match header.format {
+        PictureFormat::Jpeg => jpeg::decode_into(bytes, &header, DctScale::Whole, picture)?.1,
         _ => other_formats::decode_into(bytes, &header, picture)?,
     };
-    picture.orient(orientation);
-    Ok(())
+    picture.orient(way_upright(bytes, &header));
+    Ok(warnings)
 }
 
 /// Decodes for a reader that scales the picture by `scale(width, height)`, a function of its upright size.
@@ -139,20 +149,27 @@ pub fn decode_reduced_into(
     limits: &PictureLimits,
     scale: impl FnOnce(u32, u32) -> f64,
     picture: &mut ReducedPicture,
-) -> Result<(), DecodeError> {
+) -> Result<Warnings, DecodeError> {
     let header = picture::inspect(bytes, limits)?;
+    let orientation = way_upright(bytes, &header);
     let stored = (header.width, header.height);
     let pixels = &mut picture.pixels;
-    let (orientation, decoded_at) = match header.format {
+    let (decoded_at, warnings) = match header.format {
         PictureFormat::Jpeg => {
-            let (width, height) = upright(stored, jpeg::orientation(bytes));
+            let (width, height) = upright(stored, orientation);
             let wanted = DctScale::for_scale(scale(width, height));
             jpeg::decode_into(bytes, &header, wanted, pixels)?
         }
-        _ => (other_formats::decode_into(bytes, &header, pixels)?, DctScale::Whole),
+        _ => (DctScale::Whole, other_formats::decode_into(bytes, &header, pixels)?),
     };
     picture.orient(stored, decoded_at, orientation);
-    Ok(())
+    Ok(warnings)
+}
+
+/// How the stored picture is turned upright, as its EXIF block says.
+fn way_upright(bytes: &[u8], header: &PictureHeader) -> Orientation {
+    Orientation::from_exif(orientation(bytes, header.format).get())
+        .unwrap_or(Orientation::NoTransforms)
 }
 
 fn pixels_error(header: &PictureHeader, detail: impl ToString) -> DecodeError {

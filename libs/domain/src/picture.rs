@@ -1,10 +1,11 @@
 //! What can be told about a picture from its bytes without decoding it.
 
-mod bmp;
+pub mod bmp;
+mod exif;
 mod fields;
-mod gif;
+pub mod gif;
 pub mod jpeg;
-mod png;
+pub mod png;
 #[cfg(test)]
 mod samples;
 #[cfg(test)]
@@ -15,6 +16,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use exif::ExifOrientation;
 use fields::{Fields, Flaw, Parsed};
 
 /// The picture formats that are taken in.
@@ -129,9 +131,9 @@ pub struct PictureLimits {
 }
 
 impl Default for PictureLimits {
-    /// 20 MiB and 64 megapixels.
+    /// 20 MiB and 64 Mi pixels: those of the cameras that are sold as 64 megapixels, 9280 × 6944 = 64.4 million, fit.
     fn default() -> Self {
-        Self { max_bytes: 20 * 1024 * 1024, max_pixels: 64_000_000 }
+        Self { max_bytes: 20 * 1024 * 1024, max_pixels: 64 * 1024 * 1024 }
     }
 }
 
@@ -258,6 +260,19 @@ pub fn inspect_header(
         }
         Err(Flaw::Short) => Ok(None),
         Err(Flaw::Damaged(detail)) => Err(PictureError::Damaged { format, detail }),
+    }
+}
+
+/// How a picture of `format` is to be turned upright, as OpenCV reads its EXIF blocks.
+///
+/// BMP and GIF have none. Damaged blocks are no reason to refuse good pixels: they say nothing.
+#[must_use]
+pub fn orientation(bytes: &[u8], format: PictureFormat) -> ExifOrientation {
+    match format {
+        PictureFormat::Jpeg => ExifOrientation::of_first(jpeg::exif_blocks(bytes)),
+        PictureFormat::Png => ExifOrientation::of_first(png::exif_blocks(bytes)),
+        PictureFormat::WebP => ExifOrientation::of_first(webp::exif_block(bytes)),
+        PictureFormat::Bmp | PictureFormat::Gif => ExifOrientation::UPRIGHT,
     }
 }
 

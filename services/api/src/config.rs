@@ -26,7 +26,7 @@ pub struct Config {
     pub probes_address: Option<SocketAddr>,
     /// `MODEL`: the model that pictures are sent to. Default `yolov8n`.
     pub model: ModelName,
-    /// `MAX_PICTURE_BYTES` (default 20 MiB) and `MAX_PICTURE_PIXELS` (default 64 million).
+    /// `MAX_PICTURE_BYTES` (default 20 MiB) and `MAX_PICTURE_PIXELS` (default 64 Mi).
     pub picture_limits: PictureLimits,
     /// `MAX_CONCURRENT_UPLOADS`: uploads being read at one time. Default 64.
     pub max_concurrent_uploads: usize,

@@ -35,7 +35,7 @@ pub struct Config {
     pub max_batch: NonZero<usize>,
     /// `BATCH_WINDOW_MS`: the longest a picture waits for others while a slot is free. Default 5.
     pub batch_window: Duration,
-    /// `MAX_PICTURE_BYTES` (default 20 MiB) and `MAX_PICTURE_PIXELS` (default 64 million).
+    /// `MAX_PICTURE_BYTES` (default 20 MiB) and `MAX_PICTURE_PIXELS` (default 64 Mi).
     pub picture_limits: PictureLimits,
     /// `JOB_DEADLINE_SECONDS`: the longest one run of the model may take. Default 60.
     pub job_deadline: Duration,

@@ -1,38 +1,49 @@
 //! JPEG by libjpeg-turbo.
+//!
+//! The library warns of whatever is odd in a file and decodes it all the same. Its Rust binding gives no picture after a
+//! warning about the header, and shows no more than the first warning of a run. So files whose headers are odd are
+//! [tidied](tidy) first, and what is known to be harmless is taken out until a run is silent or says what is wrong with
+//! the pixels.
+
+mod complaint;
+mod tidy;
+
+use std::borrow::Cow;
 
 use domain::picture::{PictureHeader, jpeg};
-use image::metadata::Orientation;
-use turbojpeg::{Colorspace, Decompressor, Error, Image, PixelFormat, ScalingFactor};
+use turbojpeg::{
+    Colorspace, DecompressHeader, Decompressor, Error, Image, PixelFormat, ScalingFactor,
+};
 
+use self::complaint::Complaint;
 use super::reduced::DctScale;
-use super::{DecodeError, Picture, other_formats, pixels_error, rgb_len};
+use super::{DecodeError, Picture, Warnings, other_formats, pixels_error, rgb_len};
 
-/// Warnings of libjpeg after which all pixels are still right, by a part of their text: it gives no other name.
-const HARMLESS_WARNINGS: [&str; 4] = [
-    "extraneous bytes before marker",
-    "bad ICC marker",
-    "unknown JFIF revision number",
-    "Unknown Adobe color transform code",
-];
+/// The most runs over one file that leave something harmless out of it.
+const MAX_REPAIRS: usize = 2;
+/// The most pixels, each counted once for each scan, of a file that is decoded more than once.
+const MAX_REPAIRED_PIXELS: u64 = 1 << 29;
 
-/// Decodes to `picture` as stored, and tells how to turn it upright and at what scale it was decoded: as `wanted`, or
-/// whole where the file's kind has no other.
+/// Decodes to `picture` as stored, and tells at what scale: as `wanted`, or whole where the file's kind has no other.
+///
+/// Damaged pixels are decoded as far as they go, as OpenCV does, with a warning.
 pub(super) fn decode_into(
     bytes: &[u8],
     header: &PictureHeader,
     wanted: DctScale,
     picture: &mut Picture,
-) -> Result<(Orientation, DctScale), DecodeError> {
+) -> Result<(DctScale, Warnings), DecodeError> {
     let fail = |error: Error| pixels_error(header, error);
     let mut decompressor = Decompressor::new().map_err(fail)?;
     // The header check has counted them; this is for what the two may see differently.
     decompressor.set_scan_limit(jpeg::MAX_SCANS as u32).map_err(fail)?;
-    let stored = match decompressor.read_header(bytes) {
+    let mut file = tidy::with_sequential_scans(bytes);
+    let stored = match read_header(&mut decompressor, &mut file) {
         Ok(stored) => stored,
         // Colours that libjpeg-turbo has no name for.
         Err(Error::BadColorspace(_) | Error::BadSubsamp(_)) => {
-            let orientation = other_formats::decode_into(bytes, header, picture)?;
-            return Ok((orientation, DctScale::Whole));
+            let warnings = other_formats::decode_into(bytes, header, picture)?;
+            return Ok((DctScale::Whole, warnings));
         }
         Err(error) => return Err(fail(error)),
     };
@@ -48,25 +59,43 @@ pub(super) fn decode_into(
     let len = rgb_len(picture.width, picture.height)
         .ok_or_else(|| pixels_error(header, "its size overflows"))?;
     picture.rgb.resize(len, 0);
-    let size = (picture.width as usize, picture.height as usize);
-    match stored.colorspace {
+    let (width, height) = (picture.width as usize, picture.height as usize);
+    let image = |pixels, format: PixelFormat| Image {
+        pixels,
+        width,
+        pitch: width * format.size(),
+        height,
+        format,
+    };
+    let complaint = match stored.colorspace {
         Colorspace::CMYK | Colorspace::YCCK => {
             let mut cmyk = vec![0; len / 3 * 4];
-            decompress(&mut decompressor, bytes, size, (&mut cmyk, PixelFormat::CMYK))
-                .map_err(fail)?;
+            let inks = image(cmyk.as_mut_slice(), PixelFormat::CMYK);
+            let complaint = decompress(&mut decompressor, &mut file, inks, header);
             cmyk_to_rgb(&cmyk, &mut picture.rgb);
+            complaint
         }
         _ => {
-            let pixels = (picture.rgb.as_mut_slice(), PixelFormat::RGB);
-            decompress(&mut decompressor, bytes, size, pixels).map_err(fail)?;
+            let colours = image(picture.rgb.as_mut_slice(), PixelFormat::RGB);
+            decompress(&mut decompressor, &mut file, colours, header)
         }
-    }
-    Ok((orientation(bytes), scale))
+    };
+    let warnings = complaint.map_err(fail)?.iter().map(Complaint::to_string).collect();
+    Ok((scale, warnings))
 }
 
-/// How the stored picture is turned upright, as its EXIF block says.
-pub(super) fn orientation(bytes: &[u8]) -> Orientation {
-    jpeg::exif(bytes).and_then(Orientation::from_exif_chunk).unwrap_or(Orientation::NoTransforms)
+/// Reads the header of `file`, or of `file` without what is odd in it and does not matter.
+fn read_header(
+    decompressor: &mut Decompressor,
+    file: &mut Cow<'_, [u8]>,
+) -> Result<DecompressHeader, Error> {
+    match decompressor.read_header(file) {
+        Err(error) if Complaint::of(&error).is_some() => {
+            *file = Cow::Owned(tidy::tidied(file));
+            decompressor.read_header(file)
+        }
+        result => result,
+    }
 }
 
 fn scaling_factor(scale: DctScale) -> ScalingFactor {
@@ -78,21 +107,53 @@ fn scaling_factor(scale: DctScale) -> ScalingFactor {
     }
 }
 
+/// How often a run over `file` may be repeated without something harmless: never where one is slow enough.
+fn allowed_repairs(file: &[u8], header: &PictureHeader) -> usize {
+    let scans = jpeg::segments(file).filter(|segment| segment.marker == jpeg::START_OF_SCAN);
+    let pixels = u64::from(header.width) * u64::from(header.height);
+    // Sizes are limited, and scans too.
+    if pixels * scans.count() as u64 > MAX_REPAIRED_PIXELS { 0 } else { MAX_REPAIRS }
+}
+
+/// Decodes `file`, and gives what is wrong with its pixels.
 fn decompress(
     decompressor: &mut Decompressor,
-    bytes: &[u8],
-    (width, height): (usize, usize),
-    (pixels, format): (&mut [u8], PixelFormat),
-) -> Result<(), Error> {
-    let pitch = width * format.size();
-    match decompressor.decompress(bytes, Image { pixels, width, pitch, height, format }) {
+    file: &mut Cow<'_, [u8]>,
+    mut image: Image<&mut [u8]>,
+    header: &PictureHeader,
+) -> Result<Option<Complaint>, Error> {
+    let mut run = |file: &[u8]| {
         // A warning comes back as an error, with all pixels decoded as far as they go.
-        Err(Error::TurboJpegError(message))
-            if HARMLESS_WARNINGS.iter().any(|harmless| message.contains(harmless)) =>
-        {
-            Ok(())
+        match decompressor.decompress(file, image.as_deref_mut()) {
+            Ok(()) => Ok(None),
+            Err(error) => Complaint::of(&error).map(Some).ok_or(error),
         }
-        result => result,
+    };
+    let mut outcome = run(file);
+    if matches!(outcome, Ok(None)) {
+        return Ok(None);
+    }
+    // The file before padding was taken out of it.
+    let mut padded = None;
+    for _ in 0..allowed_repairs(file, header) {
+        let repaired = match &outcome {
+            Ok(Some(Complaint::Header)) => Some(tidy::tidied(file)),
+            Ok(Some(Complaint::Extraneous { count, marker })) => {
+                let unpadded = tidy::without_padding(file, *count, *marker);
+                padded = padded.or_else(|| Some(file.clone()));
+                unpadded
+            }
+            Ok(_) => None,
+            Err(_) => tidy::ended_after_pixels(file),
+        };
+        let Some(repaired) = repaired else { break };
+        outcome = run(&repaired);
+        *file = Cow::Owned(repaired);
+    }
+    match padded {
+        // Something else is wrong, or it was no padding: the file is to be decoded as it is.
+        Some(padded) if file.len() < padded.len() && !matches!(outcome, Ok(None)) => run(&padded),
+        _ => outcome,
     }
 }
 

@@ -1,7 +1,7 @@
-//! Files cut short, files damaged: an error, never grey pixels and never a panic.
+//! Files cut short are an error; files damaged are too, or decoded as far as they go with a warning; never a panic.
 
-use detector::decode::{DecodeError, decode};
-use domain::picture::{PictureError, PictureFormat, inspect};
+use detector::decode::{DecodeError, Picture, Warnings, decode, decode_into};
+use domain::picture::{PictureError, inspect};
 
 use crate::support::{LIMITS, golden, golden_pictures, read};
 
@@ -12,9 +12,10 @@ fn a_file_cut_anywhere() {
         for len in 0..bytes.len() {
             match decode(&bytes[..len], &LIMITS) {
                 Err(DecodeError::Refused(_)) => {}
-                // Only bytes behind the first frame may be missing.
+                // Only bytes behind the first frame may be missing, and a PNG's end mark.
                 Ok(picture) => {
-                    assert!(name.ends_with(".gif"), "{name} cut to {len}");
+                    let is_end_mark = name.ends_with(".png") && len + 12 == bytes.len();
+                    assert!(name.ends_with(".gif") || is_end_mark, "{name} cut to {len}");
                     assert_eq!(picture, whole, "{name} cut to {len}");
                 }
                 Err(other) => panic!("{name} cut to {len}: inspect took it, {other}"),
@@ -41,24 +42,104 @@ fn a_changed_byte_does_not_panic() {
     }
 }
 
+/// The picture, and what is warned of.
+fn with_warnings(bytes: &[u8]) -> (Picture, Warnings) {
+    let mut picture = Picture::default();
+    let warnings = decode_into(bytes, &LIMITS, &mut picture).expect("it decodes");
+    (picture, warnings)
+}
+
 #[test]
 fn a_jpeg_with_a_hole_in_its_pixels() {
     let bytes = read(&golden("files/baseline.jpg"));
+    let (whole, none) = with_warnings(&bytes);
+    assert_eq!(none, Warnings::new());
     let mut holed = bytes.clone();
     holed.drain(bytes.len() - 120..bytes.len() - 20);
-    assert!(inspect(&holed, &LIMITS).is_ok(), "its end marker is there");
-    let got = decode(&holed, &LIMITS);
-    assert!(matches!(got, Err(DecodeError::Pixels { format: PictureFormat::Jpeg, .. })), "{got:?}");
+    let (picture, warnings) = with_warnings(&holed);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    // What stands before the hole is as it was.
+    let first_pixels = ..3 * 24;
+    assert!(picture.rgb()[first_pixels] == whole.rgb()[first_pixels]);
+    assert!(picture != whole);
 }
 
 #[test]
 fn rubbish_between_a_jpegs_segments_is_harmless() {
     let bytes = read(&golden("files/baseline.jpg"));
-    let whole = decode(&bytes, &LIMITS).expect("a good picture");
-    let mut padded = bytes.clone();
-    let end = padded.len() - 2;
-    padded.splice(end..end, [0; 7]);
-    assert_eq!(decode(&padded, &LIMITS), Ok(whole));
+    let whole = (decode(&bytes, &LIMITS).expect("a good picture"), Warnings::new());
+    let scan = bytes.windows(2).position(|pair| pair == [0xFF, 0xDA]).expect("a scan");
+    for (at, rubbish) in [
+        (bytes.len() - 2, &[0; 7][..]),
+        (bytes.len() - 2, &[0; 40]),
+        (20, b"junk"),
+        (scan, b"\0\0\0"),
+        (scan, b"\xFF\0\xFF\x01\xFF\xD3\xFF\xFF"),
+    ] {
+        let mut padded = bytes.clone();
+        padded.splice(at..at, rubbish.iter().copied());
+        assert_eq!(with_warnings(&padded), whole, "{rubbish:?} at {at}");
+    }
+}
+
+#[test]
+fn what_is_odd_in_a_jpegs_header_is_harmless() {
+    let bytes = read(&golden("files/baseline.jpg"));
+    let whole = (decode(&bytes, &LIMITS).expect("a good picture"), Warnings::new());
+    let scan = bytes.windows(2).position(|pair| pair == [0xFF, 0xDA]).expect("a scan");
+    let parameters = scan + 2 + usize::from(bytes[scan + 3]) - 3;
+    let jfif = bytes.windows(5).position(|name| name == b"JFIF\0").expect("a version of JFIF") + 5;
+    let with = |at: usize, replaced: usize, by: &[u8]| {
+        let mut changed = bytes.clone();
+        changed.splice(at..at + replaced, by.iter().copied());
+        with_warnings(&changed)
+    };
+    // As a family of telephones writes it, and others.
+    for odd in [[0, 0, 0], [0, 63, 0x10], [1, 5, 0xFF], [255, 255, 255]] {
+        assert_eq!(with(parameters, 3, &odd), whole, "{odd:?}");
+    }
+    for version in [0, 2, 255] {
+        assert_eq!(with(jfif, 1, &[version]), whole, "JFIF {version}");
+    }
+    for transform in [2, 3, 255] {
+        let adobe = [b"\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0", &[transform][..]].concat();
+        assert_eq!(with(2, 0, &adobe), whole, "Adobe {transform}");
+        // Without JFIF, which says the same about colours, libjpeg has only Adobe's word.
+        let alone = [&bytes[..2], &adobe, &bytes[20..]].concat();
+        assert_eq!(with_warnings(&alone), whole, "only Adobe {transform}");
+    }
+    // One of two chunks of a profile, and one that is not of those announced.
+    for number in [1, 2, 3] {
+        let profile = [b"\xFF\xE2\0\x14ICC_PROFILE\0", &[number, 2][..], b"abcd"].concat();
+        assert_eq!(with(2, 0, &profile), whole, "chunk {number} of 2");
+    }
+    // Segments that claim not even the length of their own length.
+    for marker in [0xE0, 0xE5, 0xFE] {
+        for len in [0, 1] {
+            assert_eq!(with(2, 0, &[0xFF, marker, 0, len]), whole, "{marker:#x} of {len}");
+        }
+    }
+    // What stands between the last pixel and the end.
+    let end = bytes.len() - 2;
+    for odd in [&b"\xFF\xE7\0\x04ab"[..], b"\xFF\x45", b"\xFF\xF3\0\x02", b"\xFF\xC4\0\x02"] {
+        assert_eq!(with(end, 0, odd), whole, "{odd:?} before the end");
+    }
+}
+
+/// A harmless oddity, of which libjpeg speaks first, must not hide what is wrong with the pixels.
+#[test]
+fn nothing_harmless_hides_what_is_not() {
+    let bytes = read(&golden("files/baseline.jpg"));
+    let mut holed = bytes.clone();
+    holed.drain(bytes.len() - 120..bytes.len() - 20);
+    let (picture, warnings) = with_warnings(&holed);
+    let scan = bytes.windows(2).position(|pair| pair == [0xFF, 0xDA]).expect("a scan");
+    let parameters = scan + 2 + usize::from(bytes[scan + 3]) - 3;
+    let mut odd = holed;
+    odd.splice(parameters..parameters + 3, [0, 0, 0]);
+    odd.splice(scan..scan, *b"junk");
+    odd.splice(2..2, *b"\xFF\xE2\0\x14ICC_PROFILE\0\x01\x02abcd");
+    assert_eq!(with_warnings(&odd), (picture, warnings));
 }
 
 #[test]

@@ -1,25 +1,49 @@
 //! JPEG: a chain of marker segments (ITU-T T.81, annex B).
 
+use std::ops::Range;
+
 use super::Size;
 use super::fields::{Fields, Flaw, Parsed};
 
 const MARKER: u8 = 0xFF;
 const START_OF_IMAGE: u8 = 0xD8;
-const END_OF_IMAGE: u8 = 0xD9;
-const START_OF_SCAN: u8 = 0xDA;
+/// The marker behind everything else.
+pub const END_OF_IMAGE: u8 = 0xD9;
+/// The marker before the parameters and the coded pixels of a scan.
+pub const START_OF_SCAN: u8 = 0xDA;
+const NUMBER_OF_LINES: u8 = 0xDC;
+const APP0: u8 = 0xE0;
 const APP1: u8 = 0xE1;
+const APP15: u8 = 0xEF;
+const COMMENT: u8 = 0xFE;
 /// More scans than any encoder makes: a progressive JPEG in colour usually has ten. A file of a few kilobytes with
 /// hundreds of them over a huge picture only exists to keep a decoder busy.
 pub const MAX_SCANS: usize = 100;
 
 const EXIF_NAME: &[u8] = b"Exif\0\0";
 
-/// A marker and where its segment's payload lies.
-struct Segment {
-    marker: u8,
-    /// Behind the two bytes of length, or behind the marker for one without a segment.
-    payload_at: usize,
-    payload_len: usize,
+/// A marker of a JPEG and the segment that follows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    /// The marker's second byte, such as 0xDA for the start of a scan.
+    pub marker: u8,
+    /// Where the marker's 0xFF is.
+    pub marker_at: usize,
+    /// The payload, behind the two bytes of length; empty, and behind the marker, for one without a segment. It may
+    /// reach beyond the end of the file.
+    pub payload: Range<usize>,
+}
+
+/// The segments of a JPEG, in their order, to the end marker; or as far as they can be followed.
+///
+/// Coded pixels, and bytes between segments that are no marker, are passed over.
+pub fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment> {
+    let mut next = Some(2);
+    std::iter::from_fn(move || {
+        let segment = next_segment(Fields(bytes), next?).ok()?;
+        next = (segment.marker != END_OF_IMAGE).then_some(segment.payload.end);
+        Some(segment)
+    })
 }
 
 /// The next marker at or after `at`.
@@ -35,34 +59,48 @@ fn next_segment(fields: Fields<'_>, mut at: usize) -> Parsed<Segment> {
             // A run of 0xFF is fill before the marker: the next one may be the marker's own.
             MARKER => at += 1,
             0x00 | 0x01 | 0xD0..=START_OF_IMAGE => at += 2,
-            END_OF_IMAGE => return Ok(Segment { marker, payload_at: at + 2, payload_len: 0 }),
+            END_OF_IMAGE => return Ok(Segment { marker, marker_at: at, payload: at + 2..at + 2 }),
             _ => {
                 let len = usize::from(fields.u16_be(at + 2)?);
-                let payload_len = len.checked_sub(2).ok_or(Flaw::Damaged(
-                    "a segment claims fewer than its own 2 bytes of length",
-                ))?;
-                return Ok(Segment { marker, payload_at: at + 4, payload_len });
+                let payload_len = match len.checked_sub(2) {
+                    Some(payload_len) => payload_len,
+                    // As libjpeg does, which reads nothing out of these.
+                    None if matches!(marker, APP0..=APP15 | COMMENT | NUMBER_OF_LINES) => 0,
+                    None => {
+                        return Err(Flaw::Damaged(
+                            "a segment claims fewer than its own 2 bytes of length",
+                        ));
+                    }
+                };
+                let payload_at = at + 4;
+                let payload = payload_at..payload_at + payload_len;
+                return Ok(Segment { marker, marker_at: at, payload });
             }
         }
     }
+}
+
+/// Whether a marker starts a frame: all from 0xC0 to 0xCF do but three between them.
+#[must_use]
+pub fn is_start_of_frame(marker: u8) -> bool {
+    matches!(marker, 0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF)
 }
 
 /// Width and height out of the frame header.
 pub(super) fn size(fields: Fields<'_>) -> Parsed<Size> {
     let mut at = 2;
     loop {
-        let Segment { marker, payload_at, payload_len } = next_segment(fields, at)?;
+        let Segment { marker, payload, .. } = next_segment(fields, at)?;
         match marker {
-            // Every start of frame, which 0xC4, 0xC8 and 0xCC between them are not.
-            0xC0..=0xC3 | 0xC5..=0xC7 | 0xC9..=0xCB | 0xCD..=0xCF => {
+            _ if is_start_of_frame(marker) => {
                 return Ok(Size {
-                    height: u32::from(fields.u16_be(payload_at + 1)?),
-                    width: u32::from(fields.u16_be(payload_at + 3)?),
+                    height: u32::from(fields.u16_be(payload.start + 1)?),
+                    width: u32::from(fields.u16_be(payload.start + 3)?),
                 });
             }
             START_OF_SCAN => return Err(Flaw::Damaged("its pixels start before a frame header")),
             END_OF_IMAGE => return Err(Flaw::Damaged("it ends before a frame header")),
-            _ => at = payload_at + payload_len,
+            _ => at = payload.end,
         }
     }
 }
@@ -70,43 +108,44 @@ pub(super) fn size(fields: Fields<'_>) -> Parsed<Size> {
 /// Walks over all scans to the end marker.
 ///
 /// Segments are skipped by their length, so that the end marker of a thumbnail inside one does not count;
-/// whatever follows the end marker is nobody's business.
+/// whatever follows the end marker is nobody's business. Damaged pixels may look like a segment that leads beyond
+/// the end marker, or to none: then any end marker behind the last start of a scan will do.
 pub(super) fn check_complete(fields: Fields<'_>) -> Parsed<()> {
     let mut at = 2;
     let mut scans = 0_usize;
+    let mut pixels_at = None;
     loop {
-        let Segment { marker, payload_at, payload_len } = next_segment(fields, at)?;
+        let segment = next_segment(fields, at);
+        let Segment { marker, payload, .. } = match (segment, pixels_at) {
+            (Ok(segment), _) => segment,
+            (Err(_), Some(pixels_at)) if has_end_marker(fields, pixels_at) => return Ok(()),
+            (Err(flaw), _) => return Err(flaw),
+        };
         match marker {
             END_OF_IMAGE if scans == 0 => return Err(Flaw::Damaged("it has no pixels")),
             END_OF_IMAGE => return Ok(()),
             START_OF_SCAN if scans == MAX_SCANS => {
                 return Err(Flaw::Damaged("it has more than 100 scans"));
             }
-            START_OF_SCAN => scans += 1,
+            START_OF_SCAN => {
+                scans += 1;
+                pixels_at = Some(payload.end);
+            }
             _ => {}
         }
-        at = payload_at + payload_len;
+        at = payload.end;
     }
 }
 
-/// The TIFF structure of a JPEG's EXIF segment, which among other things says how the camera was held.
-///
-/// `None` where there is none, or the file is no JPEG.
-#[must_use]
-pub fn exif(bytes: &[u8]) -> Option<&[u8]> {
-    let fields = Fields(bytes);
-    let mut at = 2;
-    loop {
-        let Segment { marker, payload_at, payload_len } = next_segment(fields, at).ok()?;
-        if matches!(marker, START_OF_SCAN | END_OF_IMAGE) {
-            return None;
-        }
-        if marker == APP1 {
-            let payload = fields.slice(payload_at, payload_len).ok()?;
-            if let Some(tiff) = payload.strip_prefix(EXIF_NAME) {
-                return Some(tiff);
-            }
-        }
-        at = payload_at + payload_len;
-    }
+fn has_end_marker(fields: Fields<'_>, from: usize) -> bool {
+    let rest = fields.0.get(from..).unwrap_or_default();
+    rest.windows(2).any(|pair| pair == [MARKER, END_OF_IMAGE])
+}
+
+/// The TIFF structures of a JPEG's EXIF segments before its pixels.
+pub(super) fn exif_blocks(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    segments(bytes)
+        .take_while(|segment| segment.marker != START_OF_SCAN)
+        .filter(|segment| segment.marker == APP1)
+        .filter_map(|segment| bytes.get(segment.payload)?.strip_prefix(EXIF_NAME))
 }

@@ -1,0 +1,50 @@
+//! The first frame of a GIF, on its screen.
+
+use domain::picture::PictureHeader;
+use domain::picture::gif::{GifFrame, first_frame};
+
+use super::{DecodeError, Picture, other_formats, pixels_error};
+
+const TRAILER: u8 = 0x3B;
+
+/// Decodes to `picture`, and paints the screen beside the frame in the background's colour.
+pub(super) fn decode_into(
+    bytes: &[u8],
+    header: &PictureHeader,
+    picture: &mut Picture,
+) -> Result<(), DecodeError> {
+    let frame = first_frame(bytes).ok_or_else(|| pixels_error(header, "it has no frame"))?;
+    other_formats::by_image_without(bytes, header, picture, |bytes| only_frame(bytes, &frame))?;
+    paint_beside(&frame, picture);
+    Ok(())
+}
+
+/// The file without extensions, of which only one has a part in the pixels, and without rubbish between its blocks.
+fn only_frame(bytes: &[u8], frame: &GifFrame) -> Option<Vec<u8>> {
+    let mut kept = bytes.get(frame.screen.clone())?.to_vec();
+    if let Some(control) = frame.graphic_control.clone() {
+        kept.extend(bytes.get(control)?);
+    }
+    kept.extend(bytes.get(frame.block.clone())?);
+    kept.push(TRAILER);
+    Some(kept)
+}
+
+fn paint_beside(frame: &GifFrame, picture: &mut Picture) {
+    let (width, height) = (picture.width as usize, picture.height as usize);
+    let [left, top, columns, rows] =
+        [frame.left, frame.top, frame.width, frame.height].map(|number| number as usize);
+    if (left, top) == (0, 0) && columns >= width && rows >= height {
+        return;
+    }
+    let (left, right) = (left.min(width), (left + columns).min(width));
+    let pixels = picture.rgb.as_chunks_mut::<3>().0;
+    for (row, pixels) in pixels.chunks_exact_mut(width.max(1)).enumerate() {
+        if (top..top + rows).contains(&row) {
+            pixels[..left].fill(frame.background);
+            pixels[right..].fill(frame.background);
+        } else {
+            pixels.fill(frame.background);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What libjpeg-turbo says about a file.
+
+use std::fmt;
+
+use turbojpeg::Error;
+
+/// A warning of libjpeg-turbo, after which it goes on. Everything else that it says is an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Complaint {
+    /// Something about the header that has no part in the pixels, or that [`super::tidy`] mends.
+    Header,
+    /// Bytes that are no marker where one should be, most often padding behind coded pixels.
+    Extraneous {
+        /// How many, those of a stuffed 0xFF 0x00 counted as two.
+        count: usize,
+        /// The marker that comes at last.
+        marker: u8,
+    },
+    /// A code among the pixels that does not exist.
+    BadCode,
+    /// The pixels end before the last of them. The rest is filled in.
+    EndsEarly,
+    /// A restart marker is missing, or another one is in its place.
+    Restart,
+    /// Scans of a progressive JPEG that do not follow from one another.
+    Progression,
+}
+
+impl Complaint {
+    /// `None` for an error that is none of libjpeg's warnings.
+    ///
+    /// They are told apart by their text (`jerror.h` of libjpeg-turbo), for they have no other name here.
+    pub(super) fn of(error: &Error) -> Option<Self> {
+        let Error::TurboJpegError(text) = error else { return None };
+        let says = |part: &str| text.contains(part);
+        if says("unknown JFIF revision number")
+            || says("Unknown Adobe color transform code")
+            || says("bad ICC marker")
+            || says("Invalid SOS parameters for sequential JPEG")
+        {
+            return Some(Self::Header);
+        }
+        if says("bad Huffman code") || says("bad arithmetic code") {
+            return Some(Self::BadCode);
+        }
+        if says("premature end of data segment") || says("Premature end of JPEG file") {
+            return Some(Self::EndsEarly);
+        }
+        if says("Inconsistent progression sequence") {
+            return Some(Self::Progression);
+        }
+        if says("found marker 0x") && says("instead of RST") {
+            return Some(Self::Restart);
+        }
+        extraneous(text)
+    }
+}
+
+/// `Corrupt JPEG data: 7 extraneous bytes before marker 0xd9`
+fn extraneous(text: &str) -> Option<Complaint> {
+    let (before, marker) = text.split_once(" extraneous bytes before marker 0x")?;
+    let count = before.rsplit(' ').next()?.parse().ok()?;
+    let marker = u8::from_str_radix(marker.trim(), 16).ok()?;
+    Some(Complaint::Extraneous { count, marker })
+}
+
+impl fmt::Display for Complaint {
+    /// What is wrong with the picture, for people.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            Self::Header => "the JPEG's header breaks the rules",
+            Self::Extraneous { count, .. } => {
+                return write!(
+                    f,
+                    "the JPEG's coded data holds {count} bytes that belong to no pixel: parts of the picture may be wrong"
+                );
+            }
+            Self::BadCode => {
+                "the JPEG's coded data is damaged (a code that does not exist): parts of the picture may be wrong"
+            }
+            Self::EndsEarly => {
+                "the JPEG's coded data ends early: the missing part of the picture is filled in"
+            }
+            Self::Restart => {
+                "the JPEG's restart markers are damaged: parts of the picture may be wrong"
+            }
+            Self::Progression => {
+                "the JPEG's scans contradict one another: parts of the picture may be wrong"
+            }
+        };
+        f.write_str(what)
+    }
+}

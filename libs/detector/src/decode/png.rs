@@ -1,0 +1,80 @@
+//! PNGs that strict decoders refuse though all of their pixels are there.
+
+use std::io::Cursor;
+
+use domain::picture::png::{Chunk, chunks};
+use png::{Decoder, DecodingError, Limits, Transformations};
+
+use super::{Picture, rgb_len};
+
+/// Decodes a PNG's own pixels as far as their own checksum says that they are right, whatever else is in the file.
+///
+/// Pillow takes the checksum of chunks with pixels for granted, passes over chunks that it does not know, and needs no
+/// end mark. The one within the pixels is looked at here, as it is there.
+///
+/// # Errors
+/// What the decoder said.
+pub(super) fn decode_into(
+    bytes: &[u8],
+    max_alloc: usize,
+    picture: &mut Picture,
+) -> Result<(), DecodingError> {
+    let only_pixels = only_pixels(bytes);
+    let mut decoder =
+        Decoder::new_with_limits(Cursor::new(only_pixels), Limits { bytes: max_alloc });
+    decoder.ignore_checksums(false);
+    decoder.set_transformations(Transformations::EXPAND | Transformations::STRIP_16);
+    let mut reader = decoder.read_info()?;
+    let len = reader.output_buffer_size().ok_or(DecodingError::LimitsExceeded)?;
+    let mut samples = vec![0; len];
+    let frame = reader.next_frame(&mut samples)?;
+    reader.finish()?;
+    let rgb_len = rgb_len(frame.width, frame.height).ok_or(DecodingError::LimitsExceeded)?;
+    (picture.width, picture.height) = (frame.width, frame.height);
+    picture.rgb.clear();
+    picture.rgb.reserve_exact(rgb_len);
+    let channels = frame.color_type.samples();
+    for pixel in samples.chunks_exact(channels).take(rgb_len / 3) {
+        match pixel {
+            [grey] | [grey, _] => picture.rgb.extend([*grey; 3]),
+            [red, green, blue, ..] => picture.rgb.extend([*red, *green, *blue]),
+            [] => {}
+        }
+    }
+    Ok(())
+}
+
+/// The file with no chunks but those that pixels follow from; their data is given the checksum that it has.
+fn only_pixels(bytes: &[u8]) -> Vec<u8> {
+    let mut kept = bytes.get(..8).unwrap_or_default().to_vec();
+    let mut header = None;
+    for chunk in chunks(bytes) {
+        let is_kept = match &chunk.name {
+            b"IHDR" => {
+                header.replace(chunk.clone()).is_none_or(|first| !is_same(bytes, &first, &chunk))
+            }
+            b"PLTE" => is_palette(bytes, header.as_ref()),
+            b"IDAT" => {
+                kept.extend(chunk.intact(bytes));
+                false
+            }
+            _ => false,
+        };
+        if is_kept {
+            kept.extend(bytes.get(chunk.range()).unwrap_or_default());
+        }
+    }
+    kept.extend(b"\0\0\0\0IEND\xAE\x42\x60\x82");
+    kept
+}
+
+fn is_same(bytes: &[u8], one: &Chunk, other: &Chunk) -> bool {
+    bytes.get(one.data.clone()) == bytes.get(other.data.clone())
+}
+
+/// Whether pixels are numbers of the palette's colours; others do not need one, and may have one that is damaged.
+fn is_palette(bytes: &[u8], header: Option<&Chunk>) -> bool {
+    const COLOUR_TYPE_AT: usize = 9;
+    const INDEXED: u8 = 3;
+    header.is_some_and(|header| bytes.get(header.data.start + COLOUR_TYPE_AT) == Some(&INDEXED))
+}
