@@ -11,7 +11,7 @@ use domain::{
 
 use crate::{
     bundle::{ModelBundle, ModelInput},
-    decode::{ReducedPicture, decode_reduced_into},
+    decode::{ReducedPicture, Warnings, decode_reduced_into},
     error::{DetectError, ModelError, RuntimeError},
     head::{DecodeRequest, Head, OutputView},
     letterbox::{InputTensor, Letterbox, LetterboxSpec, letterbox_reduced},
@@ -33,6 +33,8 @@ pub struct PreparedPicture {
     pub width: u32,
     /// The picture's height in pixels, after its EXIF orientation.
     pub height: u32,
+    /// What is wrong with its pixels, for people.
+    pub warnings: Warnings,
     /// How long decoding took.
     pub decode_time: Duration,
     /// How long letterboxing took.
@@ -81,7 +83,7 @@ impl Preprocessor {
     ) -> Result<PreparedPicture, DetectError> {
         let start = Instant::now();
         let scale = |width, height| self.spec.scale(width, height);
-        decode_reduced_into(bytes, &self.limits, scale, &mut picture)?;
+        let warnings = decode_reduced_into(bytes, &self.limits, scale, &mut picture)?;
         let decoded = Instant::now();
         let letterbox = letterbox_reduced(&picture, &self.spec, &mut tensor);
         Ok(PreparedPicture {
@@ -89,6 +91,7 @@ impl Preprocessor {
             letterbox,
             width: picture.width(),
             height: picture.height(),
+            warnings,
             decode_time: decoded - start,
             letterbox_time: decoded.elapsed(),
             picture,
@@ -129,6 +132,8 @@ pub struct Found {
     pub width: u32,
     /// The picture's height in pixels, after its EXIF orientation.
     pub height: u32,
+    /// What is wrong with the picture's pixels, for people: where there is something, objects may be missing.
+    pub warnings: Warnings,
     /// What the model that found them comes to; see [`ModelBundle::digest`].
     pub model_digest: Sha256Digest,
     /// How long each stage took.
@@ -150,7 +155,8 @@ impl Found {
             postprocess: inference.postprocess_time,
         };
         let (width, height) = (prepared.width, prepared.height);
-        Self { objects: objects.collect(), width, height, model_digest, timings }
+        let warnings = prepared.warnings.clone();
+        Self { objects: objects.collect(), width, height, warnings, model_digest, timings }
     }
 }
 

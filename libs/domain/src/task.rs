@@ -158,6 +158,10 @@ pub enum TaskState {
         width: u32,
         /// The picture's height in pixels, after its EXIF orientation.
         height: u32,
+        /// What is wrong with the picture's pixels, for people. Empty where nothing is, and in records of older
+        /// workers.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
         /// What the installed model that found it comes to. `None` in records of older workers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model_digest: Option<Sha256Digest>,
@@ -314,6 +318,7 @@ mod tests {
                 objects: vec![object],
                 width: 810,
                 height: 1080,
+                warnings: vec!["the rest is grey".to_owned()],
                 model_digest: Some([9; 32].into()),
                 cached: true,
             },
@@ -341,13 +346,14 @@ mod tests {
             objects: Vec::new(),
             width: 1,
             height: 2,
+            warnings: Vec::new(),
             model_digest: None,
             cached: false,
         };
         let record = TaskRecord { job: Job { picture_sha256: None, ..job() }, attempts: 1, state };
         let json = serde_json::to_value(&record).unwrap();
         // They are left out, so that this is what an older version writes.
-        for name in ["picture_sha256", "started_at", "model_digest", "cached"] {
+        for name in ["picture_sha256", "started_at", "warnings", "model_digest", "cached"] {
             assert!(json.get(name).is_none(), "{name} in {json}");
         }
         assert_eq!(serde_json::from_value::<TaskRecord>(json).unwrap(), record);

@@ -186,11 +186,17 @@ struct Task {
     height: Option<u32>,
     /// What was found, highest confidence first, on SUCCESS.
     objects: Option<Vec<FoundObject>>,
+    /// On SUCCESS: what is wrong with the picture's coded pixels, where they are damaged or end early and were decoded
+    /// as far as they go. Objects may be missing or wrong there. Absent where nothing is.
+    warnings: Option<Vec<String>>,
     /// On SUCCESS: whether this is the result of an earlier run on the same picture.
     cached: Option<bool>,
     /// Why it failed, on FAILURE.
     failure: Option<Failure>,
 }
+
+const EXAMPLE_WARNING: &str =
+    "the JPEG's coded data ends early: the missing part of the picture is filled in";
 
 impl Example for Task {
     fn example() -> Self {
@@ -213,6 +219,7 @@ impl Example for Task {
                 confidence: 0.87345,
                 bbox: Corners { x1: 22.87127, y1: 231.27731, x2: 805.00262, y2: 756.84045 },
             }]),
+            warnings: Some(vec![EXAMPLE_WARNING.to_owned()]),
             cached: Some(false),
             failure: None,
         }
@@ -311,14 +318,16 @@ impl From<TaskRecord> for Task {
             width: None,
             height: None,
             objects: None,
+            warnings: None,
             cached: None,
             failure: None,
         };
         match state {
             TaskState::Queued => {}
             TaskState::Started { .. } => task.state = State::Started,
-            TaskState::Success { objects, width, height, cached, .. } => {
+            TaskState::Success { objects, width, height, warnings, cached, .. } => {
                 task.state = State::Success;
+                task.warnings = (!warnings.is_empty()).then_some(warnings);
                 task.cached = Some(cached);
                 task.width = Some(width);
                 task.height = Some(height);

@@ -64,6 +64,7 @@ fn detect_one(
         width: found.width,
         height: found.height,
         objects: &found.objects,
+        warnings: &found.warnings,
         took_ms: started.elapsed().as_millis(),
     }
     .print(Format::new(options.json))?;

@@ -27,6 +27,8 @@ pub(crate) struct Found<'a> {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) objects: &'a [DetectedObject],
+    /// What is wrong with the picture's pixels.
+    pub(crate) warnings: &'a [String],
     pub(crate) took_ms: u128,
 }
 
@@ -37,6 +39,8 @@ struct FoundJson<'a> {
     width: u32,
     height: u32,
     objects: Vec<ObjectJson<'a>>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    warnings: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -66,7 +70,7 @@ struct FailedJson<'a> {
 }
 
 impl Found<'_> {
-    /// Prints the result to standard output.
+    /// Prints the result to standard output; in a table's case, warnings to standard error.
     pub(crate) fn print(&self, format: Format) -> Result<(), CliError> {
         match format {
             Format::Json => output::json("a result", &self.json()),
@@ -81,10 +85,14 @@ impl Found<'_> {
             width: self.width,
             height: self.height,
             objects: self.objects.iter().map(ObjectJson::from).collect(),
+            warnings: self.warnings,
         }
     }
 
     fn print_table(&self) -> Result<(), CliError> {
+        for warning in self.warnings {
+            output::remark(format_args!("{}  warning: {warning}", self.picture.display()));
+        }
         let count = self.objects.len();
         output::line(format_args!(
             "{}  {}×{}  {count} object{}  {} ms",

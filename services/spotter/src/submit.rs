@@ -43,6 +43,8 @@ struct Task {
     height: u32,
     #[serde(default)]
     objects: Vec<FoundObject>,
+    #[serde(default)]
+    warnings: Vec<String>,
     failure: Option<Failure>,
 }
 
@@ -128,6 +130,7 @@ fn print_task(picture: &Path, task: &Task, took: Duration, format: Format) -> Re
         width: task.width,
         height: task.height,
         objects: &objects,
+        warnings: &task.warnings,
         took_ms: took.as_millis(),
     }
     .print(format)

@@ -214,6 +214,7 @@ async fn succeed(context: &Context, begun: &TaskRecord, found: Found) -> Result<
         objects: found.objects,
         width: found.width,
         height: found.height,
+        warnings: found.warnings,
         model_digest: Some(found.model_digest),
         cached: false,
     };

@@ -202,6 +202,7 @@ fn ended(record: &TaskRecord) -> TaskRecord {
         objects: Vec::new(),
         width: 810,
         height: 1080,
+        warnings: Vec::new(),
         model_digest: None,
         cached: false,
     })

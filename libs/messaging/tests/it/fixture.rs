@@ -132,6 +132,7 @@ pub(crate) fn success(job: &Job) -> TaskRecord {
         objects: vec![DetectedObject { detection, label: "bus".to_owned() }],
         width: 810,
         height: 1080,
+        warnings: Vec::new(),
         model_digest: None,
         cached: false,
     })

@@ -15,7 +15,7 @@ use crate::{
 
 /// Part of every key. To be changed with whatever makes the same model answer otherwise: the resize,
 /// the decoding of boxes, what is stored.
-const VERSION: &str = "v1";
+const VERSION: &str = "v2";
 
 /// Results by what they follow from.
 #[derive(Clone)]
@@ -33,6 +33,8 @@ struct Response {
     objects: Vec<DetectedObject>,
     width: u32,
     height: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 impl ResponseCache {
@@ -46,13 +48,14 @@ impl ResponseCache {
         let (response, outcome) =
             self.redis.get::<Response>(&key(picture, model_digest, job.settings)).await;
         self.metrics.count_response_cache(outcome);
-        let Response { objects, width, height } = response?;
+        let Response { objects, width, height, warnings } = response?;
         Some(TaskState::Success {
             started_at: None,
             finished_at: OffsetDateTime::now_utc(),
             objects,
             width,
             height,
+            warnings,
             model_digest: Some(model_digest),
             cached: true,
         })
@@ -61,7 +64,8 @@ impl ResponseCache {
     /// Keeps the result of a run for those who send the same picture, without making anybody wait.
     /// It is filed under the model that made it, whichever the workers run by now.
     pub(crate) fn put_in_background(&self, record: &TaskRecord) {
-        let TaskState::Success { objects, width, height, model_digest, cached, .. } = &record.state
+        let TaskState::Success { objects, width, height, warnings, model_digest, cached, .. } =
+            &record.state
         else {
             return;
         };
@@ -71,7 +75,12 @@ impl ResponseCache {
             return;
         };
         let Some(ttl) = remaining_life(record, self.ttl) else { return };
-        let response = Response { objects: objects.clone(), width: *width, height: *height };
+        let response = Response {
+            objects: objects.clone(),
+            width: *width,
+            height: *height,
+            warnings: warnings.clone(),
+        };
         let Ok(json) = serde_json::to_vec(&response) else { return };
         let key = key(picture, model_digest, record.job.settings);
         self.redis.put_in_background(key, json, ttl);

@@ -94,12 +94,18 @@ impl TestApp {
 
     /// Ends a task with one bus, as a worker would.
     pub(crate) async fn succeed(&self, id: TaskId) -> TaskRecord {
+        self.succeed_with_warnings(id, &[]).await
+    }
+
+    /// The same of a picture whose pixels are damaged.
+    pub(crate) async fn succeed_with_warnings(&self, id: TaskId, warnings: &[&str]) -> TaskRecord {
         let state = TaskState::Success {
             started_at: None,
             finished_at: OffsetDateTime::now_utc(),
             objects: vec![bus()],
             width: 810,
             height: 1080,
+            warnings: warnings.iter().map(|warning| (*warning).to_owned()).collect(),
             model_digest: Some(model()),
             cached: false,
         };

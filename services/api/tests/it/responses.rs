@@ -115,6 +115,28 @@ async fn the_original_route_answers_as_ever() {
 }
 
 #[tokio::test]
+async fn warnings_are_kept_with_the_result() {
+    let app = TestApp::start().await;
+    let _worker = app.worker_runs(model()).await;
+    let id = app.start_task().await;
+    let warnings = ["the missing part is filled in"];
+    app.succeed_with_warnings(id, &warnings).await;
+    assert_eq!(app.read(&id.to_string()).await["warnings"], serde_json::json!(warnings));
+    // From Redis, and to the original route's clients without a word.
+    assert_eq!(app.read(&id.to_string()).await["warnings"], serde_json::json!(warnings));
+    let (_, original) = app.get(&format!("/task_result/{id}")).await;
+    let fields: Vec<_> = original.as_object().unwrap().keys().collect();
+    assert_eq!(fields, ["image_name", "result", "status", "task_id"]);
+
+    eventually(PATIENCE, async || (!app.redis.keys(ENTRIES).is_empty()).then_some(())).await;
+    let again = app.submit("", bus_form(), "").await;
+    assert_eq!(
+        (&again["cached"], &again["warnings"]),
+        (&true.into(), &serde_json::json!(warnings))
+    );
+}
+
+#[tokio::test]
 async fn other_settings_and_other_bytes_are_run() {
     let app = TestApp::start().await;
     let _worker = app.worker_runs(model()).await;

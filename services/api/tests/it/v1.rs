@@ -82,6 +82,7 @@ async fn waiting_ends_when_the_task_does() {
     assert_eq!(task["objects"][0]["label"], "bus");
     assert_eq!(task["objects"][0]["bbox"]["x1"], 22.875);
     assert_eq!((task["width"].as_u64(), task["height"].as_u64()), (Some(810), Some(1080)));
+    assert!(task.get("warnings").is_none(), "nothing is wrong with the picture: {task}");
 }
 
 #[tokio::test]

@@ -87,6 +87,30 @@ fn one_bad_picture_does_not_hide_the_others() {
 }
 
 #[test]
+fn damaged_pixels_are_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let damaged = folder.path().join("damaged.jpg");
+    let mut bytes = fs::read(picture("bus.jpg")).unwrap();
+    // The lower part of the pixels, not the end marker.
+    let end = bytes.len() - 2;
+    bytes.drain(end - end / 3..end);
+    fs::write(&damaged, bytes).unwrap();
+    let ended = Ended::of(spotter(["detect", "--json"]).arg(&damaged).arg(picture("bus.jpg")));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let results = json_lines(&ended);
+    assert!(results[0]["warnings"][0].as_str().unwrap().contains("ends early"), "{results:?}");
+    assert!(results[1].get("warnings").is_none(), "{results:?}");
+
+    let ended = Ended::of(spotter(["detect"]).arg(&damaged));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let remarks = ended.stderr.join("\n");
+    assert!(
+        remarks.contains("damaged.jpg  warning: ") && remarks.contains("ends early"),
+        "{remarks}"
+    );
+}
+
+#[test]
 fn pictures_are_saved_with_what_was_found_drawn() {
     let folder = tempfile::tempdir().unwrap();
     let ended = spotter(["detect", "--save"]).arg(folder.path()).arg(picture("bus.jpg"));
