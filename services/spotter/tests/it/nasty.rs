@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use detector::decode::{Picture, decode_into};
+use domain::picture::PictureLimits;
 use reqwest::{
     StatusCode,
     multipart::{Form, Part},
@@ -42,6 +44,12 @@ struct Row {
     expected_by_v1: Option<Expected>,
     /// Width and height of the result.
     size: Option<[u64; 2]>,
+    /// The mean of red, green and blue that its pixels have.
+    mean: Option<[f64; 3]>,
+    /// A file of the same pixels.
+    same_pixels_as: Option<String>,
+    /// Whether the task says that something is wrong with the pixels.
+    warns: bool,
     same_objects_as: Option<String>,
 }
 
@@ -63,6 +71,9 @@ impl Row {
             expected: expected(&text("expect").expect("each row says what to expect")),
             expected_by_v1: text("expect_by_v1").as_deref().map(expected),
             size,
+            mean: row["mean"].as_array().map(|mean| [0, 1, 2].map(|at| mean[at].as_f64().unwrap())),
+            same_pixels_as: text("same_pixels_as"),
+            warns: row["warns"].as_bool().unwrap_or(false),
             same_objects_as: text("same_objects_as"),
             file,
         }
@@ -103,6 +114,63 @@ fn every_nasty_picture_has_its_row() {
     found.sort();
     assert_eq!(found, named);
     assert!(named.len() > 60);
+}
+
+/// What `detect` sees of them, without the rest of the system: the size, the colours and the warnings of the table.
+#[test]
+fn every_nasty_picture_that_is_detected_has_its_pixels() {
+    let limits = PictureLimits::default();
+    let mut decoded: BTreeMap<String, Picture> = BTreeMap::new();
+    let mut complaints = Vec::new();
+    for row in table() {
+        if row.expected != Expected::Detected
+            || (row.mean.is_none() && row.same_pixels_as.is_none())
+        {
+            continue;
+        }
+        let mut picture = Picture::default();
+        match decode_into(&row.bytes(), &limits, &mut picture) {
+            Ok(warnings) if warnings.is_empty() == row.warns => {
+                complaints.push(format!("{}: warns of {warnings:?}", row.file));
+            }
+            Ok(_) => {}
+            Err(error) => complaints.push(format!("{}: {error}", row.file)),
+        }
+        complaints.extend(check_pixels(&row, &picture, &decoded));
+        decoded.insert(row.file, picture);
+    }
+    assert!(complaints.is_empty(), "{} complaints:\n{}", complaints.len(), complaints.join("\n"));
+    assert!(decoded.len() > 150);
+}
+
+fn check_pixels(
+    row: &Row,
+    picture: &Picture,
+    decoded: &BTreeMap<String, Picture>,
+) -> Option<String> {
+    let size = [picture.width(), picture.height()].map(u64::from);
+    if row.size.is_some_and(|expected| expected != size) {
+        return Some(format!("{}: is of {size:?}, expected {:?}", row.file, row.size));
+    }
+    if let Some(other) = &row.same_pixels_as {
+        let is_same = decoded.get(other).is_some_and(|other| other == picture);
+        return (!is_same).then(|| format!("{}: has other pixels than {other}", row.file));
+    }
+    let (mean, expected) = (mean(picture), row.mean?);
+    // Two decoders round lossy WebP differently.
+    let is_close = mean.iter().zip(expected).all(|(got, expected)| (got - expected).abs() < 1.0);
+    (!is_close).then(|| format!("{}: is {mean:?} in the mean, expected {expected:?}", row.file))
+}
+
+fn mean(picture: &Picture) -> [f64; 3] {
+    let pixels = picture.rgb().as_chunks::<3>().0;
+    let mut sums = [0_u64; 3];
+    for pixel in pixels {
+        for (sum, value) in sums.iter_mut().zip(pixel) {
+            *sum += u64::from(*value);
+        }
+    }
+    sums.map(|sum| sum as f64 / pixels.len().max(1) as f64)
 }
 
 #[tokio::test]
@@ -201,7 +269,7 @@ fn check_task(row: &Row, expected: Expected, task: &Value, result: &Value) -> Re
                 Some(expected) if size != expected.map(Some) => {
                     Err(format!("detected at {size:?}, expected {expected:?}"))
                 }
-                _ => Ok(()),
+                _ => check_warnings(row, &task["warnings"]),
             }
         }
         (Expected::Failed, "FAILURE") => match task["failure"]["reason"].as_str() {
@@ -210,6 +278,14 @@ fn check_task(row: &Row, expected: Expected, task: &Value, result: &Value) -> Re
         },
         (expected, _) => Err(format!("{state} {}, expected {expected:?}", task["failure"])),
     }
+}
+
+fn check_warnings(row: &Row, warnings: &Value) -> Result<(), String> {
+    let has_warnings = warnings.as_array().is_some_and(|all| all.iter().any(Value::is_string));
+    if has_warnings == row.warns && warnings.is_null() != row.warns {
+        return Ok(());
+    }
+    Err(format!("warns of {warnings}, expected {}", if row.warns { "a warning" } else { "none" }))
 }
 
 /// The same objects, within a pixel: the pictures are coded anew after each turn.
