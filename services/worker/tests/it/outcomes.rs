@@ -69,14 +69,33 @@ async fn bytes_that_do_not_decode_fail_for_good_and_hold_nobody_up() {
     let queue = Queue::start().await;
     let _worker = queue.worker(&[("CONCURRENCY", "1")]).await;
     // Whole by its markers, so the API lets it in; only the decoder sees the damage.
-    let mut damaged = bus();
-    let middle = damaged.len() / 2;
-    damaged[middle..middle + 20_000].fill(0);
-    let bad = queue.submit(damaged).await;
+    let mut bad = bus();
+    let frame = bad.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+    // Twelve bits for each sample, and not eight.
+    bad[frame + 4] = 12;
+    let bad = queue.submit(bad).await;
     let good = queue.submit(bus()).await;
     let record = queue.ended(bad).await;
     assert_eq!(failure(&record), Some(FailureReason::UndecodablePicture), "{record:?}");
     assert_bus_is_found(&queue, good).await;
+    queue.drained().await;
+}
+
+#[tokio::test]
+async fn damaged_pixels_are_a_warning_of_the_result() {
+    let queue = Queue::start().await;
+    let _worker = queue.worker(&[]).await;
+    let mut damaged = bus();
+    let middle = damaged.len() / 2;
+    damaged[middle..middle + 20_000].fill(0);
+    let (damaged, whole) = (queue.submit(damaged).await, queue.submit(bus()).await);
+    for (id, expected) in [(damaged, 1), (whole, 0)] {
+        let record = queue.ended(id).await;
+        let TaskState::Success { warnings, width, height, .. } = &record.state else {
+            panic!("{record:?}")
+        };
+        assert_eq!((warnings.len(), *width, *height), (expected, 810, 1080), "{record:?}");
+    }
     queue.drained().await;
 }
 
