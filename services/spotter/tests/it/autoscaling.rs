@@ -71,10 +71,17 @@ async fn replicas_follow_the_backlog_and_nothing_is_lost() {
     assert_eq!(run.latest().replicas.wanted, MOST);
 
     run.phase("trickle");
-    // So little that fewer workers are enough, and so much that each of them has its hands full.
-    let kept = all * HELD;
-    let fewer = proposal(MOST, kept, run.scaled.trigger.lag_threshold);
-    assert!(fewer < MOST, "{:?}", run.scaled);
+    // So little that one worker is enough, and so much that each of them has its hands full.
+    let threshold = run.scaled.trigger.lag_threshold;
+    let (fewer, kept) = (1, all * HELD);
+    assert_eq!(proposal(MOST, kept, threshold), fewer, "{:?}", run.scaled);
+    // Before that, what they have in hands must be slow: on a slow machine the last quick ones were still
+    // there when it was one worker's work, and those that were stopped finished them in time.
+    let quick = run.accepted.len() as u64;
+    let more = threshold + HELD;
+    assert!(proposal(MOST, more, threshold) > fewer, "{:?}", run.scaled);
+    let is_drained = |now: &Sample| now.queue.is_ok_and(|queue| queue.drained >= quick);
+    run.send_until(more, Kind::Slow, is_drained).await;
     run.send_until(kept, Kind::Slow, |now| now.replicas.wanted <= fewer).await;
     for _ in 0..plan.trickle {
         run.send(Kind::Quick).await;
