@@ -13,11 +13,16 @@ use redis::{
 };
 use runtime::address::redacted;
 use serde::de::DeserializeOwned;
+use tokio::{sync::Mutex, time::timeout_at};
 
 use crate::{
     breaker::{Breaker, Change},
     metrics::CacheOutcome,
 };
+
+/// The longest time that connecting may take, in the background: with TLS or over a long way it takes several
+/// times as long as an answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// JSON texts in Redis. Cheap to clone.
 #[derive(Clone)]
@@ -32,6 +37,8 @@ struct Shared {
     /// Made on first use, dropped on failure: a manager that waits out its own back-off would go on
     /// failing for as long after Redis has come back.
     connection: RwLock<Option<ConnectionManager>>,
+    /// Held by the one task that connects.
+    connecting: Arc<Mutex<()>>,
     timeout: Duration,
     breaker: Arc<Breaker>,
 }
@@ -43,6 +50,14 @@ enum CacheError {
     Timeout(Duration),
     #[error("{0}")]
     Redis(#[from] RedisError),
+    #[error("no connection")]
+    NotConnected,
+}
+
+/// A connection, and whether it was made for the question that got it.
+struct Obtained {
+    connection: ConnectionManager,
+    is_new: bool,
 }
 
 impl RedisCache {
@@ -61,6 +76,7 @@ impl RedisCache {
             client: client(url, ca_file)?,
             address: redacted(url),
             connection: RwLock::new(None),
+            connecting: Arc::default(),
             timeout,
             breaker,
         };
@@ -74,7 +90,7 @@ impl RedisCache {
         if !shared.breaker.allows(Instant::now()) {
             return (None, CacheOutcome::Skipped);
         }
-        let answer = shared.within_timeout(shared.read(key)).await;
+        let answer = shared.ask(async |connection| read(connection, key).await).await;
         shared.report(&answer);
         match answer {
             Ok(Some(value)) => (Some(value), CacheOutcome::Hit),
@@ -90,8 +106,11 @@ impl RedisCache {
         }
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
-            let outcome = shared.within_timeout(shared.write(&key, json, ttl)).await;
-            shared.report(&outcome);
+            let seconds = ttl.as_secs().max(1);
+            let outcome = shared
+                .ask(async |mut connection| Ok(connection.set_ex(&key, json, seconds).await?))
+                .await;
+            shared.report::<()>(&outcome);
         });
     }
 }
@@ -106,55 +125,80 @@ fn client(url: &str, ca_file: Option<&Path>) -> Result<Client, RedisError> {
     }
 }
 
+async fn read<T: DeserializeOwned>(
+    mut connection: ConnectionManager,
+    key: &str,
+) -> Result<Option<T>, CacheError> {
+    let json: Option<Vec<u8>> = connection.get(key).await?;
+    let Some(json) = json else { return Ok(None) };
+    match serde_json::from_slice(&json) {
+        Ok(value) => Ok(Some(value)),
+        // Another program's, or another version's. Redis itself is well.
+        Err(error) => {
+            tracing::warn!(key, %error, "what is cached cannot be read and is dropped");
+            let () = connection.del(key).await?;
+            Ok(None)
+        }
+    }
+}
+
 impl Shared {
-    async fn read<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>, CacheError> {
-        let mut connection = self.connection().await?;
-        let json: Option<Vec<u8>> = connection.get(key).await?;
-        let Some(json) = json else { return Ok(None) };
-        match serde_json::from_slice(&json) {
-            Ok(value) => Ok(Some(value)),
-            // Another program's, or another version's. Redis itself is well.
-            Err(error) => {
-                tracing::warn!(key, %error, "what is cached cannot be read and is dropped");
-                let () = connection.del(key).await?;
-                Ok(None)
+    /// The whole exchange within one deadline. Where there is no connection yet, connecting goes on behind it, for
+    /// the next question.
+    async fn ask<T>(
+        self: &Arc<Self>,
+        exchange: impl AsyncFnOnce(ConnectionManager) -> Result<T, CacheError>,
+    ) -> Result<T, CacheError> {
+        let deadline = tokio::time::Instant::now() + self.timeout;
+        let too_late = |_| CacheError::Timeout(self.timeout);
+        let obtained = timeout_at(deadline, self.connection()).await.map_err(too_late)?;
+        let Obtained { connection, is_new } = obtained?;
+        match timeout_at(deadline, exchange(connection)).await {
+            Ok(Ok(answer)) => Ok(answer),
+            // Connecting took most of the time, which says nothing about the connection.
+            Err(elapsed) if is_new => Err(too_late(elapsed)),
+            failed => {
+                *self.connection.write().unwrap_or_else(PoisonError::into_inner) = None;
+                failed.map_err(too_late)?
             }
         }
     }
 
-    async fn write(&self, key: &str, json: Vec<u8>, ttl: Duration) -> Result<(), CacheError> {
-        Ok(self.connection().await?.set_ex(key, json, ttl.as_secs().max(1)).await?)
+    async fn connection(self: &Arc<Self>) -> Result<Obtained, CacheError> {
+        if let Some(connection) = self.current() {
+            return Ok(Obtained { connection, is_new: false });
+        }
+        match Arc::clone(&self.connecting).try_lock_owned() {
+            Ok(turn) => {
+                let shared = Arc::clone(self);
+                let connecting = tokio::spawn(async move {
+                    let _turn = turn;
+                    shared.connect().await
+                });
+                connecting.await.map_err(|_| CacheError::NotConnected)??;
+            }
+            // Another question's task is at it.
+            Err(_) => drop(self.connecting.lock().await),
+        }
+        let connection = self.current().ok_or(CacheError::NotConnected)?;
+        Ok(Obtained { connection, is_new: true })
     }
 
-    async fn connection(&self) -> Result<ConnectionManager, CacheError> {
-        let current = self.connection.read().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(connection) = current {
-            return Ok(connection);
-        }
+    fn current(&self) -> Option<ConnectionManager> {
+        self.connection.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn connect(&self) -> Result<(), RedisError> {
         let config = ConnectionManagerConfig::new()
             .set_number_of_retries(0)
-            .set_connection_timeout(Some(self.timeout))
+            .set_connection_timeout(Some(self.timeout.max(CONNECT_TIMEOUT)))
             .set_response_timeout(Some(self.timeout));
         let connection = ConnectionManager::new_with_config(self.client.clone(), config).await?;
-        *self.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(connection.clone());
-        Ok(connection)
-    }
-
-    /// The whole exchange, connecting included, within one deadline.
-    async fn within_timeout<T>(
-        &self,
-        exchange: impl Future<Output = Result<T, CacheError>>,
-    ) -> Result<T, CacheError> {
-        match tokio::time::timeout(self.timeout, exchange).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(CacheError::Timeout(self.timeout)),
-        }
+        *self.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        Ok(())
     }
 
     fn report<T>(&self, outcome: &Result<T, CacheError>) {
-        if outcome.is_err() {
-            *self.connection.write().unwrap_or_else(PoisonError::into_inner) = None;
-        }
         match (self.breaker.report(outcome, Instant::now()), outcome) {
             (Change::Opened, Err(error)) => tracing::warn!(
                 redis = self.address,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::TaskId;
 use reqwest::StatusCode;
 use serde_json::Value;
-use testkit::{Certificates, RedisServer, eventually};
+use testkit::{Certificates, RedisServer, TcpProxy, eventually};
 
 use crate::app::{PATIENCE, TestApp};
 
@@ -99,6 +99,24 @@ async fn a_frozen_cache_holds_nobody_up() {
     .expect("the breaker opens");
     assert_eq!(app.metric("spotter_cache_breaker_open", "").await, Some(1));
     app.redis.resume();
+}
+
+#[tokio::test]
+async fn a_cache_that_takes_longer_to_connect_to_than_an_answer_may_is_used() {
+    let redis = RedisServer::start();
+    let proxy = TcpProxy::start(redis.port());
+    // Each question takes 400 ms of 600; to connect takes as long again.
+    proxy.delay(Duration::from_millis(200));
+    let url = format!("redis://127.0.0.1:{}", proxy.port());
+    let app = TestApp::start_with(&[("REDIS_URL", &url), ("REDIS_TIMEOUT_MS", "600")]).await;
+    let id = app.start_task().await;
+    app.succeed(id).await;
+    let first = result(&app, id).await;
+    eventually(PATIENCE, async || {
+        assert_eq!(result(&app, id).await, first);
+        (cache_requests(&app, "hit").await > 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]
