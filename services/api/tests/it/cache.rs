@@ -20,6 +20,16 @@ async fn cache_requests(app: &TestApp, outcome: &str) -> u64 {
     app.metric("spotter_cache_requests_total", &label).await.unwrap_or(0)
 }
 
+/// Asks until one more answer has come from the cache; all are `expected`.
+async fn result_from_the_cache(app: &TestApp, id: TaskId, expected: &Value) {
+    let hits = cache_requests(app, "hit").await;
+    eventually(PATIENCE, async || {
+        assert_eq!(result(app, id).await, *expected);
+        (cache_requests(app, "hit").await > hits).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_finished_task_is_answered_from_the_cache() {
     let app = TestApp::start().await;
@@ -27,11 +37,7 @@ async fn a_finished_task_is_answered_from_the_cache() {
     app.succeed(id).await;
     let first = result(&app, id).await;
     // The copy is made in the background.
-    eventually(PATIENCE, async || {
-        assert_eq!(result(&app, id).await, first);
-        (cache_requests(&app, "hit").await > 0).then_some(())
-    })
-    .await;
+    result_from_the_cache(&app, id, &first).await;
 }
 
 #[tokio::test]
@@ -70,12 +76,7 @@ async fn a_killed_cache_changes_no_answer_and_is_used_again_when_it_is_back() {
     assert!(cache_requests(&app, "skipped").await > 0);
 
     app.redis.restart();
-    let hits = cache_requests(&app, "hit").await;
-    eventually(PATIENCE, async || {
-        assert_eq!(result(&app, id).await, before);
-        (cache_requests(&app, "hit").await > hits).then_some(())
-    })
-    .await;
+    result_from_the_cache(&app, id, &before).await;
     assert_eq!(app.metric("spotter_cache_breaker_open", "").await, Some(0));
 }
 
@@ -112,11 +113,7 @@ async fn a_cache_that_takes_longer_to_connect_to_than_an_answer_may_is_used() {
     let id = app.start_task().await;
     app.succeed(id).await;
     let first = result(&app, id).await;
-    eventually(PATIENCE, async || {
-        assert_eq!(result(&app, id).await, first);
-        (cache_requests(&app, "hit").await > 0).then_some(())
-    })
-    .await;
+    result_from_the_cache(&app, id, &first).await;
 }
 
 #[tokio::test]
