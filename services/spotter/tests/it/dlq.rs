@@ -30,11 +30,15 @@ impl Queue {
         Ended::of(spotter(["dlq"]).args(args).args(["--nats-url", &self.nats.url()]))
     }
 
-    /// What `list --json` says.
+    /// What `list --json` says, by id, which is the order of submission. A worker handles several jobs at a
+    /// time, and the dead letters lie in the order in which it has given them up.
     fn listed(&self) -> Vec<Value> {
         let ended = self.dlq(&["list", "--json"]);
         assert_eq!(ended.code, Some(0), "{ended:?}");
-        ended.stdout.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+        let mut letters: Vec<Value> =
+            ended.stdout.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        letters.sort_by_key(|letter| letter["id"].as_str().map(str::to_owned));
+        letters
     }
 
     fn worker(&self) -> testkit::Process {
@@ -136,8 +140,9 @@ async fn poison_is_listed_shown_run_again_and_its_old_end_stays() {
 
     let unsure = queue.dlq(&["requeue", "--all"]);
     assert_eq!((unsure.code, queue.listed().len()), (Some(64), 2), "{unsure:?}");
-    let requeued = queue.dlq(&["requeue", "--all", "--yes"]);
+    let mut requeued = queue.dlq(&["requeue", "--all", "--yes"]);
     assert_eq!((requeued.code, requeued.stdout.len()), (Some(0), 2), "{requeued:?}");
+    requeued.stdout.sort();
     let _worker = queue.worker();
     for (line, old) in requeued.stdout.iter().zip(&olds) {
         assert!(line.starts_with(&old.job.task_id.to_string()), "{line}");
