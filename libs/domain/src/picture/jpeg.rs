@@ -5,17 +5,21 @@ use std::ops::Range;
 use super::Size;
 use super::fields::{Fields, Flaw, Parsed};
 
-const MARKER: u8 = 0xFF;
+/// The first byte of every marker.
+pub const MARKER: u8 = 0xFF;
 const START_OF_IMAGE: u8 = 0xD8;
 /// The marker behind everything else.
 pub const END_OF_IMAGE: u8 = 0xD9;
 /// The marker before the parameters and the coded pixels of a scan.
 pub const START_OF_SCAN: u8 = 0xDA;
 const NUMBER_OF_LINES: u8 = 0xDC;
-const APP0: u8 = 0xE0;
+/// The first marker of segments for applications; `JFIF` is one.
+pub const APP0: u8 = 0xE0;
 const APP1: u8 = 0xE1;
-const APP15: u8 = 0xEF;
-const COMMENT: u8 = 0xFE;
+/// The last marker of segments for applications.
+pub const APP15: u8 = 0xEF;
+/// The marker of a comment.
+pub const COMMENT: u8 = 0xFE;
 /// More scans than any encoder makes: a progressive JPEG in colour usually has ten. A file of a few kilobytes with
 /// hundreds of them over a huge picture only exists to keep a decoder busy.
 pub const MAX_SCANS: usize = 100;

@@ -5,14 +5,12 @@
 
 use std::borrow::Cow;
 
-use domain::picture::jpeg::{END_OF_IMAGE, START_OF_SCAN, Segment, is_start_of_frame, segments};
+use domain::picture::jpeg::{
+    APP0, APP15, COMMENT, END_OF_IMAGE, MARKER, START_OF_SCAN, Segment, is_start_of_frame, segments,
+};
 
-const MARKER: u8 = 0xFF;
 const START_OF_IMAGE: [u8; 2] = [MARKER, 0xD8];
-const APP0: u8 = 0xE0;
 const APP14: u8 = 0xEE;
-const APP15: u8 = 0xEF;
-const COMMENT: u8 = 0xFE;
 const RESTART_INTERVAL: u8 = 0xDD;
 /// Of `JFIF` segments: name, version, density and the size of a thumbnail.
 const JFIF_LEN: usize = 14;
