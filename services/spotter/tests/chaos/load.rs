@@ -34,11 +34,13 @@ pub(crate) struct LoadPlan {
     pub(crate) open: usize,
     /// How many pictures are sent in all, at most.
     pub(crate) pictures: usize,
+    /// The share of pictures with a deadline that is near, which may expire and be no violation.
+    pub(crate) deadlines: f64,
 }
 
 impl Default for LoadPlan {
     fn default() -> Self {
-        Self { clients: 4, pause_ms: 150, open: 60, pictures: 20_000 }
+        Self { clients: 4, pause_ms: 150, open: 60, pictures: 20_000, deadlines: 0.05 }
     }
 }
 
@@ -57,6 +59,7 @@ struct Shared {
     open: Arc<Semaphore>,
     left: Semaphore,
     pause_ms: u64,
+    deadlines: f64,
     stop: CancellationToken,
 }
 
@@ -74,6 +77,7 @@ impl Load {
             open: Arc::new(Semaphore::new(plan.open)),
             left: Semaphore::new(plan.pictures),
             pause_ms: plan.pause_ms,
+            deadlines: plan.deadlines,
             stop: CancellationToken::new(),
         });
         let mut clients = JoinSet::new();
@@ -179,10 +183,10 @@ impl Shared {
         }
     }
 
-    /// One in four has a key, one in twenty a deadline that is near.
+    /// One in four has a key, some have a deadline that is near.
     fn choose(&self, rng: &mut Xoshiro256PlusPlus) -> Submission {
         let upload = self.choose_upload(rng).clone();
-        if rng.random_bool(0.05) {
+        if rng.random_bool(self.deadlines) {
             let deadline = Some(rng.random_range(1..=5));
             return Submission { deadline, ..Submission::new(upload, Hope::InTime) };
         }

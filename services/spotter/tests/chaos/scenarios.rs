@@ -300,7 +300,9 @@ fn one_key_a_hundred_times_and_after_the_duplicate_window() {
 #[test]
 fn a_worker_that_acks_before_it_stores_is_found_out() {
     const STOLEN: usize = 3;
-    let mut chaos = Chaos::start("control: acks first", one_node(1), LoadPlan::default());
+    // A stolen job with a deadline would expire, as it may.
+    let load = LoadPlan { deadlines: 0.0, ..LoadPlan::default() };
+    let mut chaos = Chaos::start("control: acks first", one_node(1), load);
     let url = chaos.stand.nats.url();
     let rogue = chaos.load.runtime.spawn(async move {
         let messaging =
