@@ -1,7 +1,7 @@
 //! Server addresses with their password set apart, so that it reaches no log.
 
 use async_nats::ServerAddr;
-use runtime::address::{ADVICE, shown_list};
+use service::address::{ADVICE, shown_list};
 
 use crate::MessagingError;
 

@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use runtime::{address::redacted_list, config::Reader};
+use service::{address::redacted_list, config::Reader};
 
 use crate::{address::Servers, layout, tls::TlsFiles};
 
@@ -197,7 +197,7 @@ mod tests {
 
     use super::*;
 
-    fn problems(variables: &[(&str, &str)]) -> Vec<runtime::config::BadSetting> {
+    fn problems(variables: &[(&str, &str)]) -> Vec<service::config::BadSetting> {
         let source: HashMap<String, String> =
             variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let mut reader = Reader::new(&source);

@@ -8,7 +8,7 @@ use async_nats::{
 };
 use bytes::Bytes;
 use domain::Job;
-use runtime::telemetry::traces::{self, Span};
+use service::telemetry::traces::{self, Span};
 use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{

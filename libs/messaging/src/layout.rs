@@ -12,7 +12,7 @@ use async_nats::jetstream::{
     stream::{Config, ConsumerError, DiscardPolicy, Republish, RetentionPolicy, StorageType},
 };
 
-use runtime::files::shown_size;
+use service::files::shown_size;
 
 use crate::{
     Messaging, MessagingConfig, MessagingError,

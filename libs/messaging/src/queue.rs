@@ -13,7 +13,7 @@ use async_nats::{
 };
 use bytes::Bytes;
 use domain::Job;
-use runtime::{
+use service::{
     failpoints,
     telemetry::traces::{self, TraceContext},
 };

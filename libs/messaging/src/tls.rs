@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use async_nats::ConnectOptions;
-use runtime::config::Reader;
+use service::config::Reader;
 
 /// The files that TLS needs, all in PEM. None of them: TLS only where the address says `tls://` or
 /// the server asks for it, and the system's own certificates are trusted.

@@ -8,7 +8,7 @@ use opentelemetry::{
     propagation::{Extractor, Injector},
     trace::{SpanBuilder, SpanKind},
 };
-use runtime::telemetry::traces::{self, TraceContext};
+use service::telemetry::traces::{self, TraceContext};
 
 use crate::{
     layout::{JOBS_SUBJECT, WORKER_CONSUMER},

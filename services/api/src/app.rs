@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use messaging::{Messaging, MessagingError};
 use poem::{Endpoint, EndpointExt, Response, Route, get, http::Method};
-use runtime::{
+use service::{
     address::redacted,
     exit,
     metrics::{Metrics, MetricsError, STREAM_WRITABLE},

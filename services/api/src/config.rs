@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use domain::{ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
-use runtime::{
+use service::{
     address,
     config::{ConfigError, LONGEST_SECONDS, Reader, Source},
     host::Host,

@@ -9,7 +9,7 @@ use std::{
     process::ExitCode,
 };
 
-use runtime::{
+use service::{
     config::{ConfigError, ProcessEnvironment},
     exit, healthcheck, shutdown,
     telemetry::{self, LogSettings},

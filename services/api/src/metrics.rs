@@ -7,7 +7,7 @@ use opentelemetry::{
     KeyValue,
     metrics::{Counter, Meter},
 };
-use runtime::metrics::Metrics;
+use service::metrics::Metrics;
 
 use crate::{
     backpressure::Backpressure, breaker::Breaker, reconcile::Reconciliation, upload::UploadRules,

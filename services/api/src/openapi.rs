@@ -18,7 +18,7 @@ pub(crate) enum Tag {
 
 /// All routes that the document describes, with its title, version and licence.
 pub(crate) fn service() -> OpenApiService<(OriginalApi, V1Api, ProbesApi), ()> {
-    OpenApiService::new((OriginalApi, V1Api, ProbesApi), "spotter", runtime::VERSION)
+    OpenApiService::new((OriginalApi, V1Api, ProbesApi), "spotter", service::VERSION)
         .summary("Object detection in pictures, on your own machines")
         .description(
             "Send a picture, get an id at once, ask for the objects in it. Jobs wait in a durable \

@@ -5,7 +5,7 @@ use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Object, OpenApi, payload::Json, payload::PlainText, types::Example,
 };
-use runtime::{
+use service::{
     metrics::Metrics,
     probes::{Probe, Vitals},
 };
@@ -61,7 +61,7 @@ impl ProbesApi {
     async fn metrics(&self, metrics: Data<&Metrics>) -> MetricsResponse {
         match metrics.render() {
             Ok(text) => {
-                MetricsResponse::Text(PlainText(text), runtime::metrics::CONTENT_TYPE.to_owned())
+                MetricsResponse::Text(PlainText(text), service::metrics::CONTENT_TYPE.to_owned())
             }
             Err(error) => {
                 tracing::error!(%error, "metrics cannot be rendered");

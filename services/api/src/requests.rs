@@ -12,7 +12,7 @@ use poem::{
     Endpoint, EndpointExt, Request, Response,
     http::{HeaderMap, uri::Authority},
 };
-use runtime::telemetry::traces::{Span, TraceContext};
+use service::telemetry::traces::{Span, TraceContext};
 
 use crate::fallback::Methods;
 

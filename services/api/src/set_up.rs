@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use messaging::{Arranged, Arrangement, Messaging, MessagingConfig, MessagingError, Role};
-use runtime::{
+use service::{
     config::{ConfigError, Reader, Source},
     telemetry::LogSettings,
 };

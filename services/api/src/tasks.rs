@@ -9,7 +9,7 @@ use bytes::Bytes;
 use domain::{DetectionSettings, Job, ModelName, Sha256Digest, TaskId, TaskRecord, TaskState};
 use messaging::{Claim, IdempotencyKeys, JobQueue, MessagingError, SubmitError, TaskStore};
 use opentelemetry::trace::SpanBuilder;
-use runtime::{failpoints, telemetry::traces};
+use service::{failpoints, telemetry::traces};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 

@@ -14,7 +14,7 @@ mod stand;
 use std::{collections::BTreeMap, fs, thread, time::Duration};
 
 use detector::StageTimings;
-use runtime::shutdown;
+use service::shutdown;
 use tokio::time::sleep;
 
 use self::{
@@ -94,7 +94,7 @@ fn machine(options: &BenchOptions) -> Machine {
     let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cpu = info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     Machine {
-        version: runtime::VERSION,
+        version: service::VERSION,
         cpu: cpu.map_or("unknown CPU", |(_, name)| name).to_owned(),
         cores: thread::available_parallelism().map_or(1, usize::from),
         model: options.model.to_string(),

@@ -5,7 +5,7 @@ use std::{fmt, num::NonZero, path::PathBuf};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use domain::{Confidence, DetectionSettings, IouThreshold, MaxDetections, ModelName};
 use messaging::DeadLetterId;
-use runtime::{config::is_set, host::Host};
+use service::{config::is_set, host::Host};
 
 /// Finds objects in pictures, on your own machines.
 #[derive(Debug, Parser)]

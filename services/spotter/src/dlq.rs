@@ -5,7 +5,7 @@ mod shown;
 use std::{fs, path::Path, time::Duration};
 
 use messaging::{DeadLetter, DeadLetterId, DeadLetters, Messaging, MessagingConfig, Role};
-use runtime::config::{ProcessEnvironment, Reader, Source};
+use service::config::{ProcessEnvironment, Reader, Source};
 
 use crate::{
     cli::{DlqChoice, DlqCommand, DlqListOptions, DlqShowOptions, NatsOptions},

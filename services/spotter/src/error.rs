@@ -7,7 +7,7 @@ use std::{
 };
 
 use messaging::{DeadLetterId, MessagingError};
-use runtime::{config::ConfigError, exit};
+use service::{config::ConfigError, exit};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {

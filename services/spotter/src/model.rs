@@ -7,7 +7,7 @@ use detector::{
     install::{Existing, HeadChoice, InstallOptions},
 };
 use domain::{LabelMap, ModelName};
-use runtime::files::read_text;
+use service::files::read_text;
 
 use crate::{
     cli::{ModelAddOptions, ModelCommand, ModelVerifyOptions, PlacesOptions},

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use runtime::{config::ProcessEnvironment, shutdown, telemetry};
+use service::{config::ProcessEnvironment, shutdown, telemetry};
 
 use crate::{error::CliError, output};
 

@@ -12,8 +12,8 @@ use domain::{
 use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use reqwest::{Client, Response, StatusCode, header, multipart};
-use runtime::address;
 use serde::{Deserialize, de::DeserializeOwned};
+use service::address;
 use tokio::{
     task::spawn_blocking,
     time::{sleep, timeout},

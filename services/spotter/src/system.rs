@@ -9,7 +9,7 @@ mod storage;
 
 use std::{env, fs, path::Path, time::Duration};
 
-use runtime::shutdown;
+use service::shutdown;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 

@@ -1,6 +1,6 @@
 //! `spotter up`: everything on one machine, until Ctrl-C.
 
-use runtime::shutdown;
+use service::shutdown;
 
 use crate::{
     cli::UpOptions,

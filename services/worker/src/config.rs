@@ -5,7 +5,7 @@ use std::{net::SocketAddr, num::NonZero, path::PathBuf, thread, time::Duration};
 use detector::ExecutionProvider;
 use domain::{ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
-use runtime::{
+use service::{
     config::{ConfigError, Reader, Source},
     telemetry::{LogSettings, traces::TraceSettings},
 };

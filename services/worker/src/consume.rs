@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use messaging::{Deliveries, Delivery};
 use opentelemetry::KeyValue;
-use runtime::{failpoints, telemetry::traces::Span};
+use service::{failpoints, telemetry::traces::Span};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,

@@ -17,7 +17,7 @@ use detector::{
     RuntimeError,
 };
 use domain::{DetectionSettings, ModelName, picture::PictureLimits};
-use runtime::{failpoints, telemetry::traces::TraceContext};
+use service::{failpoints, telemetry::traces::TraceContext};
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::{models::LoadedModels, prepare::Preparation, run_spans::RunSpans};

@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use runtime::{config::ProcessEnvironment, exit, healthcheck, shutdown, telemetry};
+use service::{config::ProcessEnvironment, exit, healthcheck, shutdown, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {

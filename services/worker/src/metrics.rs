@@ -8,7 +8,7 @@ use opentelemetry::{
     KeyValue,
     metrics::{Counter, Histogram},
 };
-use runtime::metrics::Metrics;
+use service::metrics::Metrics;
 
 use crate::{inference::Share, settle::Outcome};
 

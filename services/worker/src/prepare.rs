@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use detector::{PreparedPicture, Preprocessor};
 use domain::ModelName;
-use runtime::telemetry::traces::TraceContext;
+use service::telemetry::traces::TraceContext;
 
 use crate::inference::{InferenceError, panic_message};
 

@@ -12,7 +12,7 @@ use messaging::{
     BeginOutcome, Delivery, FinishOutcome, MessagingError, PictureError, Return, TaskStore, Writes,
 };
 use opentelemetry::trace::SpanBuilder;
-use runtime::{
+use service::{
     failpoints,
     telemetry::traces::{self, TraceContext},
 };

@@ -8,7 +8,7 @@ use std::{borrow::Borrow, fmt::Display, time::Duration};
 
 use detector::Found;
 use opentelemetry::{KeyValue, trace::SpanBuilder};
-use runtime::telemetry::traces::{Span, Stages, TraceContext};
+use service::telemetry::traces::{Span, Stages, TraceContext};
 
 use crate::inference::Work;
 

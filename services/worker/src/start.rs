@@ -10,7 +10,7 @@ use std::{
 use detector::{ExecutionProvider, ModelError, Runtime, RuntimeError, SessionOptions};
 use domain::Sha256Digest;
 use messaging::{Messaging, MessagingError};
-use runtime::{
+use service::{
     exit, files,
     metrics::{Metrics, MetricsError, STREAM_WRITABLE},
     probes,

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use messaging::Messaging;
-use runtime::probes::{Probe, Vitals};
+use service::probes::{Probe, Vitals};
 use tokio_util::sync::CancellationToken;
 
 /// How this worker stands.

@@ -11,8 +11,8 @@ use redis::{
     AsyncCommands, Client, RedisError, TlsCertificates,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
-use runtime::address::redacted;
 use serde::de::DeserializeOwned;
+use service::address::redacted;
 use tokio::{sync::Mutex, time::timeout_at};
 
 use crate::{

@@ -10,7 +10,7 @@ use std::{
 };
 
 use domain::picture::PictureLimits;
-use runtime::host::Host;
+use service::host::Host;
 
 use super::{driver::Driver, loops::Loops};
 use crate::{

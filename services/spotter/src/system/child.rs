@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-use runtime::{exit, files::find_on_path};
 use rustix::process::{Pid, Signal, kill_process, setpriority_process};
+use service::{exit, files::find_on_path};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},

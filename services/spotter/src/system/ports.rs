@@ -2,7 +2,7 @@
 
 use std::{io, net::TcpListener};
 
-use runtime::host::Host;
+use service::host::Host;
 
 use super::child::StartError;
 use crate::error::CliError;

@@ -8,7 +8,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use runtime::{
+use service::{
     files::{find_on_path, find_upwards},
     host::Host,
 };

@@ -11,7 +11,7 @@ use std::{
 use detector::ExecutionProvider;
 use domain::ModelName;
 use messaging::{MessagingConfig, Role};
-use runtime::{
+use service::{
     config::{ProcessEnvironment, Reader, Source, is_set},
     files::read_text,
     host::Host,

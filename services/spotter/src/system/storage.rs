@@ -11,7 +11,7 @@ use std::{
 };
 
 use messaging::{Messaging, MessagingConfig, Role};
-use runtime::files::{free_bytes, shown_size};
+use service::files::{free_bytes, shown_size};
 use tokio::{sync::OnceCell, time::sleep};
 
 use crate::{error::CliError, output::remark};

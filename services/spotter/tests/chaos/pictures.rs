@@ -29,7 +29,7 @@ pub(crate) enum Poison {
 impl Poison {
     pub(crate) const ALL: [Self; 3] = [Self::Abort, Self::Hang, Self::EatMemory];
 
-    /// What makes workers fail on pictures of this kind; see `runtime::failpoints`.
+    /// What makes workers fail on pictures of this kind; see `service::failpoints`.
     pub(crate) fn failpoint(self) -> String {
         let action = match self {
             Self::Abort => "crash",

@@ -1,6 +1,6 @@
 //! The steps of a job at which a process can be told to crash.
 
-/// A place in the code of the worker or the API; see `runtime::failpoints`.
+/// A place in the code of the worker or the API; see `service::failpoints`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
     WorkerReceived,

@@ -11,13 +11,13 @@ use testkit::workspace_root;
 /// Each crate of the project and the crates of the project it may depend on.
 const ALLOWED: [(&str, &[&str]); 8] = [
     ("domain", &[]),
-    ("runtime", &[]),
+    ("service", &[]),
     ("testkit", &[]),
     ("detector", &["domain"]),
-    ("messaging", &["domain", "runtime"]),
-    ("spotter-api", &["domain", "messaging", "runtime"]),
-    ("spotter-worker", &["domain", "detector", "messaging", "runtime"]),
-    ("spotter", &["domain", "detector", "messaging", "runtime", "spotter-api", "spotter-worker"]),
+    ("messaging", &["domain", "service"]),
+    ("spotter-api", &["domain", "messaging", "service"]),
+    ("spotter-worker", &["domain", "detector", "messaging", "service"]),
+    ("spotter", &["domain", "detector", "messaging", "service", "spotter-api", "spotter-worker"]),
 ];
 
 /// Packages from outside that only one crate may know.
@@ -27,11 +27,11 @@ const OWNED: [(&str, &[&str]); 14] = [
     ("turbojpeg", &["detector"]),
     ("prost", &["detector", "testkit"]),
     ("reqwest", &["spotter"]),
-    ("opentelemetry-http", &["runtime"]),
-    ("opentelemetry-otlp", &["runtime"]),
-    ("opentelemetry-prometheus", &["runtime"]),
+    ("opentelemetry-http", &["service"]),
+    ("opentelemetry-otlp", &["service"]),
+    ("opentelemetry-prometheus", &["service"]),
     ("opentelemetry-proto", &["testkit"]),
-    ("opentelemetry_sdk", &["runtime"]),
+    ("opentelemetry_sdk", &["service"]),
     ("async-nats", &["messaging"]),
     ("poem", &["spotter-api"]),
     ("poem-openapi", &["spotter-api"]),

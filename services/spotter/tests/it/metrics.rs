@@ -7,8 +7,8 @@ use std::{
     process::Command,
 };
 
-use runtime::files::find_on_path;
 use serde_json::Value;
+use service::files::find_on_path;
 use testkit::{eventually, free_address, picture, workspace_root};
 
 use crate::whole::{PATIENCE, System};
