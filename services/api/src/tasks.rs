@@ -12,6 +12,7 @@ use opentelemetry::trace::SpanBuilder;
 use service::{failpoints, telemetry::traces};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     backpressure::Backpressure,
@@ -247,18 +248,28 @@ impl Tasks {
         Ok(self.remember(id, record))
     }
 
-    /// Like [`Self::find`], but waits up to `patience` for the task to end.
+    /// What is known of `id` once the task has a terminal state, after `timeout`, or when `shutdown` begins,
+    /// whichever comes first. The bucket is read once before waiting. Redis has copies of terminal records
+    /// only, so it is asked only where the bucket cannot be read.
     pub(crate) async fn wait(
         &self,
         id: TaskId,
-        patience: Duration,
+        timeout: Duration,
+        shutdown: &CancellationToken,
     ) -> Result<Lookup, MessagingError> {
-        match self.find(id).await? {
-            Lookup::Found(record) if !record.state.is_terminal() && !patience.is_zero() => {
-                let record = self.store.wait_terminal(id, patience).await?;
-                Ok(self.remember(id, record))
+        let give_up = async {
+            tokio::select! {
+                () = tokio::time::sleep(timeout) => {}
+                () = shutdown.cancelled() => {}
             }
-            found => Ok(found),
+        };
+        match (self.store.await_terminal(id, give_up).await, &self.cache) {
+            (Ok(record), _) => Ok(self.remember(id, record)),
+            (Err(error), None) => Err(error),
+            (Err(error), Some(cache)) => match cache.get(id).await {
+                Some(record) => Ok(Lookup::Found(Box::new(record))),
+                None => Err(error),
+            },
         }
     }
 

@@ -103,11 +103,9 @@ impl V1Api {
     ) -> Result<TaskResponse, TaskFailure> {
         let id: TaskId =
             task_id.parse().map_err(|error| TaskFailure::unknown(format!("{error}")))?;
-        let patience = Duration::from_secs(wait.0.unwrap_or(0).min(LONGEST_WAIT_SECONDS));
-        let found = tokio::select! {
-            found = tasks.wait(id, patience) => found,
-            // A stop does not wait for the patient: they get what is known now.
-            () = vitals.shutdown.cancelled(), if !patience.is_zero() => tasks.find(id).await,
+        let found = match wait.0.unwrap_or(0).min(LONGEST_WAIT_SECONDS) {
+            0 => tasks.find(id).await,
+            seconds => tasks.wait(id, Duration::from_secs(seconds), &vitals.shutdown).await,
         };
         match found {
             Ok(Lookup::Found(record)) => Ok(TaskResponse::Known(Json((*record).into()))),

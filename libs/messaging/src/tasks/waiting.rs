@@ -1,80 +1,100 @@
-//! Waiting for the end of a task, of which the server tells whoever listens.
+//! Waiting for a task's terminal state, which the server publishes to those who subscribe to it.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use async_nats::Subscriber;
 use domain::{TaskId, TaskRecord};
 use futures_util::StreamExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::sleep;
 
 use super::TaskStore;
 use crate::{MessagingError, layout};
 
-/// After how long a record is looked at all the same, at first and at the most. What the server tells is
-/// told once: it is missed while a connection is broken, or by whom not all servers of a cluster know yet.
-const LOOK_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
+/// The pause before a record is read again all the same, at first and at the longest. The server publishes
+/// each record once: a message is lost while the connection is broken, and while a server of the cluster
+/// does not know of the subscription yet.
+const READ_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 
 impl TaskStore {
-    /// Waits until the task has come to its end, and returns that; after `patience`, the newest record
-    /// there is, or `None`.
+    /// Subscribes to the records of a task, reads the present one, and waits for a terminal state until
+    /// `give_up` completes. Returns the newest record that is known then; at once where there is no record, or
+    /// a terminal one. The first read is always completed, so that also a caller that gives up early, as in a
+    /// shutdown, gets a record.
     ///
-    /// The server tells of each record that it has stored. To listen costs it far less than a consumer of
-    /// the bucket's stream, which would miss nothing.
+    /// The server publishes each record that it has stored. A subscription costs it far less than a consumer
+    /// of the bucket's stream, which would miss nothing.
     ///
     /// # Errors
-    /// [`MessagingError`] if not even the newest record can be read.
-    pub async fn wait_terminal(
+    /// [`MessagingError`] if the first read fails, or if the last one has failed when `give_up` completes.
+    pub async fn await_terminal(
         &self,
         id: TaskId,
-        patience: Duration,
+        give_up: impl Future<Output = ()>,
     ) -> Result<Option<TaskRecord>, MessagingError> {
-        let deadline = Instant::now() + patience;
-        // Most askers come late.
-        match self.get(id).await {
-            Ok(Some(record)) if record.state.is_terminal() => return Ok(Some(record)),
-            // What was asked on a connection that broke is never answered; it is asked again.
-            Ok(_) | Err(MessagingError::Timeout { .. }) => {}
-            Err(error) => return Err(error),
+        let subject = format!("{}.{id}", layout::RECORDS_SUBJECT);
+        let subscribed = self.messaging.client().subscribe(subject).await;
+        let mut records = subscribed
+            .map_err(|error| MessagingError::failed("subscribe to a task's records", error))?;
+        // The server handles the commands of one connection in order: what it stores after this read, it
+        // publishes to the subscription.
+        let first = tokio::select! {
+            record = next_terminal(&mut records) => return Ok(Some(record)),
+            read = self.get(id) => read?,
+        };
+        if first.as_ref().is_none_or(|record| record.state.is_terminal()) {
+            return Ok(first);
         }
-        match timeout_at(deadline, self.hear_of_end(id)).await {
-            Ok(end) => end.map(Some),
-            Err(_) => self.get(id).await,
+        let mut newest = Ok(first);
+        let (mut pause, longest) = READ_AGAIN;
+        let mut give_up = pin!(give_up);
+        let mut reading = pin!(self.get_after(pause, id));
+        loop {
+            newest = tokio::select! {
+                biased;
+                record = next_record(&mut records) => Ok(Some(record)),
+                () = &mut give_up => return newest,
+                read = &mut reading => {
+                    pause = (2 * pause).min(longest);
+                    reading.set(self.get_after(pause, id));
+                    read
+                }
+            };
+            match &newest {
+                Ok(Some(record)) if !record.state.is_terminal() => {}
+                Ok(_) => return newest,
+                Err(error) => tracing::debug!(task_id = %id, %error, "reading a record again"),
+            }
         }
     }
 
-    async fn hear_of_end(&self, id: TaskId) -> Result<TaskRecord, MessagingError> {
-        let subject = format!("{}.{id}", layout::RECORDS_SUBJECT);
-        let subscribed = self.messaging.client().subscribe(subject).await;
-        let mut told = subscribed
-            .map_err(|error| MessagingError::failed("listen for the end of a task", error))?;
-        let (mut pause, longest) = LOOK_AGAIN;
-        loop {
-            // For what was stored before the server knew that somebody listens.
-            tokio::select! {
-                record = self.get(id) => match record {
-                    Ok(Some(record)) if record.state.is_terminal() => return Ok(record),
-                    Ok(_) => {}
-                    Err(error) => tracing::debug!(task_id = %id, %error, "looking again"),
-                },
-                end = end_told(&mut told) => return Ok(end),
-            }
-            if let Ok(end) = timeout(pause, end_told(&mut told)).await {
-                return Ok(end);
-            }
-            pause = (2 * pause).min(longest);
+    async fn get_after(
+        &self,
+        pause: Duration,
+        id: TaskId,
+    ) -> Result<Option<TaskRecord>, MessagingError> {
+        sleep(pause).await;
+        self.get(id).await
+    }
+}
+
+/// The next terminal record that is published.
+async fn next_terminal(records: &mut Subscriber) -> TaskRecord {
+    loop {
+        let record = next_record(records).await;
+        if record.state.is_terminal() {
+            return record;
         }
     }
 }
 
-/// The first end that is told.
-async fn end_told(told: &mut Subscriber) -> TaskRecord {
-    while let Some(message) = told.next().await {
-        match serde_json::from_slice::<TaskRecord>(&message.payload) {
-            Ok(record) if record.state.is_terminal() => return record,
-            // On the way, or deleted, or of another program's making, which is said to whoever looks.
-            Ok(_) | Err(_) => {}
+/// The next record that is published.
+async fn next_record(records: &mut Subscriber) -> TaskRecord {
+    while let Some(message) = records.next().await {
+        // A deletion has no payload. A record that another program has written is an error of the next read.
+        if let Ok(record) = serde_json::from_slice(&message.payload) {
+            return record;
         }
     }
-    // The connection was closed for good: who looks is told so.
+    // The connection is closed for good, which the next read reports.
     std::future::pending().await
 }

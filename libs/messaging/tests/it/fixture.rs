@@ -8,10 +8,12 @@ use domain::{
     ClassId, DetectedObject, Detection, DetectionSettings, FailureReason, Job, TaskId, TaskRecord,
     TaskState,
 };
-use messaging::{Deliveries, Delivery, Messaging, MessagingConfig, Role};
+use messaging::{
+    Deliveries, Delivery, Messaging, MessagingConfig, MessagingError, Role, TaskStore,
+};
 use testkit::{NatsServer, eventually};
 use time::OffsetDateTime;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// Longer than anything here takes on a busy machine; only a failing test waits this long.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
@@ -153,5 +155,16 @@ pub(crate) async fn next(deliveries: &mut Deliveries, free_slots: usize) -> Deli
 pub(crate) async fn nothing_comes(deliveries: &mut Deliveries, during: Duration) {
     if let Ok(delivery) = timeout(during, deliveries.next(1)).await {
         panic!("nothing was to be delivered, but {delivery:?} was");
+    }
+}
+
+/// The terminal record of a task, awaited also while the server is restarted: the first read may have been sent
+/// on the connection that broke.
+pub(crate) async fn terminal(tasks: &TaskStore, id: TaskId) -> TaskRecord {
+    loop {
+        match tasks.await_terminal(id, sleep(LONG)).await {
+            Err(MessagingError::Timeout { .. }) => {}
+            found => return found.unwrap().expect("the task has a record"),
+        }
     }
 }

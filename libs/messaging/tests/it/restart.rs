@@ -2,11 +2,13 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use domain::TaskId;
+use domain::{TaskId, TaskRecord};
 use messaging::{Settlement, SubmitError};
 use testkit::eventually;
 
-use crate::fixture::{A_WHILE, Fixture, LONG, job, next, nothing_comes, picture, success};
+use crate::fixture::{
+    A_WHILE, Fixture, LONG, job, next, nothing_comes, picture, success, terminal,
+};
 
 /// What was asked on a connection that then broke is only asked again after this.
 async fn impatient() -> Fixture {
@@ -66,12 +68,14 @@ async fn an_idle_worker_finds_its_way_back() {
 async fn a_waiting_client_gets_its_answer_after_a_restart() {
     let mut fixture = impatient().await;
     let (tasks, job) = (fixture.messaging.tasks(), job());
+    tasks.create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
     let waiting = tokio::spawn({
         let (tasks, id) = (tasks.clone(), job.task_id);
-        async move { tasks.wait_terminal(id, LONG).await }
+        async move { terminal(&tasks, id).await }
     });
+    fixture.server.wait_until_heard(&format!("records.{}", job.task_id)).await;
     fixture.server.restart();
     // Asked while the connection is just breaking: the store asks again by itself.
     tasks.finish(&success(&job)).await.unwrap();
-    assert_eq!(waiting.await.unwrap().unwrap(), Some(success(&job)));
+    assert_eq!(waiting.await.unwrap(), success(&job));
 }

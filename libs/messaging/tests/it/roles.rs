@@ -13,7 +13,7 @@ use messaging::{
 use testkit::{NatsServer, eventually};
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::fixture::{LONG, failure, job, large_picture, next, picture, success};
+use crate::fixture::{LONG, failure, job, large_picture, next, picture, success, terminal};
 
 fn start() -> NatsServer {
     NatsServer::builder().roles().start()
@@ -64,7 +64,7 @@ async fn the_whole_way_of_a_picture_is_permitted() {
         api.tasks().create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
         let waiting = {
             let (tasks, id) = (api.tasks(), job.task_id);
-            tokio::spawn(async move { tasks.wait_terminal(id, LONG).await })
+            tokio::spawn(async move { terminal(&tasks, id).await })
         };
         let delivery = next(&mut deliveries, 1).await;
         let _kept = delivery.keep_alive();
@@ -73,7 +73,7 @@ async fn the_whole_way_of_a_picture_is_permitted() {
         assert!(matches!(begun, BeginOutcome::Begun(_)), "{begun:?}");
         worker.tasks().finish(&success(&job)).await.unwrap();
         delivery.settle(Settlement::Ack).await.unwrap();
-        assert_eq!(waiting.await.unwrap().unwrap(), Some(success(&job)));
+        assert_eq!(waiting.await.unwrap(), success(&job));
     }
     let report = api.queue().report().await.unwrap();
     assert_eq!((report.depth.waiting, report.depth.in_progress), (0, 0));
@@ -181,7 +181,7 @@ async fn those_who_wait_and_follow_go_on_after_the_server_has_gone() {
         }
     });
     let (tasks, id) = (api.tasks(), waited_for.task_id);
-    let waiting = tokio::spawn(async move { tasks.wait_terminal(id, 2 * LONG).await });
+    let waiting = tokio::spawn(async move { terminal(&tasks, id).await });
     eventually(LONG, async || {
         let is_followed = server.stream("KV_models").is_some_and(|stream| stream.consumers > 0);
         (is_followed && server.is_heard(&format!("records.{id}"))).then_some(())
@@ -194,7 +194,7 @@ async fn those_who_wait_and_follow_go_on_after_the_server_has_gone() {
     let digest: Sha256Digest = "0".repeat(64).parse().unwrap();
     let announcement = worker.announcements().of_worker(&other.model, digest);
     announcement.renew().await.unwrap();
-    assert_eq!(waiting.await.unwrap().unwrap(), Some(success(&waited_for)));
+    assert_eq!(waiting.await.unwrap(), success(&waited_for));
     assert_eq!(timeout(LONG, hear.recv()).await.unwrap(), Some(()));
     following.abort();
     nothing_was_denied(&server).await;

@@ -15,6 +15,7 @@ mod expect_continue;
 mod half_closed;
 mod healthcheck;
 mod idempotency;
+mod long_poll;
 mod metrics;
 mod multipart;
 mod openapi;

@@ -115,7 +115,8 @@ async fn ends(stand: &Stand, ids: &[TaskId]) -> Vec<OffsetDateTime> {
     let config = MessagingConfig::new(stand.nats.url(), Role::Cli);
     let tasks = Messaging::connect(config).await.expect("NATS answers").tasks();
     let end = async |id: &TaskId| {
-        let record = tasks.wait_terminal(*id, PATIENCE).await.expect("NATS answers");
+        let record =
+            tasks.await_terminal(*id, tokio::time::sleep(PATIENCE)).await.expect("NATS answers");
         match record.map(|record| record.state) {
             Some(TaskState::Success { finished_at, .. }) => finished_at,
             other => panic!("{id} came to {other:?}"),

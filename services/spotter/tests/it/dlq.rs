@@ -147,7 +147,8 @@ async fn poison_is_listed_shown_run_again_and_its_old_end_stays() {
     for (line, old) in requeued.stdout.iter().zip(&olds) {
         assert!(line.starts_with(&old.job.task_id.to_string()), "{line}");
         let new: TaskId = line.rsplit(' ').next().unwrap().parse().unwrap();
-        let end = queue.messaging.tasks().wait_terminal(new, PATIENCE).await.unwrap().unwrap();
+        let give_up = tokio::time::sleep(PATIENCE);
+        let end = queue.messaging.tasks().await_terminal(new, give_up).await.unwrap().unwrap();
         assert!(matches!(end.state, TaskState::Success { .. }), "{end:?}");
         assert_eq!(&queue.record(old.job.task_id).await, old);
     }

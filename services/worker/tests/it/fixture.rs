@@ -55,7 +55,8 @@ impl Queue {
     /// The record once the task has ended.
     pub(crate) async fn ended(&self, id: TaskId) -> TaskRecord {
         let tasks = self.messaging.tasks();
-        let record = tasks.wait_terminal(id, PATIENCE).await.expect("NATS answers");
+        let record =
+            tasks.await_terminal(id, tokio::time::sleep(PATIENCE)).await.expect("NATS answers");
         let record = record.expect("the task has a record");
         assert!(record.state.is_terminal(), "{record:?}");
         record
