@@ -46,6 +46,6 @@ pub use layout::{ANNOUNCEMENT_LIFE, Arranged, Arrangement};
 pub use leases::{LEASE_LIFE, Lease};
 pub use queue::{JobQueue, QueueDepth, QueueReport};
 pub use reconciler::{Discrepancy, Findings, Reconciler};
-pub use tasks::{BeginOutcome, FinishOutcome, Return, TaskStore};
+pub use tasks::{BeginOutcome, FinishOutcome, Return, Snapshot, TaskStore};
 pub use tls::{ClientCertificate, TlsFiles};
 pub use writes::Writes;

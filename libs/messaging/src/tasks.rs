@@ -38,6 +38,18 @@ pub struct TaskStore {
     begun: Arc<Mutex<HashMap<TaskId, (TaskRecord, u64)>>>,
 }
 
+/// A task's record as it was when a worker looked at it, and its place in the bucket.
+#[derive(Debug, Clone)]
+pub struct Snapshot(Option<(TaskRecord, u64)>);
+
+impl Snapshot {
+    /// The record; `None` if there was none.
+    #[must_use]
+    pub fn record(&self) -> Option<&TaskRecord> {
+        self.0.as_ref().map(|(record, _)| record)
+    }
+}
+
 /// What came of beginning a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BeginOutcome {
@@ -141,12 +153,36 @@ impl TaskStore {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The record as it is now, for a worker that decides by it whether and how to run the job.
+    ///
+    /// # Errors
+    /// As [`TaskStore::get`].
+    pub async fn snapshot(&self, id: TaskId) -> Result<Snapshot, MessagingError> {
+        self.current(id).await.map(Snapshot)
+    }
+
     /// Stores that a run of the job begins now, and counts it. Never touches an end.
     ///
     /// # Errors
     /// [`MessagingError::Failed`], [`MessagingError::Timeout`], [`MessagingError::Record`] or
     /// [`MessagingError::Contended`].
     pub async fn begin(&self, job: &Job) -> Result<BeginOutcome, MessagingError> {
+        let snapshot = self.snapshot(job.task_id).await?;
+        self.begin_from(job, snapshot).await
+    }
+
+    /// As [`TaskStore::begin`]. The record is read again only if it has changed since `snapshot`.
+    ///
+    /// # Errors
+    /// As [`TaskStore::begin`].
+    pub async fn begin_from(
+        &self,
+        job: &Job,
+        snapshot: Snapshot,
+    ) -> Result<BeginOutcome, MessagingError> {
+        if let Snapshot(Some(present)) = snapshot {
+            self.begun().insert(job.task_id, present);
+        }
         let started_at = OffsetDateTime::now_utc();
         let begun = |attempts: u32| TaskRecord {
             job: job.clone(),

@@ -9,7 +9,8 @@ use bytes::Bytes;
 use detector::{Found, ModelError};
 use domain::{FailureReason, Job, TaskRecord, TaskState};
 use messaging::{
-    BeginOutcome, Delivery, FinishOutcome, MessagingError, PictureError, Return, TaskStore, Writes,
+    BeginOutcome, Delivery, FinishOutcome, MessagingError, PictureError, Return, Snapshot,
+    TaskStore, Writes,
 };
 use opentelemetry::trace::SpanBuilder;
 use service::{
@@ -40,31 +41,35 @@ pub(crate) struct Context {
     pub(crate) job_deadline: Duration,
     pub(crate) max_attempts: u32,
     pub(crate) most_picture_bytes: u64,
-    /// Held by every job while it runs; see [`Company`].
-    pub(crate) company: RwLock<()>,
+    /// Held by every job while it runs; see [`Isolation`].
+    pub(crate) isolation: RwLock<()>,
     /// Cancelled when jobs that still run must be handed back.
     pub(crate) hand_back: CancellationToken,
     /// Cancelled when this process is broken and should be replaced.
     pub(crate) broken: CancellationToken,
 }
 
-/// Who runs beside a job in this process.
+/// Whether other jobs run beside a job in this process.
 ///
 /// A picture that ends its worker takes the jobs in the other slots along. All of them come back at
 /// the same time, most likely to the same worker, and would die together until all are given up. So
-/// a job that is handed out again runs alone: what ends the worker then is that job and no other.
-enum Company<'a> {
-    Others { _running: RwLockReadGuard<'a, ()> },
-    Nobody { _running: RwLockWriteGuard<'a, ()> },
+/// a job with a run that began and did not end runs alone: what ends the worker then is that job
+/// and no other. The record counts these runs. The queue's own count will not do: it rises when a
+/// worker that stops releases a job it has not run, and starts again with a new consumer.
+enum Isolation<'a> {
+    Shared { _running: RwLockReadGuard<'a, ()> },
+    Exclusive { _running: RwLockWriteGuard<'a, ()> },
 }
 
-impl<'a> Company<'a> {
-    /// Waits until the delivery may run. New jobs do not overtake one that waits to be alone.
-    async fn keep(context: &'a Context, delivery: &Delivery) -> Self {
-        if delivery.attempt > 1 {
-            Self::Nobody { _running: context.company.write().await }
+impl<'a> Isolation<'a> {
+    /// Waits until the job may run. New jobs do not overtake one that waits to be alone.
+    async fn acquire(context: &'a Context, record: Option<&TaskRecord>) -> Self {
+        let unended_runs = record.map_or(0, |record| record.attempts);
+        // With one more, the job is given up and not run.
+        if (1..context.max_attempts).contains(&unended_runs) {
+            Self::Exclusive { _running: context.isolation.write().await }
         } else {
-            Self::Others { _running: context.company.read().await }
+            Self::Shared { _running: context.isolation.read().await }
         }
     }
 }
@@ -82,13 +87,22 @@ enum Step {
 pub(crate) async fn process(context: &Context, delivery: &Delivery, share: Share) -> Outcome {
     // The lease on the job is extended from a task of its own, and for no longer than this runs.
     let _keep_alive = delivery.keep_alive();
+    let snapshot = match context.tasks.snapshot(delivery.job.task_id).await {
+        Ok(snapshot) => snapshot,
+        Err(error) => return Outcome::Failed { why: error.to_string() },
+    };
+    if let Some(record) = snapshot.record()
+        && record.state.is_terminal()
+    {
+        return already_terminal(record);
+    }
     // Before the run is counted, or waiting for another job's end would cost an attempt.
-    let _company = tokio::select! {
-        company = Company::keep(context, delivery) => company,
+    let _isolation = tokio::select! {
+        isolation = Isolation::acquire(context, snapshot.record()) => isolation,
         () = context.hand_back.cancelled() => return Outcome::HandedBack,
         () = context.broken.cancelled() => return Outcome::HandedBack,
     };
-    let begun = match begin(context, delivery).await {
+    let begun = match begin(context, delivery, snapshot).await {
         Ok(Step::Run(record)) => record,
         Ok(Step::Done(outcome)) => return outcome,
         Err(why) => return Outcome::Failed { why },
@@ -108,14 +122,9 @@ pub(crate) async fn process(context: &Context, delivery: &Delivery, share: Share
     }
 }
 
-async fn begin(context: &Context, delivery: &Delivery) -> Result<Step, String> {
-    let record = match context.tasks.begin(&delivery.job).await.map_err(text)? {
-        // A worker that died between the record and the dead letter left the letter to be written.
-        // Written twice it is still one.
-        BeginOutcome::AlreadyTerminal(end) if is_poison(&end) => {
-            return Ok(Step::Done(Outcome::Poison));
-        }
-        BeginOutcome::AlreadyTerminal(_) => return Ok(Step::Done(Outcome::Duplicate)),
+async fn begin(context: &Context, delivery: &Delivery, snapshot: Snapshot) -> Result<Step, String> {
+    let record = match context.tasks.begin_from(&delivery.job, snapshot).await.map_err(text)? {
+        BeginOutcome::AlreadyTerminal(end) => return Ok(Step::Done(already_terminal(&end))),
         BeginOutcome::Begun(record) => record,
     };
     let now = OffsetDateTime::now_utc();
@@ -133,8 +142,14 @@ async fn begin(context: &Context, delivery: &Delivery) -> Result<Step, String> {
     Ok(Step::Run(Box::new(record)))
 }
 
-fn is_poison(end: &TaskRecord) -> bool {
-    matches!(end.state, TaskState::Failure { reason: FailureReason::Poison, .. })
+/// The outcome for a task that has reached a terminal state before.
+fn already_terminal(record: &TaskRecord) -> Outcome {
+    match record.state {
+        // A worker that died between the record and the dead letter left the letter to be written.
+        // Written twice it is still one.
+        TaskState::Failure { reason: FailureReason::Poison, .. } => Outcome::Poison,
+        _ => Outcome::Duplicate,
+    }
 }
 
 async fn run(

@@ -152,7 +152,7 @@ pub async fn run(
         job_deadline: config.job_deadline,
         max_attempts: config.max_attempts,
         most_picture_bytes: config.picture_limits.max_bytes,
-        company: RwLock::default(),
+        isolation: RwLock::default(),
         hand_back: CancellationToken::new(),
         broken,
     });

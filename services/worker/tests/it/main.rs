@@ -10,6 +10,7 @@ mod announcement;
 mod batches;
 mod fixture;
 mod healthcheck;
+mod isolation;
 mod outcomes;
 mod probes;
 mod shutdown;
