@@ -1,6 +1,7 @@
 //! Server addresses with their password set apart, so that it reaches no log.
 
 use async_nats::ServerAddr;
+use percent_encoding::percent_decode_str;
 use service::address::{ADVICE, shown_list};
 
 use crate::MessagingError;
@@ -36,9 +37,10 @@ impl Servers {
         let mut servers = Self { addresses: Vec::new(), login: None };
         for url in urls.split(',').map(str::trim).filter(|url| !url.is_empty()) {
             let address: ServerAddr = url.parse().map_err(|_| invalid())?;
+            let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
             let login = address.username().map(|user| Login {
-                user: percent_decoded(user),
-                password: percent_decoded(address.password().unwrap_or_default()),
+                user: decoded(user),
+                password: decoded(address.password().unwrap_or_default()),
             });
             servers.login = servers.login.or(login);
             servers.addresses.push(without_login(&address).map_err(|_| invalid())?);
@@ -70,30 +72,6 @@ fn without_login(address: &ServerAddr) -> std::io::Result<ServerAddr> {
 
 fn invalid() -> MessagingError {
     MessagingError::Address { advice: ADVICE }
-}
-
-/// Undoes a URL's `%40` for `@` and the like; what is no such escape stays as it is.
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let escaped = (first == b'%')
-            .then(|| after.get(..2))
-            .flatten()
-            .and_then(|digits| std::str::from_utf8(digits).ok())
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match escaped {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]

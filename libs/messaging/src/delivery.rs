@@ -26,8 +26,8 @@ const SETTLE_ATTEMPTS: u32 = 3;
 /// The pause before a settlement is told again.
 const SETTLE_PAUSE: Duration = Duration::from_millis(200);
 
-/// How long handing a job back may take. Its worker is about to stop.
-const HAND_BACK_PATIENCE: Duration = Duration::from_secs(1);
+/// How long a release may take. Its worker is about to stop.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a message that is no job waits when the dead letters cannot be reached.
 const BURY_AGAIN_AFTER: Duration = Duration::from_secs(30);
@@ -55,6 +55,10 @@ pub enum Settlement {
     Ack,
     /// Something passing went wrong: hand the job out again after this time.
     RetryAfter(Duration),
+    /// This worker does not run the job: hand it out again at once. Sent, but not confirmed: a worker
+    /// that stops has no time for a server that does not answer. If the server does not receive it,
+    /// it hands the job out again after `ack_wait`.
+    Release,
     /// The job must not be run again: put a copy with its picture among the dead letters, then
     /// remove it.
     Reject {
@@ -132,7 +136,8 @@ impl Delivery {
         KeepAlive { task }
     }
 
-    /// Tells the server what is to become of the job, and waits until it has confirmed that.
+    /// Tells the server what is to become of the job, and waits until it has confirmed that, except
+    /// for a [`Settlement::Release`].
     ///
     /// # Errors
     /// [`MessagingError`] after several attempts. The job is then handed out again, which is
@@ -159,8 +164,20 @@ impl Delivery {
             Settlement::RetryAfter(delay) => {
                 confirm(&self.messaging, &self.reply, AckKind::Nak(Some(delay)).into()).await
             }
+            Settlement::Release => self.release().await,
             Settlement::Reject { reason } => self.reject(&reason).await,
         }
+    }
+
+    async fn release(self) -> Result<(), MessagingError> {
+        let what = "release a job";
+        let client = self.messaging.client();
+        let release = async {
+            let sent = client.publish(self.reply.clone(), NAK).await;
+            sent.map_err(|error| MessagingError::failed(what, error))?;
+            client.flush().await.map_err(|error| MessagingError::failed(what, error))
+        };
+        self.messaging.within_time(what, RELEASE_TIMEOUT, release).await?
     }
 
     async fn reject(self, reason: &str) -> Result<(), MessagingError> {
@@ -191,22 +208,6 @@ impl Delivery {
             }
             Err(PictureError::Gone { .. } | PictureError::TooLarge { .. }) => Ok(None),
             Err(PictureError::Transient(error)) => Err(error),
-        }
-    }
-}
-
-impl Delivery {
-    /// Gives the job back for another worker to take at once, and waits for no confirmation: a
-    /// worker that stops has no time for a server that does not answer. Takes a second at most; if
-    /// the server does not hear of it, the job is handed out again after `ack_wait`.
-    pub async fn hand_back(self) {
-        let client = self.messaging.client();
-        let handing_back = async {
-            client.publish(self.reply.clone(), NAK).await.is_ok() && client.flush().await.is_ok()
-        };
-        if !tokio::time::timeout(HAND_BACK_PATIENCE, handing_back).await.unwrap_or(false) {
-            let task_id = self.job.task_id;
-            tracing::warn!(%task_id, "a job could not be handed back; it waits for its ack_wait");
         }
     }
 }

@@ -2,11 +2,7 @@
 
 mod waiting;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_nats::jetstream::{
     kv::{CreateErrorKind, Entry, Operation},
@@ -14,6 +10,7 @@ use async_nats::jetstream::{
 };
 use bytes::Bytes;
 use domain::{Job, TaskId, TaskRecord, TaskState};
+use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
@@ -148,11 +145,6 @@ impl TaskStore {
         Ok(self.create(record).await?.is_some())
     }
 
-    fn begun(&self) -> MutexGuard<'_, HashMap<TaskId, (TaskRecord, u64)>> {
-        // An entry is put in or taken out whole.
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The record as it is now, for a worker that decides by it whether and how to run the job.
     ///
     /// # Errors
@@ -181,7 +173,7 @@ impl TaskStore {
         snapshot: Snapshot,
     ) -> Result<BeginOutcome, MessagingError> {
         if let Snapshot(Some(present)) = snapshot {
-            self.begun().insert(job.task_id, present);
+            self.begun.lock().insert(job.task_id, present);
         }
         let started_at = OffsetDateTime::now_utc();
         let begun = |attempts: u32| TaskRecord {
@@ -197,7 +189,7 @@ impl TaskStore {
         };
         Ok(match self.write(job.task_id, next).await? {
             Ok((record, revision)) => {
-                self.begun().insert(job.task_id, (record.clone(), revision));
+                self.begun.lock().insert(job.task_id, (record.clone(), revision));
                 BeginOutcome::Begun(record)
             }
             Err(end) => BeginOutcome::AlreadyTerminal(end),
@@ -265,7 +257,7 @@ impl TaskStore {
         next: &impl Fn(Option<&TaskRecord>) -> TaskRecord,
     ) -> Result<Written, MessagingError> {
         // Taken out: if it is not what is there any more, the next attempt reads.
-        let own = self.begun().remove(&id);
+        let own = self.begun.lock().remove(&id);
         let present = match own {
             Some(own) => Some(own),
             None => self.current(id).await?,

@@ -122,29 +122,27 @@ async fn work_on(
     share: Share,
     span: &Span,
 ) {
-    let (task_id, attempt) = (delivery.job.task_id, delivery.attempt);
+    let (task_id, deliveries) = (delivery.job.task_id, delivery.attempt);
     failpoints::reach("worker-received");
     let outcome = process(context, &delivery, share).await;
     // Another job may come while the queue is told about this one.
     drop(place);
     context.metrics.count_job(outcome.name());
     span.set(|| [KeyValue::new("spotter.job.outcome", outcome.name())]);
-    if let Outcome::Failed { why } = &outcome {
+    if let Outcome::Failed { why, .. } = &outcome {
         span.fail(outcome.name(), || why.clone());
     }
     match &outcome {
         Outcome::Stored => {}
-        Outcome::Failed { why } => tracing::warn!(%task_id, attempt, why, "to be tried again"),
-        outcome => tracing::info!(%task_id, attempt, ?outcome, "settled"),
+        Outcome::Failed { why, attempt } => {
+            tracing::warn!(%task_id, attempt, deliveries, why, "the run failed; the job is retried");
+        }
+        outcome => tracing::info!(%task_id, deliveries, ?outcome, "settled"),
     }
-    let Some(settlement) = settlement(&outcome, attempt) else {
-        delivery.hand_back().await;
-        return;
-    };
     failpoints::reach("worker-before-ack");
-    if let Err(error) = delivery.settle(settlement).await {
-        // It will be handed out again, and the stored record makes that a duplicate.
-        tracing::warn!(%task_id, attempt, %error, "a delivery could not be settled");
+    if let Err(error) = delivery.settle(settlement(&outcome)).await {
+        // The server hands the job out again. If its record is terminal, that is a duplicate.
+        tracing::warn!(%task_id, deliveries, %error, "a delivery could not be settled");
     }
     failpoints::reach("worker-after-ack");
 }

@@ -89,7 +89,7 @@ pub(crate) async fn process(context: &Context, delivery: &Delivery, share: Share
     let _keep_alive = delivery.keep_alive();
     let snapshot = match context.tasks.snapshot(delivery.job.task_id).await {
         Ok(snapshot) => snapshot,
-        Err(error) => return Outcome::Failed { why: error.to_string() },
+        Err(error) => return Outcome::Failed { why: error.to_string(), attempt: delivery.attempt },
     };
     if let Some(record) = snapshot.record()
         && record.state.is_terminal()
@@ -99,25 +99,25 @@ pub(crate) async fn process(context: &Context, delivery: &Delivery, share: Share
     // Before the run is counted, or waiting for another job's end would cost an attempt.
     let _isolation = tokio::select! {
         isolation = Isolation::acquire(context, snapshot.record()) => isolation,
-        () = context.hand_back.cancelled() => return Outcome::HandedBack,
-        () = context.broken.cancelled() => return Outcome::HandedBack,
+        () = context.hand_back.cancelled() => return Outcome::Released,
+        () = context.broken.cancelled() => return Outcome::Released,
     };
     let begun = match begin(context, delivery, snapshot).await {
         Ok(Step::Run(record)) => record,
         Ok(Step::Done(outcome)) => return outcome,
-        Err(why) => return Outcome::Failed { why },
+        Err(why) => return Outcome::Failed { why, attempt: delivery.attempt },
     };
     tokio::select! {
         outcome = run(context, delivery, &begun, share) => match outcome {
             Ok(outcome) => outcome,
             Err(why) => {
                 give_back(context, &begun, Return::Failed).await;
-                Outcome::Failed { why }
+                Outcome::Failed { why, attempt: begun.attempts }
             }
         },
         () = context.hand_back.cancelled() => {
             give_back(context, &begun, Return::HandedBack).await;
-            Outcome::HandedBack
+            Outcome::Released
         }
     }
 }
@@ -173,7 +173,7 @@ async fn run(
         Ok(found) => succeed(context, begun, found).await,
         Err(InferenceError::Broken) => {
             give_back(context, begun, Return::HandedBack).await;
-            Ok(Outcome::HandedBack)
+            Ok(Outcome::Released)
         }
         Err(InferenceError::Model(error @ ModelError::NotInstalled { .. })) => {
             fail(context, begun, FailureReason::UnknownModel, error.to_string()).await

@@ -18,11 +18,13 @@ pub(crate) enum Outcome {
     Failed {
         /// What went wrong.
         why: String,
+        /// Which attempt at the job this was, from 1.
+        attempt: u32,
     },
     /// It has been tried too often; its FAILURE record is stored.
     Poison,
-    /// The worker is stopping and hands the job back unfinished.
-    HandedBack,
+    /// This worker is stopping, or is broken, and leaves the job to another.
+    Released,
 }
 
 impl Outcome {
@@ -36,21 +38,20 @@ impl Outcome {
             Self::Duplicate => "duplicate",
             Self::Failed { .. } => "failed",
             Self::Poison => "poison",
-            Self::HandedBack => "handed_back",
+            Self::Released => "handed_back",
         }
     }
 }
 
-/// What to tell the queue and have confirmed; `None` for a job that is handed back, which is said
-/// once and not waited for. `attempt` counts deliveries of this job from 1.
-pub(crate) fn settlement(outcome: &Outcome, attempt: u32) -> Option<Settlement> {
+/// What to tell the queue.
+pub(crate) fn settlement(outcome: &Outcome) -> Settlement {
     match outcome {
-        Outcome::Stored | Outcome::Duplicate => Some(Settlement::Ack),
-        Outcome::Failed { .. } => {
-            Some(Settlement::RetryAfter(retry_delay(attempt, rand::random())))
+        Outcome::Stored | Outcome::Duplicate => Settlement::Ack,
+        Outcome::Failed { attempt, .. } => {
+            Settlement::RetryAfter(retry_delay(*attempt, rand::random()))
         }
-        Outcome::Poison => Some(Settlement::Reject { reason: "poison".to_owned() }),
-        Outcome::HandedBack => None,
+        Outcome::Poison => Settlement::Reject { reason: "poison".to_owned() },
+        Outcome::Released => Settlement::Release,
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use domain::TaskId;
-use messaging::{Messaging, MessagingConfig, MessagingError, Role};
+use messaging::{Messaging, MessagingConfig, MessagingError, Role, Settlement};
 use testkit::{NatsServer, eventually};
 use tokio::{task::JoinSet, time::timeout};
 use tracing::{
@@ -41,9 +41,8 @@ async fn many_who_ask_a_hanging_server_wait_no_longer_than_one() {
 }
 
 #[tokio::test]
-async fn a_job_is_handed_back_without_waiting_for_the_server() {
-    // Were the job not handed back, it would come after ack_wait; were an answer waited for, that would
-    // take as long.
+async fn a_job_is_released_without_waiting_for_the_server() {
+    // If it were not released, the job would come after ack_wait; waiting for an answer would take as long.
     let mut fixture = Fixture::configured(|config| {
         config.ack_wait = NEVER;
         config.request_timeout = NEVER;
@@ -54,20 +53,23 @@ async fn a_job_is_handed_back_without_waiting_for_the_server() {
     let mut deliveries = fixture.deliveries();
     let delivery = next(&mut deliveries, 1).await;
     fixture.server.process().stop();
-    timeout(LONG, delivery.hand_back()).await.expect("nobody's answer is waited for");
+    let released = timeout(LONG, delivery.settle(Settlement::Release)).await;
+    released.expect("no answer is waited for").unwrap();
     fixture.server.process().cont();
     let again = next(&mut deliveries, 1).await;
     assert_eq!((again.job.task_id, again.attempt), (job.task_id, 2));
 }
 
 #[tokio::test]
-async fn a_job_is_handed_back_in_bounded_time_without_a_connection() {
+async fn a_job_is_released_in_bounded_time_without_a_connection() {
     let mut fixture = Fixture::start().await;
     fixture.submit(&job()).await;
     let delivery = next(&mut fixture.deliveries(), 1).await;
     fixture.server.kill();
     eventually(LONG, || async { (!fixture.messaging.is_connected()).then_some(()) }).await;
-    timeout(LONG, delivery.hand_back()).await.expect("nobody's answer is waited for");
+    let released = timeout(LONG, delivery.settle(Settlement::Release)).await;
+    let error = released.expect("no answer is waited for").unwrap_err();
+    assert!(matches!(error, MessagingError::Timeout { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ async fn a_job_that_was_handed_back_or_never_begun_runs_beside_others() {
     held.started(&queue).await;
 
     first.settle(Settlement::RetryAfter(Duration::ZERO)).await.unwrap();
-    second.hand_back().await;
+    second.settle(Settlement::Release).await.unwrap();
     for job in [never_begun, handed_back] {
         let record = queue.ended(job.task_id).await;
         assert!(matches!(record.state, TaskState::Success { .. }), "{record:?}");
@@ -118,7 +118,7 @@ async fn a_job_whose_worker_died_in_its_run_waits_until_it_is_alone() {
     let _worker = queue.worker(&SETTINGS).await;
     held.started(&queue).await;
 
-    delivery.hand_back().await;
+    delivery.settle(Settlement::Release).await.unwrap();
     eventually(PATIENCE, async || {
         let depth = queue.messaging.queue().depth().await.unwrap();
         (depth.waiting == 0 && depth.in_progress == 2).then_some(())
