@@ -1,4 +1,4 @@
-# The commands of this project. `make` alone lists them.
+# The commands of this project. `make` without a target lists them.
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -7,7 +7,7 @@ SHELL := /bin/bash
 .NOTPARALLEL:
 
 TARGET := $(or $(CARGO_TARGET_DIR),target)
-# What is passed on to the command of `run`, `test`, `audit`, `evaluate` and `test-compose`.
+# Extra arguments for the commands of `run`, `test`, `audit`, `evaluate` and `test-compose`.
 ARGS ?=
 
 help: ## List these commands
@@ -19,14 +19,14 @@ run: setup cargo-is-here ## Set up, build in release mode and start everything (
 	@scripts/install-models $(TARGET)/release/spotter
 	@exec $(TARGET)/release/spotter up $(ARGS)
 
-setup: ## Install and fetch what is missing; downloads nothing twice
+setup: ## Install and download what is missing
 	@scripts/setup
 
 build: cargo-is-here ## Build everything in debug mode
 	@cargo build --workspace --locked
 
 test: setup lint check-manifests test-scripts ## Set up, check the format, lint, and run all tests (ARGS="-p domain")
-	@# With the tests, which turn failpoints on: built without them first, half would be built twice.
+	@# Binaries and tests in one build: the tests turn failpoints on, and separate builds would compile half of it twice.
 	@cargo build --workspace --bins --tests --locked
 	@scripts/install-models $(TARGET)/debug/spotter
 	@if cargo nextest --version >/dev/null 2>&1; then \
@@ -42,23 +42,23 @@ lint: cargo-is-here ## Check the format and run clippy, warnings denied
 	@cargo fmt --all --check
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
 
-check-manifests: ## Render and check the Kubernetes manifests in k8s/, and the configuration of NATS
+check-manifests: ## Render and check the Kubernetes manifests in k8s/ and the NATS configuration
 	@scripts/check-manifests
 
-test-scripts: ## Test what the scripts go by
+test-scripts: ## Run the unit tests of the scripts
 	@python3 -m unittest discover --start-directory scripts --quiet
 
-audit: cargo-is-here ## Check licences, advisories and who may depend on whom, by cargo-deny
+audit: cargo-is-here ## Check licences, advisories and allowed dependencies, with cargo-deny
 	@if cargo deny --version >/dev/null 2>&1; then \
 		exec cargo deny --locked check $(ARGS); \
 	else \
 		echo "make audit needs cargo-deny: cargo install --locked cargo-deny" >&2; exit 1; \
 	fi
 
-lint-workflows: ## Check .github/workflows, by zizmor
+lint-workflows: ## Check .github/workflows with zizmor
 	@scripts/lint-workflows
 
-openapi: cargo-is-here ## Write openapi.json anew from the code
+openapi: cargo-is-here ## Regenerate openapi.json from the code
 	@cargo run -q --locked -p spotter -- openapi > openapi.json.new && mv openapi.json.new openapi.json \
 		|| { rm -f openapi.json.new; exit 1; }
 
@@ -68,26 +68,26 @@ evaluate: setup cargo-is-here ## Measure mAP over a COCO-format folder (COCO=pat
 	@scripts/install-models $(TARGET)/release/spotter
 	@scripts/evaluate-coco --spotter $(TARGET)/release/spotter $(ARGS) "$(COCO)"
 
-# Pictures that show which values occur; better a hundred of one's own.
+# Calibration pictures, from which the ranges of values are taken; better a hundred of your own.
 PICTURES ?= test_images
 
-quantize: setup cargo-is-here ## Make and install yolov8n-int8, the default model in 8 bits (PICTURES=path/to/folder)
+quantize: setup cargo-is-here ## Create and install yolov8n-int8, the default model quantized to 8 bits (PICTURES=path/to/folder)
 	@cargo build --release --locked -p spotter
 	@scripts/quantize-model .cache/weights/yolov8n.onnx .cache/weights/yolov8n-int8.onnx --pictures "$(PICTURES)" $(ARGS)
 	@$(TARGET)/release/spotter model add .cache/weights/yolov8n-int8.onnx --license AGPL-3.0 --replace
 
-# Each target of fuzz/ runs this long.
+# How long each fuzz target runs.
 FUZZ_SECONDS ?= 600
-# With overflow checks; in several units, which halves the time of a build.
+# With overflow checks; several codegen units halve the build time.
 FUZZ_BUILD := -a --codegen-units 16
-# Every picture and model that a target sees is small, so ten seconds over one is a hang.
+# All inputs are small, so ten seconds for one input is a hang.
 FUZZ_LIMITS := -timeout=10 -max_len=65536 -rss_limit_mb=3072
 
-fuzz: cargo-is-here ## Run every fuzz target, or some (FUZZ_SECONDS=600 FUZZ_TARGETS="header decode")
+fuzz: cargo-is-here ## Run all fuzz targets, or some (FUZZ_SECONDS=600 FUZZ_TARGETS="header decode")
 	@command -v cargo-fuzz >/dev/null || { \
 		echo "make fuzz needs cargo-fuzz and a C++ compiler: cargo install --locked cargo-fuzz" >&2; exit 1; }
-	@# Sanitizers are unstable options of the compiler; RUSTC_BOOTSTRAP lets a stable one take them.
-	@# New inputs go to the first folder, fuzz/found/; the seeds in the second stay as they are.
+	@# Sanitizers are unstable options of the compiler; RUSTC_BOOTSTRAP makes a stable compiler accept them.
+	@# New inputs go to the first folder, fuzz/found/; the seeds in the second are not changed.
 	@set -e; export RUSTC_BOOTSTRAP=1; cargo fuzz build $(FUZZ_BUILD); \
 	for target in $(or $(FUZZ_TARGETS),$$(cargo fuzz list)); do \
 		echo "== $$target, $(FUZZ_SECONDS) s"; mkdir -p fuzz/found/$$target; \
@@ -95,40 +95,40 @@ fuzz: cargo-is-here ## Run every fuzz target, or some (FUZZ_SECONDS=600 FUZZ_TAR
 			-max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 $(FUZZ_LIMITS); \
 	done
 
-# How long each of the two mixed runs takes, on one node and on a cluster, and how many jobs the soak.
+# Duration of each of the two mixed runs, on one node and on a cluster, and number of jobs of the soak test.
 CHAOS_SECONDS ?= 600
 CHAOS_SOAK_JOBS ?= 50000
 
-chaos: setup cargo-is-here ## Break everything under load and check that nothing is lost (CHAOS_SECONDS=600 CHAOS_SEED=7)
+chaos: setup cargo-is-here ## Inject faults under load and check that no job is lost (CHAOS_SECONDS=600 CHAOS_SEED=7)
 	@cargo build --locked -p spotter --bins --tests
 	@scripts/install-models $(TARGET)/debug/spotter
-	@# In a line, so that each has the machine to itself, and with their tables shown.
+	@# One test at a time, so that each has the machine to itself, with output shown for their tables.
 	@CHAOS_SECONDS=$(CHAOS_SECONDS) CHAOS_SOAK_JOBS=$(CHAOS_SOAK_JOBS) exec cargo test --locked -p spotter --test chaos -- \
 		--test-threads=1 --nocapture $(ARGS)
 
-# The platform that `dist` and `sbom` are for, such as aarch64-unknown-linux-gnu. Left out: this one.
+# Target platform of `dist` and `sbom`, such as aarch64-unknown-linux-gnu. Not set: this machine's.
 export DIST_TARGET
 
-dist: cargo-is-here ## Build the release binaries and pack them with their licences, into dist/
+dist: cargo-is-here ## Build the release binaries and pack them with their licences into dist/
 	@scripts/make-dist
 
-sbom: cargo-is-here ## List what the binaries are made of, as CycloneDX JSON, into dist/
+sbom: cargo-is-here ## Write the SBOM of the binaries, as CycloneDX JSON, into dist/
 	@if cargo cyclonedx --version >/dev/null 2>&1; then \
 		exec scripts/make-sbom; \
 	else \
 		echo "make sbom needs cargo-cyclonedx: cargo install --locked cargo-cyclonedx" >&2; exit 1; \
 	fi
 
-images: ## Build the images for IMAGE_PLATFORM and push them under IMAGE_REGISTRY (the release workflow does)
+images: ## Build the images for IMAGE_PLATFORM and push them to IMAGE_REGISTRY (used by the release workflow)
 	@scripts/publish-images build
 
-sign-images: ## Name what was pushed IMAGE_TAG, and sign it with cosign
+sign-images: ## Tag the pushed images with IMAGE_TAG, and sign them with cosign
 	@scripts/publish-images sign
 
-test-compose: ## Build the images, run docker-compose.yml on a real engine and break it (ARGS=--stand-ins)
+test-compose: ## Build the images, run docker-compose.yml on a real engine and inject faults (ARGS=--stand-ins)
 	@scripts/test-compose $(ARGS)
 
-clean-data: ## Delete what `make run` has stored: queue, results, cache and logs
+clean-data: ## Delete the data of `make run`: queue, results, cache and logs
 	rm -rf data
 
 cargo-is-here:
