@@ -22,6 +22,7 @@ use crate::{
     current_model::{self, CurrentModel},
     docs_page::{self, DocsPageError},
     fallback::{self, Methods},
+    index::Index,
     metrics::{ApiMetrics, register_reconciliation},
     openapi,
     probes::ApiVitals,
@@ -45,6 +46,9 @@ pub enum ServeError {
     /// Traces cannot be exported.
     #[error("{0}")]
     Traces(#[from] TracesError),
+    /// The API's document is no JSON.
+    #[error("the OpenAPI document cannot be generated: {0}")]
+    Document(#[from] serde_json::Error),
     /// The page that shows the API's document could not be made.
     #[error("{0}")]
     DocsPage(#[from] DocsPageError),
@@ -80,7 +84,7 @@ impl ServeError {
             Self::Redis(_) | Self::Traces(_) | Self::Listen { .. } | Self::Probes(_) => exit::USAGE,
             Self::Messaging(error) if error.is_configuration() => exit::USAGE,
             Self::Messaging(_) | Self::Http(_) => exit::UNAVAILABLE,
-            Self::Metrics(_) | Self::DocsPage(_) => exit::SOFTWARE,
+            Self::Metrics(_) | Self::Document(_) | Self::DocsPage(_) => exit::SOFTWARE,
         }
     }
 }
@@ -163,9 +167,14 @@ pub async fn serve(
         grace: config.shutdown_grace,
         meter: meter.clone(),
     };
-    let methods = Arc::new(Methods::of(&openapi::service().spec()));
-    let app =
-        routes(Arc::clone(&methods))?.data(tasks).data(upload_rules).data(vitals).data(metrics);
+    let document = openapi::parsed()?;
+    let methods = Arc::new(Methods::of(&document));
+    let app = routes(Arc::clone(&methods))?
+        .data(tasks)
+        .data(upload_rules)
+        .data(vitals)
+        .data(metrics)
+        .data(Arc::new(Index::of(&document)));
     let app = observed(app, methods, meter);
 
     tracing::info!(%address, "API listening");

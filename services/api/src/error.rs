@@ -4,10 +4,9 @@ use domain::TaskId;
 use poem_openapi::{ApiResponse, Object, payload::Json, types::Example};
 
 use crate::{
-    multipart::BoundaryError,
-    original::EXAMPLE_ID,
-    tasks::{NotAccepted, RETRY_AFTER_SECONDS},
-    upload::UploadError,
+    rejection::{Rejection, RejectionKind},
+    schema::EXAMPLE_ID,
+    tasks::RETRY_AFTER_SECONDS,
 };
 
 /// What the original says of every request in which it finds no picture.
@@ -57,40 +56,28 @@ pub(crate) enum StartTaskError {
     ),
 }
 
-impl StartTaskError {
-    pub(crate) fn bad_request(error: String) -> Self {
-        Self::BadRequest(Json(StartTaskErrorBody { error, filename: None }))
-    }
-}
-
-impl From<UploadError> for StartTaskError {
-    fn from(error: UploadError) -> Self {
-        let filename = error.filename().filter(|_| !error.is_too_large()).map(str::to_owned);
-        let text = match &error {
-            error if error.is_no_picture() => NO_PICTURE.to_owned(),
-            error => error.to_string(),
+impl From<Rejection> for StartTaskError {
+    fn from(rejection: Rejection) -> Self {
+        let kind = rejection.kind();
+        let filename = match kind {
+            RejectionKind::TooLarge => None,
+            _ => rejection.filename().map(str::to_owned),
         };
-        let body = Json(StartTaskErrorBody { error: text, filename });
-        match error {
-            error if error.is_too_large() => Self::TooLarge(body),
-            UploadError::ContentEncoding(_) => Self::UnsupportedMediaType(body),
-            UploadError::TooSlow(_) | UploadError::Trickle => Self::Timeout(body),
-            UploadError::TooManyUploads | UploadError::CannotStore => {
-                Self::Unavailable(body, RETRY_AFTER_SECONDS)
-            }
-            UploadError::QueueFull { retry_after } => Self::Unavailable(body, retry_after),
-            _ => Self::BadRequest(body),
-        }
-    }
-}
-
-impl From<NotAccepted> for StartTaskError {
-    fn from(error: NotAccepted) -> Self {
-        let body = Json(StartTaskErrorBody { error: error.to_string(), filename: None });
-        match error {
-            NotAccepted::KeyReused => Self::KeyReused(body),
-            NotAccepted::QueueFull { retry_after } => Self::Unavailable(body, retry_after),
-            NotAccepted::Unavailable { .. } => Self::Unavailable(body, RETRY_AFTER_SECONDS),
+        let error = match kind {
+            RejectionKind::NotAForm | RejectionKind::NoPicture => NO_PICTURE.to_owned(),
+            _ => rejection.to_string(),
+        };
+        let body = Json(StartTaskErrorBody { error, filename });
+        match kind {
+            RejectionKind::NotAForm
+            | RejectionKind::NoBoundary
+            | RejectionKind::NoPicture
+            | RejectionKind::Invalid => Self::BadRequest(body),
+            RejectionKind::TooLarge => Self::TooLarge(body),
+            RejectionKind::Encoded => Self::UnsupportedMediaType(body),
+            RejectionKind::TooSlow => Self::Timeout(body),
+            RejectionKind::KeyReused => Self::KeyReused(body),
+            RejectionKind::Unavailable { retry_after } => Self::Unavailable(body, retry_after),
         }
     }
 }
@@ -183,37 +170,18 @@ pub(crate) enum SubmitFailure {
     ),
 }
 
-impl SubmitFailure {
-    pub(crate) fn bad_request(error: String) -> Self {
-        Self::BadRequest(Json(ErrorBody { error }))
-    }
-}
-
-impl From<UploadError> for SubmitFailure {
-    fn from(error: UploadError) -> Self {
-        let body = Json(ErrorBody { error: error.to_string() });
-        match error {
-            error if error.is_too_large() => Self::TooLarge(body),
-            UploadError::NotAForm(_)
-            | UploadError::Boundary(BoundaryError::NoBoundary)
-            | UploadError::ContentEncoding(_) => Self::UnsupportedMediaType(body),
-            UploadError::TooSlow(_) | UploadError::Trickle => Self::Timeout(body),
-            UploadError::TooManyUploads | UploadError::CannotStore => {
-                Self::Unavailable(body, RETRY_AFTER_SECONDS)
+impl From<Rejection> for SubmitFailure {
+    fn from(rejection: Rejection) -> Self {
+        let body = Json(ErrorBody { error: rejection.to_string() });
+        match rejection.kind() {
+            RejectionKind::NoPicture | RejectionKind::Invalid => Self::BadRequest(body),
+            RejectionKind::NotAForm | RejectionKind::NoBoundary | RejectionKind::Encoded => {
+                Self::UnsupportedMediaType(body)
             }
-            UploadError::QueueFull { retry_after } => Self::Unavailable(body, retry_after),
-            _ => Self::BadRequest(body),
-        }
-    }
-}
-
-impl From<NotAccepted> for SubmitFailure {
-    fn from(error: NotAccepted) -> Self {
-        let body = Json(ErrorBody { error: error.to_string() });
-        match error {
-            NotAccepted::KeyReused => Self::KeyReused(body),
-            NotAccepted::QueueFull { retry_after } => Self::Unavailable(body, retry_after),
-            NotAccepted::Unavailable { .. } => Self::Unavailable(body, RETRY_AFTER_SECONDS),
+            RejectionKind::TooLarge => Self::TooLarge(body),
+            RejectionKind::TooSlow => Self::Timeout(body),
+            RejectionKind::KeyReused => Self::KeyReused(body),
+            RejectionKind::Unavailable { retry_after } => Self::Unavailable(body, retry_after),
         }
     }
 }

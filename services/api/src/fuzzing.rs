@@ -15,7 +15,8 @@ use tokio::sync::Semaphore;
 use crate::{
     error::{StartTaskError, SubmitFailure},
     original::OriginalApi,
-    upload::{PictureForm, SubmissionRoute, UploadError, UploadRules},
+    rejection::Rejection,
+    upload::{PictureForm, SubmissionRoute, UploadRules},
     v1::V1Api,
 };
 
@@ -82,12 +83,12 @@ pub fn answers(upload: &Upload<'_>) -> [(u16, String); 2] {
 
 async fn answer<R, E: IntoResponse>(
     form: PictureForm<R>,
-    refusal: fn(UploadError) -> E,
+    refusal: fn(Rejection) -> E,
 ) -> (u16, String) {
     match form.0 {
         Ok(picture) => (200, picture.name),
         Err(error) => {
-            let answer = refusal(error).into_response();
+            let answer = refusal(error.into()).into_response();
             let status = answer.status().as_u16();
             (status, answer.into_body().into_string().await.expect("JSON is UTF-8"))
         }

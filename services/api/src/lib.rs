@@ -16,21 +16,23 @@ mod fallback;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod index;
 mod metrics;
 mod multipart;
 mod openapi;
 mod original;
 mod probes;
 mod reconcile;
+mod rejection;
 mod requests;
 mod rounding;
+mod schema;
 mod security_headers;
 mod server;
 mod set_up;
 mod tasks;
 mod upload;
 mod v1;
-mod welcome;
 
 pub use app::{ServeError, listen, serve};
 pub use config::Config;

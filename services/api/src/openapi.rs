@@ -32,6 +32,13 @@ pub(crate) fn service() -> OpenApiService<(OriginalApi, V1Api, ProbesApi), ()> {
 /// # Errors
 /// If the generated document is no JSON, which would be a fault of the generator.
 pub fn document() -> Result<String, serde_json::Error> {
-    let document: serde_json::Value = serde_json::from_str(&service().spec())?;
-    Ok(serde_json::to_string_pretty(&document)? + "\n")
+    Ok(serde_json::to_string_pretty(&parsed()?)? + "\n")
+}
+
+/// The document as JSON.
+///
+/// # Errors
+/// As [`document`].
+pub(crate) fn parsed() -> Result<serde_json::Value, serde_json::Error> {
+    serde_json::from_str(&service().spec())
 }

@@ -1,5 +1,7 @@
 //! The routes and wording of the original Flask application. Its clients must not notice a change.
 
+use std::sync::Arc;
+
 use domain::{DetectedObject, TaskId, TaskRecord, TaskState};
 use poem::{Request, web::Data};
 use poem_openapi::{
@@ -12,11 +14,13 @@ use poem_openapi::{
 use crate::{
     cache_control::CacheControl,
     error::{StartTaskError, TaskResultError},
+    index::{self, Index},
     openapi::Tag,
+    rejection::Rejection,
     rounding::five_decimals,
+    schema::EXAMPLE_ID,
     tasks::{Lookup, SubmitOptions, Tasks},
     upload::{FileNames, PictureForm, SubmissionRoute},
-    welcome,
 };
 
 /// The original API.
@@ -32,8 +36,12 @@ impl SubmissionRoute for OriginalApi {
 impl OriginalApi {
     /// What this service is and which routes it has
     #[oai(path = "/", method = "get")]
-    async fn home(&self, request: &Request) -> Json<Any<serde_json::Value>> {
-        Json(Any(welcome::description(&welcome::base_url(request))))
+    async fn home(
+        &self,
+        index: Data<&Arc<Index>>,
+        request: &Request,
+    ) -> Json<Any<serde_json::Value>> {
+        Json(Any(index.at(&index::base_url(request))))
     }
 
     /// Upload a picture for detection
@@ -55,10 +63,11 @@ impl OriginalApi {
         form: PictureForm<OriginalApi>,
     ) -> Result<StartTaskResponse, StartTaskError> {
         let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
-        let idempotency_key = idempotency_key.map_err(StartTaskError::bad_request)?;
+        let idempotency_key = idempotency_key.map_err(Rejection::Parameter)?;
         let no_cache = CacheControl::of(request.headers()).no_cache;
         let options = SubmitOptions { idempotency_key, no_cache, ..SubmitOptions::default() };
-        let record = tasks.submit(form.0?, options).await?;
+        let picture = form.0.map_err(Rejection::from)?;
+        let record = tasks.submit(picture, options).await.map_err(Rejection::from)?;
         Ok(StartTaskResponse::Accepted(Json(AcceptedTask {
             task_id: record.job.task_id.to_string(),
             image: record.job.picture_name,
@@ -110,9 +119,6 @@ impl Example for AcceptedTask {
         }
     }
 }
-
-/// The task id that every example shows.
-pub(crate) const EXAMPLE_ID: &str = "0190b5a3-7c1e-7d2a-9f61-3a5d0c9e8b47";
 
 #[derive(ApiResponse)]
 enum StartTaskResponse {

@@ -24,9 +24,10 @@ use crate::{
     cache_control::CacheControl,
     error::{SubmitFailure, TaskFailure},
     openapi::Tag,
-    original::EXAMPLE_ID,
     probes::ApiVitals,
+    rejection::Rejection,
     rounding::five_decimals,
+    schema::EXAMPLE_ID,
     tasks::{Lookup, SubmitOptions, Tasks},
     upload::{FileNames, PictureForm, SubmissionRoute},
 };
@@ -65,7 +66,8 @@ impl V1Api {
         /// The most objects reported, from 1 to 1000. Default 300.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         max_detections: Query<Option<u16>>,
-        /// Seconds the job may wait for a worker before it expires, up to a week. Default 24 hours.
+        /// Seconds the job may wait for a worker before it expires, up to a week, and no longer than results are
+        /// kept (`RESULT_TTL_SECONDS`, 24 hours by default). Default 24 hours.
         #[oai(validator(minimum(value = "1"), maximum(value = "604800")))]
         deadline: Query<Option<u64>>,
         /// A key of your choosing: the same key with the same picture and settings is the same task.
@@ -81,11 +83,12 @@ impl V1Api {
         let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
         let options = SubmitOptions {
             settings: settings(confidence.0, iou.0, max_detections.0)?,
-            deadline: deadline.0.map(Duration::from_secs),
-            idempotency_key: idempotency_key.map_err(SubmitFailure::bad_request)?,
+            deadline: deadline.0.map(|seconds| within(tasks.result_ttl, seconds)).transpose()?,
+            idempotency_key: idempotency_key.map_err(Rejection::Parameter)?,
             no_cache: CacheControl::of(request.headers()).no_cache,
         };
-        let record = tasks.submit(form.0?, options).await?;
+        let picture = form.0.map_err(Rejection::from)?;
+        let record = tasks.submit(picture, options).await.map_err(Rejection::from)?;
         let location = format!("/v1/tasks/{}", record.job.task_id);
         Ok(SubmitResponse::Accepted(Json(record.into()), location))
     }
@@ -123,19 +126,33 @@ fn settings(
     confidence: Option<f32>,
     iou: Option<f32>,
     max_detections: Option<u16>,
-) -> Result<DetectionSettings, SubmitFailure> {
+) -> Result<DetectionSettings, Rejection> {
     let defaults = DetectionSettings::default();
     Ok(DetectionSettings {
         confidence: confidence
             .map_or(Ok(defaults.confidence), Confidence::new)
-            .map_err(|error| SubmitFailure::bad_request(error.to_string()))?,
+            .map_err(|error| Rejection::Parameter(error.to_string()))?,
         iou: iou
             .map_or(Ok(defaults.iou), IouThreshold::new)
-            .map_err(|error| SubmitFailure::bad_request(error.to_string()))?,
+            .map_err(|error| Rejection::Parameter(error.to_string()))?,
         max_detections: max_detections
             .map_or(Ok(defaults.max_detections), MaxDetections::try_from)
-            .map_err(SubmitFailure::bad_request)?,
+            .map_err(Rejection::Parameter)?,
     })
+}
+
+/// A deadline of so many seconds. After a longer one there would be no record that could say what became of the
+/// task.
+fn within(result_ttl: Duration, seconds: u64) -> Result<Duration, Rejection> {
+    let deadline = Duration::from_secs(seconds);
+    if deadline <= result_ttl {
+        return Ok(deadline);
+    }
+    let longest = result_ttl.as_secs();
+    Err(Rejection::Parameter(format!(
+        "deadline must be at most {longest} seconds, as long as results are kept \
+         (RESULT_TTL_SECONDS), got {seconds}"
+    )))
 }
 
 /// Where a task stands.

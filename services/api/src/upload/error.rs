@@ -18,17 +18,15 @@ const ADVICE: &str = "send the picture as a file in field 'file' of a multipart/
 pub(crate) enum UploadError {
     #[error("no picture: {0}; {ADVICE}")]
     NoPicture(FieldsSent),
-    #[error("{0}: {ADVICE}")]
-    NotAForm(BoundaryError),
-    #[error("{0}")]
-    Boundary(BoundaryError),
+    #[error("{0}{advice}", advice = advice_on(.0))]
+    Boundary(#[from] BoundaryError),
     #[error("Content-Encoding '{0}' is not supported: send the form as it is, uncompressed")]
     ContentEncoding(String),
     #[error(
         "Content-Transfer-Encoding '{0}' is not supported: send the bytes of the picture as it is, as binary"
     )]
     TransferEncoding(String),
-    #[error("{0}")]
+    #[error(transparent)]
     BrokenForm(#[from] FormError),
     #[error("the body of the request cannot be read: {0}")]
     Body(#[from] io::Error),
@@ -62,42 +60,35 @@ fn allowed_extensions() -> String {
     PictureFormat::EXTENSIONS.join(", ")
 }
 
-impl From<BoundaryError> for UploadError {
-    fn from(error: BoundaryError) -> Self {
-        match error {
-            BoundaryError::NoType | BoundaryError::OtherType(_) => Self::NotAForm(error),
-            BoundaryError::NoBoundary | BoundaryError::TooLong(_) => Self::Boundary(error),
-        }
+/// What to do about a body that is no form; the other errors say it themselves.
+fn advice_on(error: &BoundaryError) -> String {
+    match error {
+        BoundaryError::NoType | BoundaryError::OtherType(_) => format!(": {ADVICE}"),
+        BoundaryError::NoBoundary | BoundaryError::TooLong(_) => String::new(),
     }
 }
 
 impl UploadError {
-    /// The file name the complaint is about, where there is one.
-    pub(crate) fn filename(&self) -> Option<&str> {
-        match self {
-            Self::Extension(filename) | Self::Picture { filename, .. } => Some(filename),
-            _ => None,
-        }
-    }
-
-    /// Whether the picture or its form has too many bytes or parts.
-    pub(crate) fn is_too_large(&self) -> bool {
-        matches!(
-            self,
-            Self::FormTooLarge { .. }
-                | Self::BrokenForm(FormError::TooManyParts)
-                | Self::Picture { error: PictureError::TooManyBytes { .. }, .. }
-        )
-    }
-
-    /// Whether it is about the picture and not about its form.
+    /// Whether another part of the form may still be the picture: this error is about one part's content, and
+    /// not about the form or its size.
     pub(super) fn is_of_part(&self) -> bool {
-        matches!(self, Self::Picture { .. } | Self::TransferEncoding(_))
-    }
-
-    /// Whether the original application, which did not say why, would have found no picture.
-    pub(crate) fn is_no_picture(&self) -> bool {
-        matches!(self, Self::NoPicture(_) | Self::NotAForm(_))
+        match self {
+            Self::Picture { error, .. } => !matches!(error, PictureError::TooManyBytes { .. }),
+            Self::TransferEncoding(_) => true,
+            Self::NoPicture(_)
+            | Self::Boundary(_)
+            | Self::ContentEncoding(_)
+            | Self::BrokenForm(_)
+            | Self::Body(_)
+            | Self::FormTooLarge { .. }
+            | Self::NameTooLong
+            | Self::Extension(_)
+            | Self::TooSlow(_)
+            | Self::Trickle
+            | Self::TooManyUploads
+            | Self::QueueFull { .. }
+            | Self::CannotStore => false,
+        }
     }
 }
 

@@ -89,7 +89,7 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
                 }
                 Role::Nameless if !matches!(nameless, Some(Ok(_))) => {
                     match self.read_picture(&part, "", digest.clone()).await {
-                        Err(error) if !error.is_of_part() || error.is_too_large() => {
+                        Err(error) if !error.is_of_part() => {
                             return Err(error);
                         }
                         Err(error) if nameless.is_some() || may_be_text(&part, &error) => {}

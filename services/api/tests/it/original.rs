@@ -2,7 +2,7 @@
 
 use domain::TaskId;
 use reqwest::{StatusCode, multipart::Form};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::app::{TestApp, bus_bytes, bus_form, form, json};
 
@@ -17,6 +17,102 @@ async fn home_describes_itself_in_the_original_structure() {
     assert_eq!(paths[..2], ["/start_task", "/task_result/<task_id>"]);
     let curl = routes[0]["request_body"]["request_example"].as_str().unwrap();
     assert!(curl.contains(&app.url("/start_task")), "{curl}");
+}
+
+#[tokio::test]
+async fn home_lists_the_statuses_that_the_document_describes() {
+    let app = TestApp::start().await;
+    let (_, home) = app.get("/").await;
+    let (_, document) = app.get("/openapi.json").await;
+    let listed = home["routes"].as_array().unwrap();
+    let mut described = 0;
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        let shown = path.replace('{', "<").replace('}', ">");
+        for (method, operation) in methods.as_object().unwrap() {
+            if path == "/" {
+                continue;
+            }
+            let is_it = |route: &&Value| {
+                route["path"] == *shown && route["method"] == method.to_uppercase()
+            };
+            let route = listed.iter().find(is_it).unwrap_or_else(|| panic!("{method} {path}"));
+            let statuses =
+                |of: &Value| of.as_object().map(|of| of.keys().cloned().collect::<Vec<_>>());
+            assert_eq!(statuses(&route["responses"]), statuses(&operation["responses"]), "{route}");
+            described += 1;
+        }
+    }
+    // Besides those of the document: its page and itself.
+    assert_eq!(listed.len(), described + 2);
+}
+
+/// What the original application answered `GET /` with, as far as its clients may go by it.
+#[tokio::test]
+async fn home_has_the_original_fields_and_words() {
+    let app = TestApp::start().await;
+    let (_, home) = app.get("/").await;
+    let original = json!({
+        "api_version": "1.0",
+        "description": "Welcome to the Object Detection API. This API allows you to upload images for \
+                        processing and check the status and result of your tasks.",
+        "routes": [
+            {
+                "path": "/start_task",
+                "method": "POST",
+                "description": "Uploads an image for processing.",
+                "request_body": { "file": {
+                    "filename": "example.jpg",
+                    "content": "<binary content of the image>",
+                    "required": "true"
+                }},
+                "responses": {
+                    "202": {
+                        "description": "Accepted. The task is being processed.",
+                        "example": {
+                            "image": "example.jpg",
+                            "status": "Accepted. Goto /task_result/<task_id> route to check status"
+                        }
+                    },
+                    "400": { "description": "Bad Request. Indicates a missing file or invalid input." }
+                }
+            },
+            {
+                "path": "/task_result/<task_id>",
+                "method": "GET",
+                "description":
+                    "Retrieves the status or result of a previously submitted image processing task.",
+                "path_parameters": {
+                    "task_id": { "type": "string", "description": "The unique identifier for the task." }
+                },
+                "responses": {
+                    "200": {
+                        "description": "Success. Returns the result of the task.",
+                        "example_success": { "image_name": "bus.jpg", "status": "SUCCESS" },
+                        "example_status": { "status": "PENDING" }
+                    },
+                    "400": { "description": "Not Found. The task ID does not exist." }
+                }
+            }
+        ]
+    });
+    assert_contains(&home, &original, "");
+}
+
+/// Asserts that `found` has every field of `expected`, and the first of its items.
+fn assert_contains(found: &Value, expected: &Value, at: &str) {
+    match expected {
+        Value::Object(fields) => {
+            for (name, expected) in fields {
+                assert_contains(&found[name], expected, &format!("{at}/{name}"));
+            }
+        }
+        Value::Array(items) => {
+            for (index, expected) in items.iter().enumerate() {
+                assert_contains(&found[index], expected, &format!("{at}/{index}"));
+            }
+        }
+        expected => assert_eq!(found, expected, "{at}"),
+    }
 }
 
 #[tokio::test]

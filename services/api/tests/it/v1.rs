@@ -169,6 +169,32 @@ async fn a_job_carries_its_deadline() {
 }
 
 #[tokio::test]
+async fn a_deadline_beyond_what_is_kept_is_refused() {
+    for (ttl, longest) in [(None, 86_400), (Some("3600"), 3600), (Some("604800"), 604_800)] {
+        let settings: Vec<_> = ttl.map(|ttl| ("RESULT_TTL_SECONDS", ttl)).into_iter().collect();
+        let app = TestApp::start_with(&settings).await;
+        let submit = async |deadline: u64| {
+            let path = format!("/v1/tasks?deadline={deadline}");
+            json(app.post(&path, bus_form()).await).await
+        };
+        let (status, task) = submit(longest).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{task}");
+        let delivery = app.worker_side().await.queue().deliveries().next(1).await;
+        let waits = delivery.job.deadline.unwrap() - delivery.job.submitted_at;
+        assert_eq!(waits, Duration::from_secs(longest));
+        let (status, body) = submit(longest + 1).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
+        let error = body["error"].as_str().unwrap();
+        assert!(error.starts_with("deadline must be at most "), "{error}");
+        for said in [longest, longest + 1] {
+            let is_framework = longest == 604_800 && said > longest;
+            assert!(error.contains(&said.to_string()) || is_framework, "{error}");
+        }
+        assert_eq!(app.jobs(), 1, "what is refused is not stored");
+    }
+}
+
+#[tokio::test]
 async fn a_stop_does_not_wait_for_long_polls() {
     let app = TestApp::start().await;
     let id = app.start_task().await;
