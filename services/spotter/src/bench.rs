@@ -258,7 +258,7 @@ async fn reads(stand: &Stand, options: &BenchOptions) -> Result<Vec<ReadsOf>, Cl
             let before = usages();
             let read = async move |driver: Driver| {
                 let id = driver.ended_task().await?;
-                driver.read(&id, READERS, time).await
+                driver.read(id, READERS, time).await
             };
             let reads = stand.load(driver.clone(), read).await?;
             let mut cost = Cost::default();

@@ -6,11 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use reqwest::{
-    Client, StatusCode, header,
-    multipart::{Form, Part},
-};
-use serde::Deserialize;
+use client::{CacheControl, Client, ClientError, Submission, Task, Timeouts};
+use domain::TaskId;
 use time::OffsetDateTime;
 use tokio::{
     task::JoinSet,
@@ -31,34 +28,14 @@ const RUNS_UNTIL_KNOWN: usize = 50;
 /// What an answer may take; longer is a failure of the system, not a measurement.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long one request for a task is held open.
+const WAIT: Duration = Duration::from_secs(10);
+
 /// One API and one picture to send. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Driver {
-    http: Client,
-    base: String,
-    picture: &'static [u8],
-}
-
-#[derive(Debug, Deserialize)]
-struct Task {
-    task_id: String,
-    #[serde(with = "time::serde::rfc3339")]
-    submitted_at: OffsetDateTime,
-    #[serde(default, with = "time::serde::rfc3339::option")]
-    started_at: Option<OffsetDateTime>,
-    #[serde(default, with = "time::serde::rfc3339::option")]
-    finished_at: Option<OffsetDateTime>,
-    #[serde(default)]
-    cached: bool,
-}
-
-/// What becomes of a picture that was sent before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Repeat {
-    /// It is run again: what is measured is the way through the queue.
-    Run,
-    /// It is answered with the result that is known.
-    Known,
+    api: Client,
+    submission: Submission,
 }
 
 /// How long one picture took, and where.
@@ -92,10 +69,13 @@ pub(crate) struct Reads {
 
 impl Driver {
     pub(crate) fn new(base: &str, picture: &[u8]) -> Result<Self, CliError> {
-        let http = Client::builder().timeout(PATIENCE).build().map_err(odd)?;
-        // One picture for as long as this command runs, sent thousands of times without a copy.
-        let picture = Vec::leak(picture.to_vec());
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned(), picture })
+        let timeouts = Timeouts { connect: PATIENCE, request: PATIENCE };
+        let api = Client::new(base, timeouts).map_err(odd)?;
+        // What is measured is the way through the queue: a picture that was sent before is run again.
+        let cache_control = CacheControl::NoCache;
+        let submission =
+            Submission { cache_control, ..Submission::new("picture.jpg", picture.to_vec()) };
+        Ok(Self { api, submission })
     }
 
     /// Keeps `open` tasks in the queue for `time`, and returns when each ended, in order.
@@ -133,7 +113,7 @@ impl Driver {
 
     async fn drain(
         &self,
-        mut waiting: VecDeque<String>,
+        mut waiting: VecDeque<TaskId>,
         ends: &mut Vec<OffsetDateTime>,
     ) -> Result<(), CliError> {
         while !waiting.is_empty() {
@@ -147,11 +127,11 @@ impl Driver {
     /// Asks for the oldest tasks until one has not ended: each is asked for about once.
     async fn ended_in_line(
         &self,
-        waiting: &mut VecDeque<String>,
+        waiting: &mut VecDeque<TaskId>,
     ) -> Result<Vec<OffsetDateTime>, CliError> {
         let mut ends = Vec::new();
         while let Some(id) = waiting.front() {
-            let Some(end) = self.task(id, 0).await?.finished_at else { break };
+            let Some(end) = self.task(*id, Duration::ZERO).await?.finished_at else { break };
             ends.push(end);
             waiting.pop_front();
         }
@@ -163,7 +143,7 @@ impl Driver {
         let submitted = Instant::now();
         let id = self.insist().await?;
         loop {
-            let Task { submitted_at, started_at, finished_at, .. } = self.task(&id, 10).await?;
+            let Task { submitted_at, started_at, finished_at, .. } = self.task(id, WAIT).await?;
             if let (Some(started_at), Some(finished_at)) = (started_at, finished_at) {
                 let now = OffsetDateTime::now_utc();
                 return Ok(Journey {
@@ -178,11 +158,13 @@ impl Driver {
     /// So many submissions of the same picture, each from its submission to its result, which is in
     /// the answer: nothing is run. `None` where results are not kept.
     pub(crate) async fn again(&self, times: usize) -> Result<Option<Vec<Duration>>, CliError> {
+        let cache_control = CacheControl::UseCached;
+        let submission = Submission { cache_control, ..self.submission.clone() };
         let mut took = Vec::with_capacity(times);
         let mut runs = 0;
         while took.len() < times && runs < RUNS_UNTIL_KNOWN {
             let started = Instant::now();
-            let Some(task) = self.submit(Repeat::Known).await? else {
+            let Some(task) = self.submit(&submission).await? else {
                 sleep(REFUSED_PAUSE).await;
                 continue;
             };
@@ -192,16 +174,16 @@ impl Driver {
             }
             // Its result is kept once it has been asked for, a moment later.
             runs += 1;
-            while self.task(&task.task_id, 10).await?.finished_at.is_none() {}
+            while self.task(task.task_id, WAIT).await?.finished_at.is_none() {}
             sleep(ASK_EVERY).await;
         }
         Ok((took.len() == times).then_some(took))
     }
 
     /// The id of a task that has ended.
-    pub(crate) async fn ended_task(&self) -> Result<String, CliError> {
+    pub(crate) async fn ended_task(&self) -> Result<TaskId, CliError> {
         let id = self.insist().await?;
-        while self.task(&id, 10).await?.finished_at.is_none() {}
+        while self.task(id, WAIT).await?.finished_at.is_none() {}
         Ok(id)
     }
 
@@ -216,7 +198,7 @@ impl Driver {
             let due = ticks.tick().await;
             let driver = self.clone();
             sent.spawn(async move {
-                let accepted = matches!(driver.submit(Repeat::Run).await, Ok(Some(_)));
+                let accepted = driver.api.submit(&driver.submission).await.is_ok();
                 accepted.then(|| due.elapsed())
             });
         }
@@ -229,23 +211,23 @@ impl Driver {
     /// Asks the original route for one task, again and again, over so many connections.
     pub(crate) async fn read(
         &self,
-        id: &str,
+        id: TaskId,
         connections: usize,
         time: Duration,
     ) -> Result<Reads, CliError> {
-        let url: Arc<str> = format!("{}/task_result/{id}", self.base).into();
+        let route: Arc<str> = format!("/task_result/{id}").into();
         let started = Instant::now();
         let mut readers = JoinSet::new();
         for _ in 0..connections {
-            let (driver, url) = (self.clone(), Arc::clone(&url));
+            let (api, route) = (self.api.clone(), Arc::clone(&route));
             readers.spawn(async move {
                 let mut took = Vec::new();
                 while started.elapsed() < time {
                     let asked = Instant::now();
-                    driver.http.get(&*url).send().await?.error_for_status()?.bytes().await?;
+                    api.get(&route).await?;
                     took.push(asked.elapsed());
                 }
-                Ok::<_, reqwest::Error>(took)
+                Ok::<_, ClientError>(took)
             });
         }
         let took: Result<Vec<Vec<Duration>>, _> = readers.join_all().await.into_iter().collect();
@@ -255,9 +237,9 @@ impl Driver {
     }
 
     /// Sends the picture until it is accepted.
-    async fn insist(&self) -> Result<String, CliError> {
+    async fn insist(&self) -> Result<TaskId, CliError> {
         loop {
-            match self.submit(Repeat::Run).await? {
+            match self.submit(&self.submission).await? {
                 Some(task) => return Ok(task.task_id),
                 None => sleep(REFUSED_PAUSE).await,
             }
@@ -265,28 +247,19 @@ impl Driver {
     }
 
     /// `None`: refused for now.
-    async fn submit(&self, repeat: Repeat) -> Result<Option<Task>, CliError> {
-        let form = Form::new().part("file", Part::bytes(self.picture).file_name("picture.jpg"));
-        let mut request = self.http.post(format!("{}/v1/tasks", self.base)).multipart(form);
-        if repeat == Repeat::Run {
-            request = request.header(header::CACHE_CONTROL, "no-cache");
+    async fn submit(&self, submission: &Submission) -> Result<Option<Task>, CliError> {
+        match self.api.submit(submission).await {
+            Ok(task) => Ok(Some(task)),
+            Err(ClientError::Busy { .. }) => Ok(None),
+            Err(error) => Err(odd(error)),
         }
-        let answer = request.send().await.map_err(odd)?;
-        if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
-            return Ok(None);
-        }
-        answer.error_for_status().map_err(odd)?.json().await.map_err(odd).map(Some)
     }
 
-    async fn task(&self, id: &str, wait: u64) -> Result<Task, CliError> {
-        let url = format!("{}/v1/tasks/{id}?wait={wait}", self.base);
-        let answer = self.http.get(url).send().await.map_err(odd)?;
-        answer.error_for_status().map_err(odd)?.json().await.map_err(odd)
+    async fn task(&self, id: TaskId, wait: Duration) -> Result<Task, CliError> {
+        self.api.task(id, wait).await.map_err(odd)
     }
 }
 
-fn odd(error: reqwest::Error) -> CliError {
-    // It may hold a login.
-    let error = error.without_url();
+fn odd(error: ClientError) -> CliError {
     CliError::Unavailable(format!("the API did not do its part: {error}"))
 }

@@ -10,6 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use client::State;
+use domain::TaskId;
 use serde_json::{Value, json};
 use testkit::{
     Autoscaler, Line, Process, Recording, Replicas, Sample, ScaledObject, picture, proposal,
@@ -97,7 +99,7 @@ async fn replicas_follow_the_backlog_and_nothing_is_lost() {
     run.phase("one more");
     let sent = Instant::now();
     let last = run.send(Kind::Quick).await;
-    while run.system.task(&last, 20).await["finished_at"].is_null() {}
+    run.system.terminal(last).await;
     eprintln!("from zero replicas to a result: {:.1?}", sent.elapsed());
     run.end(&plan).await;
 }
@@ -116,7 +118,7 @@ struct Run {
     autoscaler: Autoscaler,
     started: Instant,
     phases: Vec<(&'static str, f64)>,
-    accepted: Vec<String>,
+    accepted: Vec<TaskId>,
     quick: Vec<u8>,
     slow: Vec<u8>,
 }
@@ -153,13 +155,13 @@ impl Run {
         self.autoscaler.wait_for(|_| true, PATIENCE)
     }
 
-    async fn send(&mut self, kind: Kind) -> String {
+    async fn send(&mut self, kind: Kind) -> TaskId {
         let (name, bytes) = match kind {
             Kind::Quick => ("bus.jpg", self.quick.clone()),
             Kind::Slow => ("slow.jpg", self.slow.clone()),
         };
         let id = self.system.start_task(name, bytes).await;
-        self.accepted.push(id.clone());
+        self.accepted.push(id);
         id
     }
 
@@ -182,8 +184,8 @@ impl Run {
     /// Holds what has become of all pictures against what was sent.
     async fn end(self, plan: &Plan) {
         for id in &self.accepted {
-            let task = self.system.task(id, 0).await;
-            assert_eq!(task["state"], "SUCCESS", "{task}");
+            let task = self.system.task(*id).await;
+            assert_eq!(task.state, State::Success, "{task:?}");
         }
         let left = |stream: &str| self.system.nats.stream(stream).map(|stream| stream.messages);
         assert_eq!((left("JOBS"), left("DLQ")), (Some(0), Some(0)));

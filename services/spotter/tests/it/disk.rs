@@ -2,12 +2,11 @@
 
 use std::fs;
 
-use reqwest::{
-    Client, Response, StatusCode, header,
-    multipart::{Form, Part},
-};
-use serde_json::Value;
+use client::{Client, ClientError, State, Submission, Timeouts};
+use domain::TaskId;
+use reqwest::StatusCode;
 use testkit::{NatsServer, Process, ProcessBuilder, SmallDisk, eventually, picture};
+use tokio::time::timeout;
 
 use crate::whole::{Ended, PATIENCE};
 
@@ -35,6 +34,7 @@ struct Up {
     process: Process,
     base: String,
     client: Client,
+    http: reqwest::Client,
 }
 
 impl Up {
@@ -42,37 +42,30 @@ impl Up {
         let line = process.wait_for_line(|line| line.text.starts_with("  API "), PATIENCE).text;
         let base = line.trim_start_matches("  API").trim().to_owned();
         process.wait_for_line(|line| line.text.starts_with("Ctrl-C"), PATIENCE);
-        Self { process, base, client: Client::builder().timeout(PATIENCE).build().unwrap() }
+        Self::at(process, base)
     }
 
-    async fn post(&self, bytes: Vec<u8>) -> Response {
-        let form = Form::new().part("file", Part::bytes(bytes).file_name("bus.jpg"));
-        let request = self.client.post(format!("{}/v1/tasks", self.base)).multipart(form);
-        request.send().await.unwrap()
+    fn at(process: Process, base: String) -> Self {
+        let client = Client::new(&base, Timeouts::default()).unwrap();
+        Self { process, base, client, http: reqwest::Client::new() }
     }
 
-    /// The id, where the picture was accepted.
-    async fn submit(&self) -> Result<String, StatusCode> {
-        let answer = self.post(fs::read(picture("bus.jpg")).unwrap()).await;
-        if answer.status() != StatusCode::ACCEPTED {
-            return Err(answer.status());
-        }
-        let body: Value = answer.json().await.unwrap();
-        Ok(body["task_id"].as_str().unwrap().to_owned())
+    async fn submit(&self) -> Result<TaskId, ClientError> {
+        self.submit_bytes(fs::read(picture("bus.jpg")).unwrap()).await
+    }
+
+    async fn submit_bytes(&self, bytes: Vec<u8>) -> Result<TaskId, ClientError> {
+        Ok(self.client.submit(&Submission::new("bus.jpg", bytes)).await?.task_id)
     }
 
     async fn readiness(&self) -> (StatusCode, String) {
-        let answer = self.client.get(format!("{}/health/ready", self.base)).send().await.unwrap();
+        let answer = self.http.get(format!("{}/health/ready", self.base)).send().await.unwrap();
         (answer.status(), answer.text().await.unwrap())
     }
 
-    async fn assert_detected(&self, id: &str) {
-        let url = format!("{}/v1/tasks/{id}?wait=30", self.base);
-        eventually(PATIENCE, async || {
-            let task: Value = self.client.get(&url).send().await.ok()?.json().await.ok()?;
-            (task["state"] == "SUCCESS").then_some(())
-        })
-        .await;
+    async fn assert_detected(&self, id: TaskId) {
+        let task = timeout(PATIENCE, self.client.await_terminal(id)).await.unwrap().unwrap();
+        assert_eq!(task.state, State::Success, "{task:?}");
     }
 }
 
@@ -95,10 +88,10 @@ async fn after_a_full_disk_it_goes_on_by_itself_and_nothing_accepted_is_lost() {
     while refused.is_none() && accepted.len() < 100 {
         match up.submit().await {
             Ok(id) => accepted.push(id),
-            Err(status) => refused = Some(status),
+            Err(error) => refused = Some(error),
         }
     }
-    assert_eq!(refused, Some(StatusCode::SERVICE_UNAVAILABLE));
+    assert!(matches!(refused, Some(ClientError::Busy { .. })), "{refused:?}");
     let obstacle = eventually(PATIENCE, async || {
         let (status, said) = up.readiness().await;
         (status == StatusCode::SERVICE_UNAVAILABLE).then_some(said)
@@ -106,9 +99,9 @@ async fn after_a_full_disk_it_goes_on_by_itself_and_nothing_accepted_is_lost() {
     .await;
     assert!(obstacle.contains("does not store"), "{obstacle}");
     // Known, it is refused unread: this is no picture, and no 400.
-    let unread = up.post(b"no picture".to_vec()).await;
-    assert_eq!(unread.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(unread.headers().contains_key(header::RETRY_AFTER));
+    let unread = up.submit_bytes(b"no picture".to_vec()).await;
+    let is_busy = matches!(unread, Err(ClientError::Busy { retry_after: Some(_), .. }));
+    assert!(is_busy, "{unread:?}");
     up.process.wait_for_line(|line| line.text.contains("NATS cannot write"), PATIENCE);
 
     disk.make_room();
@@ -116,7 +109,7 @@ async fn after_a_full_disk_it_goes_on_by_itself_and_nothing_accepted_is_lost() {
     let id = eventually(PATIENCE, async || up.submit().await.ok()).await;
     accepted.push(id);
     for id in &accepted {
-        up.assert_detected(id).await;
+        up.assert_detected(*id).await;
     }
     assert_eq!(up.readiness().await.0, StatusCode::OK);
     up.process.signal("INT");
@@ -131,17 +124,18 @@ async fn started_on_a_full_disk_it_waits_for_room() {
     let start = || up(&disk, &env_file).env("QUEUE_MAX_BYTES", "4194304").start();
     let mut first = Up::wait(start());
     let earlier = first.submit().await.unwrap();
-    first.assert_detected(&earlier).await;
+    first.assert_detected(earlier).await;
     first.process.signal("INT");
     assert_eq!(first.process.wait_exit(PATIENCE).code(), Some(0));
 
     disk.fill();
     let mut second = Up::wait(start());
-    second.assert_detected(&earlier).await;
-    assert_eq!(second.submit().await, Err(StatusCode::SERVICE_UNAVAILABLE));
+    second.assert_detected(earlier).await;
+    let refused = second.submit().await;
+    assert!(matches!(refused, Err(ClientError::Busy { .. })), "{refused:?}");
     disk.make_room();
     let id = eventually(PATIENCE, async || second.submit().await.ok()).await;
-    second.assert_detected(&id).await;
+    second.assert_detected(id).await;
     second.process.signal("INT");
     assert_eq!(second.process.wait_exit(PATIENCE).code(), Some(0));
 }
@@ -170,7 +164,7 @@ async fn a_log_on_a_full_disk_costs_no_request() {
         .start();
     let line = api.wait_for_line(|line| line.text.starts_with("listening on "), PATIENCE).text;
     let base = line.trim_start_matches("listening on ").to_owned();
-    let up = Up { process: api, base, client: Client::new() };
+    let up = Up::at(api, base);
     up.submit().await.unwrap();
     assert_eq!(up.readiness().await.0, StatusCode::OK);
 }

@@ -55,10 +55,10 @@ impl Scraped {
         let settings = [("PROBES_ADDRESS", address.as_str()), ("MAX_BATCH", "2")];
         let _worker = system.worker_with(&settings);
         for id in &ids {
-            while system.task(id, 20).await["finished_at"].is_null() {}
+            system.terminal(*id).await;
         }
         let ask = async |url: String| {
-            let answer = system.client.get(url).send().await.unwrap();
+            let answer = system.http.get(url).send().await.unwrap();
             answer.text().await.unwrap()
         };
         eventually(PATIENCE, async || {

@@ -10,8 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+use client::{FoundObject, State, Task};
 use detector::decode::{Picture, decode_into};
-use domain::picture::PictureLimits;
+use domain::{BoundingBox, TaskId, picture::PictureLimits};
 use reqwest::{
     StatusCode,
     multipart::{Form, Part},
@@ -19,7 +20,7 @@ use reqwest::{
 use serde_json::Value;
 use testkit::workspace_root;
 
-use crate::whole::System;
+use crate::whole::{System, WAIT};
 
 const ROUTES: [&str; 2] = ["/start_task", "/v1/tasks"];
 /// Far longer than an honest picture of the largest size takes on a busy machine.
@@ -192,13 +193,13 @@ async fn every_nasty_picture_ends_as_it_should() {
     }
     let rows: BTreeMap<String, Row> =
         table().into_iter().map(|row| (row.file.clone(), row)).collect();
-    let mut tasks: BTreeMap<String, Value> = BTreeMap::new();
+    let mut tasks: BTreeMap<String, Task> = BTreeMap::new();
     for (file, route, id) in sent {
-        let Some(task) = wait(&system, &id, start).await else {
+        let Some(task) = wait(&system, id, start).await else {
             complaints.push(format!("{file} {route}: not finished after {:?}", start.elapsed()));
             continue;
         };
-        let (row, result) = (&rows[&file], system.result(&id).await);
+        let (row, result) = (&rows[&file], system.result(id).await);
         if let Err(complaint) = check_task(row, row.expected_by(route), &task, &result) {
             complaints.push(format!("{file} {route}: {complaint}"));
         }
@@ -222,10 +223,10 @@ async fn submit(
     route: &str,
     row: &Row,
     bytes: Vec<u8>,
-) -> Result<Option<String>, String> {
+) -> Result<Option<TaskId>, String> {
     let form = Form::new().part("file", Part::bytes(bytes).file_name(row.sent_as.clone()));
     let start = Instant::now();
-    let request = system.client.post(format!("{}{route}", system.base)).multipart(form);
+    let request = system.http.post(format!("{}{route}", system.base)).multipart(form);
     let answer = request.send().await.map_err(|error| format!("no answer: {error}"))?;
     let status = answer.status();
     let body: Value = answer.json().await.map_err(|error| format!("{status}, no JSON: {error}"))?;
@@ -242,67 +243,66 @@ async fn submit(
     match row.expected_by(route) {
         Expected::Refused(_) if body["error"].is_string() => Ok(None),
         Expected::Refused(_) => Err(format!("refused without a word: {body}")),
-        _ => body["task_id"].as_str().map(|id| Some(id.to_owned())).ok_or("no id".to_owned()),
+        _ => {
+            let id = body["task_id"].as_str().and_then(|id| id.parse().ok());
+            id.map(Some).ok_or_else(|| format!("no id: {body}"))
+        }
     }
 }
 
 /// The task once it has ended, unless all the time there is has run out.
-async fn wait(system: &System, id: &str, start: Instant) -> Option<Value> {
+async fn wait(system: &System, id: TaskId, start: Instant) -> Option<Task> {
     while start.elapsed() < LONGEST_IN_ALL {
-        let task = system.task(id, 20).await;
-        if !task["finished_at"].is_null() {
+        let task = system.v1.task(id, WAIT).await.expect("the task is known");
+        if task.is_terminal() {
             return Some(task);
         }
     }
     None
 }
 
-fn check_task(row: &Row, expected: Expected, task: &Value, result: &Value) -> Result<(), String> {
-    let state = task["state"].as_str().unwrap_or_default();
-    if result["status"] != state {
+fn check_task(row: &Row, expected: Expected, task: &Task, result: &Value) -> Result<(), String> {
+    let Task { state, failure, warnings, .. } = task;
+    if result["status"] != state.to_string() {
         return Err(format!("{state} for /v1, and {} for the original route", result["status"]));
     }
     match (expected, state) {
-        (Expected::Detected, "SUCCESS") => {
-            let size = [&task["width"], &task["height"]].map(Value::as_u64);
+        (Expected::Detected, State::Success) => {
+            let size = [task.width, task.height].map(u64::from);
             match row.size {
-                Some(expected) if size != expected.map(Some) => {
+                Some(expected) if size != expected => {
                     Err(format!("detected at {size:?}, expected {expected:?}"))
                 }
-                _ => check_warnings(row, &task["warnings"]),
+                _ if warnings.is_empty() == row.warns => {
+                    let expected = if row.warns { "a warning" } else { "none" };
+                    Err(format!("warns of {warnings:?}, expected {expected}"))
+                }
+                _ => Ok(()),
             }
         }
-        (Expected::Failed, "FAILURE") => match task["failure"]["reason"].as_str() {
-            Some("undecodable_picture") => Ok(()),
-            _ => Err(format!("failed for another reason: {}", task["failure"])),
+        (Expected::Failed, State::Failure) => match failure {
+            Some(failure) if failure.reason == "undecodable_picture" => Ok(()),
+            _ => Err(format!("failed for another reason: {failure:?}")),
         },
-        (expected, _) => Err(format!("{state} {}, expected {expected:?}", task["failure"])),
+        (expected, _) => Err(format!("{state} {failure:?}, expected {expected:?}")),
     }
-}
-
-fn check_warnings(row: &Row, warnings: &Value) -> Result<(), String> {
-    let has_warnings = warnings.as_array().is_some_and(|all| all.iter().any(Value::is_string));
-    if has_warnings == row.warns && warnings.is_null() != row.warns {
-        return Ok(());
-    }
-    Err(format!("warns of {warnings}, expected {}", if row.warns { "a warning" } else { "none" }))
 }
 
 /// The same objects, within a pixel: the pictures are coded anew after each turn.
-fn check_same_objects(task: &Value, other: &Value) -> Result<(), String> {
-    let objects = |task: &Value| task["objects"].as_array().cloned().unwrap_or_default();
-    let (found, expected) = (objects(task), objects(other));
-    let close = |a: &Value, b: &Value, most: f64| {
-        a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| (a - b).abs() <= most)
-    };
-    let is_same = |(a, b): (&Value, &Value)| {
-        a["label"] == b["label"]
-            && close(&a["confidence"], &b["confidence"], 0.05)
-            && ["x1", "y1", "x2", "y2"].iter().all(|at| close(&a["bbox"][at], &b["bbox"][at], 1.0))
+fn check_same_objects(task: &Task, other: &Task) -> Result<(), String> {
+    let (found, expected) = (&task.objects, &other.objects);
+    let is_same = |(a, b): (&FoundObject, &FoundObject)| {
+        let sides = |object: &FoundObject| {
+            let BoundingBox { x1, y1, x2, y2 } = object.bbox;
+            [x1, y1, x2, y2]
+        };
+        a.label == b.label
+            && (a.confidence - b.confidence).abs() <= 0.05
+            && sides(a).iter().zip(sides(b)).all(|(a, b)| (a - b).abs() <= 1.0)
     };
     if !expected.is_empty()
         && found.len() == expected.len()
-        && found.iter().zip(&expected).all(is_same)
+        && found.iter().zip(expected).all(is_same)
     {
         return Ok(());
     }

@@ -43,8 +43,8 @@ async fn openvino_finds_what_the_cpu_finds() {
     let worker = worker.env("NATS_URL", system.nats.url()).env("CONCURRENCY", "1").start();
     worker.wait_for_line(|line| line.text == "ready", PATIENCE);
     let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
-    while system.task(&id, 20).await["finished_at"].is_null() {}
-    assert_bus(&system.result(&id).await["result"]);
+    system.terminal(id).await;
+    assert_bus(&system.result(id).await["result"]);
 }
 
 #[tokio::test]
@@ -55,6 +55,6 @@ async fn where_no_temporary_file_can_be_written_each_slot_has_weights_of_its_own
     worker.wait_for_line(|line| line.text.contains("weights for itself"), PATIENCE);
     worker.wait_for_line(|line| line.text == "ready", PATIENCE);
     let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
-    while system.task(&id, 20).await["finished_at"].is_null() {}
-    assert_bus(&system.result(&id).await["result"]);
+    system.terminal(id).await;
+    assert_bus(&system.result(id).await["result"]);
 }

@@ -45,12 +45,12 @@ async fn the_system_runs_with_a_login_for_each_part() {
     large.resize(2 << 20, 7);
     for bytes in [small, large] {
         let id = system.start_task("bus.jpg", bytes).await;
-        while system.task(&id, 20).await["finished_at"].is_null() {}
-        assert_bus(&system.result(&id).await["result"]);
+        system.terminal(id).await;
+        assert_bus(&system.result(id).await["result"]);
     }
 
     let poison = poisoned(&system.nats).await;
-    while system.task(&poison.to_string(), 20).await["finished_at"].is_null() {}
+    system.terminal(poison).await;
     let dlq = spotter(["dlq", "list", "--json", "--nats-url", &system.nats.url_as("operator")]);
     let ended = Ended::of(dlq);
     let listed: Value = serde_json::from_str(&ended.stdout[0]).unwrap();

@@ -4,9 +4,10 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpStream,
+    time::Duration,
 };
 
-use reqwest::multipart::{Form, Part};
+use client::{Client, State, Submission, Timeouts};
 use testkit::{NatsServer, Output, Process, ProcessBuilder, RedisServer, picture};
 
 use crate::whole::{PATIENCE, spotter};
@@ -96,15 +97,13 @@ async fn not_while_all_is_well() {
     let base = base.strip_prefix("listening on ").unwrap().to_owned();
     worker.wait_for_line(|line| line.text == "ready", PATIENCE);
 
-    let client = reqwest::Client::new();
-    let part = Part::bytes(fs::read(picture("bus.jpg")).unwrap()).file_name("bus.jpg");
-    let request = client.post(format!("{base}/v1/tasks")).multipart(Form::new().part("file", part));
-    let task: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
-    let url = format!("{base}/v1/tasks/{}?wait=30", task["task_id"].as_str().unwrap());
-    let task: serde_json::Value = client.get(&url).send().await.unwrap().json().await.unwrap();
-    assert_eq!(task["state"], "SUCCESS", "{task}");
+    let client = Client::new(&base, Timeouts::default()).unwrap();
+    let bytes = fs::read(picture("bus.jpg")).unwrap();
+    let id = client.submit(&Submission::new("bus.jpg", bytes)).await.unwrap().task_id;
+    let task = client.await_terminal(id).await.unwrap();
+    assert_eq!(task.state, State::Success, "{task:?}");
     // Once from the bucket, once from the cache.
-    client.get(&url).send().await.unwrap().error_for_status().unwrap();
+    client.task(id, Duration::ZERO).await.unwrap();
 
     for process in [&mut api, &mut worker] {
         process.terminate();

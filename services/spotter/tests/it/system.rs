@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use client::State;
+use domain::TaskId;
 use messaging::{Messaging, MessagingConfig, Role};
 use serde_json::Value;
 use testkit::{eventually, picture};
@@ -22,8 +24,8 @@ async fn two_workers_share_two_hundred_pictures() {
         tasks.push((*name, system.start_task(name, bytes.clone()).await));
     }
     for (name, id) in &tasks {
-        while system.task(id, 20).await["finished_at"].is_null() {}
-        let result = system.result(id).await;
+        system.terminal(*id).await;
+        let result = system.result(*id).await;
         assert_eq!(
             (result["status"].as_str(), result["image_name"].as_str()),
             (Some("SUCCESS"), Some(*name))
@@ -50,13 +52,12 @@ async fn a_worker_killed_in_mid_job_loses_nothing() {
     let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
     doomed.wait_for_line(|line| line.text.contains("failing as told"), PATIENCE);
     doomed.kill9();
-    assert_eq!(system.task(&id, 0).await["state"], "STARTED", "it was in the middle of the job");
+    assert_eq!(system.task(id).await.state, State::Started, "it was in the middle of the job");
 
     let _heir = system.worker();
-    while system.task(&id, 20).await["finished_at"].is_null() {}
-    let task = system.task(&id, 0).await;
-    assert_eq!((&task["state"], &task["attempts"]), (&"SUCCESS".into(), &2.into()), "{task}");
-    assert_bus(&system.result(&id).await["result"]);
+    let task = system.terminal(id).await;
+    assert_eq!((&task.state, task.attempts), (&State::Success, 2), "{task:?}");
+    assert_bus(&system.result(id).await["result"]);
 }
 
 #[tokio::test]
@@ -64,11 +65,11 @@ async fn redis_killed_while_results_are_read_changes_no_answer() {
     let mut system = System::start();
     let _worker = system.worker();
     let bytes = fs::read(picture("bus.jpg")).unwrap();
-    let mut finished: Vec<(String, Value)> = Vec::new();
+    let mut finished: Vec<(TaskId, Value)> = Vec::new();
     for _ in 0..5 {
         let id = system.start_task("bus.jpg", bytes.clone()).await;
-        while system.task(&id, 20).await["finished_at"].is_null() {}
-        let result = system.result(&id).await;
+        system.terminal(id).await;
+        let result = system.result(id).await;
         assert_bus(&result["result"]);
         finished.push((id, result));
     }
@@ -80,7 +81,7 @@ async fn redis_killed_while_results_are_read_changes_no_answer() {
         }
         // `result` fails on anything but 200.
         for (id, expected) in &finished {
-            assert_eq!(&system.result(id).await, expected, "round {round}");
+            assert_eq!(&system.result(*id).await, expected, "round {round}");
         }
     }
 }

@@ -6,6 +6,8 @@ use std::{
     net::TcpListener,
 };
 
+use client::Task;
+use domain::TaskId;
 use reqwest::{
     StatusCode,
     multipart::{Form, Part},
@@ -29,11 +31,12 @@ fn api_settings<'a>(exporting: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)>
 
 /// The spans of the trace that the job of this task was sent in, once all of these names are among them.
 /// Each process sends its spans in several parcels, and the collector does not keep them in order.
-async fn trace_of(collector: &Collector, task_id: &str, names: &[&str]) -> Vec<ReceivedSpan> {
+async fn trace_of(collector: &Collector, task_id: TaskId, names: &[&str]) -> Vec<ReceivedSpan> {
     eventually(PATIENCE, async || {
         let spans = collector.spans();
+        let task_id = task_id.to_string();
         let is_about = |span: &&ReceivedSpan| {
-            span.attributes.get("messaging.message.id").is_some_and(|id| id == task_id)
+            span.attributes.get("messaging.message.id").is_some_and(|id| *id == task_id)
         };
         let sent = spans.iter().filter(is_about).find(|span| span.kind == "Producer")?;
         let of_trace = spans.iter().filter(|span| span.trace_id == sent.trace_id);
@@ -71,7 +74,7 @@ async fn one_upload_is_one_tree_over_two_processes() {
     let system = System::start_with(&api_settings(&exporting(&endpoint)));
     let worker = system.worker_with(&exporting(&endpoint));
     for path in ["/health/live", "/health/ready", "/metrics"] {
-        let answer = system.client.get(format!("{}{path}", system.base)).send().await.unwrap();
+        let answer = system.http.get(format!("{}{path}", system.base)).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
     }
     let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
@@ -89,7 +92,7 @@ async fn one_upload_is_one_tree_over_two_processes() {
         ("store", "Internal", "process jobs"),
         ("settle jobs", "Client", "process jobs"),
     ];
-    let trace = trace_of(&collector, &id, &expected.map(|(name, ..)| name)).await;
+    let trace = trace_of(&collector, id, &expected.map(|(name, ..)| name)).await;
     let found: BTreeSet<_> = trace
         .iter()
         .map(|span| (span.name.as_str(), span.kind.as_str(), parent(&trace, span)))
@@ -126,7 +129,7 @@ async fn one_upload_is_one_tree_over_two_processes() {
     assert_eq!(line["trace_id"], process.trace_id.as_str(), "{line}");
     assert_eq!(line["span_id"], process.span_id.as_str(), "{line}");
     for span in collector.spans() {
-        assert!(!span.name.contains(&id), "{span:?}");
+        assert!(!span.name.contains(&id.to_string()), "{span:?}");
         let path = span.attributes.get("url.path").map(String::as_str).unwrap_or_default();
         assert!(path != "/metrics" && !path.starts_with("/health/"), "{span:?}");
     }
@@ -143,19 +146,19 @@ async fn a_callers_trace_goes_on_here() {
     let upload = async |traceparent: String| {
         let part = Part::bytes(fs::read(picture("bus.jpg")).unwrap()).file_name("bus.jpg");
         let form = Form::new().part("file", part);
-        let request = system.client.post(format!("{}/v1/tasks", system.base)).multipart(form);
+        let request = system.http.post(format!("{}/v1/tasks", system.base)).multipart(form);
         let answer = request.header("traceparent", traceparent).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::ACCEPTED);
-        answer.json::<serde_json::Value>().await.unwrap()["task_id"].as_str().unwrap().to_owned()
+        answer.json::<Task>().await.unwrap().task_id
     };
     // One that its caller does not record, and one that says nothing.
     upload(format!("00-{}-{CALLER}-00", "a".repeat(32))).await;
     let of_nonsense = upload("00-nonsense".to_owned()).await;
     let id = upload(format!("00-{TRACE}-{CALLER}-01")).await;
-    let trace = trace_of(&collector, &id, &["POST /v1/tasks", "infer", "process jobs"]).await;
+    let trace = trace_of(&collector, id, &["POST /v1/tasks", "infer", "process jobs"]).await;
     assert!(trace.iter().all(|span| span.trace_id == TRACE), "{trace:#?}");
     assert_eq!(only(&trace, "POST /v1/tasks").parent_id, CALLER);
-    let own = trace_of(&collector, &of_nonsense, &["POST /v1/tasks"]).await;
+    let own = trace_of(&collector, of_nonsense, &["POST /v1/tasks"]).await;
     assert_eq!(only(&own, "POST /v1/tasks").parent_id, "");
     let unwanted = collector.spans().into_iter().filter(|span| span.trace_id.starts_with("aaaa"));
     assert_eq!(unwanted.count(), 0);
@@ -175,7 +178,7 @@ async fn a_job_that_comes_again_is_in_the_trace_it_was_in() {
     doomed.wait_exit(PATIENCE);
     settings.pop();
     let _heir = system.worker_with(&settings);
-    let trace = trace_of(&collector, &id, &["send jobs", "process jobs"]).await;
+    let trace = trace_of(&collector, id, &["send jobs", "process jobs"]).await;
     let process = only(&trace, "process jobs");
     assert_eq!(parent(&trace, process), "send jobs");
     assert_eq!(process.attributes["spotter.job.delivery"], "2", "{process:#?}");
@@ -197,7 +200,7 @@ async fn pictures_that_run_together_are_linked_to_their_run() {
     let _worker = system.worker_with(&settings);
     let mut runs: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     for id in &ids {
-        let trace = trace_of(&collector, id, &["infer", "process jobs"]).await;
+        let trace = trace_of(&collector, *id, &["infer", "process jobs"]).await;
         let infer = only(&trace, "infer");
         assert_eq!(parent(&trace, infer), "process jobs");
         // One that had the worker to itself was in no batch.
@@ -230,8 +233,8 @@ async fn assert_nobody_waits_for(endpoint: &str) {
     let bytes = fs::read(picture("bus.jpg")).unwrap();
     for _ in 0..20 {
         let id = system.start_task("bus.jpg", bytes.clone()).await;
-        while system.task(&id, 20).await["finished_at"].is_null() {}
-        assert_eq!(system.result(&id).await["status"], "SUCCESS");
+        system.terminal(id).await;
+        assert_eq!(system.result(id).await["status"], "SUCCESS");
     }
     for process in [&mut worker, &mut system.api] {
         process.terminate();

@@ -5,6 +5,8 @@ use std::{
     process::Command,
 };
 
+use client::{Client, Timeouts};
+use domain::TaskId;
 use reqwest::{
     StatusCode,
     multipart::{Form, Part},
@@ -99,18 +101,17 @@ async fn it_starts_everything_detects_and_stops_everything() {
     assert_eq!(children.len(), 4, "NATS, Redis, API and one worker: {children:#?}");
     assert!(up.base.starts_with("http://127.0.0.1:"), "{}", up.base);
 
-    let client = reqwest::Client::new();
+    let http = reqwest::Client::new();
     let bytes = std::fs::read(picture("bus.jpg")).unwrap();
     let form = Form::new().part("file", Part::bytes(bytes).file_name("bus.jpg"));
-    let answer =
-        client.post(format!("{}/start_task", up.base)).multipart(form).send().await.unwrap();
+    let answer = http.post(format!("{}/start_task", up.base)).multipart(form).send().await.unwrap();
     assert_eq!(answer.status(), StatusCode::ACCEPTED);
     let accepted: Value = answer.json().await.unwrap();
-    let id = accepted["task_id"].as_str().unwrap();
-    let url = format!("{}/v1/tasks/{id}?wait=30", up.base);
-    client.get(url).send().await.unwrap().error_for_status().unwrap();
+    let id: TaskId = accepted["task_id"].as_str().unwrap().parse().unwrap();
+    let client = Client::new(&up.base, Timeouts::default()).unwrap();
+    client.await_terminal(id).await.unwrap();
     let url = format!("{}/task_result/{id}", up.base);
-    let result: Value = client.get(url).send().await.unwrap().json().await.unwrap();
+    let result: Value = http.get(url).send().await.unwrap().json().await.unwrap();
     assert_bus(&result["result"]);
 
     assert_eq!(up.stop(), Some(0));

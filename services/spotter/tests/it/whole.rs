@@ -2,8 +2,10 @@
 
 use std::{ffi::OsStr, time::Duration};
 
+use client::{Client, Task, Timeouts};
+use domain::TaskId;
 use reqwest::{
-    Client, StatusCode,
+    StatusCode,
     multipart::{Form, Part},
 };
 use serde_json::Value;
@@ -11,6 +13,9 @@ use testkit::{NatsServer, Output, Process, ProcessBuilder, RedisServer, workspac
 
 /// Longer than anything takes on a busy machine; only a failing test waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// How long one status request is held open.
+pub(crate) const WAIT: Duration = Duration::from_secs(20);
 
 /// The command, to be run in the project's root.
 pub(crate) fn spotter<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> ProcessBuilder {
@@ -46,7 +51,9 @@ impl Ended {
 pub(crate) struct System {
     pub(crate) nats: NatsServer,
     pub(crate) redis: RedisServer,
-    pub(crate) client: Client,
+    /// For requests that [`Client`] would not make.
+    pub(crate) http: reqwest::Client,
+    pub(crate) v1: Client,
     pub(crate) base: String,
     pub(crate) api: Process,
 }
@@ -75,8 +82,10 @@ impl System {
         let api = api.start();
         let line = api.wait_for_line(|line| line.output == Output::Stdout, PATIENCE).text;
         let base = line.strip_prefix("listening on ").expect("the API says where").to_owned();
-        let client = Client::builder().timeout(PATIENCE).build().expect("a client can be made");
-        Self { nats, redis, client, base, api }
+        let http = reqwest::Client::builder().timeout(PATIENCE).build();
+        let http = http.expect("a client can be made");
+        let v1 = Client::new(&base, Timeouts::default()).expect("a client can be made");
+        Self { nats, redis, http, v1, base, api }
     }
 
     /// A worker that is ready for its first job.
@@ -97,28 +106,35 @@ impl System {
     }
 
     /// Uploads a picture by the original route and returns the task's id.
-    pub(crate) async fn start_task(&self, name: &str, bytes: Vec<u8>) -> String {
+    pub(crate) async fn start_task(&self, name: &str, bytes: Vec<u8>) -> TaskId {
         let form = Form::new().part("file", Part::bytes(bytes).file_name(name.to_owned()));
-        let request = self.client.post(format!("{}/start_task", self.base)).multipart(form);
+        let request = self.http.post(format!("{}/start_task", self.base)).multipart(form);
         let answer = request.send().await.expect("the API answers");
         assert_eq!(answer.status(), StatusCode::ACCEPTED);
         let body: Value = answer.json().await.expect("JSON");
-        body["task_id"].as_str().expect("an id").to_owned()
+        body["task_id"].as_str().expect("an id").parse().expect("an id")
     }
 
     /// What the original route says of a task.
-    pub(crate) async fn result(&self, id: &str) -> Value {
-        let answer = self.client.get(format!("{}/task_result/{id}", self.base)).send().await;
+    pub(crate) async fn result(&self, id: TaskId) -> Value {
+        let answer = self.http.get(format!("{}/task_result/{id}", self.base)).send().await;
         let answer = answer.expect("the API answers");
         assert_eq!(answer.status(), StatusCode::OK);
         answer.json().await.expect("JSON")
     }
 
-    /// The task as `/v1` describes it, waited for up to `seconds`.
-    pub(crate) async fn task(&self, id: &str, seconds: u64) -> Value {
-        let url = format!("{}/v1/tasks/{id}?wait={seconds}", self.base);
-        let answer = self.client.get(url).send().await.expect("the API answers");
-        assert_eq!(answer.status(), StatusCode::OK);
-        answer.json().await.expect("JSON")
+    /// The task as it is now.
+    pub(crate) async fn task(&self, id: TaskId) -> Task {
+        self.v1.task(id, Duration::ZERO).await.expect("the task is known")
+    }
+
+    /// The task once it is terminal. Unlike [`Client::await_terminal`], this accepts no error on the way.
+    pub(crate) async fn terminal(&self, id: TaskId) -> Task {
+        loop {
+            let task = self.v1.task(id, WAIT).await.expect("the task is known");
+            if task.is_terminal() {
+                return task;
+            }
+        }
     }
 }

@@ -1,0 +1,159 @@
+//! The requests, and which of them are retried.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use domain::TaskId;
+use reqwest::{
+    RequestBuilder, header,
+    multipart::{Form, Part},
+};
+use tokio::time::sleep;
+
+use crate::{ClientError, Submission, Task};
+
+/// How long one status request is held open. The API's own limit is 30 s.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// The delay before a retry where the API does not name one.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// One API. Cheap to clone; clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+}
+
+/// How long requests may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To connect.
+    pub connect: Duration,
+    /// From the start of a request to the end of its answer, connecting included. Longer than a status request is
+    /// held open.
+    pub request: Duration,
+}
+
+impl Default for Timeouts {
+    /// 5 s and 120 s.
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(5), request: Duration::from_secs(120) }
+    }
+}
+
+impl fmt::Debug for Client {
+    /// The address stays out: it may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// A client of the API at `base`, such as `http://127.0.0.1:5000`. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`ClientError::NotSent`] if the system has no resources for a client.
+    pub fn new(base: &str, timeouts: Timeouts) -> Result<Self, ClientError> {
+        let Timeouts { connect, request } = timeouts;
+        let http = reqwest::Client::builder().connect_timeout(connect).timeout(request).build()?;
+        Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
+    }
+
+    /// Whether the API runs: asks `/health/live`.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub async fn check(&self) -> Result<(), ClientError> {
+        self.get("/health/live").await.map(drop)
+    }
+
+    /// Submits a picture once. The task may be terminal already if the result was cached.
+    ///
+    /// # Errors
+    /// [`ClientError::Busy`] while the queue is full; any other [`ClientError`] for what it says. After
+    /// [`ClientError::NoAnswer`] the picture may have been accepted: submit it again only with an idempotency key.
+    pub async fn submit(&self, submission: &Submission) -> Result<Task, ClientError> {
+        let url = format!("{}/v1/tasks{}", self.base, submission.query());
+        let file = Part::stream(submission.picture.clone()).file_name(submission.name.clone());
+        let mut request = self.http.post(url).multipart(Form::new().part("file", file));
+        if let Some(key) = &submission.idempotency_key {
+            request = request.header("Idempotency-Key", key);
+        }
+        if let Some(value) = submission.cache_control.header() {
+            request = request.header(header::CACHE_CONTROL, value);
+        }
+        task(&send(request).await?)
+    }
+
+    /// Submits a picture, and retries for as long as the API is busy.
+    ///
+    /// # Errors
+    /// As [`Client::submit`], but never [`ClientError::Busy`].
+    pub async fn submit_when_accepted(&self, submission: &Submission) -> Result<Task, ClientError> {
+        loop {
+            match self.submit(submission).await {
+                Err(ClientError::Busy { retry_after, .. }) => {
+                    sleep(retry_after.unwrap_or(RETRY_AFTER)).await;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// A task as it is now. With `wait`, the API holds the answer back until the task is terminal, for that many
+    /// whole seconds at most and never for longer than 30.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with status 404 for an unknown id and 410 for an expired one; any other
+    /// [`ClientError`] for what it says.
+    pub async fn task(&self, id: TaskId, wait: Duration) -> Result<Task, ClientError> {
+        task(&self.get(&format!("/v1/tasks/{id}?wait={}", wait.as_secs())).await?)
+    }
+
+    /// Waits until a task is terminal. Retries while the API is busy or does not answer: the task is stored, whether
+    /// or not an API can be reached at the moment.
+    ///
+    /// # Errors
+    /// As [`Client::task`], but no error that is transient.
+    pub async fn await_terminal(&self, id: TaskId) -> Result<Task, ClientError> {
+        loop {
+            match self.task(id, WAIT).await {
+                Ok(task) if task.is_terminal() => return Ok(task),
+                Ok(_) => {}
+                Err(error) if error.is_transient() => {
+                    sleep(error.retry_after().unwrap_or(RETRY_AFTER)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The body that any route of the API answers with, such as `/health/live`.
+    ///
+    /// # Errors
+    /// [`ClientError::Busy`] or [`ClientError::Refused`] for a status other than success, [`ClientError::NoAnswer`]
+    /// and [`ClientError::NotSent`] for what they say.
+    pub async fn get(&self, path: &str) -> Result<Bytes, ClientError> {
+        send(self.http.get(format!("{}{path}", self.base))).await
+    }
+}
+
+/// Sends a request and returns the body of a successful answer.
+async fn send(request: RequestBuilder) -> Result<Bytes, ClientError> {
+    let answer = request.send().await?;
+    let status = answer.status();
+    let header = answer.headers().get(header::RETRY_AFTER);
+    let seconds = header.and_then(|value| value.to_str().ok()?.parse().ok());
+    let body = answer.bytes().await;
+    if status.is_success() {
+        return Ok(body?);
+    }
+    // The status decides what happens next, also where the text that explains it is cut short.
+    let body = body.unwrap_or_default();
+    Err(ClientError::of_answer(status, seconds.map(Duration::from_secs), &body))
+}
+
+fn task(body: &[u8]) -> Result<Task, ClientError> {
+    Ok(serde_json::from_slice(body)?)
+}

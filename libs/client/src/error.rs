@@ -1,0 +1,91 @@
+//! Why a request came to nothing.
+
+use std::{error::Error, time::Duration};
+
+use reqwest::StatusCode;
+
+/// Why a request came to nothing. No text shows the API's address, which may hold a password.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The API cannot do it now: the queue is full, or a server behind the API does not answer (503).
+    #[error("{message}")]
+    Busy {
+        /// The API's own words.
+        message: String,
+        /// How long the API asks its clients to wait (`Retry-After`).
+        retry_after: Option<Duration>,
+    },
+    /// The API refuses the request, and would refuse it again.
+    #[error("{message}")]
+    Refused {
+        /// The HTTP status, such as 400.
+        status: u16,
+        /// The API's own words; without any, the status.
+        message: String,
+    },
+    /// There was no answer, or only a part of one. The request may have been carried out.
+    #[error("{0}")]
+    NoAnswer(String),
+    /// The request could not be sent, because the address is none or leads in a circle.
+    #[error("{0}")]
+    NotSent(String),
+    /// The API answered with success, and with a body that is not what `/v1` answers.
+    #[error("unexpected answer: {0}")]
+    Unexpected(#[from] serde_json::Error),
+}
+
+impl ClientError {
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Busy { .. } | Self::NoAnswer(_))
+    }
+
+    /// How long the API asks its clients to wait before they try again, if it says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
+    /// What an answer other than success means. `body` is all of its body.
+    pub(crate) fn of_answer(
+        status: StatusCode,
+        retry_after: Option<Duration>,
+        body: &[u8],
+    ) -> Self {
+        let message = match serde_json::from_slice::<ErrorBody>(body) {
+            Ok(body) => body.error,
+            Err(_) => format!("the API answered {status}"),
+        };
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            return Self::Busy { message, retry_after };
+        }
+        Self::Refused { status: status.as_u16(), message }
+    }
+}
+
+impl From<reqwest::Error> for ClientError {
+    fn from(error: reqwest::Error) -> Self {
+        let not_sent = error.is_builder() || error.is_redirect();
+        let message = innermost_cause(&error.without_url());
+        if not_sent { Self::NotSent(message) } else { Self::NoAnswer(message) }
+    }
+}
+
+/// The body of every error that `/v1` answers.
+#[derive(serde::Deserialize)]
+struct ErrorBody {
+    error: String,
+}
+
+/// `reqwest` says "error sending request" and keeps the reason in its causes; the innermost one tells it.
+fn innermost_cause(error: &dyn Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

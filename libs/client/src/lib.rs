@@ -1,0 +1,15 @@
+//! A typed client of the API's versioned routes (`/v1`).
+//!
+//! Owns the JSON of `/v1` as a client sees it, and what a client does with each answer: which ones it retries, after
+//! how long, and what it tells its user about the others. Knows nothing of the queue, the records or the detector. It
+//! is the only crate that knows `reqwest`; tests aside.
+
+mod api;
+mod error;
+mod submission;
+mod task;
+
+pub use api::{Client, Timeouts};
+pub use error::ClientError;
+pub use submission::{CacheControl, Submission};
+pub use task::{Failure, FoundObject, State, Task};

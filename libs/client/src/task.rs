@@ -1,0 +1,121 @@
+//! A task as `/v1` describes it.
+
+use domain::{BoundingBox, ClassId, DetectedObject, Detection, TaskId};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+/// A task as `/v1` describes it. Fields that a newer API adds are passed over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// The task's id.
+    pub task_id: TaskId,
+    /// Where the task stands.
+    pub state: State,
+    /// The file name of the picture.
+    pub picture_name: String,
+    /// The model that runs on the picture.
+    pub model: String,
+    /// When the API accepted the picture.
+    #[serde(with = "time::serde::rfc3339")]
+    pub submitted_at: OffsetDateTime,
+    /// When the task expires if no worker has begun it.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub deadline: Option<OffsetDateTime>,
+    /// When the current run began (STARTED), or the one that led to the result (SUCCESS).
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub started_at: Option<OffsetDateTime>,
+    /// How many runs have begun.
+    pub attempts: u32,
+    /// When the task reached its terminal state.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub finished_at: Option<OffsetDateTime>,
+    /// The picture's width in pixels; 0 unless SUCCESS.
+    #[serde(default)]
+    pub width: u32,
+    /// The picture's height in pixels; 0 unless SUCCESS.
+    #[serde(default)]
+    pub height: u32,
+    /// The objects in the picture, the highest confidence first.
+    #[serde(default)]
+    pub objects: Vec<FoundObject>,
+    /// What is wrong with the picture's coded pixels; objects may be missing or wrong there.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// Whether this is the result of an earlier run on the same picture.
+    #[serde(default)]
+    pub cached: bool,
+    /// Why the task failed, on FAILURE.
+    #[serde(default)]
+    pub failure: Option<Failure>,
+}
+
+/// Where a task stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum State {
+    /// Stored in the queue.
+    Queued,
+    /// A worker has it.
+    Started,
+    /// Done.
+    Success,
+    /// Given up; see [`Task::failure`].
+    Failure,
+    /// Cancelled.
+    Revoked,
+    /// Not run before its deadline.
+    Expired,
+    /// A state that only a newer API knows. It is taken for a terminal one.
+    #[serde(untagged)]
+    Other(String),
+}
+
+/// One object in the picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FoundObject {
+    /// The class's name.
+    pub label: String,
+    /// The class's index in the model's list of labels.
+    pub class_id: u32,
+    /// From 0 to 1.
+    pub confidence: f32,
+    /// Where it is, in pixels of the picture.
+    pub bbox: BoundingBox,
+}
+
+/// Why a task failed for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// For programs: one word, such as `poison`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+impl Task {
+    /// Whether the task will not change any more.
+    #[must_use]
+    pub fn is_terminal(&self) -> bool {
+        !matches!(self.state, State::Queued | State::Started)
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Queued => "QUEUED",
+            Self::Started => "STARTED",
+            Self::Success => "SUCCESS",
+            Self::Failure => "FAILURE",
+            Self::Revoked => "REVOKED",
+            Self::Expired => "EXPIRED",
+            Self::Other(name) => name,
+        })
+    }
+}
+
+impl From<FoundObject> for DetectedObject {
+    fn from(FoundObject { label, class_id, confidence, bbox }: FoundObject) -> Self {
+        Self { detection: Detection { bbox, class_id: ClassId(class_id), confidence }, label }
+    }
+}

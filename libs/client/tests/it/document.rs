@@ -1,0 +1,51 @@
+//! The types hold all that openapi.json says of a task.
+
+use client::{State, Task};
+use serde_json::Value;
+
+fn schema(name: &str) -> Value {
+    let document: Value = serde_json::from_str(include_str!("../../../../openapi.json")).unwrap();
+    document["components"]["schemas"][name].clone()
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+#[test]
+fn a_task_has_every_field_of_the_document() {
+    let example = schema("Task")["example"].clone();
+    let task: Task = serde_json::from_value(example.clone()).unwrap();
+    assert!(task.is_terminal());
+    let written = serde_json::to_value(&task).unwrap();
+    assert_eq!(keys(&written), keys(&schema("Task")["properties"]));
+    assert_eq!(keys(&written["objects"][0]), keys(&example["objects"][0]));
+    for same in ["task_id", "state", "submitted_at", "finished_at", "attempts", "warnings"] {
+        assert_eq!(written[same], example[same], "{same}");
+    }
+}
+
+#[test]
+fn a_task_needs_no_more_than_the_document_promises() {
+    let document = schema("Task");
+    let mut least = document["example"].clone();
+    let required = document["required"].as_array().unwrap();
+    least.as_object_mut().unwrap().retain(|key, _| required.iter().any(|name| name == key));
+    least["state"] = "QUEUED".into();
+    least["added_by_a_newer_api"] = 7.into();
+    let task: Task = serde_json::from_value(least).unwrap();
+    assert!(!task.is_terminal() && task.objects.is_empty() && task.finished_at.is_none());
+}
+
+#[test]
+fn every_state_of_the_document_is_known_and_a_new_one_keeps_its_name() {
+    let states = schema("State")["enum"].as_array().unwrap().clone();
+    assert_eq!(states.len(), 6, "{states:?}");
+    for name in states {
+        let state: State = serde_json::from_value(name.clone()).unwrap();
+        assert!(!matches!(state, State::Other(_)), "{name}");
+        assert_eq!(Value::from(state.to_string()), name);
+    }
+    let state: State = serde_json::from_value("PAUSED".into()).unwrap();
+    assert_eq!(state, State::Other("PAUSED".to_owned()));
+}
