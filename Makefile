@@ -38,8 +38,9 @@ test: setup lint check-manifests test-scripts ## Set up, check the format, lint,
 fmt: cargo-is-here ## Format the code
 	@cargo fmt --all
 
-lint: cargo-is-here ## Check the format and run clippy, warnings denied
+lint: cargo-is-here ## Check the format, run ruff on the Python scripts, and clippy with warnings denied
 	@cargo fmt --all --check
+	@scripts/lint-scripts
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
 
 check-manifests: ## Render and check the Kubernetes manifests in k8s/ and the NATS configuration

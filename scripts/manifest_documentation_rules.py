@@ -50,7 +50,8 @@ def what_scales_is_left_out_at_first(objects: Objects) -> Iterator[str]:
     left_out = [found for found in objects.all if found["metadata"].get("labels", {}).get(label) == value]
     for found in objects.all:
         if (found in left_out) != (found["kind"] == "ScaledObject"):
-            yield f"{found['kind']}/{found['metadata']['name']} is {'left out of' if found in left_out else 'in'} the first apply"
+            is_there = "left out of" if found in left_out else "in"
+            yield f"{found['kind']}/{found['metadata']['name']} is {is_there} the first apply"
 
 
 def certificates_are_for_the_names_in_use(objects: Objects) -> Iterator[str]:
@@ -63,7 +64,8 @@ def certificates_are_for_the_names_in_use(objects: Objects) -> Iterator[str]:
             yield f"a server of NATS is addressed as {host}, which docs/kubernetes.md puts in no certificate"
     wanted = re.search(r"secretName: (\S+)\n(?:.*\n)*?\s*dnsNames: \[(.*)\]", commands("yaml"))
     if re.findall(r"[\w*.-]+", wanted[2]) != hosts.get(wanted[1]):
-        yield f"docs/kubernetes.md has cert-manager make {wanted[1]} for {wanted[2]}, and its table says {hosts.get(wanted[1])}"
+        secret, names = wanted.groups()
+        yield f"docs/kubernetes.md has cert-manager make {secret} for {names}, and its table says {hosts.get(secret)}"
 
 
 def is_for(pattern: str, host: str) -> bool:
@@ -94,7 +96,8 @@ def evictions_are_possible(objects: Objects) -> Iterator[str]:
             if matches(spec["selector"]["matchLabels"], workload["spec"]["template"]["metadata"]["labels"]) and (
                 all_stay or none_may_go
             ):
-                yield f"PodDisruptionBudget/{found['metadata']['name']} may let no pod of {workload['metadata']['name']} go"
+                budget, pods = found["metadata"]["name"], workload["metadata"]["name"]
+                yield f"PodDisruptionBudget/{budget} may let no pod of {pods} go"
 
 
 RULES = [

@@ -207,7 +207,8 @@ def log_in_to_nats(port: int, address: str, authority: str | None) -> None:
         info = json.loads(read_line(connection).removeprefix("INFO "))
         if bool(info.get("tls_required")) != (found["scheme"] == "tls"):
             raise NoLogin(
-                f"the server {'wants' if info.get('tls_required') else 'speaks no'} TLS, and the address says {found['scheme']}"
+                f"the server {'wants' if info.get('tls_required') else 'speaks no'} TLS, "
+                f"and the address says {found['scheme']}"
             )
         if found["scheme"] == "tls":
             connection = secured(connection, found["host"], authority)

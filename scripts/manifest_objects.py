@@ -82,7 +82,8 @@ def constant(file: str, pattern: str) -> str:
 def quantity(text: object) -> float:
     """`250m`, `2`, `1Gi`, `16GB` as a number."""
     number, unit = re.fullmatch(r"([0-9.]+)([A-Za-z]*)", str(text)).groups()
-    units = {"": 1, "m": 1e-3, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "MiB": 2**20, "MB": 2**20, "mb": 2**20, "GB": 2**30}
+    mebi, gibi = 2**20, 2**30
+    units = {"": 1, "m": 1e-3, "Ki": 2**10, "Mi": mebi, "Gi": gibi, "MiB": mebi, "MB": mebi, "mb": mebi, "GB": gibi}
     return float(number) * units[unit]
 
 

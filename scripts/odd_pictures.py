@@ -115,8 +115,8 @@ def oriented(corpus: Corpus) -> None:
 
 
 def odd_jpegs(corpus: Corpus) -> None:
-    add, small = corpus.add, corpus.small
     """What libjpeg warns of: all pixels are there, or they are not and the task says so."""
+    add = corpus.add
     plain = corpus.read("plain.jpg")
     scan = plain.index(b"\xff\xda")
     pixels_at = scan + 2 + struct.unpack(">H", plain[scan + 2 : scan + 4])[0]
@@ -204,7 +204,7 @@ def odd_pngs(corpus: Corpus) -> None:
 
 
 def odd_gifs(corpus: Corpus) -> None:
-    add, small = corpus.add, corpus.small
+    add = corpus.add
     colours = b"\0\0\xff\xff\0\0\0\xff\0\xff\xff\xff"
     # Sixteen pixels of colour 1 with a clear code between every two, so that codes stay three bits long.
     codes = [code for _ in range(8) for code in (4, 1, 1)] + [5]
@@ -231,7 +231,7 @@ def odd_gifs(corpus: Corpus) -> None:
 
 
 def odd_bitmaps(corpus: Corpus) -> None:
-    add, small = corpus.add, corpus.small
+    add = corpus.add
     quadrants = [[(250, 10, 20), (30, 240, 60)], [(5, 80, 200), (120, 120, 120)]]
     upwards = [quadrants[1]] * 4 + [quadrants[0]] * 4
     rows = [[row[0]] * 8 + [row[1]] * 8 for row in upwards]

@@ -30,7 +30,9 @@ def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes, *, interlaced: int = 0, extra: bytes = b"") -> bytes:
+def png(
+    width: int, height: int, depth: int, colour: int, rows: bytes, *, interlaced: int = 0, extra: bytes = b""
+) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
     pixels = chunk(b"IDAT", zlib.compress(rows, 9))
     return PNG + chunk(b"IHDR", header) + extra + pixels + chunk(b"IEND", b"")
@@ -70,7 +72,16 @@ def scan_bomb(width: int, height: int, scans: int, *, approximation: int = 0x00)
     return out + scan * scans + b"\xff\xd9"
 
 
-def bmp(width: int, height: int, bits: int, pixels: bytes, *, compression: int = 0, palette: bytes = b"", colours: int = 0) -> bytes:
+def bmp(
+    width: int,
+    height: int,
+    bits: int,
+    pixels: bytes,
+    *,
+    compression: int = 0,
+    palette: bytes = b"",
+    colours: int = 0,
+) -> bytes:
     info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, compression, len(pixels), 2835, 2835, colours, 0)
     at = 14 + len(info) + len(palette)
     return b"BM" + struct.pack("<IHHI", at + len(pixels), 0, 0, at) + info + palette + pixels

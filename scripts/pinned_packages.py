@@ -5,6 +5,7 @@ Where one is missing, pip puts all that the script's own requirements file pins 
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# The kind of a folder whose packages are for this Python.
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 class PackagesMissing(Exception):
@@ -22,20 +25,34 @@ def make_importable(script: str, modules: list[str], described: str) -> None:
     """Make `modules` importable for `script`; `described` says what is fetched, and how much."""
     if all(importlib.util.find_spec(name) is not None for name in modules):
         return
-    folder = ROOT / f".cache/python/{script}-{sys.version_info.major}.{sys.version_info.minor}"
+    folder = folder_of(script, PYTHON)
     if not folder.is_dir():
-        install(ROOT / f"scripts/{script}.requirements.txt", folder, described)
+        install(script, folder, described)
     sys.path.insert(0, str(folder))
 
 
-def install(requirements: Path, folder: Path, described: str) -> None:
+def requirements_of(script: str) -> Path:
+    return ROOT / f"scripts/{script}.requirements.txt"
+
+
+def folder_of(script: str, kind: str) -> Path:
+    """Where the packages of `script` are, for one kind of machine or of Python.
+
+    Its name says what is pinned: after a change of the pins, what was installed before is not taken for them.
+    """
+    pins = hashlib.sha256(requirements_of(script).read_bytes()).hexdigest()[:8]
+    return ROOT / f".cache/python/{script}-{kind}-{pins}"
+
+
+def install(script: str, folder: Path, described: str) -> None:
+    """Install what the requirements file of `script` pins into `folder`."""
     print(f"Fetching {described} into .cache/ …", file=sys.stderr, flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Installed beside its place and then renamed: a run that was cut short leaves nothing half done.
     with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
         target = Path(unfinished) / "packages"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        pinned = ["--require-hashes", "--no-deps", "--only-binary=:all:", f"--requirement={requirements}"]
+        pinned = ["--require-hashes", "--no-deps", "--only-binary=:all:", f"--requirement={requirements_of(script)}"]
         done = subprocess.run([*pip, *pinned, f"--target={target}"], check=False)
         if done.returncode != 0:
             raise PackagesMissing(

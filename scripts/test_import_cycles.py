@@ -72,7 +72,8 @@ class Imports(unittest.TestCase):
         self.check({}, lib="mod a;", a=text)
 
     def test_a_glob_that_leads_back_ends(self) -> None:
-        self.check({"b.rs": {"a.rs"}}, lib="mod a; mod b;", a="pub use crate::b::*; pub struct A;", b="use crate::a::*;")
+        globs = {"a": "pub use crate::b::*; pub struct A;", "b": "use crate::a::*;"}
+        self.check({"b.rs": {"a.rs"}}, lib="mod a; mod b;", **globs)
 
 
 class Cycles(unittest.TestCase):
