@@ -13,8 +13,11 @@ use service::shutdown;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::child::{Priority, Ready, Spec, start};
 pub(crate) use self::settings::{ResultCache, Settings};
+use self::{
+    child::{Priority, Ready, Spec, start},
+    ports::PortReservation,
+};
 use crate::{error::CliError, output::remark};
 
 /// How long the API and the workers may take to finish what they are at. Longer than their own
@@ -37,6 +40,8 @@ pub(crate) struct System {
     stop_services: CancellationToken,
     servers: JoinSet<Result<(), CliError>>,
     stop_servers: CancellationToken,
+    /// The ports of all of them, which stay theirs while they are restarted.
+    reservations: Vec<PortReservation>,
     _lock: fs::File,
 }
 
@@ -58,6 +63,7 @@ impl System {
             stop_services: CancellationToken::new(),
             servers: JoinSet::new(),
             stop_servers: CancellationToken::new(),
+            reservations: Vec::new(),
             _lock: lock(data_dir)?,
         })
     }
@@ -79,7 +85,7 @@ impl System {
             }
             Ok::<_, CliError>(spec)
         };
-        let (port, announced) = ports::start_near(&settings.host, settings.port, async |port| {
+        let api = ports::start_near(&settings.host, settings.port, async |port| {
             let api = service("API", "api")?
                 .env("HOST", settings.host.as_str())
                 .env("PORT", port.to_string())
@@ -88,6 +94,8 @@ impl System {
             start(api, SERVICE_GRACE, &self.stop_services, &mut self.services).await
         })
         .await?;
+        let port = api.port;
+        self.reservations.push(api.reservation);
         // Nobody who asked for any port needs to hear that it is another one.
         if port != settings.port && settings.port != 0 {
             remark(format_args!("  port {} is in use: the API takes {port}", settings.port));
@@ -100,7 +108,7 @@ impl System {
                 .env("THREADS_PER_PICTURE", settings.threads_per_picture.to_string());
             start(worker, SERVICE_GRACE, &self.stop_services, &mut self.services).await?;
         }
-        Ok(announced.trim_start_matches("listening on ").to_owned())
+        Ok(api.started.trim_start_matches("listening on ").to_owned())
     }
 
     /// Waits until a part has ended that will not come back.

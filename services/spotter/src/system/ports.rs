@@ -1,6 +1,13 @@
-//! Choosing ports that are free, and another one when somebody else was faster.
+//! Choosing ports that are free and keeping them, and another one when somebody else was faster.
 
-use std::{io, net::TcpListener};
+use std::{
+    io,
+    net::TcpListener,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener},
+    },
+};
 
 use service::host::Host;
 
@@ -10,14 +17,57 @@ use crate::error::CliError;
 /// How many ports after the wanted one are tried before any free one is taken.
 const NEIGHBOURS: u16 = 50;
 
-/// The wanted port if it is free, else the first free one after it, else any.
+/// How often a port that the operating system chose may turn out to be reserved.
+const TRIES_FOR_ANY: usize = 20;
+
+/// Keeps a port from every other `spotter up` on this machine until it is dropped or the process dies,
+/// also while the server that listens there is restarted. Without it another system's NATS takes the
+/// port meanwhile, and the API and the workers reconnect to that one.
 ///
-/// It is free when this returns; nothing keeps it so. See [`start_near`].
-fn near(host: &Host, wanted: u16) -> Result<u16, CliError> {
+/// It is a Unix socket with an abstract name, which the kernel gives to one process and takes back when
+/// that process dies. Such names have no file, and belong to a network namespace as ports do.
+#[derive(Debug)]
+pub(super) struct PortReservation {
+    _socket: UnixListener,
+}
+
+impl PortReservation {
+    /// `None` if another system has it.
+    fn of(host: &Host, port: u16) -> Result<Option<Self>, CliError> {
+        let name = format!("spotter-port-{}", host.with_port(port));
+        let name = SocketAddr::from_abstract_name(name.as_bytes())?;
+        match UnixListener::bind_addr(&name) {
+            Ok(socket) => Ok(Some(Self { _socket: socket })),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A server that runs on a port chosen for it.
+#[derive(Debug)]
+pub(super) struct StartedNear<T> {
+    pub(super) port: u16,
+    /// To be kept for as long as the server may be restarted.
+    pub(super) reservation: PortReservation,
+    /// What starting it returned.
+    pub(super) started: T,
+}
+
+/// The wanted port if it is free and reserved by no other system, else the first such port after it,
+/// else any.
+///
+/// Programs other than `spotter up` may still take it. See [`start_near`].
+fn near(host: &Host, wanted: u16) -> Result<(u16, PortReservation), CliError> {
     let last = wanted.saturating_add(NEIGHBOURS);
-    for port in (wanted..=last).chain([0]) {
+    for port in (wanted..=last).chain([0; TRIES_FOR_ANY]) {
         match TcpListener::bind((host.as_str(), port)) {
-            Ok(listener) => return Ok(listener.local_addr()?.port()),
+            Ok(listener) => {
+                let port = listener.local_addr()?.port();
+                if let Some(reservation) = PortReservation::of(host, port)? {
+                    return Ok((port, reservation));
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
             Err(error) => {
                 let address = host.with_port(port);
@@ -33,8 +83,7 @@ fn is_free(host: &Host, port: u16) -> bool {
 }
 
 /// Starts a server on a port chosen as [`near`] does, and on another one when it ends at once, as
-/// it does when somebody else took the port before it could. Returns the port, and what `start`
-/// returned.
+/// it does when somebody else took the port before it could.
 ///
 /// # Errors
 /// What `start` fails with, at once or the last of three times.
@@ -42,14 +91,14 @@ pub(super) async fn start_near<T>(
     host: &Host,
     wanted: u16,
     mut start: impl AsyncFnMut(u16) -> Result<T, StartError>,
-) -> Result<(u16, T), CliError> {
+) -> Result<StartedNear<T>, CliError> {
     // Many that start at one moment all want the same neighbours; the last try is out of their way.
     let tries = [wanted, wanted, 0];
     let mut last = None;
     for wanted in tries {
-        let port = near(host, wanted)?;
+        let (port, reservation) = near(host, wanted)?;
         match start(port).await {
-            Ok(started) => return Ok((port, started)),
+            Ok(started) => return Ok(StartedNear { port, reservation, started }),
             // A server may call a port that is taken a bad setting, which would not get better.
             Err(StartError::Failed(error)) if is_free(host, port) => return Err(error),
             Err(StartError::Ended(error) | StartError::Failed(error)) => last = Some(error),
@@ -76,8 +125,8 @@ mod tests {
                 }
                 TcpListener::bind(("127.0.0.1", port)).map_err(|source| error(source.into()))
             });
-            let (port, listener) = started.await.unwrap();
-            assert_eq!(listener.local_addr().unwrap().port(), port);
+            let StartedNear { port, started, .. } = started.await.unwrap();
+            assert_eq!(started.local_addr().unwrap().port(), port);
             assert_eq!(faster.len(), 2);
         }
     }
@@ -100,8 +149,19 @@ mod tests {
     fn a_taken_port_is_passed_over() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let chosen = near(&Host::default(), port).unwrap();
+        let (chosen, _reservation) = near(&Host::default(), port).unwrap();
         assert_ne!(chosen, port);
+    }
+
+    #[test]
+    fn a_port_is_kept_while_nobody_listens_on_it() {
+        let loopback = Host::default();
+        let (port, kept) = near(&loopback, 0).unwrap();
+        let (other, _other) = near(&loopback, port).unwrap();
+        assert_ne!(other, port);
+        drop(kept);
+        let (free_again, _again) = near(&loopback, port).unwrap();
+        assert_eq!(free_again, port);
     }
 
     #[test]

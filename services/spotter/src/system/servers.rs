@@ -43,7 +43,7 @@ pub(super) async fn nats(settings: &Settings, system: &mut System) -> Result<Str
     let (store, log) = (folder(settings, "nats")?, log_file(settings, "nats.log")?);
     storage::check_room(&store, &settings.queue())?;
     let (name, server_settings) = (server_name(), storage::server_settings(&settings.data_dir)?);
-    let (port, _) = ports::start_near(&Host::default(), NATS_PORT, async |port| {
+    let started = ports::start_near(&Host::default(), NATS_PORT, async |port| {
         let ready = Ready::Answers(Server::Nats { port, name: name.clone() });
         let spec = Spec::new("NATS", program.clone(), ready)
             .arg("--config")
@@ -56,6 +56,8 @@ pub(super) async fn nats(settings: &Settings, system: &mut System) -> Result<Str
         start(spec, SERVER_GRACE, &system.stop_servers, &mut system.servers).await
     })
     .await?;
+    let port = started.port;
+    system.reservations.push(started.reservation);
     remark(format_args!("  NATS on port {port}, data in {}", settings.data_dir.display()));
     Ok(nats_url(port))
 }
@@ -83,7 +85,7 @@ pub(super) async fn redis(
         return Ok(None);
     };
     let log = log_file(settings, "redis.log")?;
-    let (port, _) = ports::start_near(&Host::default(), REDIS_PORT, async |port| {
+    let started = ports::start_near(&Host::default(), REDIS_PORT, async |port| {
         let spec = Spec::new("Redis", program.clone(), Ready::Answers(Server::Redis { port }))
             .args(["--bind", LOOPBACK, "--port", &port.to_string(), "--save", ""])
             .args(["--appendonly", "no", "--maxmemory", "256mb"])
@@ -92,6 +94,8 @@ pub(super) async fn redis(
         start(spec, SERVER_GRACE, &system.stop_servers, &mut system.servers).await
     })
     .await?;
+    let port = started.port;
+    system.reservations.push(started.reservation);
     remark(format_args!("  Redis on port {port}"));
     Ok(Some(format!("redis://{LOOPBACK}:{port}")))
 }
