@@ -65,3 +65,34 @@ async fn pictures_of_one_size_run_together_and_each_gets_its_own_result() {
     assert!(pictures >= 3 * EACH as u64 - 1, "{pictures} pictures");
     assert!(runs < pictures, "{runs} runs of {pictures} pictures");
 }
+
+/// After a change of model the queue still holds jobs of the previous one. Both models take tensors of one size.
+#[tokio::test]
+async fn jobs_of_two_models_run_side_by_side_and_each_gets_the_result_of_its_own() {
+    const EACH: usize = 6;
+    let queue = Queue::start().await;
+    let mut tasks = Vec::new();
+    for _ in 0..EACH {
+        tasks.push((queue.submit(bus()).await, 6));
+        let previous = Job { model: "yolo11n".parse().unwrap(), ..job() };
+        tasks.push((queue.submit_job(previous, bus()).await, 5));
+    }
+    let address = free_address();
+    let settings = [
+        ("MAX_BATCH", "8"),
+        ("CONCURRENCY", "1"),
+        ("THREADS_PER_PICTURE", "1"),
+        ("PROBES_ADDRESS", address.as_str()),
+    ];
+    let _worker = queue.worker(&settings).await;
+    for (id, objects) in tasks {
+        let record = queue.ended(id).await;
+        let state = &record.state;
+        assert_eq!(labels(state).len(), objects, "{}: {state:?}", record.job.model);
+        assert_eq!(record.attempts, 1, "{}", record.job.model);
+    }
+    queue.drained().await;
+    let metrics = ask(&address, "/metrics").await;
+    let requeued = metrics.lines().find(|line| line.contains("outcome=\"handed_back\"")).unwrap();
+    assert!(requeued.ends_with(" 0"), "{requeued}");
+}
