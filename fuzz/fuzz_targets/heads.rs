@@ -7,7 +7,7 @@ use detector::{
     head::{DecodeRequest, Head, HeadKind, OutputView},
     nms::non_maximum_suppression,
 };
-use domain::{Confidence, IouThreshold, MaxDetections};
+use domain::{ConfidenceThreshold, IouThreshold, MaxDetections};
 use libfuzzer_sys::fuzz_target;
 
 /// What a run of some model could have left, and what is asked of it.
@@ -29,7 +29,7 @@ impl<'a> Arbitrary<'a> for Run {
             batch_index: u.int_in_range(0..=2)?,
             input_width: u.int_in_range(0..=12)? * 8,
             input_height: u.int_in_range(0..=12)? * 8,
-            confidence: Confidence::new(u.int_in_range(0..=100)? as f32 / 100.0)
+            threshold: ConfidenceThreshold::new(u.int_in_range(0..=100)? as f32 / 100.0)
                 .expect("from 0 to 1"),
         };
         let mut outputs = Vec::new();
@@ -133,14 +133,14 @@ fuzz_target!(|run: Run| {
     for found in &candidates {
         let bbox = found.bbox;
         // JSON has no other numbers: a record that holds one could be stored and never read again.
-        for number in [bbox.x1, bbox.y1, bbox.x2, bbox.y2, found.confidence] {
+        for number in [bbox.x1, bbox.y1, bbox.x2, bbox.y2, found.score] {
             assert!(number.is_finite(), "{found:?}");
         }
-        assert!(found.confidence > run.request.confidence.get());
+        assert!(found.score > run.request.threshold.get());
         assert!((found.class_id.0 as usize) < run.head.classes);
     }
     let kept = non_maximum_suppression(&candidates, run.iou, run.max_detections);
     assert!(kept.len() <= usize::from(run.max_detections.get()));
     assert!(kept.len() <= candidates.len() && kept.is_empty() == candidates.is_empty());
-    assert!(kept.is_sorted_by(|a, b| a.confidence >= b.confidence));
+    assert!(kept.is_sorted_by(|a, b| a.score >= b.score));
 });

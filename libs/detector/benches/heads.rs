@@ -9,10 +9,11 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use detector::{
+    Candidate,
     head::{DecodeRequest, Head, HeadKind, OutputView},
     nms::non_maximum_suppression,
 };
-use domain::{Confidence, Detection, IouThreshold, MaxDetections};
+use domain::{ConfidenceThreshold, IouThreshold, MaxDetections};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 const CLASSES: usize = 80;
@@ -84,9 +85,9 @@ fn decode_boxes(criterion: &mut Criterion) {
                 batch_index: 0,
                 input_width: SIDE,
                 input_height: SIDE,
-                confidence: Confidence::new(confidence).expect("within 0 to 1"),
+                threshold: ConfidenceThreshold::new(confidence).expect("within 0 to 1"),
             };
-            let mut candidates: Vec<Detection> = Vec::new();
+            let mut candidates: Vec<Candidate> = Vec::new();
             head.decode_boxes(&views, &request, &mut candidates).expect("the head's own shapes");
             let count = candidates.len();
             let id = format!("decode_boxes/{name}/conf {confidence} ({count} candidates)");

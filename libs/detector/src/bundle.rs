@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use domain::{LabelMap, ModelName, Sha256Digest};
+use domain::{LabelMap, ModelName, Sha256Digest, picture::PictureLimits};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -14,6 +14,7 @@ use crate::{
     error::ModelError,
     head::{Head, HeadKind},
     letterbox::TargetSize,
+    preprocessor::Preprocessor,
 };
 
 /// The file that holds the graph and its weights.
@@ -230,6 +231,13 @@ impl ModelBundle {
     #[must_use]
     pub fn labels(&self) -> &LabelMap {
         &self.manifest.labels
+    }
+
+    /// What turns picture bytes within `limits` into this model's input.
+    #[must_use]
+    pub fn preprocessor(&self, limits: PictureLimits) -> Preprocessor {
+        let Manifest { head, input, .. } = &self.manifest;
+        Preprocessor::new(head.letterbox_spec(input.target()), limits)
     }
 
     pub(crate) fn head(&self) -> Head {

@@ -1,103 +1,26 @@
-//! The whole pipeline: picture bytes in, named objects out.
+//! A loaded model: preprocessed pictures in, named objects out.
 
 mod batch;
 mod shared;
 
 use std::time::{Duration, Instant};
 
-use domain::{
-    DetectedObject, Detection, DetectionSettings, LabelMap, Sha256Digest, picture::PictureLimits,
-};
+use domain::{DetectedObject, Detection, DetectionSettings, LabelMap, Sha256Digest};
 
 use crate::{
     bundle::{ModelBundle, ModelInput},
-    decode::{ReducedPicture, Warnings, decode_reduced_into},
+    candidate::Candidate,
+    decode::Warnings,
     error::{DetectError, ModelError, RuntimeError},
     head::{DecodeRequest, Head, OutputView},
-    letterbox::{InputTensor, Letterbox, LetterboxSpec, letterbox_reduced},
+    letterbox::InputTensor,
     nms::non_maximum_suppression,
+    preprocessor::PreparedPicture,
     session::{Canceller, InferenceSession, InputBatch, Runtime, SessionOptions},
 };
 
 pub use batch::BatchItem;
 pub use shared::SharedModel;
-
-/// A picture as the model takes it, with the way back to its own pixels.
-#[derive(Debug, Clone)]
-pub struct PreparedPicture {
-    /// `[1, 3, height, width]`, in the channels and the range of the model.
-    pub tensor: InputTensor,
-    /// Where the picture lies in the tensor.
-    pub letterbox: Letterbox,
-    /// The picture's width in pixels, after its EXIF orientation.
-    pub width: u32,
-    /// The picture's height in pixels, after its EXIF orientation.
-    pub height: u32,
-    /// What is wrong with its pixels, for people.
-    pub warnings: Warnings,
-    /// How long decoding took.
-    pub decode_time: Duration,
-    /// How long letterboxing took.
-    pub letterbox_time: Duration,
-    /// Kept for its memory.
-    picture: ReducedPicture,
-}
-
-/// Turns picture bytes into a model's input. Needs no model, so it may run on any thread while the
-/// model works on another picture.
-#[derive(Debug, Clone)]
-pub struct Preprocessor {
-    spec: LetterboxSpec,
-    limits: PictureLimits,
-}
-
-impl Preprocessor {
-    /// Decodes and letterboxes a picture.
-    ///
-    /// A JPEG of at least six times the size that the model takes is decoded at a part of its size, see
-    /// [`decode_reduced_into`]; boxes are in its own pixels nevertheless.
-    ///
-    /// # Errors
-    /// [`DetectError::Undecodable`] when the bytes are no picture or break the limits.
-    pub fn prepare(&self, bytes: &[u8]) -> Result<PreparedPicture, DetectError> {
-        self.prepare_with(bytes, ReducedPicture::default(), InputTensor::default())
-    }
-
-    /// As [`Preprocessor::prepare`], in the memory of an earlier picture.
-    ///
-    /// # Errors
-    /// As [`Preprocessor::prepare`].
-    pub fn prepare_reusing(
-        &self,
-        bytes: &[u8],
-        used: PreparedPicture,
-    ) -> Result<PreparedPicture, DetectError> {
-        self.prepare_with(bytes, used.picture, used.tensor)
-    }
-
-    fn prepare_with(
-        &self,
-        bytes: &[u8],
-        mut picture: ReducedPicture,
-        mut tensor: InputTensor,
-    ) -> Result<PreparedPicture, DetectError> {
-        let start = Instant::now();
-        let scale = |width, height| self.spec.scale(width, height);
-        let warnings = decode_reduced_into(bytes, &self.limits, scale, &mut picture)?;
-        let decoded = Instant::now();
-        let letterbox = letterbox_reduced(&picture, &self.spec, &mut tensor);
-        Ok(PreparedPicture {
-            tensor,
-            letterbox,
-            width: picture.width(),
-            height: picture.height(),
-            warnings,
-            decode_time: decoded - start,
-            letterbox_time: decoded.elapsed(),
-            picture,
-        })
-    }
-}
 
 /// How long each stage took for one picture.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -112,20 +35,9 @@ pub struct StageTimings {
     pub postprocess: Duration,
 }
 
-/// What the model found in a prepared picture.
+/// The detections of one picture.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Inference {
-    /// Boxes in pixels of the source picture and within it, highest confidence first.
-    pub detections: Vec<Detection>,
-    /// How long the model took.
-    pub infer_time: Duration,
-    /// How long the boxes took.
-    pub postprocess_time: Duration,
-}
-
-/// What was found in a picture.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Found {
+pub struct Detections {
     /// Objects in pixels of the picture and within it, highest confidence first.
     pub objects: Vec<DetectedObject>,
     /// The picture's width in pixels, after its EXIF orientation.
@@ -134,66 +46,69 @@ pub struct Found {
     pub height: u32,
     /// What is wrong with the picture's pixels, for people: where there is something, objects may be missing.
     pub warnings: Warnings,
-    /// What the model that found them comes to; see [`ModelBundle::digest`].
+    /// The digest of the model that gave them; see [`ModelBundle::digest`].
     pub model_digest: Sha256Digest,
     /// How long each stage took.
     pub timings: StageTimings,
 }
 
-impl Found {
-    fn name(
-        labels: &LabelMap,
-        model_digest: Sha256Digest,
-        prepared: &PreparedPicture,
-        inference: Inference,
-    ) -> Self {
-        let objects = inference.detections.into_iter().map(|found| labels.name(found));
-        let timings = StageTimings {
-            decode: prepared.decode_time,
-            letterbox: prepared.letterbox_time,
-            infer: inference.infer_time,
-            postprocess: inference.postprocess_time,
-        };
-        let (width, height) = (prepared.width, prepared.height);
-        let warnings = prepared.warnings.clone();
-        Self { objects: objects.collect(), width, height, warnings, model_digest, timings }
-    }
-}
-
-/// From what the model gave to the objects of one picture.
+/// From what the model gave to the detections of one picture.
 #[derive(Debug)]
-struct Decoding {
+struct Postprocessor {
     head: Head,
+    labels: LabelMap,
+    model_digest: Sha256Digest,
     /// Kept from picture to picture for its memory.
-    candidates: Vec<Detection>,
+    candidates: Vec<Candidate>,
 }
 
-impl Decoding {
-    /// The objects of the picture at `batch_index`, which took `infer_time` of the model's.
-    fn decode(
+/// One picture of a run: its place in the run's outputs, and how it was put into the run's input.
+struct RunPicture<'a> {
+    /// Its place in the batch, from 0.
+    batch_index: usize,
+    prepared: &'a PreparedPicture,
+    settings: &'a DetectionSettings,
+    /// Its share of the run's time.
+    infer_time: Duration,
+}
+
+impl Postprocessor {
+    fn detections(
         &mut self,
         outputs: &[OutputView<'_>],
-        batch_index: usize,
-        prepared: &PreparedPicture,
-        settings: &DetectionSettings,
-        infer_time: Duration,
-    ) -> Result<Inference, DetectError> {
+        picture: &RunPicture<'_>,
+    ) -> Result<Detections, DetectError> {
         let start = Instant::now();
+        let RunPicture { batch_index, prepared, settings, infer_time } = *picture;
         let request = DecodeRequest {
             batch_index,
             input_width: prepared.tensor.width,
             input_height: prepared.tensor.height,
-            confidence: settings.confidence,
+            threshold: settings.confidence,
         };
         self.candidates.clear();
         self.head.decode_boxes(outputs, &request, &mut self.candidates)?;
-        let mut detections =
-            non_maximum_suppression(&self.candidates, settings.iou, settings.max_detections);
+        let kept = non_maximum_suppression(&self.candidates, settings.iou, settings.max_detections);
         let (width, height) = (prepared.width as f32, prepared.height as f32);
-        for found in &mut detections {
-            found.bbox = prepared.letterbox.to_source(found.bbox).clip(width, height);
-        }
-        Ok(Inference { detections, infer_time, postprocess_time: start.elapsed() })
+        let in_picture = |candidate: Candidate| Detection {
+            bbox: prepared.letterbox.to_source(candidate.bbox).clip(width, height),
+            class_id: candidate.class_id,
+            confidence: candidate.score,
+        };
+        let objects = kept.into_iter().map(|kept| self.labels.name(in_picture(kept))).collect();
+        Ok(Detections {
+            objects,
+            width: prepared.width,
+            height: prepared.height,
+            warnings: prepared.warnings.clone(),
+            model_digest: self.model_digest,
+            timings: StageTimings {
+                decode: prepared.decode_time,
+                letterbox: prepared.letterbox_time,
+                infer: infer_time,
+                postprocess: start.elapsed(),
+            },
+        })
     }
 }
 
@@ -201,12 +116,8 @@ impl Decoding {
 #[derive(Debug)]
 pub struct Detector {
     session: InferenceSession,
-    decoding: Decoding,
+    postprocessor: Postprocessor,
     input: ModelInput,
-    labels: LabelMap,
-    digest: Sha256Digest,
-    /// Kept from picture to picture for its memory.
-    used: Option<PreparedPicture>,
     /// Where the pictures of a batch are put one behind the other.
     batch: Vec<f32>,
 }
@@ -241,138 +152,41 @@ impl Detector {
         }
         Ok(Self {
             session,
-            decoding: Decoding { head, candidates: Vec::new() },
+            postprocessor: Postprocessor {
+                head,
+                labels: bundle.labels().clone(),
+                model_digest: bundle.digest(),
+                candidates: Vec::new(),
+            },
             input: bundle.manifest().input,
-            labels: bundle.labels().clone(),
-            digest: bundle.digest(),
-            used: None,
             batch: Vec::new(),
         })
     }
 
-    /// What prepares pictures for this model.
-    #[must_use]
-    pub fn preprocessor(&self, limits: PictureLimits) -> Preprocessor {
-        let spec = self.decoding.head.kind.letterbox_spec(self.input.target());
-        Preprocessor { spec, limits }
-    }
-
-    /// What the model comes to; see [`ModelBundle::digest`].
-    #[must_use]
-    pub fn digest(&self) -> Sha256Digest {
-        self.digest
-    }
-
-    /// The names of the model's classes.
-    #[must_use]
-    pub fn labels(&self) -> &LabelMap {
-        &self.labels
-    }
-
-    /// Runs the model on a picture from this model's [`Preprocessor`].
+    /// Finds the objects in a picture from this model's [`Preprocessor`](crate::Preprocessor).
     ///
     /// # Errors
     /// [`DetectError`] when ONNX Runtime fails or the picture was prepared for another model.
-    pub fn infer(
-        &mut self,
-        prepared: &PreparedPicture,
-        settings: &DetectionSettings,
-    ) -> Result<Inference, DetectError> {
-        self.run(prepared, settings, None)
-    }
-
-    /// As [`Detector::infer`], until `canceller` is called.
-    ///
-    /// # Errors
-    /// [`DetectError::Cancelled`] when it was, and as [`Detector::infer`].
-    pub fn infer_cancellable(
-        &mut self,
-        prepared: &PreparedPicture,
-        settings: &DetectionSettings,
-        canceller: &Canceller,
-    ) -> Result<Inference, DetectError> {
-        self.run(prepared, settings, Some(canceller))
-    }
-
-    /// Finds the objects in a picture.
-    ///
-    /// # Errors
-    /// [`DetectError`]; see [`DetectError::is_permanent`].
     pub fn detect(
         &mut self,
-        bytes: &[u8],
-        limits: &PictureLimits,
-        settings: &DetectionSettings,
-    ) -> Result<Found, DetectError> {
-        self.find(bytes, limits, settings, None)
-    }
-
-    /// As [`Detector::detect`], until `canceller` is called.
-    ///
-    /// # Errors
-    /// [`DetectError::Cancelled`] when it was, and as [`Detector::detect`].
-    pub fn detect_cancellable(
-        &mut self,
-        bytes: &[u8],
-        limits: &PictureLimits,
-        settings: &DetectionSettings,
-        canceller: &Canceller,
-    ) -> Result<Found, DetectError> {
-        self.find(bytes, limits, settings, Some(canceller))
-    }
-
-    /// Finds the objects in a picture from this model's [`Preprocessor`], until `canceller` is
-    /// called.
-    ///
-    /// # Errors
-    /// As [`Detector::infer_cancellable`].
-    pub fn detect_prepared(
-        &mut self,
         prepared: &PreparedPicture,
         settings: &DetectionSettings,
-        canceller: &Canceller,
-    ) -> Result<Found, DetectError> {
-        self.find_in(prepared, settings, Some(canceller))
+    ) -> Result<Detections, DetectError> {
+        self.detect_until(prepared, settings, None)
     }
 
-    fn find(
-        &mut self,
-        bytes: &[u8],
-        limits: &PictureLimits,
-        settings: &DetectionSettings,
-        canceller: Option<&Canceller>,
-    ) -> Result<Found, DetectError> {
-        let preprocessor = self.preprocessor(*limits);
-        let prepared = match self.used.take() {
-            Some(used) => preprocessor.prepare_reusing(bytes, used)?,
-            None => preprocessor.prepare(bytes)?,
-        };
-        let found = self.find_in(&prepared, settings, canceller);
-        self.used = Some(prepared);
-        found
-    }
-
-    fn find_in(
+    fn detect_until(
         &mut self,
         prepared: &PreparedPicture,
         settings: &DetectionSettings,
         canceller: Option<&Canceller>,
-    ) -> Result<Found, DetectError> {
-        let inference = self.run(prepared, settings, canceller)?;
-        Ok(Found::name(&self.labels, self.digest, prepared, inference))
-    }
-
-    fn run(
-        &mut self,
-        prepared: &PreparedPicture,
-        settings: &DetectionSettings,
-        canceller: Option<&Canceller>,
-    ) -> Result<Inference, DetectError> {
+    ) -> Result<Detections, DetectError> {
         self.check_size(&prepared.tensor)?;
         let start = Instant::now();
         let outputs = self.session.run(&InputBatch::of(&prepared.tensor), canceller)?;
         let infer_time = start.elapsed();
-        self.decoding.decode(&outputs.views()?, 0, prepared, settings, infer_time)
+        let picture = RunPicture { batch_index: 0, prepared, settings, infer_time };
+        self.postprocessor.detections(&outputs.views()?, &picture)
     }
 
     /// Another size would run too, on a model that is free in it, and give boxes that mean nothing.

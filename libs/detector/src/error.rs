@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf};
 
-use crate::{decode::DecodeError, onnx::OnnxError, provider::ExecutionProvider};
+use crate::{onnx::OnnxError, provider::ExecutionProvider};
 
 /// ONNX Runtime cannot be loaded, or refuses a model.
 #[derive(Debug, thiserror::Error)]
@@ -245,16 +245,13 @@ pub enum NoLabels {
     ),
 }
 
-/// No detections for one picture.
+/// A run of the model gave no detections. Another attempt may succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum DetectError {
-    /// The picture's bytes do not decode, and never will.
-    #[error(transparent)]
-    Undecodable(#[from] DecodeError),
     /// The run was stopped by its [`Canceller`](crate::session::Canceller).
     #[error("the run was cancelled")]
     Cancelled,
-    /// ONNX Runtime reports an error; another attempt may succeed.
+    /// ONNX Runtime reports an error.
     #[error("ONNX Runtime failed: {0}")]
     Inference(String),
     /// The model's outputs have not the shapes that its head needs.
@@ -281,12 +278,4 @@ pub enum DetectError {
         /// Width × height of the model's input.
         expected: String,
     },
-}
-
-impl DetectError {
-    /// Whether the same picture fails again however often it is tried.
-    #[must_use]
-    pub fn is_permanent(&self) -> bool {
-        matches!(self, Self::Undecodable(_))
-    }
 }

@@ -10,6 +10,7 @@ mod resize;
 use domain::BoundingBox;
 use wide::f32x4;
 
+use crate::candidate::InputBox;
 use crate::decode::{Extent, Picture, ReducedPicture};
 use geometry::Plan;
 use resize::Window;
@@ -32,7 +33,7 @@ impl Letterbox {
     /// A box of the model's input in pixels of the picture: less the padding, divided by the scale
     /// (Ultralytics' `scale_boxes`). It may reach beyond the picture's edges; clipping is the caller's.
     #[must_use]
-    pub fn to_source(&self, bbox: BoundingBox) -> BoundingBox {
+    pub fn to_source(&self, bbox: InputBox) -> BoundingBox {
         BoundingBox {
             x1: (bbox.x1 - self.pad_x) / self.scale,
             y1: (bbox.y1 - self.pad_y) / self.scale,

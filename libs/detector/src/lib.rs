@@ -6,6 +6,7 @@
 
 pub mod annotate;
 pub mod bundle;
+pub mod candidate;
 pub mod decode;
 pub mod detector;
 pub mod error;
@@ -15,14 +16,16 @@ pub mod labels;
 pub mod letterbox;
 pub mod nms;
 pub mod onnx;
+pub mod preprocessor;
 pub mod provider;
 pub mod session;
 mod shared_weights;
 
 pub use bundle::{ModelBundle, ModelInput};
-pub use detector::{
-    BatchItem, Detector, Found, PreparedPicture, Preprocessor, SharedModel, StageTimings,
-};
+pub use candidate::{Candidate, InputBox};
+pub use decode::DecodeError;
+pub use detector::{BatchItem, Detections, Detector, SharedModel, StageTimings};
 pub use error::{DetectError, ModelError, RuntimeError};
+pub use preprocessor::{PreparedPicture, Preprocessor};
 pub use provider::ExecutionProvider;
 pub use session::{Canceller, Runtime, SessionOptions};

@@ -1,6 +1,8 @@
 //! Dropping boxes that cover the same object.
 
-use domain::{Detection, IouThreshold, MaxDetections};
+use domain::{IouThreshold, MaxDetections};
+
+use crate::candidate::Candidate;
 
 /// The most candidates that are looked at, best first: the reference's `max_nms`. At a confidence of
 /// 0.001 a picture can have thousands of candidates.
@@ -9,17 +11,17 @@ pub const MAX_CANDIDATES: usize = 30_000;
 /// Keeps the best candidate and drops those of its class that overlap it by more than `iou`, then
 /// does the same with what is left, until `max_detections` are kept.
 ///
-/// The result is sorted by confidence, highest first; equal ones stay in the order they came in.
+/// The result is sorted by score, highest first; equal ones stay in the order they came in.
 /// Boxes of different classes never drop one another. The method and its limits are those of
 /// Ultralytics' `non_max_suppression`.
 #[must_use]
 pub fn non_maximum_suppression(
-    candidates: &[Detection],
+    candidates: &[Candidate],
     iou: IouThreshold,
     max_detections: MaxDetections,
-) -> Vec<Detection> {
+) -> Vec<Candidate> {
     let limit = usize::from(max_detections.get());
-    let mut kept: Vec<Detection> = Vec::with_capacity(limit.min(candidates.len()));
+    let mut kept: Vec<Candidate> = Vec::with_capacity(limit.min(candidates.len()));
     let mut kept_of_class = ChainPerClass::default();
     for place in best_first(candidates) {
         if kept.len() == limit {
@@ -37,15 +39,15 @@ pub fn non_maximum_suppression(
     kept
 }
 
-/// The places of the best [`MAX_CANDIDATES`] candidates in order of confidence.
-fn best_first(candidates: &[Detection]) -> impl Iterator<Item = usize> {
+/// The places of the best [`MAX_CANDIDATES`] candidates in order of score.
+fn best_first(candidates: &[Candidate]) -> impl Iterator<Item = usize> {
     // Sorting whole numbers is several times faster than sorting boxes by a comparison of floats:
     // the bits of floats that are not negative are in the floats' order, and the place beneath them
     // keeps equal ones in their order.
     let mut keys: Vec<u64> = (0_u32..)
         .zip(candidates)
         .map(|(place, candidate)| {
-            let worst_last = !candidate.confidence.max(0.0).to_bits();
+            let worst_last = !candidate.score.max(0.0).to_bits();
             u64::from(worst_last) << 32 | u64::from(place)
         })
         .collect();
@@ -57,7 +59,7 @@ fn best_first(candidates: &[Detection]) -> impl Iterator<Item = usize> {
     keys.into_iter().map(|key| (key & u64::from(u32::MAX)) as usize)
 }
 
-fn overlaps(kept: &Detection, candidate: &Detection, iou: IouThreshold) -> bool {
+fn overlaps(kept: &Candidate, candidate: &Candidate, iou: IouThreshold) -> bool {
     let (a, b) = (&kept.bbox, &candidate.bbox);
     // Most pairs lie apart, which four comparisons tell without a division.
     let lie_apart = a.x2 <= b.x1 || b.x2 <= a.x1 || a.y2 <= b.y1 || b.y2 <= a.y1;
@@ -90,15 +92,16 @@ impl ChainPerClass {
 
 #[cfg(test)]
 mod tests {
-    use domain::{BoundingBox, ClassId};
+    use domain::ClassId;
     use rand::{RngExt, SeedableRng, rngs::StdRng};
 
     use super::*;
+    use crate::candidate::InputBox;
 
     /// The definition, word for word: quadratic and obvious.
-    fn naive(candidates: &[Detection], iou: f32, limit: usize) -> Vec<Detection> {
+    fn naive(candidates: &[Candidate], iou: f32, limit: usize) -> Vec<Candidate> {
         let mut left = candidates.to_vec();
-        left.sort_by(|a, b| b.confidence.total_cmp(&a.confidence));
+        left.sort_by(|a, b| b.score.total_cmp(&a.score));
         left.truncate(MAX_CANDIDATES);
         let mut kept = Vec::new();
         while !left.is_empty() && kept.len() < limit {
@@ -109,16 +112,16 @@ mod tests {
         kept
     }
 
-    fn random_candidates(random: &mut StdRng, count: usize) -> Vec<Detection> {
+    fn random_candidates(random: &mut StdRng, count: usize) -> Vec<Candidate> {
         let candidate = |random: &mut StdRng| {
             let (x1, y1) = (random.random_range(0.0..200.0), random.random_range(0.0..200.0));
             let (x2, y2) =
                 (x1 + random.random_range(0.0..120.0), y1 + random.random_range(0.0..120.0));
-            Detection {
-                bbox: BoundingBox { x1, y1, x2, y2 },
+            Candidate {
+                bbox: InputBox { x1, y1, x2, y2 },
                 class_id: ClassId(random.random_range(0..4)),
                 // Few different values, so that ties are common.
-                confidence: random.random_range(0_u8..50) as f32 / 50.0,
+                score: random.random_range(0_u8..50) as f32 / 50.0,
             }
         };
         (0..count).map(|_| candidate(random)).collect()
@@ -146,17 +149,17 @@ mod tests {
 
     #[test]
     fn boxes_that_lie_apart_all_stay_best_first() {
-        let candidates: Vec<Detection> = (0..100_u16)
+        let candidates: Vec<Candidate> = (0..100_u16)
             .map(|i| {
                 let x1 = f32::from(i) * 10.0;
-                let bbox = BoundingBox { x1, y1: 0.0, x2: x1 + 10.0, y2: 10.0 };
-                let confidence = f32::from(i) / 100.0;
-                Detection { bbox, class_id: ClassId(0), confidence }
+                let bbox = InputBox { x1, y1: 0.0, x2: x1 + 10.0, y2: 10.0 };
+                let score = f32::from(i) / 100.0;
+                Candidate { bbox, class_id: ClassId(0), score }
             })
             .collect();
         let kept =
             non_maximum_suppression(&candidates, IouThreshold::new(0.0).unwrap(), limit(300));
-        let reversed: Vec<Detection> = candidates.into_iter().rev().collect();
+        let reversed: Vec<Candidate> = candidates.into_iter().rev().collect();
         assert_eq!(kept, reversed);
     }
 
@@ -164,12 +167,12 @@ mod tests {
     fn only_so_many_candidates_are_looked_at() {
         // All alike but for their class, so each could be kept; the weakest come first.
         let count = MAX_CANDIDATES + 100;
-        let candidates: Vec<Detection> = (0..count)
-            .map(|i| Detection {
-                bbox: BoundingBox { x1: 0.0, y1: 0.0, x2: 1.0, y2: 1.0 },
+        let candidates: Vec<Candidate> = (0..count)
+            .map(|i| Candidate {
+                bbox: InputBox { x1: 0.0, y1: 0.0, x2: 1.0, y2: 1.0 },
                 // Only the hundred weakest are of class 1.
                 class_id: ClassId(u32::from(i < 100)),
-                confidence: i as f32 / count as f32,
+                score: i as f32 / count as f32,
             })
             .collect();
         let kept = non_maximum_suppression(&candidates, IouThreshold::default(), limit(300));

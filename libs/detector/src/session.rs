@@ -5,7 +5,7 @@ use std::{
     num::NonZero,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -19,6 +19,8 @@ use ort::{
     },
     value::TensorRef,
 };
+
+use parking_lot::Mutex;
 
 use crate::{
     error::{DetectError, RuntimeError},
@@ -70,7 +72,7 @@ impl Runtime {
             io::ErrorKind::NotFound => RuntimeError::Missing { path: library.to_owned(), provider },
             _ => RuntimeError::Unreadable { path: library.to_owned(), source },
         })?;
-        let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = LOADED.lock();
         if let Some(runtime) = &*loaded {
             return if runtime.library == path {
                 Ok(runtime.clone())

@@ -18,27 +18,6 @@ pub struct BoundingBox {
 }
 
 impl BoundingBox {
-    /// Width times height in square pixels; 0 for a box turned inside out.
-    #[must_use]
-    pub fn area(&self) -> f32 {
-        // Both sides are clamped before the product: two negative sides would make a positive area.
-        (self.x2 - self.x1).max(0.0) * (self.y2 - self.y1).max(0.0)
-    }
-
-    /// Intersection over union with `other`, from 0 (disjoint) to 1 (equal); 0 if both are empty.
-    #[must_use]
-    pub fn iou(&self, other: &Self) -> f32 {
-        let overlap = Self {
-            x1: self.x1.max(other.x1),
-            y1: self.y1.max(other.y1),
-            x2: self.x2.min(other.x2),
-            y2: self.y2.min(other.y2),
-        }
-        .area();
-        let union = self.area() + other.area() - overlap;
-        if union > 0.0 { overlap / union } else { 0.0 }
-    }
-
     /// The part of the box inside a picture of `width` × `height` pixels.
     #[must_use]
     pub fn clip(&self, width: f32, height: f32) -> Self {
@@ -57,29 +36,6 @@ mod tests {
 
     fn bbox(x1: f32, y1: f32, x2: f32, y2: f32) -> BoundingBox {
         BoundingBox { x1, y1, x2, y2 }
-    }
-
-    #[test]
-    fn iou_of_pairs() {
-        let unit = bbox(0.0, 0.0, 10.0, 10.0);
-        let cases = [
-            ("equal", unit, 1.0),
-            ("half", bbox(0.0, 0.0, 10.0, 5.0), 0.5),
-            ("touching", bbox(10.0, 0.0, 20.0, 10.0), 0.0),
-            ("disjoint on one axis", bbox(30.0, 0.0, 40.0, 10.0), 0.0),
-            // Both overlaps are negative here, so their product is not.
-            ("disjoint on both axes", bbox(30.0, 30.0, 40.0, 40.0), 0.0),
-        ];
-        for (what, other, expected) in cases {
-            assert!((unit.iou(&other) - expected).abs() < 1e-6, "{what}: {}", unit.iou(&other));
-            assert_eq!(unit.iou(&other), other.iou(&unit), "{what}: symmetric");
-        }
-    }
-
-    #[test]
-    fn empty_boxes_do_not_divide_by_zero() {
-        let point = bbox(5.0, 5.0, 5.0, 5.0);
-        assert_eq!(point.iou(&point), 0.0);
     }
 
     #[test]

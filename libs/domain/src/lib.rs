@@ -17,4 +17,4 @@ pub use geometry::BoundingBox;
 pub use model_name::{InvalidModelName, ModelName};
 pub use settings::{DetectionSettings, MAX_DETECTIONS_LIMIT, MaxDetections};
 pub use task::{FailureReason, InvalidTaskId, Job, TaskId, TaskRecord, TaskState};
-pub use threshold::{Confidence, IouThreshold, OutOfUnitRange};
+pub use threshold::{ConfidenceThreshold, IouThreshold, OutOfUnitRange};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Confidence, IouThreshold};
+use crate::{ConfidenceThreshold, IouThreshold};
 
 /// The most detections that may be asked for. The reference keeps 300; no field needs thousands.
 pub const MAX_DETECTIONS_LIMIT: u16 = 1000;
@@ -51,7 +51,7 @@ impl From<MaxDetections> for u16 {
 #[serde(default)]
 pub struct DetectionSettings {
     /// The least class score of a reported box.
-    pub confidence: Confidence,
+    pub confidence: ConfidenceThreshold,
     /// How much two boxes of a class may overlap before the weaker one is dropped.
     pub iou: IouThreshold,
     /// The most boxes reported, best first.

@@ -22,6 +22,9 @@ macro_rules! unit_range {
         pub struct $name(f32);
 
         impl $name {
+            /// The threshold 0, which everything above 0 passes.
+            pub const ZERO: Self = Self(0.0);
+
             #[doc = concat!("Checks that `value` can be a ", $what, " threshold.")]
             ///
             /// # Errors
@@ -82,7 +85,7 @@ macro_rules! unit_range {
 
 unit_range! {
     /// The least class score a detection must have to be reported. Default 0.25, the reference's.
-    Confidence, "confidence", default 0.25
+    ConfidenceThreshold, "confidence", default 0.25
 }
 
 unit_range! {
@@ -98,10 +101,10 @@ mod tests {
     #[test]
     fn only_the_unit_range_is_accepted() {
         for good in ["0", "0.25", "1", "1e-3"] {
-            assert!(good.parse::<Confidence>().is_ok(), "{good}");
+            assert!(good.parse::<ConfidenceThreshold>().is_ok(), "{good}");
         }
         for bad in ["-0.1", "1.01", "NaN", "inf", "", "high"] {
-            let error = bad.parse::<Confidence>().unwrap_err();
+            let error = bad.parse::<ConfidenceThreshold>().unwrap_err();
             assert_eq!(error.what, "confidence", "{bad}");
         }
     }

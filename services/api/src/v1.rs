@@ -8,8 +8,8 @@
 use std::time::Duration;
 
 use domain::{
-    Confidence, DetectedObject, DetectionSettings, FailureReason, IouThreshold, MaxDetections,
-    TaskId, TaskRecord, TaskState,
+    ConfidenceThreshold, DetectedObject, DetectionSettings, FailureReason, IouThreshold,
+    MaxDetections, TaskId, TaskRecord, TaskState,
 };
 use poem::{Request, web::Data};
 use poem_openapi::{
@@ -130,7 +130,7 @@ fn settings(
     let defaults = DetectionSettings::default();
     Ok(DetectionSettings {
         confidence: confidence
-            .map_or(Ok(defaults.confidence), Confidence::new)
+            .map_or(Ok(defaults.confidence), ConfidenceThreshold::new)
             .map_err(|error| Rejection::Parameter(error.to_string()))?,
         iou: iou
             .map_or(Ok(defaults.iou), IouThreshold::new)

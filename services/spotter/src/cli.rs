@@ -3,7 +3,7 @@
 use std::{fmt, num::NonZero, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use domain::{Confidence, DetectionSettings, IouThreshold, MaxDetections, ModelName};
+use domain::{ConfidenceThreshold, DetectionSettings, IouThreshold, MaxDetections, ModelName};
 use messaging::DeadLetterId;
 use service::{config::is_set, host::Host};
 
@@ -111,7 +111,7 @@ pub(crate) struct UpOptions {
 pub(crate) struct SettingsOptions {
     /// The least class score of a reported object, from 0 to 1
     #[arg(long = "conf", value_name = "SCORE", default_value_t)]
-    pub(crate) confidence: Confidence,
+    pub(crate) confidence: ConfidenceThreshold,
     /// Boxes of one class that overlap more than this are one object, from 0 to 1
     #[arg(long, value_name = "OVERLAP", default_value_t)]
     pub(crate) iou: IouThreshold,

@@ -4,7 +4,7 @@ mod drawings;
 
 use std::{fs::File, io::Read, num::NonZero, path::Path, thread, time::Instant};
 
-use detector::{Detector, ModelBundle, SessionOptions};
+use detector::{Detections, Detector, ModelBundle, Preprocessor, SessionOptions};
 use domain::{DetectionSettings, picture::PictureLimits};
 
 use self::drawings::{draw, plan};
@@ -24,11 +24,15 @@ pub(crate) fn detect(options: &DetectOptions) -> Result<(), CliError> {
     let runtime = options.places.runtime()?;
     let threads = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let session = SessionOptions { threads, ..SessionOptions::default() };
-    let mut detector = Detector::load(&runtime, &bundle, &session)?;
+    let mut model = LoadedModel {
+        detector: Detector::load(&runtime, &bundle, &session)?,
+        preprocessor: bundle.preprocessor(PictureLimits::default()),
+        bundle,
+    };
     let mut failed = 0;
     for (picture, drawing) in options.pictures.iter().zip(&drawings) {
         let drawing = drawing.as_deref();
-        if let Err(error) = detect_one(&mut detector, &bundle, picture, drawing, options)? {
+        if let Err(error) = detect_one(&mut model, picture, drawing, options)? {
             print_failure(picture, &error, Format::new(options.json))?;
             failed += 1;
         }
@@ -39,28 +43,40 @@ pub(crate) fn detect(options: &DetectOptions) -> Result<(), CliError> {
     }
 }
 
+/// A model that is ready for the bytes of pictures.
+struct LoadedModel {
+    bundle: ModelBundle,
+    preprocessor: Preprocessor,
+    detector: Detector,
+}
+
+impl LoadedModel {
+    fn detect(&mut self, bytes: &[u8], settings: &DetectionSettings) -> Result<Detections, String> {
+        let prepared = self.preprocessor.prepare(bytes).map_err(|error| error.to_string())?;
+        self.detector.detect(&prepared, settings).map_err(|error| error.to_string())
+    }
+}
+
 /// The inner `Err` is what is wrong with this picture; the others can still be looked at.
 fn detect_one(
-    detector: &mut Detector,
-    bundle: &ModelBundle,
+    model: &mut LoadedModel,
     picture: &Path,
     drawing: Option<&Path>,
     options: &DetectOptions,
 ) -> Result<Result<(), String>, CliError> {
     let started = Instant::now();
-    let limits = PictureLimits::default();
-    let bytes = match read_picture(picture, &limits) {
+    let bytes = match read_picture(picture, &PictureLimits::default()) {
         Ok(bytes) => bytes,
         Err(error) => return Ok(Err(error)),
     };
     let settings = DetectionSettings::from(options.settings);
-    let found = match detector.detect(&bytes, &limits, &settings) {
+    let found = match model.detect(&bytes, &settings) {
         Ok(found) => found,
-        Err(error) => return Ok(Err(error.to_string())),
+        Err(error) => return Ok(Err(error)),
     };
     Found {
         picture,
-        model: bundle.name().as_str(),
+        model: model.bundle.name().as_str(),
         width: found.width,
         height: found.height,
         objects: &found.objects,

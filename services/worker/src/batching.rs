@@ -10,38 +10,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use detector::{Found, PreparedPicture};
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::timeout_at,
-};
+use tokio::{sync::mpsc, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     arrivals::Arrivals,
-    inference::{InferenceError, SlotLease, Slots, Work},
+    inference::{SlotLease, Slots},
     metrics::WorkerMetrics,
+    work::{Batch, Work},
 };
 
 /// Where prepared pictures wait for their batch.
 #[derive(Clone)]
 pub(crate) struct Batcher {
-    waiting: mpsc::UnboundedSender<Waiting>,
-}
-
-/// A picture, and who waits for it.
-struct Waiting {
-    work: Work,
-    since: Instant,
-    reply: oneshot::Sender<Result<Found, InferenceError>>,
-}
-
-impl Waiting {
-    /// Height and width of the tensor; `None` if it is still to be made.
-    fn size(&self) -> Option<(usize, usize)> {
-        let PreparedPicture { tensor, .. } = self.work.prepared.as_ref()?;
-        Some((tensor.height, tensor.width))
-    }
+    waiting: mpsc::UnboundedSender<Work>,
 }
 
 /// How batches are made.
@@ -71,23 +53,18 @@ impl Batcher {
         Self { waiting }
     }
 
-    /// Runs the detector on a picture, together with others.
-    ///
-    /// # Errors
-    /// [`InferenceError`], for the whole batch.
-    pub(crate) async fn detect(&self, work: Work) -> Result<Found, InferenceError> {
-        let (reply, answer) = oneshot::channel();
-        // Fails when the maker of batches is gone, and then so does the answer.
-        let _ = self.waiting.send(Waiting { work, since: Instant::now(), reply });
-        answer.await.unwrap_or(Err(InferenceError::Broken))
+    /// Has a picture run, together with others. Its job is answered.
+    pub(crate) fn run(&self, work: Work) {
+        // Fails when the maker of batches is gone, and then nobody is left to answer.
+        let _ = self.waiting.send(work);
     }
 }
 
 struct Maker {
     /// Bounded by how many jobs the worker holds at a time.
-    queue: mpsc::UnboundedReceiver<Waiting>,
+    queue: mpsc::UnboundedReceiver<Work>,
     /// Taken off the queue and not yet in a batch, in the order in which they came.
-    pending: VecDeque<Waiting>,
+    pending: VecDeque<Work>,
     arrivals: Arrivals,
     rules: BatchRules,
     slots: Arc<Slots>,
@@ -103,9 +80,8 @@ impl Maker {
                 // Dropping who waits hands the jobs back: another worker is free sooner.
                 () = self.broken.cancelled() => return,
             };
-            let batch = self.next_batch().await;
-            if !batch.is_empty() {
-                self.metrics.record_batch(batch.len());
+            if let Some(batch) = self.next_batch().await {
+                self.metrics.record_batch(batch.works().len());
                 tokio::spawn(run_batch(lease, batch, self.rules.deadline));
             }
         }
@@ -120,69 +96,50 @@ impl Maker {
         true
     }
 
-    fn admit(&mut self, waiting: Waiting) {
-        self.arrivals.note(waiting.since);
-        self.pending.push_back(waiting);
+    fn admit(&mut self, work: Work) {
+        self.arrivals.note(work.since);
+        self.pending.push_back(work);
     }
 
-    /// The picture that has waited longest, and others of its size.
-    async fn next_batch(&mut self) -> Vec<Waiting> {
-        while let Ok(waiting) = self.queue.try_recv() {
-            self.admit(waiting);
+    /// The picture that has waited longest, and others that can be run with it.
+    async fn next_batch(&mut self) -> Option<Batch> {
+        while let Ok(work) = self.queue.try_recv() {
+            self.admit(work);
         }
         // Jobs that were given up meanwhile.
-        self.pending.retain(|waiting| !waiting.reply.is_closed());
-        let Some(first) = self.pending.pop_front() else { return Vec::new() };
-        let size = first.size();
-        let mut batch = vec![first];
-        if size.is_none() {
-            return batch;
+        self.pending.retain(|work| !work.reply.is_closed());
+        let mut batch = Batch::of(self.pending.pop_front()?);
+        self.fill(&mut batch);
+        if !batch.takes_more() {
+            return Some(batch);
         }
-        self.take_alike(&mut batch, size);
-        let missing = self.rules.most.saturating_sub(batch.len());
+        let missing = self.rules.most.saturating_sub(batch.works().len());
         if let Some(patience) = self.arrivals.patience(missing, Instant::now()) {
             let until = tokio::time::Instant::now() + patience;
-            while batch.len() < self.rules.most
-                && let Ok(Some(waiting)) = timeout_at(until, self.queue.recv()).await
+            while batch.works().len() < self.rules.most
+                && let Ok(Some(work)) = timeout_at(until, self.queue.recv()).await
             {
-                self.admit(waiting);
-                self.take_alike(&mut batch, size);
+                self.admit(work);
+                self.fill(&mut batch);
             }
         }
-        batch
+        Some(batch)
     }
 
-    fn take_alike(&mut self, batch: &mut Vec<Waiting>, size: Option<(usize, usize)>) {
+    /// Adds what waits and can be run with `batch`.
+    fn fill(&mut self, batch: &mut Batch) {
         let mut others = VecDeque::with_capacity(self.pending.len());
-        for waiting in self.pending.drain(..) {
-            if batch.len() < self.rules.most && waiting.size() == size {
-                batch.push(waiting);
-            } else {
-                others.push_back(waiting);
+        for work in self.pending.drain(..) {
+            if batch.works().len() == self.rules.most {
+                others.push_back(work);
+            } else if let Err(work) = batch.try_push(work) {
+                others.push_back(work);
             }
         }
         self.pending = others;
     }
 }
 
-async fn run_batch(mut lease: SlotLease, batch: Vec<Waiting>, deadline: Duration) {
-    let (works, replies): (Vec<_>, Vec<_>) =
-        batch.into_iter().map(|waiting| (waiting.work, waiting.reply)).unzip();
-    let outcome = lease.detect(works, deadline).await;
-    // Before anybody is answered: the slot is free for the next batch.
-    drop(lease);
-    match outcome {
-        Ok(found) => {
-            for (reply, found) in replies.into_iter().zip(found) {
-                // Nobody waits for a job that was handed back.
-                let _ = reply.send(Ok(found));
-            }
-        }
-        Err(error) => {
-            let why = error.for_each_of(replies.len());
-            for (reply, error) in replies.into_iter().zip(why) {
-                let _ = reply.send(Err(error));
-            }
-        }
-    }
+async fn run_batch(mut lease: SlotLease, batch: Batch, deadline: Duration) {
+    lease.run(batch, deadline).await;
 }

@@ -12,9 +12,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    inference::Share,
     process::{Context, process},
     settle::{Outcome, settlement},
+    work::Share,
 };
 
 /// How long handing jobs back may take when the queue is slow to answer.

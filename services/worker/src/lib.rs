@@ -16,6 +16,7 @@ mod run_spans;
 mod settle;
 mod start;
 mod vitals;
+mod work;
 
 pub use config::{Config, default_concurrency};
 pub use start::{MODELS_DIR, WorkerError, nearest, onnx_runtime_with, run};

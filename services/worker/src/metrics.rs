@@ -10,7 +10,7 @@ use opentelemetry::{
 };
 use service::metrics::Metrics;
 
-use crate::{inference::Share, settle::Outcome};
+use crate::{settle::Outcome, work::Share};
 
 /// Seconds: from a letterbox of half a millisecond to a model of ten seconds.
 const STAGE_BUCKETS: [f64; 13] =

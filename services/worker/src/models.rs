@@ -1,19 +1,24 @@
-//! The models a slot has loaded: the worker's own, and one other that jobs have asked for.
+//! The models of a worker: which one a job is run with, and those that a slot has loaded.
 
-use std::{
-    num::NonZero,
-    path::PathBuf,
-    sync::{Arc, Mutex, TryLockError},
-    thread,
-};
+use std::{num::NonZero, path::PathBuf, sync::Arc, thread};
 
 use detector::{
-    DetectError, Detector, ModelBundle, ModelError, Preprocessor, Runtime, SessionOptions,
-    SharedModel,
+    DetectError, Detector, ModelBundle, ModelError, Runtime, SessionOptions, SharedModel,
 };
-use domain::{ModelName, Sha256Digest, picture::PictureLimits};
+use domain::{ModelName, Sha256Digest};
+use parking_lot::Mutex;
 
-use crate::inference::Share;
+use crate::work::Share;
+
+/// The model that a job is run with, found before its picture is prepared.
+#[derive(Debug, Clone)]
+pub(crate) enum JobModel {
+    /// The worker's own.
+    Own,
+    /// Another one that is installed: after a change of model the queue still holds jobs for the
+    /// previous one.
+    Other(Arc<ModelBundle>),
+}
 
 /// Where models come from and how they are run.
 #[derive(Clone)]
@@ -24,21 +29,20 @@ pub(crate) struct ModelSource {
 }
 
 impl ModelSource {
+    /// The description of an installed model.
+    ///
+    /// # Errors
+    /// [`ModelError`] if it is not installed or its description is damaged.
+    pub(crate) fn bundle(&self, name: &ModelName) -> Result<ModelBundle, ModelError> {
+        ModelBundle::load(&self.models_dir.join(name.as_str()))
+    }
+
     /// The worker's own model, which all slots run.
     ///
     /// # Errors
-    /// [`ModelError`] if it is not installed or was changed.
-    pub(crate) fn load_shared(&self, name: &ModelName) -> Result<SharedModel, ModelError> {
-        SharedModel::load(&self.runtime, &self.bundle(name)?, self.options.provider)
-    }
-
-    /// A model for one slot.
-    fn load(&self, name: &ModelName) -> Result<Detector, ModelError> {
-        Detector::load(&self.runtime, &self.bundle(name)?, &self.options)
-    }
-
-    fn bundle(&self, name: &ModelName) -> Result<ModelBundle, ModelError> {
-        ModelBundle::load(&self.models_dir.join(name.as_str()))
+    /// [`ModelError`] if it was changed since it was installed.
+    pub(crate) fn load_shared(&self, bundle: &ModelBundle) -> Result<SharedModel, ModelError> {
+        SharedModel::load(&self.runtime, bundle, self.options.provider)
     }
 }
 
@@ -63,24 +67,20 @@ impl WideDetector {
 
     /// Runs `work` with it, or gives `work` back if there is none or another slot has it.
     fn try_with<T, W: FnOnce(&mut Detector) -> T>(&self, work: W) -> Result<T, W> {
-        let Some(detector) = &self.0 else { return Err(work) };
-        match detector.try_lock() {
-            Ok(mut detector) => Ok(work(&mut detector)),
-            // A detector overwrites what a panic has left half done.
-            Err(TryLockError::Poisoned(poisoned)) => Ok(work(&mut poisoned.into_inner())),
-            Err(TryLockError::WouldBlock) => Err(work),
+        match self.0.as_ref().and_then(|detector| detector.try_lock()) {
+            Some(mut detector) => Ok(work(&mut detector)),
+            None => Err(work),
         }
     }
 }
 
-/// One slot's models. The worker's own is loaded at the start and stays; after a change of model the
-/// queue still holds jobs for the old one, so one other is loaded when a job asks for it.
+/// One slot's models. The worker's own is loaded at the start and stays; one other is loaded when a
+/// job asks for it.
 pub(crate) struct LoadedModels {
     source: ModelSource,
-    own_name: ModelName,
     own: Detector,
     wide: WideDetector,
-    other: Option<(ModelName, Detector)>,
+    other: Option<(Sha256Digest, Detector)>,
 }
 
 impl LoadedModels {
@@ -90,17 +90,11 @@ impl LoadedModels {
     /// [`ModelError`] if ONNX Runtime refuses it.
     pub(crate) fn load(
         source: ModelSource,
-        own_name: ModelName,
         model: &SharedModel,
         wide: WideDetector,
     ) -> Result<Self, ModelError> {
         let own = model.detector(&source.options)?;
-        Ok(Self { source, own_name, own, wide, other: None })
-    }
-
-    /// What the worker's own model comes to.
-    pub(crate) fn digest(&self) -> Sha256Digest {
-        self.own.digest()
+        Ok(Self { source, own, wide, other: None })
     }
 
     /// Whether the worker's own model takes several pictures at a time.
@@ -111,33 +105,33 @@ impl LoadedModels {
         self.own.takes_batches()
     }
 
-    /// What prepares pictures for the worker's own model.
-    pub(crate) fn preprocessor(&self, limits: PictureLimits) -> Preprocessor {
-        self.own.preprocessor(limits)
-    }
-
-    /// Runs `work` with the model of this name, loaded if need be, on as many cores as `share` gives.
+    /// Runs `work` with `model`, loaded if need be, on as many cores as `share` gives.
     ///
     /// # Errors
-    /// [`ModelError`] if it is not installed, was changed, or is refused by ONNX Runtime.
+    /// [`ModelError`] if it was changed or removed since it was found, or is refused by ONNX Runtime.
     pub(crate) fn with<T>(
         &mut self,
-        name: &ModelName,
+        model: &JobModel,
         share: Share,
         work: impl FnOnce(&mut Detector) -> T,
     ) -> Result<T, ModelError> {
-        let is_own = *name == self.own_name;
-        if is_own && share == Share::WholeWorker {
-            return Ok(self.wide.try_with(work).unwrap_or_else(|work| work(&mut self.own)));
+        match (model, share) {
+            (JobModel::Own, Share::WholeWorker) => {
+                Ok(self.wide.try_with(work).unwrap_or_else(|work| work(&mut self.own)))
+            }
+            (JobModel::Own, Share::Slot) => Ok(work(&mut self.own)),
+            (JobModel::Other(bundle), _) => self.other(bundle).map(work),
         }
-        if is_own { Ok(work(&mut self.own)) } else { self.other(name).map(work) }
     }
 
-    fn other(&mut self, name: &ModelName) -> Result<&mut Detector, ModelError> {
+    fn other(&mut self, bundle: &ModelBundle) -> Result<&mut Detector, ModelError> {
         let (_, detector) = match self.other.take() {
-            Some(other) if other.0 == *name => self.other.insert(other),
+            Some(other) if other.0 == bundle.digest() => self.other.insert(other),
             // The one before is let go of first: two at a time is what a slot is given memory for.
-            _ => self.other.insert((name.clone(), self.source.load(name)?)),
+            _ => {
+                let detector = Detector::load(&self.source.runtime, bundle, &self.source.options)?;
+                self.other.insert((bundle.digest(), detector))
+            }
         };
         Ok(detector)
     }

@@ -1,52 +1,59 @@
 //! Decoding and letterboxing the picture that comes next, while the model works on another.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use detector::{PreparedPicture, Preprocessor};
-use domain::ModelName;
+use detector::{DecodeError, PreparedPicture, Preprocessor};
+use domain::{ModelName, picture::PictureLimits};
+use parking_lot::Mutex;
 use service::telemetry::traces::TraceContext;
 
-use crate::inference::{InferenceError, panic_message};
+use crate::{
+    models::{JobModel, ModelSource},
+    work::{InferenceError, panic_message},
+};
 
 /// Memory of larger pictures is given back: they are rare, and it would be kept for ever. In pixels.
 const LARGEST_KEPT: u32 = 4_000_000;
 
-/// Prepares pictures for the worker's own model.
+/// Finds the models that jobs ask for, and prepares pictures for them.
 pub(crate) struct Preparation {
-    model: ModelName,
-    preprocessor: Preprocessor,
+    own: ModelName,
+    own_preprocessor: Preprocessor,
+    limits: PictureLimits,
+    models: ModelSource,
     /// Pictures that have been run, kept for their memory.
     used: Mutex<Vec<PreparedPicture>>,
 }
 
 impl Preparation {
-    pub(crate) fn new(model: ModelName, preprocessor: Preprocessor) -> Self {
-        Self { model, preprocessor, used: Mutex::default() }
+    /// `own_preprocessor` is that of the worker's own model, which is called `own`.
+    pub(crate) fn new(
+        own: ModelName,
+        own_preprocessor: Preprocessor,
+        limits: PictureLimits,
+        models: ModelSource,
+    ) -> Self {
+        Self { own, own_preprocessor, limits, models, used: Mutex::default() }
     }
 
-    /// The picture as `model` takes it, made on a thread that may be busy. `None` for a model that
-    /// is not the worker's own: its slot prepares it.
+    /// The model called `name` and the picture as it takes it, made on a thread that may be busy.
     ///
     /// # Errors
-    /// [`InferenceError::Detect`] for what is no picture, [`InferenceError::Panicked`], or
+    /// [`InferenceError::Model`] for a model that is not installed,
+    /// [`InferenceError::Undecodable`] for what is no picture, [`InferenceError::Panicked`], or
     /// [`InferenceError::Hung`] when it takes longer than `deadline`: a decoder cannot be stopped.
     pub(crate) async fn prepare(
         self: &Arc<Self>,
         picture: Bytes,
-        model: &ModelName,
+        name: ModelName,
         deadline: Duration,
-    ) -> Result<Option<PreparedPicture>, InferenceError> {
-        if *model != self.model {
-            return Ok(None);
-        }
+    ) -> Result<(JobModel, PreparedPicture), InferenceError> {
         let (this, trace) = (Arc::clone(self), TraceContext::current());
-        let preparing = tokio::task::spawn_blocking(move || this.prepare_traced(&picture, &trace));
+        let preparing =
+            tokio::task::spawn_blocking(move || this.prepare_now(&picture, &name, &trace));
         match tokio::time::timeout(deadline, preparing).await {
-            Ok(Ok(prepared)) => Ok(Some(prepared?)),
+            Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => Err(InferenceError::Panicked(match error.try_into_panic() {
                 Ok(panic) => panic_message(&*panic),
                 Err(error) => error.to_string(),
@@ -58,17 +65,39 @@ impl Preparation {
     /// Takes back the memory of a picture that has been run.
     pub(crate) fn recycle(&self, prepared: PreparedPicture) {
         if prepared.width.saturating_mul(prepared.height) <= LARGEST_KEPT {
-            self.used.lock().unwrap_or_else(PoisonError::into_inner).push(prepared);
+            self.used.lock().push(prepared);
         }
     }
 
-    fn prepare_traced(
+    fn prepare_now(
         &self,
         picture: &[u8],
+        name: &ModelName,
         trace: &TraceContext,
-    ) -> Result<PreparedPicture, InferenceError> {
+    ) -> Result<(JobModel, PreparedPicture), InferenceError> {
+        let (model, prepared) = if *name == self.own {
+            (JobModel::Own, self.preprocess(picture, &self.own_preprocessor, trace)?)
+        } else {
+            let bundle = self.models.bundle(name)?;
+            let preprocessor = bundle.preprocessor(self.limits);
+            let prepared = self.preprocess(picture, &preprocessor, trace)?;
+            (JobModel::Other(Arc::new(bundle)), prepared)
+        };
+        Ok((model, prepared))
+    }
+
+    fn preprocess(
+        &self,
+        picture: &[u8],
+        preprocessor: &Preprocessor,
+        trace: &TraceContext,
+    ) -> Result<PreparedPicture, DecodeError> {
         let mut stages = trace.stages();
-        let outcome = self.prepare_now(picture);
+        let used = self.used.lock().pop();
+        let outcome = match used {
+            Some(used) => preprocessor.prepare_reusing(picture, used),
+            None => preprocessor.prepare(picture),
+        };
         match &outcome {
             Ok(prepared) => {
                 stages.tell("decode", prepared.decode_time);
@@ -77,13 +106,5 @@ impl Preparation {
             Err(error) => stages.fail("decode", || error.to_string()),
         }
         outcome
-    }
-
-    fn prepare_now(&self, picture: &[u8]) -> Result<PreparedPicture, InferenceError> {
-        let used = self.used.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Ok(match used {
-            Some(used) => self.preprocessor.prepare_reusing(picture, used)?,
-            None => self.preprocessor.prepare(picture)?,
-        })
     }
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use detector::{Found, ModelError};
+use detector::{Detections, ModelError};
 use domain::{FailureReason, Job, TaskRecord, TaskState};
 use messaging::{
     BeginOutcome, Delivery, FinishOutcome, MessagingError, PictureError, Return, Snapshot,
@@ -23,10 +23,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     batching::Batcher,
-    inference::{InferenceError, Share, Slots, Work},
+    inference::Slots,
     metrics::WorkerMetrics,
     prepare::Preparation,
     settle::Outcome,
+    work::{Batch, InferenceError, Picture, Share, Work},
 };
 
 /// What every job of this worker shares.
@@ -178,7 +179,7 @@ async fn run(
         Err(InferenceError::Model(error @ ModelError::NotInstalled { .. })) => {
             fail(context, begun, FailureReason::UnknownModel, error.to_string()).await
         }
-        Err(InferenceError::Detect(error)) if error.is_permanent() => {
+        Err(InferenceError::Undecodable(error)) => {
             fail(context, begun, FailureReason::UndecodablePicture, error.to_string()).await
         }
         Err(error) => {
@@ -193,20 +194,21 @@ async fn run(
 /// Prepares the picture beside whatever runs at the moment, then waits for a slot and runs it.
 async fn detect(
     context: &Context,
-    picture: Bytes,
+    file: Bytes,
     job: &Job,
     share: Share,
-) -> Result<Found, InferenceError> {
-    let Job { model, settings, .. } = job.clone();
+) -> Result<Detections, InferenceError> {
     let deadline = context.job_deadline;
-    let prepared = context.preparation.prepare(picture.clone(), &model, deadline).await?;
-    let trace = TraceContext::current();
-    let work = Work { picture, prepared, share, model, settings, trace };
+    let (model, prepared) =
+        context.preparation.prepare(file.clone(), job.model.clone(), deadline).await?;
+    let (settings, trace) = (job.settings, TraceContext::current());
+    let (work, answer) = Work::new(Picture { model, prepared, settings, share, trace, file });
     if let Some(batcher) = &context.batcher
         && share == Share::Slot
     {
         context.metrics.count_picture(share);
-        return batcher.detect(work).await;
+        batcher.run(work);
+        return answer.detections().await;
     }
     let mut slot = tokio::select! {
         slot = context.slots.lease() => slot,
@@ -214,12 +216,15 @@ async fn detect(
         () = context.broken.cancelled() => return Err(InferenceError::Broken),
     };
     context.metrics.count_picture(share);
-    let found = slot.detect(vec![work], deadline).await?;
-    // One for each picture.
-    found.into_iter().next().ok_or(InferenceError::Broken)
+    slot.run(Batch::of(work), deadline).await;
+    answer.detections().await
 }
 
-async fn succeed(context: &Context, begun: &TaskRecord, found: Found) -> Result<Outcome, String> {
+async fn succeed(
+    context: &Context,
+    begun: &TaskRecord,
+    found: Detections,
+) -> Result<Outcome, String> {
     let task_id = begun.job.task_id;
     let (timings, over) = (found.timings, Instant::now());
     context.metrics.record_stages(&timings);

@@ -4,75 +4,71 @@
 //! its own in a trace of its own, `run batch`, which links to each job; and the `infer` of each job,
 //! which lasts as long as the model worked on all of them, links to that.
 
-use std::{borrow::Borrow, fmt::Display, time::Duration};
+use std::time::Duration;
 
-use detector::Found;
+use detector::{BatchItem, DetectError, StageTimings};
 use opentelemetry::{KeyValue, trace::SpanBuilder};
 use service::telemetry::traces::{Span, Stages, TraceContext};
 
-use crate::inference::Work;
+use crate::work::Work;
+
+/// A picture of a run that has begun.
+pub(crate) struct RunningWork<'w> {
+    pub(crate) work: &'w Work,
+    stages: Stages,
+}
+
+impl<'w> RunningWork<'w> {
+    pub(crate) fn start(work: &'w Work) -> Self {
+        Self { work, stages: work.picture.trace.stages() }
+    }
+}
 
 /// A run that has begun.
 pub(crate) struct RunSpans {
-    /// For each picture; and whether it is still to be decoded.
-    stages: Vec<(Stages, bool)>,
+    pictures: usize,
     /// Of a run of several.
     batch: Option<Span>,
+    /// How long boxes were decoded for the pictures before.
+    earlier: Duration,
 }
 
 impl RunSpans {
     pub(crate) fn start(works: &[Work]) -> Self {
         let batch = || {
-            let links = works.iter().filter_map(|work| work.trace.link()).collect();
+            let links = works.iter().filter_map(|work| work.picture.trace.link()).collect();
             let builder = SpanBuilder::from_name("run batch").with_links(links);
             builder.with_attributes([batch_size(works.len())])
         };
-        let stages = |work: &Work| (work.trace.stages(), work.prepared.is_none());
         Self {
+            pictures: works.len(),
             batch: (works.len() > 1).then(|| TraceContext::default().span(batch)),
-            stages: works.iter().map(stages).collect(),
+            earlier: Duration::ZERO,
         }
     }
 
-    /// The run is over.
-    pub(crate) fn tell<F, E>(self, outcome: &Result<F, E>)
-    where
-        F: Borrow<[Found]>,
-        E: Display,
-    {
-        match outcome {
-            Ok(found) => self.tell_of(found.borrow()),
-            Err(error) => {
-                if let Some(batch) = &self.batch {
-                    batch.fail("infer", || error.to_string());
-                }
-                for (mut stages, _) in self.stages {
-                    stages.fail("infer", || error.to_string());
-                }
-            }
-        }
-    }
-
-    fn tell_of(self, found: &[Found]) {
-        let pictures = self.stages.len();
+    /// One of the pictures has its detections. They are told of in the order of the run.
+    pub(crate) fn detected(&mut self, running: &mut RunningWork<'_>, timings: &StageTimings) {
         let batch = self.batch.as_ref().and_then(|batch| batch.context().link());
-        let mut earlier = Duration::ZERO;
-        for ((mut stages, is_decoded_here), found) in self.stages.into_iter().zip(found) {
-            let timings = &found.timings;
-            if is_decoded_here {
-                stages.tell("decode", timings.decode);
-                stages.tell("letterbox", timings.letterbox);
-            }
-            // Each is given its share of the run; all of them waited for all of it.
-            let run = timings.infer * u32::try_from(pictures).unwrap_or(u32::MAX);
-            stages.tell_as(run, || {
-                SpanBuilder::from_name("infer")
-                    .with_links(batch.iter().cloned().collect())
-                    .with_attributes([batch_size(pictures)])
-            });
-            stages.skip(earlier);
-            stages.tell("postprocess", timings.postprocess);
-            earlier += timings.postprocess;
+        // Each is given its share of the run; all of them waited for all of it.
+        let run = timings.infer * u32::try_from(self.pictures).unwrap_or(u32::MAX);
+        running.stages.tell_as(run, || {
+            SpanBuilder::from_name("infer")
+                .with_links(batch.into_iter().collect())
+                .with_attributes([batch_size(self.pictures)])
+        });
+        running.stages.skip(self.earlier);
+        running.stages.tell("postprocess", timings.postprocess);
+        self.earlier += timings.postprocess;
+    }
+
+    /// The run has failed for all of its pictures.
+    pub(crate) fn failed(&self, items: &mut [BatchItem<'_, RunningWork<'_>>], error: &DetectError) {
+        if let Some(batch) = &self.batch {
+            batch.fail("infer", || error.to_string());
+        }
+        for item in items {
+            item.owner.stages.fail("infer", || error.to_string());
         }
     }
 }

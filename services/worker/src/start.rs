@@ -194,21 +194,22 @@ fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
     let models_dir = config.models_dir.clone().unwrap_or_else(|| nearest(MODELS_DIR));
     let options = SessionOptions { provider: config.provider, threads: config.threads_per_picture };
     let source = ModelSource { runtime: runtime.clone(), models_dir, options };
-    let own = source.load_shared(&config.model)?;
+    let bundle = source.bundle(&config.model)?;
+    let own = source.load_shared(&bundle)?;
     if let Some(why) = own.why_not_shared() {
         tracing::warn!(%why, "each slot keeps the model's weights for itself");
     }
     let wide = WideDetector::load(&own, source.options)?;
     let mut models: Vec<LoadedModels> = (0..config.concurrency.get())
-        .map(|_| LoadedModels::load(source.clone(), config.model.clone(), &own, wide.clone()))
+        .map(|_| LoadedModels::load(source.clone(), &own, wide.clone()))
         .collect::<Result<_, _>>()?;
     tracing::info!(model = %config.model, took_ms = started.elapsed().as_millis(), "model loaded");
     let max_batch = max_batch(config, &mut models[0]);
-    let (preprocessor, model_digest) =
-        (models[0].preprocessor(config.picture_limits), models[0].digest());
-    let preparation = Arc::new(Preparation::new(config.model.clone(), preprocessor));
-    let slots = Slots::start(&runtime, models, config.picture_limits, &preparation)?;
-    Ok(Loaded { preparation, slots, model_digest, max_batch })
+    let (name, limits) = (config.model.clone(), config.picture_limits);
+    let preprocessor = bundle.preprocessor(limits);
+    let preparation = Arc::new(Preparation::new(name, preprocessor, limits, source));
+    let slots = Slots::start(&runtime, models, &preparation)?;
+    Ok(Loaded { preparation, slots, model_digest: bundle.digest(), max_batch })
 }
 
 /// As many as are asked for, if the model can do it.

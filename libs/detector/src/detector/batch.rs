@@ -2,14 +2,16 @@
 
 use std::time::Instant;
 
-use domain::{BoundingBox, Confidence, Detection, DetectionSettings};
+use domain::{ConfidenceThreshold, DetectionSettings};
 
-use super::{Detector, Found, PreparedPicture, size_of};
+use super::{Detections, Detector, RunPicture, size_of};
 use crate::{
     bundle::ModelInput,
+    candidate::Candidate,
     error::DetectError,
     head::DecodeRequest,
     letterbox::{InputTensor, ValueRange},
+    preprocessor::PreparedPicture,
     session::{Canceller, InputBatch},
 };
 
@@ -19,49 +21,55 @@ const MEAN_TOLERANCE: f32 = 0.5;
 /// Sides of the pictures that show whether a model takes batches, in its coarsest cells.
 const TRIAL_CELLS: u32 = 4;
 
-/// One picture of a batch.
-#[derive(Debug, Clone, Copy)]
-pub struct BatchItem<'a> {
+/// One picture of a batch, and whom its detections are for.
+#[derive(Debug)]
+pub struct BatchItem<'a, T> {
     /// The picture; all of a batch have tensors of one size.
     pub prepared: &'a PreparedPicture,
     /// Its own thresholds.
     pub settings: &'a DetectionSettings,
+    /// What the caller tells this picture from the others by.
+    pub owner: T,
 }
 
 impl Detector {
-    /// Finds the objects in several pictures from this model's
-    /// [`Preprocessor`](super::Preprocessor) by one run of the model, until `canceller` is called.
+    /// Finds the objects in pictures from this model's [`Preprocessor`](crate::Preprocessor) by one
+    /// run of the model, until `canceller` is called. Gives each picture's owner with its detections.
     ///
-    /// The pictures are copied one behind the other into memory that is kept for it. In the timings
-    /// each has its share of the run.
+    /// Several pictures are copied one behind the other into memory that is kept for it. In the
+    /// timings each has its share of the run.
     ///
     /// # Errors
-    /// [`DetectError`] for all of them: [`DetectError::MixedSizes`] when their tensors are not of
-    /// one size, and as [`Detector::infer_cancellable`].
-    pub fn detect_batch(
+    /// [`DetectError`] for all of them: [`DetectError::Cancelled`] when `canceller` was called,
+    /// [`DetectError::MixedSizes`] when their tensors are not of one size, and as
+    /// [`Detector::detect`].
+    pub fn detect_batch<'i, T>(
         &mut self,
-        items: &[BatchItem<'_>],
+        items: &'i mut [BatchItem<'_, T>],
         canceller: &Canceller,
-    ) -> Result<Vec<Found>, DetectError> {
-        let Some(first) = items.first() else { return Ok(Vec::new()) };
-        if items.len() == 1 {
-            let found = self.detect_prepared(first.prepared, first.settings, canceller)?;
-            return Ok(vec![found]);
-        }
+    ) -> Result<Vec<(&'i mut T, Detections)>, DetectError> {
+        let first = match items {
+            [] => return Ok(Vec::new()),
+            [item] => {
+                let found = self.detect_until(item.prepared, item.settings, Some(canceller))?;
+                return Ok(vec![(&mut item.owner, found)]);
+            }
+            [first, ..] => first,
+        };
         self.check_size(&first.prepared.tensor)?;
         let start = Instant::now();
         let tensors = items.iter().map(|item| &item.prepared.tensor);
-        let input = lay_out(&mut self.batch, tensors)?;
+        let input = concatenate(&mut self.batch, tensors)?;
         let outputs = self.session.run(&input, Some(canceller))?;
         let views = outputs.views()?;
         let infer_time = start.elapsed() / u32::try_from(items.len()).unwrap_or(u32::MAX);
-        let mut found = Vec::with_capacity(items.len());
-        for (place, item) in items.iter().enumerate() {
-            let BatchItem { prepared, settings } = *item;
-            let inference = self.decoding.decode(&views, place, prepared, settings, infer_time)?;
-            found.push(Found::name(&self.labels, self.digest, prepared, inference));
-        }
-        Ok(found)
+        // The pictures lie in the input in the order of the items, and so in the outputs.
+        let detect = |(batch_index, item): (usize, &'i mut BatchItem<'_, T>)| {
+            let BatchItem { prepared, settings, owner } = item;
+            let picture = RunPicture { batch_index, prepared, settings, infer_time };
+            Ok((owner, self.postprocessor.detections(&views, &picture)?))
+        };
+        items.iter_mut().enumerate().map(detect).collect()
     }
 
     /// Whether the model takes several pictures at a time and gives for each what it gives for it
@@ -82,7 +90,7 @@ impl Detector {
             alone.extend(self.every_cell(&InputBatch::of(tensor))?);
         }
         let mut memory = Vec::new();
-        let input = lay_out(&mut memory, pictures.iter())?;
+        let input = concatenate(&mut memory, pictures.iter())?;
         Ok(self.every_cell(&input).is_ok_and(|together| are_near(&alone, &together)))
     }
 
@@ -95,7 +103,8 @@ impl Detector {
                 (side, side)
             }
         };
-        let brightest = match self.decoding.head.kind.letterbox_spec(self.input.target()).range {
+        let brightest = match self.postprocessor.head.kind.letterbox_spec(self.input.target()).range
+        {
             ValueRange::Unit => 1.0,
             ValueRange::Byte => 255.0,
         };
@@ -107,7 +116,7 @@ impl Detector {
     }
 
     /// The boxes of all cells, picture by picture.
-    fn every_cell(&mut self, input: &InputBatch<'_>) -> Result<Vec<Detection>, DetectError> {
+    fn every_cell(&mut self, input: &InputBatch<'_>) -> Result<Vec<Candidate>, DetectError> {
         let outputs = self.session.run_on_trial(input)?;
         let views = outputs.views()?;
         let mut boxes = Vec::new();
@@ -116,16 +125,16 @@ impl Detector {
                 batch_index,
                 input_width: input.width,
                 input_height: input.height,
-                confidence: Confidence::new(0.0).unwrap_or_default(),
+                threshold: ConfidenceThreshold::ZERO,
             };
-            self.decoding.head.decode_boxes(&views, &request, &mut boxes)?;
+            self.postprocessor.head.decode_boxes(&views, &request, &mut boxes)?;
         }
         Ok(boxes)
     }
 }
 
 /// Copies the pictures one behind the other into `memory`.
-fn lay_out<'m, 't>(
+fn concatenate<'m, 't>(
     memory: &'m mut Vec<f32>,
     tensors: impl Iterator<Item = &'t InputTensor>,
 ) -> Result<InputBatch<'m>, DetectError> {
@@ -144,13 +153,9 @@ fn lay_out<'m, 't>(
     Ok(InputBatch { pictures, height, width, data: memory })
 }
 
-fn are_near(alone: &[Detection], together: &[Detection]) -> bool {
-    let sides = |found: &Detection| {
-        let BoundingBox { x1, y1, x2, y2 } = found.bbox;
-        [x1, y1, x2, y2]
-    };
-    let apart = |(a, b): (&Detection, &Detection)| -> f32 {
-        sides(a).into_iter().zip(sides(b)).map(|(a, b)| (a - b).abs()).sum()
+fn are_near(alone: &[Candidate], together: &[Candidate]) -> bool {
+    let apart = |(a, b): (&Candidate, &Candidate)| -> f32 {
+        a.bbox.sides().into_iter().zip(b.bbox.sides()).map(|(a, b)| (a - b).abs()).sum()
     };
     let all: f32 = alone.iter().zip(together).map(apart).sum();
     alone.len() == together.len() && all <= MEAN_TOLERANCE * 4.0 * alone.len() as f32

@@ -7,10 +7,11 @@ mod yolov8;
 mod yolov8_cut;
 mod yolox;
 
-use domain::{BoundingBox, Confidence, Detection};
+use domain::ConfidenceThreshold;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    candidate::Candidate,
     error::DetectError,
     letterbox::{ChannelOrder, LetterboxSpec, Placement, TargetSize, ValueRange},
 };
@@ -107,7 +108,7 @@ pub struct DecodeRequest {
     /// Height of the model's input in pixels.
     pub input_height: usize,
     /// Only scores strictly above it become candidates, as in the reference.
-    pub confidence: Confidence,
+    pub threshold: ConfidenceThreshold,
 }
 
 /// A head of one model.
@@ -133,7 +134,7 @@ impl Head {
         &self,
         outputs: &[OutputView<'_>],
         request: &DecodeRequest,
-        candidates: &mut Vec<Detection>,
+        candidates: &mut Vec<Candidate>,
     ) -> Result<(), DetectError> {
         let decoded = match self.kind {
             HeadKind::Yolov8Cut => yolov8_cut::decode(self, outputs, request, candidates),
@@ -141,7 +142,7 @@ impl Head {
             HeadKind::Yolox => yolox::decode(self, outputs, request, candidates),
         };
         decoded.ok_or_else(|| self.unexpected(outputs, request))?;
-        candidates.retain(is_finite);
+        candidates.retain(Candidate::is_finite);
         Ok(())
     }
 
@@ -227,17 +228,6 @@ fn scan_best(scores: &[f32], cells: usize, threshold: f32, mut found: impl FnMut
     }
 }
 
-fn is_finite(candidate: &Detection) -> bool {
-    let BoundingBox { x1, y1, x2, y2 } = candidate.bbox;
-    [x1, y1, x2, y2, candidate.confidence].iter().all(|number| number.is_finite())
-}
-
-/// The box around a centre.
-fn around([x, y]: [f32; 2], [width, height]: [f32; 2]) -> BoundingBox {
-    let (half_width, half_height) = (width / 2.0, height / 2.0);
-    BoundingBox { x1: x - half_width, y1: y - half_height, x2: x + half_width, y2: y + half_height }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -282,7 +272,7 @@ mod tests {
             batch_index: 0,
             input_width: 32,
             input_height: 32,
-            confidence: Confidence::default(),
+            threshold: ConfidenceThreshold::default(),
         };
         let data = [0.0; 84 * 21];
         let right: &[i64] = &[1, 84, 21];
@@ -311,7 +301,7 @@ mod tests {
             batch_index: 0,
             input_width: 8,
             input_height: 8,
-            confidence: Confidence::default(),
+            threshold: ConfidenceThreshold::default(),
         };
         let check = |kind, classes, outputs: &[OutputView<'_>], expected: usize| {
             let head = Head { kind, strides: vec![8], classes };
@@ -348,7 +338,7 @@ mod tests {
             batch_index: 0,
             input_width: 8,
             input_height: 8,
-            confidence: Confidence::default(),
+            threshold: ConfidenceThreshold::default(),
         };
         let head = Head { kind: HeadKind::Yolov8Cut, strides: vec![8], classes: 1 };
         let scores = OutputView { shape: &[1, 1, 1, 1], data: &[5.0] };

@@ -3,15 +3,16 @@
 //! Rows 0 to 3 are a box's centre x, centre y, width and height in pixels of the input; the others
 //! are the classes' scores, sigmoid applied (Ultralytics `Detect.forward`).
 
-use domain::{ClassId, Detection};
+use domain::ClassId;
 
-use super::{DecodeRequest, Head, OutputView, around, scan_best};
+use super::{DecodeRequest, Head, OutputView, scan_best};
+use crate::candidate::{Candidate, InputBox};
 
 pub(super) fn decode(
     head: &Head,
     outputs: &[OutputView<'_>],
     request: &DecodeRequest,
-    candidates: &mut Vec<Detection>,
+    candidates: &mut Vec<Candidate>,
 ) -> Option<()> {
     let [output] = outputs else { return None };
     let cells = head.cells(request);
@@ -19,10 +20,10 @@ pub(super) fn decode(
         return None;
     }
     let (boxes, scores) = output.of_picture(request.batch_index)?.split_at_checked(4 * cells)?;
-    scan_best(scores, cells, request.confidence.get(), |cell, class, confidence| {
+    scan_best(scores, cells, request.threshold.get(), |cell, class, score| {
         let value = |row: usize| boxes[row * cells + cell];
-        let bbox = around([value(0), value(1)], [value(2), value(3)]);
-        candidates.push(Detection { bbox, class_id: ClassId(class), confidence });
+        let bbox = InputBox::around([value(0), value(1)], [value(2), value(3)]);
+        candidates.push(Candidate { bbox, class_id: ClassId(class), score });
     });
     Some(())
 }

@@ -5,15 +5,16 @@
 //! distribution over whole numbers of cells whose mean is taken (Li et al., "Generalized Focal
 //! Loss", 2020; Ultralytics `DFL` and `dist2bbox`).
 
-use domain::{BoundingBox, ClassId, Detection};
+use domain::ClassId;
 
 use super::{DecodeRequest, Head, OutputView, scan_best};
+use crate::candidate::{Candidate, InputBox};
 
 pub(super) fn decode(
     head: &Head,
     outputs: &[OutputView<'_>],
     request: &DecodeRequest,
-    candidates: &mut Vec<Detection>,
+    candidates: &mut Vec<Candidate>,
 ) -> Option<()> {
     if outputs.len() != 2 * head.strides.len() {
         return None;
@@ -37,7 +38,7 @@ pub(super) fn decode(
             distances: level[0].of_picture(request.batch_index)?,
             scores: level[1].of_picture(request.batch_index)?,
         };
-        level.decode(request.confidence.get(), candidates);
+        level.decode(request.threshold.get(), candidates);
     }
     Some(())
 }
@@ -52,24 +53,24 @@ struct Level<'a> {
 }
 
 impl Level<'_> {
-    fn decode(&self, threshold: f32, candidates: &mut Vec<Detection>) {
+    fn decode(&self, threshold: f32, candidates: &mut Vec<Candidate>) {
         // Almost every cell is settled by comparing its logit, without a sigmoid. The little slack
         // leaves the cells that rounding could decide to the exact comparison.
         let logit_threshold = logit(threshold) - 1e-4;
-        scan_best(self.scores, self.cells, logit_threshold, |cell, class, score| {
-            let confidence = sigmoid(score);
-            if confidence > threshold {
+        scan_best(self.scores, self.cells, logit_threshold, |cell, class, logit| {
+            let score = sigmoid(logit);
+            if score > threshold {
                 let bbox = self.bbox(cell);
-                candidates.push(Detection { bbox, class_id: ClassId(class), confidence });
+                candidates.push(Candidate { bbox, class_id: ClassId(class), score });
             }
         });
     }
 
-    fn bbox(&self, cell: usize) -> BoundingBox {
+    fn bbox(&self, cell: usize) -> InputBox {
         let x = (cell % self.columns) as f32 + 0.5;
         let y = (cell / self.columns) as f32 + 0.5;
         let [left, top, right, bottom] = [0, 1, 2, 3].map(|side| self.distance(side, cell));
-        BoundingBox {
+        InputBox {
             x1: (x - left) * self.stride,
             y1: (y - top) * self.stride,
             x2: (x + right) * self.stride,
@@ -103,13 +104,13 @@ fn logit(probability: f32) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    use domain::Confidence;
+    use domain::ConfidenceThreshold;
 
     use super::*;
     use crate::head::HeadKind;
 
     /// One level of 2 × 3 cells, 4 bins and 2 classes; everything is −20 but what `set` changes.
-    fn decode_one(set: impl Fn(&mut [f32], &mut [f32]), confidence: f32) -> Vec<Detection> {
+    fn decode_one(set: impl Fn(&mut [f32], &mut [f32]), confidence: f32) -> Vec<Candidate> {
         let (mut boxes, mut scores) = (vec![-20.0; 16 * 6], vec![-20.0; 2 * 6]);
         set(&mut boxes, &mut scores);
         let head = Head { kind: HeadKind::Yolov8Cut, strides: vec![8], classes: 2 };
@@ -117,7 +118,7 @@ mod tests {
             batch_index: 0,
             input_width: 24,
             input_height: 16,
-            confidence: Confidence::new(confidence).unwrap(),
+            threshold: ConfidenceThreshold::new(confidence).unwrap(),
         };
         let outputs = [
             OutputView { shape: &[1, 16, 2, 3], data: &boxes },
@@ -145,8 +146,8 @@ mod tests {
         );
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].class_id, ClassId(1));
-        assert!((found[0].confidence - 0.731_058_6).abs() < 1e-6);
-        let BoundingBox { x1, y1, x2, y2 } = found[0].bbox;
+        assert!((found[0].score - 0.731_058_6).abs() < 1e-6);
+        let InputBox { x1, y1, x2, y2 } = found[0].bbox;
         for (side, expected) in [(x1, 4.0), (y1, 12.0), (x2, 28.0), (y2, 24.0)] {
             assert!((side - expected).abs() < 1e-3, "{:?}", found[0].bbox);
         }

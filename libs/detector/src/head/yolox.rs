@@ -4,22 +4,23 @@
 //! cells, then the score that there is an object and the score of each class; sigmoid is applied to
 //! the scores (Megvii `YOLOXHead` exported without `decode_in_inference`, and its `demo_postprocess`).
 
-use domain::{ClassId, Detection};
+use domain::ClassId;
 
-use super::{DecodeRequest, Head, OutputView, around};
+use super::{DecodeRequest, Head, OutputView};
+use crate::candidate::{Candidate, InputBox};
 
 pub(super) fn decode(
     head: &Head,
     outputs: &[OutputView<'_>],
     request: &DecodeRequest,
-    candidates: &mut Vec<Detection>,
+    candidates: &mut Vec<Candidate>,
 ) -> Option<()> {
     let [output] = outputs else { return None };
     let width = 5 + head.classes;
     if output.picture_shape()? != [head.cells(request), width] {
         return None;
     }
-    let threshold = request.confidence.get();
+    let threshold = request.threshold.get();
     let mut rows = output.of_picture(request.batch_index)?.chunks_exact(width);
     for &stride in &head.strides {
         let (grid_rows, grid_columns) = Head::grid(stride, request);
@@ -34,10 +35,10 @@ pub(super) fn decode(
                 let stride = stride as f32;
                 let centre = [(row[0] + column as f32) * stride, (row[1] + line as f32) * stride];
                 let size = [row[2].exp() * stride, row[3].exp() * stride];
-                candidates.push(Detection {
-                    bbox: around(centre, size),
+                candidates.push(Candidate {
+                    bbox: InputBox::around(centre, size),
                     class_id: ClassId(class),
-                    confidence: object_score * score,
+                    score: object_score * score,
                 });
             }
         }
@@ -52,7 +53,7 @@ fn best_class(scores: &[f32]) -> Option<(u32, f32)> {
 
 #[cfg(test)]
 mod tests {
-    use domain::{BoundingBox, Confidence};
+    use domain::ConfidenceThreshold;
 
     use super::*;
     use crate::head::HeadKind;
@@ -68,13 +69,13 @@ mod tests {
             batch_index: 0,
             input_width: 32,
             input_height: 16,
-            confidence: Confidence::new(0.3).unwrap(),
+            threshold: ConfidenceThreshold::new(0.3).unwrap(),
         };
         let outputs = [OutputView { shape: &[1, 10, 7], data: &data }];
         let mut found = Vec::new();
         head.decode_boxes(&outputs, &request, &mut found).unwrap();
         // The last row is column 1, line 0 of the second level: its centre is (24, 4).
-        let bbox = BoundingBox { x1: 16.0, y1: -12.0, x2: 32.0, y2: 20.0 };
-        assert_eq!(found, [Detection { bbox, class_id: ClassId(1), confidence: 0.4 }]);
+        let bbox = InputBox { x1: 16.0, y1: -12.0, x2: 32.0, y2: 20.0 };
+        assert_eq!(found, [Candidate { bbox, class_id: ClassId(1), score: 0.4 }]);
     }
 }

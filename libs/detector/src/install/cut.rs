@@ -1,9 +1,8 @@
 //! Cutting a model's head off, and seeing that it gives what the whole one gives.
 
-use domain::Detection;
-
 use super::trial::{Difference, Recognised, Trial, every_cell, noise};
 use crate::{
+    candidate::Candidate,
     head::{Head, HeadKind, cut_output},
     letterbox::InputTensor,
     onnx::cut::{CannotCut, HeadConvolutions, InputSize, NewOutput, end_at, find_head},
@@ -25,7 +24,7 @@ impl Trial<'_> {
     pub(super) fn cut(
         &self,
         recognised: &Recognised,
-        whole: &[Detection],
+        whole: &[Candidate],
     ) -> Result<Cut, CannotCut> {
         let convolutions = find_head(&self.model, recognised.reading.classes)?;
         let input = noise(recognised.size, HeadKind::Yolov8Cut);

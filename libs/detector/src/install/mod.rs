@@ -20,6 +20,7 @@ use crate::{
         MANIFEST_FILE, MODEL_FILE, MOST_MANIFEST_BYTES, Manifest, ModelBundle, ModelInput,
         sha256_hex,
     },
+    candidate::Candidate,
     error::ModelError,
     head::HeadKind,
     onnx::cut::{CannotCut, InputSize},
@@ -279,12 +280,7 @@ impl Preparation<'_, '_> {
     }
 
     /// Lets the model take any number of pictures, if it can.
-    fn free_batch(
-        &mut self,
-        recognised: &Recognised,
-        batch: u64,
-        boxes: &[domain::Detection],
-    ) -> bool {
+    fn free_batch(&mut self, recognised: &Recognised, batch: u64, boxes: &[Candidate]) -> bool {
         match self.trial.with_free_batch(recognised, batch, boxes) {
             Ok(freed) => {
                 self.trial = freed;

@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use domain::{BoundingBox, Confidence, Detection};
+use domain::ConfidenceThreshold;
 
 use super::{
     reading::{self, Reading},
     recognise::{Facts, describe, no_reading, not_understood, refuse_other_tasks},
 };
 use crate::{
+    candidate::Candidate,
     error::{DetectError, ModelError, RuntimeError},
     head::{DecodeRequest, Head, HeadKind, OutputView},
     letterbox::InputTensor,
@@ -86,7 +87,7 @@ impl<'a> Trial<'a> {
         &self,
         facts: &Facts,
         labels: Option<usize>,
-    ) -> Result<(Recognised, Vec<Detection>), ModelError> {
+    ) -> Result<(Recognised, Vec<Candidate>), ModelError> {
         let mut session = self
             .load(&self.bytes)
             .map_err(|source| ModelError::Runtime { path: self.path.to_owned(), source })?;
@@ -160,7 +161,7 @@ impl<'a> Trial<'a> {
         &self,
         recognised: &Recognised,
         batch: u64,
-        whole: &[Detection],
+        whole: &[Candidate],
     ) -> Result<Trial<'a>, String> {
         let model = with_free_batch(&self.model, batch);
         let freed =
@@ -199,17 +200,16 @@ impl<'a> Trial<'a> {
     pub(super) fn compare(
         &self,
         recognised: &Recognised,
-        whole: &[Detection],
-        changed: &[Detection],
+        whole: &[Candidate],
+        changed: &[Candidate],
     ) -> Result<Difference, String> {
         if whole.len() != changed.len() {
             return Err(format!("{} cells instead of {}", changed.len(), whole.len()));
         }
-        let sides = |b: &BoundingBox| [b.x1, b.y1, b.x2, b.y2];
         let mut found = Difference { score: 0.0, side: 0.0 };
         for (whole, changed) in whole.iter().zip(changed) {
-            found.score = found.score.max((whole.confidence - changed.confidence).abs());
-            for (a, b) in sides(&whole.bbox).into_iter().zip(sides(&changed.bbox)) {
+            found.score = found.score.max((whole.score - changed.score).abs());
+            for (a, b) in whole.bbox.sides().into_iter().zip(changed.bbox.sides()) {
                 found.side = found.side.max((a - b).abs());
             }
         }
@@ -254,13 +254,13 @@ pub(super) fn every_cell(
     session: &mut InferenceSession,
     head: &Head,
     input: &InputTensor,
-) -> Result<Vec<Detection>, DetectError> {
+) -> Result<Vec<Candidate>, DetectError> {
     let outputs = session.run_on_trial(&InputBatch::of(input))?;
     let request = DecodeRequest {
         batch_index: 0,
         input_width: input.width,
         input_height: input.height,
-        confidence: Confidence::new(0.0).unwrap_or_default(),
+        threshold: ConfidenceThreshold::ZERO,
     };
     let views = outputs.views()?;
     // A score of 16 bits can be no different from 0, which is not above the threshold of 0.

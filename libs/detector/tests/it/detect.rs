@@ -5,7 +5,8 @@ use std::num::NonZero;
 use detector::{
     annotate,
     bundle::ModelBundle,
-    decode::Picture,
+    candidate::InputBox,
+    decode::{DecodeError, Picture},
     detector::{BatchItem, Detector, SharedModel},
     error::DetectError,
     head::HeadKind,
@@ -14,12 +15,12 @@ use detector::{
     session::SessionOptions,
 };
 use domain::{
-    Confidence, DetectedObject, DetectionSettings,
+    ConfidenceThreshold, DetectedObject, DetectionSettings,
     picture::{PictureFormat, PictureLimits},
 };
 use image::imageops::FilterType;
 
-use crate::support::{Models, beside, detect, picture, weights};
+use crate::support::{Loaded, Models, beside, detect, picture, weights};
 
 type Row = (u32, &'static str, f32, [f32; 4]);
 
@@ -45,6 +46,14 @@ const ZIDANE: [Row; 3] = [
 fn sides(object: &DetectedObject) -> [f32; 4] {
     let bbox = object.detection.bbox;
     [bbox.x1, bbox.y1, bbox.x2, bbox.y2]
+}
+
+fn iou(a: &DetectedObject, b: &DetectedObject) -> f32 {
+    let [a, b] = [a, b].map(|object| {
+        let [x1, y1, x2, y2] = sides(object);
+        InputBox { x1, y1, x2, y2 }
+    });
+    a.iou(&b)
 }
 
 fn confidences(objects: &[DetectedObject], label: &str) -> Vec<f32> {
@@ -104,10 +113,9 @@ fn an_enlarged_picture_has_the_same_objects_in_the_same_places() {
     let mut detector = models.load(&models.install(&weights("yolov8n")).bundle);
     let settings =
         DetectionSettings { confidence: "0.5".parse().unwrap(), ..DetectionSettings::default() };
-    let limits = PictureLimits::default();
     for name in ["bus.jpg", "zidane.jpg"] {
-        let small = detector.detect(&picture(name), &limits, &settings).unwrap();
-        let large = detector.detect(&enlarged(name, FACTOR), &limits, &settings).unwrap();
+        let small = detector.detect(&picture(name), &settings);
+        let large = detector.detect(&enlarged(name, FACTOR), &settings);
         assert_eq!((large.width, large.height), (FACTOR * small.width, FACTOR * small.height));
         assert!(small.objects.len() >= 2);
         assert_eq!(large.objects.len(), small.objects.len(), "{name}: {:#?}", large.objects);
@@ -160,19 +168,19 @@ fn the_plain_head_gives_what_the_cut_one_gives() {
     assert_eq!(plain.manifest().head, HeadKind::Yolov8);
     let (mut cut, mut plain) = (models.load(&cut), models.load(&plain));
     // The plain model takes one size only, so both get that one.
-    let preprocessor = plain.preprocessor(PictureLimits::default());
     let settings =
         DetectionSettings { confidence: "0.01".parse().unwrap(), ..DetectionSettings::default() };
     for name in ["bus.jpg", "zidane.jpg", "astronaut.png", "coffee.png"] {
-        let prepared = preprocessor.prepare(&picture(name)).unwrap();
-        let cut = cut.infer(&prepared, &settings).unwrap().detections;
-        let plain = plain.infer(&prepared, &settings).unwrap().detections;
+        let prepared = plain.preprocessor.prepare(&picture(name)).unwrap();
+        let cut = cut.detector.detect(&prepared, &settings).unwrap().objects;
+        let plain = plain.detector.detect(&prepared, &settings).unwrap().objects;
         assert!(cut.len() > 5, "{name}");
         assert_eq!(cut.len(), plain.len(), "{name}");
         for (a, b) in cut.iter().zip(&plain) {
-            assert_eq!(a.class_id, b.class_id, "{name}");
-            assert!((a.confidence - b.confidence).abs() < 1e-4, "{name}: {a:?} {b:?}");
-            assert!(a.bbox.iou(&b.bbox) > 0.999, "{name}: {a:?} {b:?}");
+            assert_eq!(a.label, b.label, "{name}");
+            let off = (a.detection.confidence - b.detection.confidence).abs();
+            assert!(off < 1e-4, "{name}: {a:?} {b:?}");
+            assert!(iou(a, b) > 0.999, "{name}: {a:?} {b:?}");
         }
     }
 }
@@ -183,9 +191,17 @@ fn threads_and_reused_memory_change_nothing() {
     let bundle = models.install(&weights("yolov8n")).bundle;
     let options = SessionOptions { threads: NonZero::new(2).unwrap(), ..SessionOptions::default() };
     let mut threaded = Detector::load(&models.runtime, &bundle, &options).unwrap();
+    let preprocessor = bundle.preprocessor(PictureLimits::default());
+    let mut used = None;
     for name in ["zidane.jpg", "astronaut.png", "bus.jpg", "zidane.jpg"] {
         let fresh = detect(&mut models.load(&bundle), name).objects;
-        let reused = detect(&mut threaded, name).objects;
+        let prepared = match used.take() {
+            Some(used) => preprocessor.prepare_reusing(&picture(name), used).unwrap(),
+            None => preprocessor.prepare(&picture(name)).unwrap(),
+        };
+        let settings = DetectionSettings::default();
+        let reused = threaded.detect(&prepared, &settings).unwrap().objects;
+        used = Some(prepared);
         assert_eq!(fresh.len(), reused.len(), "{name}");
         for (a, b) in fresh.iter().zip(&reused) {
             assert_eq!(a.label, b.label, "{name}");
@@ -198,36 +214,33 @@ fn threads_and_reused_memory_change_nothing() {
 fn a_cancelled_run_ends_and_the_next_one_works() {
     let models = Models::new();
     let bundle = models.install(&weights("yolov8n")).bundle;
-    let mut detector = models.load(&bundle);
+    let Loaded { mut detector, preprocessor } = models.load(&bundle);
     let settings = DetectionSettings::default();
-    let prepared =
-        detector.preprocessor(PictureLimits::default()).prepare(&picture("bus.jpg")).unwrap();
+    let prepared = preprocessor.prepare(&picture("bus.jpg")).unwrap();
+    let mut item = [BatchItem { prepared: &prepared, settings: &settings, owner: "bus" }];
 
     let canceller = models.runtime.canceller().unwrap();
     let elsewhere = canceller.clone();
     std::thread::spawn(move || elsewhere.cancel()).join().unwrap();
     assert!(canceller.is_cancelled());
-    let error = detector.infer_cancellable(&prepared, &settings, &canceller).unwrap_err();
+    let error = detector.detect_batch(&mut item, &canceller).unwrap_err();
     assert!(matches!(error, DetectError::Cancelled), "{error}");
-    assert!(!error.is_permanent());
 
     let next = models.runtime.canceller().unwrap();
-    let found = detector.infer_cancellable(&prepared, &settings, &next).unwrap();
-    assert_eq!(found.detections.len(), BUS.len());
+    let found = detector.detect_batch(&mut item, &next).unwrap();
+    assert_eq!(found[0].1.objects.len(), BUS.len());
 }
 
 #[test]
-fn bytes_that_do_not_decode_fail_for_good() {
+fn bytes_that_do_not_decode_are_refused_before_the_model_runs() {
     let models = Models::new();
     let bundle = models.install(&weights("yolov8n")).bundle;
-    let mut detector = models.load(&bundle);
-    let settings = DetectionSettings::default();
+    let mut model = models.load(&bundle);
     for bytes in [&b""[..], b"no picture", &picture("bus.jpg")[..20_000]] {
-        let error = detector.detect(bytes, &PictureLimits::default(), &settings).unwrap_err();
-        assert!(matches!(error, DetectError::Undecodable(_)), "{error}");
-        assert!(error.is_permanent());
+        let error = model.preprocessor.prepare(bytes).unwrap_err();
+        assert!(matches!(error, DecodeError::Refused(_)), "{error}");
     }
-    assert_eq!(detect(&mut detector, "bus.jpg").objects.len(), BUS.len());
+    assert_eq!(detect(&mut model, "bus.jpg").objects.len(), BUS.len());
 }
 
 #[test]
@@ -237,9 +250,9 @@ fn a_picture_prepared_for_another_model_is_refused() {
     let dynamic = models.load(&models.install(&source).bundle);
     let options = InstallOptions { head: HeadChoice::KeepPlain, ..models.options("plain") };
     let fixed = ModelBundle::install(&source, &options, &models.runtime).unwrap().bundle;
-    let preprocessor = dynamic.preprocessor(PictureLimits::default());
-    let prepared = preprocessor.prepare(&picture("bus.jpg")).unwrap();
-    let error = models.load(&fixed).infer(&prepared, &DetectionSettings::default()).unwrap_err();
+    let prepared = dynamic.preprocessor.prepare(&picture("bus.jpg")).unwrap();
+    let mut fixed = models.load(&fixed).detector;
+    let error = fixed.detect(&prepared, &DetectionSettings::default()).unwrap_err();
     assert!(matches!(error, DetectError::WrongInputSize { .. }), "{error}");
 }
 
@@ -251,8 +264,8 @@ fn detectors_that_share_weights_find_what_one_by_itself_finds() {
     assert!(shared.why_not_shared().is_none(), "{:?}", shared.why_not_shared());
     let one_thread = SessionOptions::default();
     let two_threads = SessionOptions { threads: NonZero::new(2).unwrap(), ..one_thread };
-    let mut sharing =
-        [one_thread, one_thread, two_threads].map(|options| shared.detector(&options).unwrap());
+    let mut sharing = [one_thread, one_thread, two_threads]
+        .map(|options| Loaded::new(shared.detector(&options).unwrap(), &bundle));
     // Sessions keep what they need of it.
     drop(shared);
     let mut alone = models.load(&bundle);
@@ -265,37 +278,41 @@ fn detectors_that_share_weights_find_what_one_by_itself_finds() {
 }
 
 #[test]
-fn a_batch_gives_what_each_picture_gives_alone() {
+fn a_batch_gives_each_owner_what_its_picture_gives_alone() {
     let models = Models::new();
     let bundle = models.install(&weights("yolov8n")).bundle;
-    let mut detector = models.load(&bundle);
+    let Loaded { mut detector, preprocessor } = models.load(&bundle);
     assert!(detector.takes_batches().unwrap());
-    let preprocessor = detector.preprocessor(PictureLimits::default());
     let bus = preprocessor.prepare(&picture("bus.jpg")).unwrap();
     let mut mirrored = bus.clone();
     let width = mirrored.tensor.width;
     mirrored.tensor.data.chunks_exact_mut(width).for_each(<[f32]>::reverse);
     let zidane = preprocessor.prepare(&picture("zidane.jpg")).unwrap();
     let usual = DetectionSettings::default();
-    let strict = DetectionSettings { confidence: Confidence::new(0.5).unwrap(), ..usual };
+    let strict = DetectionSettings { confidence: ConfidenceThreshold::new(0.5).unwrap(), ..usual };
 
     let canceller = models.runtime.canceller().unwrap();
-    let items = [(&bus, &usual), (&mirrored, &usual), (&bus, &strict)]
-        .map(|(prepared, settings)| BatchItem { prepared, settings });
-    let together = detector.detect_batch(&items, &canceller).unwrap();
-    assert_eq!(together.len(), items.len());
-    for (found, item) in together.iter().zip(items) {
-        let alone = detector.detect_prepared(item.prepared, item.settings, &canceller).unwrap();
+    let pictures = [(&bus, &usual), (&mirrored, &usual), (&bus, &strict)];
+    let mut items = pictures.map(|picture| {
+        let (prepared, settings) = picture;
+        BatchItem { prepared, settings, owner: picture }
+    });
+    let together = detector.detect_batch(&mut items, &canceller).unwrap();
+    let together: Vec<_> = together.into_iter().map(|(owner, found)| (*owner, found)).collect();
+    assert_eq!(together.len(), pictures.len());
+    for ((prepared, settings), found) in &together {
+        let alone = detector.detect(prepared, settings).unwrap();
         assert_eq!(found.objects.len(), alone.objects.len());
         for (a, b) in found.objects.iter().zip(&alone.objects) {
             assert_eq!(a.label, b.label);
             assert_near(&sides(a), &sides(b), 0.01);
         }
     }
-    assert!(together[2].objects.len() < together[0].objects.len());
+    assert!(together[2].1.objects.len() < together[0].1.objects.len());
 
-    let mixed = [&bus, &zidane].map(|prepared| BatchItem { prepared, settings: &usual });
-    let error = detector.detect_batch(&mixed, &canceller).unwrap_err();
+    let mut mixed =
+        [&bus, &zidane].map(|prepared| BatchItem { prepared, settings: &usual, owner: () });
+    let error = detector.detect_batch(&mut mixed, &canceller).unwrap_err();
     assert!(matches!(error, DetectError::MixedSizes { .. }), "{error}");
 }
 
@@ -304,5 +321,5 @@ fn a_model_of_a_fixed_batch_says_so() {
     let models = Models::new();
     let options = InstallOptions { head: HeadChoice::KeepPlain, ..models.options("plain") };
     let plain = ModelBundle::install(&weights("yolov8n"), &options, &models.runtime).unwrap();
-    assert!(!models.load(&plain.bundle).takes_batches().unwrap());
+    assert!(!models.load(&plain.bundle).detector.takes_batches().unwrap());
 }

@@ -6,7 +6,7 @@ use detector::{
     annotate,
     bundle::ModelInput,
     decode::Picture,
-    detector::{Detector, Found},
+    detector::Detections,
     error::ModelError,
     head::HeadKind,
     install::{HeadChoice, InstallNote, Installed},
@@ -16,17 +16,14 @@ use detector::{
         proto::{NodeProto, TensorProto},
     },
 };
-use domain::{
-    Confidence, DetectionSettings,
-    picture::{PictureFormat, PictureLimits},
-};
+use domain::{ConfidenceThreshold, DetectionSettings, picture::PictureFormat};
 
 use crate::{
     graphs::{
         FLOAT16, TinyDetector, change_integers, constants, fix_dimensions, forget_shape,
         free_dimensions, graph, info, set_element_type, set_metadata,
     },
-    support::{Models, picture, read},
+    support::{Loaded, Models, picture, read},
 };
 
 const BOTH_HEADS: [HeadChoice; 2] = [HeadChoice::CutIfPossible, HeadChoice::KeepPlain];
@@ -42,29 +39,35 @@ fn bus_of(width: u32, height: u32) -> Vec<u8> {
 /// An installed model, and what it found in a picture.
 struct Tried {
     installed: Installed,
-    detector: Detector,
-    found: Found,
+    loaded: Loaded,
+    found: Detections,
 }
 
 /// Installs `model` and finds what it is surer of than `least` in the picture `bytes`.
 #[track_caller]
 fn run(models: &Models, model: &OnnxModel, head: HeadChoice, bytes: &[u8], least: f32) -> Tried {
     let installed = models.try_install(model, head).unwrap_or_else(|error| panic!("{error}"));
-    let confidence = Confidence::new(least).unwrap();
+    let confidence = ConfidenceThreshold::new(least).unwrap();
     let settings = DetectionSettings { confidence, ..DetectionSettings::default() };
-    let mut detector = models.load(&installed.bundle);
-    let found = detector.detect(bytes, &PictureLimits::default(), &settings).unwrap();
-    Tried { installed, detector, found }
+    let mut loaded = models.load(&installed.bundle);
+    let found = loaded.detect(bytes, &settings);
+    Tried { installed, loaded, found }
 }
 
 #[track_caller]
-fn find(models: &Models, model: &OnnxModel, head: HeadChoice, bytes: &[u8], least: f32) -> Found {
+fn find(
+    models: &Models,
+    model: &OnnxModel,
+    head: HeadChoice,
+    bytes: &[u8],
+    least: f32,
+) -> Detections {
     run(models, model, head, bytes, least).found
 }
 
 /// That two models found the same objects, within `pixels` and `score`.
 #[track_caller]
-fn assert_same(found: &Found, expected: &Found, pixels: f32, score: f32) {
+fn assert_same(found: &Detections, expected: &Detections, pixels: f32, score: f32) {
     assert_eq!(found.objects.len(), expected.objects.len(), "{found:#?} {expected:#?}");
     for (found, expected) in found.objects.iter().zip(&expected.objects) {
         assert_eq!(found.label, expected.label);
@@ -133,7 +136,7 @@ fn an_export_for_several_pictures_takes_any_number() {
         assert_same(&tried.found, &expected, 1e-3, 1e-5);
         let notes = &tried.installed.notes;
         assert!(notes.contains(&InstallNote::BatchFreed(4)), "{notes:?}");
-        assert!(tried.detector.takes_batches().unwrap());
+        assert!(tried.loaded.detector.takes_batches().unwrap());
     }
 }
 
@@ -174,7 +177,7 @@ fn a_batch_that_the_graph_insists_on_is_filled_up() {
         assert!(tried.installed.notes.iter().any(is_kept), "{:?}", tried.installed.notes);
         assert_eq!(tried.installed.bundle.manifest().head, HeadKind::Yolov8);
         assert_same(&tried.found, &expected, 1e-3, 1e-5);
-        assert!(!tried.detector.takes_batches().unwrap());
+        assert!(!tried.loaded.detector.takes_batches().unwrap());
     }
 }
 

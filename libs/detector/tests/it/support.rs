@@ -7,10 +7,11 @@ use std::{
 
 use detector::{
     bundle::ModelBundle,
-    detector::{Detector, Found},
+    detector::{Detections, Detector},
     error::ModelError,
     install::{Existing, HeadChoice, InstallOptions, Installed},
     onnx::OnnxModel,
+    preprocessor::Preprocessor,
     session::{Runtime, SessionOptions},
 };
 use domain::{DetectionSettings, picture::PictureLimits};
@@ -81,8 +82,28 @@ impl Models {
         ModelBundle::install(&source, &options, &self.runtime)
     }
 
-    pub(crate) fn load(&self, bundle: &ModelBundle) -> Detector {
-        Detector::load(&self.runtime, bundle, &SessionOptions::default()).unwrap()
+    pub(crate) fn load(&self, bundle: &ModelBundle) -> Loaded {
+        Loaded::new(
+            Detector::load(&self.runtime, bundle, &SessionOptions::default()).unwrap(),
+            bundle,
+        )
+    }
+}
+
+/// A model that is ready for the bytes of pictures.
+pub(crate) struct Loaded {
+    pub(crate) detector: Detector,
+    pub(crate) preprocessor: Preprocessor,
+}
+
+impl Loaded {
+    pub(crate) fn new(detector: Detector, bundle: &ModelBundle) -> Self {
+        Self { detector, preprocessor: bundle.preprocessor(PictureLimits::default()) }
+    }
+
+    pub(crate) fn detect(&mut self, bytes: &[u8], settings: &DetectionSettings) -> Detections {
+        let prepared = self.preprocessor.prepare(bytes).unwrap();
+        self.detector.detect(&prepared, settings).unwrap()
     }
 }
 
@@ -91,7 +112,6 @@ pub(crate) fn read(name: &str) -> OnnxModel {
     OnnxModel::parse(fs::read(weights(name)).unwrap()).unwrap()
 }
 
-pub(crate) fn detect(detector: &mut Detector, picture_name: &str) -> Found {
-    let settings = DetectionSettings::default();
-    detector.detect(&picture(picture_name), &PictureLimits::default(), &settings).unwrap()
+pub(crate) fn detect(model: &mut Loaded, picture_name: &str) -> Detections {
+    model.detect(&picture(picture_name), &DetectionSettings::default())
 }

@@ -1,5 +1,6 @@
 //! The letterbox against OpenCV's resize in Ultralytics' and YOLOX's geometry, to the last bit.
 
+use detector::InputBox;
 use detector::decode::{Picture, decode};
 use detector::letterbox::{
     ChannelOrder, InputTensor, LetterboxSpec, Placement, TargetSize, ValueRange, letterbox,
@@ -102,7 +103,7 @@ fn unit_range_and_channel_order() {
 fn boxes_come_back_to_the_source() {
     // 1280 × 720 becomes 640 × 360 with 12 rows of padding above.
     let letterbox = letterbox(&synthetic(1280, 720), &ULTRALYTICS, &mut InputTensor::default());
-    let found = BoundingBox { x1: 0.0, y1: 12.0, x2: 320.0, y2: 192.0 };
+    let found = InputBox { x1: 0.0, y1: 12.0, x2: 320.0, y2: 192.0 };
     let expected = BoundingBox { x1: 0.0, y1: 0.0, x2: 640.0, y2: 360.0 };
     assert_eq!(letterbox.to_source(found), expected);
 }

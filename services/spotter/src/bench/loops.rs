@@ -9,7 +9,7 @@ use std::{
 };
 
 use detector::{
-    Detector, ModelBundle, Runtime, SessionOptions, StageTimings,
+    Detector, ModelBundle, PreparedPicture, Preprocessor, Runtime, SessionOptions, StageTimings,
     letterbox::InputTensor,
     onnx::{OnnxModel, at_size::at_size},
     session::BareModel,
@@ -26,7 +26,7 @@ pub(crate) struct Loops {
     /// The ordinary export; `None` where its file is not there or cannot be had at this size.
     plain: Option<Vec<BareModel>>,
     cut: Vec<BareModel>,
-    detectors: Vec<Detector>,
+    detectors: Vec<WholePipeline>,
     /// Every core for one picture.
     alone: BareModel,
 }
@@ -50,9 +50,12 @@ impl Loops {
         let one_thread = SessionOptions::default();
         let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         let all_threads = SessionOptions { threads: cores, ..one_thread };
-        let detector = || Detector::load(runtime, bundle, &one_thread);
-        let detectors = (0..slots.get()).map(|_| detector()).collect::<Result<Vec<_>, _>>()?;
-        let preprocessor = detectors[0].preprocessor(PictureLimits::default());
+        let preprocessor = bundle.preprocessor(PictureLimits::default());
+        let pipeline = || -> Result<WholePipeline, CliError> {
+            let detector = Detector::load(runtime, bundle, &one_thread)?;
+            Ok(WholePipeline { preprocessor: preprocessor.clone(), used: None, detector })
+        };
+        let detectors = (0..slots.get()).map(|_| pipeline()).collect::<Result<_, _>>()?;
         let prepared = preprocessor.prepare(&picture);
         let tensor = prepared.map_err(|error| CliError::Usage(error.to_string()))?.tensor;
         let path = bundle.model_path();
@@ -87,7 +90,7 @@ impl Loops {
     /// The whole way from bytes to objects.
     pub(crate) fn detector(&mut self, time: Duration) -> Ran {
         let picture = &self.picture;
-        run_each(&mut self.detectors, time, |detector| detect(detector, picture).is_some())
+        run_each(&mut self.detectors, time, |pipeline| pipeline.detect(picture).is_some())
     }
 
     /// One run with every core on it.
@@ -100,15 +103,29 @@ impl Loops {
 
     /// The time of each stage, one picture at a time, `times` times.
     pub(crate) fn stages(&mut self, times: usize) -> Vec<StageTimings> {
-        let Some(detector) = self.detectors.first_mut() else { return Vec::new() };
-        (0..times).filter_map(|_| detect(detector, &self.picture)).collect()
+        let Some(pipeline) = self.detectors.first_mut() else { return Vec::new() };
+        (0..times).filter_map(|_| pipeline.detect(&self.picture)).collect()
     }
 }
 
-fn detect(detector: &mut Detector, picture: &[u8]) -> Option<StageTimings> {
-    let limits = PictureLimits::default();
-    let found = detector.detect(picture, &limits, &DetectionSettings::default());
-    found.ok().map(|found| found.timings)
+/// From bytes to objects, in memory that is used again as a worker does.
+struct WholePipeline {
+    preprocessor: Preprocessor,
+    used: Option<PreparedPicture>,
+    detector: Detector,
+}
+
+impl WholePipeline {
+    fn detect(&mut self, picture: &[u8]) -> Option<StageTimings> {
+        let prepared = match self.used.take() {
+            Some(used) => self.preprocessor.prepare_reusing(picture, used),
+            None => self.preprocessor.prepare(picture),
+        };
+        let prepared = prepared.ok()?;
+        let found = self.detector.detect(&prepared, &DetectionSettings::default());
+        self.used = Some(prepared);
+        found.ok().map(|found| found.timings)
+    }
 }
 
 /// Runs `once` on each slot's own thread, again and again for `time`.

@@ -1,0 +1,92 @@
+//! Picture bytes to a model's input.
+
+use std::time::{Duration, Instant};
+
+use domain::picture::PictureLimits;
+
+use crate::{
+    decode::{DecodeError, ReducedPicture, Warnings, decode_reduced_into},
+    letterbox::{InputTensor, Letterbox, LetterboxSpec, letterbox_reduced},
+};
+
+/// A picture as the model takes it, with the way back to its own pixels.
+#[derive(Debug, Clone)]
+pub struct PreparedPicture {
+    /// `[1, 3, height, width]`, in the channels and the range of the model.
+    pub tensor: InputTensor,
+    /// Where the picture lies in the tensor.
+    pub letterbox: Letterbox,
+    /// The picture's width in pixels, after its EXIF orientation.
+    pub width: u32,
+    /// The picture's height in pixels, after its EXIF orientation.
+    pub height: u32,
+    /// What is wrong with its pixels, for people.
+    pub warnings: Warnings,
+    /// How long decoding took.
+    pub decode_time: Duration,
+    /// How long letterboxing took.
+    pub letterbox_time: Duration,
+    /// Kept for its memory.
+    picture: ReducedPicture,
+}
+
+/// Turns picture bytes into a model's input. Needs no model, so it may run on any thread while the
+/// model works on another picture.
+#[derive(Debug, Clone)]
+pub struct Preprocessor {
+    spec: LetterboxSpec,
+    limits: PictureLimits,
+}
+
+impl Preprocessor {
+    pub(crate) fn new(spec: LetterboxSpec, limits: PictureLimits) -> Self {
+        Self { spec, limits }
+    }
+
+    /// Decodes and letterboxes a picture.
+    ///
+    /// A JPEG of at least six times the size that the model takes is decoded at a part of its size, see
+    /// [`decode_reduced_into`]; boxes are in its own pixels nevertheless.
+    ///
+    /// # Errors
+    /// [`DecodeError`] when the bytes are no picture or break the limits.
+    pub fn prepare(&self, bytes: &[u8]) -> Result<PreparedPicture, DecodeError> {
+        self.prepare_with(bytes, ReducedPicture::default(), InputTensor::default())
+    }
+
+    /// As [`Preprocessor::prepare`], in the memory of an earlier picture, whichever model that was
+    /// prepared for.
+    ///
+    /// # Errors
+    /// As [`Preprocessor::prepare`].
+    pub fn prepare_reusing(
+        &self,
+        bytes: &[u8],
+        used: PreparedPicture,
+    ) -> Result<PreparedPicture, DecodeError> {
+        self.prepare_with(bytes, used.picture, used.tensor)
+    }
+
+    fn prepare_with(
+        &self,
+        bytes: &[u8],
+        mut picture: ReducedPicture,
+        mut tensor: InputTensor,
+    ) -> Result<PreparedPicture, DecodeError> {
+        let start = Instant::now();
+        let scale = |width, height| self.spec.scale(width, height);
+        let warnings = decode_reduced_into(bytes, &self.limits, scale, &mut picture)?;
+        let decoded = Instant::now();
+        let letterbox = letterbox_reduced(&picture, &self.spec, &mut tensor);
+        Ok(PreparedPicture {
+            tensor,
+            letterbox,
+            width: picture.width(),
+            height: picture.height(),
+            warnings,
+            decode_time: decoded - start,
+            letterbox_time: decoded.elapsed(),
+            picture,
+        })
+    }
+}

@@ -1,0 +1,157 @@
+//! What a slot is given to run, and the way back to the job that waits for it.
+
+use std::{
+    any::Any,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use detector::{DecodeError, DetectError, Detections, ModelError, PreparedPicture, RuntimeError};
+use domain::DetectionSettings;
+use parking_lot::Mutex;
+use service::telemetry::traces::TraceContext;
+use tokio::sync::oneshot;
+
+use crate::models::JobModel;
+
+/// Why a job got no detections.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InferenceError {
+    #[error(transparent)]
+    Undecodable(#[from] DecodeError),
+    #[error(transparent)]
+    Detect(#[from] DetectError),
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error("the detector panicked: {0}")]
+    Panicked(String),
+    #[error("the slot's thread has ended")]
+    SlotEnded,
+    #[error("the model did not finish within {0:?}")]
+    DeadlineExceeded(Duration),
+    #[error("this worker is broken: no slot takes a picture any more")]
+    Broken,
+    #[error("the model hangs: it neither finished within {0:?} nor could be cancelled")]
+    Hung(Duration),
+    #[error("the batch this picture was in failed: {0}")]
+    Batch(Arc<InferenceError>),
+}
+
+/// How much of the worker one picture may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// Its slot's part of the cores.
+    Slot,
+    /// Every core: nothing else is to be done.
+    WholeWorker,
+}
+
+/// A picture for a slot to run.
+pub(crate) struct Picture {
+    pub(crate) model: JobModel,
+    /// The picture as `model` takes it.
+    pub(crate) prepared: PreparedPicture,
+    pub(crate) settings: DetectionSettings,
+    pub(crate) share: Share,
+    /// Where its job stands in its trace.
+    pub(crate) trace: TraceContext,
+    /// The file it was decoded from. Only failpoints look at it: tests tell pictures apart by it.
+    pub(crate) file: Bytes,
+}
+
+impl Picture {
+    /// Width and height of its tensor.
+    fn size(&self) -> (usize, usize) {
+        (self.prepared.tensor.width, self.prepared.tensor.height)
+    }
+}
+
+/// A picture, and the job that waits for its detections.
+pub(crate) struct Work {
+    pub(crate) picture: Picture,
+    /// When the job began to wait.
+    pub(crate) since: Instant,
+    pub(crate) reply: Reply,
+}
+
+impl Work {
+    pub(crate) fn new(picture: Picture) -> (Self, Answer) {
+        let (sender, answer) = oneshot::channel();
+        let reply = Reply(Arc::new(Mutex::new(Some(sender))));
+        (Self { picture, since: Instant::now(), reply }, Answer(answer))
+    }
+}
+
+/// Answers the job of one picture. Of all clones the first answer counts: the slot's thread gives
+/// detections, and whoever watches over the thread tells of its failure.
+#[derive(Clone)]
+pub(crate) struct Reply(Arc<Mutex<Option<oneshot::Sender<Result<Detections, InferenceError>>>>>);
+
+impl Reply {
+    pub(crate) fn send(&self, answer: Result<Detections, InferenceError>) {
+        if let Some(sender) = self.0.lock().take() {
+            // Nobody waits any more where the job was requeued.
+            let _ = sender.send(answer);
+        }
+    }
+
+    /// Whether the job waits no longer.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.0.lock().as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+}
+
+/// What a job waits for.
+pub(crate) struct Answer(oneshot::Receiver<Result<Detections, InferenceError>>);
+
+impl Answer {
+    /// # Errors
+    /// [`InferenceError`]; [`InferenceError::Broken`] where nobody is left to answer.
+    pub(crate) async fn detections(self) -> Result<Detections, InferenceError> {
+        self.0.await.unwrap_or(Err(InferenceError::Broken))
+    }
+}
+
+/// Pictures that one run of a model takes: at least one, all for one model and of one size.
+pub(crate) struct Batch(Vec<Work>);
+
+impl Batch {
+    pub(crate) fn of(work: Work) -> Self {
+        Self(vec![work])
+    }
+
+    /// Adds `work`, or gives it back if it cannot be run together with the others.
+    pub(crate) fn try_push(&mut self, work: Work) -> Result<(), Work> {
+        let is_own = matches!(work.picture.model, JobModel::Own);
+        let is_alike = self.0.iter().all(|other| other.picture.size() == work.picture.size());
+        if is_own && is_alike && self.takes_more() {
+            self.0.push(work);
+            Ok(())
+        } else {
+            Err(work)
+        }
+    }
+
+    /// Whether there can be others that run together with these. Of models other than the worker's own
+    /// it is not known whether they take batches.
+    pub(crate) fn takes_more(&self) -> bool {
+        self.0.iter().all(|work| matches!(work.picture.model, JobModel::Own))
+    }
+
+    pub(crate) fn works(&self) -> &[Work] {
+        &self.0
+    }
+
+    pub(crate) fn into_works(self) -> Vec<Work> {
+        self.0
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}
