@@ -14,11 +14,12 @@ mod lag;
 mod settings;
 
 use std::{
-    sync::{Arc, Condvar, Mutex},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
+use parking_lot::{Condvar, Mutex};
 use serde_json::{Value, json};
 
 use self::deployment::{Deployment, Start};
@@ -112,7 +113,7 @@ impl Autoscaler {
     /// If `timeout` passes first; the message tells what was seen last.
     pub fn wait_for(&self, wanted: impl Fn(&Sample) -> bool, timeout: Duration) -> Sample {
         let deadline = Instant::now() + timeout;
-        let mut seen = self.shared.seen.lock().unwrap();
+        let mut seen = self.shared.seen.lock();
         let mut next = seen.samples.len();
         loop {
             if let Some(sample) = seen.samples[next..].iter().find(|sample| wanted(sample)) {
@@ -121,7 +122,7 @@ impl Autoscaler {
             next = seen.samples.len();
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "not within {timeout:?}; last: {:?}", seen.samples.last());
-            seen = self.shared.bell.wait_timeout(seen, left).unwrap().0;
+            self.shared.bell.wait_for(&mut seen, left);
         }
     }
 
@@ -132,12 +133,12 @@ impl Autoscaler {
     #[must_use]
     pub fn end(mut self) -> Recording {
         let ended = self.stop().expect("it is ended once").expect("the simulation did not fail");
-        let samples = std::mem::take(&mut self.shared.seen.lock().unwrap().samples);
+        let samples = std::mem::take(&mut self.shared.seen.lock().samples);
         Recording { samples, ended }
     }
 
     fn stop(&mut self) -> Option<thread::Result<Ended>> {
-        self.shared.seen.lock().unwrap().stop = true;
+        self.shared.seen.lock().stop = true;
         self.shared.bell.notify_all();
         self.thread.take().map(thread::JoinHandle::join)
     }
@@ -166,10 +167,10 @@ impl Round {
         let started = Instant::now();
         loop {
             let sample = self.step(started.elapsed());
-            let mut seen = shared.seen.lock().unwrap();
+            let mut seen = shared.seen.lock();
             seen.samples.push(sample);
             shared.bell.notify_all();
-            let (seen, _) = shared.bell.wait_timeout_while(seen, TICK, |seen| !seen.stop).unwrap();
+            shared.bell.wait_while_for(&mut seen, |seen| !seen.stop, TICK);
             if seen.stop {
                 break;
             }

@@ -4,9 +4,10 @@ use std::{
     hash::{BuildHasher, Hasher, RandomState},
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    sync::Mutex,
     time::Duration,
 };
+
+use parking_lot::Mutex;
 
 /// How long a server that answers is waited for. Only a test that fails waits so long.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -40,7 +41,7 @@ pub fn free_port() -> u16 {
         let port = LOWEST + u16::try_from(offset).unwrap_or_default();
         let Ok(reservation) = UdpSocket::bind((Ipv4Addr::LOCALHOST, port)) else { continue };
         if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            RESERVED.lock().unwrap().push(reservation);
+            RESERVED.lock().push(reservation);
             return port;
         }
     }

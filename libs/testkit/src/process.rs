@@ -5,10 +5,12 @@ use std::{
     io::{BufRead, BufReader, Read},
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
-    sync::{Arc, Condvar, Mutex},
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::{START_TIMEOUT, poll_until, spawner};
 
@@ -145,7 +147,7 @@ impl Process {
     /// Every line it has written so far, in the order they were read.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
-        self.log.lines.lock().unwrap().clone()
+        self.log.lines.lock().clone()
     }
 
     /// Every line it wrote, once it has ended both streams. Blocks the thread.
@@ -155,7 +157,7 @@ impl Process {
     #[must_use]
     pub fn finished_lines(&self) -> Vec<Line> {
         let closed =
-            poll_until(START_TIMEOUT, || (*self.log.ended.lock().unwrap() == 2).then_some(()));
+            poll_until(START_TIMEOUT, || (*self.log.ended.lock() == 2).then_some(()));
         assert!(closed.is_some(), "{} has ended but its output has not", self.name);
         self.lines()
     }
@@ -303,13 +305,13 @@ impl Log {
             let mut bytes = Vec::new();
             while matches!(reader.read_until(b'\n', &mut bytes), Ok(length) if length > 0) {
                 let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
-                log.lines.lock().unwrap().push(Line { output, text });
+                log.lines.lock().push(Line { output, text });
                 log.bell.notify_all();
                 bytes.clear();
             }
-            *log.ended.lock().unwrap() += 1;
+            *log.ended.lock() += 1;
             // Taken so that the bell cannot ring between a waiter's look and its sleep.
-            drop(log.lines.lock().unwrap());
+            drop(log.lines.lock());
             log.bell.notify_all();
         });
     }
@@ -322,20 +324,20 @@ impl Log {
     ) -> Result<Line, String> {
         let deadline = Instant::now() + timeout;
         let mut seen = skip;
-        let mut lines = self.lines.lock().unwrap();
+        let mut lines = self.lines.lock();
         loop {
             if let Some(line) = lines.iter().skip(seen).find(|line| wanted(line)) {
                 return Ok(line.clone());
             }
             seen = seen.max(lines.len());
-            if *self.ended.lock().unwrap() == 2 {
+            if *self.ended.lock() == 2 {
                 return Err("its output ended without the line waited for".to_owned());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(format!("the line waited for did not come within {timeout:?}"));
             }
-            lines = self.bell.wait_timeout(lines, left).unwrap().0;
+            self.bell.wait_for(&mut lines, left);
         }
     }
 }

@@ -6,13 +6,15 @@ use std::{
     io::{Read, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc, Condvar, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
     thread,
     time::{Duration, Instant},
 };
+
+use parking_lot::{Condvar, Mutex};
 
 use crate::frames::{Frames, Framing};
 
@@ -97,7 +99,7 @@ impl TcpProxy {
     /// How many connections go through it now.
     #[must_use]
     pub fn connections(&self) -> usize {
-        self.shared.open.lock().unwrap().len()
+        self.shared.open.lock().len()
     }
 
     /// How many messages [`TcpProxy::drop_frames`] has swallowed so far.
@@ -139,7 +141,7 @@ impl TcpProxy {
     }
 
     fn set(&self, change: impl FnOnce(&mut Rules)) {
-        change(&mut self.shared.rules.lock().unwrap());
+        change(&mut self.shared.rules.lock());
         self.shared.changed.notify_all();
     }
 }
@@ -166,7 +168,7 @@ impl Shared {
     fn accept(self: Arc<Self>, listener: &TcpListener) {
         for number in 0.. {
             let Ok((client, _)) = listener.accept() else { return };
-            let rules = self.rules.lock().unwrap().clone();
+            let rules = self.rules.lock().clone();
             if rules.closing {
                 return;
             }
@@ -183,9 +185,9 @@ impl Shared {
             stream.set_nodelay(true)?;
         }
         let ends = [client.try_clone()?, server.try_clone()?];
-        self.open.lock().unwrap().insert(number, ends);
+        self.open.lock().insert(number, ends);
         // A cut that came since it was accepted has not seen it among the open ones.
-        let rules = self.rules.lock().unwrap().clone();
+        let rules = self.rules.lock().clone();
         if rules.refused || rules.closing {
             self.close_all();
             return Ok(());
@@ -216,7 +218,7 @@ impl Shared {
         while let Ok(length @ 1..) = from.read(&mut chunk) {
             frames.push(&chunk[..length]);
             while let Some(frame) = frames.next_frame() {
-                let rules = self.rules.lock().unwrap().clone();
+                let rules = self.rules.lock().clone();
                 let dropped = rules.dropped.is_some_and(|(d, p)| d == direction && p(&frame));
                 if dropped {
                     self.frames_dropped.fetch_add(1, Ordering::Relaxed);
@@ -238,18 +240,18 @@ impl Shared {
         }
         self.wait_while_stalled();
         let _ = to.shutdown(Shutdown::Both);
-        if let Some(ends) = self.open.lock().unwrap().remove(&number) {
+        if let Some(ends) = self.open.lock().remove(&number) {
             ends.iter().for_each(|end| drop(end.shutdown(Shutdown::Both)));
         }
     }
 
     fn wait_while_stalled(&self) {
-        let rules = self.rules.lock().unwrap();
-        drop(self.changed.wait_while(rules, |rules| rules.stalled && !rules.closing).unwrap());
+        let mut rules = self.rules.lock();
+        self.changed.wait_while(&mut rules, |rules| rules.stalled && !rules.closing);
     }
 
     fn close_all(&self) {
-        for (_, ends) in self.open.lock().unwrap().drain() {
+        for (_, ends) in self.open.lock().drain() {
             ends.iter().for_each(|end| drop(end.shutdown(Shutdown::Both)));
         }
     }

@@ -162,3 +162,12 @@ fn children_outlive_the_thread_that_asked_for_them() {
     // `read` ends at once, standard input being empty: so the exit is its own, not a signal's.
     assert_eq!(process.wait_exit(LONG).signal(), None);
 }
+
+#[test]
+fn a_check_that_fails_while_it_looks_at_a_line_still_shows_what_the_process_wrote() {
+    let process = Process::builder("sh").args(["-c", "echo one; exec sleep 60"]).start();
+    let fails = || process.wait_for_line(|line| panic!("this is {}", line.text), LONG);
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(fails)).is_err());
+    let lines = process.lines();
+    assert_eq!((lines.len(), lines[0].output), (1, Output::Stdout));
+}

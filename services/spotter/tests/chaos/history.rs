@@ -2,11 +2,11 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Mutex,
     time::{Duration, Instant},
 };
 
 use domain::TaskId;
+use parking_lot::Mutex;
 
 use crate::end::End;
 
@@ -64,11 +64,11 @@ impl History {
     }
 
     pub(crate) fn now(&self, fault: &'static str) {
-        *self.fault.lock().unwrap() = fault;
+        *self.fault.lock() = fault;
     }
 
     pub(crate) fn fault(&self) -> &'static str {
-        *self.fault.lock().unwrap()
+        *self.fault.lock()
     }
 
     /// Whether the id is new. The same id may be told twice only under the same key.
@@ -79,7 +79,7 @@ impl History {
         hope: Hope,
         key: Option<&str>,
     ) -> bool {
-        let mut told = self.told.lock().unwrap();
+        let mut told = self.told.lock();
         if let Some(key) = key {
             told.keys.entry(key.to_owned()).or_default().insert(id);
         }
@@ -95,19 +95,19 @@ impl History {
     }
 
     pub(crate) fn refused(&self, fault: &'static str) {
-        *self.told.lock().unwrap().refused.entry(fault).or_default() += 1;
+        *self.told.lock().refused.entry(fault).or_default() += 1;
     }
 
     pub(crate) fn unanswered(&self, fault: &'static str) {
-        *self.told.lock().unwrap().unanswered.entry(fault).or_default() += 1;
+        *self.told.lock().unanswered.entry(fault).or_default() += 1;
     }
 
     pub(crate) fn odd(&self, what: String) {
-        self.told.lock().unwrap().odd.push(what);
+        self.told.lock().odd.push(what);
     }
 
     pub(crate) fn denied(&self, id: TaskId) {
-        if let Some(task) = self.told.lock().unwrap().accepted.get_mut(&id) {
+        if let Some(task) = self.told.lock().accepted.get_mut(&id) {
             task.denied += 1;
         }
     }
@@ -115,7 +115,7 @@ impl History {
     /// `source` says that the task has ended like this; `None`: that it has not ended, or that it
     /// does not know it.
     pub(crate) fn saw(&self, id: TaskId, source: &'static str, end: Option<End>) {
-        let mut told = self.told.lock().unwrap();
+        let mut told = self.told.lock();
         let Some(task) = told.accepted.get_mut(&id) else { return };
         match (&task.first, end) {
             (None, Some(end)) => task.first = Some((end, Instant::now())),
@@ -127,23 +127,23 @@ impl History {
     }
 
     pub(crate) fn ids(&self) -> Vec<TaskId> {
-        self.told.lock().unwrap().accepted.keys().copied().collect()
+        self.told.lock().accepted.keys().copied().collect()
     }
 
     /// The end that was seen first.
     pub(crate) fn first(&self, id: TaskId) -> Option<End> {
-        let told = self.told.lock().unwrap();
+        let told = self.told.lock();
         told.accepted.get(&id)?.first.as_ref().map(|(end, _)| end.clone())
     }
 
     /// How many tasks no end was seen of yet.
     pub(crate) fn open(&self) -> usize {
-        let told = self.told.lock().unwrap();
+        let told = self.told.lock();
         told.accepted.values().filter(|task| task.first.is_none()).count()
     }
 
     pub(crate) fn into_told(self) -> Told {
-        self.told.into_inner().unwrap()
+        self.told.into_inner()
     }
 }
 
