@@ -38,19 +38,19 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// NATS is not there, or refuses.
-    #[error("{0}")]
+    #[error(transparent)]
     Messaging(#[from] MessagingError),
     /// Metrics could not be set up.
-    #[error("{0}")]
+    #[error(transparent)]
     Metrics(#[from] MetricsError),
     /// Traces cannot be exported.
-    #[error("{0}")]
+    #[error(transparent)]
     Traces(#[from] TracesError),
     /// The API's document is no JSON.
     #[error("the OpenAPI document cannot be generated: {0}")]
     Document(#[from] serde_json::Error),
     /// The page that shows the API's document could not be made.
-    #[error("{0}")]
+    #[error(transparent)]
     DocsPage(#[from] DocsPageError),
     /// `REDIS_URL` is no Redis address.
     #[error("REDIS_URL: {0}")]
@@ -64,7 +64,7 @@ pub enum ServeError {
         source: io::Error,
     },
     /// `PROBES_ADDRESS` cannot be listened on.
-    #[error("{0}")]
+    #[error(transparent)]
     Probes(#[from] probes::ListenError),
     /// The listener failed.
     #[error("the HTTP server failed: {0}")]

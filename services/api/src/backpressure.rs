@@ -2,11 +2,12 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use messaging::{JobQueue, QueueReport, Writes};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// How long after the queue refused a job uploads are refused unread. Then one is let in, to see.
@@ -50,17 +51,17 @@ impl Backpressure {
 
     /// Takes note that the queue has refused a job.
     pub(crate) fn note_full(&self, now: Instant) {
-        self.lock().refused_at = Some(now);
+        self.state.lock().refused_at = Some(now);
     }
 
     /// Whether the queue refused a job so shortly ago that there is no use in trying.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
-        self.lock().refused_at.is_some_and(|refused| now.duration_since(refused) < HOLD)
+        self.state.lock().refused_at.is_some_and(|refused| now.duration_since(refused) < HOLD)
     }
 
     /// Seconds until there will be some room, at the rate jobs have been settled in the last minute.
     pub(crate) fn retry_after(&self) -> u64 {
-        let state = self.lock();
+        let state = self.state.lock();
         let (Some((first_at, first)), Some((last_at, last))) =
             (state.samples.front(), state.samples.back())
         else {
@@ -79,11 +80,11 @@ impl Backpressure {
 
     /// The newest look at the queue.
     pub(crate) fn newest(&self) -> Option<QueueReport> {
-        self.lock().samples.back().map(|(_, report)| *report)
+        self.state.lock().samples.back().map(|(_, report)| *report)
     }
 
     fn observe(&self, report: QueueReport, now: Instant) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         // The count starts again when the queue is made anew.
         if state.samples.back().is_some_and(|(_, last)| last.settled > report.settled) {
             state.samples.clear();
@@ -92,11 +93,6 @@ impl Backpressure {
             state.samples.pop_front();
         }
         state.samples.push_back((now, report));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change of the state is a single one: whoever panicked with the lock left it whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

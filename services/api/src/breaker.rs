@@ -1,9 +1,8 @@
 //! A circuit breaker: after a few failures in a row, stop asking for a while.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 const FAILURES_TO_OPEN: u32 = 3;
 const OPEN_FOR: Duration = Duration::from_secs(5);
@@ -37,7 +36,7 @@ pub(crate) enum Change {
 impl Breaker {
     /// Whether a call may be made now. A `true` must be followed by [`Self::report`].
     pub(crate) fn allows(&self, now: Instant) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         match state.retry_at {
             None => true,
             Some(retry_at) if now < retry_at => false,
@@ -51,7 +50,7 @@ impl Breaker {
 
     /// Takes note of how a call went.
     pub(crate) fn report<T, E>(&self, outcome: &Result<T, E>, now: Instant) -> Change {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if outcome.is_ok() {
             let was_open = state.retry_at.is_some();
             *state = State::default();
@@ -68,12 +67,7 @@ impl Breaker {
 
     /// Whether calls are being held back.
     pub(crate) fn is_open(&self) -> bool {
-        self.lock().retry_at.is_some()
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        // The state is two plain values: whoever panicked with the lock left them whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().retry_at.is_some()
     }
 }
 

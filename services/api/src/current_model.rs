@@ -2,12 +2,13 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use domain::{ModelName, Sha256Digest};
 use messaging::{ANNOUNCEMENT_LIFE, Announcements, Heard};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// The pause before a broken watch is set up again.
@@ -27,7 +28,7 @@ impl CurrentModel {
     }
 
     fn digest_at(&self, now: Instant) -> Option<Sha256Digest> {
-        let workers = self.lock();
+        let workers = self.workers.lock();
         let mut living = workers
             .values()
             .filter(|(_, heard_at)| now.duration_since(*heard_at) < ANNOUNCEMENT_LIFE)
@@ -37,17 +38,12 @@ impl CurrentModel {
     }
 
     fn hear(&self, heard: Heard, now: Instant) {
-        let mut workers = self.lock();
+        let mut workers = self.workers.lock();
         workers.retain(|_, (_, heard_at)| now.duration_since(*heard_at) < ANNOUNCEMENT_LIFE);
         match heard.model_digest {
             Some(digest) => workers.insert(heard.worker, (digest, now)),
             None => workers.remove(&heard.worker),
         };
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, (Sha256Digest, Instant)>> {
-        // An entry is put in or taken out whole.
-        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,11 +1,12 @@
 //! One of all APIs keeps queue and records together: whichever holds the lease on it.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use messaging::{Discrepancy, Findings, LEASE_LIFE, Lease, Messaging, MessagingError, Reconciler};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 /// What the lease is called.
@@ -36,27 +37,27 @@ struct State {
 impl Reconciliation {
     /// Whether this API is the one that does it.
     pub(crate) fn is_holder(&self) -> bool {
-        self.lock().is_holder
+        self.state.lock().is_holder
     }
 
     /// What the newest round has found of this kind and left; 0 where another API does it.
     pub(crate) fn open(&self, kind: Discrepancy) -> u64 {
-        self.lock().newest.open(kind)
+        self.state.lock().newest.open(kind)
     }
 
     /// How many of this kind this API has repaired since it started.
     pub(crate) fn repairs(&self, kind: Discrepancy) -> u64 {
-        self.lock().repairs[kind as usize]
+        self.state.lock().repairs[kind as usize]
     }
 
     /// When this API ended its newest round, in seconds since 1970.
     pub(crate) fn last_round(&self) -> Option<u64> {
-        let since = self.lock().last_round?.duration_since(UNIX_EPOCH).ok()?;
+        let since = self.state.lock().last_round?.duration_since(UNIX_EPOCH).ok()?;
         Some(since.as_secs())
     }
 
     fn note_holder(&self, is_holder: bool) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.is_holder = is_holder;
         if !is_holder {
             state.newest = Findings::default();
@@ -64,21 +65,16 @@ impl Reconciliation {
     }
 
     fn note_repairs(&self, findings: &Findings) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         for kind in Discrepancy::ALL {
             state.repairs[kind as usize] += findings.repaired(kind);
         }
     }
 
     fn note_round(&self, findings: Findings) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.newest = findings;
         state.last_round = Some(SystemTime::now());
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Whoever panicked with the lock left numbers, and numbers are never half written.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,10 +3,11 @@
 use std::{
     fs,
     path::Path,
-    sync::{Arc, PoisonError, RwLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use parking_lot::RwLock;
 use redis::{
     AsyncCommands, Client, RedisError, TlsCertificates,
     aio::{ConnectionManager, ConnectionManagerConfig},
@@ -48,7 +49,7 @@ struct Shared {
 enum CacheError {
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    #[error("{0}")]
+    #[error(transparent)]
     Redis(#[from] RedisError),
     #[error("no connection")]
     NotConnected,
@@ -158,7 +159,7 @@ impl Shared {
             // Connecting took most of the time, which says nothing about the connection.
             Err(elapsed) if is_new => Err(too_late(elapsed)),
             failed => {
-                *self.connection.write().unwrap_or_else(PoisonError::into_inner) = None;
+                *self.connection.write() = None;
                 failed.map_err(too_late)?
             }
         }
@@ -185,7 +186,7 @@ impl Shared {
     }
 
     fn current(&self) -> Option<ConnectionManager> {
-        self.connection.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.connection.read().clone()
     }
 
     async fn connect(&self) -> Result<(), RedisError> {
@@ -194,7 +195,7 @@ impl Shared {
             .set_connection_timeout(Some(self.timeout.max(CONNECT_TIMEOUT)))
             .set_response_timeout(Some(self.timeout));
         let connection = ConnectionManager::new_with_config(self.client.clone(), config).await?;
-        *self.connection.write().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+        *self.connection.write() = Some(connection);
         Ok(())
     }
 

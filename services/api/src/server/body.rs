@@ -6,13 +6,14 @@
 use std::{
     io, mem,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
 use http_body_util::combinators::BoxBody;
 use hyper::body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use poem::{
     Request,
     http::{Version, header},
@@ -60,17 +61,12 @@ impl KeptBody {
 
     /// Takes the body from the route, which has answered.
     pub(super) fn rest(&self) -> Rest {
-        match mem::replace(&mut *self.lock(), Kept::Gone) {
+        match mem::replace(&mut *self.0.lock(), Kept::Gone) {
             Kept::Coming(body) if body.is_end_stream() => Rest::Nothing,
             Kept::Coming(body) => Rest::Unread(body),
             // Reading it would make hyper send `100 Continue`.
             Kept::Withheld(_) | Kept::Gone => Rest::Unknown,
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Kept> {
-        // Every change of it is a single one: whoever panicked with the lock left it whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,7 +78,7 @@ impl Body for KeptBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let mut kept = self.lock();
+        let mut kept = self.0.lock();
         if let Kept::Withheld(body) = &mut *kept {
             *kept = Kept::Coming(mem::take(body));
         }
@@ -99,14 +95,14 @@ impl Body for KeptBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match &*self.lock() {
+        match &*self.0.lock() {
             Kept::Withheld(body) | Kept::Coming(body) => body.is_end_stream(),
             Kept::Gone => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &*self.lock() {
+        match &*self.0.lock() {
             Kept::Withheld(body) | Kept::Coming(body) => body.size_hint(),
             Kept::Gone => SizeHint::default(),
         }
@@ -127,12 +123,12 @@ pub(super) struct Discarded(Arc<Mutex<Option<AnyBody>>>);
 impl Discarded {
     /// From now on `body` is discarded.
     pub(super) fn begin(&self, body: AnyBody) {
-        *self.lock() = Some(body);
+        *self.0.lock() = Some(body);
     }
 
     /// Discards what has come. Ready once, when the body has come to its end; never while there is none.
     pub(super) fn poll_end(&self, context: &mut Context<'_>) -> Poll<()> {
-        let mut discarded = self.lock();
+        let mut discarded = self.0.lock();
         while let Some(body) = &mut *discarded {
             match Pin::new(body).poll_frame(context) {
                 Poll::Ready(Some(Ok(_))) => {}
@@ -146,9 +142,5 @@ impl Discarded {
             }
         }
         Poll::Pending
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<AnyBody>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,10 +1,8 @@
 //! How long a client may keep its connection waiting.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::ConnectionLimits;
@@ -96,24 +94,24 @@ impl Pace {
 
     /// A request's header is complete.
     pub(super) fn header_came(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.awaited = Awaited::Nothing;
         state.request_since = Instant::now();
     }
 
     /// The answer is made, and its sending begins.
     pub(super) fn answered(&self) {
-        self.lock().awaited = Awaited::NextRequest { since: Instant::now() };
+        self.state.lock().awaited = Awaited::NextRequest { since: Instant::now() };
     }
 
     /// The same, and the client has more to send of the request that it answers.
     pub(super) fn answered_early(&self) {
-        self.lock().awaited = Awaited::Rest(Rest::beginning_now());
+        self.state.lock().awaited = Awaited::Rest(Rest::beginning_now());
     }
 
     /// The rest of an answered request has come.
     pub(super) fn rest_came(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         // Unless the next request has come along with it.
         if matches!(state.awaited, Awaited::Rest(_)) {
             state.awaited = Awaited::NextRequest { since: Instant::now() };
@@ -122,7 +120,7 @@ impl Pace {
 
     /// The server closes the connection. Returns whether the client may still be sending.
     pub(super) fn hangs_up(&self) -> bool {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         match state.awaited {
             Awaited::Rest(_) => true,
             // The parser has refused the header, or the client closed its side within it.
@@ -137,18 +135,18 @@ impl Pace {
 
     /// The server is to stop, and waits no more than [`LEAST_DISCARD_TIME`] for what it discards.
     pub(super) fn stop(&self) {
-        self.lock().stopped_at.get_or_insert_with(Instant::now);
+        self.state.lock().stopped_at.get_or_insert_with(Instant::now);
     }
 
     /// Whether the server is to stop.
     pub(super) fn is_stopping(&self) -> bool {
-        self.lock().stopped_at.is_some()
+        self.state.lock().stopped_at.is_some()
     }
 
     /// Until when the client has to do something, and what.
     pub(super) fn deadline(&self) -> Option<(Instant, Overdue)> {
         let ConnectionLimits { header_timeout, keep_alive, answer_timeout, .. } = self.limits;
-        let state = self.lock();
+        let state = self.state.lock();
         let to_read = state.blocked_since.map(|since| (since + answer_timeout, Overdue::Answer));
         let to_send = match state.awaited {
             Awaited::Rest(rest) => Some(self.end_of_rest(&state, rest)),
@@ -175,14 +173,14 @@ impl Pace {
     }
 
     pub(super) fn is_discarding(&self) -> bool {
-        matches!(self.lock().awaited, Awaited::Rest(_))
+        matches!(self.state.lock().awaited, Awaited::Rest(_))
     }
 
     pub(super) fn received(&self, count: usize) {
         if count == 0 {
             return;
         }
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         match &mut state.awaited {
             Awaited::NextRequest { .. } => {
                 state.awaited = Awaited::Header { since: Instant::now(), has_begun: true };
@@ -197,20 +195,15 @@ impl Pace {
     }
 
     pub(super) fn blocked(&self) {
-        self.lock().blocked_since.get_or_insert_with(Instant::now);
+        self.state.lock().blocked_since.get_or_insert_with(Instant::now);
     }
 
     pub(super) fn flushed(&self) {
-        self.lock().blocked_since = None;
+        self.state.lock().blocked_since = None;
     }
 
     pub(super) fn is_blocked(&self) -> bool {
-        self.lock().blocked_since.is_some()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Every change of the state is a single one: whoever panicked with the lock left it whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().blocked_since.is_some()
     }
 }
 
