@@ -8,7 +8,6 @@ use std::{
 
 use domain::{LabelMap, ModelName, Sha256Digest, picture::PictureLimits};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::{
     error::ModelError,
@@ -71,11 +70,11 @@ pub struct Manifest {
     pub license: String,
     /// The program that wrote the file it was installed from.
     pub producer: String,
-    /// The sha256 of `model.onnx`, in hexadecimal.
-    pub sha256: String,
+    /// The sha256 of `model.onnx`.
+    pub sha256: Sha256Digest,
     /// The sha256 of the file it was installed from, and of the weights that were in other files: their values
     /// follow the file in the order in which it lists them.
-    pub source_sha256: String,
+    pub source_sha256: Sha256Digest,
     /// The names of its classes.
     pub labels: LabelMap,
     /// The size of pictures it takes.
@@ -97,11 +96,6 @@ impl Manifest {
         };
         if !sizes.iter().all(|size| (1..=LARGEST_SIDE).contains(size)) {
             return Err(format!("sizes of input must be from 1 to {LARGEST_SIDE}, got {sizes:?}"));
-        }
-        for sum in [&self.sha256, &self.source_sha256] {
-            if sum.len() != 64 || !sum.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                return Err(format!("a sha256 has 64 hexadecimal digits, got '{sum}'"));
-            }
         }
         Ok(())
     }
@@ -144,7 +138,7 @@ impl ModelBundle {
         if !dir.join(MODEL_FILE).is_file() {
             return Err(missing(MODEL_FILE));
         }
-        let digest = Sha256Digest::from(<[u8; 32]>::from(Sha256::digest(&text)));
+        let digest = Sha256Digest::of(&text);
         Ok(Self { dir: dir.to_owned(), manifest, digest })
     }
 
@@ -188,11 +182,10 @@ impl ModelBundle {
         let path = self.model_path();
         let bytes =
             fs::read(&path).map_err(|source| ModelError::Read { path: path.clone(), source })?;
-        let found = sha256_hex(&bytes);
-        if found.eq_ignore_ascii_case(&self.manifest.sha256) {
+        let (found, expected) = (Sha256Digest::of(&bytes), self.manifest.sha256);
+        if found == expected {
             return Ok(bytes);
         }
-        let expected = self.manifest.sha256.clone();
         Err(ModelError::ChecksumMismatch { path, expected, found })
     }
 
@@ -246,16 +239,6 @@ impl ModelBundle {
     }
 }
 
-/// The sha256 of `bytes` in lower-case hexadecimal.
-pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
-}
-
-/// `digest` in lower-case hexadecimal.
-pub(crate) fn hex(digest: &[u8]) -> String {
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// The text of a description, which must not be longer than any is.
 fn read_manifest(path: &Path) -> io::Result<String> {
     let mut text = String::new();
@@ -278,8 +261,8 @@ mod tests {
             strides: vec![8, 16, 32],
             license: "CC0".to_owned(),
             producer: "by hand".to_owned(),
-            sha256: sha256_hex(b"weights"),
-            source_sha256: sha256_hex(b""),
+            sha256: Sha256Digest::of(b"weights"),
+            source_sha256: Sha256Digest::of(b""),
             labels: LabelMap::new(vec!["it's a \"cat\"".to_owned()]),
             input: ModelInput::Dynamic { long_side: 640, multiple_of: 32 },
         }
@@ -337,7 +320,7 @@ mod tests {
         assert_eq!(digest_of(&manifest()), digest);
         let input = ModelInput::Dynamic { long_side: 1280, multiple_of: 32 };
         for changed in [
-            Manifest { sha256: sha256_hex(b"Weights"), ..manifest() },
+            Manifest { sha256: Sha256Digest::of(b"Weights"), ..manifest() },
             Manifest { labels: LabelMap::new(vec!["dog".to_owned()]), ..manifest() },
             Manifest { input, ..manifest() },
         ] {

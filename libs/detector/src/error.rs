@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf};
 
+use domain::Sha256Digest;
+
 use crate::{onnx::OnnxError, provider::ExecutionProvider};
 
 /// ONNX Runtime cannot be loaded, or refuses a model.
@@ -137,9 +139,9 @@ pub enum ModelError {
         /// The file.
         path: PathBuf,
         /// The sum in `model.toml`.
-        expected: String,
+        expected: Sha256Digest,
         /// The sum of the file.
-        found: String,
+        found: Sha256Digest,
     },
     /// The file is no usable ONNX model.
     #[error("{path} cannot be installed: {source}")]

@@ -1,10 +1,11 @@
-//! Sums that tell whether two files are the same.
+//! SHA-256 digests: the only place that computes, parses and writes them.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-/// A SHA-256 digest, written as 64 hexadecimal digits. This crate does not compute it.
+/// A SHA-256 digest, written as 64 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sha256Digest([u8; 32]);
@@ -14,7 +15,36 @@ pub struct Sha256Digest([u8; 32]);
 #[error("a sha256 has 64 hexadecimal digits, got '{0}'")]
 pub struct InvalidSha256Digest(pub String);
 
+/// Computes the [`Sha256Digest`] of bytes that arrive in pieces.
+#[derive(Debug, Clone, Default)]
+pub struct Sha256Hasher(Sha256);
+
+impl Sha256Hasher {
+    /// A hasher that has seen no bytes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Takes the next bytes. How the bytes are cut into pieces does not change the digest.
+    pub fn update(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.update(bytes);
+    }
+
+    /// The digest of all bytes so far.
+    #[must_use]
+    pub fn finish(self) -> Sha256Digest {
+        Sha256Digest(self.0.finalize().into())
+    }
+}
+
 impl Sha256Digest {
+    /// The digest of `bytes`.
+    #[must_use]
+    pub fn of(bytes: impl AsRef<[u8]>) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+
     /// The 32 bytes themselves.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
@@ -80,6 +110,19 @@ mod tests {
         assert_eq!(text.to_uppercase().parse(), Ok(digest));
         let json = serde_json::to_string(&digest).unwrap();
         assert_eq!(serde_json::from_str::<Sha256Digest>(&json).unwrap(), digest);
+    }
+
+    #[test]
+    fn a_digest_is_that_of_the_standard_however_the_bytes_are_cut() {
+        // FIPS 180-2, appendix B.1.
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(Sha256Digest::of("abc").to_string(), abc);
+        for cut in 0..=3 {
+            let mut hasher = Sha256Hasher::new();
+            hasher.update(&"abc"[..cut]);
+            hasher.update(&"abc"[cut..]);
+            assert_eq!(hasher.finish(), Sha256Digest::of("abc"));
+        }
     }
 
     #[test]

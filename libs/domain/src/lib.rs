@@ -12,7 +12,7 @@ mod task;
 mod threshold;
 
 pub use detection::{ClassId, DetectedObject, Detection, LabelMap};
-pub use digest::{InvalidSha256Digest, Sha256Digest};
+pub use digest::{InvalidSha256Digest, Sha256Digest, Sha256Hasher};
 pub use geometry::BoundingBox;
 pub use model_name::{InvalidModelName, ModelName};
 pub use settings::{DetectionSettings, MAX_DETECTIONS_LIMIT, MaxDetections};

@@ -18,10 +18,9 @@ use async_nats::{
 };
 use base64::{Engine, engine::general_purpose::URL_SAFE};
 use bytes::Bytes;
-use domain::TaskId;
+use domain::{Sha256Digest, Sha256Hasher, TaskId};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use rand::{RngExt, distr::Alphanumeric};
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use tokio::{io::AsyncReadExt, runtime::Handle};
 
@@ -114,7 +113,7 @@ pub(crate) async fn upload(
         size: picture.len(),
         chunks: picture.len().div_ceil(size),
         modified: Some(OffsetDateTime::now_utc()),
-        digest: Some(digest),
+        digest: Some(format!("SHA-256={}", URL_SAFE.encode(digest.as_bytes()))),
         deleted: false,
     };
     Ok(Upload { pieces, info })
@@ -158,13 +157,13 @@ impl Pieces {
     }
 
     /// Sends the pieces, several at a time, waits until all are stored, and returns the digest.
-    async fn send(&mut self, picture: &Bytes, size: usize) -> Result<String, SubmitError> {
+    async fn send(&mut self, picture: &Bytes, size: usize) -> Result<Sha256Digest, SubmitError> {
         let subject = pieces_subject(&self.nuid);
         let jetstream = self.messaging.jetstream().clone();
-        let mut sha256 = Sha256::new();
+        let mut hasher = Sha256Hasher::new();
         for start in (0..picture.len()).step_by(size) {
             let piece = picture.slice(start..picture.len().min(start + size));
-            sha256.update(&piece);
+            hasher.update(&piece);
             if self.in_flight.len() >= IN_FLIGHT {
                 self.next_stored().await?;
             }
@@ -174,7 +173,7 @@ impl Pieces {
         while !self.in_flight.is_empty() {
             self.next_stored().await?;
         }
-        Ok(format!("SHA-256={}", URL_SAFE.encode(sha256.finalize())))
+        Ok(hasher.finish())
     }
 
     async fn next_stored(&mut self) -> Result<(), SubmitError> {

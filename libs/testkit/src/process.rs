@@ -156,8 +156,7 @@ impl Process {
     /// If a stream is still open after a while: a child of its own may have inherited it.
     #[must_use]
     pub fn finished_lines(&self) -> Vec<Line> {
-        let closed =
-            poll_until(START_TIMEOUT, || (*self.log.ended.lock() == 2).then_some(()));
+        let closed = poll_until(START_TIMEOUT, || (*self.log.ended.lock() == 2).then_some(()));
         assert!(closed.is_some(), "{} has ended but its output has not", self.name);
         self.lines()
     }

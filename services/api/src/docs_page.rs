@@ -5,6 +5,7 @@
 //! pieces are served as files.
 
 use bytes::Bytes;
+use domain::Sha256Digest;
 use poem::{
     Endpoint, IntoResponse, Response, Route,
     endpoint::make_sync,
@@ -12,7 +13,6 @@ use poem::{
     http::{HeaderValue, header},
     web::Html,
 };
-use sha2::{Digest, Sha256};
 
 /// What the page may do: load its own files, ask its own server, and show the pictures that are written
 /// in its style as `data:`. Nothing inline runs.
@@ -95,8 +95,8 @@ struct Asset {
 
 impl Asset {
     fn new(stem: &str, extension: &str, text: &str) -> Self {
-        let digest = Sha256::digest(text);
-        let tag: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let mut tag = Sha256Digest::of(text).to_string();
+        tag.truncate(16);
         let media_type = match extension {
             "css" => "text/css; charset=utf-8",
             _ => "text/javascript; charset=utf-8",

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use domain::{Sha256Digest, picture::PictureLimits};
+use domain::{Sha256Digest, Sha256Hasher, picture::PictureLimits};
 use opentelemetry::{KeyValue, trace::SpanBuilder};
 use poem::{
     Request, RequestBody,
@@ -25,7 +25,6 @@ use poem_openapi::{
     registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef},
 };
 use service::telemetry::traces;
-use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
@@ -190,9 +189,9 @@ async fn read_form(
     let arrived = AtomicU64::new(0);
     let mut form = Form::new(segments, length, &boundary, &rules.limits, &arrived);
     let is_kept = rules.digests && !CacheControl::of(headers).no_store;
-    let digest = is_kept.then(Sha256::new);
+    let hasher = is_kept.then(Sha256Hasher::new);
     let picture = tokio::select! {
-        found = form.find_picture(names, digest) => found?,
+        found = form.find_picture(names, hasher) => found?,
         () = tokio::time::sleep(rules.timeout) => return Err(UploadError::TooSlow(rules.timeout)),
         () = trickles(&arrived) => return Err(UploadError::Trickle),
     };

@@ -13,13 +13,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use domain::{LabelMap, ModelName};
+use domain::{LabelMap, ModelName, Sha256Digest};
 
 use crate::{
-    bundle::{
-        MANIFEST_FILE, MODEL_FILE, MOST_MANIFEST_BYTES, Manifest, ModelBundle, ModelInput,
-        sha256_hex,
-    },
+    bundle::{MANIFEST_FILE, MODEL_FILE, MOST_MANIFEST_BYTES, Manifest, ModelBundle, ModelInput},
     candidate::Candidate,
     error::ModelError,
     head::HeadKind,
@@ -238,7 +235,7 @@ impl ModelBundle {
             strides: prepared.strides,
             license: license.unwrap_or_else(|| "unknown".to_owned()),
             producer: producer.unwrap_or_else(|| "unknown".to_owned()),
-            sha256: sha256_hex(&prepared.bytes),
+            sha256: Sha256Digest::of(&prepared.bytes),
             source_sha256,
             labels,
             input: prepared.input,

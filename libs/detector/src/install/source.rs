@@ -2,11 +2,10 @@
 
 use std::{fs, io, path::Path};
 
-use sha2::{Digest, Sha256};
+use domain::{Sha256Digest, Sha256Hasher};
 
 use super::InstallNote;
 use crate::{
-    bundle::hex,
     error::ModelError,
     onnx::{
         OnnxError, OnnxModel,
@@ -21,19 +20,19 @@ pub(super) struct Source {
     /// The bytes of a file that holds it: the file that was read, where nothing had to be changed.
     pub(super) bytes: Vec<u8>,
     /// The sha256 of what was read: the file, then the weights from other files in the graph's order.
-    pub(super) sha256: String,
+    pub(super) sha256: Sha256Digest,
 }
 
 impl Source {
     pub(super) fn read(path: &Path, notes: &mut Vec<InstallNote>) -> Result<Self, ModelError> {
         let refuse = |source: OnnxError| ModelError::NotOnnx { path: path.to_owned(), source };
         let mut bytes = read_file(path)?;
-        let mut digest = Sha256::new();
-        digest.update(&bytes);
+        let mut hasher = Sha256Hasher::new();
+        hasher.update(&bytes);
         let mut model = OnnxModel::parse_graph(bytes.clone()).map_err(refuse)?;
         // A path without a folder has an empty parent, which is where the process is.
         let folder = path.parent().unwrap_or(Path::new(""));
-        let embedded = embed(&mut model, folder, |values| digest.update(values)).map_err(refuse)?;
+        let embedded = embed(&mut model, folder, |values| hasher.update(values)).map_err(refuse)?;
         let is_embedded = !embedded.files.is_empty();
         if is_embedded {
             let files = embedded.files.iter().map(|file| file.display().to_string());
@@ -47,7 +46,7 @@ impl Source {
             model = converted.unwrap_or(model);
             bytes = model.to_bytes();
         }
-        Ok(Self { model, bytes, sha256: hex(&digest.finalize()) })
+        Ok(Self { model, bytes, sha256: hasher.finish() })
     }
 }
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use detector::annotate::encode;
 use detector::decode::Picture;
+use domain::Sha256Digest;
 use domain::picture::{PictureFormat, PictureLimits};
-use sha2::{Digest, Sha256};
 
 pub(crate) const LIMITS: PictureLimits =
     PictureLimits { max_bytes: 20 * 1024 * 1024, max_pixels: 64_000_000 };
@@ -52,7 +52,7 @@ pub(crate) fn golden_lines(name: &str) -> Vec<Vec<String>> {
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256Digest::of(bytes).to_string()
 }
 
 /// The picture of `make_golden.py`'s `synthetic`.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use domain::{DetectedObject, DetectionSettings, Job, Sha256Digest, TaskRecord, TaskState};
+use domain::{
+    DetectedObject, DetectionSettings, Job, Sha256Digest, Sha256Hasher, TaskRecord, TaskState,
+};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 use super::{RedisCache, results::remaining_life};
@@ -90,15 +91,13 @@ impl ResponseCache {
 fn key(picture: Sha256Digest, model: Sha256Digest, settings: DetectionSettings) -> String {
     // Named one by one, so that a new setting cannot be forgotten here.
     let DetectionSettings { confidence, iou, max_detections } = settings;
-    let digest = Sha256::new()
-        .chain_update(picture.as_bytes())
-        .chain_update(model.as_bytes())
-        .chain_update(confidence.get().to_bits().to_be_bytes())
-        .chain_update(iou.get().to_bits().to_be_bytes())
-        .chain_update(max_detections.get().to_be_bytes())
-        .finalize();
-    let digest = Sha256Digest::from(<[u8; 32]>::from(digest));
-    format!("spotter:response:{VERSION}:{digest}")
+    let mut hasher = Sha256Hasher::new();
+    hasher.update(picture.as_bytes());
+    hasher.update(model.as_bytes());
+    hasher.update(confidence.get().to_bits().to_be_bytes());
+    hasher.update(iou.get().to_bits().to_be_bytes());
+    hasher.update(max_detections.get().to_be_bytes());
+    format!("spotter:response:{VERSION}:{}", hasher.finish())
 }
 
 #[cfg(test)]

@@ -2,10 +2,9 @@
 
 use bytes::{Bytes, BytesMut};
 use domain::{
-    Sha256Digest,
+    Sha256Digest, Sha256Hasher,
     picture::{PictureError, PictureHeader, PictureLimits, inspect, inspect_header},
 };
-use sha2::{Digest, Sha256};
 
 /// A picture whose end has not come yet.
 pub(super) struct ArrivingPicture<'a> {
@@ -14,18 +13,18 @@ pub(super) struct ArrivingPicture<'a> {
     header: Option<PictureHeader>,
     /// With so many bytes the header is looked for again.
     look_at: usize,
-    digest: Option<Sha256>,
+    hasher: Option<Sha256Hasher>,
 }
 
 impl<'a> ArrivingPicture<'a> {
-    /// `expected_bytes` are made room for, as far as `limits` allow; `digest` is fed, if there is one.
+    /// `expected_bytes` are made room for, as far as `limits` allow; `hasher` takes the bytes, if there is one.
     pub(super) fn new(
         limits: &'a PictureLimits,
         expected_bytes: u64,
-        digest: Option<Sha256>,
+        hasher: Option<Sha256Hasher>,
     ) -> Self {
         let capacity = usize::try_from(expected_bytes.min(limits.max_bytes)).unwrap_or_default();
-        Self { limits, bytes: BytesMut::with_capacity(capacity), header: None, look_at: 0, digest }
+        Self { limits, bytes: BytesMut::with_capacity(capacity), header: None, look_at: 0, hasher }
     }
 
     /// Takes the next bytes in.
@@ -36,8 +35,8 @@ impl<'a> ArrivingPicture<'a> {
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), PictureError> {
         self.bytes.extend_from_slice(bytes);
         // Piece by piece as it comes: all of a large picture at once would hold others up.
-        if let Some(digest) = &mut self.digest {
-            digest.update(bytes);
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
         }
         let max_bytes = self.limits.max_bytes;
         if self.bytes.len() as u64 > max_bytes {
@@ -72,8 +71,7 @@ impl<'a> ArrivingPicture<'a> {
     /// [`PictureError`] if it is none, or not whole.
     pub(super) fn finish(self) -> Result<(Bytes, Option<Sha256Digest>), PictureError> {
         inspect(&self.bytes, self.limits)?;
-        let digest = self.digest.map(|digest| <[u8; 32]>::from(digest.finalize()).into());
-        Ok((self.bytes.freeze(), digest))
+        Ok((self.bytes.freeze(), self.hasher.map(Sha256Hasher::finish)))
     }
 }
 
@@ -87,7 +85,7 @@ mod tests {
         bytes: &[u8],
         segment: usize,
     ) -> Result<(Bytes, Option<Sha256Digest>), PictureError> {
-        let mut picture = ArrivingPicture::new(&LIMITS, 0, Some(Sha256::new()));
+        let mut picture = ArrivingPicture::new(&LIMITS, 0, Some(Sha256Hasher::new()));
         for segment in bytes.chunks(segment) {
             picture.push(segment)?;
         }

@@ -7,11 +7,10 @@ use std::{
 
 use bytes::Bytes;
 use domain::{
-    Sha256Digest,
+    Sha256Digest, Sha256Hasher,
     picture::{PictureError, PictureFormat, PictureLimits},
 };
 use futures_util::{Stream, StreamExt};
-use sha2::Sha256;
 
 use super::{
     FIELD, FileNames, LONGEST_FILE_NAME, arriving::ArrivingPicture, error::FieldsSent,
@@ -70,14 +69,14 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
         }
     }
 
-    /// Reads up to the end of the picture, and feeds its bytes to `digest`.
+    /// Reads up to the end of the picture, and feeds its bytes to `hasher`.
     ///
     /// # Errors
     /// [`UploadError`] if there is no picture that this route takes, or the form is broken before its end.
     pub(super) async fn find_picture(
         &mut self,
         names: FileNames,
-        digest: Option<Sha256>,
+        hasher: Option<Sha256Hasher>,
     ) -> Result<FoundPicture, UploadError> {
         let mut sent = FieldsSent::default();
         let mut nameless = None;
@@ -85,10 +84,10 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
             match Role::of(&part, names) {
                 Role::Picture(name) => {
                     check_name(name, names)?;
-                    return self.read_picture(&part, name, digest).await;
+                    return self.read_picture(&part, name, hasher).await;
                 }
                 Role::Nameless if !matches!(nameless, Some(Ok(_))) => {
-                    match self.read_picture(&part, "", digest.clone()).await {
+                    match self.read_picture(&part, "", hasher.clone()).await {
                         Err(error) if !error.is_of_part() => {
                             return Err(error);
                         }
@@ -108,14 +107,14 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
         &mut self,
         part: &PartHead,
         name: &str,
-        digest: Option<Sha256>,
+        hasher: Option<Sha256Hasher>,
     ) -> Result<FoundPicture, UploadError> {
         if !matches!(part.transfer_encoding.as_str(), "" | "binary" | "8bit" | "7bit") {
             let encoding = shown(&part.transfer_encoding).into_owned();
             return Err(UploadError::TransferEncoding(encoding));
         }
         let refused = |error| UploadError::Picture { filename: name.to_owned(), error };
-        let mut picture = ArrivingPicture::new(self.limits, self.expected_bytes, digest);
+        let mut picture = ArrivingPicture::new(self.limits, self.expected_bytes, hasher);
         loop {
             match self.content().await {
                 Ok(Some(bytes)) => picture.push(&bytes).map_err(refused)?,
