@@ -1,12 +1,15 @@
 //! Which task a client's idempotency key stands for: a record made once and never changed.
 
-use std::{sync::Arc, time::Duration};
+mod fingerprint;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_nats::jetstream::kv::{self, CreateErrorKind};
-use domain::TaskId;
+use domain::{Sha256Digest, TaskId};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::OnceCell, time::sleep};
 
+pub use self::fingerprint::Submission;
 use crate::{
     Messaging, MessagingError,
     error::is_overtaken,
@@ -20,13 +23,45 @@ const CLAIM_ATTEMPTS: u32 = 5;
 const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 
 /// The record of a key.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Claim {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Claim {
     /// The task that the key stands for.
-    pub task_id: TaskId,
-    /// What was submitted under the key, as a digest. The same key with something else is a mistake
-    /// of the client's.
-    pub fingerprint: String,
+    task_id: TaskId,
+    /// What was submitted under the key, in the form that had no version. It is all that APIs read and
+    /// write which know no versions. `None` once an API no longer writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<String>,
+    /// The same, by the version of the form.
+    #[serde(default)]
+    fingerprints: BTreeMap<u32, Sha256Digest>,
+}
+
+impl Claim {
+    fn new(task_id: TaskId, submission: &Submission<'_>) -> Self {
+        let fingerprint = Some(fingerprint::unversioned(submission).to_string());
+        Self { task_id, fingerprint, fingerprints: fingerprint::fingerprints(submission) }
+    }
+
+    /// Whether both are of the same submission, by the newest form that both have. Without one, as
+    /// between APIs that are several versions apart, they are taken to be: the key says so, and an
+    /// honest retry must not be refused because of an upgrade.
+    fn is_of_the_same(&self, other: &Self) -> bool {
+        let versions = self.fingerprints.iter().rev();
+        let mut common = versions.filter_map(|(version, own)| {
+            other.fingerprints.get(version).map(|others| own == others)
+        });
+        let unversioned = || Some(self.fingerprint.as_ref()? == other.fingerprint.as_ref()?);
+        common.next().or_else(unversioned).unwrap_or(true)
+    }
+}
+
+/// What a key stands for once it is claimed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// This task: the claimant's own, or that of an earlier submission of the same.
+    Task(TaskId),
+    /// Another submission has used the key.
+    ByAnotherSubmission,
 }
 
 /// The keys that clients have used, for as long as results are kept. Cheap to clone.
@@ -41,12 +76,28 @@ impl IdempotencyKeys {
         Self { messaging, bucket: Arc::default() }
     }
 
-    /// Claims `key` (letters, digits, `-`, `_`; a digest of the client's own key) and returns the
-    /// claim that holds: `claim` itself for the first to come, the first one's for everybody after.
+    /// Claims `key`, the digest of a client's own key, which may have any characters. The first to
+    /// claim it decides which task and which submission it stands for.
     ///
     /// # Errors
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`]; claiming again is safe.
-    pub async fn claim(&self, key: &str, claim: &Claim) -> Result<Claim, MessagingError> {
+    pub async fn claim(
+        &self,
+        key: Sha256Digest,
+        task_id: TaskId,
+        submission: &Submission<'_>,
+    ) -> Result<Claimed, MessagingError> {
+        let own = Claim::new(task_id, submission);
+        let holding = self.holding(&key.to_string(), &own).await?;
+        Ok(if holding.is_of_the_same(&own) {
+            Claimed::Task(holding.task_id)
+        } else {
+            Claimed::ByAnotherSubmission
+        })
+    }
+
+    /// The claim that holds: `claim` itself for the first to come, the first one's for all others.
+    async fn holding(&self, key: &str, claim: &Claim) -> Result<Claim, MessagingError> {
         let what = "claim an idempotency key";
         let json = serde_json::to_vec(claim)
             .map_err(|cause| MessagingError::Record { task_id: claim.task_id, cause })?;

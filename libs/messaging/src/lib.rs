@@ -41,7 +41,7 @@ pub use dead_letters::{
 pub use deliveries::Deliveries;
 pub use delivery::{Delivery, KeepAlive, Settlement};
 pub use error::{MessagingError, PictureError, RequeueError, SubmitError};
-pub use idempotency::{Claim, IdempotencyKeys};
+pub use idempotency::{Claimed, IdempotencyKeys, Submission};
 pub use layout::{ANNOUNCEMENT_LIFE, Arranged, Arrangement};
 pub use leases::{LEASE_LIFE, Lease};
 pub use queue::{JobQueue, QueueDepth, QueueReport};

@@ -7,10 +7,11 @@ use std::{
 
 use bytes::Bytes;
 use domain::{DetectionSettings, Job, ModelName, Sha256Digest, TaskId, TaskRecord, TaskState};
-use messaging::{Claim, IdempotencyKeys, JobQueue, MessagingError, SubmitError, TaskStore};
+use messaging::{
+    Claimed, IdempotencyKeys, JobQueue, MessagingError, Submission, SubmitError, TaskStore,
+};
 use opentelemetry::trace::SpanBuilder;
 use service::{failpoints, telemetry::traces};
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -92,10 +93,6 @@ pub(crate) enum NotAccepted {
 fn unavailable(task_id: TaskId, what: &str, error: &MessagingError) -> NotAccepted {
     tracing::warn!(%task_id, what, %error, "a submission could not be completed");
     NotAccepted::Unavailable { task_id }
-}
-
-fn digest(bytes: &[u8]) -> Sha256Digest {
-    <[u8; 32]>::from(Sha256::digest(bytes)).into()
 }
 
 /// What is known of an id.
@@ -193,19 +190,16 @@ impl Tasks {
         deadline: Option<Duration>,
     ) -> Result<TaskId, NotAccepted> {
         let task_id = job.task_id;
-        let what = format!("{}\n{:?}\n{:?}\n", job.picture_name, job.settings, deadline);
-        let picture = job.picture_sha256.unwrap_or_else(|| digest(picture));
-        let fingerprint = Sha256::new().chain_update(what).chain_update(picture.as_bytes());
-        let fingerprint = Sha256Digest::from(<[u8; 32]>::from(fingerprint.finalize())).to_string();
-        let claim = Claim { task_id, fingerprint };
-        // A digest, since a client's key may have any characters.
-        let key = digest(key.0.as_bytes()).to_string();
-        let holding = self.keys.claim(&key, &claim).await;
-        let holding = holding.map_err(|error| unavailable(task_id, "claim", &error))?;
-        if holding.fingerprint == claim.fingerprint {
-            Ok(holding.task_id)
-        } else {
-            Err(NotAccepted::KeyReused)
+        let submission = Submission {
+            picture_name: &job.picture_name,
+            picture_sha256: job.picture_sha256.unwrap_or_else(|| Sha256Digest::of(picture)),
+            settings: job.settings,
+            deadline,
+        };
+        let claimed = self.keys.claim(Sha256Digest::of(&key.0), task_id, &submission).await;
+        match claimed.map_err(|error| unavailable(task_id, "claim", &error))? {
+            Claimed::Task(task_id) => Ok(task_id),
+            Claimed::ByAnotherSubmission => Err(NotAccepted::KeyReused),
         }
     }
 

@@ -7,13 +7,16 @@ use std::{
 };
 
 use async_nats::jetstream;
-use domain::{Job, TaskId, TaskRecord};
+use domain::{Job, Sha256Digest, TaskId, TaskRecord};
 use futures_util::{StreamExt, stream};
-use messaging::{BeginOutcome, Claim, Messaging, MessagingConfig, Role};
+use messaging::{BeginOutcome, Messaging, MessagingConfig, Role};
 use testkit::{NatsCluster, eventually};
 use tokio::time::timeout;
 
-use crate::fixture::{Fixture, LONG, job, success};
+use crate::{
+    fixture::{Fixture, LONG, job, success},
+    idempotency::submission,
+};
 
 /// Answers direct reads of records with "there is none", as a replica does that lags behind. It
 /// speaks the protocol itself: the client library sends no status.
@@ -93,11 +96,12 @@ async fn what_two_write_at_once_is_no_error() {
 
     let (one, other) = (api.idempotency_keys(), worker.idempotency_keys());
     let claim = async |number: usize| {
-        let key = format!("key-{number}");
-        let claims =
-            [(); 2].map(|()| Claim { task_id: TaskId::generate(), fingerprint: String::new() });
-        let (first, second) =
-            tokio::join!(one.claim(&key, &claims[0]), other.claim(&key, &claims[1]));
+        let key = Sha256Digest::of(format!("key-{number}"));
+        let (submission, ids) = (submission("bus.jpg"), [(); 2].map(|()| TaskId::generate()));
+        let (first, second) = tokio::join!(
+            one.claim(key, ids[0], &submission),
+            other.claim(key, ids[1], &submission)
+        );
         assert_eq!(first.unwrap(), second.unwrap());
     };
     stream::iter(0..TIMES).for_each_concurrent(AT_ONCE, claim).await;

@@ -7,13 +7,16 @@ use async_nats::{ConnectOptions, Event, ServerError};
 use bytes::Bytes;
 use domain::{Sha256Digest, TaskRecord};
 use messaging::{
-    Arranged, BeginOutcome, Claim, DeadLetterId, Discrepancy, Messaging, MessagingConfig,
+    Arranged, BeginOutcome, Claimed, DeadLetterId, Discrepancy, Messaging, MessagingConfig,
     MessagingError, Role, Settlement,
 };
 use testkit::{NatsServer, eventually};
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::fixture::{LONG, failure, job, large_picture, next, picture, success, terminal};
+use crate::{
+    fixture::{LONG, failure, job, large_picture, next, picture, success, terminal},
+    idempotency::submission,
+};
 
 fn start() -> NatsServer {
     NatsServer::builder().roles().start()
@@ -124,10 +127,11 @@ async fn what_one_api_does_for_all_is_permitted() {
     assert!(lease.try_hold().await.unwrap() && lease.try_hold().await.unwrap());
     let other = connect(&server, Role::Api).await;
     assert!(!other.lease("reconciler").try_hold().await.unwrap());
-    let claim = Claim { task_id: job().task_id, fingerprint: "a".to_owned() };
-    assert_eq!(api.idempotency_keys().claim("key", &claim).await.unwrap(), claim);
-    let late = Claim { task_id: job().task_id, ..claim.clone() };
-    assert_eq!(api.idempotency_keys().claim("key", &late).await.unwrap(), claim);
+    let (key, first, second) = (Sha256Digest::of("key"), job().task_id, job().task_id);
+    for task_id in [first, second] {
+        let claimed = api.idempotency_keys().claim(key, task_id, &submission("bus.jpg")).await;
+        assert_eq!(claimed.unwrap(), Claimed::Task(first));
+    }
 
     // One that is past its deadline, with its job and a large picture still there.
     let mut overdue = job();
