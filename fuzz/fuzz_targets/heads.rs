@@ -3,8 +3,8 @@
 #![no_main]
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use detector::{
-    head::{DecodeRequest, Head, HeadKind, OutputView},
+use detector::postprocess::{
+    heads::{DecodeRequest, Head, HeadKind, OutputView},
     nms::non_maximum_suppression,
 };
 use domain::{ConfidenceThreshold, IouThreshold, MaxDetections};

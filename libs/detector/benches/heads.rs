@@ -10,8 +10,10 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use detector::{
     Candidate,
-    head::{DecodeRequest, Head, HeadKind, OutputView},
-    nms::non_maximum_suppression,
+    postprocess::{
+        heads::{DecodeRequest, Head, HeadKind, OutputView},
+        nms::non_maximum_suppression,
+    },
 };
 use domain::{ConfidenceThreshold, IouThreshold, MaxDetections};
 use rand::{RngExt, SeedableRng, rngs::StdRng};

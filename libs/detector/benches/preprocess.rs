@@ -7,7 +7,7 @@ use std::path::Path;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use detector::decode::{Picture, ReducedPicture, decode, decode_into, decode_reduced_into};
-use detector::letterbox::{
+use detector::preprocess::letterbox::{
     ChannelOrder, InputTensor, LetterboxSpec, Placement, TargetSize, ValueRange, letterbox,
     letterbox_reduced,
 };

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 use domain::{DetectedObject, Detection, DetectionSettings, LabelMap, Sha256Digest};
 
 use crate::{
-    bundle::{ModelBundle, ModelInput},
-    candidate::Candidate,
     decode::Warnings,
     error::{DetectError, ModelError, RuntimeError},
-    head::{DecodeRequest, Head, OutputView},
-    letterbox::InputTensor,
-    nms::non_maximum_suppression,
-    preprocessor::PreparedPicture,
-    session::{Canceller, InferenceSession, InputBatch, Runtime, SessionOptions},
+    model::bundle::{ModelBundle, ModelInput},
+    onnx_runtime::session::{Canceller, InferenceSession, InputBatch, Runtime, SessionOptions},
+    postprocess::candidate::Candidate,
+    postprocess::heads::{DecodeRequest, Head, OutputView},
+    postprocess::nms::non_maximum_suppression,
+    preprocess::PreparedPicture,
+    preprocess::letterbox::InputTensor,
 };
 
 pub use batch::BatchItem;

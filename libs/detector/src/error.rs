@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use domain::Sha256Digest;
 
-use crate::{onnx::OnnxError, provider::ExecutionProvider};
+use crate::{onnx::OnnxError, onnx_runtime::provider::ExecutionProvider};
 
 /// ONNX Runtime cannot be loaded, or refuses a model.
 #[derive(Debug, thiserror::Error)]
@@ -250,7 +250,7 @@ pub enum NoLabels {
 /// A run of the model gave no detections. Another attempt may succeed.
 #[derive(Debug, thiserror::Error)]
 pub enum DetectError {
-    /// The run was stopped by its [`Canceller`](crate::session::Canceller).
+    /// The run was stopped by its [`Canceller`](crate::onnx_runtime::session::Canceller).
     #[error("the run was cancelled")]
     Cancelled,
     /// ONNX Runtime reports an error.

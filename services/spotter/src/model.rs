@@ -4,7 +4,7 @@ use std::path::Path;
 
 use detector::{
     ModelBundle, ModelInput,
-    install::{Existing, HeadChoice, InstallOptions},
+    model::install::{Existing, HeadChoice, InstallOptions},
 };
 use domain::{LabelMap, ModelName};
 use service::files::read_text;

@@ -6,13 +6,13 @@ use domain::{ConfidenceThreshold, DetectionSettings};
 
 use super::{Detections, Detector, RunPicture, size_of};
 use crate::{
-    bundle::ModelInput,
-    candidate::Candidate,
     error::DetectError,
-    head::DecodeRequest,
-    letterbox::{InputTensor, ValueRange},
-    preprocessor::PreparedPicture,
-    session::{Canceller, InputBatch},
+    model::bundle::ModelInput,
+    onnx_runtime::session::{Canceller, InputBatch},
+    postprocess::candidate::Candidate,
+    postprocess::heads::DecodeRequest,
+    preprocess::PreparedPicture,
+    preprocess::letterbox::{InputTensor, ValueRange},
 };
 
 /// How far sides of boxes may lie apart in the mean, in pixels, between a run alone and one in a batch.

@@ -2,11 +2,11 @@
 
 use super::Detector;
 use crate::{
-    bundle::ModelBundle,
     error::{ModelError, RuntimeError},
-    provider::ExecutionProvider,
-    session::{InferenceSession, Runtime, SessionOptions, builder},
-    shared_weights::SharedWeights,
+    model::bundle::ModelBundle,
+    onnx_runtime::provider::ExecutionProvider,
+    onnx_runtime::session::{InferenceSession, Runtime, SessionOptions, builder},
+    onnx_runtime::shared_weights::SharedWeights,
 };
 
 /// A model that several [`Detector`]s run, with its weights in memory once.

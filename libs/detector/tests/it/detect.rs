@@ -3,16 +3,11 @@
 use std::num::NonZero;
 
 use detector::{
-    annotate,
-    bundle::ModelBundle,
-    candidate::InputBox,
+    BatchItem, DetectError, Detector, ExecutionProvider, InputBox, ModelBundle, SessionOptions,
+    SharedModel, annotate,
     decode::{DecodeError, Picture},
-    detector::{BatchItem, Detector, SharedModel},
-    error::DetectError,
-    head::HeadKind,
-    install::{HeadChoice, InstallOptions},
-    provider::ExecutionProvider,
-    session::SessionOptions,
+    model::install::{HeadChoice, InstallOptions},
+    postprocess::heads::HeadKind,
 };
 use domain::{
     ConfidenceThreshold, DetectedObject, DetectionSettings,

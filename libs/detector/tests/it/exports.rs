@@ -3,18 +3,15 @@
 use std::fs;
 
 use detector::{
-    annotate,
-    bundle::ModelInput,
+    Detections, ModelError, ModelInput, annotate,
     decode::Picture,
-    detector::Detections,
-    error::ModelError,
-    head::HeadKind,
-    install::{HeadChoice, InstallNote, Installed},
+    model::install::{HeadChoice, InstallNote, Installed},
     onnx::{
         OnnxModel,
         at_size::at_size,
         proto::{NodeProto, TensorProto},
     },
+    postprocess::heads::HeadKind,
 };
 use domain::{ConfidenceThreshold, DetectionSettings, picture::PictureFormat};
 

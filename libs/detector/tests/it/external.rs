@@ -6,9 +6,8 @@ use std::{
 };
 
 use detector::{
-    bundle::ModelBundle,
-    error::ModelError,
-    install::{InstallNote, Installed},
+    ModelBundle, ModelError,
+    model::install::{InstallNote, Installed},
     onnx::{
         OnnxError, OnnxModel,
         proto::{StringStringEntryProto, TensorProto, tensor_proto::DataLocation},
@@ -38,7 +37,7 @@ fn move_out(tensor: &mut TensorProto, entries: &[(&str, String)]) {
 }
 
 fn install(models: &Models, model: &OnnxModel) -> Result<Installed, ModelError> {
-    models.try_install(model, detector::install::HeadChoice::CutIfPossible)
+    models.try_install(model, detector::model::install::HeadChoice::CutIfPossible)
 }
 
 fn problem(models: &Models, model: &OnnxModel) -> OnnxError {

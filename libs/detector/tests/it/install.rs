@@ -3,10 +3,9 @@
 use std::fs;
 
 use detector::{
-    bundle::{ModelBundle, ModelInput},
+    ModelBundle, ModelInput,
     error::{ModelError, NoLabels, RuntimeError},
-    head::HeadKind,
-    install::{Existing, HeadChoice, InstallNote, InstallOptions},
+    model::install::{Existing, HeadChoice, InstallNote, InstallOptions},
     onnx::{
         OnnxError, OnnxModel,
         proto::{
@@ -14,6 +13,7 @@ use detector::{
             tensor_proto::DataLocation,
         },
     },
+    postprocess::heads::HeadKind,
 };
 use domain::LabelMap;
 
@@ -221,7 +221,7 @@ fn names_that_cannot_be_read_never_become_cocos() {
     // What is assumed of a file without names is said.
     let installed = models.try_install(&model, cut).unwrap();
     assert!(installed.notes.contains(&InstallNote::LabelsAssumed), "{:?}", installed.notes);
-    assert_eq!(installed.bundle.labels(), &detector::labels::coco());
+    assert_eq!(installed.bundle.labels(), &detector::model::labels::coco());
     // Where the file says how many there are only when it runs, too.
     let mut silent = read("yolo11n");
     free_dimensions(&mut graph(&mut silent).output[0], &[None, Some("rows")]);

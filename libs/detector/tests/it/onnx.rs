@@ -3,8 +3,8 @@
 use std::{collections::HashMap, fs};
 
 use detector::{
-    bundle::ModelBundle,
-    install::{HeadChoice, InstallNote, InstallOptions},
+    ModelBundle,
+    model::install::{HeadChoice, InstallNote, InstallOptions},
     onnx::{
         OnnxModel,
         at_size::at_size,

@@ -6,13 +6,9 @@ use std::{
 };
 
 use detector::{
-    bundle::ModelBundle,
-    detector::{Detections, Detector},
-    error::ModelError,
-    install::{Existing, HeadChoice, InstallOptions, Installed},
+    Detections, Detector, ModelBundle, ModelError, Preprocessor, Runtime, SessionOptions,
+    model::install::{Existing, HeadChoice, InstallOptions, Installed},
     onnx::OnnxModel,
-    preprocessor::Preprocessor,
-    session::{Runtime, SessionOptions},
 };
 use domain::{DetectionSettings, picture::PictureLimits};
 use tempfile::TempDir;

@@ -5,7 +5,7 @@ use std::f64::consts::TAU;
 use detector::decode::{
     DecodeError, Picture, ReducedPicture, decode, decode_into, decode_reduced_into,
 };
-use detector::letterbox::{
+use detector::preprocess::letterbox::{
     ChannelOrder, InputTensor, LetterboxSpec, Placement, TargetSize, ValueRange, letterbox,
     letterbox_reduced,
 };

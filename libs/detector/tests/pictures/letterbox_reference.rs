@@ -2,7 +2,7 @@
 
 use detector::InputBox;
 use detector::decode::{Picture, decode};
-use detector::letterbox::{
+use detector::preprocess::letterbox::{
     ChannelOrder, InputTensor, LetterboxSpec, Placement, TargetSize, ValueRange, letterbox,
 };
 use domain::BoundingBox;

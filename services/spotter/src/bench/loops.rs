@@ -10,9 +10,9 @@ use std::{
 
 use detector::{
     Detector, ModelBundle, PreparedPicture, Preprocessor, Runtime, SessionOptions, StageTimings,
-    letterbox::InputTensor,
     onnx::{OnnxModel, at_size::at_size},
-    session::BareModel,
+    onnx_runtime::session::BareModel,
+    preprocess::letterbox::InputTensor,
 };
 use domain::{DetectionSettings, picture::PictureLimits};
 

@@ -1,12 +1,14 @@
 //! Picture bytes to a model's input.
 
+pub mod letterbox;
+
 use std::time::{Duration, Instant};
 
 use domain::picture::PictureLimits;
 
 use crate::{
     decode::{DecodeError, ReducedPicture, Warnings, decode_reduced_into},
-    letterbox::{InputTensor, Letterbox, LetterboxSpec, letterbox_reduced},
+    preprocess::letterbox::{InputTensor, Letterbox, LetterboxSpec, letterbox_reduced},
 };
 
 /// A picture as the model takes it, with the way back to its own pixels.

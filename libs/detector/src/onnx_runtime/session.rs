@@ -24,10 +24,10 @@ use parking_lot::Mutex;
 
 use crate::{
     error::{DetectError, RuntimeError},
-    head::OutputView,
-    letterbox::InputTensor,
-    provider::ExecutionProvider,
-    shared_weights::SharedWeights,
+    onnx_runtime::provider::ExecutionProvider,
+    onnx_runtime::shared_weights::SharedWeights,
+    postprocess::heads::OutputView,
+    preprocess::letterbox::InputTensor,
 };
 
 /// ONNX Runtime, loaded into this process. Cheap to clone.

@@ -5,7 +5,7 @@ use domain::ClassId;
 /// An axis-aligned box given by two corners, in pixels of the model's input, padding included.
 ///
 /// `(x1, y1)` is the top left corner and `(x2, y2)` the bottom right one; y grows downwards.
-/// [`Letterbox::to_source`](crate::letterbox::Letterbox::to_source) gives the box in the picture.
+/// [`Letterbox::to_source`](crate::preprocess::letterbox::Letterbox::to_source) gives the box in the picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct InputBox {
     /// Left edge, in pixels.

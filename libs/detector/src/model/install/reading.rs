@@ -3,7 +3,7 @@
 //! Shapes alone do not always tell: at 64 × 64 pixels YOLOv8 has 84 cells, and 84 rows with COCO's
 //! classes. Then the numbers do.
 
-use crate::head::HeadKind;
+use crate::postprocess::heads::HeadKind;
 
 /// Pixels along a cell of the levels that detectors have, finest first.
 const LEVELS: [u32; 6] = [4, 8, 16, 32, 64, 128];

@@ -16,12 +16,14 @@ use std::{
 use domain::{LabelMap, ModelName, Sha256Digest};
 
 use crate::{
-    bundle::{MANIFEST_FILE, MODEL_FILE, MOST_MANIFEST_BYTES, Manifest, ModelBundle, ModelInput},
-    candidate::Candidate,
     error::ModelError,
-    head::HeadKind,
+    model::bundle::{
+        MANIFEST_FILE, MODEL_FILE, MOST_MANIFEST_BYTES, Manifest, ModelBundle, ModelInput,
+    },
     onnx::cut::{CannotCut, InputSize},
-    session::Runtime,
+    onnx_runtime::session::Runtime,
+    postprocess::candidate::Candidate,
+    postprocess::heads::HeadKind,
 };
 use class_names::Names;
 use reading::Family;

@@ -1,7 +1,7 @@
 //! From a model's outputs to boxes. Each kind of head has a file of its own.
 //!
 //! A head gives *candidates*: boxes in pixels of the model's input, before overlapping ones are
-//! dropped by [`non_maximum_suppression`](crate::nms::non_maximum_suppression).
+//! dropped by [`non_maximum_suppression`](crate::postprocess::nms::non_maximum_suppression).
 
 mod yolov8;
 mod yolov8_cut;
@@ -11,9 +11,9 @@ use domain::ConfidenceThreshold;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    candidate::Candidate,
     error::DetectError,
-    letterbox::{ChannelOrder, LetterboxSpec, Placement, TargetSize, ValueRange},
+    postprocess::candidate::Candidate,
+    preprocess::letterbox::{ChannelOrder, LetterboxSpec, Placement, TargetSize, ValueRange},
 };
 
 /// How a model's outputs are to be read.

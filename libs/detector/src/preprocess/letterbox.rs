@@ -10,8 +10,8 @@ mod resize;
 use domain::BoundingBox;
 use wide::f32x4;
 
-use crate::candidate::InputBox;
 use crate::decode::{Extent, Picture, ReducedPicture};
+use crate::postprocess::candidate::InputBox;
 use geometry::Plan;
 use resize::Window;
 

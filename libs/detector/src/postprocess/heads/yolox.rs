@@ -7,7 +7,7 @@
 use domain::ClassId;
 
 use super::{DecodeRequest, Head, OutputView};
-use crate::candidate::{Candidate, InputBox};
+use crate::postprocess::candidate::{Candidate, InputBox};
 
 pub(super) fn decode(
     head: &Head,
@@ -56,7 +56,7 @@ mod tests {
     use domain::ConfidenceThreshold;
 
     use super::*;
-    use crate::head::HeadKind;
+    use crate::postprocess::heads::HeadKind;
 
     #[test]
     fn a_row_becomes_a_box_of_its_level() {

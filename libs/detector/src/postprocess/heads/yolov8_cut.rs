@@ -8,7 +8,7 @@
 use domain::ClassId;
 
 use super::{DecodeRequest, Head, OutputView, scan_best};
-use crate::candidate::{Candidate, InputBox};
+use crate::postprocess::candidate::{Candidate, InputBox};
 
 pub(super) fn decode(
     head: &Head,
@@ -107,7 +107,7 @@ mod tests {
     use domain::ConfidenceThreshold;
 
     use super::*;
-    use crate::head::HeadKind;
+    use crate::postprocess::heads::HeadKind;
 
     /// One level of 2 × 3 cells, 4 bins and 2 classes; everything is −20 but what `set` changes.
     fn decode_one(set: impl Fn(&mut [f32], &mut [f32]), confidence: f32) -> Vec<Candidate> {

@@ -11,9 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::ModelError,
-    head::{Head, HeadKind},
-    letterbox::TargetSize,
-    preprocessor::Preprocessor,
+    postprocess::heads::{Head, HeadKind},
+    preprocess::Preprocessor,
+    preprocess::letterbox::TargetSize,
 };
 
 /// The file that holds the graph and its weights.

@@ -9,12 +9,12 @@ use super::{
     recognise::{Facts, describe, no_reading, not_understood, refuse_other_tasks},
 };
 use crate::{
-    candidate::Candidate,
     error::{DetectError, ModelError, RuntimeError},
-    head::{DecodeRequest, Head, HeadKind, OutputView},
-    letterbox::InputTensor,
     onnx::{OnnxModel, batch::with_free_batch, float_ends::has_half_floats},
-    session::{InferenceSession, InputBatch, Runtime},
+    onnx_runtime::session::{InferenceSession, InputBatch, Runtime},
+    postprocess::candidate::Candidate,
+    postprocess::heads::{DecodeRequest, Head, HeadKind, OutputView},
+    preprocess::letterbox::InputTensor,
 };
 
 /// Other sizes, width × height, at which a model with a free size must run.

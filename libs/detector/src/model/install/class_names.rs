@@ -7,7 +7,7 @@ use domain::LabelMap;
 use super::InstallNote;
 use crate::{
     error::{ModelError, NoLabels},
-    labels,
+    model::labels,
     onnx::{ClassNames, OnnxModel, parse_names},
 };
 

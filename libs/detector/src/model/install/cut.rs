@@ -2,11 +2,11 @@
 
 use super::trial::{Difference, Recognised, Trial, every_cell, noise};
 use crate::{
-    candidate::Candidate,
-    head::{Head, HeadKind, cut_output},
-    letterbox::InputTensor,
     onnx::cut::{CannotCut, HeadConvolutions, InputSize, NewOutput, end_at, find_head},
-    session::InputBatch,
+    onnx_runtime::session::InputBatch,
+    postprocess::candidate::Candidate,
+    postprocess::heads::{Head, HeadKind, cut_output},
+    preprocess::letterbox::InputTensor,
 };
 
 /// A cut model that has been seen to do what the whole one does.

@@ -2,7 +2,7 @@
 
 use domain::{IouThreshold, MaxDetections};
 
-use crate::candidate::Candidate;
+use crate::postprocess::candidate::Candidate;
 
 /// The most candidates that are looked at, best first: the reference's `max_nms`. At a confidence of
 /// 0.001 a picture can have thousands of candidates.
@@ -96,7 +96,7 @@ mod tests {
     use rand::{RngExt, SeedableRng, rngs::StdRng};
 
     use super::*;
-    use crate::candidate::InputBox;
+    use crate::postprocess::candidate::InputBox;
 
     /// The definition, word for word: quadratic and obvious.
     fn naive(candidates: &[Candidate], iou: f32, limit: usize) -> Vec<Candidate> {

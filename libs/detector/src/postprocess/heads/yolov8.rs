@@ -6,7 +6,7 @@
 use domain::ClassId;
 
 use super::{DecodeRequest, Head, OutputView, scan_best};
-use crate::candidate::{Candidate, InputBox};
+use crate::postprocess::candidate::{Candidate, InputBox};
 
 pub(super) fn decode(
     head: &Head,

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use ort::ep::{self, ExecutionProvider as _, ExecutionProviderDispatch};
 
-use crate::{error::RuntimeError, session::SessionOptions};
+use crate::{error::RuntimeError, onnx_runtime::session::SessionOptions};
 
 /// What runs the operators of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]

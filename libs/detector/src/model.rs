@@ -1,0 +1,5 @@
+//! Models: how one is installed from an ONNX file, and what an installed one is.
+
+pub mod bundle;
+pub mod install;
+pub mod labels;
