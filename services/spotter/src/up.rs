@@ -12,7 +12,7 @@ use crate::{
 pub(crate) fn up(options: UpOptions) -> Result<(), CliError> {
     let settings = Settings::read(options)?;
     // Asked before anything is started, so that a wrong name costs no time.
-    settings.places().bundle(&settings.model)?;
+    settings.places.bundle(&settings.model)?;
     block_on(run(&settings))
 }
 

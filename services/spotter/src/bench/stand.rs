@@ -10,7 +10,8 @@ use std::{
 };
 
 use domain::picture::PictureLimits;
-use service::host::Host;
+use messaging::{MessagingConfig, Role};
+use service::{config::Reader, host::Host};
 
 use super::{driver::Driver, loops::Loops};
 use crate::{
@@ -142,7 +143,9 @@ impl Stand {
             model: self.model.clone(),
             data_dir: data_dir.to_owned(),
             nats_url: None,
+            messaging: MessagingConfig::read(&mut Reader::new(&variables), Role::Cli),
             cache,
+            places: self.places.clone(),
             variables,
         }
     }

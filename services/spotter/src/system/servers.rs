@@ -41,7 +41,7 @@ pub(super) async fn nats(settings: &Settings, system: &mut System) -> Result<Str
             CliError::Usage(format!("{wanted}; `make setup` fetches it"))
         })?;
     let (store, log) = (folder(settings, "nats")?, log_file(settings, "nats.log")?);
-    storage::check_room(&store, &settings.queue())?;
+    storage::check_room(&store, &settings.messaging)?;
     let (name, server_settings) = (server_name(), storage::server_settings(&settings.data_dir)?);
     let started = ports::start_near(&Host::default(), NATS_PORT, async |port| {
         let ready = Ready::Answers(Server::Nats { port, name: name.clone() });

@@ -12,10 +12,9 @@ use detector::ExecutionProvider;
 use domain::ModelName;
 use messaging::{MessagingConfig, Role};
 use service::{
-    config::{ProcessEnvironment, Reader, Source, is_set},
+    config::{BadSetting, ConfigError, ProcessEnvironment, Reader, Source, is_set},
     files::read_text,
     host::Host,
-    telemetry::LogSettings,
 };
 
 use crate::{
@@ -47,7 +46,11 @@ pub(crate) struct Settings {
     pub(crate) data_dir: PathBuf,
     /// An own NATS server is started only where none is named.
     pub(crate) nats_url: Option<String>,
+    /// How the API and the workers set up the queue.
+    pub(crate) messaging: MessagingConfig,
     pub(crate) cache: ResultCache,
+    /// Where the workers look for their model and for ONNX Runtime.
+    pub(crate) places: PlacesOptions,
     /// What `.env` sets and the environment does not: handed on to the API and the workers.
     pub(crate) variables: HashMap<String, String>,
 }
@@ -98,12 +101,11 @@ impl Settings {
         let model = reader.read("MODEL", ModelName::default());
         let nats_url = reader.read_optional("NATS_URL");
         let redis_url = reader.read_optional("REDIS_URL");
-        // For the services, whose word on it would come late.
-        let _ = LogSettings::read(&mut reader);
-        let _ = MessagingConfig::read(&mut reader, Role::Cli);
-        for place in ["MODELS_DIR", "ORT_DYLIB_PATH"] {
-            let _: Option<PathBuf> = reader.read_optional(place);
-        }
+        let messaging = MessagingConfig::read(&mut reader, Role::Cli);
+        let places = PlacesOptions {
+            models_dir: reader.read_optional("MODELS_DIR"),
+            onnx_runtime: reader.read_optional("ORT_DYLIB_PATH"),
+        };
         let settings = Self {
             host: options.host.unwrap_or(host),
             port: options.port.unwrap_or(port),
@@ -113,28 +115,33 @@ impl Settings {
             model: options.model.unwrap_or(model),
             data_dir: options.data_dir,
             nats_url,
+            messaging,
             cache: redis_url.map_or(ResultCache::Own, ResultCache::At),
+            places,
             variables: HashMap::new(),
         };
-        let settings = reader.finish(settings)?;
+        let settings = reader.finish(settings);
+        // Each service reads its settings itself, but would report the bad ones only after the servers have started.
+        let of_api = api::Config::read(&source).err();
+        let of_worker = worker::Config::read(&source).err();
+        let settings = with_problems_of(settings, [of_api, of_worker])?;
         Ok(Self { variables, ..settings })
     }
+}
 
-    /// How the API and the workers will set the queue up.
-    pub(crate) fn queue(&self) -> MessagingConfig {
-        let source = EnvironmentOver(&self.variables);
-        // What cannot be used was told when the settings were read.
-        MessagingConfig::read(&mut Reader::new(&source), Role::Cli)
-    }
-
-    /// Where the workers will look for their model.
-    pub(crate) fn places(&self) -> PlacesOptions {
-        let source = EnvironmentOver(&self.variables);
-        PlacesOptions {
-            models_dir: source.get("MODELS_DIR").map(PathBuf::from),
-            onnx_runtime: source.get("ORT_DYLIB_PATH").map(PathBuf::from),
+/// `read`, or the bad settings of all processes if any has one, each variable named once.
+fn with_problems_of<T>(
+    read: Result<T, ConfigError>,
+    others: [Option<ConfigError>; 2],
+) -> Result<T, ConfigError> {
+    let mut problems: Vec<BadSetting> = Vec::new();
+    let own = read.as_ref().err().cloned();
+    for problem in own.into_iter().chain(others.into_iter().flatten()).flat_map(|error| error.0) {
+        if problems.iter().all(|known| known.name != problem.name) {
+            problems.push(problem);
         }
     }
+    if problems.is_empty() { read } else { Err(ConfigError(problems)) }
 }
 
 /// How many cores each of `sharers` gets: at least one.
@@ -210,7 +217,14 @@ mod tests {
         let settings = settings.unwrap();
         assert_eq!((settings.port, settings.model.as_str()), (5000, "yolov8n"));
         assert!(settings.variables.is_empty(), "{:?}", settings.variables);
-        assert!(settings.places().models_dir.is_none());
+        assert!(settings.places.models_dir.is_none());
+    }
+
+    #[test]
+    fn up_and_its_workers_read_the_same_out_of_a_variable() {
+        let settings = Settings::merge(options(), env_file("MODELS_DIR=' /models '\n")).unwrap();
+        let read_by_a_worker = worker::Config::read(&settings.variables).unwrap();
+        assert_eq!(settings.places.models_dir, read_by_a_worker.models_dir);
     }
 
     #[test]
@@ -245,14 +259,23 @@ mod tests {
     }
 
     #[test]
-    fn bad_values_are_named() {
-        let Err(CliError::Config(error)) =
-            Settings::merge(options(), env_file("PORT=http\nWORKERS=0\n"))
-        else {
+    fn bad_values_of_every_process_are_named_at_once_and_once() {
+        let all = "PORT=http\nWORKERS=0\nNATS_URL=http://host\nREDIS_URL=nowhere\nRUST_LOG=a=b=c\n\
+                   MAX_PICTURE_BYTES=many\nMAX_BATCH=0\n";
+        let Err(CliError::Config(error)) = Settings::merge(options(), env_file(all)) else {
             panic!("expected a ConfigError")
         };
         let mut names: Vec<_> = error.0.iter().map(|problem| problem.name).collect();
         names.sort_unstable();
-        assert_eq!(names, ["PORT", "WORKERS"]);
+        let expected = [
+            "MAX_BATCH",
+            "MAX_PICTURE_BYTES",
+            "NATS_URL",
+            "PORT",
+            "REDIS_URL",
+            "RUST_LOG",
+            "WORKERS",
+        ];
+        assert_eq!(names, expected);
     }
 }
