@@ -3,8 +3,9 @@
 //! A service describes its settings as one struct and fills it through a [`Reader`], which asks a
 //! [`Source`]: the process environment in production, a map in a test.
 
-use crate::address::may_hold_a_secret;
 use std::{collections::HashMap, fmt, fs::File, path::PathBuf, str::FromStr, time::Duration};
+
+use crate::{address::may_hold_a_secret, secret::Secret};
 
 /// The longest duration that can be set: ten years. Beyond it a number of seconds is a slip of the
 /// hand, and added to the time of day it might not fit any more.
@@ -120,6 +121,23 @@ impl<'a> Reader<'a> {
             }
             Err(error) => {
                 self.problem(name, format!("'{text}' cannot be used: {error}"));
+                None
+            }
+        }
+    }
+
+    /// As [`Reader::read_optional`], for a value that may hold a secret: what is wrong with it is reported without
+    /// the value. The error of `T` must not quote it either.
+    pub fn read_secret<T>(&mut self, name: &'static str) -> Option<T>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        let text: Secret = self.read_optional(name)?;
+        match text.expose().parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(name, error.to_string());
                 None
             }
         }
@@ -257,6 +275,16 @@ mod tests {
         let _: u16 = reader.read("FILE", 0);
         let error = reader.finish(()).unwrap_err().to_string();
         assert!(error.contains("FILE") && !error.contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn a_secret_is_not_repeated_whatever_is_wrong_with_it() {
+        let source = source(&[("PIN", "s3cret"), ("OTHER", "17")]);
+        let mut reader = Reader::new(&source);
+        assert_eq!(reader.read_secret::<u16>("PIN"), None);
+        assert_eq!(reader.read_secret::<u16>("OTHER"), Some(17));
+        let error = reader.finish(()).unwrap_err().to_string();
+        assert!(error.contains("PIN: invalid digit") && !error.contains("s3cret"), "{error}");
     }
 
     #[test]

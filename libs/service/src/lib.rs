@@ -12,6 +12,7 @@ pub mod host;
 pub mod metrics;
 pub mod open_files;
 pub mod probes;
+pub mod secret;
 pub mod shutdown;
 pub mod telemetry;
 

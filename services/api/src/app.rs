@@ -5,7 +5,6 @@ use std::{io, sync::Arc};
 use messaging::{Messaging, MessagingError};
 use poem::{Endpoint, EndpointExt, Response, Route, get, http::Method};
 use service::{
-    address::redacted,
     exit,
     metrics::{Metrics, MetricsError, STREAM_WRITABLE},
     probes,
@@ -52,9 +51,6 @@ pub enum ServeError {
     /// The page that shows the API's document could not be made.
     #[error(transparent)]
     DocsPage(#[from] DocsPageError),
-    /// `REDIS_URL` is no Redis address.
-    #[error("REDIS_URL: {0}")]
-    Redis(#[from] redis::RedisError),
     /// `HOST` and `PORT` cannot be listened on.
     #[error("cannot listen on {address}: {source}; set HOST and PORT")]
     Listen {
@@ -81,7 +77,7 @@ impl ServeError {
                 exit::UNAVAILABLE
             }
             Self::Probes(error) if error.is_in_use() => exit::UNAVAILABLE,
-            Self::Redis(_) | Self::Traces(_) | Self::Listen { .. } | Self::Probes(_) => exit::USAGE,
+            Self::Traces(_) | Self::Listen { .. } | Self::Probes(_) => exit::USAGE,
             Self::Messaging(error) if error.is_configuration() => exit::USAGE,
             Self::Messaging(_) | Self::Http(_) => exit::UNAVAILABLE,
             Self::Metrics(_) | Self::Document(_) | Self::DocsPage(_) => exit::SOFTWARE,
@@ -134,7 +130,7 @@ pub async fn serve(
         limits: config.picture_limits,
         timeout: config.upload_timeout,
         slots: Arc::new(Semaphore::new(config.max_concurrent_uploads)),
-        digests: config.redis_url.is_some() && config.response_cache_ttl.is_some(),
+        digests: config.redis.is_some() && config.response_cache_ttl.is_some(),
     };
     let breaker = Arc::new(Breaker::default());
     let api_metrics = ApiMetrics::new(&metrics, Arc::clone(&breaker), &upload_rules);
@@ -146,7 +142,7 @@ pub async fn serve(
     let writes = messaging.writes().clone();
     metrics.flags(STREAM_WRITABLE, "stream", move || writes.writable());
     let backpressure = upload_rules.backpressure.clone();
-    let tasks = tasks(&config, &messaging, breaker, backpressure, api_metrics)?;
+    let tasks = tasks(&config, &messaging, breaker, backpressure, api_metrics);
     if let Some(responses) = &tasks.responses {
         let (current, model) = (responses.model.clone(), config.model.clone());
         let announcements = messaging.announcements();
@@ -200,13 +196,12 @@ fn tasks(
     breaker: Arc<Breaker>,
     backpressure: Backpressure,
     metrics: ApiMetrics,
-) -> Result<Tasks, ServeError> {
+) -> Tasks {
     let result_ttl = config.messaging.result_ttl;
-    let redis = match &config.redis_url {
-        Some(url) => {
-            tracing::info!(redis = redacted(url), "finished results are cached");
-            let ca_file = config.redis_ca_file.as_deref();
-            Some(RedisCache::new(url, ca_file, config.redis_timeout, breaker)?)
+    let redis = match &config.redis {
+        Some(server) => {
+            tracing::info!(redis = %server, "finished results are cached");
+            Some(RedisCache::new(server.clone(), config.redis_timeout, breaker))
         }
         None => {
             tracing::warn!("REDIS_URL is not set: results are read from the bucket each time");
@@ -219,7 +214,7 @@ fn tasks(
         ResponseCache { redis, ttl, model: CurrentModel::default(), metrics: metrics.clone() }
     });
     let cache = redis.map(|redis| ResultCache { redis, result_ttl, metrics: metrics.clone() });
-    Ok(Tasks {
+    Tasks {
         queue: messaging.queue(),
         store: messaging.tasks(),
         keys: messaging.idempotency_keys(),
@@ -230,7 +225,7 @@ fn tasks(
         result_ttl,
         deadline: config.task_deadline,
         metrics,
-    })
+    }
 }
 
 fn routes(methods: Arc<Methods>) -> Result<impl Endpoint<Output = Response>, DocsPageError> {

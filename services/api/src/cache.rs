@@ -4,7 +4,9 @@
 mod connection;
 mod responses;
 mod results;
+mod server;
 
 pub(crate) use connection::RedisCache;
 pub(crate) use responses::ResponseCache;
 pub(crate) use results::ResultCache;
+pub use server::RedisServer;

@@ -1,17 +1,16 @@
 //! The API's settings, one variable each.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use domain::{ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
 use service::{
-    address,
     config::{ConfigError, LONGEST_SECONDS, Reader, Source},
     host::Host,
     telemetry::{LogSettings, traces::TraceSettings},
 };
 
-use crate::server::ConnectionLimits;
+use crate::{cache::RedisServer, server::ConnectionLimits};
 
 /// Everything that can be set about the API.
 #[derive(Clone)]
@@ -39,10 +38,9 @@ pub struct Config {
     pub task_deadline: Duration,
     /// `RECONCILE_SECONDS`: how often queue and records are compared. Default 60.
     pub reconcile_every: Duration,
-    /// `REDIS_URL`: the cache of finished results. Unset: no cache, same answers.
-    pub redis_url: Option<String>,
-    /// `REDIS_CA_FILE`: certificates to trust for a `rediss://` address. Unset: the system's.
-    pub redis_ca_file: Option<PathBuf>,
+    /// `REDIS_URL`: the cache of finished results. Unset: no cache, same answers. `REDIS_CA_FILE`: certificates to
+    /// trust for a `rediss://` address. Unset: the system's.
+    pub redis: Option<RedisServer>,
     /// `REDIS_TIMEOUT_MS`: how long an answer may wait for the cache. Default 100.
     pub redis_timeout: Duration,
     /// `RESPONSE_CACHE_SECONDS`: how long after a run its result is given to those who send the same
@@ -87,8 +85,7 @@ impl Config {
             },
             task_deadline: reader.seconds("TASK_DEADLINE_SECONDS", 24 * 3600),
             reconcile_every: reader.seconds("RECONCILE_SECONDS", 60),
-            redis_url: read_redis_url(&mut reader),
-            redis_ca_file: reader.file("REDIS_CA_FILE"),
+            redis: RedisServer::read(&mut reader),
             redis_timeout: reader.milliseconds("REDIS_TIMEOUT_MS", 100),
             response_cache_ttl: read_response_cache_ttl(&mut reader),
             messaging: MessagingConfig::read(&mut reader, Role::Api),
@@ -107,24 +104,6 @@ fn read_response_cache_ttl(reader: &mut Reader<'_>) -> Option<Duration> {
     }
 }
 
-fn read_redis_url(reader: &mut Reader<'_>) -> Option<String> {
-    let url: String = reader.read_optional("REDIS_URL")?;
-    let problem = match (address::shown(&url), redis::Client::open(url.as_str())) {
-        (Some(_), Ok(_)) => return Some(url),
-        // The client's words are about the address as it is shown.
-        (Some(shown), Err(error)) => format!("'{shown}' is no Redis address: {error}"),
-        (None, _) => {
-            let advice = address::ADVICE;
-            format!(
-                "it is no Redis address (not shown, since it may hold a password): expected \
-                 redis://host:port; {advice}"
-            )
-        }
-    };
-    reader.problem("REDIS_URL", problem);
-    Some(url)
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
@@ -141,7 +120,7 @@ mod tests {
     fn nothing_set_listens_on_loopback_only() {
         let config = read(&[]).unwrap();
         assert_eq!((config.host.as_str(), config.port), ("127.0.0.1", 5000));
-        assert!(config.redis_url.is_none());
+        assert!(config.redis.is_none());
         assert_eq!(config.response_cache_ttl, Some(Duration::from_secs(3600)));
     }
 
@@ -151,6 +130,18 @@ mod tests {
             |seconds| read(&[("RESPONSE_CACHE_SECONDS", seconds)]).unwrap().response_cache_ttl;
         assert_eq!((ttl("0"), ttl("7")), (None, Some(Duration::from_secs(7))));
         assert!(read(&[("RESPONSE_CACHE_SECONDS", "never")]).is_err());
+    }
+
+    #[test]
+    fn a_file_without_certificates_is_a_bad_setting() {
+        let no_certificates = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let settings = [("REDIS_URL", "rediss://:s3cret@host"), ("REDIS_CA_FILE", no_certificates)];
+        let ConfigError(problems) = read(&settings).err().unwrap();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].name, "REDIS_CA_FILE");
+        assert!(!format!("{problems:?}").contains("s3cret"), "{problems:?}");
+        let config = read(&settings[..1]).unwrap();
+        assert_eq!(format!("{:?}", config.redis), "Some(RedisServer(rediss://***@host))");
     }
 
     #[test]

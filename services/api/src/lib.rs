@@ -35,6 +35,7 @@ mod upload;
 mod v1;
 
 pub use app::{ServeError, listen, serve};
+pub use cache::RedisServer;
 pub use config::Config;
 pub use docs_page::DocsPageError;
 pub use openapi::document as openapi_document;

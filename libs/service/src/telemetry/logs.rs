@@ -1,11 +1,12 @@
 //! Logs: one line an event on standard error, as text for people or JSON for machines. Lines within a
 //! traced request or job say which trace they belong to.
 
-use std::{fmt, io::IsTerminal, str::FromStr};
+use std::{fmt, io::IsTerminal, iter, str::FromStr};
 
 use tracing::{Event, Subscriber};
 use tracing_subscriber::{
     EnvFilter,
+    filter::{Directive, LevelFilter},
     fmt::{
         FmtContext, FormatEvent, FormatFields,
         format::{JsonFields, Writer},
@@ -15,11 +16,6 @@ use tracing_subscriber::{
 
 use super::traces::{self, TraceIds};
 use crate::config::Reader;
-
-/// What is logged where `RUST_LOG` does not say: what we do ourselves, and only what goes wrong in
-/// those whose every step would be news.
-const DEFAULT_FILTER: &str =
-    "info,async_nats=warn,poem=warn,opentelemetry=off,opentelemetry_sdk=off";
 
 /// How log lines are written. Set by `LOG_FORMAT`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,13 +48,18 @@ impl fmt::Display for LogFormat {
     }
 }
 
-/// Which events are logged: the directives of `RUST_LOG`, known to be well formed.
+/// Which events are logged: the directives of `RUST_LOG`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogFilter(String);
+pub struct LogFilter(Vec<Directive>);
 
 impl Default for LogFilter {
+    /// Our own events from `info` on, and only warnings of those libraries whose every step is an event.
     fn default() -> Self {
-        Self(DEFAULT_FILTER.to_owned())
+        let libraries =
+            ["async_nats=warn", "poem=warn", "opentelemetry=off", "opentelemetry_sdk=off"];
+        let own = Directive::from(LevelFilter::INFO);
+        let libraries = libraries.iter().filter_map(|directive| directive.parse().ok());
+        Self(iter::once(own).chain(libraries).collect())
     }
 }
 
@@ -66,17 +67,21 @@ impl FromStr for LogFilter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wanted = "expected a level such as 'debug', or 'info,messaging=debug'";
-        match EnvFilter::try_new(text) {
-            Ok(_) => Ok(Self(text.to_owned())),
-            Err(error) => Err(format!("{error}; {wanted}")),
-        }
+        let directives = text.split(',').filter(|directive| !directive.is_empty());
+        directives.map(str::parse).collect::<Result<_, _>>().map(Self).map_err(|error| {
+            format!("{error}; expected a level such as 'debug', or 'info,messaging=debug'")
+        })
     }
 }
 
 impl From<&LogFilter> for EnvFilter {
     fn from(filter: &LogFilter) -> Self {
-        Self::new(&filter.0)
+        if filter.0.is_empty() {
+            return Self::default();
+        }
+        // What no directive names is not logged.
+        let nothing = Self::default().add_directive(LevelFilter::OFF.into());
+        filter.0.iter().cloned().fold(nothing, Self::add_directive)
     }
 }
 
@@ -193,8 +198,27 @@ mod tests {
     }
 
     #[test]
-    fn the_default_filter_is_well_formed() {
-        assert_eq!(DEFAULT_FILTER.parse(), Ok(LogFilter::default()));
+    fn a_filter_is_the_one_that_the_library_makes_of_the_same_text() {
+        let own = LogFilter::default();
+        let text = "info,async_nats=warn,poem=warn,opentelemetry=off,opentelemetry_sdk=off";
+        assert_eq!(Ok(own), text.parse());
+        let sorted = |filter: EnvFilter| {
+            let text = filter.to_string();
+            let mut directives: Vec<_> = text.split(',').map(str::to_owned).collect();
+            directives.sort_unstable();
+            directives
+        };
+        for text in
+            [text, "debug", "messaging=debug", "off", ",", "a[b{c=1}]=trace,warn", "x=info,,y=off"]
+        {
+            let made = EnvFilter::from(&text.parse::<LogFilter>().unwrap());
+            let expected = EnvFilter::try_new(text).unwrap();
+            assert_eq!(made.max_level_hint(), expected.max_level_hint(), "{text}");
+            let (mut made, expected) = (sorted(made), sorted(expected));
+            // The default of what the text does not name, which the library leaves out.
+            made.retain(|directive| directive != "off" || expected.contains(directive));
+            assert_eq!(made, expected, "{text}");
+        }
     }
 
     #[test]

@@ -1,21 +1,19 @@
 //! The one connection to Redis, and the breaker in front of it.
 
 use std::{
-    fs,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use parking_lot::RwLock;
 use redis::{
-    AsyncCommands, Client, RedisError, TlsCertificates,
+    AsyncCommands, RedisError,
     aio::{ConnectionManager, ConnectionManagerConfig},
 };
 use serde::de::DeserializeOwned;
-use service::address::redacted;
 use tokio::{sync::Mutex, time::timeout_at};
 
+use super::RedisServer;
 use crate::{
     breaker::{Breaker, Change},
     metrics::CacheOutcome,
@@ -32,9 +30,7 @@ pub(crate) struct RedisCache {
 }
 
 struct Shared {
-    client: Client,
-    /// Where Redis is, without credentials.
-    address: String,
+    server: RedisServer,
     /// Made on first use, dropped on failure: a manager that waits out its own back-off would go on
     /// failing for as long after Redis has come back.
     connection: RwLock<Option<ConnectionManager>>,
@@ -62,26 +58,11 @@ struct Obtained {
 }
 
 impl RedisCache {
-    /// The Redis at `url`. Does not connect yet. Where `url` says `rediss://`, the certificates in
-    /// `ca_file` are trusted, or the system's where there is none.
-    ///
-    /// # Errors
-    /// If `url` is no Redis address, or `ca_file` holds no certificates.
-    pub(crate) fn new(
-        url: &str,
-        ca_file: Option<&Path>,
-        timeout: Duration,
-        breaker: Arc<Breaker>,
-    ) -> Result<Self, RedisError> {
-        let shared = Shared {
-            client: client(url, ca_file)?,
-            address: redacted(url),
-            connection: RwLock::new(None),
-            connecting: Arc::default(),
-            timeout,
-            breaker,
-        };
-        Ok(Self { shared: Arc::new(shared) })
+    /// Does not connect yet.
+    pub(crate) fn new(server: RedisServer, timeout: Duration, breaker: Arc<Breaker>) -> Self {
+        let connection = RwLock::new(None);
+        let shared = Shared { server, connection, connecting: Arc::default(), timeout, breaker };
+        Self { shared: Arc::new(shared) }
     }
 
     /// What is stored under `key`, and how the question went. A text that cannot be read as a `T` is
@@ -113,16 +94,6 @@ impl RedisCache {
                 .await;
             shared.report::<()>(&outcome);
         });
-    }
-}
-
-fn client(url: &str, ca_file: Option<&Path>) -> Result<Client, RedisError> {
-    match ca_file {
-        Some(path) => {
-            let root_cert = Some(fs::read(path)?);
-            Client::build_with_tls(url, TlsCertificates { client_tls: None, root_cert })
-        }
-        None => Client::open(url),
     }
 }
 
@@ -194,7 +165,8 @@ impl Shared {
             .set_number_of_retries(0)
             .set_connection_timeout(Some(self.timeout.max(CONNECT_TIMEOUT)))
             .set_response_timeout(Some(self.timeout));
-        let connection = ConnectionManager::new_with_config(self.client.clone(), config).await?;
+        let connection =
+            ConnectionManager::new_with_config(self.server.client.clone(), config).await?;
         *self.connection.write() = Some(connection);
         Ok(())
     }
@@ -202,11 +174,11 @@ impl Shared {
     fn report<T>(&self, outcome: &Result<T, CacheError>) {
         match (self.breaker.report(outcome, Instant::now()), outcome) {
             (Change::Opened, Err(error)) => tracing::warn!(
-                redis = self.address,
+                redis = %self.server,
                 %error,
                 "the result cache fails; results are read from the bucket until it is back"
             ),
-            (Change::Closed, _) => tracing::info!(redis = self.address, "the result cache is back"),
+            (Change::Closed, _) => tracing::info!(redis = %self.server, "the result cache is back"),
             _ => {}
         }
     }

@@ -36,12 +36,14 @@ pub(super) fn exporter(
     runtime: Handle,
 ) -> Result<SpanExporter, ExporterBuildError> {
     let client = Client { runtime, timeout: settings.timeout, is_failing: AtomicBool::new(false) };
+    let headers = settings.headers.iter();
+    let headers = headers.map(|(name, value)| (name.clone(), value.expose().to_owned()));
     SpanExporter::builder()
         .with_http()
         .with_http_client(client)
         .with_protocol(Protocol::HttpBinary)
         .with_endpoint(settings.endpoint.url())
-        .with_headers(settings.headers.clone())
+        .with_headers(headers.collect())
         .with_timeout(settings.timeout)
         .build()
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
 use hyper::Uri;
 use opentelemetry_sdk::trace::Sampler;
 
-use crate::{address::redacted, config::Reader};
+use crate::{address::redacted, config::Reader, secret::Secret};
 
 /// Where a collector listens that is asked for without an address.
 const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
@@ -23,13 +23,13 @@ pub struct TraceSettings {
 }
 
 /// Where spans go, and which.
-#[derive(Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ExportSettings {
     /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or `OTEL_EXPORTER_OTLP_ENDPOINT` and `/v1/traces`.
     pub endpoint: Endpoint,
     /// `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, or `OTEL_EXPORTER_OTLP_HEADERS`: sent along, such as a
-    /// token. `Debug` hides their values.
-    pub headers: HashMap<String, String>,
+    /// token.
+    pub headers: HashMap<String, Secret>,
     /// `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`, or `OTEL_EXPORTER_OTLP_TIMEOUT`, in milliseconds: how
     /// long one delivery may take. Default 10 s.
     pub timeout: Duration,
@@ -37,23 +37,11 @@ pub struct ExportSettings {
     pub sampler: TraceSampler,
 }
 
-impl fmt::Debug for ExportSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { endpoint, headers, timeout, sampler } = self;
-        f.debug_struct("ExportSettings")
-            .field("endpoint", &endpoint.to_string())
-            .field("headers", &headers.keys())
-            .field("timeout", timeout)
-            .field("sampler", sampler)
-            .finish()
-    }
-}
-
 impl TraceSettings {
     /// Reads the variables. What is wrong with them is left with `reader`.
     #[must_use]
     pub fn read(reader: &mut Reader<'_>) -> Self {
-        let resource = read_quietly(reader, "OTEL_RESOURCE_ATTRIBUTES");
+        let resource = reader.read_secret("OTEL_RESOURCE_ATTRIBUTES");
         let Pairs(resource) = resource.unwrap_or_default();
         let service_name = reader.read_optional("OTEL_SERVICE_NAME");
         let export = read_export(reader);
@@ -63,8 +51,8 @@ impl TraceSettings {
 }
 
 fn read_export(reader: &mut Reader<'_>) -> Option<ExportSettings> {
-    let own = read_quietly(reader, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
-    let general = read_quietly(reader, "OTEL_EXPORTER_OTLP_ENDPOINT").map(Endpoint::for_traces);
+    let own = reader.read_secret("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT");
+    let general = reader.read_secret("OTEL_EXPORTER_OTLP_ENDPOINT").map(Endpoint::for_traces);
     let endpoint = own.or(general);
     for name in ["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"] {
         let _: Option<HttpProtobuf> = reader.read_optional(name);
@@ -72,8 +60,9 @@ fn read_export(reader: &mut Reader<'_>) -> Option<ExportSettings> {
     for name in ["OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "OTEL_EXPORTER_OTLP_COMPRESSION"] {
         let _: Option<NoCompression> = reader.read_optional(name);
     }
-    let Pairs(headers) = read_quietly(reader, "OTEL_EXPORTER_OTLP_TRACES_HEADERS")
-        .or_else(|| read_quietly(reader, "OTEL_EXPORTER_OTLP_HEADERS"))
+    let Pairs(headers) = reader
+        .read_secret("OTEL_EXPORTER_OTLP_TRACES_HEADERS")
+        .or_else(|| reader.read_secret("OTEL_EXPORTER_OTLP_HEADERS"))
         .unwrap_or_default();
     let general = reader.milliseconds("OTEL_EXPORTER_OTLP_TIMEOUT", 10_000);
     let general = u64::try_from(general.as_millis()).unwrap_or(u64::MAX);
@@ -88,19 +77,10 @@ fn read_export(reader: &mut Reader<'_>) -> Option<ExportSettings> {
     };
     Some(ExportSettings {
         endpoint: endpoint?,
-        headers: headers.into_iter().collect(),
+        headers: headers.into_iter().map(|(name, value)| (name, value.into())).collect(),
         timeout,
         sampler,
     })
-}
-
-/// Reads a variable with a secret in it: what is wrong with it is said without its value.
-fn read_quietly<T: FromStr<Err = String>>(
-    reader: &mut Reader<'_>,
-    name: &'static str,
-) -> Option<T> {
-    let text: String = reader.read_optional(name)?;
-    text.trim().parse().map_err(|problem| reader.problem(name, problem)).ok()
 }
 
 /// `OTEL_TRACES_EXPORTER`.
@@ -361,7 +341,7 @@ mod tests {
         ];
         let settings = read(&variables).unwrap();
         let headers = &settings.export.as_ref().unwrap().headers;
-        assert_eq!(headers["authorization"], "Bearer s3cret");
+        assert_eq!(headers["authorization"].expose(), "Bearer s3cret");
         assert!(!format!("{settings:?}").contains("s3cret"), "{settings:?}");
         let bad = [
             ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "Bearer s3cret"),

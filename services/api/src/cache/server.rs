@@ -1,0 +1,77 @@
+//! Which Redis is used: `REDIS_URL` and `REDIS_CA_FILE`.
+
+use std::{fmt, fs};
+
+use redis::{Client, TlsCertificates};
+use service::{
+    address::{ADVICE, shown},
+    config::Reader,
+    secret::Secret,
+};
+
+/// How each certificate in a PEM file begins.
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
+
+/// A Redis server and how to connect to it.
+#[derive(Clone)]
+pub struct RedisServer {
+    pub(super) client: Client,
+    /// The address without credentials.
+    pub(super) address: String,
+}
+
+impl RedisServer {
+    /// Reads `REDIS_URL` and `REDIS_CA_FILE`. What is wrong with them is left with `reader`, and is not said in a
+    /// way that shows a password.
+    pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let ca_file = reader.file("REDIS_CA_FILE");
+        let url: Secret = reader.read_optional("REDIS_URL")?;
+        let Some(address) = shown(url.expose()) else {
+            let problem = format!(
+                "it is no Redis address (not shown, since it may hold a password): expected \
+                 redis://host:port; {ADVICE}"
+            );
+            reader.problem("REDIS_URL", problem);
+            return None;
+        };
+        let client = match Client::open(url.expose()) {
+            Ok(client) => client,
+            Err(error) => {
+                // The client's words are about the address as it is shown.
+                let problem = format!("'{address}' is no Redis address: {error}");
+                reader.problem("REDIS_URL", problem);
+                return None;
+            }
+        };
+        let Some(path) = ca_file else { return Some(Self { client, address }) };
+        // A file that cannot be read is reported already.
+        let pem = fs::read(&path).ok()?;
+        let client = if pem.windows(CERTIFICATE.len()).any(|text| text == CERTIFICATE) {
+            let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
+            Client::build_with_tls(url.expose(), certificates).map_err(|error| error.to_string())
+        } else {
+            // The client would trust nobody then.
+            Err("it holds no certificate in PEM".to_owned())
+        };
+        match client {
+            Ok(client) => Some(Self { client, address }),
+            Err(error) => {
+                let problem = format!("'{}' cannot be used: {error}", path.display());
+                reader.problem("REDIS_CA_FILE", problem);
+                None
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RedisServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisServer({})", self.address)
+    }
+}
+
+impl fmt::Display for RedisServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address)
+    }
+}
