@@ -138,6 +138,14 @@ pub enum TaskState {
         /// When that worker took it.
         #[serde(with = "time::serde::rfc3339")]
         started_at: OffsetDateTime,
+        /// Until when the run may go on, by the worker's own limit. A run that must wait puts it off.
+        /// `None` in records of older workers.
+        #[serde(
+            default,
+            with = "time::serde::rfc3339::option",
+            skip_serializing_if = "Option::is_none"
+        )]
+        run_deadline: Option<OffsetDateTime>,
     },
     /// The detector ran to its end.
     Success {
@@ -205,7 +213,7 @@ impl TaskState {
     #[must_use]
     pub fn started_at(&self) -> Option<OffsetDateTime> {
         match self {
-            Self::Started { started_at } => Some(*started_at),
+            Self::Started { started_at, .. } => Some(*started_at),
             Self::Success { started_at, .. } => *started_at,
             Self::Queued | Self::Failure { .. } | Self::Revoked { .. } | Self::Expired { .. } => {
                 None
@@ -311,7 +319,7 @@ mod tests {
         let object = DetectedObject { detection, label: "bus".to_owned() };
         let states = [
             TaskState::Queued,
-            TaskState::Started { started_at: at },
+            TaskState::Started { started_at: at, run_deadline: Some(at) },
             TaskState::Success {
                 started_at: Some(at),
                 finished_at: at,
@@ -336,6 +344,16 @@ mod tests {
             assert_eq!(json["state"], record.state.name());
             assert_eq!(serde_json::from_value::<TaskRecord>(json).unwrap(), record);
         }
+    }
+
+    #[test]
+    fn a_run_of_an_older_worker_is_read() {
+        let state =
+            TaskState::Started { started_at: OffsetDateTime::UNIX_EPOCH, run_deadline: None };
+        let record = TaskRecord { job: job(), attempts: 1, state };
+        let json = serde_json::to_value(&record).unwrap();
+        assert!(json.get("run_deadline").is_none(), "{json}");
+        assert_eq!(serde_json::from_value::<TaskRecord>(json).unwrap(), record);
     }
 
     #[test]

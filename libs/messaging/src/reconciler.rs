@@ -23,12 +23,11 @@ use crate::{FinishOutcome, Messaging, MessagingError, TaskStore, pictures, wire}
 /// How many discrepancies of one kind are dealt with in one round; the rest waits for the next.
 const MOST: usize = 1000;
 
-/// How long a run that began before its task's deadline may go on after it. Clients are promised an
-/// end within 60 s of the deadline; the rest is for coming to look.
+/// How long a run whose record has no deadline of its own may go on after its task's deadline. It is of
+/// an older worker, and its client was promised an end within 60 s; the rest is for the next look.
 const LATE_RUN: Duration = Duration::from_secs(50);
 
-/// The longest that a worker may run one job, by default. For so long a run may be alive and about to
-/// store its end although its job has been lost.
+/// How long such a run may take in all, when its job has been lost: the default of older workers.
 const LONGEST_RUN: Duration = Duration::from_secs(60);
 
 /// A way in which queue and records differ.
@@ -336,15 +335,18 @@ impl Messaging {
 /// Whether nobody is going to bring this task to its end in time.
 fn is_overdue(record: &TaskRecord, now: OffsetDateTime) -> bool {
     match record.state {
-        TaskState::Started { .. } => record.job.is_overdue(now - LATE_RUN),
+        TaskState::Started { run_deadline: Some(run_deadline), .. } => {
+            record.job.is_overdue(now) && run_deadline <= now
+        }
+        TaskState::Started { run_deadline: None, .. } => record.job.is_overdue(now - LATE_RUN),
         _ => record.job.is_overdue(now),
     }
 }
 
-/// Whether a worker may still be at it.
+/// Whether a worker may still run the job.
 fn may_be_running(record: &TaskRecord) -> bool {
-    matches!(record.state, TaskState::Started { started_at }
-        if OffsetDateTime::now_utc() - started_at < LONGEST_RUN)
+    let TaskState::Started { started_at, run_deadline } = record.state else { return false };
+    OffsetDateTime::now_utc() < run_deadline.unwrap_or(started_at + LONGEST_RUN)
 }
 
 /// `None` for a record that cannot be read, or not be written for all the others who do: it keeps

@@ -23,6 +23,9 @@ const WRITE_ATTEMPTS: u32 = 10;
 /// The pause before a write is tried again; grows with each attempt.
 const WRITE_PAUSE: Duration = Duration::from_millis(10);
 
+/// The most that is believed of how long a run may take. Records are not kept for so long.
+const LONGEST_RUN_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// How many of these attempts may go unanswered.
 const UNANSWERED: u32 = 2;
 
@@ -153,17 +156,20 @@ impl TaskStore {
         self.current(id).await.map(Snapshot)
     }
 
-    /// Stores that a run of the job begins now, and counts it. Never touches an end.
+    /// Stores that a run of the job begins now, and counts it; its record names no deadline of the run.
+    /// Never touches a terminal record.
     ///
     /// # Errors
     /// [`MessagingError::Failed`], [`MessagingError::Timeout`], [`MessagingError::Record`] or
     /// [`MessagingError::Contended`].
     pub async fn begin(&self, job: &Job) -> Result<BeginOutcome, MessagingError> {
         let snapshot = self.snapshot(job.task_id).await?;
-        self.begin_from(job, snapshot).await
+        self.begin_at(job, snapshot, OffsetDateTime::now_utc(), None).await
     }
 
-    /// As [`TaskStore::begin`]. The record is read again only if it has changed since `snapshot`.
+    /// As [`TaskStore::begin`], for a run that may take `longest_run` and that others take to be under
+    /// way for as long; see [`TaskStore::extend_run`]. The record is read again only if it has changed
+    /// since `snapshot`.
     ///
     /// # Errors
     /// As [`TaskStore::begin`].
@@ -171,19 +177,31 @@ impl TaskStore {
         &self,
         job: &Job,
         snapshot: Snapshot,
+        longest_run: Duration,
+    ) -> Result<BeginOutcome, MessagingError> {
+        let now = OffsetDateTime::now_utc();
+        self.begin_at(job, snapshot, now, Some(run_deadline(now, longest_run))).await
+    }
+
+    async fn begin_at(
+        &self,
+        job: &Job,
+        snapshot: Snapshot,
+        started_at: OffsetDateTime,
+        run_deadline: Option<OffsetDateTime>,
     ) -> Result<BeginOutcome, MessagingError> {
         if let Snapshot(Some(present)) = snapshot {
             self.begun.lock().insert(job.task_id, present);
         }
-        let started_at = OffsetDateTime::now_utc();
+        let started = TaskState::Started { started_at, run_deadline };
         let begun = |attempts: u32| TaskRecord {
             job: job.clone(),
             attempts: attempts.saturating_add(1),
-            state: TaskState::Started { started_at },
+            state: started.clone(),
         };
         // An attempt whose answer was lost finds its own record and must not count twice.
         let next = |present: Option<&TaskRecord>| match present {
-            Some(record) if record.state == (TaskState::Started { started_at }) => record.clone(),
+            Some(record) if record.state == started => record.clone(),
             Some(record) => begun(record.attempts),
             None => begun(0),
         };
@@ -194,6 +212,36 @@ impl TaskStore {
             }
             Err(end) => BeginOutcome::AlreadyTerminal(end),
         })
+    }
+
+    /// Stores that a begun run goes on and may take `longest_run` from now, unless its record is of
+    /// another run or terminal by now.
+    ///
+    /// # Errors
+    /// As [`TaskStore::begin`].
+    pub async fn extend_run(
+        &self,
+        begun: &TaskRecord,
+        longest_run: Duration,
+    ) -> Result<(), MessagingError> {
+        let deadline = run_deadline(OffsetDateTime::now_utc(), longest_run);
+        let own_start = begun.state.started_at();
+        let next = |present: Option<&TaskRecord>| match present {
+            Some(TaskRecord { job, attempts, state: TaskState::Started { started_at, .. } })
+                if Some(*started_at) == own_start =>
+            {
+                let (started_at, run_deadline) = (*started_at, Some(deadline));
+                let state = TaskState::Started { started_at, run_deadline };
+                TaskRecord { job: job.clone(), attempts: *attempts, state }
+            }
+            Some(of_another_run) => of_another_run.clone(),
+            None => begun.clone(),
+        };
+        let task_id = begun.job.task_id;
+        if let Ok((record, revision)) = self.write(task_id, next).await? {
+            self.begun.lock().insert(task_id, (record, revision));
+        }
+        Ok(())
     }
 
     /// Stores that a begun run goes back to the queue. Never touches an end.
@@ -315,6 +363,11 @@ impl TaskStore {
             Err(error) => Err(MessagingError::failed(what, error)),
         }
     }
+}
+
+/// When a run is over that may take `longest_run` from `now`.
+fn run_deadline(now: OffsetDateTime, longest_run: Duration) -> OffsetDateTime {
+    now + longest_run.min(LONGEST_RUN_LIMIT)
 }
 
 /// `None` for a deleted record.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 const LEASE: &str = "reconciler";
 
 /// How often the lease is renewed or asked for, several times in its life, and tasks past their
-/// deadline are looked for: their clients are promised an end within a minute of it.
+/// deadline are looked for: their clients are promised a terminal state within a minute of it.
 const TURN: Duration = Duration::from_secs(5);
 const _: () = assert!(TURN.as_secs() * 3 <= LEASE_LIFE.as_secs());
 

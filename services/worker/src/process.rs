@@ -1,6 +1,7 @@
 //! One delivery from its arrival to its outcome.
 
 use std::{
+    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -120,11 +121,24 @@ pub(crate) async fn process(context: &Context, delivery: &Delivery, share: Share
             give_back(context, &begun, Return::HandedBack).await;
             Outcome::Released
         }
+        never = keep_extending(context, &begun) => match never {},
+    }
+}
+
+/// Puts the deadline in the run's record off for as long as the run goes on. Waiting for a slot may take
+/// as long as another run, and a run that its record calls over may be called lost.
+async fn keep_extending(context: &Context, begun: &TaskRecord) -> Infallible {
+    loop {
+        tokio::time::sleep(context.job_deadline / 2).await;
+        if let Err(error) = context.tasks.extend_run(begun, context.job_deadline).await {
+            tracing::warn!(task_id = %begun.job.task_id, %error, "a run's deadline was not put off");
+        }
     }
 }
 
 async fn begin(context: &Context, delivery: &Delivery, snapshot: Snapshot) -> Result<Step, String> {
-    let record = match context.tasks.begin_from(&delivery.job, snapshot).await.map_err(text)? {
+    let begin = context.tasks.begin_from(&delivery.job, snapshot, context.job_deadline);
+    let record = match begin.await.map_err(text)? {
         BeginOutcome::AlreadyTerminal(end) => return Ok(Step::Done(already_terminal(&end))),
         BeginOutcome::Begun(record) => record,
     };

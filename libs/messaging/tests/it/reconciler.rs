@@ -206,7 +206,7 @@ async fn a_run_may_end_although_its_job_is_lost() {
     }
     // Had it begun longer ago than any run takes, nobody would be at it.
     let started_at = OffsetDateTime::now_utc() - time::Duration::seconds(61);
-    let long_ago = begun.with_state(TaskState::Started { started_at });
+    let long_ago = begun.with_state(TaskState::Started { started_at, run_deadline: None });
     let json = serde_json::to_vec(&long_ago).unwrap();
     fixture.bucket().await.put(job.task_id.to_string(), json.into()).await.unwrap();
     assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 0, 1)]);
@@ -309,6 +309,60 @@ async fn a_run_that_began_in_time_has_time_to_end() {
     assert_eq!(round(&mut reconciler).await, all_well());
 }
 
+/// Seconds since a run began, and until its own deadline.
+struct RunTimes {
+    age: i64,
+    left: i64,
+}
+
+impl Fixture {
+    /// Stores what a worker with its own `JOB_DEADLINE_SECONDS` has written of its run.
+    async fn store_run(&self, job: &Job, times: RunTimes) {
+        let now = OffsetDateTime::now_utc();
+        let state = TaskState::Started {
+            started_at: now - time::Duration::seconds(times.age),
+            run_deadline: Some(now + time::Duration::seconds(times.left)),
+        };
+        let record = self.begin(job).await.with_state(state);
+        let json = serde_json::to_vec(&record).unwrap();
+        self.bucket().await.put(job.task_id.to_string(), json.into()).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_run_may_take_as_long_as_its_worker_lets_it() {
+    let fixture = Fixture::start().await;
+    // The task's deadline has passed in all; a run's own has not in the first and third.
+    let (long, short, lost_and_long, lost_and_short) =
+        (due_in(-100), due_in(-3), due_in(3600), due_in(3600));
+    for (job, times) in [
+        (&long, RunTimes { age: 200, left: 100 }),
+        (&short, RunTimes { age: 5, left: -1 }),
+        (&lost_and_long, RunTimes { age: 200, left: 100 }),
+        (&lost_and_short, RunTimes { age: 5, left: -1 }),
+    ] {
+        fixture.accept(job, picture()).await;
+        fixture.store_run(job, times).await;
+    }
+    fixture.lose(&lost_and_long).await;
+    fixture.lose(&lost_and_short).await;
+    let mut reconciler = fixture.messaging.reconciler();
+    assert_eq!(
+        told(round(&mut reconciler).await),
+        [("record_without_job", 2, 0), ("overdue", 0, 1)]
+    );
+    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 1, 1)]);
+    let expired = fixture.record(short.task_id).await.unwrap();
+    assert!(matches!(expired.state, TaskState::Expired { .. }), "{expired:?}");
+    let lost = fixture.record(lost_and_short.task_id).await.unwrap();
+    assert!(matches!(lost.state, TaskState::Failure { .. }), "{lost:?}");
+    // The result of a run that goes on is not thrown away.
+    for job in [&long, &lost_and_long] {
+        let outcome = fixture.messaging.tasks().finish(&success(job)).await.unwrap();
+        assert_eq!(outcome, FinishOutcome::Stored);
+    }
+}
+
 #[tokio::test]
 async fn a_lost_job_past_its_deadline_has_expired() {
     let fixture = Fixture::start().await;
@@ -316,7 +370,7 @@ async fn a_lost_job_past_its_deadline_has_expired() {
     fixture.accept(&job, picture()).await;
     let begun = fixture.begin(&job).await;
     let started_at = OffsetDateTime::now_utc() - time::Duration::seconds(61);
-    let begun = begun.with_state(TaskState::Started { started_at });
+    let begun = begun.with_state(TaskState::Started { started_at, run_deadline: None });
     let json = serde_json::to_vec(&begun).unwrap();
     fixture.bucket().await.put(job.task_id.to_string(), json.into()).await.unwrap();
     fixture.lose(&job).await;

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fs, time::Duration};
 
 use bytes::Bytes;
-use domain::{DetectionSettings, Job, TaskId, TaskRecord};
+use domain::{DetectionSettings, Job, TaskId, TaskRecord, TaskState};
 use messaging::{Messaging, MessagingConfig, Role};
 use testkit::{NatsServer, eventually, require, workspace_root};
 use time::OffsetDateTime;
@@ -12,6 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 /// Longer than anything takes on a busy machine; only a failing test waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Pictures above this many bytes are in the object store of [`Queue::for_held_tasks`].
+const INLINE_LIMIT: usize = 1000;
 
 pub(crate) struct Queue {
     pub(crate) nats: NatsServer,
@@ -25,6 +28,10 @@ impl Queue {
 
     pub(crate) async fn start_with(change: impl FnOnce(&mut MessagingConfig)) -> Self {
         Self::start_on(NatsServer::start(), change).await
+    }
+
+    pub(crate) async fn for_held_tasks() -> Self {
+        Self::start_with(|config| config.inline_limit = INLINE_LIMIT).await
     }
 
     /// With a NATS server of the test's own making.
@@ -120,4 +127,66 @@ pub(crate) fn job() -> Job {
 
 pub(crate) fn bus() -> Vec<u8> {
     fs::read(testkit::picture("bus.jpg")).expect("bus.jpg can be read")
+}
+
+/// A task of [`Queue::for_held_tasks`] whose run goes on until the test releases it: its picture's only piece is missing.
+pub(crate) struct HeldTask {
+    pub(crate) id: TaskId,
+    piece_subject: String,
+}
+
+impl HeldTask {
+    /// No model takes it, so the task fails as soon as it is released.
+    fn picture() -> String {
+        "x".repeat(2 * INLINE_LIMIT)
+    }
+
+    pub(crate) async fn submit(queue: &Queue) -> Self {
+        let before = piece_subjects(&queue.nats);
+        let id = queue.submit(Self::picture().into_bytes()).await;
+        let mut added = piece_subjects(&queue.nats);
+        added.retain(|subject| !before.contains(subject));
+        let piece_subject = added.pop().expect("its piece is stored");
+        let filter = format!(r#"{{"filter":"{piece_subject}"}}"#);
+        let purged = request(&queue.nats, "$JS.API.STREAM.PURGE.OBJ_pictures", &filter);
+        assert!(purged.contains(r#""purged":1"#), "{purged}");
+        Self { id, piece_subject }
+    }
+
+    /// Waits until a worker runs it.
+    pub(crate) async fn started(&self, queue: &Queue) {
+        eventually(PATIENCE, async || self.is_running(queue).await.then_some(())).await;
+    }
+
+    pub(crate) async fn is_running(&self, queue: &Queue) -> bool {
+        let record = queue.messaging.tasks().get(self.id).await.unwrap().unwrap();
+        matches!(record.state, TaskState::Started { .. }) && record.attempts == 1
+    }
+
+    /// When the run began, and its own deadline.
+    pub(crate) async fn run(&self, queue: &Queue) -> (OffsetDateTime, OffsetDateTime) {
+        let record = queue.messaging.tasks().get(self.id).await.unwrap().unwrap();
+        let TaskState::Started { started_at, run_deadline: Some(run_deadline) } = record.state
+        else {
+            panic!("{record:?}")
+        };
+        (started_at, run_deadline)
+    }
+
+    pub(crate) fn release(&self, queue: &Queue) {
+        let stored = request(&queue.nats, &self.piece_subject, &Self::picture());
+        assert!(stored.contains("OBJ_pictures"), "{stored}");
+    }
+}
+
+/// The subjects of the pieces of each picture in the object store.
+fn piece_subjects(nats: &NatsServer) -> Vec<String> {
+    let filter = r#"{"subjects_filter":"$O.pictures.C.>"}"#;
+    let info = request(nats, "$JS.API.STREAM.INFO.OBJ_pictures", filter);
+    let texts = info.split('"').filter(|text| text.starts_with("$O.pictures.C."));
+    texts.filter(|text| !text.ends_with('>')).map(str::to_owned).collect()
+}
+
+fn request(nats: &NatsServer, subject: &str, payload: &str) -> String {
+    nats.request(subject, payload).expect("the server answers")
 }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use domain::{FailureReason, Job, TaskId, TaskRecord, TaskState};
 use messaging::{DeadLetterId, FinishOutcome, Settlement};
+use testkit::eventually;
 use time::OffsetDateTime;
 
-use crate::fixture::{Queue, bus, job};
+use crate::fixture::{HeldTask, PATIENCE, Queue, bus, job};
 
 fn failure(record: &TaskRecord) -> Option<FailureReason> {
     match record.state {
@@ -198,4 +199,32 @@ async fn a_task_that_has_ended_is_not_run_again_and_keeps_its_end() {
     let _worker = queue.worker(&[]).await;
     queue.drained().await;
     assert_eq!(tasks.get(id).await.unwrap(), Some(first));
+}
+
+#[tokio::test]
+async fn a_runs_own_deadline_is_in_its_record() {
+    let queue = Queue::for_held_tasks().await;
+    let held = HeldTask::submit(&queue).await;
+    let _worker = queue.worker(&[("JOB_DEADLINE_SECONDS", "300")]).await;
+    held.started(&queue).await;
+    let run = held.run(&queue).await;
+    assert_eq!(run.1 - run.0, Duration::from_secs(300));
+}
+
+#[tokio::test]
+async fn a_run_that_must_wait_puts_its_deadline_off() {
+    let queue = Queue::for_held_tasks().await;
+    let held = HeldTask::submit(&queue).await;
+    let _worker = queue.worker(&[("JOB_DEADLINE_SECONDS", "1")]).await;
+    held.started(&queue).await;
+    let (started_at, first) = held.run(&queue).await;
+    eventually(PATIENCE, async || {
+        let (start, deadline) = held.run(&queue).await;
+        assert_eq!(start, started_at);
+        (deadline > first && deadline > started_at + Duration::from_secs(2)).then_some(())
+    })
+    .await;
+    held.release(&queue);
+    assert_eq!(queue.ended(held.id).await.attempts, 1);
+    queue.drained().await;
 }
