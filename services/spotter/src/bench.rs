@@ -4,12 +4,13 @@
 //! drifts under all of them alike; what counts are ratios of medians.
 
 mod driver;
+mod environment;
 mod loops;
+mod options;
 mod processes;
 mod rates;
 mod report;
 mod samples;
-mod stand;
 
 use std::{collections::BTreeMap, fs, thread, time::Duration};
 
@@ -17,20 +18,21 @@ use detector::StageTimings;
 use service::shutdown;
 use tokio::time::sleep;
 
+pub(crate) use self::options::BenchOptions;
 use self::{
     driver::{Driver, Journey},
+    environment::BenchEnvironment,
     loops::Loops,
+    options::BenchSection,
     processes::{SlotTimes, Usages, own_cpu_s, usages},
     rates::{FILLING, steady_rate, whole_rate},
     report::{Growth, Latency, Machine, OnTheWay, ReadsOf, Report, Throughput, UploadsUnderLoad},
     samples::{Latencies, median},
-    stand::Stand,
 };
 use crate::{
-    cli::{BenchOptions, BenchSection},
     error::CliError,
     output::{line, remark},
-    system::{ResultCache, block_on},
+    supervisor::{ResultCache, block_on},
 };
 
 /// Pictures in the queue for each slot while it is kept full.
@@ -51,33 +53,33 @@ pub(crate) fn bench(options: BenchOptions) -> Result<(), CliError> {
         remark("this is a debug build: its figures say nothing about a release build");
     }
     // Its runtime must not end inside the other one.
-    let stand = Stand::new(&options)?;
+    let environment = BenchEnvironment::new(&options)?;
     block_on(async {
         let interrupted = shutdown::on_signal()?;
         tokio::select! {
-            done = run(&stand, &options) => done,
+            done = run(&environment, &options) => done,
             () = interrupted.cancelled() => Err(CliError::Unavailable("interrupted".to_owned())),
         }
     })
 }
 
-async fn run(stand: &Stand, options: &BenchOptions) -> Result<(), CliError> {
+async fn run(environment: &BenchEnvironment, options: &BenchOptions) -> Result<(), CliError> {
     let mut report = Report { machine: machine(options), ..Report::default() };
     for section in &options.only {
         remark(format_args!("{section} …"));
         match section {
             BenchSection::Throughput => {
-                let (throughput, size) = throughput(stand, options).await?;
+                let (throughput, size) = throughput(environment, options).await?;
                 report.throughput = Some(throughput);
                 report.machine.input = size;
             }
-            BenchSection::Latency => report.latency = Some(latency(stand).await?),
-            BenchSection::Uploads => report.uploads = uploads(stand, options).await?,
-            BenchSection::Reads => report.reads = reads(stand, options).await?,
-            BenchSection::Growth if !stand.is_own() => {
+            BenchSection::Latency => report.latency = Some(latency(environment).await?),
+            BenchSection::Uploads => report.uploads = uploads(environment, options).await?,
+            BenchSection::Reads => report.reads = reads(environment, options).await?,
+            BenchSection::Growth if !environment.is_own() => {
                 remark("  left out: it starts systems of its own");
             }
-            BenchSection::Growth => report.growth = growth(stand).await?,
+            BenchSection::Growth => report.growth = growth(environment).await?,
         }
     }
     line(&report)?;
@@ -104,11 +106,11 @@ fn machine(options: &BenchOptions) -> Machine {
 }
 
 async fn throughput(
-    stand: &Stand,
+    environment: &BenchEnvironment,
     options: &BenchOptions,
 ) -> Result<(Throughput, Option<(usize, usize)>), CliError> {
-    let mut loops = stand.loops()?;
-    let slots = stand.slots();
+    let mut loops = environment.loops()?;
+    let slots = environment.slots();
     let size = loops.as_ref().map(Loops::size);
     let work = async |driver: &Driver| {
         let mut found = Throughput { slots: slots.get(), ..Throughput::default() };
@@ -116,9 +118,9 @@ async fn throughput(
         for round in 1..=options.rounds.get() {
             remark(format_args!("  round {round} of {}", options.rounds));
             if let Some(loops) = &mut loops {
-                without_queue(loops, stand.time(), &mut found, &mut detector);
+                without_queue(loops, environment.time(), &mut found, &mut detector);
             }
-            with_queue(stand, driver, &mut found, &mut queue).await?;
+            with_queue(environment, driver, &mut found, &mut queue).await?;
         }
         found.detector_cpu_ms = detector.milliseconds("own");
         for part in queue.cpu_s.keys() {
@@ -130,7 +132,7 @@ async fn throughput(
         found.usages = usages();
         Ok(found)
     };
-    let found = stand.with_system(1, ResultCache::Own, work).await?;
+    let found = environment.with_system(1, ResultCache::Own, work).await?;
     Ok((found, size))
 }
 
@@ -166,15 +168,16 @@ fn without_queue(loops: &mut Loops, time: Duration, found: &mut Throughput, cost
 }
 
 async fn with_queue(
-    stand: &Stand,
+    environment: &BenchEnvironment,
     driver: &Driver,
     found: &mut Throughput,
     cost: &mut Cost,
 ) -> Result<(), CliError> {
-    let time = stand.time();
+    let time = environment.time();
     let before = usages();
-    let open = OPEN_PER_SLOT * stand.slots().get();
-    let ends = stand.load(driver.clone(), async move |driver| driver.saturate(time, open).await);
+    let open = OPEN_PER_SLOT * environment.slots().get();
+    let ends =
+        environment.load(driver.clone(), async move |driver| driver.saturate(time, open).await);
     let (ends, idle) = tokio::join!(ends, idle_share(time));
     let ends = ends?;
     cost.add(ends.len(), &before, &usages());
@@ -206,32 +209,36 @@ fn stages(samples: &[StageTimings]) -> BTreeMap<&'static str, f64> {
     kinds.into_iter().map(|(name, of)| (name, median_of(of))).collect()
 }
 
-async fn latency(stand: &Stand) -> Result<Latency, CliError> {
-    let mut loops = stand.loops()?;
+async fn latency(environment: &BenchEnvironment) -> Result<Latency, CliError> {
+    let mut loops = environment.loops()?;
     let work = async |driver: &Driver| {
         let (mut journeys, mut model) = (Vec::new(), Vec::new());
         for _ in 0..LONE_PICTURES {
             model.extend(loops.as_mut().map(Loops::alone));
             let driver = driver.clone();
-            journeys.push(stand.load(driver, async move |driver| driver.alone().await).await?);
+            journeys
+                .push(environment.load(driver, async move |driver| driver.alone().await).await?);
         }
         let repeat = async move |driver: Driver| driver.again(REPEATS).await;
-        let again = stand.load(driver.clone(), repeat).await?.map(Latencies::of);
+        let again = environment.load(driver.clone(), repeat).await?.map(Latencies::of);
         let model = (!model.is_empty()).then(|| Latencies::of(model));
         let of =
             |part: fn(&Journey) -> Duration| Latencies::of(journeys.iter().map(part).collect());
         let alone = of(|journey| journey.whole);
         // Another machine has another clock.
-        let on_the_way = stand.is_own().then(|| OnTheWay {
+        let on_the_way = environment.is_own().then(|| OnTheWay {
             queue: of(|journey| journey.queue),
             store: of(|journey| journey.store),
         });
         Ok(Latency { alone, on_the_way, model, again })
     };
-    stand.with_system(1, ResultCache::Own, work).await
+    environment.with_system(1, ResultCache::Own, work).await
 }
 
-async fn uploads(stand: &Stand, options: &BenchOptions) -> Result<Vec<UploadsUnderLoad>, CliError> {
+async fn uploads(
+    environment: &BenchEnvironment,
+    options: &BenchOptions,
+) -> Result<Vec<UploadsUnderLoad>, CliError> {
     let time = Duration::from_secs(options.upload_seconds.get());
     let api_mib = || usages().get("API").map_or(0.0, |usage| usage.resident_mib);
     let work = async |driver: &Driver| {
@@ -240,19 +247,23 @@ async fn uploads(stand: &Stand, options: &BenchOptions) -> Result<Vec<UploadsUnd
             let before = api_mib();
             let driver = driver.clone();
             let upload = async move |driver: Driver| Ok(driver.upload_at(rate, time).await);
-            let uploads = stand.load(driver, upload).await?;
+            let uploads = environment.load(driver, upload).await?;
             found.push(UploadsUnderLoad { uploads, api_mib: (before, api_mib()) });
         }
         Ok(found)
     };
-    stand.with_system(1, ResultCache::Own, work).await
+    environment.with_system(1, ResultCache::Own, work).await
 }
 
-async fn reads(stand: &Stand, options: &BenchOptions) -> Result<Vec<ReadsOf>, CliError> {
+async fn reads(
+    environment: &BenchEnvironment,
+    options: &BenchOptions,
+) -> Result<Vec<ReadsOf>, CliError> {
     let time = Duration::from_secs(options.seconds.get());
     let mut found = Vec::new();
     let sources = [("Redis", ResultCache::Own), ("bucket", ResultCache::Absent)];
-    let sources = if stand.is_own() { &sources[..] } else { &[("as it is", ResultCache::Own)] };
+    let sources =
+        if environment.is_own() { &sources[..] } else { &[("as it is", ResultCache::Own)] };
     for (source, cache) in sources {
         let work = async |driver: &Driver| {
             let before = usages();
@@ -260,18 +271,18 @@ async fn reads(stand: &Stand, options: &BenchOptions) -> Result<Vec<ReadsOf>, Cl
                 let id = driver.ended_task().await?;
                 driver.read(id, READERS, time).await
             };
-            let reads = stand.load(driver.clone(), read).await?;
+            let reads = environment.load(driver.clone(), read).await?;
             let mut cost = Cost::default();
             cost.add(reads.latency.count, &before, &usages());
-            let per_api_core_second = stand.is_own().then(|| 1e3 / cost.milliseconds("API"));
+            let per_api_core_second = environment.is_own().then(|| 1e3 / cost.milliseconds("API"));
             Ok(ReadsOf { source, reads, per_api_core_second })
         };
-        found.push(stand.with_system(1, cache.clone(), work).await?);
+        found.push(environment.with_system(1, cache.clone(), work).await?);
     }
     Ok(found)
 }
 
-async fn growth(stand: &Stand) -> Result<Vec<Growth>, CliError> {
+async fn growth(environment: &BenchEnvironment) -> Result<Vec<Growth>, CliError> {
     let by_workers = WORKERS.map(|workers| (workers, BACKLOGS[0]));
     let by_backlog = BACKLOGS[1..].iter().map(|backlog| (1, *backlog));
     let mut found = Vec::new();
@@ -281,11 +292,11 @@ async fn growth(stand: &Stand) -> Result<Vec<Growth>, CliError> {
             let mut rates = Vec::new();
             for _ in 0..LEAST_JOBS.div_ceil(backlog) {
                 let send = async move |driver: Driver| driver.backlog(backlog).await;
-                rates.push(whole_rate(&stand.load(driver.clone(), send).await?));
+                rates.push(whole_rate(&environment.load(driver.clone(), send).await?));
             }
             Ok(Growth { workers, backlog, per_second: median(&rates), usages: usages() })
         };
-        found.push(stand.with_system(workers, ResultCache::Own, work).await?);
+        found.push(environment.with_system(workers, ResultCache::Own, work).await?);
     }
     Ok(found)
 }

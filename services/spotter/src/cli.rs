@@ -1,11 +1,13 @@
 //! The command line: what can be typed, and the help that explains it.
 
-use std::{fmt, num::NonZero, path::PathBuf};
+use std::{num::NonZero, path::PathBuf};
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use domain::{ConfidenceThreshold, DetectionSettings, IouThreshold, MaxDetections, ModelName};
 use messaging::DeadLetterId;
 use service::{config::is_set, host::Host};
+
+use crate::{bench::BenchOptions, paths::PathsOptions};
 
 /// Finds objects in pictures, on your own machines.
 #[derive(Debug, Parser)]
@@ -149,7 +151,7 @@ pub(crate) struct DetectOptions {
     #[command(flatten)]
     pub(crate) settings: SettingsOptions,
     #[command(flatten)]
-    pub(crate) places: PlacesOptions,
+    pub(crate) places: PathsOptions,
 }
 
 #[derive(Debug, Args)]
@@ -186,7 +188,7 @@ pub(crate) enum ModelCommand {
     /// its classes are called, makes it faster where that is possible, and checks that it runs.
     Add(ModelAddOptions),
     /// List the installed models
-    List(PlacesOptions),
+    List(PathsOptions),
     /// Check that installed models are as they were when they were installed
     Verify(ModelVerifyOptions),
 }
@@ -212,7 +214,7 @@ pub(crate) struct ModelAddOptions {
     #[arg(long)]
     pub(crate) replace: bool,
     #[command(flatten)]
-    pub(crate) places: PlacesOptions,
+    pub(crate) places: PathsOptions,
 }
 
 #[derive(Debug, Args)]
@@ -221,7 +223,7 @@ pub(crate) struct ModelVerifyOptions {
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<ModelName>,
     #[command(flatten)]
-    pub(crate) places: PlacesOptions,
+    pub(crate) places: PathsOptions,
 }
 
 #[derive(Debug, Subcommand)]
@@ -299,84 +301,4 @@ pub(crate) struct NatsOptions {
         default_value = "nats://127.0.0.1:4222"
     )]
     pub(crate) nats_url: String,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct BenchOptions {
-    /// What to measure [default: all]
-    #[arg(long, value_name = "SECTION", value_delimiter = ',', hide_default_value = true,
-        default_values_t = BenchSection::ALL)]
-    pub(crate) only: Vec<BenchSection>,
-    /// Measure a system that runs already, through its API; what needs processes of one's own is left out
-    #[arg(long, value_name = "URL")]
-    pub(crate) target: Option<String>,
-    /// The picture to send
-    #[arg(long, value_name = "FILE", default_value = "test_images/bus.jpg")]
-    pub(crate) picture: PathBuf,
-    /// The model to run, by the name it is installed under
-    #[arg(long, env = "MODEL", default_value_t)]
-    pub(crate) model: ModelName,
-    /// The file the model was installed from, to compare with [default: the one that set-up fetched]
-    #[arg(long, value_name = "FILE.onnx")]
-    pub(crate) plain: Option<PathBuf>,
-    /// How often each kind of throughput is measured
-    #[arg(long, value_name = "COUNT", default_value = "5")]
-    pub(crate) rounds: NonZero<usize>,
-    /// How long one kind is measured each time
-    #[arg(long, default_value = "8")]
-    pub(crate) seconds: NonZero<u64>,
-    /// How long uploads are measured at each rate
-    #[arg(long, value_name = "SECONDS", default_value = "10")]
-    pub(crate) upload_seconds: NonZero<u64>,
-    /// Also write everything as JSON into this file
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// The folder to keep the queue in while it is measured, in a new folder that is removed afterwards
-    #[arg(long, value_name = "DIR", default_value = "data")]
-    pub(crate) data_dir: PathBuf,
-    #[command(flatten)]
-    pub(crate) places: PlacesOptions,
-}
-
-/// One thing to measure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum BenchSection {
-    /// Pictures a second: bare model, detector, queue
-    Throughput,
-    /// One picture at a time
-    Latency,
-    /// Uploads at fixed rates while workers are busy
-    Uploads,
-    /// Status reads, with Redis and without
-    Reads,
-    /// More workers, longer queues
-    Growth,
-}
-
-impl BenchSection {
-    const ALL: [Self; 5] =
-        [Self::Throughput, Self::Latency, Self::Uploads, Self::Reads, Self::Growth];
-}
-
-impl fmt::Display for BenchSection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Throughput => "throughput",
-            Self::Latency => "latency",
-            Self::Uploads => "uploads",
-            Self::Reads => "reads",
-            Self::Growth => "growth",
-        })
-    }
-}
-
-/// Where models and ONNX Runtime are.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct PlacesOptions {
-    /// The folder of installed models [default: the nearest `models` upwards]
-    #[arg(long, value_name = "DIR", env = "MODELS_DIR")]
-    pub(crate) models_dir: Option<PathBuf>,
-    /// ONNX Runtime's library [default: the one that set-up fetched]
-    #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH", hide = true)]
-    pub(crate) onnx_runtime: Option<PathBuf>,
 }

@@ -5,22 +5,18 @@
 
 mod bench;
 mod cli;
-mod detect;
-mod dlq;
+mod commands;
 mod error;
-mod model;
 mod output;
-mod part;
-mod places;
-mod report;
-mod submit;
-mod system;
-mod up;
+mod paths;
+mod pictures;
+mod supervisor;
 
 use std::process::ExitCode;
 
 use crate::{
     cli::{Cli, Command},
+    commands::{detect, dlq, model, run_service, submit, up},
     error::CliError,
 };
 
@@ -50,9 +46,9 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Model(command) => model::model(command),
         Command::Dlq(command) => dlq::dlq(command),
         Command::Bench(options) => bench::bench(options),
-        Command::Api => part::api(),
-        Command::Worker => part::worker(),
-        Command::Setup => part::set_up(),
+        Command::Api => run_service::api(),
+        Command::Worker => run_service::worker(),
+        Command::Setup => run_service::set_up(),
         Command::Openapi => {
             let what = "the OpenAPI document";
             let document = api::openapi_document();

@@ -1,5 +1,7 @@
 //! Writing to standard output and error without falling over when nobody reads it.
 
+pub(crate) mod results;
+
 use std::{
     fmt::Display,
     io::{self, Write},

@@ -6,7 +6,7 @@ use crate::{
     cli::UpOptions,
     error::CliError,
     output::remark,
-    system::{Settings, Stopped, System, block_on},
+    supervisor::{Settings, Stopped, Supervisor, block_on},
 };
 
 pub(crate) fn up(options: UpOptions) -> Result<(), CliError> {
@@ -17,7 +17,7 @@ pub(crate) fn up(options: UpOptions) -> Result<(), CliError> {
 }
 
 async fn run(settings: &Settings) -> Result<(), CliError> {
-    let mut system = System::in_folder(&settings.data_dir)?;
+    let mut system = Supervisor::in_folder(&settings.data_dir)?;
     let interrupted = shutdown::on_signal()?;
     let running = async {
         let address = system.start(settings).await?;

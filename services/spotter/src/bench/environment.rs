@@ -13,22 +13,22 @@ use domain::picture::PictureLimits;
 use messaging::{MessagingConfig, Role};
 use service::{config::Reader, host::Host};
 
-use super::{driver::Driver, loops::Loops};
+use super::{driver::Driver, loops::Loops, options::BenchOptions};
 use crate::{
-    cli::{BenchOptions, PlacesOptions},
-    detect::read_picture,
     error::CliError,
-    system::{ResultCache, Settings, System},
+    paths::PathsOptions,
+    pictures::read_picture,
+    supervisor::{ResultCache, Settings, Supervisor},
 };
 
 /// Room for all that a measurement sends faster than it is worked off.
 const QUEUE: [(&str, &str); 2] =
     [("QUEUE_MAX_MESSAGES", "1000000"), ("QUEUE_MAX_BYTES", "4294967296")];
 
-pub(super) struct Stand {
+pub(super) struct BenchEnvironment {
     /// The API of a system that runs already.
     target: Option<String>,
-    places: PlacesOptions,
+    places: PathsOptions,
     model: domain::ModelName,
     plain: PathBuf,
     picture: Vec<u8>,
@@ -39,7 +39,7 @@ pub(super) struct Stand {
     client: tokio::runtime::Runtime,
 }
 
-impl Stand {
+impl BenchEnvironment {
     pub(super) fn new(options: &BenchOptions) -> Result<Self, CliError> {
         let picture = read_picture(&options.picture, &PictureLimits::default());
         let unreadable = |why| {
@@ -118,7 +118,7 @@ impl Stand {
         let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&self.data_dir);
         let folder = folder.map_err(unwritable)?;
         let settings = self.settings(workers, cache, folder.path());
-        let mut system = System::in_folder(&settings.data_dir)?;
+        let mut system = Supervisor::in_folder(&settings.data_dir)?;
         let done = async {
             let base = system.start(&settings).await?;
             work(&Driver::new(&base, &self.picture)?).await

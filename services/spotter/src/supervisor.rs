@@ -1,6 +1,7 @@
 //! The whole system as child processes of this one: started, looked after, stopped in order.
 
 mod child;
+mod group;
 mod ports;
 mod probe;
 mod servers;
@@ -10,13 +11,11 @@ mod storage;
 use std::{env, fs, path::Path, time::Duration};
 
 use service::shutdown;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::settings::{ResultCache, Settings};
 use self::{
-    child::{Priority, Ready, Spec, start},
-    ports::PortReservation,
+    child::{Priority, Ready, Spec},
+    group::ProcessGroup,
 };
 use crate::{error::CliError, output::remark};
 
@@ -34,36 +33,32 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Re
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-/// All that has been started, in the order in which it must stop.
-pub(crate) struct System {
-    services: JoinSet<Result<(), CliError>>,
-    stop_services: CancellationToken,
-    servers: JoinSet<Result<(), CliError>>,
-    stop_servers: CancellationToken,
-    /// The ports of all of them, which stay theirs while they are restarted.
-    reservations: Vec<PortReservation>,
+/// The system's processes, and what they share.
+pub(crate) struct Supervisor {
+    /// API and workers.
+    services: ProcessGroup,
+    /// NATS and Redis, which the services need until they have ended.
+    servers: ProcessGroup,
     _lock: fs::File,
 }
 
-/// How a system came to its end.
+/// How the system was stopped.
 pub(crate) enum Stopped {
+    /// Every process finished what it had begun.
     InOrder,
-    /// Somebody could not wait.
+    /// By a second Ctrl-C.
     AtOnce,
 }
 
-impl System {
-    /// Nothing yet, but its data folder is nobody else's from now on.
+impl Supervisor {
+    /// Nothing runs yet, but no other system can use the data folder from now on.
     ///
     /// # Errors
     /// If another system uses that folder, or it cannot be written.
     pub(crate) fn in_folder(data_dir: &Path) -> Result<Self, CliError> {
         Ok(Self {
-            services: JoinSet::new(),
-            stop_services: CancellationToken::new(),
-            servers: JoinSet::new(),
-            stop_servers: CancellationToken::new(),
-            reservations: Vec::new(),
+            services: ProcessGroup::new(SERVICE_GRACE),
+            servers: ProcessGroup::new(SERVER_GRACE),
             _lock: lock(data_dir)?,
         })
     }
@@ -72,8 +67,8 @@ impl System {
     /// address, such as `http://127.0.0.1:5000`. What has been started when this fails is still to be
     /// stopped.
     pub(crate) async fn start(&mut self, settings: &Settings) -> Result<String, CliError> {
-        let nats_url = servers::nats(settings, self).await?;
-        let redis_url = servers::redis(settings, self).await?;
+        let nats_url = servers::nats(settings, &mut self.servers).await?;
+        let redis_url = servers::redis(settings, &mut self.servers).await?;
         let service = |name, part: &str| {
             let mut spec = Spec::new(name, env::current_exe()?, Ready::Announced)
                 .arg(part)
@@ -85,17 +80,15 @@ impl System {
             }
             Ok::<_, CliError>(spec)
         };
-        let api = ports::start_near(&settings.host, settings.port, async |port| {
-            let api = service("API", "api")?
+        let api = |port: u16| {
+            Ok(service("API", "api")?
                 .env("HOST", settings.host.as_str())
                 .env("PORT", port.to_string())
                 // Meant for a worker, which has no other address: the API's has these routes anyway.
-                .env("PROBES_ADDRESS", "");
-            start(api, SERVICE_GRACE, &self.stop_services, &mut self.services).await
-        })
-        .await?;
-        let port = api.port;
-        self.reservations.push(api.reservation);
+                .env("PROBES_ADDRESS", ""))
+        };
+        let (port, announced) =
+            self.services.start_near(&settings.host, settings.port, api).await?;
         // Nobody who asked for any port needs to hear that it is another one.
         if port != settings.port && settings.port != 0 {
             remark(format_args!("  port {} is in use: the API takes {port}", settings.port));
@@ -106,39 +99,33 @@ impl System {
                 .priority(Priority::Background)
                 .env("CONCURRENCY", settings.concurrency.to_string())
                 .env("THREADS_PER_PICTURE", settings.threads_per_picture.to_string());
-            start(worker, SERVICE_GRACE, &self.stop_services, &mut self.services).await?;
+            self.services.start(worker).await?;
         }
-        Ok(api.started.trim_start_matches("listening on ").to_owned())
+        Ok(announced.trim_start_matches("listening on ").to_owned())
     }
 
-    /// Waits until a part has ended that will not come back.
+    /// Waits until a process has ended that will not be started again.
     pub(crate) async fn ended(&mut self) -> Result<(), CliError> {
         tokio::select! {
-            Some(ended) = self.services.join_next() => flatten(ended),
-            Some(ended) = self.servers.join_next() => flatten(ended),
+            Some(ended) = self.services.ended() => ended,
+            Some(ended) = self.servers.ended() => ended,
             else => Ok(()),
         }
     }
 
-    /// Services first, so that they can still tell the servers how their last jobs ended.
+    /// Stops the services first: they store the results of their last jobs on the servers.
     pub(crate) async fn stop(mut self) -> Result<Stopped, CliError> {
         let impatient = shutdown::on_signal()?;
         let orderly = async {
-            self.stop_services.cancel();
-            while self.services.join_next().await.is_some() {}
-            self.stop_servers.cancel();
-            while self.servers.join_next().await.is_some() {}
+            self.services.stop().await;
+            self.servers.stop().await;
         };
         tokio::select! {
             () = orderly => Ok(Stopped::InOrder),
-            // A second Ctrl-C: everything still running is killed when it is dropped.
+            // A second Ctrl-C: every process that still runs is killed when it is dropped.
             () = impatient.cancelled() => Ok(Stopped::AtOnce),
         }
     }
-}
-
-fn flatten(ended: Result<Result<(), CliError>, tokio::task::JoinError>) -> Result<(), CliError> {
-    ended.unwrap_or_else(|error| Err(CliError::Unavailable(error.to_string())))
 }
 
 /// Two queues in one folder would ruin it.

@@ -1,6 +1,6 @@
 //! `spotter dlq`: the jobs that were given up, looked at, run again or thrown away.
 
-mod shown;
+mod render;
 
 use std::{fs, path::Path, time::Duration};
 
@@ -10,8 +10,7 @@ use service::config::{ProcessEnvironment, Reader, Source};
 use crate::{
     cli::{DlqChoice, DlqCommand, DlqListOptions, DlqShowOptions, NatsOptions},
     error::CliError,
-    output,
-    report::Format,
+    output::{self, results::Format},
 };
 
 /// How long a person waits to hear that no server answers.
@@ -62,12 +61,12 @@ async fn connect(server: &NatsOptions) -> Result<Messaging, CliError> {
 async fn list(letters: &DeadLetters, options: &DlqListOptions) -> Result<(), CliError> {
     let all = all(letters).await?;
     match Format::new(options.json) {
-        Format::Json => all.iter().try_for_each(shown::json),
+        Format::Json => all.iter().try_for_each(render::json),
         Format::Table if all.is_empty() => {
             output::remark(NONE);
             Ok(())
         }
-        Format::Table => shown::table(&all),
+        Format::Table => render::table(&all),
     }
 }
 
@@ -81,7 +80,7 @@ async fn show(
         Some(job) => messaging.tasks().get(job.task_id).await?,
         None => None,
     };
-    shown::details(&letter, record.as_ref())?;
+    render::details(&letter, record.as_ref())?;
     match &options.save {
         Some(path) => save(letters, &letter, path).await,
         None => Ok(()),
@@ -160,7 +159,7 @@ async fn chosen(
     } else if !choice.yes {
         return Err(CliError::Usage(format!(
             "--all would {verb} {}: add --yes to do it",
-            shown::count(all.len())
+            render::count(all.len())
         )));
     }
     Ok(all)

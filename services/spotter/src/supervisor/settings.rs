@@ -17,10 +17,7 @@ use service::{
     host::Host,
 };
 
-use crate::{
-    cli::{PlacesOptions, UpOptions},
-    error::CliError,
-};
+use crate::{cli::UpOptions, error::CliError, paths::PathsOptions};
 
 /// Read where no other is named, if it is there.
 const ENV_FILE: &str = ".env";
@@ -50,7 +47,7 @@ pub(crate) struct Settings {
     pub(crate) messaging: MessagingConfig,
     pub(crate) cache: ResultCache,
     /// Where the workers look for their model and for ONNX Runtime.
-    pub(crate) places: PlacesOptions,
+    pub(crate) places: PathsOptions,
     /// What `.env` sets and the environment does not: handed on to the API and the workers.
     pub(crate) variables: HashMap<String, String>,
 }
@@ -102,7 +99,7 @@ impl Settings {
         let nats_url = reader.read_optional("NATS_URL");
         let redis_url = reader.read_optional("REDIS_URL");
         let messaging = MessagingConfig::read(&mut reader, Role::Cli);
-        let places = PlacesOptions {
+        let places = PathsOptions {
             models_dir: reader.read_optional("MODELS_DIR"),
             onnx_runtime: reader.read_optional("ORT_DYLIB_PATH"),
         };

@@ -14,10 +14,10 @@ use service::{
 };
 
 use super::{
-    ResultCache, SERVER_GRACE, Settings, System,
-    child::{Ready, Spec, start},
-    ports,
+    child::{Ready, Spec},
+    group::ProcessGroup,
     probe::Server,
+    settings::{ResultCache, Settings},
     storage::{self, StorageWatch},
 };
 use crate::{error::CliError, output::remark};
@@ -29,7 +29,10 @@ const NATS_PORT: u16 = 4222;
 const REDIS_PORT: u16 = 6379;
 
 /// Starts NATS with JetStream in the data folder, unless one was named. Returns its address.
-pub(super) async fn nats(settings: &Settings, system: &mut System) -> Result<String, CliError> {
+pub(super) async fn nats(
+    settings: &Settings,
+    servers: &mut ProcessGroup,
+) -> Result<String, CliError> {
     if let Some(url) = &settings.nats_url {
         remark("  NATS: the one that NATS_URL names");
         return Ok(url.clone());
@@ -43,21 +46,18 @@ pub(super) async fn nats(settings: &Settings, system: &mut System) -> Result<Str
     let (store, log) = (folder(settings, "nats")?, log_file(settings, "nats.log")?);
     storage::check_room(&store, &settings.messaging)?;
     let (name, server_settings) = (server_name(), storage::server_settings(&settings.data_dir)?);
-    let started = ports::start_near(&Host::default(), NATS_PORT, async |port| {
+    let spec = |port: u16| {
         let ready = Ready::Answers(Server::Nats { port, name: name.clone() });
-        let spec = Spec::new("NATS", program.clone(), ready)
+        Ok(Spec::new("NATS", program.clone(), ready)
             .arg("--config")
             .arg(&server_settings)
             .args(["--addr", LOOPBACK, "--port", &port.to_string(), "--name", &name])
             .args(["--jetstream", "--store_dir"])
             .arg(&store)
             .watched(StorageWatch::new(nats_url(port), store.clone()))
-            .log_to(log.clone());
-        start(spec, SERVER_GRACE, &system.stop_servers, &mut system.servers).await
-    })
-    .await?;
-    let port = started.port;
-    system.reservations.push(started.reservation);
+            .log_to(log.clone()))
+    };
+    let (port, _) = servers.start_near(&Host::default(), NATS_PORT, spec).await?;
     remark(format_args!("  NATS on port {port}, data in {}", settings.data_dir.display()));
     Ok(nats_url(port))
 }
@@ -70,7 +70,7 @@ fn nats_url(port: u16) -> String {
 /// on this machine, and results will be read from the bucket each time.
 pub(super) async fn redis(
     settings: &Settings,
-    system: &mut System,
+    servers: &mut ProcessGroup,
 ) -> Result<Option<String>, CliError> {
     match &settings.cache {
         ResultCache::At(url) => {
@@ -85,17 +85,14 @@ pub(super) async fn redis(
         return Ok(None);
     };
     let log = log_file(settings, "redis.log")?;
-    let started = ports::start_near(&Host::default(), REDIS_PORT, async |port| {
-        let spec = Spec::new("Redis", program.clone(), Ready::Answers(Server::Redis { port }))
+    let spec = |port: u16| {
+        Ok(Spec::new("Redis", program.clone(), Ready::Answers(Server::Redis { port }))
             .args(["--bind", LOOPBACK, "--port", &port.to_string(), "--save", ""])
             .args(["--appendonly", "no", "--maxmemory", "256mb"])
             .args(["--maxmemory-policy", "allkeys-lru"])
-            .log_to(log.clone());
-        start(spec, SERVER_GRACE, &system.stop_servers, &mut system.servers).await
-    })
-    .await?;
-    let port = started.port;
-    system.reservations.push(started.reservation);
+            .log_to(log.clone()))
+    };
+    let (port, _) = servers.start_near(&Host::default(), REDIS_PORT, spec).await?;
     remark(format_args!("  Redis on port {port}"));
     Ok(Some(format!("redis://{LOOPBACK}:{port}")))
 }

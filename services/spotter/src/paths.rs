@@ -1,13 +1,25 @@
-//! Finding models and ONNX Runtime.
+//! Where models and ONNX Runtime are.
 
 use std::path::PathBuf;
 
+use clap::Args;
 use detector::{ExecutionProvider, ModelBundle, Runtime};
 use domain::ModelName;
 
-use crate::{cli::PlacesOptions, error::CliError};
+use crate::error::CliError;
 
-impl PlacesOptions {
+/// Where models and ONNX Runtime are.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PathsOptions {
+    /// The folder of installed models [default: the nearest `models` upwards]
+    #[arg(long, value_name = "DIR", env = "MODELS_DIR")]
+    pub(crate) models_dir: Option<PathBuf>,
+    /// ONNX Runtime's library [default: the one that set-up fetched]
+    #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH", hide = true)]
+    pub(crate) onnx_runtime: Option<PathBuf>,
+}
+
+impl PathsOptions {
     /// The folder of installed models.
     pub(crate) fn models_dir(&self) -> PathBuf {
         self.models_dir.clone().unwrap_or_else(|| worker::nearest(worker::MODELS_DIR))

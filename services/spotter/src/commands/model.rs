@@ -10,9 +10,10 @@ use domain::{LabelMap, ModelName};
 use service::files::read_text;
 
 use crate::{
-    cli::{ModelAddOptions, ModelCommand, ModelVerifyOptions, PlacesOptions},
+    cli::{ModelAddOptions, ModelCommand, ModelVerifyOptions},
     error::CliError,
     output,
+    paths::PathsOptions,
 };
 
 pub(crate) fn model(command: ModelCommand) -> Result<(), CliError> {
@@ -54,7 +55,7 @@ fn read_labels(path: &Path) -> Result<LabelMap, CliError> {
     Ok(LabelMap::new(labels.map(str::to_owned).collect()))
 }
 
-fn list(places: &PlacesOptions) -> Result<(), CliError> {
+fn list(places: &PathsOptions) -> Result<(), CliError> {
     let models_dir = places.models_dir();
     let models = ModelBundle::list(&models_dir)?;
     if models.is_empty() {

@@ -15,9 +15,9 @@ use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::{
     cli::SubmitOptions,
-    detect::read_picture,
     error::CliError,
-    report::{Format, Found, print_failure},
+    output::results::{Format, Found, print_failure},
+    pictures::read_picture,
 };
 
 pub(crate) fn submit(options: SubmitOptions) -> Result<(), CliError> {

@@ -1,0 +1,77 @@
+//! The options of `spotter bench`.
+
+use std::{fmt, num::NonZero, path::PathBuf};
+
+use clap::{Args, ValueEnum};
+use domain::ModelName;
+
+use crate::paths::PathsOptions;
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchOptions {
+    /// What to measure [default: all]
+    #[arg(long, value_name = "SECTION", value_delimiter = ',', hide_default_value = true,
+        default_values_t = BenchSection::ALL)]
+    pub(crate) only: Vec<BenchSection>,
+    /// Measure a system that runs already, through its API; what needs processes of one's own is left out
+    #[arg(long, value_name = "URL")]
+    pub(crate) target: Option<String>,
+    /// The picture to send
+    #[arg(long, value_name = "FILE", default_value = "test_images/bus.jpg")]
+    pub(crate) picture: PathBuf,
+    /// The model to run, by the name it is installed under
+    #[arg(long, env = "MODEL", default_value_t)]
+    pub(crate) model: ModelName,
+    /// The file the model was installed from, to compare with [default: the one that set-up fetched]
+    #[arg(long, value_name = "FILE.onnx")]
+    pub(crate) plain: Option<PathBuf>,
+    /// How often each kind of throughput is measured
+    #[arg(long, value_name = "COUNT", default_value = "5")]
+    pub(crate) rounds: NonZero<usize>,
+    /// How long one kind is measured each time
+    #[arg(long, default_value = "8")]
+    pub(crate) seconds: NonZero<u64>,
+    /// How long uploads are measured at each rate
+    #[arg(long, value_name = "SECONDS", default_value = "10")]
+    pub(crate) upload_seconds: NonZero<u64>,
+    /// Also write everything as JSON into this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// The folder to keep the queue in while it is measured, in a new folder that is removed afterwards
+    #[arg(long, value_name = "DIR", default_value = "data")]
+    pub(crate) data_dir: PathBuf,
+    #[command(flatten)]
+    pub(crate) places: PathsOptions,
+}
+
+/// One thing to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum BenchSection {
+    /// Pictures a second: bare model, detector, queue
+    Throughput,
+    /// One picture at a time
+    Latency,
+    /// Uploads at fixed rates while workers are busy
+    Uploads,
+    /// Status reads, with Redis and without
+    Reads,
+    /// More workers, longer queues
+    Growth,
+}
+
+impl BenchSection {
+    const ALL: [Self; 5] =
+        [Self::Throughput, Self::Latency, Self::Uploads, Self::Reads, Self::Growth];
+}
+
+impl fmt::Display for BenchSection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Throughput => "throughput",
+            Self::Latency => "latency",
+            Self::Uploads => "uploads",
+            Self::Reads => "reads",
+            Self::Growth => "growth",
+        })
+    }
+}

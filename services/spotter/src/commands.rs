@@ -1,0 +1,8 @@
+//! One file a command; what each takes from the command line is in `cli.rs`.
+
+pub(crate) mod detect;
+pub(crate) mod dlq;
+pub(crate) mod model;
+pub(crate) mod run_service;
+pub(crate) mod submit;
+pub(crate) mod up;
