@@ -3,9 +3,12 @@
 #![no_main]
 
 use arbitrary::{Arbitrary, Result, Unstructured};
-use detector::postprocess::{
-    heads::{DecodeRequest, Head, HeadKind, OutputView},
-    nms::non_maximum_suppression,
+use detector::{
+    postprocess::{
+        heads::{DecodeRequest, Head, HeadKind},
+        nms::non_maximum_suppression,
+    },
+    tensor::OutputView,
 };
 use domain::{ConfidenceThreshold, IouThreshold, MaxDetections};
 use libfuzzer_sys::fuzz_target;

@@ -11,9 +11,10 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use detector::{
     Candidate,
     postprocess::{
-        heads::{DecodeRequest, Head, HeadKind, OutputView},
+        heads::{DecodeRequest, Head, HeadKind},
         nms::non_maximum_suppression,
     },
+    tensor::OutputView,
 };
 use domain::{ConfidenceThreshold, IouThreshold, MaxDetections};
 use rand::{RngExt, SeedableRng, rngs::StdRng};

@@ -8,9 +8,9 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use detector::decode::{Picture, ReducedPicture, decode, decode_into, decode_reduced_into};
 use detector::preprocess::letterbox::{
-    ChannelOrder, InputTensor, LetterboxSpec, Placement, TargetSize, ValueRange, letterbox,
-    letterbox_reduced,
+    ChannelOrder, LetterboxSpec, Placement, TargetSize, ValueRange, letterbox, letterbox_reduced,
 };
+use detector::tensor::InputTensor;
 use domain::picture::{PictureLimits, inspect};
 use image::RgbImage;
 use image::imageops::{FilterType, resize};

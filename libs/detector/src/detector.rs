@@ -9,14 +9,20 @@ use domain::{DetectedObject, Detection, DetectionSettings, LabelMap, Sha256Diges
 
 use crate::{
     decode::Warnings,
-    error::{DetectError, ModelError, RuntimeError},
+    error::DetectError,
     model::bundle::{ModelBundle, ModelInput},
-    onnx_runtime::session::{Canceller, InferenceSession, InputBatch, Runtime, SessionOptions},
+    model::error::ModelError,
+    onnx_runtime::{
+        canceller::Canceller,
+        error::OnnxRuntimeError,
+        library::OnnxRuntime,
+        session::{InferenceSession, SessionOptions},
+    },
     postprocess::candidate::Candidate,
-    postprocess::heads::{DecodeRequest, Head, OutputView},
+    postprocess::heads::{DecodeRequest, Head},
     postprocess::nms::non_maximum_suppression,
     preprocess::PreparedPicture,
-    preprocess::letterbox::InputTensor,
+    tensor::{InputBatch, InputTensor, OutputView},
 };
 
 pub use batch::BatchItem;
@@ -128,7 +134,7 @@ impl Detector {
     /// # Errors
     /// [`ModelError`] when its file was changed or ONNX Runtime refuses it.
     pub fn load(
-        runtime: &Runtime,
+        runtime: &OnnxRuntime,
         bundle: &ModelBundle,
         options: &SessionOptions,
     ) -> Result<Self, ModelError> {
@@ -137,11 +143,11 @@ impl Detector {
     }
 
     fn around(
-        session: Result<InferenceSession, RuntimeError>,
+        session: Result<InferenceSession, OnnxRuntimeError>,
         bundle: &ModelBundle,
     ) -> Result<Self, ModelError> {
-        let session =
-            session.map_err(|source| ModelError::Runtime { path: bundle.model_path(), source })?;
+        let session = session
+            .map_err(|source| ModelError::OnnxRuntime { path: bundle.model_path(), source })?;
         let head = bundle.head();
         if let Some(expected) = head.output_names()
             && !session.output_names().eq(&expected)

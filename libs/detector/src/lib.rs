@@ -9,19 +9,25 @@ pub mod annotate;
 pub mod decode;
 mod detector;
 pub mod error;
+mod input_box;
 pub mod model;
 pub mod onnx;
 pub mod onnx_runtime;
 pub mod postprocess;
 pub mod preprocess;
+pub mod tensor;
 
 pub use decode::DecodeError;
 pub use detector::{BatchItem, Detections, Detector, SharedModel, StageTimings};
-pub use error::{DetectError, ModelError, RuntimeError};
-pub use model::bundle::{ModelBundle, ModelInput};
-pub use onnx_runtime::{
-    provider::ExecutionProvider,
-    session::{Canceller, Runtime, SessionOptions},
+pub use error::DetectError;
+pub use input_box::InputBox;
+pub use model::{
+    bundle::{ModelBundle, ModelInput},
+    error::ModelError,
 };
-pub use postprocess::candidate::{Candidate, InputBox};
+pub use onnx_runtime::{
+    bare_model::BareModel, canceller::Canceller, error::OnnxRuntimeError, library::OnnxRuntime,
+    provider::ExecutionProvider, session::SessionOptions,
+};
+pub use postprocess::candidate::Candidate;
 pub use preprocess::{PreparedPicture, Preprocessor};

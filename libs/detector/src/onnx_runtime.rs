@@ -1,5 +1,9 @@
-//! ONNX Runtime: its library, what runs a model's operators, sessions and their weights.
+//! ONNX Runtime: its library, execution providers, sessions and their weights.
 
+pub mod bare_model;
+pub mod canceller;
+pub mod error;
+pub mod library;
 pub mod provider;
 pub mod session;
 pub(crate) mod shared_weights;

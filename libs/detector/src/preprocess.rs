@@ -8,7 +8,8 @@ use domain::picture::PictureLimits;
 
 use crate::{
     decode::{DecodeError, ReducedPicture, Warnings, decode_reduced_into},
-    preprocess::letterbox::{InputTensor, Letterbox, LetterboxSpec, letterbox_reduced},
+    preprocess::letterbox::{Letterbox, LetterboxSpec, letterbox_reduced},
+    tensor::InputTensor,
 };
 
 /// A picture as the model takes it, with the way back to its own pixels.

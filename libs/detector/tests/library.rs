@@ -5,7 +5,7 @@
 
 use std::{fs, path::Path};
 
-use detector::{Runtime, RuntimeError};
+use detector::{OnnxRuntime, OnnxRuntimeError};
 
 /// The library that set-up fetched.
 fn fetched() -> std::path::PathBuf {
@@ -26,18 +26,18 @@ fn only_the_right_library_is_loaded_and_kept() {
     let text = dir.path().join("text.so");
     fs::write(&text, "no library").unwrap();
     let absent = dir.path().join("absent.so");
-    assert!(matches!(Runtime::load(&absent), Err(RuntimeError::Missing { .. })));
-    assert!(matches!(Runtime::load(&text), Err(RuntimeError::Unusable { .. })));
+    assert!(matches!(OnnxRuntime::load(&absent), Err(OnnxRuntimeError::Missing { .. })));
+    assert!(matches!(OnnxRuntime::load(&text), Err(OnnxRuntimeError::Unusable { .. })));
     match foreign() {
         Some(library) => {
-            assert!(matches!(Runtime::load(library), Err(RuntimeError::Unusable { .. })));
+            assert!(matches!(OnnxRuntime::load(library), Err(OnnxRuntimeError::Unusable { .. })));
         }
         None => eprintln!("SKIPPED: no libm where Debian keeps it"),
     }
     // None of them stands in the way of the right one, which may be loaded again but not exchanged.
-    let runtime = Runtime::load(&fetched()).unwrap();
-    assert_eq!(Runtime::load(runtime.library()).unwrap().library(), runtime.library());
+    let runtime = OnnxRuntime::load(&fetched()).unwrap();
+    assert_eq!(OnnxRuntime::load(runtime.library()).unwrap().library(), runtime.library());
     let copy = dir.path().join("copy.so");
     fs::copy(fetched(), &copy).unwrap();
-    assert!(matches!(Runtime::load(&copy), Err(RuntimeError::AnotherLoaded { .. })));
+    assert!(matches!(OnnxRuntime::load(&copy), Err(OnnxRuntimeError::AnotherLoaded { .. })));
 }

@@ -6,17 +6,19 @@ use std::{
     process::ExitCode,
 };
 
+use detector::{ModelError, OnnxRuntimeError};
 use messaging::{DeadLetterId, MessagingError};
 use service::{config::ConfigError, exit};
+use worker::hints;
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
     #[error("{0}")]
     Config(#[from] ConfigError),
-    #[error("{0}")]
-    Runtime(#[from] detector::RuntimeError),
-    #[error("{0}")]
-    Model(#[from] detector::ModelError),
+    #[error("{}", hints::onnx_runtime(.0))]
+    Runtime(#[from] OnnxRuntimeError),
+    #[error("{}", explained(.0))]
+    Model(#[from] ModelError),
     #[error("{0}")]
     Serve(#[from] api::ServeError),
     #[error("{0}")]
@@ -43,6 +45,19 @@ pub(crate) enum CliError {
     Output(io::Error),
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+/// Why a model cannot be installed or used, and what to do about it.
+pub(crate) fn explained(error: &ModelError) -> String {
+    match error {
+        ModelError::LabelsNeeded { .. } => {
+            format!("{error}; give their names with `--labels FILE`, one name per line")
+        }
+        ModelError::LabelCount { .. } => format!(
+            "{error}; give as many names as there are classes with `--labels FILE`, one name per line"
+        ),
+        _ => hints::model(error),
+    }
 }
 
 impl CliError {

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use detector::{ExecutionProvider, ModelBundle, Runtime};
+use detector::{ExecutionProvider, ModelBundle, OnnxRuntime};
 use domain::ModelName;
 
-use crate::error::CliError;
+use crate::error::{CliError, explained};
 
 /// Where models and ONNX Runtime are.
 #[derive(Debug, Clone, Args)]
@@ -26,10 +26,10 @@ impl PathsOptions {
     }
 
     /// ONNX Runtime, loaded.
-    pub(crate) fn runtime(&self) -> Result<Runtime, CliError> {
+    pub(crate) fn runtime(&self) -> Result<OnnxRuntime, CliError> {
         let library = self.onnx_runtime.clone();
         let ours = || worker::nearest(worker::onnx_runtime_with(ExecutionProvider::Cpu));
-        Ok(Runtime::load(&library.unwrap_or_else(ours))?)
+        Ok(OnnxRuntime::load(&library.unwrap_or_else(ours))?)
     }
 
     /// The description of an installed model.
@@ -45,6 +45,10 @@ impl PathsOptions {
         if installed.is_empty() {
             return Err(error.into());
         }
-        Err(CliError::Usage(format!("{error} (installed here: {})", installed.join(", "))))
+        Err(CliError::Usage(format!(
+            "{} (installed here: {})",
+            explained(&error),
+            installed.join(", ")
+        )))
     }
 }

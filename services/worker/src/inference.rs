@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use detector::{BatchItem, Canceller, DetectError, Detector, Runtime};
+use detector::{BatchItem, Canceller, DetectError, Detector, OnnxRuntime};
 use service::failpoints;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -40,7 +40,7 @@ pub(crate) struct Slots {
 
 struct Slot {
     requests: blocking::SyncSender<Request>,
-    runtime: Runtime,
+    runtime: OnnxRuntime,
 }
 
 impl Slots {
@@ -49,7 +49,7 @@ impl Slots {
     /// # Errors
     /// If the operating system gives no more threads.
     pub(crate) fn start(
-        runtime: &Runtime,
+        runtime: &OnnxRuntime,
         models: Vec<LoadedModels>,
         preparation: &Arc<Preparation>,
     ) -> std::io::Result<Self> {

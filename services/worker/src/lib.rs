@@ -7,6 +7,7 @@ mod arrivals;
 mod batching;
 mod config;
 mod consume;
+pub mod hints;
 mod inference;
 mod metrics;
 mod models;

@@ -3,7 +3,7 @@
 use std::{num::NonZero, path::PathBuf, sync::Arc, thread};
 
 use detector::{
-    DetectError, Detector, ModelBundle, ModelError, Runtime, SessionOptions, SharedModel,
+    DetectError, Detector, ModelBundle, ModelError, OnnxRuntime, SessionOptions, SharedModel,
 };
 use domain::{ModelName, Sha256Digest};
 use parking_lot::Mutex;
@@ -23,7 +23,7 @@ pub(crate) enum JobModel {
 /// Where models come from and how they are run.
 #[derive(Clone)]
 pub(crate) struct ModelSource {
-    pub(crate) runtime: Runtime,
+    pub(crate) runtime: OnnxRuntime,
     pub(crate) models_dir: PathBuf,
     pub(crate) options: SessionOptions,
 }

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     batching::Batcher,
+    hints,
     inference::Slots,
     metrics::WorkerMetrics,
     prepare::Preparation,
@@ -191,7 +192,7 @@ async fn run(
             Ok(Outcome::Released)
         }
         Err(InferenceError::Model(error @ ModelError::NotInstalled { .. })) => {
-            fail(context, begun, FailureReason::UnknownModel, error.to_string()).await
+            fail(context, begun, FailureReason::UnknownModel, hints::model(&error)).await
         }
         Err(InferenceError::Undecodable(error)) => {
             fail(context, begun, FailureReason::UndecodablePicture, error.to_string()).await

@@ -7,7 +7,7 @@ use std::{
     time::Instant,
 };
 
-use detector::{ExecutionProvider, ModelError, Runtime, RuntimeError, SessionOptions};
+use detector::{ExecutionProvider, ModelError, OnnxRuntime, OnnxRuntimeError, SessionOptions};
 use domain::Sha256Digest;
 use messaging::{Messaging, MessagingError};
 use service::{
@@ -24,6 +24,7 @@ use crate::{
     announce::announce,
     batching::{BatchRules, Batcher},
     consume::consume,
+    hints,
     inference::Slots,
     metrics::{WorkerMetrics, register_model},
     models::{LoadedModels, ModelSource, WideDetector},
@@ -52,25 +53,25 @@ pub const MODELS_DIR: &str = "models";
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
     /// ONNX Runtime is not there, or too old.
-    #[error("{0}")]
-    Runtime(#[from] RuntimeError),
+    #[error("{}", hints::onnx_runtime(.0))]
+    Runtime(#[from] OnnxRuntimeError),
     /// The model is not installed, or not as it was when it was installed.
-    #[error("{0}")]
+    #[error("{}", hints::model(.0))]
     Model(#[from] ModelError),
     /// NATS is not there, or refuses.
-    #[error("{0}")]
+    #[error(transparent)]
     Messaging(#[from] MessagingError),
     /// The operating system gives no more threads.
     #[error("a slot's thread cannot be started: {0}")]
     Thread(#[from] io::Error),
     /// `PROBES_ADDRESS` cannot be listened on.
-    #[error("{0}")]
+    #[error(transparent)]
     Probes(#[from] probes::ListenError),
     /// Metrics could not be set up.
-    #[error("{0}")]
+    #[error(transparent)]
     Metrics(#[from] MetricsError),
     /// Traces cannot be exported.
-    #[error("{0}")]
+    #[error(transparent)]
     Traces(#[from] TracesError),
     /// The model hangs beyond cancelling; only a fresh process helps.
     #[error("the model hangs and cannot be cancelled: this worker stops to be replaced")]
@@ -190,7 +191,7 @@ fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
     let started = Instant::now();
     let library = config.onnx_runtime.clone();
     let library = library.unwrap_or_else(|| nearest(onnx_runtime_with(config.provider)));
-    let runtime = Runtime::load_with(&library, config.provider)?;
+    let runtime = OnnxRuntime::load_with(&library, config.provider)?;
     let models_dir = config.models_dir.clone().unwrap_or_else(|| nearest(MODELS_DIR));
     let options = SessionOptions { provider: config.provider, threads: config.threads_per_picture };
     let source = ModelSource { runtime: runtime.clone(), models_dir, options };

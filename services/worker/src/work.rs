@@ -7,7 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use detector::{DecodeError, DetectError, Detections, ModelError, PreparedPicture, RuntimeError};
+use detector::{
+    DecodeError, DetectError, Detections, ModelError, OnnxRuntimeError, PreparedPicture,
+};
 use domain::DetectionSettings;
 use parking_lot::Mutex;
 use service::telemetry::traces::TraceContext;
@@ -23,7 +25,7 @@ pub(crate) enum InferenceError {
     #[error(transparent)]
     Detect(#[from] DetectError),
     #[error(transparent)]
-    Runtime(#[from] RuntimeError),
+    Runtime(#[from] OnnxRuntimeError),
     #[error(transparent)]
     Model(#[from] ModelError),
     #[error("the detector panicked: {0}")]

@@ -8,11 +8,12 @@ use super::{Detections, Detector, RunPicture, size_of};
 use crate::{
     error::DetectError,
     model::bundle::ModelInput,
-    onnx_runtime::session::{Canceller, InputBatch},
+    onnx_runtime::canceller::Canceller,
     postprocess::candidate::Candidate,
     postprocess::heads::DecodeRequest,
     preprocess::PreparedPicture,
-    preprocess::letterbox::{InputTensor, ValueRange},
+    preprocess::letterbox::ValueRange,
+    tensor::{InputBatch, InputTensor},
 };
 
 /// How far sides of boxes may lie apart in the mean, in pixels, between a run alone and one in a batch.
@@ -117,7 +118,7 @@ impl Detector {
 
     /// The boxes of all cells, picture by picture.
     fn every_cell(&mut self, input: &InputBatch<'_>) -> Result<Vec<Candidate>, DetectError> {
-        let outputs = self.session.run_on_trial(input)?;
+        let outputs = self.session.run_quietly(input)?;
         let views = outputs.views()?;
         let mut boxes = Vec::new();
         for batch_index in 0..input.pictures {

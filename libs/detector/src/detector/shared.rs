@@ -2,17 +2,20 @@
 
 use super::Detector;
 use crate::{
-    error::{ModelError, RuntimeError},
-    model::bundle::ModelBundle,
-    onnx_runtime::provider::ExecutionProvider,
-    onnx_runtime::session::{InferenceSession, Runtime, SessionOptions, builder},
-    onnx_runtime::shared_weights::SharedWeights,
+    model::{bundle::ModelBundle, error::ModelError},
+    onnx_runtime::{
+        error::OnnxRuntimeError,
+        library::OnnxRuntime,
+        provider::ExecutionProvider,
+        session::{InferenceSession, SessionOptions, builder},
+        shared_weights::SharedWeights,
+    },
 };
 
 /// A model that several [`Detector`]s run, with its weights in memory once.
 #[derive(Debug)]
 pub struct SharedModel {
-    runtime: Runtime,
+    runtime: OnnxRuntime,
     bundle: ModelBundle,
     weights: Weights,
 }
@@ -23,7 +26,7 @@ enum Weights {
     /// Each detector reads the model for itself.
     Apart {
         model: Vec<u8>,
-        why: Option<RuntimeError>,
+        why: Option<OnnxRuntimeError>,
     },
 }
 
@@ -31,19 +34,19 @@ impl SharedModel {
     /// Loads the model of `bundle`, after checking that it is the one that was installed. Its
     /// detectors will run on `provider`.
     ///
-    /// Sharing needs a folder for temporary files; see [`SharedModel::why_not_shared`]. Other
-    /// providers than the CPU lay a model out in memory of their own.
+    /// Sharing needs a folder for temporary files; see [`SharedModel::why_not_shared`]. Providers
+    /// other than the CPU keep weights in memory of their own.
     ///
     /// # Errors
     /// [`ModelError`] when its file was changed.
     pub fn load(
-        runtime: &Runtime,
+        runtime: &OnnxRuntime,
         bundle: &ModelBundle,
         provider: ExecutionProvider,
     ) -> Result<Self, ModelError> {
         let model = bundle.read_model()?;
         let weights = if provider == ExecutionProvider::Cpu {
-            match lay_out(runtime, &model) {
+            match optimise(runtime, &model) {
                 Ok(weights) => Weights::Shared(weights),
                 Err(why) => Weights::Apart { model, why: Some(why) },
             }
@@ -55,7 +58,7 @@ impl SharedModel {
 
     /// Why each detector has the weights to itself, if that was not to be expected.
     #[must_use]
-    pub fn why_not_shared(&self) -> Option<&RuntimeError> {
+    pub fn why_not_shared(&self) -> Option<&OnnxRuntimeError> {
         match &self.weights {
             Weights::Shared(_) => None,
             Weights::Apart { why, .. } => why.as_ref(),
@@ -75,6 +78,6 @@ impl SharedModel {
     }
 }
 
-fn lay_out(runtime: &Runtime, model: &[u8]) -> Result<SharedWeights, RuntimeError> {
-    SharedWeights::lay_out(builder(runtime, &SessionOptions::default())?, model)
+fn optimise(runtime: &OnnxRuntime, model: &[u8]) -> Result<SharedWeights, OnnxRuntimeError> {
+    SharedWeights::optimise(builder(runtime, &SessionOptions::default())?, model)
 }

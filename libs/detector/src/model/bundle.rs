@@ -10,7 +10,7 @@ use domain::{LabelMap, ModelName, Sha256Digest, picture::PictureLimits};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    error::ModelError,
+    model::error::ModelError,
     postprocess::heads::{Head, HeadKind},
     preprocess::Preprocessor,
     preprocess::letterbox::TargetSize,

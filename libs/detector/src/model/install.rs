@@ -16,12 +16,12 @@ use std::{
 use domain::{LabelMap, ModelName, Sha256Digest};
 
 use crate::{
-    error::ModelError,
     model::bundle::{
         MANIFEST_FILE, MODEL_FILE, MOST_MANIFEST_BYTES, Manifest, ModelBundle, ModelInput,
     },
+    model::error::ModelError,
     onnx::cut::{CannotCut, InputSize},
-    onnx_runtime::session::Runtime,
+    onnx_runtime::library::OnnxRuntime,
     postprocess::candidate::Candidate,
     postprocess::heads::HeadKind,
 };
@@ -139,12 +139,17 @@ impl fmt::Display for InstallNote {
             ),
             Self::HeadKept(reason) => write!(f, "plain head kept: {reason}"),
             Self::SizeFixed { detail } => {
-                write!(f, "input size fixed, other sizes do not run: {detail}; export it with dynamic=True")
+                write!(
+                    f,
+                    "input size fixed, other sizes do not run: {detail}; export it with dynamic=True"
+                )
             }
             Self::WeightsEmbedded { files, bytes } => {
                 write!(f, "{bytes} bytes of weights taken in from ")?;
                 match &files[..] {
-                    [first, _, _, _, ..] => write!(f, "{first} and {} other files", files.len() - 1),
+                    [first, _, _, _, ..] => {
+                        write!(f, "{first} and {} other files", files.len() - 1)
+                    }
                     few => f.write_str(&few.join(", ")),
                 }
             }
@@ -156,14 +161,17 @@ impl fmt::Display for InstallNote {
                 "takes {batch} pictures at a time and no fewer, so a lone one costs as much as {batch}; export \
                  it with batch=1 ({detail})"
             ),
-            Self::LabelsAssumed => f.write_str(
-                "the file does not name its 80 classes; they are taken for COCO's: give others with --labels",
-            ),
+            Self::LabelsAssumed => {
+                f.write_str("the file does not name its 80 classes; they are taken for COCO's")
+            }
             Self::ClassesWithoutName(1) => {
                 f.write_str("1 class has no name in the file and is called by its number")
             }
             Self::ClassesWithoutName(classes) => {
-                write!(f, "{classes} classes have no name in the file and are called by their numbers")
+                write!(
+                    f,
+                    "{classes} classes have no name in the file and are called by their numbers"
+                )
             }
             Self::LicenseUnknown => {
                 f.write_str("the file does not say under which licence its weights are")
@@ -202,7 +210,7 @@ impl ModelBundle {
     pub fn install(
         source: &Path,
         options: &InstallOptions,
-        runtime: &Runtime,
+        runtime: &OnnxRuntime,
     ) -> Result<Installed, ModelError> {
         let dir = options.models_dir.join(options.name.as_str());
         if options.existing == Existing::Refuse && dir.exists() {

@@ -1,10 +1,6 @@
-//! Execution providers: what runs a model's operators, and which ONNX Runtime has it.
+//! Execution providers: what runs a model's operators.
 
 use std::{fmt, str::FromStr};
-
-use ort::ep::{self, ExecutionProvider as _, ExecutionProviderDispatch};
-
-use crate::{error::RuntimeError, onnx_runtime::session::SessionOptions};
 
 /// What runs the operators of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -71,16 +67,6 @@ impl ExecutionProvider {
         matches!(self, Self::Cuda | Self::TensorRt)
     }
 
-    /// The command that fetches a library with it.
-    #[must_use]
-    pub fn setup_command(self) -> &'static str {
-        match self {
-            Self::Cpu => "make setup",
-            Self::OpenVino => "scripts/setup --provider openvino",
-            Self::Cuda | Self::TensorRt => "scripts/setup --provider cuda",
-        }
-    }
-
     /// What it needs that no library brings along, for the error that says it does not work.
     #[must_use]
     pub fn needs(self) -> &'static str {
@@ -92,34 +78,6 @@ impl ExecutionProvider {
                 "an NVIDIA GPU with its driver, and CUDA, cuDNN and TensorRT on the loader's path"
             }
         }
-    }
-
-    /// Whether the library that this process has loaded was built with it.
-    pub(crate) fn is_built_in(self) -> Result<bool, RuntimeError> {
-        let found = match self {
-            Self::Cpu => Ok(true),
-            Self::OpenVino => ep::OpenVINO::is_available(),
-            Self::Cuda => ep::CUDA::is_available(),
-            Self::TensorRt => ep::TensorRT::is_available(),
-        };
-        found.map_err(|error| RuntimeError::Failed(error.to_string()))
-    }
-
-    /// What a session registers, the first asked first. None of them may fail unnoticed: a model that
-    /// runs on the CPU after all is only found out by how slow it is.
-    pub(crate) fn registered(self, options: &SessionOptions) -> Vec<ExecutionProviderDispatch> {
-        let cuda = || ep::CUDA::default().build();
-        let providers = match self {
-            // It is there without being registered.
-            Self::Cpu => Vec::new(),
-            Self::OpenVino => {
-                let openvino = ep::OpenVINO::default().with_device_type("CPU");
-                vec![openvino.with_num_threads(options.threads.get()).build()]
-            }
-            Self::Cuda => vec![cuda()],
-            Self::TensorRt => vec![ep::TensorRT::default().build(), cuda()],
-        };
-        providers.into_iter().map(ExecutionProviderDispatch::error_on_failure).collect()
     }
 }
 
@@ -137,18 +95,5 @@ mod tests {
         for other in ["CUDA", "gpu", ""] {
             assert_eq!(other.parse::<ExecutionProvider>(), Err(UnknownProvider));
         }
-    }
-
-    #[test]
-    fn tensorrt_has_cuda_behind_it_and_the_cpu_needs_nothing() {
-        let names = |provider: ExecutionProvider| -> Vec<&str> {
-            let registered = provider.registered(&SessionOptions::default());
-            registered.iter().map(ExecutionProviderDispatch::name).collect()
-        };
-        assert!(names(ExecutionProvider::Cpu).is_empty());
-        assert_eq!(names(ExecutionProvider::OpenVino), ["OpenVINOExecutionProvider"]);
-        assert_eq!(names(ExecutionProvider::Cuda), ["CUDAExecutionProvider"]);
-        let tensorrt = ["TensorrtExecutionProvider", "CUDAExecutionProvider"];
-        assert_eq!(names(ExecutionProvider::TensorRt), tensorrt);
     }
 }

@@ -1,10 +1,10 @@
 //! A model's weights, in memory once for all sessions that run it.
 //!
-//! A session that reads a model for itself keeps a copy of its weights, laid out for this CPU. Here
-//! the model is laid out once; every session gets that graph without its weights, and the weights as
-//! tensors that all of them share.
+//! A session that reads a model for itself keeps a copy of its weights, packed for this CPU. Here
+//! the graph is optimised once; every session gets the optimised graph without its weights, and the
+//! weights as tensors that all of them share.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{fs, path::Path, sync::Arc};
 
 use ort::{
     logging::LogLevel,
@@ -16,12 +16,10 @@ use ort::{
 };
 use tempfile::TempDir;
 
-use crate::{
-    error::RuntimeError,
-    onnx::{
-        OnnxModel, float_values,
-        proto::{GraphProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation},
-    },
+use super::error::OnnxRuntimeError;
+use crate::onnx::{
+    OnnxModel, float_values,
+    proto::{GraphProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation},
 };
 
 /// The graph without its large weights.
@@ -29,13 +27,13 @@ const GRAPH: &str = "graph.onnx";
 /// The file that the graph says its weights are in. It must exist and is never read, since each
 /// session is given the weights.
 const NOWHERE: &str = "weights";
-/// The graph as ONNX Runtime has laid it out.
-const LAID_OUT: &str = "laid-out.onnx";
+/// The graph as ONNX Runtime has optimised it.
+const OPTIMISED: &str = "optimised.onnx";
 /// Smaller tensors stay in the graph, where ONNX Runtime looks at some of them while it loads. In
 /// values.
 const LEAST_SHARED: usize = 1024;
 
-/// A graph laid out for this CPU, and its weights.
+/// A graph optimised for this CPU, and its weights.
 #[derive(Debug)]
 pub(crate) struct SharedWeights {
     /// Holds [`GRAPH`] and [`NOWHERE`], which sessions read while they load.
@@ -44,22 +42,24 @@ pub(crate) struct SharedWeights {
 }
 
 impl SharedWeights {
-    /// Has ONNX Runtime lay out `model`, the bytes of an ONNX file, with what `builder` is set to. It
-    /// goes by way of a file in the folder for temporary ones.
+    /// Has ONNX Runtime optimise `model`, the bytes of an ONNX file, with what `builder` is set to. It
+    /// writes the result to a file in the folder for temporary ones.
     ///
     /// # Errors
-    /// [`RuntimeError::Failed`] when no file can be written there or ONNX Runtime refuses the model.
-    pub(crate) fn lay_out(builder: SessionBuilder, model: &[u8]) -> Result<Self, RuntimeError> {
-        let failed = |error: String| RuntimeError::Failed(error);
-        let unwritable = |error: io::Error| failed(format!("no temporary file: {error}"));
+    /// [`OnnxRuntimeError`] when no file can be written there or ONNX Runtime refuses the model.
+    pub(crate) fn optimise(
+        builder: SessionBuilder,
+        model: &[u8],
+    ) -> Result<Self, OnnxRuntimeError> {
+        let unwritable = OnnxRuntimeError::TemporaryFile;
         let folder = TempDir::with_prefix("spotter-model-").map_err(unwritable)?;
-        let laid_out = folder.path().join(LAID_OUT);
-        optimise(builder, model, &laid_out).map_err(|error| failed(error.to_string()))?;
-        let bytes = fs::read(&laid_out).map_err(unwritable)?;
-        fs::remove_file(&laid_out).map_err(unwritable)?;
-        let mut model = OnnxModel::parse(bytes).map_err(|error| failed(error.to_string()))?;
+        let optimised = folder.path().join(OPTIMISED);
+        optimise(builder, model, &optimised)?;
+        let bytes = fs::read(&optimised).map_err(unwritable)?;
+        fs::remove_file(&optimised).map_err(unwritable)?;
+        let mut model = OnnxModel::parse(bytes)?;
         let graph = model.proto.graph.get_or_insert_default();
-        let weights = take_weights(graph).map_err(|error| failed(error.to_string()))?;
+        let weights = take_weights(graph)?;
         fs::write(folder.path().join(GRAPH), model.to_bytes()).map_err(unwritable)?;
         fs::write(folder.path().join(NOWHERE), []).map_err(unwritable)?;
         Ok(Self { folder, weights })
@@ -67,7 +67,7 @@ impl SharedWeights {
 
     /// One more session of the model, which takes the memory of its own runs and no more.
     pub(crate) fn session(&self, builder: SessionBuilder) -> ort::Result<Session> {
-        // The graph is laid out already; doing it again would copy the weights.
+        // The graph is optimised already; doing it again would copy the weights.
         let mut builder = builder.with_optimization_level(GraphOptimizationLevel::Disable)?;
         for (name, value) in &self.weights {
             builder = builder.with_initializer(name, Arc::clone(value))?;

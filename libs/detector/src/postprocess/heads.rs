@@ -14,6 +14,7 @@ use crate::{
     error::DetectError,
     postprocess::candidate::Candidate,
     preprocess::letterbox::{ChannelOrder, LetterboxSpec, Placement, TargetSize, ValueRange},
+    tensor::OutputView,
 };
 
 /// How a model's outputs are to be read.
@@ -59,42 +60,6 @@ impl HeadKind {
             Self::Yolox => (Placement::TopLeft, ChannelOrder::Bgr, ValueRange::Byte),
         };
         LetterboxSpec { target, placement, channels, range }
-    }
-}
-
-/// One output of a run, in the memory where the run left it.
-#[derive(Debug, Clone, Copy)]
-pub struct OutputView<'a> {
-    /// The size of each dimension, the batch first.
-    pub shape: &'a [i64],
-    /// The elements, the last dimension running fastest.
-    pub data: &'a [f32],
-}
-
-impl<'a> OutputView<'a> {
-    /// The part of the output that belongs to picture `index` of the batch, if there is one.
-    fn of_picture(&self, index: usize) -> Option<&'a [f32]> {
-        let batch = usize::try_from(*self.shape.first()?).ok()?;
-        let mut length = 1_usize;
-        for &size in &self.shape[1..] {
-            length = length.checked_mul(usize::try_from(size).ok()?)?;
-        }
-        if index >= batch || self.data.len() != batch.checked_mul(length)? {
-            return None;
-        }
-        self.data.get(index * length..(index + 1) * length)
-    }
-
-    /// The dimensions after the batch.
-    fn picture_shape<const N: usize>(&self) -> Option<[usize; N]> {
-        let mut shape = [0; N];
-        if self.shape.len() != N + 1 {
-            return None;
-        }
-        for (size, &found) in shape.iter_mut().zip(&self.shape[1..]) {
-            *size = usize::try_from(found).ok()?;
-        }
-        Some(shape)
     }
 }
 

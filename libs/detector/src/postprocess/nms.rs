@@ -96,7 +96,7 @@ mod tests {
     use rand::{RngExt, SeedableRng, rngs::StdRng};
 
     use super::*;
-    use crate::postprocess::candidate::InputBox;
+    use crate::input_box::InputBox;
 
     /// The definition, word for word: quadratic and obvious.
     fn naive(candidates: &[Candidate], iou: f32, limit: usize) -> Vec<Candidate> {

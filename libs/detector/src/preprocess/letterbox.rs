@@ -11,7 +11,8 @@ use domain::BoundingBox;
 use wide::f32x4;
 
 use crate::decode::{Extent, Picture, ReducedPicture};
-use crate::postprocess::candidate::InputBox;
+use crate::input_box::InputBox;
+use crate::tensor::InputTensor;
 use geometry::Plan;
 use resize::Window;
 
@@ -110,19 +111,6 @@ impl LetterboxSpec {
     pub fn scale(&self, width: u32, height: u32) -> f64 {
         geometry::scale(width, height, self.target)
     }
-}
-
-/// One picture as a model's input, shape `[1, 3, height, width]`, row-major.
-///
-/// Made to be used again: [`letterbox`] keeps `data`'s memory from picture to picture.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct InputTensor {
-    /// Three planes of `height` × `width` values.
-    pub data: Vec<f32>,
-    /// Rows of a plane.
-    pub height: usize,
-    /// Values of a row.
-    pub width: usize,
 }
 
 /// Scales `picture` to fit the target, pads it with grey 114, and writes it to `tensor` as three planes of floats.

@@ -3,8 +3,8 @@
 use std::fs;
 
 use detector::{
-    ModelBundle, ModelInput,
-    error::{ModelError, NoLabels, RuntimeError},
+    ModelBundle, ModelError, ModelInput, OnnxRuntimeError,
+    model::error::NoLabels,
     model::install::{Existing, HeadChoice, InstallNote, InstallOptions},
     onnx::{
         OnnxError, OnnxModel,
@@ -150,7 +150,7 @@ fn strange_files_are_refused_and_leave_nothing() {
         ("80 labels in a text", with_nms("names", "see coco.yaml"), unreadable),
         // The right shapes, but made by an operator that does not exist.
         ("no real graph", bytes(labelled("['a', 'b', 'c']")), |e| {
-            matches!(e, ModelError::Runtime { source: RuntimeError::Failed(_), .. })
+            matches!(e, ModelError::OnnxRuntime { source: OnnxRuntimeError::Failed(_), .. })
         }),
     ];
     for (what, bytes, is_expected) in cases {
@@ -178,7 +178,6 @@ fn a_file_that_is_not_there_is_named() {
     assert!(matches!(error, ModelError::NoSuchFile { .. }), "{error}");
     let error = ModelBundle::load(&models.dir.path().join("a")).unwrap_err();
     assert!(matches!(error, ModelError::NotInstalled { .. }), "{error}");
-    assert!(error.to_string().contains("spotter model add"), "{error}");
 }
 
 #[test]
@@ -235,7 +234,7 @@ fn names_that_cannot_be_read_never_become_cocos() {
             );
             assert!(is_unreadable, "{names}: {error}");
             let text = error.to_string();
-            assert!(text.contains(&format!("{names:?}")) && text.contains("--labels"), "{text}");
+            assert!(text.contains(&format!("{names:?}")), "{text}");
         }
     }
 }

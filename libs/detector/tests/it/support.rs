@@ -6,7 +6,7 @@ use std::{
 };
 
 use detector::{
-    Detections, Detector, ModelBundle, ModelError, Preprocessor, Runtime, SessionOptions,
+    Detections, Detector, ModelBundle, ModelError, OnnxRuntime, Preprocessor, SessionOptions,
     model::install::{Existing, HeadChoice, InstallOptions, Installed},
     onnx::OnnxModel,
 };
@@ -42,14 +42,14 @@ pub(crate) fn picture(name: &str) -> Vec<u8> {
     fs::read(fetched(&format!("test_images/{name}"))).unwrap()
 }
 
-pub(crate) fn runtime() -> Runtime {
-    Runtime::load(&fetched(".cache/lib/libonnxruntime.so")).unwrap()
+pub(crate) fn runtime() -> OnnxRuntime {
+    OnnxRuntime::load(&fetched(".cache/lib/libonnxruntime.so")).unwrap()
 }
 
 /// A folder of models that goes away with the test.
 pub(crate) struct Models {
     pub(crate) dir: TempDir,
-    pub(crate) runtime: Runtime,
+    pub(crate) runtime: OnnxRuntime,
 }
 
 impl Models {

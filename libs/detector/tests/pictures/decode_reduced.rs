@@ -6,9 +6,9 @@ use detector::decode::{
     DecodeError, Picture, ReducedPicture, decode, decode_into, decode_reduced_into,
 };
 use detector::preprocess::letterbox::{
-    ChannelOrder, InputTensor, LetterboxSpec, Placement, TargetSize, ValueRange, letterbox,
-    letterbox_reduced,
+    ChannelOrder, LetterboxSpec, Placement, TargetSize, ValueRange, letterbox, letterbox_reduced,
 };
+use detector::tensor::InputTensor;
 use domain::picture::{PictureFormat, inspect};
 
 use crate::support::{LIMITS, golden_pictures, jpeg, synthetic};

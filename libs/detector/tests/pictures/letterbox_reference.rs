@@ -3,8 +3,9 @@
 use detector::InputBox;
 use detector::decode::{Picture, decode};
 use detector::preprocess::letterbox::{
-    ChannelOrder, InputTensor, LetterboxSpec, Placement, TargetSize, ValueRange, letterbox,
+    ChannelOrder, LetterboxSpec, Placement, TargetSize, ValueRange, letterbox,
 };
+use detector::tensor::InputTensor;
 use domain::BoundingBox;
 
 use crate::support::{LIMITS, golden_lines, sha256, synthetic, test_image};

@@ -9,10 +9,10 @@ use std::{
 };
 
 use detector::{
-    Detector, ModelBundle, PreparedPicture, Preprocessor, Runtime, SessionOptions, StageTimings,
+    BareModel, Detector, ModelBundle, OnnxRuntime, PreparedPicture, Preprocessor, SessionOptions,
+    StageTimings,
     onnx::{OnnxModel, at_size::at_size},
-    onnx_runtime::session::BareModel,
-    preprocess::letterbox::InputTensor,
+    tensor::InputTensor,
 };
 use domain::{DetectionSettings, picture::PictureLimits};
 
@@ -41,7 +41,7 @@ pub(crate) struct Ran {
 impl Loops {
     /// Loads `bundle` for `slots` threads, and `plain`, the file it was installed from, beside it.
     pub(crate) fn load(
-        runtime: &Runtime,
+        runtime: &OnnxRuntime,
         bundle: &ModelBundle,
         plain: &Path,
         picture: Vec<u8>,

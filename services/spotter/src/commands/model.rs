@@ -4,14 +4,14 @@ use std::path::Path;
 
 use detector::{
     ModelBundle, ModelInput,
-    model::install::{Existing, HeadChoice, InstallOptions},
+    model::install::{Existing, HeadChoice, InstallNote, InstallOptions},
 };
 use domain::{LabelMap, ModelName};
 use service::files::read_text;
 
 use crate::{
     cli::{ModelAddOptions, ModelCommand, ModelVerifyOptions},
-    error::CliError,
+    error::{CliError, explained},
     output,
     paths::PathsOptions,
 };
@@ -38,9 +38,17 @@ fn add(options: &ModelAddOptions) -> Result<(), CliError> {
     };
     let installed = ModelBundle::install(&options.file, &install, &options.places.runtime()?)?;
     for note in &installed.notes {
-        output::remark(format_args!("  {note}"));
+        output::remark(format_args!("  {note}{}", hint(note)));
     }
     output::line(format_args!("installed {}", summary(&installed.bundle)))
+}
+
+/// What can be done about a note.
+fn hint(note: &InstallNote) -> &'static str {
+    match note {
+        InstallNote::LabelsAssumed => ": give others with --labels",
+        _ => "",
+    }
 }
 
 fn name_from(file: &Path) -> Result<ModelName, CliError> {
@@ -70,7 +78,7 @@ fn list(places: &PathsOptions) -> Result<(), CliError> {
             Ok(bundle) => output::line(summary(&bundle))?,
             Err(error) => {
                 broken += 1;
-                output::remark(format_args!("{}: {error}", model.dir.display()));
+                output::remark(format_args!("{}: {}", model.dir.display(), explained(&error)));
             }
         }
     }
@@ -91,7 +99,7 @@ fn verify(options: &ModelVerifyOptions) -> Result<(), CliError> {
             Ok(bundle) => output::line(format_args!("{}: as installed", bundle.name()))?,
             Err(error) => {
                 broken += 1;
-                output::remark(format_args!("{}: {error}", dir.display()));
+                output::remark(format_args!("{}: {}", dir.display(), explained(&error)));
             }
         }
     }

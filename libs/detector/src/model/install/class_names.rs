@@ -6,7 +6,7 @@ use domain::LabelMap;
 
 use super::InstallNote;
 use crate::{
-    error::{ModelError, NoLabels},
+    model::error::{ModelError, NoLabels},
     model::labels,
     onnx::{ClassNames, OnnxModel, parse_names},
 };

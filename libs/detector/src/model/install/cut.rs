@@ -3,10 +3,9 @@
 use super::trial::{Difference, Recognised, Trial, every_cell, noise};
 use crate::{
     onnx::cut::{CannotCut, HeadConvolutions, InputSize, NewOutput, end_at, find_head},
-    onnx_runtime::session::InputBatch,
     postprocess::candidate::Candidate,
     postprocess::heads::{Head, HeadKind, cut_output},
-    preprocess::letterbox::InputTensor,
+    tensor::{InputBatch, InputTensor},
 };
 
 /// A cut model that has been seen to do what the whole one does.
@@ -66,7 +65,7 @@ impl Trial<'_> {
         let ends: Vec<NewOutput> = boxes.chain(scores).collect();
         let bytes = end_at(&self.model, &ends, InputSize::Free).to_bytes();
         let mut session = self.load(&bytes).map_err(differs)?;
-        let outputs = session.run_on_trial(&InputBatch::of(input)).map_err(differs)?;
+        let outputs = session.run_quietly(&InputBatch::of(input)).map_err(differs)?;
         let mut found = Vec::new();
         for (end, view) in ends.into_iter().zip(outputs.views().map_err(differs)?) {
             let stride = match view.shape {

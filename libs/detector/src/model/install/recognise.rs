@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::reading::{self, Family, Reading};
 use crate::{
-    error::ModelError,
+    model::error::ModelError,
     onnx::{
         Dimension, OnnxModel, TensorInfo,
         cut::{CannotCut, find_head},

@@ -6,7 +6,7 @@ use domain::{Sha256Digest, Sha256Hasher};
 
 use super::InstallNote;
 use crate::{
-    error::ModelError,
+    model::error::ModelError,
     onnx::{
         OnnxError, OnnxModel,
         external::{MOST_BYTES, embed},

@@ -9,12 +9,13 @@ use super::{
     recognise::{Facts, describe, no_reading, not_understood, refuse_other_tasks},
 };
 use crate::{
-    error::{DetectError, ModelError, RuntimeError},
+    error::DetectError,
+    model::error::ModelError,
     onnx::{OnnxModel, batch::with_free_batch, float_ends::has_half_floats},
-    onnx_runtime::session::{InferenceSession, InputBatch, Runtime},
+    onnx_runtime::{error::OnnxRuntimeError, library::OnnxRuntime, session::InferenceSession},
     postprocess::candidate::Candidate,
-    postprocess::heads::{DecodeRequest, Head, HeadKind, OutputView},
-    preprocess::letterbox::InputTensor,
+    postprocess::heads::{DecodeRequest, Head, HeadKind},
+    tensor::{InputBatch, InputTensor, OutputView},
 };
 
 /// Other sizes, width × height, at which a model with a free size must run.
@@ -74,7 +75,7 @@ impl Recognised {
 /// A file on trial.
 pub(super) struct Trial<'a> {
     pub(super) path: &'a Path,
-    pub(super) runtime: &'a Runtime,
+    pub(super) runtime: &'a OnnxRuntime,
     pub(super) model: OnnxModel,
     /// The bytes of a file that holds the model.
     pub(super) bytes: Vec<u8>,
@@ -90,7 +91,7 @@ impl<'a> Trial<'a> {
     ) -> Result<(Recognised, Vec<Candidate>), ModelError> {
         let mut session = self
             .load(&self.bytes)
-            .map_err(|source| ModelError::Runtime { path: self.path.to_owned(), source })?;
+            .map_err(|source| ModelError::OnnxRuntime { path: self.path.to_owned(), source })?;
         let does_not_run = |error: DetectError| ModelError::DoesNotRun {
             path: self.path.to_owned(),
             detail: error.to_string(),
@@ -178,7 +179,7 @@ impl<'a> Trial<'a> {
     pub(super) fn why_not_at_other_sizes(&self, head: &Head) -> Result<Option<String>, ModelError> {
         let mut session = self
             .load(&self.bytes)
-            .map_err(|source| ModelError::Runtime { path: self.path.to_owned(), source })?;
+            .map_err(|source| ModelError::OnnxRuntime { path: self.path.to_owned(), source })?;
         Ok(self.why_not_other_sizes(&mut session, head))
     }
 
@@ -220,19 +221,20 @@ impl<'a> Trial<'a> {
         Err(format!("scores differ by {}, boxes by {} px", found.score, found.side))
     }
 
-    pub(super) fn load(&self, bytes: &[u8]) -> Result<InferenceSession, RuntimeError> {
-        InferenceSession::on_trial(self.runtime, bytes)
+    pub(super) fn load(&self, bytes: &[u8]) -> Result<InferenceSession, OnnxRuntimeError> {
+        InferenceSession::load_quietly(self.runtime, bytes)
     }
 }
 
 /// What of a model does not run, in few words: ONNX Runtime's own tell of its source files.
 fn what_fails(error: &DetectError) -> String {
-    let DetectError::Inference(text) = error else { return error.to_string() };
+    let DetectError::Inference(error) = error else { return error.to_string() };
+    let text = error.to_string();
     let operator = text.split_once("while running ").and_then(|(_, rest)| rest.split_once(" node"));
     let name = text.split_once("Name:'").and_then(|(_, rest)| rest.split_once('\''));
     match (operator, name) {
         (Some((operator, _)), Some((name, _))) => format!("its {operator} '{name}' fails"),
-        _ => text.clone(),
+        _ => text,
     }
 }
 
@@ -241,7 +243,7 @@ fn first_output(
     session: &mut InferenceSession,
     input: &InputTensor,
 ) -> Result<(Vec<i64>, Vec<f32>), DetectError> {
-    let outputs = session.run_on_trial(&InputBatch::of(input))?;
+    let outputs = session.run_quietly(&InputBatch::of(input))?;
     let views = outputs.views()?;
     let Some(view) = views.first() else { return Ok((Vec::new(), Vec::new())) };
     let pictures = view.shape.first().map_or(1, |&pictures| usize::try_from(pictures).unwrap_or(1));
@@ -255,7 +257,7 @@ pub(super) fn every_cell(
     head: &Head,
     input: &InputTensor,
 ) -> Result<Vec<Candidate>, DetectError> {
-    let outputs = session.run_on_trial(&InputBatch::of(input))?;
+    let outputs = session.run_quietly(&InputBatch::of(input))?;
     let request = DecodeRequest {
         batch_index: 0,
         input_width: input.width,

@@ -5,8 +5,8 @@
 
 use domain::ClassId;
 
-use super::{DecodeRequest, Head, OutputView, scan_best};
-use crate::postprocess::candidate::{Candidate, InputBox};
+use super::{DecodeRequest, Head, scan_best};
+use crate::{input_box::InputBox, postprocess::candidate::Candidate, tensor::OutputView};
 
 pub(super) fn decode(
     head: &Head,

@@ -6,8 +6,8 @@
 
 use domain::ClassId;
 
-use super::{DecodeRequest, Head, OutputView};
-use crate::postprocess::candidate::{Candidate, InputBox};
+use super::{DecodeRequest, Head};
+use crate::{input_box::InputBox, postprocess::candidate::Candidate, tensor::OutputView};
 
 pub(super) fn decode(
     head: &Head,

@@ -1,0 +1,184 @@
+//! What can go wrong when a model is installed or loaded.
+
+use std::{io, path::PathBuf};
+
+use domain::Sha256Digest;
+
+use crate::{onnx::OnnxError, onnx_runtime::error::OnnxRuntimeError};
+
+/// A model cannot be installed or loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// No model is installed in this folder.
+    #[error("no model is installed at {dir} ({missing} is missing)")]
+    NotInstalled {
+        /// The folder of the model.
+        dir: PathBuf,
+        /// The file that should be in it.
+        missing: &'static str,
+    },
+    /// The file to install is not there.
+    #[error("there is no file {path} to install a model from")]
+    NoSuchFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file cannot be read.
+    #[error("{path} cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file cannot be written.
+    #[error("{path} cannot be written: {source}")]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// `model.toml` does not say what it should.
+    #[error("{path} is no description of a model: {detail}")]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// `model.onnx` is not the file that was installed.
+    #[error("{path} was changed after it was installed: its sha256 is {found}, not {expected}")]
+    ChecksumMismatch {
+        /// The file.
+        path: PathBuf,
+        /// The sum in `model.toml`.
+        expected: Sha256Digest,
+        /// The sum of the file.
+        found: Sha256Digest,
+    },
+    /// The file is no usable ONNX model.
+    #[error("{path} cannot be installed: {source}")]
+    NotOnnx {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: OnnxError,
+    },
+    /// The file is larger than the ONNX format allows.
+    #[error("{path} has {bytes} bytes; an ONNX file has less than 2 GiB")]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// An ONNX model, but not one of the detectors that are supported.
+    #[error("{path} is no detector that is understood: found {found}; expected {expected}")]
+    NotUnderstood {
+        /// The file.
+        path: PathBuf,
+        /// The file's inputs and outputs, or what is odd about them.
+        found: String,
+        /// What would have been right.
+        expected: String,
+    },
+    /// A detector of a known kind that cannot be run yet.
+    #[error("{path} is recognised as {kind}, which is not supported yet: found {found}")]
+    NotSupportedYet {
+        /// The file.
+        path: PathBuf,
+        /// The kind of detector.
+        kind: &'static str,
+        /// The file's inputs and outputs.
+        found: String,
+    },
+    /// The classes' names are neither in the file nor given.
+    #[error("{path} has {classes} classes and {why}")]
+    LabelsNeeded {
+        /// The file.
+        path: PathBuf,
+        /// The classes it has.
+        classes: usize,
+        /// Why they cannot be had from the file.
+        why: NoLabels,
+    },
+    /// There are more or fewer labels than classes.
+    #[error("{path} has {classes} classes, but there are {labels} labels from {origin}")]
+    LabelCount {
+        /// The file.
+        path: PathBuf,
+        /// The classes it has.
+        classes: usize,
+        /// The labels there are.
+        labels: usize,
+        /// Where the labels come from.
+        origin: &'static str,
+    },
+    /// A model of this name is there already.
+    #[error("{dir} already holds a model; remove it, choose another name, or ask to replace it")]
+    AlreadyInstalled {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The model was loaded but does not run as its kind should.
+    #[error("{path} does not run: {detail}")]
+    DoesNotRun {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        detail: String,
+    },
+    /// ONNX Runtime refuses the model.
+    #[error("{path} cannot be loaded: {source}")]
+    OnnxRuntime {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: OnnxRuntimeError,
+    },
+}
+
+/// Why a file does not tell how its classes are called.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoLabels {
+    /// It does not say.
+    #[error("says nowhere how they are called")]
+    Absent,
+    /// What it says cannot be read.
+    #[error(
+        "its metadata has something under 'names' that is no dict or list of names, neither as Python nor as \
+         JSON writes it: {0:?}"
+    )]
+    Unreadable(
+        /// Its beginning.
+        String,
+    ),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_error_names_a_command_or_a_variable_of_who_uses_the_library() {
+        let path = || PathBuf::from("x");
+        let provider = crate::ExecutionProvider::Cuda;
+        let errors = [
+            OnnxRuntimeError::Missing { path: path(), provider }.to_string(),
+            OnnxRuntimeError::NoProvider { path: path(), provider }.to_string(),
+            ModelError::NotInstalled { dir: path(), missing: "model.toml" }.to_string(),
+            ModelError::Manifest { path: path(), detail: String::new() }.to_string(),
+            ModelError::AlreadyInstalled { dir: path() }.to_string(),
+            ModelError::LabelsNeeded { path: path(), classes: 3, why: NoLabels::Absent }
+                .to_string(),
+            ModelError::LabelCount { path: path(), classes: 3, labels: 2, origin: "a file" }
+                .to_string(),
+        ];
+        for error in errors {
+            for word in ["`", "make ", "scripts/", "spotter", "--", "ORT_"] {
+                assert!(!error.contains(word), "{error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! What can go wrong when ONNX Runtime or a model is loaded.
+
+use std::{error::Error, io, path::PathBuf};
+
+use super::provider::ExecutionProvider;
+use crate::onnx::OnnxError;
+
+/// ONNX Runtime cannot be loaded, or refuses a model.
+#[derive(Debug, thiserror::Error)]
+pub enum OnnxRuntimeError {
+    /// No file is there.
+    #[error(
+        "ONNX Runtime's library{} is not at {path}",
+        with_provider(.provider)
+    )]
+    Missing {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What it was to run models on.
+        provider: ExecutionProvider,
+    },
+    /// The library was built without the execution provider.
+    #[error(
+        "ONNX Runtime at {path} has no {} provider",
+        .provider.title()
+    )]
+    NoProvider {
+        /// The library.
+        path: PathBuf,
+        /// What it has not.
+        provider: ExecutionProvider,
+    },
+    /// The library has the execution provider, which does not work here.
+    #[error(
+        "the {} provider of ONNX Runtime at {path} does not work here (it needs {}): {source}",
+        .provider.title(),
+        .provider.needs()
+    )]
+    ProviderFailed {
+        /// The library.
+        path: PathBuf,
+        /// What does not work.
+        provider: ExecutionProvider,
+        /// What ONNX Runtime reports.
+        source: OrtError,
+    },
+    /// The file cannot be reached.
+    #[error("ONNX Runtime's library {path} cannot be read: {source}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file is no ONNX Runtime, or one that is too old.
+    #[error(
+        "{path} cannot be used as ONNX Runtime (version 1.{} or later is needed): {source}",
+        ort::MINOR_VERSION
+    )]
+    Unusable {
+        /// The file.
+        path: PathBuf,
+        /// What the loader reports.
+        source: OrtError,
+    },
+    /// This process has loaded another library before.
+    #[error("{path} cannot be loaded: this process already runs {loaded}")]
+    AnotherLoaded {
+        /// The file that was asked for.
+        path: PathBuf,
+        /// The file that is in use.
+        loaded: PathBuf,
+    },
+    /// ONNX Runtime itself reports an error.
+    #[error("ONNX Runtime: {0}")]
+    Failed(#[from] OrtError),
+    /// A session shares a model's weights by way of temporary files, which cannot be written.
+    #[error("no temporary file: {0}")]
+    TemporaryFile(#[source] io::Error),
+    /// ONNX Runtime has written an optimised graph that cannot be read.
+    #[error("the optimised graph: {0}")]
+    OptimisedGraph(#[from] OnnxError),
+}
+
+impl From<ort::Error> for OnnxRuntimeError {
+    fn from(error: ort::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// An error of ONNX Runtime.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct OrtError(Box<dyn Error + Send + Sync>);
+
+impl From<ort::Error> for OrtError {
+    fn from(error: ort::Error) -> Self {
+        Self(error.into())
+    }
+}
+
+impl From<ort::LoadDynamicError> for OrtError {
+    fn from(error: ort::LoadDynamicError) -> Self {
+        Self(error.into())
+    }
+}
+
+/// Which library is meant, where it is not the ordinary one.
+fn with_provider(provider: &ExecutionProvider) -> String {
+    match provider {
+        ExecutionProvider::Cpu => String::new(),
+        other => format!(" with the {} provider", other.title()),
+    }
+}
