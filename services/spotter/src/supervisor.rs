@@ -97,8 +97,8 @@ impl Supervisor {
             let worker = service("worker", "worker")?
                 // Who uploads or asks waits for an answer now.
                 .priority(Priority::Background)
-                .env("CONCURRENCY", settings.concurrency.to_string())
-                .env("THREADS_PER_PICTURE", settings.threads_per_picture.to_string());
+                .env("CONCURRENCY", settings.cores.slots.to_string())
+                .env("THREADS_PER_PICTURE", settings.cores.per_slot.to_string());
             self.services.start(worker).await?;
         }
         Ok(announced.trim_start_matches("listening on ").to_owned())

@@ -1,6 +1,6 @@
 //! The worker's settings, one variable each.
 
-use std::{net::SocketAddr, num::NonZero, path::PathBuf, thread, time::Duration};
+use std::{net::SocketAddr, num::NonZero, path::PathBuf, time::Duration};
 
 use detector::ExecutionProvider;
 use domain::{ModelName, picture::PictureLimits};
@@ -9,6 +9,8 @@ use service::{
     config::{ConfigError, Reader, Source},
     telemetry::{LogSettings, traces::TraceSettings},
 };
+
+use crate::cores::{self, CoreShares};
 
 /// Pictures of one run on a GPU, where none is set: a usual size, not one that was measured here.
 const GPU_BATCH: NonZero<usize> = NonZero::new(8).unwrap();
@@ -26,10 +28,8 @@ pub struct Config {
     /// `ORT_DYLIB_PATH`: ONNX Runtime's library. Default: the one that set-up fetched for that
     /// provider.
     pub onnx_runtime: Option<PathBuf>,
-    /// `CONCURRENCY`: pictures, or batches, at a time. Default: as many as there are cores; on a GPU, 1.
-    pub concurrency: NonZero<usize>,
-    /// `THREADS_PER_PICTURE`: cores one picture may use. Default: cores / concurrency.
-    pub threads_per_picture: NonZero<usize>,
+    /// `CONCURRENCY` and `THREADS_PER_PICTURE`: slots, and the cores of each.
+    pub cores: CoreShares,
     /// `MAX_BATCH`: pictures of one size that one run of the model takes together. Default 1; on a
     /// GPU, 8.
     pub max_batch: NonZero<usize>,
@@ -54,13 +54,6 @@ pub struct Config {
     pub traces: TraceSettings,
 }
 
-/// How many pictures at a time a worker with so many cores to itself runs, where nothing is set.
-#[must_use]
-pub fn default_concurrency(provider: ExecutionProvider, cores: NonZero<usize>) -> NonZero<usize> {
-    // A GPU is one, however many cores feed it.
-    if provider.is_gpu() { NonZero::<usize>::MIN } else { cores }
-}
-
 impl Config {
     /// Reads the settings from `source`.
     ///
@@ -69,18 +62,15 @@ impl Config {
     pub fn read(source: &dyn Source) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(source);
         let limits = PictureLimits::default();
-        let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         let provider = reader.read("EXECUTION_PROVIDER", ExecutionProvider::default());
-        let concurrency = reader.read("CONCURRENCY", default_concurrency(provider, cores));
+        let cores = CoreShares::read(&mut reader, provider, cores::all(), None);
         let batch = if provider.is_gpu() { GPU_BATCH } else { NonZero::<usize>::MIN };
-        let share = NonZero::new(cores.get() / concurrency).unwrap_or(NonZero::<usize>::MIN);
         let config = Self {
             model: reader.read("MODEL", ModelName::default()),
             models_dir: reader.read_optional("MODELS_DIR"),
             provider,
             onnx_runtime: reader.read_optional("ORT_DYLIB_PATH"),
-            concurrency,
-            threads_per_picture: reader.read("THREADS_PER_PICTURE", share),
+            cores,
             max_batch: reader.read("MAX_BATCH", batch),
             batch_window: reader.milliseconds("BATCH_WINDOW_MS", 5),
             picture_limits: PictureLimits {

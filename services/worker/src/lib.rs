@@ -7,6 +7,7 @@ mod arrivals;
 mod batching;
 mod config;
 mod consume;
+pub mod cores;
 pub mod hints;
 mod inference;
 mod metrics;
@@ -19,5 +20,6 @@ mod start;
 mod vitals;
 mod work;
 
-pub use config::{Config, default_concurrency};
+pub use config::Config;
+pub use cores::CoreShares;
 pub use start::{MODELS_DIR, WorkerError, nearest, onnx_runtime_with, run};

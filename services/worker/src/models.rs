@@ -1,6 +1,6 @@
 //! The models of a worker: which one a job is run with, and those that a slot has loaded.
 
-use std::{num::NonZero, path::PathBuf, sync::Arc, thread};
+use std::{num::NonZero, path::PathBuf, sync::Arc};
 
 use detector::{
     DetectError, Detector, ModelBundle, ModelError, OnnxRuntime, SessionOptions, SharedModel,
@@ -52,12 +52,15 @@ impl ModelSource {
 pub(crate) struct WideDetector(Option<Arc<Mutex<Detector>>>);
 
 impl WideDetector {
-    /// Loads it, unless a slot has every core anyway, or cores do not run the model.
+    /// Loads it for `cores`, unless a slot has as many anyway, or cores do not run the model.
     ///
     /// # Errors
     /// As [`LoadedModels::load`].
-    pub(crate) fn load(model: &SharedModel, options: SessionOptions) -> Result<Self, ModelError> {
-        let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    pub(crate) fn load(
+        model: &SharedModel,
+        options: SessionOptions,
+        cores: NonZero<usize>,
+    ) -> Result<Self, ModelError> {
         if options.threads >= cores || options.provider.is_gpu() {
             return Ok(Self(None));
         }

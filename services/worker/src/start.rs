@@ -24,7 +24,7 @@ use crate::{
     announce::announce,
     batching::{BatchRules, Batcher},
     consume::consume,
-    hints,
+    cores, hints,
     inference::Slots,
     metrics::{WorkerMetrics, register_model},
     models::{LoadedModels, ModelSource, WideDetector},
@@ -163,8 +163,8 @@ pub async fn run(
     tracing::info!(
         model = %config.model,
         provider = %config.provider,
-        concurrency = config.concurrency,
-        threads_per_picture = config.threads_per_picture,
+        concurrency = config.cores.slots,
+        threads_per_picture = config.cores.per_slot,
         max_batch,
         "worker ready"
     );
@@ -193,15 +193,15 @@ fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
     let library = library.unwrap_or_else(|| nearest(onnx_runtime_with(config.provider)));
     let runtime = OnnxRuntime::load_with(&library, config.provider)?;
     let models_dir = config.models_dir.clone().unwrap_or_else(|| nearest(MODELS_DIR));
-    let options = SessionOptions { provider: config.provider, threads: config.threads_per_picture };
+    let options = SessionOptions { provider: config.provider, threads: config.cores.per_slot };
     let source = ModelSource { runtime: runtime.clone(), models_dir, options };
     let bundle = source.bundle(&config.model)?;
     let own = source.load_shared(&bundle)?;
     if let Some(why) = own.why_not_shared() {
         tracing::warn!(%why, "each slot keeps the model's weights for itself");
     }
-    let wide = WideDetector::load(&own, source.options)?;
-    let mut models: Vec<LoadedModels> = (0..config.concurrency.get())
+    let wide = WideDetector::load(&own, source.options, cores::all())?;
+    let mut models: Vec<LoadedModels> = (0..config.cores.slots.get())
         .map(|_| LoadedModels::load(source.clone(), &own, wide.clone()))
         .collect::<Result<_, _>>()?;
     tracing::info!(model = %config.model, took_ms = started.elapsed().as_millis(), "model loaded");

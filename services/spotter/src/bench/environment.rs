@@ -12,6 +12,7 @@ use std::{
 use domain::picture::PictureLimits;
 use messaging::{MessagingConfig, Role};
 use service::{config::Reader, host::Host};
+use worker::CoreShares;
 
 use super::{driver::Driver, loops::Loops, options::BenchOptions};
 use crate::{
@@ -138,8 +139,7 @@ impl BenchEnvironment {
             host: Host::default(),
             port: 0,
             workers,
-            concurrency: each,
-            threads_per_picture: NonZero::<usize>::MIN,
+            cores: CoreShares { slots: each, per_slot: NonZero::<usize>::MIN },
             model: self.model.clone(),
             data_dir: data_dir.to_owned(),
             nats_url: None,

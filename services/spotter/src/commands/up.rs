@@ -37,7 +37,8 @@ async fn run(settings: &Settings) -> Result<(), CliError> {
 }
 
 fn welcome(address: &str, settings: &Settings) {
-    let Settings { workers, concurrency, model, .. } = settings;
+    let Settings { workers, cores, model, .. } = settings;
+    let concurrency = cores.slots;
     remark(format_args!(
         "\nspotter is up: {workers} worker{s} × {concurrency} pictures at a time, model {model}\n\
          \n  API         {address}\

@@ -5,7 +5,6 @@ use std::{
     io,
     num::NonZero,
     path::{Path, PathBuf},
-    thread,
 };
 
 use detector::ExecutionProvider;
@@ -16,6 +15,7 @@ use service::{
     files::read_text,
     host::Host,
 };
+use worker::{CoreShares, cores};
 
 use crate::{cli::UpOptions, error::CliError, paths::PathsOptions};
 
@@ -37,8 +37,8 @@ pub(crate) struct Settings {
     pub(crate) host: Host,
     pub(crate) port: u16,
     pub(crate) workers: NonZero<usize>,
-    pub(crate) concurrency: NonZero<usize>,
-    pub(crate) threads_per_picture: NonZero<usize>,
+    /// What each worker's slots get of the cores.
+    pub(crate) cores: CoreShares,
     pub(crate) model: ModelName,
     pub(crate) data_dir: PathBuf,
     /// An own NATS server is started only where none is named.
@@ -85,14 +85,10 @@ impl Settings {
         let mut reader = Reader::new(&source);
         let workers = reader.read("WORKERS", NonZero::<usize>::MIN);
         let workers = options.workers.unwrap_or(workers);
-        let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
         let provider = reader.read("EXECUTION_PROVIDER", ExecutionProvider::default());
-        let default = worker::default_concurrency(provider, share(cores, workers));
-        let concurrency = reader.read("CONCURRENCY", default);
-        let concurrency = options.concurrency.unwrap_or(concurrency);
         // Each worker would think that it has all cores to itself.
-        let each = share(share(cores, workers), concurrency);
-        let threads_per_picture = reader.read("THREADS_PER_PICTURE", each);
+        let budget = cores::share(cores::all(), workers);
+        let cores = CoreShares::read(&mut reader, provider, budget, options.concurrency);
         let host = reader.read("HOST", Host::default());
         let port = reader.read("PORT", 5000);
         let model = reader.read("MODEL", ModelName::default());
@@ -107,8 +103,7 @@ impl Settings {
             host: options.host.unwrap_or(host),
             port: options.port.unwrap_or(port),
             workers,
-            concurrency,
-            threads_per_picture,
+            cores,
             model: options.model.unwrap_or(model),
             data_dir: options.data_dir,
             nats_url,
@@ -139,11 +134,6 @@ fn with_problems_of<T>(
         }
     }
     if problems.is_empty() { read } else { Err(ConfigError(problems)) }
-}
-
-/// How many cores each of `sharers` gets: at least one.
-fn share(cores: NonZero<usize>, sharers: NonZero<usize>) -> NonZero<usize> {
-    NonZero::new(cores.get() / sharers).unwrap_or(NonZero::<usize>::MIN)
 }
 
 /// The variables that a file sets to something. `None`: there is no such file.
@@ -227,7 +217,7 @@ mod tests {
     #[test]
     fn a_gpu_is_one_whatever_feeds_it_and_a_provider_that_is_none_is_told_at_once() {
         let settings = Settings::merge(options(), env_file("EXECUTION_PROVIDER=cuda\n")).unwrap();
-        assert_eq!(settings.concurrency.get(), 1);
+        assert_eq!(settings.cores.slots.get(), 1);
         let error = Settings::merge(options(), env_file("EXECUTION_PROVIDER=gpu\n")).err().unwrap();
         let error = error.to_string();
         assert!(error.contains("EXECUTION_PROVIDER") && error.contains("openvino"), "{error}");
@@ -236,7 +226,7 @@ mod tests {
     #[test]
     fn all_workers_together_use_each_core_once() {
         let count = |count| NonZero::new(count);
-        let cores = thread::available_parallelism().unwrap().get();
+        let cores = cores::all().get();
         let cases = [
             (Some(1), Some(1), "", cores),
             (Some(cores), Some(1), "", 1),
@@ -251,7 +241,7 @@ mod tests {
                 ..options()
             };
             let settings = Settings::merge(options, env_file(file)).unwrap();
-            assert_eq!(settings.threads_per_picture.get(), expected, "{workers:?} {concurrency:?}");
+            assert_eq!(settings.cores.per_slot.get(), expected, "{workers:?} {concurrency:?}");
         }
     }
 
