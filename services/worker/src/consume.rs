@@ -12,9 +12,9 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    cores::Parallelism,
     process::{Context, process},
     settle::{Outcome, settlement},
-    work::Share,
 };
 
 /// How long handing jobs back may take when the queue is slow to answer.
@@ -33,8 +33,8 @@ pub(crate) async fn consume(
     let room = Room::beside(context.slots.count() * most_in_batch);
     while let Some((delivery, place)) = next_job(&context, &mut deliveries, &room, &shutdown).await
     {
-        let share = room.share(&delivery);
-        jobs.spawn(handle(Arc::clone(&context), delivery, place, share));
+        let parallelism = room.parallelism(&delivery);
+        jobs.spawn(handle(Arc::clone(&context), delivery, place, parallelism));
         while let Some(finished) = jobs.try_join_next() {
             report_panic(finished);
         }
@@ -76,9 +76,9 @@ impl Room {
     }
 
     /// What a delivery may have that has just been given a place.
-    fn share(&self, delivery: &Delivery) -> Share {
+    fn parallelism(&self, delivery: &Delivery) -> Parallelism {
         let is_alone = self.free() + 1 == self.all && delivery.waiting == 0;
-        if is_alone { Share::WholeWorker } else { Share::Slot }
+        if is_alone { Parallelism::AllCores } else { Parallelism::Slot }
     }
 }
 
@@ -108,23 +108,23 @@ async fn handle(
     context: Arc<Context>,
     delivery: Delivery,
     place: OwnedSemaphorePermit,
-    share: Share,
+    parallelism: Parallelism,
 ) {
     let span = delivery.span();
     context.metrics.count_delivery(delivery.attempt);
-    span.around(work_on(&context, delivery, place, share, &span)).await;
+    span.around(work_on(&context, delivery, place, parallelism, &span)).await;
 }
 
 async fn work_on(
     context: &Context,
     delivery: Delivery,
     place: OwnedSemaphorePermit,
-    share: Share,
+    parallelism: Parallelism,
     span: &Span,
 ) {
     let (task_id, deliveries) = (delivery.job.task_id, delivery.attempt);
     failpoints::reach("worker-received");
-    let outcome = process(context, &delivery, share).await;
+    let outcome = process(context, &delivery, parallelism).await;
     // Another job may come while the queue is told about this one.
     drop(place);
     context.metrics.count_job(outcome.name());

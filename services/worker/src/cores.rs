@@ -33,6 +33,15 @@ impl CoreShares {
     }
 }
 
+/// The cores that one picture runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Parallelism {
+    /// Its slot's share.
+    Slot,
+    /// All of them: no other job waits or runs.
+    AllCores,
+}
+
 /// Every core of this machine.
 #[must_use]
 pub fn all() -> NonZero<usize> {

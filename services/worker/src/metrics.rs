@@ -10,7 +10,7 @@ use opentelemetry::{
 };
 use service::metrics::Metrics;
 
-use crate::{settle::Outcome, work::Share};
+use crate::{cores::Parallelism, settle::Outcome};
 
 /// Seconds: from a letterbox of half a millisecond to a model of ten seconds.
 const STAGE_BUCKETS: [f64; 13] =
@@ -96,10 +96,10 @@ impl WorkerMetrics {
         self.jobs.add(1, &[KeyValue::new("outcome", outcome)]);
     }
 
-    pub(crate) fn count_picture(&self, share: Share) {
-        let cores = match share {
-            Share::Slot => "slot",
-            Share::WholeWorker => "all",
+    pub(crate) fn count_picture(&self, parallelism: Parallelism) {
+        let cores = match parallelism {
+            Parallelism::Slot => "slot",
+            Parallelism::AllCores => "all",
         };
         self.pictures.add(1, &[KeyValue::new("cores", cores)]);
     }

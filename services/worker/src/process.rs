@@ -23,13 +23,11 @@ use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    batching::Batcher,
+    cores::Parallelism,
     hints,
-    inference::Slots,
+    inference::{Batch, Batcher, InferenceError, Picture, Preprocessing, Slots, Work},
     metrics::WorkerMetrics,
-    prepare::Preparation,
     settle::Outcome,
-    work::{Batch, InferenceError, Picture, Share, Work},
 };
 
 /// What every job of this worker shares.
@@ -37,7 +35,7 @@ pub(crate) struct Context {
     pub(crate) tasks: TaskStore,
     pub(crate) writes: Writes,
     pub(crate) metrics: WorkerMetrics,
-    pub(crate) preparation: Arc<Preparation>,
+    pub(crate) preprocessing: Arc<Preprocessing>,
     pub(crate) slots: Arc<Slots>,
     /// Where pictures are put together; `None`: each is run by itself.
     pub(crate) batcher: Option<Batcher>,
@@ -87,7 +85,11 @@ enum Step {
 
 /// Processes one delivery. `Err` within is what went wrong for now; what is wrong for good ends in a
 /// stored record.
-pub(crate) async fn process(context: &Context, delivery: &Delivery, share: Share) -> Outcome {
+pub(crate) async fn process(
+    context: &Context,
+    delivery: &Delivery,
+    parallelism: Parallelism,
+) -> Outcome {
     // The lease on the job is extended from a task of its own, and for no longer than this runs.
     let _keep_alive = delivery.keep_alive();
     let snapshot = match context.tasks.snapshot(delivery.job.task_id).await {
@@ -111,7 +113,7 @@ pub(crate) async fn process(context: &Context, delivery: &Delivery, share: Share
         Err(why) => return Outcome::Failed { why, attempt: delivery.attempt },
     };
     tokio::select! {
-        outcome = run(context, delivery, &begun, share) => match outcome {
+        outcome = run(context, delivery, &begun, parallelism) => match outcome {
             Ok(outcome) => outcome,
             Err(why) => {
                 give_back(context, &begun, Return::Failed).await;
@@ -172,7 +174,7 @@ async fn run(
     context: &Context,
     delivery: &Delivery,
     begun: &TaskRecord,
-    share: Share,
+    parallelism: Parallelism,
 ) -> Result<Outcome, String> {
     let picture = match delivery.picture_of_at_most(context.most_picture_bytes).await {
         Ok(picture) => picture,
@@ -185,7 +187,7 @@ async fn run(
         }
         Err(error) => return Err(error.to_string()),
     };
-    match detect(context, picture, &begun.job, share).await {
+    match detect(context, picture, &begun.job, parallelism).await {
         Ok(found) => succeed(context, begun, found).await,
         Err(InferenceError::Broken) => {
             give_back(context, begun, Return::HandedBack).await;
@@ -211,17 +213,17 @@ async fn detect(
     context: &Context,
     file: Bytes,
     job: &Job,
-    share: Share,
+    parallelism: Parallelism,
 ) -> Result<Detections, InferenceError> {
     let deadline = context.job_deadline;
     let (model, prepared) =
-        context.preparation.prepare(file.clone(), job.model.clone(), deadline).await?;
+        context.preprocessing.preprocess(file.clone(), job.model.clone(), deadline).await?;
     let (settings, trace) = (job.settings, TraceContext::current());
-    let (work, answer) = Work::new(Picture { model, prepared, settings, share, trace, file });
+    let (work, answer) = Work::new(Picture { model, prepared, settings, parallelism, trace, file });
     if let Some(batcher) = &context.batcher
-        && share == Share::Slot
+        && parallelism == Parallelism::Slot
     {
-        context.metrics.count_picture(share);
+        context.metrics.count_picture(parallelism);
         batcher.run(work);
         return answer.detections().await;
     }
@@ -230,7 +232,7 @@ async fn detect(
         // The slot that hangs may be the one waited for. Another worker is free sooner.
         () = context.broken.cancelled() => return Err(InferenceError::Broken),
     };
-    context.metrics.count_picture(share);
+    context.metrics.count_picture(parallelism);
     slot.run(Batch::of(work), deadline).await;
     answer.detections().await
 }

@@ -22,15 +22,15 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config,
     announce::announce,
-    batching::{BatchRules, Batcher},
     consume::consume,
-    cores, hints,
-    inference::Slots,
+    cores,
+    health::WorkerHealth,
+    hints,
+    inference::{
+        AllCoresDetector, BatchRules, Batcher, LoadedModels, ModelSource, Preprocessing, Slots,
+    },
     metrics::{WorkerMetrics, register_model},
-    models::{LoadedModels, ModelSource, WideDetector},
-    prepare::Preparation,
     process::Context,
-    vitals::WorkerVitals,
 };
 
 /// Where set-up puts ONNX Runtime's library with `provider`, seen from the project's root.
@@ -106,19 +106,19 @@ pub async fn run(
     let broken = CancellationToken::new();
     let traces = Traces::start(&config.traces, "spotter-worker")?;
     let metrics = Metrics::new()?;
-    let vitals = Arc::new(WorkerVitals::new(shutdown.clone(), broken.clone()));
+    let health = Arc::new(WorkerHealth::new(shutdown.clone(), broken.clone()));
     let end = CancellationToken::new();
     let _probes_end_with_us = end.clone().drop_guard();
     if let Some(address) = config.probes_address {
         let listener = probes::listen(address).await?;
         tokio::spawn(probes::serve(
             listener,
-            Arc::clone(&vitals) as _,
+            Arc::clone(&health) as _,
             metrics.clone(),
             end.clone(),
         ));
     }
-    let Loaded { preparation, slots, model_digest, max_batch } = {
+    let Loaded { preprocessing, slots, model_digest, max_batch } = {
         let config = config.clone();
         // A second of reading and checking weights, in which probes are to be answered.
         tokio::task::spawn_blocking(move || load_slots(&config))
@@ -127,7 +127,7 @@ pub async fn run(
     };
     let messaging = Messaging::connect(config.messaging.clone()).await?;
     messaging.ensure().await?;
-    vitals.started(messaging.clone());
+    health.started(messaging.clone());
     let connection = messaging.clone();
     metrics.flag("spotter_nats_connected", "1 while there is a connection to NATS.", move || {
         connection.is_connected()
@@ -147,7 +147,7 @@ pub async fn run(
         tasks: messaging.tasks(),
         writes: messaging.writes().clone(),
         metrics,
-        preparation,
+        preprocessing,
         slots,
         batcher,
         job_deadline: config.job_deadline,
@@ -180,7 +180,7 @@ pub async fn run(
 
 /// What is there before the queue is.
 struct Loaded {
-    preparation: Arc<Preparation>,
+    preprocessing: Arc<Preprocessing>,
     slots: Slots,
     model_digest: Sha256Digest,
     /// The most pictures of one run.
@@ -200,17 +200,17 @@ fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
     if let Some(why) = own.why_not_shared() {
         tracing::warn!(%why, "each slot keeps the model's weights for itself");
     }
-    let wide = WideDetector::load(&own, source.options, cores::all())?;
+    let on_all_cores = AllCoresDetector::load(&own, source.options, cores::all())?;
     let mut models: Vec<LoadedModels> = (0..config.cores.slots.get())
-        .map(|_| LoadedModels::load(source.clone(), &own, wide.clone()))
+        .map(|_| LoadedModels::load(source.clone(), &own, on_all_cores.clone()))
         .collect::<Result<_, _>>()?;
     tracing::info!(model = %config.model, took_ms = started.elapsed().as_millis(), "model loaded");
     let max_batch = max_batch(config, &mut models[0]);
     let (name, limits) = (config.model.clone(), config.picture_limits);
     let preprocessor = bundle.preprocessor(limits);
-    let preparation = Arc::new(Preparation::new(name, preprocessor, limits, source));
-    let slots = Slots::start(&runtime, models, &preparation)?;
-    Ok(Loaded { preparation, slots, model_digest: bundle.digest(), max_batch })
+    let preprocessing = Arc::new(Preprocessing::new(name, preprocessor, limits, source));
+    let slots = Slots::start(&runtime, models, &preprocessing)?;
+    Ok(Loaded { preprocessing, slots, model_digest: bundle.digest(), max_batch })
 }
 
 /// As many as are asked for, if the model can do it.

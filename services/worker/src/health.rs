@@ -7,14 +7,14 @@ use service::probes::{Probe, Vitals};
 use tokio_util::sync::CancellationToken;
 
 /// How this worker stands.
-pub(crate) struct WorkerVitals {
+pub(crate) struct WorkerHealth {
     /// Set once the models are loaded and the queue is reached.
     messaging: OnceLock<Messaging>,
     shutdown: CancellationToken,
     broken: CancellationToken,
 }
 
-impl WorkerVitals {
+impl WorkerHealth {
     pub(crate) fn new(shutdown: CancellationToken, broken: CancellationToken) -> Self {
         Self { messaging: OnceLock::new(), shutdown, broken }
     }
@@ -26,7 +26,7 @@ impl WorkerVitals {
     }
 }
 
-impl Vitals for WorkerVitals {
+impl Vitals for WorkerHealth {
     fn check(&self, probe: Probe) -> Result<(), String> {
         let started = self.messaging.get();
         match (probe, started) {

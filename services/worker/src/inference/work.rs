@@ -1,55 +1,16 @@
 //! What a slot is given to run, and the way back to the job that waits for it.
 
-use std::{
-    any::Any,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use detector::{
-    DecodeError, DetectError, Detections, ModelError, OnnxRuntimeError, PreparedPicture,
-};
+use detector::{Detections, PreparedPicture};
 use domain::DetectionSettings;
 use parking_lot::Mutex;
 use service::telemetry::traces::TraceContext;
 use tokio::sync::oneshot;
 
-use crate::models::JobModel;
-
-/// Why a job got no detections.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum InferenceError {
-    #[error(transparent)]
-    Undecodable(#[from] DecodeError),
-    #[error(transparent)]
-    Detect(#[from] DetectError),
-    #[error(transparent)]
-    Runtime(#[from] OnnxRuntimeError),
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    #[error("the detector panicked: {0}")]
-    Panicked(String),
-    #[error("the slot's thread has ended")]
-    SlotEnded,
-    #[error("the model did not finish within {0:?}")]
-    DeadlineExceeded(Duration),
-    #[error("this worker is broken: no slot takes a picture any more")]
-    Broken,
-    #[error("the model hangs: it neither finished within {0:?} nor could be cancelled")]
-    Hung(Duration),
-    #[error("the batch this picture was in failed: {0}")]
-    Batch(Arc<InferenceError>),
-}
-
-/// How much of the worker one picture may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Share {
-    /// Its slot's part of the cores.
-    Slot,
-    /// Every core: nothing else is to be done.
-    WholeWorker,
-}
+use super::{error::InferenceError, models::JobModel};
+use crate::cores::Parallelism;
 
 /// A picture for a slot to run.
 pub(crate) struct Picture {
@@ -57,7 +18,7 @@ pub(crate) struct Picture {
     /// The picture as `model` takes it.
     pub(crate) prepared: PreparedPicture,
     pub(crate) settings: DetectionSettings,
-    pub(crate) share: Share,
+    pub(crate) parallelism: Parallelism,
     /// Where its job stands in its trace.
     pub(crate) trace: TraceContext,
     /// The file it was decoded from. Only failpoints look at it: tests tell pictures apart by it.
@@ -150,10 +111,4 @@ impl Batch {
     pub(crate) fn into_works(self) -> Vec<Work> {
         self.0
     }
-}
-
-/// What a panic said.
-pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }

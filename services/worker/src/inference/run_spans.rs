@@ -10,7 +10,7 @@ use detector::{BatchItem, DetectError, StageTimings};
 use opentelemetry::{KeyValue, trace::SpanBuilder};
 use service::telemetry::traces::{Span, Stages, TraceContext};
 
-use crate::work::Work;
+use super::work::Work;
 
 /// A picture of a run that has begun.
 pub(crate) struct RunningWork<'w> {

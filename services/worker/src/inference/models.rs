@@ -8,7 +8,7 @@ use detector::{
 use domain::{ModelName, Sha256Digest};
 use parking_lot::Mutex;
 
-use crate::work::Share;
+use crate::cores::Parallelism;
 
 /// The model that a job is run with, found before its picture is prepared.
 #[derive(Debug, Clone)]
@@ -49,9 +49,9 @@ impl ModelSource {
 /// The worker's own model once more, on every core, for a picture that has the worker to itself. All
 /// slots share it.
 #[derive(Clone)]
-pub(crate) struct WideDetector(Option<Arc<Mutex<Detector>>>);
+pub(crate) struct AllCoresDetector(Option<Arc<Mutex<Detector>>>);
 
-impl WideDetector {
+impl AllCoresDetector {
     /// Loads it for `cores`, unless a slot has as many anyway, or cores do not run the model.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl WideDetector {
 pub(crate) struct LoadedModels {
     source: ModelSource,
     own: Detector,
-    wide: WideDetector,
+    wide: AllCoresDetector,
     other: Option<(Sha256Digest, Detector)>,
 }
 
@@ -94,7 +94,7 @@ impl LoadedModels {
     pub(crate) fn load(
         source: ModelSource,
         model: &SharedModel,
-        wide: WideDetector,
+        wide: AllCoresDetector,
     ) -> Result<Self, ModelError> {
         let own = model.detector(&source.options)?;
         Ok(Self { source, own, wide, other: None })
@@ -108,21 +108,21 @@ impl LoadedModels {
         self.own.takes_batches()
     }
 
-    /// Runs `work` with `model`, loaded if need be, on as many cores as `share` gives.
+    /// Runs `work` with `model`, loaded if need be, on as many cores as `parallelism` gives.
     ///
     /// # Errors
     /// [`ModelError`] if it was changed or removed since it was found, or is refused by ONNX Runtime.
     pub(crate) fn with<T>(
         &mut self,
         model: &JobModel,
-        share: Share,
+        parallelism: Parallelism,
         work: impl FnOnce(&mut Detector) -> T,
     ) -> Result<T, ModelError> {
-        match (model, share) {
-            (JobModel::Own, Share::WholeWorker) => {
+        match (model, parallelism) {
+            (JobModel::Own, Parallelism::AllCores) => {
                 Ok(self.wide.try_with(work).unwrap_or_else(|work| work(&mut self.own)))
             }
-            (JobModel::Own, Share::Slot) => Ok(work(&mut self.own)),
+            (JobModel::Own, Parallelism::Slot) => Ok(work(&mut self.own)),
             (JobModel::Other(bundle), _) => self.other(bundle).map(work),
         }
     }

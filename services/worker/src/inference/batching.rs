@@ -13,12 +13,12 @@ use std::{
 use tokio::{sync::mpsc, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
+use super::{
     arrivals::Arrivals,
-    inference::{SlotLease, Slots},
-    metrics::WorkerMetrics,
+    slots::{SlotLease, Slots},
     work::{Batch, Work},
 };
+use crate::metrics::WorkerMetrics;
 
 /// Where prepared pictures wait for their batch.
 #[derive(Clone)]

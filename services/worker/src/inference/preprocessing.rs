@@ -8,16 +8,16 @@ use domain::{ModelName, picture::PictureLimits};
 use parking_lot::Mutex;
 use service::telemetry::traces::TraceContext;
 
-use crate::{
+use super::{
+    error::{InferenceError, panic_message},
     models::{JobModel, ModelSource},
-    work::{InferenceError, panic_message},
 };
 
 /// Memory of larger pictures is given back: they are rare, and it would be kept for ever. In pixels.
 const LARGEST_KEPT: u32 = 4_000_000;
 
 /// Finds the models that jobs ask for, and prepares pictures for them.
-pub(crate) struct Preparation {
+pub(crate) struct Preprocessing {
     own: ModelName,
     own_preprocessor: Preprocessor,
     limits: PictureLimits,
@@ -26,7 +26,7 @@ pub(crate) struct Preparation {
     used: Mutex<Vec<PreparedPicture>>,
 }
 
-impl Preparation {
+impl Preprocessing {
     /// `own_preprocessor` is that of the worker's own model, which is called `own`.
     pub(crate) fn new(
         own: ModelName,
@@ -43,7 +43,7 @@ impl Preparation {
     /// [`InferenceError::Model`] for a model that is not installed,
     /// [`InferenceError::Undecodable`] for what is no picture, [`InferenceError::Panicked`], or
     /// [`InferenceError::Hung`] when it takes longer than `deadline`: a decoder cannot be stopped.
-    pub(crate) async fn prepare(
+    pub(crate) async fn preprocess(
         self: &Arc<Self>,
         picture: Bytes,
         name: ModelName,
@@ -51,7 +51,7 @@ impl Preparation {
     ) -> Result<(JobModel, PreparedPicture), InferenceError> {
         let (this, trace) = (Arc::clone(self), TraceContext::current());
         let preparing =
-            tokio::task::spawn_blocking(move || this.prepare_now(&picture, &name, &trace));
+            tokio::task::spawn_blocking(move || this.preprocess_for(&picture, &name, &trace));
         match tokio::time::timeout(deadline, preparing).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => Err(InferenceError::Panicked(match error.try_into_panic() {
@@ -69,24 +69,24 @@ impl Preparation {
         }
     }
 
-    fn prepare_now(
+    fn preprocess_for(
         &self,
         picture: &[u8],
         name: &ModelName,
         trace: &TraceContext,
     ) -> Result<(JobModel, PreparedPicture), InferenceError> {
         let (model, prepared) = if *name == self.own {
-            (JobModel::Own, self.preprocess(picture, &self.own_preprocessor, trace)?)
+            (JobModel::Own, self.decode_and_letterbox(picture, &self.own_preprocessor, trace)?)
         } else {
             let bundle = self.models.bundle(name)?;
             let preprocessor = bundle.preprocessor(self.limits);
-            let prepared = self.preprocess(picture, &preprocessor, trace)?;
+            let prepared = self.decode_and_letterbox(picture, &preprocessor, trace)?;
             (JobModel::Other(Arc::new(bundle)), prepared)
         };
         Ok((model, prepared))
     }
 
-    fn preprocess(
+    fn decode_and_letterbox(
         &self,
         picture: &[u8],
         preprocessor: &Preprocessor,

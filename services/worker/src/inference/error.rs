@@ -1,0 +1,36 @@
+//! Why a job got no detections.
+
+use std::{any::Any, sync::Arc, time::Duration};
+
+use detector::{DecodeError, DetectError, ModelError, OnnxRuntimeError};
+
+/// Why a job got no detections.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InferenceError {
+    #[error(transparent)]
+    Undecodable(#[from] DecodeError),
+    #[error(transparent)]
+    Detect(#[from] DetectError),
+    #[error(transparent)]
+    Runtime(#[from] OnnxRuntimeError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error("the detector panicked: {0}")]
+    Panicked(String),
+    #[error("the slot's thread has ended")]
+    SlotEnded,
+    #[error("the model did not finish within {0:?}")]
+    DeadlineExceeded(Duration),
+    #[error("this worker is broken: no slot takes a picture any more")]
+    Broken,
+    #[error("the model hangs: it neither finished within {0:?} nor could be cancelled")]
+    Hung(Duration),
+    #[error("the batch this picture was in failed: {0}")]
+    Batch(Arc<InferenceError>),
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
+}

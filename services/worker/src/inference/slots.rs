@@ -1,0 +1,214 @@
+//! Slots: OS threads that each hold loaded models and run one picture, or one batch, at a time.
+//!
+//! Async code hands a picture over and awaits the answer; it never blocks on a model.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, mpsc as blocking},
+    thread,
+    time::Duration,
+};
+
+use detector::{BatchItem, Canceller, DetectError, Detector, OnnxRuntime};
+use service::failpoints;
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use super::{
+    error::{InferenceError, panic_message},
+    models::LoadedModels,
+    preprocessing::Preprocessing,
+    run_spans::{RunSpans, RunningWork},
+    work::{Batch, Reply, Work},
+};
+
+/// How long a cancelled run may take to notice. ONNX Runtime looks between two operators.
+const CANCEL_GRACE: Duration = Duration::from_secs(5);
+
+/// A batch on its way through a slot's thread.
+struct Request {
+    batch: Batch,
+    canceller: Canceller,
+    /// Told when the run is over. On success all jobs of the batch have been answered by then.
+    done: oneshot::Sender<Result<(), InferenceError>>,
+}
+
+/// The worker's slots. The model works on as many batches at a time as there are slots.
+pub(crate) struct Slots {
+    idle: Mutex<mpsc::Receiver<Slot>>,
+    home: mpsc::Sender<Slot>,
+    count: usize,
+}
+
+struct Slot {
+    requests: blocking::SyncSender<Request>,
+    runtime: OnnxRuntime,
+}
+
+impl Slots {
+    /// Gives each set of models a thread of its own.
+    ///
+    /// # Errors
+    /// If the operating system gives no more threads.
+    pub(crate) fn start(
+        runtime: &OnnxRuntime,
+        models: Vec<LoadedModels>,
+        preprocessing: &Arc<Preprocessing>,
+    ) -> std::io::Result<Self> {
+        let count = models.len();
+        let (home, idle) = mpsc::channel(count.max(1));
+        for (index, models) in models.into_iter().enumerate() {
+            let (requests, inbox) = blocking::sync_channel(1);
+            let preprocessing = Arc::clone(preprocessing);
+            thread::Builder::new()
+                .name(format!("slot-{index}"))
+                .spawn(move || serve(&inbox, models, &preprocessing))?;
+            // The channel has room for every slot there is, so this cannot fail.
+            let _ = home.try_send(Slot { requests, runtime: runtime.clone() });
+        }
+        Ok(Self { idle: Mutex::new(idle), home, count })
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Waits for a slot with nothing to do; the first to ask is the first to get one. Cancel-safe.
+    pub(crate) async fn lease(&self) -> SlotLease {
+        // Never `None`: this holds a sender.
+        let slot = self.idle.lock().await.recv().await;
+        SlotLease { slot, home: self.home.clone() }
+    }
+}
+
+/// A slot in use. It goes back when the lease is dropped, also by a panic, unless it hangs.
+pub(crate) struct SlotLease {
+    slot: Option<Slot>,
+    home: mpsc::Sender<Slot>,
+}
+
+impl SlotLease {
+    /// Runs the detector on a batch and answers each of its jobs. After [`InferenceError::Hung`] the
+    /// slot is lost.
+    pub(crate) async fn run(&mut self, batch: Batch, deadline: Duration) {
+        let replies: Vec<Reply> = batch.works().iter().map(|work| work.reply.clone()).collect();
+        if let Err(error) = self.run_within(deadline, batch).await {
+            fail(&replies, error);
+        }
+    }
+
+    async fn run_within(&mut self, deadline: Duration, batch: Batch) -> Result<(), InferenceError> {
+        let slot = self.slot.as_ref().ok_or(InferenceError::SlotEnded)?;
+        let canceller = slot.runtime.canceller()?;
+        let (done, mut outcome) = oneshot::channel();
+        let request = Request { batch, canceller: canceller.clone(), done };
+        slot.requests.try_send(request).map_err(|_| InferenceError::SlotEnded)?;
+        if let Ok(outcome) = tokio::time::timeout(deadline, &mut outcome).await {
+            return outcome.map_err(|_| InferenceError::SlotEnded)?;
+        }
+        canceller.cancel();
+        match tokio::time::timeout(CANCEL_GRACE, outcome).await {
+            Ok(_) => Err(InferenceError::DeadlineExceeded(deadline)),
+            Err(_) => {
+                self.slot = None;
+                Err(InferenceError::Hung(deadline))
+            }
+        }
+    }
+}
+
+impl Drop for SlotLease {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot.take() {
+            // Fails only when the worker has stopped listening for idle slots: it is shutting down.
+            let _ = self.home.try_send(slot);
+        }
+    }
+}
+
+/// Answers jobs that were run together and have no answer yet. Of several none is told that something
+/// is wrong with it for good: each is tried again, alone.
+fn fail(replies: &[Reply], error: InferenceError) {
+    if let [reply] = replies {
+        return reply.send(Err(error));
+    }
+    let error = Arc::new(error);
+    for reply in replies {
+        reply.send(Err(match *error {
+            InferenceError::Hung(deadline) => InferenceError::Hung(deadline),
+            InferenceError::DeadlineExceeded(deadline) => {
+                InferenceError::DeadlineExceeded(deadline)
+            }
+            _ => InferenceError::Batch(Arc::clone(&error)),
+        }));
+    }
+}
+
+/// A slot's thread: one run after another until the worker lets go of the slot.
+fn serve(
+    inbox: &blocking::Receiver<Request>,
+    mut models: LoadedModels,
+    preprocessing: &Preprocessing,
+) {
+    while let Ok(Request { batch, canceller, done }) = inbox.recv() {
+        if done.is_closed() {
+            continue;
+        }
+        // A detector overwrites its buffers with each run, so one that a panic left half done does no
+        // harm to the next.
+        let run = || run_batch(&mut models, &batch, &canceller);
+        let outcome = match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(outcome) => outcome,
+            Err(panic) => Err(InferenceError::Panicked(panic_message(&*panic))),
+        };
+        // Nobody waits any more when the job was requeued.
+        let _ = done.send(outcome);
+        for work in batch.into_works() {
+            preprocessing.recycle(work.picture.prepared);
+        }
+    }
+}
+
+fn run_batch(
+    models: &mut LoadedModels,
+    batch: &Batch,
+    canceller: &Canceller,
+) -> Result<(), InferenceError> {
+    let works = batch.works();
+    for work in works {
+        failpoints::reach_with("worker-detect", &work.picture.file);
+    }
+    let Some(first) = works.first() else { return Ok(()) };
+    let run = |detector: &mut Detector| detect(detector, works, canceller);
+    Ok(models.with(&first.picture.model, first.picture.parallelism, run)??)
+}
+
+/// Answers every job of `works` with its own detections, or none of them.
+fn detect(
+    detector: &mut Detector,
+    works: &[Work],
+    canceller: &Canceller,
+) -> Result<(), DetectError> {
+    let mut spans = RunSpans::start(works);
+    let mut items: Vec<BatchItem<'_, RunningWork<'_>>> = works
+        .iter()
+        .map(|work| BatchItem {
+            prepared: &work.picture.prepared,
+            settings: &work.picture.settings,
+            owner: RunningWork::start(work),
+        })
+        .collect();
+    match detector.detect_batch(&mut items, canceller) {
+        Ok(detected) => {
+            for (running, detections) in detected {
+                spans.detected(running, &detections.timings);
+                running.work.reply.send(Ok(detections));
+            }
+            Ok(())
+        }
+        Err(error) => {
+            spans.failed(&mut items, &error);
+            Err(error)
+        }
+    }
+}
