@@ -3,6 +3,7 @@
 mod arriving;
 mod error;
 mod form;
+mod limited_body;
 
 use std::{
     marker::PhantomData,
@@ -36,6 +37,7 @@ use crate::{
 use error::FieldsSent;
 pub(crate) use error::UploadError;
 use form::Form;
+use limited_body::LimitedBody;
 
 /// The form field that carries the picture.
 const FIELD: &str = "file";
@@ -187,7 +189,8 @@ async fn read_form(
     let slot = slots.try_acquire_owned().map_err(|_| UploadError::TooManyUploads)?;
     let segments = body.take().unwrap_or_default().into_bytes_stream();
     let arrived = AtomicU64::new(0);
-    let mut form = Form::new(segments, length, &boundary, &rules.limits, &arrived);
+    let body = LimitedBody::new(segments, &rules.limits, &arrived);
+    let mut form = Form::new(body, length, &boundary, &rules.limits);
     let is_kept = rules.digests && !CacheControl::of(headers).no_store;
     let hasher = is_kept.then(Sha256Hasher::new);
     let picture = tokio::select! {

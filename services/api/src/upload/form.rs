@@ -1,20 +1,17 @@
 //! Reads a form off the body of a request, and finds the picture in it.
 
-use std::{
-    io,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::io;
 
 use bytes::Bytes;
 use domain::{
     Sha256Digest, Sha256Hasher,
     picture::{PictureError, PictureFormat, PictureLimits},
 };
-use futures_util::{Stream, StreamExt};
+use futures_util::Stream;
 
 use super::{
     FIELD, FileNames, LONGEST_FILE_NAME, arriving::ArrivingPicture, error::FieldsSent,
-    error::UploadError, most_bytes,
+    error::UploadError, limited_body::LimitedBody,
 };
 use crate::multipart::{Event, Parser, PartHead, shown};
 
@@ -23,16 +20,10 @@ const FIRST_BYTES: u64 = 64 * 1024;
 
 /// A form that comes in.
 pub(super) struct Form<'a, S> {
-    segments: S,
+    body: LimitedBody<'a, S>,
     parser: Parser,
     limits: &'a PictureLimits,
     expected_bytes: u64,
-    /// How many bytes of the body have come.
-    arrived: &'a AtomicU64,
-    /// How many more of them are looked at.
-    left: u64,
-    /// Whether more than that have come.
-    is_over: bool,
     /// Whether the parser is within a part, and how much of its content it has given out.
     is_in_part: bool,
     part_bytes: u64,
@@ -47,23 +38,18 @@ pub(super) struct FoundPicture {
 }
 
 impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
-    /// Of a body that comes in `segments`, `length` bytes in all if its client has said so. What has come is
-    /// counted in `arrived`.
+    /// `length` is how many bytes the body has, if its client has said so.
     pub(super) fn new(
-        segments: S,
+        body: LimitedBody<'a, S>,
         length: Option<u64>,
         boundary: &[u8],
         limits: &'a PictureLimits,
-        arrived: &'a AtomicU64,
     ) -> Self {
         Self {
-            segments,
+            body,
             parser: Parser::new(boundary),
             limits,
             expected_bytes: length.unwrap_or(FIRST_BYTES),
-            arrived,
-            left: most_bytes(limits),
-            is_over: false,
             is_in_part: false,
             part_bytes: 0,
         }
@@ -173,24 +159,10 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
     }
 
     async fn read(&mut self) -> Result<(), UploadError> {
-        if self.is_over {
-            // Only now that all before it was looked at, so that the answer depends on the bytes alone.
-            let max_bytes = self.limits.max_bytes;
-            return Err(UploadError::FormTooLarge { most: most_bytes(self.limits), max_bytes });
+        match self.body.next().await? {
+            Some(segment) => self.parser.feed(segment),
+            None => self.parser.finish(),
         }
-        let Some(segment) = self.segments.next().await else {
-            self.parser.finish();
-            return Ok(());
-        };
-        let mut segment = segment?;
-        let bytes = segment.len() as u64;
-        self.arrived.fetch_add(bytes, Ordering::Relaxed);
-        if bytes > self.left {
-            self.is_over = true;
-            segment.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
-        }
-        self.left = self.left.saturating_sub(bytes);
-        self.parser.feed(segment);
         Ok(())
     }
 }
