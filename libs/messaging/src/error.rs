@@ -2,7 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
-use async_nats::jetstream::{self, ErrorCode};
+use async_nats::jetstream;
 use domain::TaskId;
 
 /// An error of the client library, whichever of its many types.
@@ -10,7 +10,6 @@ pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 
 /// Why something asked of the messaging layer did not happen.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum MessagingError {
     /// The configured address is none.
     #[error(
@@ -133,18 +132,47 @@ pub enum MessagingError {
     },
 }
 
+/// What must change before asking again makes sense.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// A setting of this process, or what its credentials may do.
+    Configuration,
+    /// The settings of streams, or the servers that are to hold them: in a cluster that is still
+    /// forming, waiting may help.
+    Provisioning,
+    /// What only other credentials may provision.
+    NotProvisioned,
+    /// Nothing but time: no connection, no answer, or a server that cannot do it now.
+    Transient,
+    /// What is stored.
+    Data,
+}
+
 impl MessagingError {
+    /// What kind of error this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Address { .. }
+            | Self::Credentials(_)
+            | Self::LoginRefused { .. }
+            | Self::NotPermitted { .. } => ErrorKind::Configuration,
+            Self::Setup { .. } => ErrorKind::Provisioning,
+            Self::SetUpFirst { .. } | Self::NotSetUp { .. } => ErrorKind::NotProvisioned,
+            Self::Unreachable { .. }
+            | Self::Timeout { .. }
+            | Self::CannotStore { .. }
+            | Self::Failed { .. }
+            | Self::Contended { .. } => ErrorKind::Transient,
+            Self::Record { .. } => ErrorKind::Data,
+        }
+    }
+
     /// Whether a setting must be changed before trying again makes sense. A process that cannot
     /// start for this reason need not be started again.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
-        matches!(
-            self,
-            Self::Address { .. }
-                | Self::Credentials(_)
-                | Self::LoginRefused { .. }
-                | Self::NotPermitted { .. }
-        )
+        self.kind() == ErrorKind::Configuration
     }
 
     pub(crate) fn failed(what: &'static str, cause: impl Into<Cause>) -> Self {
@@ -154,7 +182,6 @@ impl MessagingError {
 
 /// Why a job was not taken in.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum SubmitError {
     /// The queue holds as much as it may. Nothing was stored; try again later.
     #[error("the queue is full: {detail}")]
@@ -185,7 +212,6 @@ pub enum SubmitError {
 
 /// Why a picture could not be read.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum PictureError {
     /// It is not in the object store any more. It will never come back.
     #[error("the picture of task {task_id} is gone from the object store")]
@@ -208,7 +234,6 @@ pub enum PictureError {
 
 /// Why a dead letter was not put back into the queue.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum RequeueError {
     /// The message was no job, and will be none.
     #[error("the message is no job: it can only be dropped")]
@@ -217,10 +242,10 @@ pub enum RequeueError {
     #[error("its picture is gone: it can only be dropped")]
     PictureGone,
     /// The queue did not take it.
-    #[error("{0}")]
+    #[error(transparent)]
     Submit(#[from] SubmitError),
     /// The dead letter could not be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Read(#[from] MessagingError),
     /// The job is in the queue; only what comes after that failed.
     #[error(
@@ -246,13 +271,4 @@ pub(crate) fn api_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a jets
         next = error.source();
     }
     None
-}
-
-/// Whether a write was refused because somebody else's came between. Servers that store a stream
-/// together say it with a code of its own while the other write is on its way to all of them; the client
-/// library knows only the code for one that has been stored.
-pub(crate) fn is_overtaken(error: &(dyn Error + 'static)) -> bool {
-    const OVERTAKEN: [ErrorCode; 2] =
-        [ErrorCode::STREAM_WRONG_LAST_SEQUENCE, ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT];
-    api_error(error).is_some_and(|api| OVERTAKEN.contains(&api.error_code()))
 }

@@ -12,8 +12,8 @@ use tokio::{sync::OnceCell, time::sleep};
 pub use self::fingerprint::Submission;
 use crate::{
     Messaging, MessagingError,
-    error::is_overtaken,
     layout::{IDEMPOTENCY_BUCKET, IDEMPOTENCY_STREAM},
+    refusal::is_overtaken,
 };
 
 /// How often a key is claimed that somebody else has claimed and that cannot be read.

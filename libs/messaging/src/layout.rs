@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{
-    ErrorCode,
     consumer::{AckPolicy, FromConsumer, pull},
     context::{ConsumerInfoErrorKind, CreateStreamErrorKind, GetStreamErrorKind},
     stream::{Config, ConsumerError, DiscardPolicy, Republish, RetentionPolicy, StorageType},
@@ -15,9 +14,7 @@ use async_nats::jetstream::{
 use service::files::shown_size;
 
 use crate::{
-    Messaging, MessagingConfig, MessagingError,
-    error::{Cause, api_error},
-    leases::LEASE_LIFE,
+    Messaging, MessagingConfig, MessagingError, error::Cause, leases::LEASE_LIFE, refusal::Refusal,
 };
 
 pub(crate) const JOBS_STREAM: &str = "JOBS";
@@ -396,17 +393,25 @@ fn with_our_settings(present: pull::Config, wanted: &pull::Config) -> pull::Conf
 }
 
 fn refused(config: &MessagingConfig, what: String, cause: Cause) -> MessagingError {
-    let code = api_error(cause.as_ref()).map(async_nats::jetstream::Error::error_code);
-    let advice = match code {
-        Some(ErrorCode::STORAGE_RESOURCES_EXCEEDED | ErrorCode::INSUFFICIENT_RESOURCES) => {
+    let advice = match Refusal::in_chain(cause.as_ref()) {
+        Some(Refusal::ServerFull) => {
             return MessagingError::Setup { what, cause, advice: storage_advice(config) };
         }
-        Some(ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED | ErrorCode::CLUSTER_NO_PEERS) => {
+        Some(Refusal::TooFewServers) => {
             "set no more replicas than there are servers in the cluster"
         }
-        Some(ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT)
-        | None => "check that JetStream is enabled on the server and for this account",
-        Some(_) => "change the setting back, or remove it on the server so that it is made anew",
+        Some(Refusal::NoJetStream) | None => {
+            "check that JetStream is enabled on the server and for this account"
+        }
+        Some(
+            Refusal::StreamFull
+            | Refusal::AccountFull
+            | Refusal::Overtaken
+            | Refusal::WriteError
+            | Refusal::PurgeForbidden
+            | Refusal::NoStream
+            | Refusal::Other,
+        ) => "change the setting back, or remove it on the server so that it is made anew",
     };
     MessagingError::Setup { what, cause, advice: advice.to_owned() }
 }

@@ -9,7 +9,7 @@ use async_nats::jetstream::kv::{self, CreateErrorKind};
 use rand::{RngExt, distr::Alphanumeric};
 use tokio::sync::OnceCell;
 
-use crate::{Messaging, MessagingError, error::is_overtaken, layout::LEASE_BUCKET};
+use crate::{Messaging, MessagingError, layout::LEASE_BUCKET, refusal::is_overtaken};
 
 /// How long a lease outlives its holder, who renews it several times in this time.
 pub const LEASE_LIFE: Duration = Duration::from_secs(30);

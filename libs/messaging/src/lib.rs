@@ -25,6 +25,7 @@ mod permissions;
 mod pictures;
 mod queue;
 mod reconciler;
+mod refusal;
 mod stretch;
 mod tasks;
 mod tls;
@@ -40,7 +41,7 @@ pub use dead_letters::{
 };
 pub use deliveries::Deliveries;
 pub use delivery::{Delivery, KeepAlive, Settlement};
-pub use error::{MessagingError, PictureError, RequeueError, SubmitError};
+pub use error::{ErrorKind, MessagingError, PictureError, RequeueError, SubmitError};
 pub use idempotency::{Claimed, IdempotencyKeys, Submission};
 pub use layout::{ANNOUNCEMENT_LIFE, Arranged, Arrangement};
 pub use leases::{LEASE_LIFE, Lease};

@@ -28,7 +28,7 @@ use crate::{
     Messaging, MessagingError, PictureError, SubmitError,
     error::api_error,
     layout::{PICTURE_STORE, PICTURE_STREAM},
-    queue::refusal,
+    refusal::NotPublished,
     wire::object_name,
 };
 
@@ -140,7 +140,7 @@ impl Upload {
         };
         let stored = messaging.within_write(what, PICTURE_STREAM, publish).await;
         let stored = stored.map_err(unavailable)?;
-        let sequence = stored.map_err(|error| refusal_of(&error))?.sequence;
+        let sequence = stored.map_err(|error| refused(&messaging, &error))?.sequence;
         self.pieces.kept = true;
         if let Some(before) = before {
             remove(&messaging, [Removal::of_pieces(&before.nuid)]).await;
@@ -168,7 +168,8 @@ impl Pieces {
                 self.next_stored().await?;
             }
             let sent = jetstream.publish(subject.clone(), piece).await;
-            self.in_flight.push(sent.map_err(|error| refusal_of(&error))?.into_future());
+            self.in_flight
+                .push(sent.map_err(|error| refused(&self.messaging, &error))?.into_future());
         }
         while !self.in_flight.is_empty() {
             self.next_stored().await?;
@@ -178,7 +179,7 @@ impl Pieces {
 
     async fn next_stored(&mut self) -> Result<(), SubmitError> {
         match self.in_flight.next().await {
-            Some(Err(error)) => Err(refusal_of(&error)),
+            Some(Err(error)) => Err(refused(&self.messaging, &error)),
             Some(Ok(_)) | None => Ok(()),
         }
     }
@@ -341,10 +342,11 @@ async fn transfer<T>(
     messaging.within_time(what, after, call).await
 }
 
-fn refusal_of(error: &PublishError) -> SubmitError {
-    match api_error(error) {
-        Some(api) => refusal(api),
-        None => SubmitError::Unavailable { detail: error.to_string() },
+/// Why a picture was not stored. Without an answer the pieces are removed, and nothing looks for them.
+fn refused(messaging: &Messaging, error: &PublishError) -> SubmitError {
+    match messaging.not_published(error) {
+        NotPublished::Unknown => SubmitError::Unavailable { detail: error.to_string() },
+        NotPublished::Refused(refused) => refused,
     }
 }
 

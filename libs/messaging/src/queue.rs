@@ -4,12 +4,7 @@ use std::time::Duration;
 
 use async_nats::{
     HeaderMap,
-    jetstream::{
-        self, ErrorCode, consumer,
-        context::{PublishError, PublishErrorKind},
-        message::PublishMessage,
-        stream,
-    },
+    jetstream::{consumer, message::PublishMessage, stream},
 };
 use bytes::Bytes;
 use domain::Job;
@@ -21,9 +16,9 @@ use time::OffsetDateTime;
 
 use crate::{
     Deliveries, Messaging, MessagingError, SubmitError,
-    error::api_error,
     layout::{DEAD_LETTER_STREAM, JOBS_STREAM, WORKER_CONSUMER},
     pictures::{self, Upload},
+    refusal::NotPublished,
     trace,
     wire::{self, PictureSource},
 };
@@ -34,15 +29,6 @@ const HEADROOM: usize = 8 * 1024;
 
 /// How long a submission waits for a lost connection to come back before it is refused.
 const RECONNECT_PATIENCE: Duration = Duration::from_secs(2);
-
-/// What the server says when there is no room. The first stands for "maximum messages exceeded" and
-/// "maximum bytes exceeded", the others for the limits of the account and the disk.
-const FULL: [ErrorCode; 4] = [
-    ErrorCode::STREAM_STORE_FAILED,
-    ErrorCode::STORAGE_RESOURCES_EXCEEDED,
-    ErrorCode::INSUFFICIENT_RESOURCES,
-    ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
-];
 
 /// The queue of jobs. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -237,36 +223,16 @@ impl JobQueue {
         let written = self.messaging.within_write("publish a job", JOBS_STREAM, publish).await;
         match written {
             Ok(Ok(_)) => Ok(Published::Stored),
-            Ok(Err(error)) => self.understand(&error),
-            // It was on its way when that became known.
+            Ok(Err(error)) => match self.messaging.not_published(&error) {
+                NotPublished::Unknown => Ok(Published::Unknown),
+                NotPublished::Refused(refused) => Err(refused),
+            },
+            // It was on its way when the fault became known: a second attempt gets no answer either.
             Err(MessagingError::CannotStore { .. }) => {
                 Err(SubmitError::Unconfirmed { task_id: job.task_id })
             }
+            // `within_write` has no other error than a timeout besides.
             Err(_) => Ok(Published::Unknown),
-        }
-    }
-
-    fn understand(&self, error: &PublishError) -> Result<Published, SubmitError> {
-        match error.kind() {
-            PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => Ok(Published::Unknown),
-            PublishErrorKind::MaxPayloadExceeded => {
-                Err(SubmitError::TooLarge { max_payload: self.messaging.client().max_payload() })
-            }
-            PublishErrorKind::StreamNotFound => {
-                self.messaging.writes().suspect();
-                let detail = "no server holds the stream of jobs right now".to_owned();
-                Err(SubmitError::Unavailable { detail })
-            }
-            _ => Err(match api_error(error) {
-                Some(api) => {
-                    // A full queue leaves room for records; a full server does not.
-                    if api.error_code() != ErrorCode::STREAM_STORE_FAILED {
-                        self.messaging.writes().suspect();
-                    }
-                    refusal(api)
-                }
-                None => SubmitError::Unavailable { detail: error.to_string() },
-            }),
         }
     }
 }
@@ -275,15 +241,5 @@ fn depth(info: &consumer::Info) -> QueueDepth {
     QueueDepth {
         waiting: info.num_pending,
         in_progress: u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX),
-    }
-}
-
-/// What a "no" of the server means to a client.
-pub(crate) fn refusal(error: &jetstream::Error) -> SubmitError {
-    let detail = error.to_string();
-    if FULL.contains(&error.error_code()) {
-        SubmitError::QueueFull { detail }
-    } else {
-        SubmitError::Unavailable { detail }
     }
 }

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{
-    ErrorCode,
     consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
     stream::{ConsumerError, ConsumerErrorKind, Stream},
 };
 use futures_util::StreamExt;
 use time::OffsetDateTime;
 
-use crate::{Messaging, MessagingError};
+use crate::{Messaging, MessagingError, refusal::Refusal};
 
 /// How long the server keeps a reader's place if the reader does not say that it has finished.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
@@ -99,7 +98,7 @@ async fn forget(messaging: &Messaging, stream: &Stream<()>, consumer: &PullConsu
 
 fn refusal(messaging: &Messaging, what: &'static str, error: ConsumerError) -> MessagingError {
     match error.kind() {
-        ConsumerErrorKind::JetStream(api) if api.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+        ConsumerErrorKind::JetStream(api) if Refusal::of(&api) == Refusal::NoStream => {
             MessagingError::NotSetUp { address: messaging.address().to_owned() }
         }
         _ => MessagingError::failed(what, error),

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
-use crate::{Messaging, MessagingError, error::is_overtaken, layout::TASK_STREAM};
+use crate::{Messaging, MessagingError, layout::TASK_STREAM, refusal::is_overtaken};
 
 /// How often a write is tried against others that change the same record, or against a replica that
 /// still answers with an older one.

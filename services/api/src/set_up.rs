@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use messaging::{Arranged, Arrangement, Messaging, MessagingConfig, MessagingError, Role};
+use messaging::{
+    Arranged, Arrangement, ErrorKind, Messaging, MessagingConfig, MessagingError, Role,
+};
 use service::{
     config::{ConfigError, Reader, Source},
     telemetry::LogSettings,
@@ -82,10 +84,10 @@ async fn once(messaging: &Messaging) -> Result<Vec<String>, MessagingError> {
 
 /// Whether waiting may help. A cluster that is just forming refuses what it cannot place yet.
 fn may_pass(error: &MessagingError, replicas: usize) -> bool {
-    match error {
-        MessagingError::Timeout { .. } | MessagingError::Failed { .. } => true,
-        MessagingError::Setup { .. } => replicas > 1,
-        _ => false,
+    match error.kind() {
+        ErrorKind::Transient => true,
+        ErrorKind::Provisioning => replicas > 1,
+        ErrorKind::Configuration | ErrorKind::NotProvisioned | ErrorKind::Data => false,
     }
 }
 

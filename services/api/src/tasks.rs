@@ -212,7 +212,9 @@ impl Tasks {
                 self.backpressure.note_full(Instant::now());
                 NotAccepted::QueueFull { retry_after: self.backpressure.retry_after() }
             }
-            error => {
+            SubmitError::Unavailable { .. }
+            | SubmitError::Unconfirmed { .. }
+            | SubmitError::TooLarge { .. } => {
                 tracing::warn!(%task_id, %error, "a job could not be published");
                 NotAccepted::Unavailable { task_id }
             }

@@ -185,7 +185,7 @@ async fn run(
             return fail(context, begun, FailureReason::UndecodablePicture, error.to_string())
                 .await;
         }
-        Err(error) => return Err(error.to_string()),
+        Err(error @ PictureError::Transient(_)) => return Err(error.to_string()),
     };
     match detect(context, picture, &begun.job, parallelism).await {
         Ok(found) => succeed(context, begun, found).await,

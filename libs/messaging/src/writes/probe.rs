@@ -4,7 +4,7 @@ use std::{future::IntoFuture, time::Duration};
 
 use async_nats::{
     HeaderMap,
-    jetstream::{self, ErrorCode, message::PublishMessage, stream::PurgeErrorKind},
+    jetstream::{self, message::PublishMessage, stream::PurgeErrorKind},
 };
 use tokio::time::timeout;
 
@@ -16,6 +16,7 @@ use crate::{
         DEAD_PICTURE_SUBJECT, IDEMPOTENCY_STREAM, JOBS_STREAM, JOBS_SUBJECT, LEASE_STREAM,
         PICTURE_STORE, PICTURE_STREAM, TASK_STREAM,
     },
+    refusal::Refusal,
 };
 
 /// How long a probe waits for its answer.
@@ -148,27 +149,21 @@ impl Target {
     }
 }
 
-/// What a server says to a purge that keeps a write error of the stream.
-const WRITE_ERROR: [ErrorCode; 1] = [ErrorCode::STREAM_GENERALOR];
+/// What a server answers to a purge that keeps a write error of the stream.
+const WRITE_ERROR: [Refusal; 1] = [Refusal::WriteError];
 
-/// What a server says that has no room for a record.
-const NO_ROOM: [ErrorCode; 4] = [
-    ErrorCode::STREAM_STORE_FAILED,
-    ErrorCode::STORAGE_RESOURCES_EXCEEDED,
-    ErrorCode::INSUFFICIENT_RESOURCES,
-    ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
-];
+/// What a server answers that has no room for a record.
+const NO_ROOM: [Refusal; 3] = [Refusal::StreamFull, Refusal::ServerFull, Refusal::AccountFull];
 
 /// Of the server's errors, only `failures` say that it does not store. Others may be those of the moment, as
 /// while a cluster has no leader.
-fn refused(error: &jetstream::Error, failures: &[ErrorCode]) -> Verdict {
-    if failures.contains(&error.error_code()) {
-        Verdict::Fails(reason(&error.to_string()).to_owned())
-    } else if error.error_code() == ErrorCode::STREAM_PURGE_FAILED {
-        // An operator has forbidden purges of the stream.
-        Verdict::NotPermitted
-    } else {
-        Verdict::Unanswered(error.to_string())
+fn refused(error: &jetstream::Error, failures: &[Refusal]) -> Verdict {
+    match Refusal::of(error) {
+        refusal if failures.contains(&refusal) => {
+            Verdict::Fails(reason(&error.to_string()).to_owned())
+        }
+        Refusal::PurgeForbidden => Verdict::NotPermitted,
+        _ => Verdict::Unanswered(error.to_string()),
     }
 }
 
