@@ -1,61 +1,98 @@
-//! Server addresses with their password set apart, so that it reaches no log.
+//! The addresses of NATS servers, parsed where the configuration is read. Their login is set apart, so that it
+//! reaches no log.
+
+use std::{fmt, str::FromStr};
 
 use async_nats::ServerAddr;
 use percent_encoding::percent_decode_str;
-use service::address::{ADVICE, shown_list};
+use service::{
+    address::{ADVICE, shown_list},
+    secret::Secret,
+};
 
-use crate::MessagingError;
+/// The port of a NATS server where nothing is set.
+const DEFAULT_PORT: u16 = 4222;
 
-/// The servers of a comma-separated list, and the login its URLs carried.
-#[derive(Debug)]
-pub(crate) struct Servers {
+/// The servers of one deployment, and the login to them. Parsed from
+/// `nats://[user[:password]@]host[:port]`, or `tls://…`, several with commas between them. `Display` and
+/// `Debug` show neither user nor password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NatsServers {
     /// The addresses without user and password: the client library logs them.
     pub(crate) addresses: Vec<ServerAddr>,
     /// User and password of the first URL that has a user.
     pub(crate) login: Option<Login>,
 }
 
-/// A user and a password. `Debug` shows neither.
+/// A user and a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Login {
-    pub(crate) user: String,
-    pub(crate) password: String,
+    pub(crate) user: Secret,
+    pub(crate) password: Secret,
 }
 
-impl std::fmt::Debug for Login {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Login(redacted)")
+/// A text that is no [`NatsServers`]. It is not repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "it is no NATS address (not shown, since it may hold a password): expected nats://host:port, or \
+     several with commas; {ADVICE}"
+)]
+pub struct InvalidNatsServers;
+
+impl NatsServers {
+    /// The server on this machine that listens on `port`.
+    #[must_use]
+    pub fn local(port: u16) -> Self {
+        let address = format!("nats://127.0.0.1:{port}").parse();
+        Self { addresses: address.into_iter().collect(), login: None }
     }
 }
 
-impl Servers {
-    /// Reads `nats://[user[:password]@]host[:port]`, one or several with commas between them.
-    pub(crate) fn parse(urls: &str) -> Result<Self, MessagingError> {
+impl Default for NatsServers {
+    /// `nats://127.0.0.1:4222`.
+    fn default() -> Self {
+        Self::local(DEFAULT_PORT)
+    }
+}
+
+impl FromStr for NatsServers {
+    type Err = InvalidNatsServers;
+
+    fn from_str(urls: &str) -> Result<Self, Self::Err> {
         // The client library would take the part of a password for a host.
         if shown_list(urls).is_none() {
-            return Err(MessagingError::Address { advice: ADVICE });
+            return Err(InvalidNatsServers);
         }
         let mut servers = Self { addresses: Vec::new(), login: None };
         for url in urls.split(',').map(str::trim).filter(|url| !url.is_empty()) {
-            let address: ServerAddr = url.parse().map_err(|_| invalid())?;
-            let decoded = |text| percent_decode_str(text).decode_utf8_lossy().into_owned();
+            let address: ServerAddr = url.parse().map_err(|_| InvalidNatsServers)?;
+            let decoded =
+                |text| Secret::from(percent_decode_str(text).decode_utf8_lossy().into_owned());
             let login = address.username().map(|user| Login {
                 user: decoded(user),
                 password: decoded(address.password().unwrap_or_default()),
             });
             servers.login = servers.login.or(login);
-            servers.addresses.push(without_login(&address).map_err(|_| invalid())?);
+            servers.addresses.push(without_login(&address).map_err(|_| InvalidNatsServers)?);
         }
-        if servers.addresses.is_empty() { Err(invalid()) } else { Ok(servers) }
+        if servers.addresses.is_empty() { Err(InvalidNatsServers) } else { Ok(servers) }
     }
+}
 
-    /// The addresses as people may see them.
-    pub(crate) fn shown(&self) -> String {
-        let shown: Vec<String> = self
-            .addresses
-            .iter()
-            .map(|a| a.as_url_str().trim_end_matches('/').to_owned())
-            .collect();
-        shown.join(",")
+impl fmt::Display for NatsServers {
+    /// The addresses, with commas between them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, address) in self.addresses.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{}", address.as_url_str().trim_end_matches('/'))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for NatsServers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NatsServers({self}, login: {})", self.login.is_some())
     }
 }
 
@@ -70,31 +107,31 @@ fn without_login(address: &ServerAddr) -> std::io::Result<ServerAddr> {
     ServerAddr::from_url(url)
 }
 
-fn invalid() -> MessagingError {
-    MessagingError::Address { advice: ADVICE }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn the_default_is_an_address() {
+        assert_eq!(NatsServers::default().to_string(), "nats://127.0.0.1:4222");
+        assert_eq!("nats://127.0.0.1:4222".parse(), Ok(NatsServers::default()));
+    }
+
+    #[test]
     fn a_login_is_taken_out_of_the_address() {
-        let servers = Servers::parse("nats://bob:p%40ss,nats://other:4333").unwrap_err();
         // A password with a bare comma splits the list; it must not be shown then either.
-        assert!(matches!(servers, MessagingError::Address { .. }), "{servers:?}");
-        let servers = Servers::parse("nats://bob:p%40ss@one:4222, two:4333").unwrap();
-        assert_eq!(servers.shown(), "nats://one:4222,nats://two:4333");
+        assert!("nats://bob:p%40ss,nats://other:4333".parse::<NatsServers>().is_err());
+        let servers: NatsServers = "nats://bob:p%40ss@one:4222, two:4333".parse().unwrap();
+        assert_eq!(servers.to_string(), "nats://one:4222,nats://two:4333");
         let login = servers.login.as_ref().unwrap();
-        assert_eq!((login.user.as_str(), login.password.as_str()), ("bob", "p@ss"));
+        assert_eq!((login.user.expose(), login.password.expose()), ("bob", "p@ss"));
         assert!(!format!("{servers:?}").contains("p@ss"));
     }
 
     #[test]
     fn what_is_no_address_is_refused_without_showing_a_password() {
         for bad in ["", " , ", "http://host", "nats://", "nats://bob:secret@"] {
-            let error = Servers::parse(bad).unwrap_err();
-            assert!(matches!(error, MessagingError::Address { .. }), "{bad}");
+            let error = bad.parse::<NatsServers>().unwrap_err();
             assert!(!error.to_string().contains("secret"), "{error}");
         }
     }
@@ -115,10 +152,13 @@ mod tests {
                     format!("tls://one,tls://u:{password}@host"),
                     format!("nats://u:{password}@one,two"),
                 ] {
-                    let config = crate::MessagingConfig::new(url.clone(), crate::Role::Api);
-                    let shown = match Servers::parse(&url) {
-                        Ok(servers) => format!("{} {servers:?} {config:?}", servers.shown()),
-                        Err(error) => format!("{error} {error:?} {config:?}"),
+                    let shown = match url.parse::<NatsServers>() {
+                        Ok(servers) => {
+                            let config =
+                                crate::MessagingConfig::new(servers.clone(), crate::Role::Api);
+                            format!("{servers} {servers:?} {:?} {config:?}", servers.login)
+                        }
+                        Err(error) => format!("{error} {error:?}"),
                     };
                     let leaked = SECRETS.iter().find(|secret| shown.contains(*secret));
                     assert_eq!(leaked, None, "{url}: {shown}");
@@ -131,10 +171,10 @@ mod tests {
     fn a_password_that_is_escaped_as_advised_is_taken_as_it_was() {
         let reserved = ":/?#[]@!$&'()*+,;=%\\ \"<>^`{|}";
         let escaped: String = reserved.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let servers = Servers::parse(&format!("nats://u:{escaped}@host,other")).unwrap();
-        assert_eq!(servers.shown(), "nats://host,nats://other");
-        assert_eq!(servers.login.unwrap().password, reserved);
-        let error = Servers::parse("nats://u:p@S3/cret@host").unwrap_err().to_string();
+        let servers: NatsServers = format!("nats://u:{escaped}@host,other").parse().unwrap();
+        assert_eq!(servers.to_string(), "nats://host,nats://other");
+        assert_eq!(servers.login.unwrap().password.expose(), reserved);
+        let error = "nats://u:p@S3/cret@host".parse::<NatsServers>().unwrap_err().to_string();
         assert!(error.contains("percent-encode") && error.contains("%2F for /"), "{error}");
     }
 }

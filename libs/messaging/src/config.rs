@@ -1,10 +1,10 @@
 //! What a process must know to take part in the queue.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use service::{address::redacted_list, config::Reader};
+use service::config::Reader;
 
-use crate::{address::Servers, layout, tls::TlsFiles};
+use crate::{address::NatsServers, layout, tls::TlsFiles};
 
 /// The least that `QUEUE_MAX_BYTES` may be.
 const LEAST_QUEUE_BYTES: u64 = 1 << 20;
@@ -62,11 +62,10 @@ impl Default for QueueLimits {
 /// How to connect, and how the streams are set up by [`Messaging::ensure`](crate::Messaging::ensure).
 ///
 /// Every process of one deployment is given the same values: the last one to start wins.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessagingConfig {
-    /// `nats://[user[:password]@]host[:port]`, or `tls://…`, several with commas between them.
-    /// `Debug` hides the password.
-    pub url: String,
+    /// The servers, and the login to them.
+    pub servers: NatsServers,
     /// A NATS credentials file, for servers that want one.
     pub credentials_file: Option<PathBuf>,
     /// The files that TLS needs.
@@ -94,11 +93,11 @@ pub struct MessagingConfig {
 }
 
 impl MessagingConfig {
-    /// The defaults, for the server at `url`.
+    /// The defaults, for these servers.
     #[must_use]
-    pub fn new(url: impl Into<String>, role: Role) -> Self {
+    pub fn new(servers: NatsServers, role: Role) -> Self {
         Self {
-            url: url.into(),
+            servers,
             credentials_file: None,
             tls: TlsFiles::default(),
             role,
@@ -141,7 +140,8 @@ impl MessagingConfig {
     /// left with `reader`.
     #[must_use]
     pub fn read(reader: &mut Reader<'_>, role: Role) -> Self {
-        let default = Self::new(read_url(reader), role);
+        let servers = reader.read_secret("NATS_URL").unwrap_or_default();
+        let default = Self::new(servers, role);
         Self {
             credentials_file: reader.file("NATS_CREDENTIALS_FILE"),
             tls: TlsFiles::read(reader),
@@ -161,33 +161,6 @@ impl MessagingConfig {
             replicas: reader.at_least("NATS_REPLICAS", 1, default.replicas),
             ..default
         }
-    }
-}
-
-fn read_url(reader: &mut Reader<'_>) -> String {
-    let url = reader.read("NATS_URL", "nats://127.0.0.1:4222".to_owned());
-    if let Err(error) = Servers::parse(&url) {
-        reader.problem("NATS_URL", error.to_string());
-    }
-    url
-}
-
-impl fmt::Debug for MessagingConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MessagingConfig")
-            .field("url", &redacted_list(&self.url))
-            .field("credentials_file", &self.credentials_file)
-            .field("tls", &self.tls)
-            .field("role", &self.role)
-            .field("limits", &self.limits)
-            .field("result_ttl", &self.result_ttl)
-            .field("inline_limit", &self.inline_limit)
-            .field("ack_wait", &self.ack_wait)
-            .field("duplicate_window", &self.duplicate_window)
-            .field("replicas", &self.replicas)
-            .field("request_timeout", &self.request_timeout)
-            .field("connect_timeout", &self.connect_timeout)
-            .finish()
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::sync::{OnceCell, watch};
 use crate::{
     Announcements, DeadLetters, IdempotencyKeys, JobQueue, Lease, MessagingConfig, MessagingError,
     Reconciler, TaskStore,
-    address::Servers,
+    address::NatsServers,
     layout::{self, Arrangement},
     permissions::Denials,
     writes::{SUSPICIOUS_AFTER, Writes},
@@ -64,15 +64,14 @@ impl Messaging {
     /// is made again in the background for as long as the process lives.
     ///
     /// # Errors
-    /// [`MessagingError::Address`], [`MessagingError::Credentials`],
-    /// [`MessagingError::LoginRefused`] or [`MessagingError::Unreachable`].
+    /// [`MessagingError::Credentials`], [`MessagingError::LoginRefused`] or
+    /// [`MessagingError::Unreachable`].
     pub async fn connect(config: MessagingConfig) -> Result<Self, MessagingError> {
-        let servers = Servers::parse(&config.url)?;
         let (events, mut link) = watch::channel(Link::default());
         let denials = Denials::new();
-        let options = options(&config, &servers, events, denials.clone()).await?;
-        let address = servers.shown();
-        let client = first_connection(options, servers, config.connect_timeout).await?;
+        let options = options(&config, events, denials.clone()).await?;
+        let address = config.servers.to_string();
+        let client = first_connection(options, &config.servers, config.connect_timeout).await?;
         // The event of this first connection comes from another task. Whoever looks at the link
         // from here on must not take it for a second connection.
         let patience = config.request_timeout;
@@ -293,7 +292,6 @@ impl std::fmt::Debug for Messaging {
 
 async fn options(
     config: &MessagingConfig,
-    servers: &Servers,
     events: watch::Sender<Link>,
     denials: Denials,
 ) -> Result<ConnectOptions, MessagingError> {
@@ -313,8 +311,9 @@ async fn options(
             std::future::ready(())
         });
     options = config.tls.apply(options);
-    if let Some(login) = &servers.login {
-        options = options.user_and_password(login.user.clone(), login.password.clone());
+    if let Some(login) = &config.servers.login {
+        let (user, password) = (login.user.expose(), login.password.expose());
+        options = options.user_and_password(user.to_owned(), password.to_owned());
     }
     match &config.credentials_file {
         Some(path) => options.credentials_file(path).await.map_err(MessagingError::Credentials),
@@ -374,10 +373,10 @@ fn note(event: &Event, link: &watch::Sender<Link>) {
 /// ends, and keeps to itself why an attempt failed.
 async fn first_connection(
     options: ConnectOptions,
-    servers: Servers,
+    servers: &NatsServers,
     patience: Duration,
 ) -> Result<Client, MessagingError> {
-    let address = servers.shown();
+    let address = servers.to_string();
     let started = Instant::now();
     let mut cause = "no answer".to_owned();
     loop {

@@ -11,15 +11,6 @@ pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 /// Why something asked of the messaging layer did not happen.
 #[derive(Debug, thiserror::Error)]
 pub enum MessagingError {
-    /// The configured address is none.
-    #[error(
-        "it is no NATS address (not shown, since it may hold a password): expected nats://host:port, or \
-         several with commas; {advice}"
-    )]
-    Address {
-        /// How it is written.
-        advice: &'static str,
-    },
     /// The credentials file cannot be read.
     #[error("the NATS credentials file cannot be used: {0}")]
     Credentials(#[source] std::io::Error),
@@ -153,10 +144,9 @@ impl MessagingError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Address { .. }
-            | Self::Credentials(_)
-            | Self::LoginRefused { .. }
-            | Self::NotPermitted { .. } => ErrorKind::Configuration,
+            Self::Credentials(_) | Self::LoginRefused { .. } | Self::NotPermitted { .. } => {
+                ErrorKind::Configuration
+            }
             Self::Setup { .. } => ErrorKind::Provisioning,
             Self::SetUpFirst { .. } | Self::NotSetUp { .. } => ErrorKind::NotProvisioned,
             Self::Unreachable { .. }

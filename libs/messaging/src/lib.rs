@@ -33,6 +33,7 @@ mod trace;
 mod wire;
 mod writes;
 
+pub use address::{InvalidNatsServers, NatsServers};
 pub use announcements::{Announcement, Announcements, Heard};
 pub use config::{MessagingConfig, QueueLimits, Role};
 pub use connection::Messaging;

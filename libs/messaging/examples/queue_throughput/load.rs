@@ -121,7 +121,7 @@ impl Flow {
             replicas: servers.nodes().len(),
             inline_limit,
             request_timeout: Duration::from_secs(30),
-            ..MessagingConfig::new(servers.url(), Role::Cli)
+            ..MessagingConfig::new(servers.url().parse().unwrap(), Role::Cli)
         };
         let messaging = Messaging::connect(config).await.expect("the server answers");
         messaging.ensure().await.expect("the streams can be made");

@@ -11,7 +11,7 @@ use crate::fixture::{Fixture, LONG, job, picture};
 async fn nobody_there_is_said_with_the_address() {
     let mut server = NatsServer::start();
     server.kill();
-    let mut config = MessagingConfig::new(server.url(), Role::Api);
+    let mut config = MessagingConfig::new(server.url().parse().unwrap(), Role::Api);
     config.connect_timeout = Duration::from_millis(600);
     let error = Messaging::connect(config).await.unwrap_err();
     assert!(!error.is_configuration());
@@ -23,7 +23,7 @@ async fn nobody_there_is_said_with_the_address() {
 async fn a_server_that_comes_up_late_is_waited_for() {
     let mut server = NatsServer::start();
     server.kill();
-    let config = MessagingConfig::new(server.url(), Role::Api);
+    let config = MessagingConfig::new(server.url().parse().unwrap(), Role::Api);
     let connecting = tokio::spawn(Messaging::connect(config));
     server.restart();
     assert!(connecting.await.unwrap().unwrap().is_connected());
@@ -35,13 +35,15 @@ async fn a_password_is_used_and_never_shown() {
         .config("authorization { user: bob, password: \"p@ss:word\" }")
         .start();
     let with_login = |login: &str| server.url().replace("://", &format!("://{login}@"));
-    let config = MessagingConfig::new(with_login("bob:p%40ss%3Aword"), Role::Api);
+    let config = MessagingConfig::new(with_login("bob:p%40ss%3Aword").parse().unwrap(), Role::Api);
     assert!(!format!("{config:?}").contains("p%40ss"));
     let messaging = Messaging::connect(config).await.unwrap();
     messaging.ensure().await.unwrap();
     assert!(!format!("{messaging:?} {}", messaging.address()).contains("p%40ss"));
     for wrong in [with_login("bob:secret"), server.url()] {
-        let error = Messaging::connect(MessagingConfig::new(wrong, Role::Api)).await.unwrap_err();
+        let error = Messaging::connect(MessagingConfig::new(wrong.parse().unwrap(), Role::Api))
+            .await
+            .unwrap_err();
         assert!(matches!(error, MessagingError::LoginRefused { .. }), "{error:?}");
         assert!(error.is_configuration());
         assert!(!format!("{error} {error:?}").contains("secret"));

@@ -210,7 +210,7 @@ async fn many_are_read_page_by_page() {
 #[tokio::test]
 async fn a_server_without_a_queue_says_so() {
     let server = NatsServer::start();
-    let config = MessagingConfig::new(server.url(), Role::Cli);
+    let config = MessagingConfig::new(server.url().parse().unwrap(), Role::Cli);
     let messaging = Messaging::connect(config).await.unwrap();
     let error = messaging.dead_letters().list_after(0).await.unwrap_err();
     assert!(matches!(error, MessagingError::NotSetUp { .. }), "{error:?}");

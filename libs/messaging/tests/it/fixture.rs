@@ -43,7 +43,7 @@ impl Fixture {
         server: NatsServer,
         change: impl FnOnce(&mut MessagingConfig),
     ) -> Self {
-        let mut config = MessagingConfig::new(server.url(), Role::Worker);
+        let mut config = MessagingConfig::new(server.url().parse().unwrap(), Role::Worker);
         change(&mut config);
         let messaging = Messaging::connect(config).await.unwrap();
         messaging.ensure().await.unwrap();

@@ -24,7 +24,7 @@ async fn many_who_ask_a_hanging_server_wait_no_longer_than_one() {
     /// So many that they would take longer than a failing test, were each to wait in its turn.
     const ASKING: usize = 100;
     let mut server = NatsServer::start();
-    let mut config = MessagingConfig::new(server.url(), Role::Api);
+    let mut config = MessagingConfig::new(server.url().parse().unwrap(), Role::Api);
     config.request_timeout = Duration::from_secs(1);
     // It has asked for nothing yet, as a process whose server hangs while it starts.
     let messaging = Messaging::connect(config).await.unwrap();

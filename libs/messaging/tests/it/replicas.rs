@@ -53,7 +53,7 @@ async fn a_lagging_replica_makes_no_task_unknown() {
     let fixture = Fixture::start().await;
     let job = job();
     fixture.messaging.tasks().finish(&success(&job)).await.unwrap();
-    let mut config = MessagingConfig::new(fixture.server.url(), Role::Api);
+    let mut config = MessagingConfig::new(fixture.server.url().parse().unwrap(), Role::Api);
     config.replicas = 3;
     let of_three = Messaging::connect(config).await.unwrap();
     assert_eq!(of_three.tasks().get(job.task_id).await.unwrap(), Some(success(&job)));
@@ -73,7 +73,7 @@ async fn what_two_write_at_once_is_no_error() {
     const AT_ONCE: usize = 16;
     let cluster = NatsCluster::start();
     let connect = async |role| {
-        let config = MessagingConfig::new(cluster.url(), role);
+        let config = MessagingConfig::new(cluster.url().parse().unwrap(), role);
         // Three servers on a busy machine take their time.
         let config = MessagingConfig { replicas: 3, request_timeout: LONG, ..config };
         Messaging::connect(config).await.unwrap()

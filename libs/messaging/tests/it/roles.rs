@@ -29,7 +29,7 @@ fn config(server: &NatsServer, role: Role) -> MessagingConfig {
         Role::Setup => "setup",
         Role::Cli => "operator",
     };
-    MessagingConfig::new(server.url_as(user), role)
+    MessagingConfig::new(server.url_as(user).parse().unwrap(), role)
 }
 
 async fn connect(server: &NatsServer, role: Role) -> Messaging {
@@ -429,7 +429,8 @@ async fn other_settings_are_left_alone_by_those_who_may_only_look() {
     let mut config = config(&server, Role::Api);
     config.limits.max_messages = 7;
     config.ack_wait = Duration::from_secs(7);
-    let changed = |role| MessagingConfig { url: server.url_as(role), ..config.clone() };
+    let changed =
+        |role| MessagingConfig { servers: server.url_as(role).parse().unwrap(), ..config.clone() };
     let api = Messaging::connect(changed("api")).await.unwrap();
     let arranged = api.ensure().await.unwrap();
     let of = |arranged: &[messaging::Arrangement], what: &str| {

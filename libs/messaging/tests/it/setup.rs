@@ -55,7 +55,7 @@ async fn many_processes_may_set_up_at_once() {
     let server = NatsServer::start();
     let mut starting = Vec::new();
     for _ in 0..8 {
-        let config = MessagingConfig::new(server.url(), Role::Worker);
+        let config = MessagingConfig::new(server.url().parse().unwrap(), Role::Worker);
         starting.push(tokio::spawn(async move {
             Messaging::connect(config).await.unwrap().ensure().await
         }));
@@ -69,7 +69,7 @@ async fn many_processes_may_set_up_at_once() {
 async fn changed_settings_are_taken_over_and_no_job_is_dropped() {
     let fixture = Fixture::start().await;
     fixture.submit_many(5).await;
-    let mut config = MessagingConfig::new(fixture.server.url(), Role::Api);
+    let mut config = MessagingConfig::new(fixture.server.url().parse().unwrap(), Role::Api);
     // Fewer than there are: those that are in stay in.
     config.limits = QueueLimits { max_bytes: 1 << 20, max_messages: 2 };
     config.ack_wait = Duration::from_secs(7);
@@ -121,9 +121,9 @@ async fn a_bucket_that_tells_nobody_is_made_to() {
 async fn what_the_server_refuses_is_said() {
     let small = NatsServer::builder().jetstream_max_store(1 << 20).start();
     let roomy = NatsServer::start();
-    let mut replicated = MessagingConfig::new(roomy.url(), Role::Api);
+    let mut replicated = MessagingConfig::new(roomy.url().parse().unwrap(), Role::Api);
     replicated.replicas = 3;
-    for config in [MessagingConfig::new(small.url(), Role::Api), replicated] {
+    for config in [MessagingConfig::new(small.url().parse().unwrap(), Role::Api), replicated] {
         let error = Messaging::connect(config).await.unwrap().ensure().await.unwrap_err();
         assert!(matches!(error, MessagingError::Setup { .. }), "{error:?}");
     }
@@ -132,7 +132,7 @@ async fn what_the_server_refuses_is_said() {
 #[tokio::test]
 async fn too_little_storage_is_said_by_the_variables_name_and_with_figures() {
     let small = NatsServer::builder().jetstream_max_store(1 << 20).start();
-    let config = MessagingConfig::new(small.url(), Role::Api);
+    let config = MessagingConfig::new(small.url().parse().unwrap(), Role::Api);
     let error = Messaging::connect(config).await.unwrap().ensure().await.unwrap_err().to_string();
     for part in
         ["QUEUE_MAX_BYTES (1.00 GiB each", "2.50 GiB", "512.0 MiB", "3.33 GiB", "max_file_store"]

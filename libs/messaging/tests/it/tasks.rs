@@ -106,7 +106,10 @@ async fn waiting_wakes_with_the_end() {
     // wakes it is what the server tells.
     let proxy = TcpProxy::for_nats(fixture.server.port());
     let url = format!("nats://127.0.0.1:{}", proxy.port());
-    let waiting = Messaging::connect(MessagingConfig::new(url, Role::Api)).await.unwrap().tasks();
+    let waiting = Messaging::connect(MessagingConfig::new(url.parse().unwrap(), Role::Api))
+        .await
+        .unwrap()
+        .tasks();
     assert!(waiting.get(job.task_id).await.unwrap().is_some());
     let id = job.task_id;
     let waiting = tokio::spawn(async move { waiting.await_terminal(id, sleep(LONG)).await });

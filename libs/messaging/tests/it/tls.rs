@@ -11,14 +11,15 @@ fn trusting(certificates: &Certificates) -> TlsFiles {
 }
 
 async fn connect(server: &NatsServer, tls: TlsFiles) -> Result<Messaging, MessagingError> {
-    let config = MessagingConfig { tls, ..MessagingConfig::new(server.url(), Role::Api) };
+    let config =
+        MessagingConfig { tls, ..MessagingConfig::new(server.url().parse().unwrap(), Role::Api) };
     Messaging::connect(config).await
 }
 
 /// Why there is no connection; whoever cannot have one need not try for long.
 async fn refusal(server: &NatsServer, tls: TlsFiles) -> MessagingError {
     let connect_timeout = Duration::from_secs(1);
-    let config = MessagingConfig::new(server.url(), Role::Api);
+    let config = MessagingConfig::new(server.url().parse().unwrap(), Role::Api);
     Messaging::connect(MessagingConfig { tls, connect_timeout, ..config }).await.unwrap_err()
 }
 

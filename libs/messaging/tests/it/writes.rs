@@ -16,7 +16,7 @@ struct Watching {
 
 impl Watching {
     async fn start(server: &NatsServer, role: Role, max_messages: u64) -> Self {
-        let mut config = MessagingConfig::new(server.url(), role);
+        let mut config = MessagingConfig::new(server.url().parse().unwrap(), role);
         config.limits = QueueLimits { max_messages, ..QueueLimits::default() };
         let messaging = Messaging::connect(config).await.unwrap();
         messaging.ensure().await.unwrap();

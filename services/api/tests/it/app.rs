@@ -88,7 +88,7 @@ impl TestApp {
 
     /// What a worker would use to write records.
     pub(crate) async fn worker_side(&self) -> Messaging {
-        let config = MessagingConfig::new(self.nats.url(), Role::Worker);
+        let config = MessagingConfig::new(self.nats.url().parse().unwrap(), Role::Worker);
         Messaging::connect(config).await.expect("NATS answers")
     }
 

@@ -20,6 +20,8 @@ use super::{
     settings::{ResultCache, Settings},
     storage::{self, StorageWatch},
 };
+use messaging::NatsServers;
+
 use crate::{error::CliError, output::remark};
 
 /// Where set-up puts the NATS server, seen from the project's root.
@@ -54,7 +56,7 @@ pub(super) async fn nats(
             .args(["--addr", LOOPBACK, "--port", &port.to_string(), "--name", &name])
             .args(["--jetstream", "--store_dir"])
             .arg(&store)
-            .watched(StorageWatch::new(nats_url(port), store.clone()))
+            .watched(StorageWatch::new(NatsServers::local(port), store.clone()))
             .log_to(log.clone()))
     };
     let (port, _) = servers.start_near(&Host::default(), NATS_PORT, spec).await?;

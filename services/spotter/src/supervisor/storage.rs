@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use messaging::{Messaging, MessagingConfig, Role};
+use messaging::{Messaging, MessagingConfig, NatsServers, Role};
 use service::files::{free_bytes, shown_size};
 use tokio::{sync::OnceCell, time::sleep};
 
@@ -68,14 +68,14 @@ pub(super) fn check_room(store: &Path, config: &MessagingConfig) -> Result<(), C
 /// Watches a server for write errors. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct StorageWatch {
-    url: String,
+    server: NatsServers,
     store: PathBuf,
     connection: OnceCell<Messaging>,
 }
 
 impl StorageWatch {
-    pub(super) fn new(url: String, store: PathBuf) -> Self {
-        Self { url, store, connection: OnceCell::new() }
+    pub(super) fn new(server: NatsServers, store: PathBuf) -> Self {
+        Self { server, store, connection: OnceCell::new() }
     }
 
     /// Completes with the reason once the server answers and cannot write, and its disk has room: when a
@@ -108,7 +108,7 @@ impl StorageWatch {
     async fn write_error(&self) -> String {
         loop {
             sleep(ASK_EVERY).await;
-            let config = MessagingConfig::new(self.url.clone(), Role::Cli);
+            let config = MessagingConfig::new(self.server.clone(), Role::Cli);
             // A server that is just starting again, or one that hangs: neither is our matter.
             let Ok(messaging) =
                 self.connection.get_or_try_init(|| Messaging::connect(config)).await
@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_disk_that_is_too_small_is_told_with_what_would_fit() {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = MessagingConfig::new("nats://nowhere", Role::Cli);
+        let mut config = MessagingConfig::new(NatsServers::default(), Role::Cli);
         config.limits.max_bytes = 1 << 50;
         let error = check_room(folder.path(), &config).unwrap_err().to_string();
         for said in ["QUEUE_MAX_BYTES", "--data-dir", " free", "1048576.00 GiB"] {
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn what_is_said_to_fit_fits() {
-        let mut config = MessagingConfig::new("nats://nowhere", Role::Cli);
+        let mut config = MessagingConfig::new(NatsServers::default(), Role::Cli);
         assert_eq!(shown_size(config.disk_bytes()), "3.33 GiB");
         for free in [1 << 30, 7 << 30] {
             config.limits.max_bytes = config.largest_queue(free).unwrap();

@@ -242,7 +242,7 @@ impl Chaos {
 }
 
 async fn connect(url: String) -> Messaging {
-    let config = MessagingConfig::new(url, Role::Cli);
+    let config = MessagingConfig::new(url.parse().unwrap(), Role::Cli);
     Messaging::connect(config).await.expect("NATS can be reached when everything is mended")
 }
 

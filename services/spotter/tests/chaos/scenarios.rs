@@ -306,7 +306,9 @@ fn a_worker_that_acks_before_it_stores_is_found_out() {
     let url = chaos.stand.nats.url();
     let rogue = chaos.load.runtime.spawn(async move {
         let messaging =
-            Messaging::connect(MessagingConfig::new(url, Role::Worker)).await.expect("NATS");
+            Messaging::connect(MessagingConfig::new(url.parse().unwrap(), Role::Worker))
+                .await
+                .expect("NATS");
         let mut deliveries = messaging.queue().deliveries();
         for _ in 0..STOLEN {
             // And then it dies.

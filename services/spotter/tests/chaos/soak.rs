@@ -112,7 +112,7 @@ impl Sending {
 
 /// When each task ended, in order; waits for the last.
 async fn ends(stand: &Stand, ids: &[TaskId]) -> Vec<OffsetDateTime> {
-    let config = MessagingConfig::new(stand.nats.url(), Role::Cli);
+    let config = MessagingConfig::new(stand.nats.url().parse().unwrap(), Role::Cli);
     let tasks = Messaging::connect(config).await.expect("NATS answers").tasks();
     let end = async |id: &TaskId| {
         let record =

@@ -19,7 +19,7 @@ struct Queue {
 impl Queue {
     async fn start() -> Self {
         let nats = NatsServer::start();
-        let config = MessagingConfig::new(nats.url(), Role::Api);
+        let config = MessagingConfig::new(nats.url().parse().unwrap(), Role::Api);
         let messaging = Messaging::connect(config).await.unwrap();
         messaging.ensure().await.unwrap();
         Self { nats, messaging }

@@ -74,8 +74,9 @@ async fn poisoned(nats: &NatsServer) -> TaskId {
         deadline: None,
         picture_sha256: None,
     };
-    let connect =
-        async |part, role| Messaging::connect(MessagingConfig::new(nats.url_as(part), role)).await;
+    let connect = async |part, role| {
+        Messaging::connect(MessagingConfig::new(nats.url_as(part).parse().unwrap(), role)).await
+    };
     let worker = connect("worker", Role::Worker).await.unwrap();
     worker.tasks().begin(&job).await.unwrap();
     let api = connect("api", Role::Api).await.unwrap();

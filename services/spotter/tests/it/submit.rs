@@ -56,7 +56,7 @@ async fn a_task_is_waited_for_while_the_api_cannot_be_reached() {
 
     eventually(PATIENCE, async || asked.load(Ordering::Relaxed).then_some(())).await;
     proxy.cut();
-    let config = MessagingConfig::new(system.nats.url(), Role::Cli);
+    let config = MessagingConfig::new(system.nats.url().parse().unwrap(), Role::Cli);
     let queue = Messaging::connect(config).await.unwrap().queue();
     let _worker = system.worker();
     eventually(PATIENCE, async || {

@@ -35,7 +35,7 @@ async fn two_workers_share_two_hundred_pictures() {
             _ => assert_zidane(&result["result"]),
         }
     }
-    let config = MessagingConfig::new(system.nats.url(), Role::Cli);
+    let config = MessagingConfig::new(system.nats.url().parse().unwrap(), Role::Cli);
     let queue = Messaging::connect(config).await.unwrap().queue();
     eventually(PATIENCE, async || {
         let depth = queue.depth().await.unwrap();

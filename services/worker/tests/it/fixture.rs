@@ -39,7 +39,7 @@ impl Queue {
         nats: NatsServer,
         change: impl FnOnce(&mut MessagingConfig),
     ) -> Self {
-        let mut config = MessagingConfig::new(nats.url(), Role::Api);
+        let mut config = MessagingConfig::new(nats.url().parse().unwrap(), Role::Api);
         change(&mut config);
         let messaging = Messaging::connect(config).await.expect("NATS answers");
         messaging.ensure().await.expect("the queue can be set up");
