@@ -1,7 +1,7 @@
-//! `spotter bench`: what this machine does, with the queue and without.
+//! `spotter bench`: measures this machine, with the queue and without.
 //!
-//! Kinds that are to be compared are measured in turn, round by round, so that a machine that drifts
-//! drifts under all of them alike; what counts are ratios of medians.
+//! Variants that are compared are measured in alternation, round by round, so that a drift of the machine affects all
+//! of them alike. The ratios of their medians are what counts.
 
 mod driver;
 mod environment;
@@ -31,7 +31,7 @@ use self::{
 };
 use crate::{
     error::CliError,
-    output::{line, remark},
+    output::{line, notice},
     supervisor::{ResultCache, block_on},
 };
 
@@ -45,14 +45,14 @@ const UPLOAD_RATES: [u32; 3] = [50, 100, 200];
 const READERS: usize = 32;
 const WORKERS: [usize; 3] = [1, 2, 4];
 const BACKLOGS: [usize; 3] = [100, 1_000, 10_000];
-/// A smaller backlog is sent again and again until there were so many jobs.
+/// A smaller backlog is repeated until this many jobs were sent.
 const LEAST_JOBS: usize = 500;
 
 pub(crate) fn bench(options: BenchOptions) -> Result<(), CliError> {
     if cfg!(debug_assertions) {
-        remark("this is a debug build: its figures say nothing about a release build");
+        notice("this is a debug build: its figures do not apply to a release build");
     }
-    // Its runtime must not end inside the other one.
+    // Created outside the runtime of `block_on`: a runtime must not be dropped inside another one.
     let environment = BenchEnvironment::new(&options)?;
     block_on(async {
         let interrupted = shutdown::on_signal()?;
@@ -66,7 +66,7 @@ pub(crate) fn bench(options: BenchOptions) -> Result<(), CliError> {
 async fn run(environment: &BenchEnvironment, options: &BenchOptions) -> Result<(), CliError> {
     let mut report = Report { machine: machine(options), ..Report::default() };
     for section in &options.only {
-        remark(format_args!("{section} …"));
+        notice(format_args!("{section} …"));
         match section {
             BenchSection::Throughput => {
                 let (throughput, size) = throughput(environment, options).await?;
@@ -77,14 +77,14 @@ async fn run(environment: &BenchEnvironment, options: &BenchOptions) -> Result<(
             BenchSection::Uploads => report.uploads = uploads(environment, options).await?,
             BenchSection::Reads => report.reads = reads(environment, options).await?,
             BenchSection::Growth if !environment.is_own() => {
-                remark("  left out: it starts systems of its own");
+                notice("  left out: it needs systems of its own");
             }
             BenchSection::Growth => report.growth = growth(environment).await?,
         }
     }
     line(&report)?;
     if let Some(path) = &options.json {
-        let what = "what was measured";
+        let what = "the report";
         let json = serde_json::to_string_pretty(&report)
             .map_err(|source| CliError::Json { what, source })?;
         fs::write(path, json).map_err(|source| CliError::Write { path: path.clone(), source })?;
@@ -116,7 +116,7 @@ async fn throughput(
         let mut found = Throughput { slots: slots.get(), ..Throughput::default() };
         let (mut queue, mut detector) = (Cost::default(), Cost::default());
         for round in 1..=options.rounds.get() {
-            remark(format_args!("  round {round} of {}", options.rounds));
+            notice(format_args!("  round {round} of {}", options.rounds));
             if let Some(loops) = &mut loops {
                 without_queue(loops, environment.time(), &mut found, &mut detector);
             }
@@ -136,7 +136,7 @@ async fn throughput(
     Ok((found, size))
 }
 
-/// CPU seconds by part, and the pictures they were spent on.
+/// CPU seconds by process, and the number of pictures they were spent on.
 #[derive(Default)]
 struct Cost {
     cpu_s: BTreeMap<&'static str, f64>,
@@ -176,17 +176,17 @@ async fn with_queue(
     let time = environment.time();
     let before = usages();
     let open = OPEN_PER_SLOT * environment.slots().get();
-    let ends =
+    let load =
         environment.load(driver.clone(), async move |driver| driver.saturate(time, open).await);
-    let (ends, idle) = tokio::join!(ends, idle_share(time));
-    let ends = ends?;
-    cost.add(ends.len(), &before, &usages());
-    found.queue.push(steady_rate(&ends, time));
+    let (finished, idle) = tokio::join!(load, idle_share(time));
+    let finished = finished?;
+    cost.add(finished.len(), &before, &usages());
+    found.queue.push(steady_rate(&finished, time));
     found.idle_share.push(idle);
     Ok(())
 }
 
-/// Which part of the time the threads that run models sleep, from when the queue has filled.
+/// The share of the time in which the inference threads sleep, measured once the queue has filled.
 async fn idle_share(time: Duration) -> f64 {
     sleep(FILLING.unsigned_abs()).await;
     let full = SlotTimes::now();
@@ -219,13 +219,13 @@ async fn latency(environment: &BenchEnvironment) -> Result<Latency, CliError> {
             journeys
                 .push(environment.load(driver, async move |driver| driver.alone().await).await?);
         }
-        let repeat = async move |driver: Driver| driver.again(REPEATS).await;
-        let again = environment.load(driver.clone(), repeat).await?.map(Latencies::of);
+        let submit_again = async move |driver: Driver| driver.cached(REPEATS).await;
+        let again = environment.load(driver.clone(), submit_again).await?.map(Latencies::of);
         let model = (!model.is_empty()).then(|| Latencies::of(model));
         let of =
             |part: fn(&Journey) -> Duration| Latencies::of(journeys.iter().map(part).collect());
         let alone = of(|journey| journey.whole);
-        // Another machine has another clock.
+        // The clocks of two machines differ.
         let on_the_way = environment.is_own().then(|| OnTheWay {
             queue: of(|journey| journey.queue),
             store: of(|journey| journey.store),
@@ -268,7 +268,7 @@ async fn reads(
         let work = async |driver: &Driver| {
             let before = usages();
             let read = async move |driver: Driver| {
-                let id = driver.ended_task().await?;
+                let id = driver.finished_task().await?;
                 driver.read(id, READERS, time).await
             };
             let reads = environment.load(driver.clone(), read).await?;
@@ -287,7 +287,7 @@ async fn growth(environment: &BenchEnvironment) -> Result<Vec<Growth>, CliError>
     let by_backlog = BACKLOGS[1..].iter().map(|backlog| (1, *backlog));
     let mut found = Vec::new();
     for (workers, backlog) in by_workers.into_iter().chain(by_backlog) {
-        remark(format_args!("  {workers} workers, {backlog} jobs"));
+        notice(format_args!("  {workers} workers, {backlog} jobs"));
         let work = async |driver: &Driver| {
             let mut rates = Vec::new();
             for _ in 0..LEAST_JOBS.div_ceil(backlog) {

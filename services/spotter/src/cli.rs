@@ -1,4 +1,4 @@
-//! The command line: what can be typed, and the help that explains it.
+//! The command line: commands, options and their help.
 
 use std::{num::NonZero, path::PathBuf};
 
@@ -26,11 +26,11 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// What was typed. An empty variable counts as not set, here as everywhere; clap by itself
-    /// would take it for an empty value.
+    /// Parses the command line. An empty variable counts as not set, as in every other setting; clap by
+    /// itself would use the empty value.
     ///
     /// # Errors
-    /// What clap has to say: a usage error, or the help that was asked for.
+    /// A usage error, or the help or version that was asked for.
     pub(crate) fn read() -> Result<Self, clap::Error> {
         let mut matches = without_empty_variables(Self::command()).try_get_matches()?;
         Self::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut Self::command()))
@@ -50,7 +50,8 @@ pub(crate) enum Command {
     /// Start everything on this machine: NATS, Redis, API and workers
     ///
     /// Reads HOST, PORT, WORKERS, CONCURRENCY and MODEL from the environment and from the file
-    /// `.env`; the environment wins, and an option wins over both. Ctrl-C stops all of it.
+    /// `.env`; the environment takes precedence over the file, and options over both. Ctrl-C stops
+    /// everything.
     Up(UpOptions),
     /// Find the objects in pictures, without any server
     Detect(DetectOptions),
@@ -59,25 +60,25 @@ pub(crate) enum Command {
     /// Install, list and check models
     #[command(subcommand)]
     Model(ModelCommand),
-    /// Look at jobs that were given up, run them again or throw them away
+    /// List, show, requeue or drop dead letters: jobs that were given up
     ///
-    /// A job that stopped or failed its worker again and again is given up: its task fails as
+    /// A job that repeatedly crashed or failed its worker is given up: its task fails with the reason
     /// `poison`, and the job is kept as a dead letter for seven days, with its picture.
     #[command(subcommand)]
     Dlq(DlqCommand),
-    /// Measure this machine: the model, the queue end to end, uploads, status reads
+    /// Benchmark this machine: the model, the queue end to end, uploads, status reads
     ///
-    /// Starts a system of its own for it and leaves nothing behind. Give it a machine that does
-    /// nothing else; what is to be compared is measured in turn.
+    /// Starts a system of its own and removes it afterwards. Run it on an otherwise idle machine.
+    /// Variants that are compared are measured in alternation.
     Bench(BenchOptions),
     /// Run only the API (settings from the environment)
     Api,
     /// Run only a worker (settings from the environment)
     Worker,
-    /// Make streams, buckets and the consumer, say what was done, and end (settings from the environment)
+    /// Provision streams, buckets and the consumer, then exit (settings from the environment)
     ///
-    /// For servers on which API and worker log in as users that may not make them. Without such users
-    /// nobody need run it: API and worker make what is missing.
+    /// Needed where API and worker log in to NATS as users that may not create them. Elsewhere API and
+    /// worker create what is missing.
     Setup,
     /// Print the API's OpenAPI document
     Openapi,
@@ -88,7 +89,7 @@ pub(crate) struct UpOptions {
     /// The address the API listens on [default: HOST, or 127.0.0.1]
     #[arg(long)]
     pub(crate) host: Option<Host>,
-    /// The API's port; another one is taken if it is in use [default: PORT, or 5000]
+    /// The API's port; if it is in use, a free one is chosen [default: PORT, or 5000]
     #[arg(long)]
     pub(crate) port: Option<u16>,
     /// Worker processes [default: WORKERS, or 1]
@@ -100,10 +101,10 @@ pub(crate) struct UpOptions {
     /// The model to run, by the name it is installed under [default: MODEL, or yolov8n]
     #[arg(long)]
     pub(crate) model: Option<ModelName>,
-    /// Where the queue and its logs are kept
+    /// The folder for the queue and the servers' logs
     #[arg(long, default_value = "data")]
     pub(crate) data_dir: PathBuf,
-    /// A file of settings, `NAME=value` a line; the environment wins over it [default: `.env`]
+    /// A file of settings, one `NAME=value` per line; the environment takes precedence [default: `.env`]
     #[arg(long, value_name = "FILE")]
     pub(crate) env_file: Option<PathBuf>,
 }
@@ -111,13 +112,13 @@ pub(crate) struct UpOptions {
 /// The thresholds, as options of `detect` and `submit`.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct SettingsOptions {
-    /// The least class score of a reported object, from 0 to 1
+    /// The minimum confidence of a reported object, from 0 to 1
     #[arg(long = "conf", value_name = "SCORE", default_value_t)]
     pub(crate) confidence: ConfidenceThreshold,
-    /// Boxes of one class that overlap more than this are one object, from 0 to 1
+    /// Boxes of one class whose overlap (IoU) is above this are one object, from 0 to 1
     #[arg(long, value_name = "OVERLAP", default_value_t)]
     pub(crate) iou: IouThreshold,
-    /// The most objects reported for one picture, from 1 to 1000
+    /// The maximum number of objects reported per picture, from 1 to 1000
     #[arg(long, value_name = "COUNT", default_value = "300", value_parser = parse_max_detections)]
     pub(crate) max_detections: MaxDetections,
 }
@@ -130,7 +131,9 @@ impl From<SettingsOptions> for DetectionSettings {
 }
 
 fn parse_max_detections(text: &str) -> Result<MaxDetections, String> {
-    let count: u16 = text.parse().map_err(|error| format!("'{text}' is no count: {error}"))?;
+    let count: u16 = text
+        .parse()
+        .map_err(|error| format!("'{text}' is not a number from 1 to 1000: {error}"))?;
     MaxDetections::try_from(count)
 }
 
@@ -139,19 +142,19 @@ pub(crate) struct DetectOptions {
     /// The pictures: JPEG, PNG, WebP, BMP or GIF files
     #[arg(required = true, value_name = "PICTURE")]
     pub(crate) pictures: Vec<PathBuf>,
-    /// Print one JSON object a picture instead of a table
+    /// Print one JSON object per picture instead of a table
     #[arg(long)]
     pub(crate) json: bool,
     /// The model to run, by the name it is installed under
     #[arg(long, env = "MODEL", default_value_t)]
     pub(crate) model: ModelName,
-    /// Also write each picture, with boxes and labels drawn, into this folder
+    /// Also write each picture with boxes and labels drawn into this folder
     #[arg(long, value_name = "DIR")]
     pub(crate) save: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) settings: SettingsOptions,
     #[command(flatten)]
-    pub(crate) places: PathsOptions,
+    pub(crate) paths: PathsOptions,
 }
 
 #[derive(Debug, Args)]
@@ -167,10 +170,10 @@ pub(crate) struct SubmitOptions {
         default_value = "http://127.0.0.1:5000"
     )]
     pub(crate) api: String,
-    /// Print one JSON object a picture instead of a table
+    /// Print one JSON object per picture instead of a table
     #[arg(long)]
     pub(crate) json: bool,
-    /// Pictures on their way at a time
+    /// The number of pictures in flight at a time
     #[arg(long, value_name = "COUNT", default_value = "16")]
     pub(crate) parallel: NonZero<usize>,
     /// Give up on a picture after this many seconds
@@ -184,12 +187,12 @@ pub(crate) struct SubmitOptions {
 pub(crate) enum ModelCommand {
     /// Install an ONNX file as a model
     ///
-    /// Reads from the file itself what kind of detector it is (YOLOv8, YOLO11 or YOLOX) and what
-    /// its classes are called, makes it faster where that is possible, and checks that it runs.
+    /// Reads the kind of detector (YOLOv8, YOLO11 or YOLOX) and its class names from the file,
+    /// optimises the graph where possible, and checks that it runs.
     Add(ModelAddOptions),
     /// List the installed models
     List(PathsOptions),
-    /// Check that installed models are as they were when they were installed
+    /// Check installed models against the checksums of their installation
     Verify(ModelVerifyOptions),
 }
 
@@ -201,20 +204,20 @@ pub(crate) struct ModelAddOptions {
     /// The name to install it under [default: the file's name without its extension]
     #[arg(long)]
     pub(crate) name: Option<ModelName>,
-    /// The names of its classes, one a line, where the file does not hold them
+    /// A file of class names, one per line, for a model file that does not contain them
     #[arg(long, value_name = "FILE")]
     pub(crate) labels: Option<PathBuf>,
-    /// The terms of its weights, such as AGPL-3.0 [default: what the file says]
+    /// The licence of its weights, such as AGPL-3.0 [default: from the file]
     #[arg(long)]
     pub(crate) license: Option<String>,
-    /// Keep the graph as it is, even where cutting its head off would make it faster
+    /// Keep the graph unchanged, even where removing its head would make it faster
     #[arg(long)]
     pub(crate) keep_plain: bool,
-    /// Put it in the place of an installed model of that name
+    /// Replace an installed model of the same name
     #[arg(long)]
     pub(crate) replace: bool,
     #[command(flatten)]
-    pub(crate) places: PathsOptions,
+    pub(crate) paths: PathsOptions,
 }
 
 #[derive(Debug, Args)]
@@ -223,21 +226,20 @@ pub(crate) struct ModelVerifyOptions {
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<ModelName>,
     #[command(flatten)]
-    pub(crate) places: PathsOptions,
+    pub(crate) paths: PathsOptions,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
     /// List the dead letters, the oldest first
     List(DlqListOptions),
-    /// Show one: why and when it was given up, and its picture
+    /// Show one dead letter: when and why it was given up, and its job
     Show(DlqShowOptions),
-    /// Put jobs back into the queue, each as a new task
+    /// Requeue jobs, each as a new task
     ///
-    /// The end of the old task stays what it was. The dead letter is removed once the new job is
-    /// stored.
+    /// The old task keeps its terminal state. The dead letter is removed once the new job is stored.
     Requeue(DlqChoice),
-    /// Throw dead letters away, and their pictures
+    /// Delete dead letters and their pictures
     Drop(DlqChoice),
 }
 
@@ -253,7 +255,7 @@ impl DlqCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct DlqListOptions {
-    /// Print one JSON object a dead letter instead of a table
+    /// Print one JSON object per dead letter instead of a table
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -262,7 +264,7 @@ pub(crate) struct DlqListOptions {
 
 #[derive(Debug, Args)]
 pub(crate) struct DlqShowOptions {
-    /// The task's id, or the number of a message that is no job
+    /// The task's id, or the sequence number of a message that is not a job
     #[arg(value_name = "ID")]
     pub(crate) id: DeadLetterId,
     /// Also write its picture, as the client sent it, into this file
@@ -272,27 +274,27 @@ pub(crate) struct DlqShowOptions {
     pub(crate) server: NatsOptions,
 }
 
-/// Which dead letters.
+/// The dead letters that a command applies to.
 #[derive(Debug, Args)]
 pub(crate) struct DlqChoice {
-    /// The tasks' ids, or the numbers of messages that are no jobs
+    /// The tasks' ids, or the sequence numbers of messages that are not jobs
     #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
     pub(crate) ids: Vec<DeadLetterId>,
-    /// All of them; needs --yes
+    /// All dead letters; requires --yes
     #[arg(long)]
     pub(crate) all: bool,
-    /// Mean it
+    /// Confirm --all
     #[arg(long, requires = "all")]
     pub(crate) yes: bool,
     #[command(flatten)]
     pub(crate) server: NatsOptions,
 }
 
-/// Which queue.
+/// The queue's server.
 #[derive(Debug, Args)]
 pub(crate) struct NatsOptions {
-    /// The address of the NATS server; NATS_CREDENTIALS_FILE is read, too
-    // An address may hold a password, so help does not show the one that is set.
+    /// The address of the NATS server; NATS_CREDENTIALS_FILE is read as well
+    // Help does not show the address that is set: it may contain a password.
     #[arg(
         long,
         value_name = "URL",

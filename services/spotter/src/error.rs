@@ -1,4 +1,4 @@
-//! What a command can fail with, and the exit code of each.
+//! Why a command fails, and with which exit code.
 
 use std::{
     io::{self, Write},
@@ -67,7 +67,7 @@ impl CliError {
 
     pub(crate) fn exit_code(&self) -> ExitCode {
         match self {
-            // Whoever reads our output has seen enough, as `head` does.
+            // The reader of a pipe has closed it, as `head` does.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
             Self::Config(_) | Self::Runtime(_) | Self::Model(_) | Self::Usage(_) => {
                 Self::usage_code()

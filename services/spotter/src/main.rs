@@ -1,7 +1,7 @@
 //! `spotter`: the command people type.
 //!
 //! Runs everything on one machine (`up`), finds objects without any server (`detect`), talks to a
-//! running API (`submit`), installs models (`model`) and deals with jobs that were given up (`dlq`).
+//! running API (`submit`), installs models (`model`) and manages dead letters (`dlq`).
 
 mod bench;
 mod cli;
@@ -48,7 +48,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Bench(options) => bench::bench(options),
         Command::Api => run_service::api(),
         Command::Worker => run_service::worker(),
-        Command::Setup => run_service::set_up(),
+        Command::Setup => run_service::setup(),
         Command::Openapi => {
             let what = "the OpenAPI document";
             let document = api::openapi_document();

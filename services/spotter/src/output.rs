@@ -1,4 +1,4 @@
-//! Writing to standard output and error without falling over when nobody reads it.
+//! Printing to standard output and standard error, which may be closed.
 
 pub(crate) mod results;
 
@@ -11,23 +11,23 @@ use serde::Serialize;
 
 use crate::error::CliError;
 
-/// One line to standard output: a result.
+/// Prints one line of the result to standard output.
 pub(crate) fn line(text: impl Display) -> Result<(), CliError> {
     writeln!(io::stdout().lock(), "{text}").map_err(CliError::Output)
 }
 
-/// One line of JSON to standard output: a result. `what` it is, is said where it cannot be written.
+/// Prints one line of JSON to standard output. `what` names the value in an error.
 pub(crate) fn json(what: &'static str, value: &impl Serialize) -> Result<(), CliError> {
     let text = serde_json::to_string(value).map_err(|source| CliError::Json { what, source })?;
     line(text)
 }
 
-/// One line to standard error: progress, a remark. Lost if nobody listens.
-pub(crate) fn remark(text: impl Display) {
+/// Prints one line to standard error: progress, or a notice. A failure to write it is ignored.
+pub(crate) fn notice(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// A whole document to standard output.
+/// Prints a whole document to standard output.
 pub(crate) fn document(text: &str) -> Result<(), CliError> {
     io::stdout().lock().write_all(text.as_bytes()).map_err(CliError::Output)
 }

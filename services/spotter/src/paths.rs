@@ -1,4 +1,4 @@
-//! Where models and ONNX Runtime are.
+//! The paths of models and of ONNX Runtime.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use domain::ModelName;
 
 use crate::error::{CliError, explained};
 
-/// Where models and ONNX Runtime are.
+/// The paths of models and of ONNX Runtime, as options of every command that runs a model.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PathsOptions {
     /// The folder of installed models [default: the nearest `models` upwards]
@@ -28,11 +28,12 @@ impl PathsOptions {
     /// ONNX Runtime, loaded.
     pub(crate) fn runtime(&self) -> Result<OnnxRuntime, CliError> {
         let library = self.onnx_runtime.clone();
-        let ours = || worker::nearest(worker::onnx_runtime_with(ExecutionProvider::Cpu));
-        Ok(OnnxRuntime::load(&library.unwrap_or_else(ours))?)
+        let fetched_by_setup =
+            || worker::nearest(worker::onnx_runtime_with(ExecutionProvider::Cpu));
+        Ok(OnnxRuntime::load(&library.unwrap_or_else(fetched_by_setup))?)
     }
 
-    /// The description of an installed model.
+    /// An installed model.
     pub(crate) fn bundle(&self, name: &ModelName) -> Result<ModelBundle, CliError> {
         let error = match ModelBundle::load(&self.models_dir().join(name.as_str())) {
             Ok(bundle) => return Ok(bundle),

@@ -4,8 +4,7 @@ use std::{fs::File, io::Read, path::Path};
 
 use domain::picture::PictureLimits;
 
-/// Reads a picture from a file or a pipe, and no more of it than a picture may have: how long a
-/// pipe is, nobody can tell beforehand.
+/// Reads a picture from a file or a pipe, up to the size limit: the length of a pipe is unknown beforehand.
 pub(crate) fn read_picture(path: &Path, limits: &PictureLimits) -> Result<Vec<u8>, String> {
     let most = limits.max_bytes;
     let file = File::open(path).map_err(|error| error.to_string())?;
@@ -15,7 +14,7 @@ pub(crate) fn read_picture(path: &Path, limits: &PictureLimits) -> Result<Vec<u8
     if u64::try_from(length).is_ok_and(|length| length <= most) {
         return Ok(bytes);
     }
-    Err(format!("it has more than the {most} bytes allowed"))
+    Err(format!("it is larger than the {most} bytes allowed"))
 }
 
 #[cfg(test)]
@@ -23,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_more_is_read_than_a_picture_may_have() {
+    fn reading_stops_at_the_size_limit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("picture");
         std::fs::write(&path, [7; 100]).unwrap();
@@ -32,7 +31,7 @@ mod tests {
         };
         assert_eq!(read(&path, 100), Ok(vec![7; 100]));
         assert!(read(&path, 99).is_err());
-        // It says that it is empty, and never ends.
+        // Its size is reported as 0, and reading it never ends.
         assert!(read(Path::new("/dev/zero"), 1 << 20).is_err());
         assert!(read(&folder.path().join("absent"), 100).is_err());
     }

@@ -1,4 +1,4 @@
-//! The whole system as child processes of this one: started, looked after, stopped in order.
+//! Runs the whole system as child processes: starts them, restarts them, stops them in order.
 
 mod child;
 mod group;
@@ -17,18 +17,18 @@ use self::{
     child::{Priority, Ready, Spec},
     group::ProcessGroup,
 };
-use crate::{error::CliError, output::remark};
+use crate::{error::CliError, output::notice};
 
-/// How long the API and the workers may take to finish what they are at. Longer than their own
-/// grace, so that they end by themselves.
+/// How long the API and the workers may take to end after SIGTERM. Longer than their own grace period, so that
+/// they end by themselves.
 const SERVICE_GRACE: Duration = Duration::from_secs(35);
 const SERVER_GRACE: Duration = Duration::from_secs(10);
 
-/// Waits on one thread, on purpose: the kernel tells children that their parent has died when the
-/// *thread* that started them ends.
+/// Runs `work` on this thread alone: the kernel signals the death of a parent when the *thread* that started the
+/// child ends.
 ///
 /// # Errors
-/// If the operating system gives no more of what a runtime needs.
+/// If a runtime cannot be created.
 pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
@@ -63,9 +63,8 @@ impl Supervisor {
         })
     }
 
-    /// Starts everything that `settings` ask for and waits until it is of use. Returns the API's
-    /// address, such as `http://127.0.0.1:5000`. What has been started when this fails is still to be
-    /// stopped.
+    /// Starts every process and waits until all are ready. Returns the API's address, such as
+    /// `http://127.0.0.1:5000`. After an error, [`Supervisor::stop`] stops what has been started.
     pub(crate) async fn start(&mut self, settings: &Settings) -> Result<String, CliError> {
         let nats_url = servers::nats(settings, &mut self.servers).await?;
         let redis_url = servers::redis(settings, &mut self.servers).await?;
@@ -84,18 +83,18 @@ impl Supervisor {
             Ok(service("API", "api")?
                 .env("HOST", settings.host.as_str())
                 .env("PORT", port.to_string())
-                // Meant for a worker, which has no other address: the API's has these routes anyway.
+                // Meant for the workers: the API serves these routes at its own address.
                 .env("PROBES_ADDRESS", ""))
         };
         let (port, announced) =
             self.services.start_near(&settings.host, settings.port, api).await?;
-        // Nobody who asked for any port needs to hear that it is another one.
+        // Port 0 asks for any port.
         if port != settings.port && settings.port != 0 {
-            remark(format_args!("  port {} is in use: the API takes {port}", settings.port));
+            notice(format_args!("  port {} is in use: the API takes {port}", settings.port));
         }
         for _ in 0..settings.workers.get() {
             let worker = service("worker", "worker")?
-                // Who uploads or asks waits for an answer now.
+                // Requests take precedence over jobs: a client waits for its answer.
                 .priority(Priority::Background)
                 .env("CONCURRENCY", settings.cores.slots.to_string())
                 .env("THREADS_PER_PICTURE", settings.cores.per_slot.to_string());
@@ -115,7 +114,7 @@ impl Supervisor {
 
     /// Stops the services first: they store the results of their last jobs on the servers.
     pub(crate) async fn stop(mut self) -> Result<Stopped, CliError> {
-        let impatient = shutdown::on_signal()?;
+        let second_interrupt = shutdown::on_signal()?;
         let orderly = async {
             self.services.stop().await;
             self.servers.stop().await;
@@ -123,12 +122,12 @@ impl Supervisor {
         tokio::select! {
             () = orderly => Ok(Stopped::InOrder),
             // A second Ctrl-C: every process that still runs is killed when it is dropped.
-            () = impatient.cancelled() => Ok(Stopped::AtOnce),
+            () = second_interrupt.cancelled() => Ok(Stopped::AtOnce),
         }
     }
 }
 
-/// Two queues in one folder would ruin it.
+/// Takes the data folder's lock: two NATS servers on one store would corrupt it.
 fn lock(data_dir: &Path) -> Result<fs::File, CliError> {
     let unwritable = |source| CliError::Write { path: data_dir.to_owned(), source };
     fs::create_dir_all(data_dir).map_err(unwritable)?;

@@ -1,4 +1,4 @@
-//! A client that drives an API: keeps its queue full, or sends and asks at a fixed pace.
+//! A load generator: keeps an API's queue full, or sends requests at a fixed rate.
 
 use std::{
     collections::VecDeque,
@@ -16,17 +16,17 @@ use tokio::{
 
 use crate::{bench::samples::Latencies, error::CliError};
 
-/// The pause before a task that has not ended is asked for again.
-const ASK_EVERY: Duration = Duration::from_millis(50);
+/// The pause before a task that is not terminal is polled again.
+const POLL_EVERY: Duration = Duration::from_millis(50);
 
-/// The pause after a refusal.
-const REFUSED_PAUSE: Duration = Duration::from_millis(50);
+/// The pause before a refused submission is retried.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
 
-/// After how many runs the result of a picture is known, if results are kept at all.
-const RUNS_UNTIL_KNOWN: usize = 50;
+/// After this many runs the result of a picture is cached, if results are cached at all.
+const RUNS_UNTIL_CACHED: usize = 50;
 
-/// What an answer may take; longer is a failure of the system, not a measurement.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long an answer may take. A longer one is a failure, not a measurement.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How long one request for a task is held open.
 const WAIT: Duration = Duration::from_secs(10);
@@ -38,29 +38,28 @@ pub(crate) struct Driver {
     submission: Submission,
 }
 
-/// How long one picture took, and where.
+/// The latency of one picture, and of its stages.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Journey {
     /// From its submission to its result.
     pub(crate) whole: Duration,
-    /// From when the API had taken it in to when a worker had it.
+    /// From its acceptance by the API to the start of its run.
     pub(crate) queue: Duration,
-    /// From when its result was there to when its client had it: the record is stored, and told.
+    /// From the end of its run to the arrival of the result at the client: the record is stored and published.
     pub(crate) store: Duration,
 }
 
-/// What came of uploads at a fixed pace.
+/// The results of uploads at a fixed rate.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub(crate) struct Uploads {
-    /// Uploads a second that were due.
+    /// The rate, in uploads per second.
     pub(crate) rate: u32,
     pub(crate) refused: usize,
-    /// Of those accepted, each from the moment it was due: one that starts late because others are
-    /// slow is charged for that.
+    /// Of accepted uploads, from the moment each was due: a late start, because others are slow, counts.
     pub(crate) latency: Latencies,
 }
 
-/// What came of asking as fast as answers come.
+/// The results of status reads at the highest rate that the API answers.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub(crate) struct Reads {
     pub(crate) per_second: f64,
@@ -69,79 +68,81 @@ pub(crate) struct Reads {
 
 impl Driver {
     pub(crate) fn new(base: &str, picture: &[u8]) -> Result<Self, CliError> {
-        let timeouts = Timeouts { connect: PATIENCE, request: PATIENCE };
-        let api = Client::new(base, timeouts).map_err(odd)?;
-        // What is measured is the way through the queue: a picture that was sent before is run again.
+        let timeouts = Timeouts { connect: REQUEST_TIMEOUT, request: REQUEST_TIMEOUT };
+        let api = Client::new(base, timeouts).map_err(unexpected)?;
+        // Without a cached result: the way through the queue is measured.
         let cache_control = CacheControl::NoCache;
         let submission =
             Submission { cache_control, ..Submission::new("picture.jpg", picture.to_vec()) };
         Ok(Self { api, submission })
     }
 
-    /// Keeps `open` tasks in the queue for `time`, and returns when each ended, in order.
+    /// Keeps `open` tasks in the queue for `time`, and returns the finish times in order.
     pub(crate) async fn saturate(
         &self,
         time: Duration,
         open: usize,
     ) -> Result<Vec<OffsetDateTime>, CliError> {
         let started = Instant::now();
-        let (mut waiting, mut ends) = (VecDeque::new(), Vec::new());
+        let (mut waiting, mut finished) = (VecDeque::new(), Vec::new());
         while started.elapsed() < time {
             while waiting.len() < open {
-                waiting.push_back(self.insist().await?);
+                waiting.push_back(self.submit_when_accepted().await?);
             }
-            ends.extend(self.ended_in_line(&mut waiting).await?);
-            sleep(ASK_EVERY).await;
+            finished.extend(self.pop_finished(&mut waiting).await?);
+            sleep(POLL_EVERY).await;
         }
-        self.drain(waiting, &mut ends).await?;
-        Ok(ends)
+        self.drain(waiting, &mut finished).await?;
+        Ok(finished)
     }
 
-    /// Sends `jobs` pictures at once, and returns when each ended that ended after the last was sent, in
-    /// order: what the others cost was shared with sending.
+    /// Sends `jobs` pictures at once, and returns in order the finish times after the last submission: earlier tasks
+    /// shared the CPU with sending.
     pub(crate) async fn backlog(&self, jobs: usize) -> Result<Vec<OffsetDateTime>, CliError> {
         let mut waiting = VecDeque::with_capacity(jobs);
         for _ in 0..jobs {
-            waiting.push_back(self.insist().await?);
+            waiting.push_back(self.submit_when_accepted().await?);
         }
         let sent = OffsetDateTime::now_utc();
-        let mut ends = Vec::with_capacity(jobs);
-        self.drain(waiting, &mut ends).await?;
-        ends.retain(|end| *end > sent);
-        Ok(ends)
+        let mut finished = Vec::with_capacity(jobs);
+        self.drain(waiting, &mut finished).await?;
+        finished.retain(|finished_at| *finished_at > sent);
+        Ok(finished)
     }
 
     async fn drain(
         &self,
         mut waiting: VecDeque<TaskId>,
-        ends: &mut Vec<OffsetDateTime>,
+        finished: &mut Vec<OffsetDateTime>,
     ) -> Result<(), CliError> {
         while !waiting.is_empty() {
-            ends.extend(self.ended_in_line(&mut waiting).await?);
-            sleep(ASK_EVERY).await;
+            finished.extend(self.pop_finished(&mut waiting).await?);
+            sleep(POLL_EVERY).await;
         }
-        ends.sort_unstable();
+        finished.sort_unstable();
         Ok(())
     }
 
-    /// Asks for the oldest tasks until one has not ended: each is asked for about once.
-    async fn ended_in_line(
+    /// Polls the oldest tasks until one is not terminal: each is polled about once.
+    async fn pop_finished(
         &self,
         waiting: &mut VecDeque<TaskId>,
     ) -> Result<Vec<OffsetDateTime>, CliError> {
-        let mut ends = Vec::new();
+        let mut finished = Vec::new();
         while let Some(id) = waiting.front() {
-            let Some(end) = self.task(*id, Duration::ZERO).await?.finished_at else { break };
-            ends.push(end);
+            let Some(finished_at) = self.task(*id, Duration::ZERO).await?.finished_at else {
+                break;
+            };
+            finished.push(finished_at);
             waiting.pop_front();
         }
-        Ok(ends)
+        Ok(finished)
     }
 
-    /// One picture from its submission to its result.
+    /// Submits one picture and waits for its result.
     pub(crate) async fn alone(&self) -> Result<Journey, CliError> {
         let submitted = Instant::now();
-        let id = self.insist().await?;
+        let id = self.submit_when_accepted().await?;
         loop {
             let Task { submitted_at, started_at, finished_at, .. } = self.task(id, WAIT).await?;
             if let (Some(started_at), Some(finished_at)) = (started_at, finished_at) {
@@ -155,42 +156,42 @@ impl Driver {
         }
     }
 
-    /// So many submissions of the same picture, each from its submission to its result, which is in
-    /// the answer: nothing is run. `None` where results are not kept.
-    pub(crate) async fn again(&self, times: usize) -> Result<Option<Vec<Duration>>, CliError> {
+    /// The latencies of `times` submissions that are answered with a cached result. `None` where results are not
+    /// cached.
+    pub(crate) async fn cached(&self, times: usize) -> Result<Option<Vec<Duration>>, CliError> {
         let cache_control = CacheControl::UseCached;
         let submission = Submission { cache_control, ..self.submission.clone() };
         let mut took = Vec::with_capacity(times);
         let mut runs = 0;
-        while took.len() < times && runs < RUNS_UNTIL_KNOWN {
+        while took.len() < times && runs < RUNS_UNTIL_CACHED {
             let started = Instant::now();
             let Some(task) = self.submit(&submission).await? else {
-                sleep(REFUSED_PAUSE).await;
+                sleep(RETRY_AFTER).await;
                 continue;
             };
             if task.cached {
                 took.push(started.elapsed());
                 continue;
             }
-            // Its result is kept once it has been asked for, a moment later.
+            // The result is cached a moment after it was first read.
             runs += 1;
             while self.task(task.task_id, WAIT).await?.finished_at.is_none() {}
-            sleep(ASK_EVERY).await;
+            sleep(POLL_EVERY).await;
         }
         Ok((took.len() == times).then_some(took))
     }
 
-    /// The id of a task that has ended.
-    pub(crate) async fn ended_task(&self) -> Result<TaskId, CliError> {
-        let id = self.insist().await?;
+    /// The id of a terminal task.
+    pub(crate) async fn finished_task(&self) -> Result<TaskId, CliError> {
+        let id = self.submit_when_accepted().await?;
         while self.task(id, WAIT).await?.finished_at.is_none() {}
         Ok(id)
     }
 
-    /// Sends pictures at a fixed pace, whether or not answers come.
+    /// Sends pictures at a fixed rate, without waiting for answers.
     pub(crate) async fn upload_at(&self, rate: u32, time: Duration) -> Uploads {
         let mut ticks = interval(Duration::from_secs(1) / rate);
-        // A tick that is late does not move those after it.
+        // A late tick does not delay those after it.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
         let mut sent = JoinSet::new();
         let uploads = (time.as_secs_f64() * f64::from(rate)).ceil() as u64;
@@ -208,7 +209,7 @@ impl Driver {
         Uploads { rate, refused, latency: Latencies::of(accepted) }
     }
 
-    /// Asks the original route for one task, again and again, over so many connections.
+    /// Reads one task from the original route over `connections` connections for `time`.
     pub(crate) async fn read(
         &self,
         id: TaskId,
@@ -231,35 +232,35 @@ impl Driver {
             });
         }
         let took: Result<Vec<Vec<Duration>>, _> = readers.join_all().await.into_iter().collect();
-        let took = took.map_err(odd)?.concat();
+        let took = took.map_err(unexpected)?.concat();
         let per_second = took.len() as f64 / started.elapsed().as_secs_f64();
         Ok(Reads { per_second, latency: Latencies::of(took) })
     }
 
-    /// Sends the picture until it is accepted.
-    async fn insist(&self) -> Result<TaskId, CliError> {
+    /// Submits the picture, and retries until it is accepted.
+    async fn submit_when_accepted(&self) -> Result<TaskId, CliError> {
         loop {
             match self.submit(&self.submission).await? {
                 Some(task) => return Ok(task.task_id),
-                None => sleep(REFUSED_PAUSE).await,
+                None => sleep(RETRY_AFTER).await,
             }
         }
     }
 
-    /// `None`: refused for now.
+    /// Submits the picture once. `None`: the API is busy.
     async fn submit(&self, submission: &Submission) -> Result<Option<Task>, CliError> {
         match self.api.submit(submission).await {
             Ok(task) => Ok(Some(task)),
             Err(ClientError::Busy { .. }) => Ok(None),
-            Err(error) => Err(odd(error)),
+            Err(error) => Err(unexpected(error)),
         }
     }
 
     async fn task(&self, id: TaskId, wait: Duration) -> Result<Task, CliError> {
-        self.api.task(id, wait).await.map_err(odd)
+        self.api.task(id, wait).await.map_err(unexpected)
     }
 }
 
-fn odd(error: ClientError) -> CliError {
-    CliError::Unavailable(format!("the API did not do its part: {error}"))
+fn unexpected(error: ClientError) -> CliError {
+    CliError::Unavailable(format!("the API failed: {error}"))
 }

@@ -1,4 +1,4 @@
-//! What every measurement needs: a model, a picture, and a system to be started for it.
+//! The environment of a measurement: a model, a picture, and a system that is started for it.
 
 use std::{
     collections::HashMap,
@@ -22,21 +22,21 @@ use crate::{
     supervisor::{ResultCache, Settings, Supervisor},
 };
 
-/// Room for all that a measurement sends faster than it is worked off.
+/// Queue limits above what any section sends.
 const QUEUE: [(&str, &str); 2] =
     [("QUEUE_MAX_MESSAGES", "1000000"), ("QUEUE_MAX_BYTES", "4294967296")];
 
 pub(super) struct BenchEnvironment {
-    /// The API of a system that runs already.
+    /// The API of a running system; `None`: a system is started for each section.
     target: Option<String>,
-    places: PathsOptions,
+    paths: PathsOptions,
     model: domain::ModelName,
     plain: PathBuf,
     picture: Vec<u8>,
     slots: NonZero<usize>,
     time: Duration,
     data_dir: PathBuf,
-    /// The client has threads of its own: the one that starts processes must live on.
+    /// The load generator's own threads: the thread that starts processes must live on, and is not slowed down.
     client: tokio::runtime::Runtime,
 }
 
@@ -52,7 +52,7 @@ impl BenchEnvironment {
         let plain = format!(".cache/weights/{}.onnx", options.model);
         Ok(Self {
             target: options.target.clone(),
-            places: options.places.clone(),
+            paths: options.paths.clone(),
             model: options.model.clone(),
             plain: options.plain.clone().unwrap_or_else(|| worker::nearest(&plain)),
             picture: picture.map_err(unreadable)?,
@@ -63,32 +63,32 @@ impl BenchEnvironment {
         })
     }
 
-    /// Pictures at a time: one for each core.
+    /// Pictures at a time: one per core.
     pub(super) fn slots(&self) -> NonZero<usize> {
         self.slots
     }
 
-    /// How long one kind is measured in one round.
+    /// How long each variant is measured in one round.
     pub(super) fn time(&self) -> Duration {
         self.time
     }
 
-    /// Whether this starts what it measures.
+    /// Whether a system is started for the measurement.
     pub(super) fn is_own(&self) -> bool {
         self.target.is_none()
     }
 
-    /// The loops without a queue; `None` if the system may run on another machine.
+    /// The loops without a queue; `None` for a running system, which may be on another machine.
     pub(super) fn loops(&self) -> Result<Option<Loops>, CliError> {
         if !self.is_own() {
             return Ok(None);
         }
-        let bundle = self.places.bundle(&self.model)?;
-        let runtime = self.places.runtime()?;
+        let bundle = self.paths.bundle(&self.model)?;
+        let runtime = self.paths.runtime()?;
         Loops::load(&runtime, &bundle, &self.plain, self.picture.clone(), self.slots).map(Some)
     }
 
-    /// Runs `work` on the client's threads.
+    /// Runs `work` on the load generator's threads.
     pub(super) async fn load<T, F>(
         &self,
         driver: Driver,
@@ -102,7 +102,7 @@ impl BenchEnvironment {
         done.unwrap_or_else(|error| Err(CliError::Unavailable(error.to_string())))
     }
 
-    /// Starts a system of its own for `work`, unless one runs already, and leaves nothing of it behind.
+    /// Starts a system for `work`, unless a running one was named, and removes it afterwards.
     pub(super) async fn with_system<T>(
         &self,
         workers: usize,
@@ -112,8 +112,8 @@ impl BenchEnvironment {
         if let Some(target) = &self.target {
             return work(&Driver::new(target, &self.picture)?).await;
         }
-        // A new folder inside the one that was named, which may hold somebody's queue. Removed also
-        // when this is interrupted, after the processes that use it.
+        // In a new subfolder: the named folder may contain a queue. The subfolder is removed also on an
+        // interrupt, after the processes that use it have ended.
         let unwritable = |source| CliError::Write { path: self.data_dir.clone(), source };
         fs::create_dir_all(&self.data_dir).map_err(unwritable)?;
         let folder = tempfile::Builder::new().prefix("bench-").tempdir_in(&self.data_dir);
@@ -145,7 +145,7 @@ impl BenchEnvironment {
             nats_url: None,
             messaging: MessagingConfig::read(&mut Reader::new(&variables), Role::Cli),
             cache,
-            places: self.places.clone(),
+            paths: self.paths.clone(),
             variables,
         }
     }

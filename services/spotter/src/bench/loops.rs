@@ -1,4 +1,4 @@
-//! Loops without any queue, in this process: the yardsticks.
+//! Loops in this process, without a queue: the baselines.
 
 use std::{
     fs,
@@ -18,20 +18,20 @@ use domain::{DetectionSettings, picture::PictureLimits};
 
 use crate::error::CliError;
 
-/// One picture, and models to run it on: one in each slot, a thread each.
+/// One picture, and a model with a thread of its own for each slot.
 pub(crate) struct Loops {
     picture: Vec<u8>,
-    /// The picture as the model takes it.
+    /// The picture as the model's input.
     tensor: InputTensor,
-    /// The ordinary export; `None` where its file is not there or cannot be had at this size.
+    /// The original export; `None` if its file is missing or cannot be resized.
     plain: Option<Vec<BareModel>>,
     cut: Vec<BareModel>,
     detectors: Vec<WholePipeline>,
-    /// Every core for one picture.
+    /// A model that uses every core for one picture.
     alone: BareModel,
 }
 
-/// What a loop came to.
+/// The result of a loop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ran {
     pub(crate) pictures: usize,
@@ -69,46 +69,46 @@ impl Loops {
         Ok(Self { picture, tensor, plain, cut: bare(&model)?, detectors, alone })
     }
 
-    /// The size of the tensor that everything runs on, width and height in pixels.
+    /// The size of the input tensor, width and height in pixels.
     pub(crate) fn size(&self) -> (usize, usize) {
         (self.tensor.width, self.tensor.height)
     }
 
-    /// The ordinary export on a tensor that lies ready.
+    /// The original export on a prepared tensor.
     pub(crate) fn plain(&mut self, time: Duration) -> Option<Ran> {
         let tensor = &self.tensor;
         let plain = self.plain.as_mut()?;
         Some(run_each(plain, time, |model| model.run(tensor).is_ok()))
     }
 
-    /// The graph as it is installed, on a tensor that lies ready.
+    /// The installed graph on a prepared tensor.
     pub(crate) fn cut(&mut self, time: Duration) -> Ran {
         let tensor = &self.tensor;
         run_each(&mut self.cut, time, |model| model.run(tensor).is_ok())
     }
 
-    /// The whole way from bytes to objects.
+    /// The whole pipeline, from bytes to objects.
     pub(crate) fn detector(&mut self, time: Duration) -> Ran {
         let picture = &self.picture;
         run_each(&mut self.detectors, time, |pipeline| pipeline.detect(picture).is_some())
     }
 
-    /// One run with every core on it.
+    /// The latency of one run on every core.
     pub(crate) fn alone(&mut self) -> Duration {
         let started = Instant::now();
-        // A model that has run will run; a failure would show as no time at all.
+        // A failure would show as a latency near 0.
         let _ = self.alone.run(&self.tensor);
         started.elapsed()
     }
 
-    /// The time of each stage, one picture at a time, `times` times.
+    /// The timings of each stage for `times` pictures, one at a time.
     pub(crate) fn stages(&mut self, times: usize) -> Vec<StageTimings> {
         let Some(pipeline) = self.detectors.first_mut() else { return Vec::new() };
         (0..times).filter_map(|_| pipeline.detect(&self.picture)).collect()
     }
 }
 
-/// From bytes to objects, in memory that is used again as a worker does.
+/// From bytes to objects, reusing buffers as a worker does.
 struct WholePipeline {
     preprocessor: Preprocessor,
     used: Option<PreparedPicture>,
@@ -128,7 +128,7 @@ impl WholePipeline {
     }
 }
 
-/// Runs `once` on each slot's own thread, again and again for `time`.
+/// Repeats `once` on each slot's own thread for `time`.
 fn run_each<T: Send>(slots: &mut [T], time: Duration, once: impl Fn(&mut T) -> bool + Sync) -> Ran {
     let (once, started) = (&once, Instant::now());
     let counted: Vec<(usize, f64)> = thread::scope(|scope| {
@@ -136,7 +136,7 @@ fn run_each<T: Send>(slots: &mut [T], time: Duration, once: impl Fn(&mut T) -> b
         let threads: Vec<_> = slots.iter_mut().map(spawn).collect();
         threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
     });
-    // Each over its own time, so that nobody is charged for the last picture of another.
+    // Each thread over its own time: the last picture of another one does not count.
     let per_second = counted.iter().map(|(pictures, seconds)| *pictures as f64 / seconds).sum();
     Ran { pictures: counted.iter().map(|(pictures, _)| pictures).sum(), per_second }
 }
@@ -154,7 +154,7 @@ fn count<T>(
     (pictures, started.elapsed().as_secs_f64())
 }
 
-/// The ordinary export for pictures of the tensor's size.
+/// The original export for pictures of the tensor's size.
 fn plain_at(path: &Path, tensor: &InputTensor) -> Option<Vec<u8>> {
     let model = OnnxModel::parse(fs::read(path).ok()?).ok()?;
     let (width, height) = (u32::try_from(tensor.width).ok()?, u32::try_from(tensor.height).ok()?);

@@ -13,7 +13,7 @@ pub(crate) struct BenchOptions {
     #[arg(long, value_name = "SECTION", value_delimiter = ',', hide_default_value = true,
         default_values_t = BenchSection::ALL)]
     pub(crate) only: Vec<BenchSection>,
-    /// Measure a system that runs already, through its API; what needs processes of one's own is left out
+    /// Measure a running system through its API; sections that need own processes are left out
     #[arg(long, value_name = "URL")]
     pub(crate) target: Option<String>,
     /// The picture to send
@@ -22,29 +22,29 @@ pub(crate) struct BenchOptions {
     /// The model to run, by the name it is installed under
     #[arg(long, env = "MODEL", default_value_t)]
     pub(crate) model: ModelName,
-    /// The file the model was installed from, to compare with [default: the one that set-up fetched]
+    /// The file the model was installed from, for comparison [default: the file that set-up fetched]
     #[arg(long, value_name = "FILE.onnx")]
     pub(crate) plain: Option<PathBuf>,
-    /// How often each kind of throughput is measured
+    /// The number of rounds of the throughput section
     #[arg(long, value_name = "COUNT", default_value = "5")]
     pub(crate) rounds: NonZero<usize>,
-    /// How long one kind is measured each time
+    /// How long each variant is measured in one round
     #[arg(long, default_value = "8")]
     pub(crate) seconds: NonZero<u64>,
     /// How long uploads are measured at each rate
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     pub(crate) upload_seconds: NonZero<u64>,
-    /// Also write everything as JSON into this file
+    /// Also write the report as JSON into this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// The folder to keep the queue in while it is measured, in a new folder that is removed afterwards
+    /// The folder for the queue's data; it is kept in a new subfolder that is removed afterwards
     #[arg(long, value_name = "DIR", default_value = "data")]
     pub(crate) data_dir: PathBuf,
     #[command(flatten)]
-    pub(crate) places: PathsOptions,
+    pub(crate) paths: PathsOptions,
 }
 
-/// One thing to measure.
+/// One section of the benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum BenchSection {
     /// Pictures a second: bare model, detector, queue

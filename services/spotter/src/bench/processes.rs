@@ -1,4 +1,4 @@
-//! What the processes of a system use, as Linux tells it in `/proc`.
+//! CPU time and memory of the system's processes, from `/proc`.
 
 use std::{
     collections::BTreeMap,
@@ -10,30 +10,30 @@ use std::{
 
 use serde::Serialize;
 
-/// What a tick of `/proc/<pid>/stat` stands for: 100 a second on every Linux that spotter runs on.
+/// The length of a tick in `/proc/<pid>/stat`: 100 per second on every Linux that spotter supports.
 const TICK: Duration = Duration::from_millis(10);
 
-/// CPU time and memory of one part of the system, of all its processes together.
+/// CPU time and memory of one service or server, summed over its processes.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct Usage {
-    /// CPU seconds since the processes began.
+    /// CPU seconds since the processes started.
     pub(crate) cpu_s: f64,
     /// Resident memory now, in MiB.
     pub(crate) resident_mib: f64,
-    /// The most it ever was, in MiB.
+    /// Peak resident memory, in MiB.
     pub(crate) peak_mib: f64,
 }
 
-/// Usage by part: `API`, `worker`, `NATS`, `Redis`.
+/// Usage of `API`, `worker`, `NATS` and `Redis`.
 pub(crate) type Usages = BTreeMap<&'static str, Usage>;
 
-/// Looks at the processes that this one has started.
+/// The usage of the processes that this one has started.
 pub(crate) fn usages() -> Usages {
     let mut usages = Usages::new();
     for id in children() {
-        let Some(part) = part(id) else { continue };
+        let Some(service) = service(id) else { continue };
         let found = usage(id).unwrap_or_default();
-        let sum: &mut Usage = usages.entry(part).or_default();
+        let sum: &mut Usage = usages.entry(service).or_default();
         sum.cpu_s += found.cpu_s;
         sum.resident_mib += found.resident_mib;
         sum.peak_mib += found.peak_mib;
@@ -41,26 +41,26 @@ pub(crate) fn usages() -> Usages {
     usages
 }
 
-/// What the threads that run models have done with their time.
+/// The busy time of the inference threads up to a moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SlotTimes {
     at: Instant,
     threads: usize,
-    /// Seconds in which they ran or waited for a core, added up.
+    /// Seconds in which they ran or waited for a core, summed.
     busy_s: f64,
 }
 
 impl SlotTimes {
-    /// Of the slots of every worker that this process has started.
+    /// The busy time of every slot of the workers that this process has started.
     pub(crate) fn now() -> Self {
-        let workers = children().into_iter().filter(|id| part(*id) == Some("worker"));
+        let workers = children().into_iter().filter(|id| service(*id) == Some("worker"));
         let slots = workers.flat_map(threads).filter(|thread| is_slot(thread));
         let busy: Vec<f64> = slots.filter_map(|thread| busy_s(&thread)).collect();
         Self { at: Instant::now(), threads: busy.len(), busy_s: busy.iter().sum() }
     }
 
-    /// Which part of the time since `earlier` they slept. Linux adds to the time of a thread that runs
-    /// at its next tick, so that of a short while a little more may be told than there was.
+    /// The share of the time since `earlier` in which they slept. Linux accounts the time of a running thread at its
+    /// next tick, so that over a short interval the busy time may exceed the interval.
     pub(crate) fn idle_share_since(&self, earlier: &Self) -> f64 {
         let time_s = (self.at - earlier.at).as_secs_f64() * self.threads as f64;
         (1.0 - (self.busy_s - earlier.busy_s) / time_s).clamp(0.0, 1.0)
@@ -96,8 +96,8 @@ fn children() -> Vec<u32> {
     ids.filter(|id| stat(*id).is_some_and(|stat| stat.parent == own)).collect()
 }
 
-/// Which part of the system a process is, by what it was started as.
-fn part(id: u32) -> Option<&'static str> {
+/// The service or server that a process is, by its command line.
+fn service(id: u32) -> Option<&'static str> {
     let words = fs::read_to_string(format!("/proc/{id}/cmdline")).ok()?;
     let mut words = words.split('\0');
     let program = words.next()?.rsplit('/').next()?.to_owned();
@@ -145,12 +145,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_child_is_found_and_told_apart() {
+    fn a_child_is_found_and_identified() {
         let script = "read -r line";
         let mut child =
             Command::new("sh").args(["-c", script, "x"]).stdin(Stdio::piped()).spawn().unwrap();
         assert!(children().contains(&child.id()));
-        assert_eq!(part(child.id()), None);
+        assert_eq!(service(child.id()), None);
         let found = usage(child.id()).unwrap();
         assert!(found.peak_mib > 0.0 && found.peak_mib < 100.0, "{found:?}");
         drop(child.stdin.take());
@@ -158,14 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn a_tick_told_too_late_is_no_sleep_of_less_than_nothing() {
+    fn a_late_tick_makes_no_negative_sleep() {
         let at = Instant::now();
         let after =
             |threads, busy_s| SlotTimes { at: at + Duration::from_secs(1), threads, busy_s };
         let earlier = SlotTimes { at, threads: 2, busy_s: 1.0 };
         assert!((after(2, 2.5).idle_share_since(&earlier) - 0.25).abs() < 1e-9);
         assert_eq!(after(2, 3.002).idle_share_since(&earlier), 0.0);
-        let nobody = SlotTimes { at, threads: 0, busy_s: 0.0 };
-        assert!(after(0, 0.0).idle_share_since(&nobody).is_nan());
+        let none = SlotTimes { at, threads: 0, busy_s: 0.0 };
+        assert!(after(0, 0.0).idle_share_since(&none).is_nan());
     }
 }

@@ -1,29 +1,29 @@
-//! Pictures a second, from when each of them ended.
+//! Pictures per second, from finish times.
 
 use std::time::Duration;
 
 use time::OffsetDateTime;
 
-/// What is left out at the beginning of a round with the queue, while it fills.
+/// The time at the beginning of a round in which the queue fills; it does not count.
 pub(super) const FILLING: time::Duration = time::Duration::seconds(1);
 
-/// So many ends make a rate at least, however slow the machine is.
-const LEAST_ENDS: usize = 3;
+/// A rate is made of at least this many finish times, however slow the machine is.
+const LEAST_FINISHED: usize = 3;
 
-/// Ends a second while the queue was full for `time`. `ends` are in order. Where too few ended in that time,
-/// those that came next are taken as well: the queue still held several pictures for each slot then.
-pub(super) fn steady_rate(ends: &[OffsetDateTime], time: Duration) -> f64 {
-    let Some(first) = ends.first() else { return f64::NAN };
+/// Pictures per second while the queue was kept full for `time`. `finished` is in order. If too few finished in that
+/// time, the next ones count as well: the queue still held several pictures for each slot.
+pub(super) fn steady_rate(finished: &[OffsetDateTime], time: Duration) -> f64 {
+    let Some(first) = finished.first() else { return f64::NAN };
     let (from, until) = (*first + FILLING, *first + time);
-    let filled = ends.iter().copied().skip_while(|end| *end < from).enumerate();
-    let steady = filled.take_while(|(before, end)| *before < LEAST_ENDS || *end < until);
-    whole_rate(&steady.map(|(_, end)| end).collect::<Vec<_>>())
+    let filled = finished.iter().copied().skip_while(|at| *at < from).enumerate();
+    let steady = filled.take_while(|(before, at)| *before < LEAST_FINISHED || *at < until);
+    whole_rate(&steady.map(|(_, at)| at).collect::<Vec<_>>())
 }
 
-/// Ends a second from the first to the last.
-pub(super) fn whole_rate(ends: &[OffsetDateTime]) -> f64 {
-    match ends {
-        [first, .., last] => (ends.len() - 1) as f64 / (*last - *first).as_seconds_f64(),
+/// Pictures per second from the first to the last.
+pub(super) fn whole_rate(finished: &[OffsetDateTime]) -> f64 {
+    match finished {
+        [first, .., last] => (finished.len() - 1) as f64 / (*last - *first).as_seconds_f64(),
         _ => f64::NAN,
     }
 }
@@ -34,11 +34,10 @@ mod tests {
 
     const TIME: Duration = Duration::from_secs(3);
 
-    /// Ends `every` so many milliseconds.
-    fn ends(count: i64, every: i64) -> Vec<OffsetDateTime> {
-        let end =
-            |number| OffsetDateTime::UNIX_EPOCH + time::Duration::milliseconds(number * every);
-        (0..count).map(end).collect()
+    /// One picture every `every` milliseconds.
+    fn finished(count: i64, every: i64) -> Vec<OffsetDateTime> {
+        let at = |number| OffsetDateTime::UNIX_EPOCH + time::Duration::milliseconds(number * every);
+        (0..count).map(at).collect()
     }
 
     #[track_caller]
@@ -47,23 +46,23 @@ mod tests {
     }
 
     #[test]
-    fn what_ends_while_the_queue_fills_or_empties_does_not_count() {
-        assert_rate(steady_rate(&ends(100, 50), TIME), 20.0);
-        let mut odd = ends(60, 50);
-        // Slow at the beginning, and quick when the queue runs dry.
-        odd.drain(1..20);
-        odd.extend(ends(100, 1).iter().map(|end| *end + TIME));
-        assert_rate(steady_rate(&odd, TIME), 20.0);
+    fn pictures_finished_while_the_queue_fills_or_drains_do_not_count() {
+        assert_rate(steady_rate(&finished(100, 50), TIME), 20.0);
+        let mut uneven = finished(60, 50);
+        // Slow at the beginning, and fast when the queue drains.
+        uneven.drain(1..20);
+        uneven.extend(finished(100, 1).iter().map(|at| *at + TIME));
+        assert_rate(steady_rate(&uneven, TIME), 20.0);
     }
 
     #[test]
     fn a_slow_machine_has_a_rate_too() {
-        assert_rate(steady_rate(&ends(8, 2_500), TIME), 0.4);
-        assert_rate(steady_rate(&ends(8, 900), TIME), 1.0 / 0.9);
+        assert_rate(steady_rate(&finished(8, 2_500), TIME), 0.4);
+        assert_rate(steady_rate(&finished(8, 900), TIME), 1.0 / 0.9);
     }
 
     #[test]
-    fn no_rate_is_made_of_one_end() {
-        assert!(steady_rate(&ends(1, 50), TIME).is_nan() && steady_rate(&[], TIME).is_nan());
+    fn one_picture_makes_no_rate() {
+        assert!(steady_rate(&finished(1, 50), TIME).is_nan() && steady_rate(&[], TIME).is_nan());
     }
 }

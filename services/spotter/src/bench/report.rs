@@ -1,4 +1,4 @@
-//! What was measured, as a table for people and as JSON for programs.
+//! The results, as a table for people and as JSON for programs.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -10,7 +10,7 @@ use crate::bench::{
     samples::{Latencies, median},
 };
 
-/// Everything that was measured; what was not asked for is absent.
+/// All results. Sections that were not requested are absent.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Report {
     pub(crate) machine: Machine,
@@ -26,7 +26,7 @@ pub(crate) struct Report {
     pub(crate) growth: Vec<Growth>,
 }
 
-/// What it was measured on.
+/// The machine, the model and the picture.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Machine {
     pub(crate) version: &'static str,
@@ -38,26 +38,26 @@ pub(crate) struct Machine {
     pub(crate) input: Option<(usize, usize)>,
 }
 
-/// Pictures a second, round by round; the kinds of one round were measured one after another.
+/// Pictures per second, round by round. The variants of a round were measured one after another.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Throughput {
     /// Pictures at a time.
     pub(crate) slots: usize,
-    /// The ordinary export on a tensor that lies ready.
+    /// The original export on a prepared tensor.
     pub(crate) plain: Vec<f64>,
-    /// The installed graph on a tensor that lies ready.
+    /// The installed graph on a prepared tensor.
     pub(crate) cut: Vec<f64>,
     /// From bytes to objects, without a queue.
     pub(crate) detector: Vec<f64>,
     /// From upload to result, with the queue full.
     pub(crate) queue: Vec<f64>,
-    /// Which part of the time the worker's threads for the model slept while the queue was full.
+    /// The share of the time in which the worker's inference threads slept while the queue was full.
     pub(crate) idle_share: Vec<f64>,
-    /// CPU milliseconds for each picture of the detector's loop.
+    /// CPU milliseconds per picture of the detector's loop.
     pub(crate) detector_cpu_ms: f64,
-    /// CPU milliseconds for each picture that came through the queue, by part.
+    /// CPU milliseconds per picture that passed through the queue, by service.
     pub(crate) queue_cpu_ms: BTreeMap<&'static str, f64>,
-    /// Milliseconds of each stage, the median; one picture at a time.
+    /// The median of each stage in milliseconds, one picture at a time.
     pub(crate) stages_ms: BTreeMap<&'static str, f64>,
     /// Memory after the last round.
     pub(crate) usages: Usages,
@@ -68,13 +68,13 @@ pub(crate) struct Throughput {
 pub(crate) struct Latency {
     /// From submission to result.
     pub(crate) alone: Latencies,
-    /// What of that is neither uploading nor running.
+    /// The stages outside upload and run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) on_the_way: Option<OnTheWay>,
-    /// The model by itself with every core on it.
+    /// The model alone, on every core.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) model: Option<Latencies>,
-    /// From submission to result for a picture whose result is known. `None` without Redis.
+    /// From submission to a cached result. `None` without Redis.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) again: Option<Latencies>,
 }
@@ -82,9 +82,9 @@ pub(crate) struct Latency {
 /// The stages of a picture outside its worker.
 #[derive(Debug, Serialize)]
 pub(crate) struct OnTheWay {
-    /// From when the API had taken it in to when a worker had it.
+    /// From acceptance by the API to the start of the run.
     pub(crate) queue: Latencies,
-    /// From when its result was there to when its client had it.
+    /// From the end of the run to the arrival of the result at the client.
     pub(crate) store: Latencies,
 }
 
@@ -103,12 +103,12 @@ pub(crate) struct ReadsOf {
     /// `Redis` or `bucket`.
     pub(crate) source: &'static str,
     pub(crate) reads: Reads,
-    /// Reads for each second of the API's CPU time: what one core answers.
+    /// Reads per second of the API's CPU time: the rate of one core.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) per_api_core_second: Option<f64>,
 }
 
-/// The same system larger.
+/// The throughput with more workers or a longer backlog.
 #[derive(Debug, Serialize)]
 pub(crate) struct Growth {
     pub(crate) workers: usize,
@@ -132,7 +132,7 @@ impl fmt::Display for Report {
             writeln!(f, "  submit → result    {}", three(alone))?;
             if let Some(OnTheWay { queue, store }) = on_the_way {
                 writeln!(f, "  of it in the queue {}", three(queue))?;
-                writeln!(f, "  of it store, tell  {}", three(store))?;
+                writeln!(f, "  of it store, send  {}", three(store))?;
             }
             if let Some(model) = model {
                 writeln!(f, "  model, every core  {}", three(model))?;
@@ -201,7 +201,7 @@ impl fmt::Display for Throughput {
             )?;
         }
         if self.usages.is_empty() {
-            // A system whose processes are not ours to look at.
+            // The processes of a running system are not measured.
             return Ok(());
         }
         let idle = median(&self.idle_share) * 100.0;

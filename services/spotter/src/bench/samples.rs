@@ -1,4 +1,4 @@
-//! Numbers that were measured, and what is said of them.
+//! Medians and percentiles of measured values.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub(crate) fn median(values: &[f64]) -> f64 {
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// How long many of the same kind took, in milliseconds.
+/// Percentiles of latencies, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(crate) struct Latencies {
     pub(crate) count: usize,
@@ -22,7 +22,7 @@ pub(crate) struct Latencies {
 }
 
 impl Latencies {
-    /// Of no samples, all are 0.
+    /// Without samples, all values are 0.
     pub(crate) fn of(mut samples: Vec<Duration>) -> Self {
         samples.sort_unstable();
         let at = |share: f64| {
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_of_samples() {
+    fn percentiles_of_samples() {
         assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
         assert!(median(&[]).is_nan());
         let samples = (0..=100).rev().map(Duration::from_millis).collect();

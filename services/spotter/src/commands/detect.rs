@@ -1,4 +1,4 @@
-//! `spotter detect`: pictures in, objects out, no server.
+//! `spotter detect`: finds objects in pictures, without any server.
 
 mod drawings;
 
@@ -11,18 +11,18 @@ use self::drawings::{draw, plan};
 use crate::{
     cli::DetectOptions,
     error::CliError,
-    output::results::{Format, Found, print_failure},
+    output::results::{Format, PictureResult, print_failure},
     pictures::read_picture,
 };
 
 pub(crate) fn detect(options: &DetectOptions) -> Result<(), CliError> {
-    // Before any work is done: it may turn out that a picture would be overwritten.
+    // Before any picture is processed: this fails if a picture would be overwritten.
     let drawings = match &options.save {
         Some(folder) => plan(folder, &options.pictures)?.into_iter().map(Some).collect(),
         None => vec![None; options.pictures.len()],
     };
-    let bundle = options.places.bundle(&options.model)?;
-    let runtime = options.places.runtime()?;
+    let bundle = options.paths.bundle(&options.model)?;
+    let runtime = options.paths.runtime()?;
     let threads = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
     let session = SessionOptions { threads, ..SessionOptions::default() };
     let mut model = LoadedModel {
@@ -58,7 +58,7 @@ impl LoadedModel {
     }
 }
 
-/// The inner `Err` is what is wrong with this picture; the others can still be looked at.
+/// The inner `Err` is why this picture failed; the others can still be processed.
 fn detect_one(
     model: &mut LoadedModel,
     picture: &Path,
@@ -75,7 +75,7 @@ fn detect_one(
         Ok(found) => found,
         Err(error) => return Ok(Err(error)),
     };
-    Found {
+    PictureResult {
         picture,
         model: model.bundle.name().as_str(),
         width: found.width,

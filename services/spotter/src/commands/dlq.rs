@@ -1,4 +1,4 @@
-//! `spotter dlq`: the jobs that were given up, looked at, run again or thrown away.
+//! `spotter dlq`: lists, shows, requeues and drops dead letters.
 
 mod render;
 
@@ -13,7 +13,7 @@ use crate::{
     output::{self, results::Format},
 };
 
-/// How long a person waits to hear that no server answers.
+/// How long a connection to the server may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const NONE: &str = "no dead letters: no job has been given up in the last seven days";
@@ -36,7 +36,7 @@ async fn run(command: DlqCommand) -> Result<(), CliError> {
     outcome
 }
 
-/// The environment, with the address that was typed in the place of its own.
+/// The environment, with `NATS_URL` replaced by the option's value.
 struct WithUrl<'a>(&'a str);
 
 impl Source for WithUrl<'_> {
@@ -54,7 +54,6 @@ async fn connect(server: &NatsOptions) -> Result<Messaging, CliError> {
     let mut reader = Reader::new(&source);
     let config = MessagingConfig::read(&mut reader, Role::Cli);
     let config = reader.finish(config)?;
-    // Nothing is set up from here: the limits of the queue are the services' to know.
     Ok(Messaging::connect(MessagingConfig { connect_timeout: CONNECT_TIMEOUT, ..config }).await?)
 }
 
@@ -63,7 +62,7 @@ async fn list(letters: &DeadLetters, options: &DlqListOptions) -> Result<(), Cli
     match Format::new(options.json) {
         Format::Json => all.iter().try_for_each(render::json),
         Format::Table if all.is_empty() => {
-            output::remark(NONE);
+            output::notice(NONE);
             Ok(())
         }
         Format::Table => render::table(&all),
@@ -92,27 +91,27 @@ async fn save(letters: &DeadLetters, letter: &DeadLetter, path: &Path) -> Result
     let picture = picture.ok_or_else(|| CliError::PictureGone(letter.id()))?;
     fs::write(path, &picture)
         .map_err(|source| CliError::Write { path: path.to_owned(), source })?;
-    output::remark(format_args!("{} bytes written to {}", picture.len(), path.display()));
+    output::notice(format_args!("{} bytes written to {}", picture.len(), path.display()));
     Ok(())
 }
 
 async fn requeue(letters: &DeadLetters, choice: &DlqChoice) -> Result<(), CliError> {
     let chosen = chosen(letters, choice, "requeue").await?;
-    // Whoever asks for all of them means all that can be run.
+    // `--all` means all that are jobs.
     let (jobs, others): (Vec<_>, Vec<_>) =
         chosen.iter().partition(|letter| !choice.all || letter.job.is_some());
     let mut failed = 0;
     for letter in &jobs {
         match letters.requeue(letter).await {
-            Ok(new) => output::line(format_args!("{} is queued again as {new}", letter.id()))?,
+            Ok(new) => output::line(format_args!("{} is requeued as {new}", letter.id()))?,
             Err(error) => {
                 failed += 1;
-                output::remark(format_args!("{}  failed: {error}", letter.id()));
+                output::notice(format_args!("{}  failed: {error}", letter.id()));
             }
         }
     }
     if !others.is_empty() {
-        output::remark(format_args!("{} that are no jobs are left: drop them", others.len()));
+        output::notice(format_args!("{} that are not jobs remain: drop them", others.len()));
     }
     done(failed, jobs.len())
 }
@@ -125,7 +124,7 @@ async fn discard(letters: &DeadLetters, choice: &DlqChoice) -> Result<(), CliErr
             Ok(()) => output::line(format_args!("{} is dropped", letter.id()))?,
             Err(error) => {
                 failed += 1;
-                output::remark(format_args!("{}  failed: {error}", letter.id()));
+                output::notice(format_args!("{}  failed: {error}", letter.id()));
             }
         }
     }
@@ -136,7 +135,7 @@ fn done(failed: usize, all: usize) -> Result<(), CliError> {
     if failed == 0 { Ok(()) } else { Err(CliError::DeadLetters { failed, all }) }
 }
 
-/// Those that were named, all of them looked up before anything is done to one.
+/// The dead letters that were named. All are looked up before the first one is changed.
 async fn chosen(
     letters: &DeadLetters,
     choice: &DlqChoice,
@@ -146,7 +145,7 @@ async fn chosen(
         let mut chosen: Vec<DeadLetter> = Vec::new();
         for id in &choice.ids {
             let letter = find(letters, *id).await?;
-            // The same one may have been named twice, or by its task and by its number.
+            // One dead letter may be named twice, or by its task and by its sequence number.
             if chosen.iter().all(|other| other.sequence != letter.sequence) {
                 chosen.push(letter);
             }
@@ -155,7 +154,7 @@ async fn chosen(
     }
     let all = all(letters).await?;
     if all.is_empty() {
-        output::remark(NONE);
+        output::notice(NONE);
     } else if !choice.yes {
         return Err(CliError::Usage(format!(
             "--all would {verb} {}: add --yes to do it",

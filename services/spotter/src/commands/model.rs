@@ -1,4 +1,4 @@
-//! `spotter model`: installing, listing and checking models.
+//! `spotter model`: installs, lists and checks models.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use crate::{
 pub(crate) fn model(command: ModelCommand) -> Result<(), CliError> {
     match command {
         ModelCommand::Add(options) => add(&options),
-        ModelCommand::List(places) => list(&places),
+        ModelCommand::List(paths) => list(&paths),
         ModelCommand::Verify(options) => verify(&options),
     }
 }
@@ -34,11 +34,11 @@ fn add(options: &ModelAddOptions) -> Result<(), CliError> {
         license: options.license.clone(),
         head: if options.keep_plain { HeadChoice::KeepPlain } else { HeadChoice::CutIfPossible },
         existing: if options.replace { Existing::Replace } else { Existing::Refuse },
-        ..InstallOptions::new(&options.places.models_dir(), name)
+        ..InstallOptions::new(&options.paths.models_dir(), name)
     };
-    let installed = ModelBundle::install(&options.file, &install, &options.places.runtime()?)?;
+    let installed = ModelBundle::install(&options.file, &install, &options.paths.runtime()?)?;
     for note in &installed.notes {
-        output::remark(format_args!("  {note}{}", hint(note)));
+        output::notice(format_args!("  {note}{}", hint(note)));
     }
     output::line(format_args!("installed {}", summary(&installed.bundle)))
 }
@@ -63,11 +63,11 @@ fn read_labels(path: &Path) -> Result<LabelMap, CliError> {
     Ok(LabelMap::new(labels.map(str::to_owned).collect()))
 }
 
-fn list(places: &PathsOptions) -> Result<(), CliError> {
-    let models_dir = places.models_dir();
+fn list(paths: &PathsOptions) -> Result<(), CliError> {
+    let models_dir = paths.models_dir();
     let models = ModelBundle::list(&models_dir)?;
     if models.is_empty() {
-        output::remark(format_args!(
+        output::notice(format_args!(
             "no models in {}; install one with `spotter model add FILE.onnx`",
             models_dir.display()
         ));
@@ -78,7 +78,7 @@ fn list(places: &PathsOptions) -> Result<(), CliError> {
             Ok(bundle) => output::line(summary(&bundle))?,
             Err(error) => {
                 broken += 1;
-                output::remark(format_args!("{}: {}", model.dir.display(), explained(&error)));
+                output::notice(format_args!("{}: {}", model.dir.display(), explained(&error)));
             }
         }
     }
@@ -86,7 +86,7 @@ fn list(places: &PathsOptions) -> Result<(), CliError> {
 }
 
 fn verify(options: &ModelVerifyOptions) -> Result<(), CliError> {
-    let models_dir = options.places.models_dir();
+    let models_dir = options.paths.models_dir();
     let bundles: Vec<_> = if options.names.is_empty() {
         ModelBundle::list(&models_dir)?.into_iter().map(|model| (model.dir, model.bundle)).collect()
     } else {
@@ -99,7 +99,7 @@ fn verify(options: &ModelVerifyOptions) -> Result<(), CliError> {
             Ok(bundle) => output::line(format_args!("{}: as installed", bundle.name()))?,
             Err(error) => {
                 broken += 1;
-                output::remark(format_args!("{}: {}", dir.display(), explained(&error)));
+                output::notice(format_args!("{}: {}", dir.display(), explained(&error)));
             }
         }
     }
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_classes_are_read_as_any_editor_saves_them() {
+    fn class_names_are_read_as_any_editor_saves_them() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "\u{feff}person\r\n\r\n bicycle \r\n").unwrap();
         let expected = LabelMap::new(vec!["person".to_owned(), "bicycle".to_owned()]);

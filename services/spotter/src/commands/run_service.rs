@@ -1,7 +1,6 @@
-//! `spotter api`, `spotter worker` and `spotter setup`: one part of the system as a process of its own.
+//! `spotter api`, `spotter worker` and `spotter setup`: one service as a process of its own.
 //!
-//! Those that stay print one line to standard output once they can be used, so that whoever started it knows
-//! when, and on which port.
+//! API and worker print one line to standard output once they are ready; the supervisor and the tests wait for it.
 
 use std::io::{self, Write};
 
@@ -32,8 +31,8 @@ pub(crate) fn worker() -> Result<(), CliError> {
     })
 }
 
-/// Makes streams, buckets and the consumer. Prints a line for each.
-pub(crate) fn set_up() -> Result<(), CliError> {
+/// Creates the streams, the buckets and the consumer. Prints a line for each.
+pub(crate) fn setup() -> Result<(), CliError> {
     let config = api::SetUpConfig::read(&ProcessEnvironment)?;
     telemetry::start(&config.log);
     let done = tokio_runtime()?.block_on(api::set_up(&config))?;
@@ -46,6 +45,6 @@ fn tokio_runtime() -> Result<tokio::runtime::Runtime, CliError> {
 
 fn announce(text: &str) {
     let mut stdout = io::stdout().lock();
-    // Nobody may be listening, which is no reason not to serve.
+    // A closed standard output must not keep the service from running.
     let _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
 }

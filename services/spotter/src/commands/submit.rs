@@ -1,4 +1,4 @@
-//! `spotter submit`: pictures to a running API, results back.
+//! `spotter submit`: sends pictures to a running API and prints the results.
 
 use std::{
     io::IsTerminal,
@@ -16,14 +16,14 @@ use tokio::{task::spawn_blocking, time::timeout};
 use crate::{
     cli::SubmitOptions,
     error::CliError,
-    output::results::{Format, Found, print_failure},
+    output::results::{Format, PictureResult, print_failure},
     pictures::read_picture,
 };
 
 pub(crate) fn submit(options: SubmitOptions) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(submit_all(&options));
-    // A picture that was given up may still be read from a pipe that nobody writes to.
+    // A thread may still read from a pipe that nobody writes to, for a picture whose timeout has passed.
     runtime.shutdown_background();
     outcome
 }
@@ -34,7 +34,7 @@ async fn submit_all(options: &SubmitOptions) -> Result<(), CliError> {
     let progress = progress_bar(options.pictures.len());
     let results = stream::iter(&options.pictures)
         .map(|picture| detect(&api, options, picture))
-        // In the order of the arguments, however the jobs end.
+        // In the order of the arguments.
         .buffered(options.parallel.get());
     let mut results = std::pin::pin!(results);
     let mut failed = 0;
@@ -69,7 +69,7 @@ fn progress_bar(pictures: usize) -> ProgressBar {
 
 fn print_task(picture: &Path, task: &Task, took: Duration, format: Format) -> Result<(), CliError> {
     let objects: Vec<_> = task.objects.iter().cloned().map(DetectedObject::from).collect();
-    Found {
+    PictureResult {
         picture,
         model: &task.model,
         width: task.width,
@@ -81,11 +81,11 @@ fn print_task(picture: &Path, task: &Task, took: Duration, format: Format) -> Re
     .print(format)
 }
 
-/// A client of the API that was named, if there is one: better said once than for each picture.
+/// A client of the API. Fails at once, rather than for each picture, if no API answers.
 async fn connect(options: &SubmitOptions) -> Result<Client, CliError> {
     if address::shown(&options.api).is_none() {
         return Err(CliError::Usage(format!(
-            "--api: it is no address (not shown, since it may hold a password): expected \
+            "--api: not an address (not shown, since it may contain a password): expected \
              http://host:port; {}",
             address::ADVICE
         )));
@@ -107,10 +107,10 @@ async fn detect<'a>(
     picture: &'a Path,
 ) -> (&'a Path, Result<(Task, Duration), String>) {
     let started = Instant::now();
-    let time_limit = Duration::from_secs(options.timeout);
-    let outcome = match timeout(time_limit, run(api, options, picture)).await {
+    let limit = Duration::from_secs(options.timeout);
+    let outcome = match timeout(limit, run(api, options, picture)).await {
         Ok(outcome) => outcome.map(|task| (task, started.elapsed())),
-        Err(_) => Err(format!("not done within {time_limit:?}")),
+        Err(_) => Err(format!("not done within {limit:?}")),
     };
     (picture, outcome)
 }
@@ -134,7 +134,7 @@ async fn run(api: &Client, options: &SubmitOptions, picture: &Path) -> Result<Ta
     }
 }
 
-/// Reads a picture on a thread where waiting holds nobody up.
+/// Reads a picture on a thread that may block.
 async fn read(picture: PathBuf) -> Result<Vec<u8>, String> {
     let read = spawn_blocking(move || read_picture(&picture, &PictureLimits::default()));
     read.await.map_err(|error| error.to_string())?

@@ -1,18 +1,18 @@
-//! `spotter up`: everything on one machine, until Ctrl-C.
+//! `spotter up`: runs everything on one machine, until Ctrl-C.
 
 use service::shutdown;
 
 use crate::{
     cli::UpOptions,
     error::CliError,
-    output::remark,
+    output::notice,
     supervisor::{Settings, Stopped, Supervisor, block_on},
 };
 
 pub(crate) fn up(options: UpOptions) -> Result<(), CliError> {
     let settings = Settings::read(options)?;
-    // Asked before anything is started, so that a wrong name costs no time.
-    settings.places.bundle(&settings.model)?;
+    // Before anything is started: a wrong name is reported at once.
+    settings.paths.bundle(&settings.model)?;
     block_on(run(&settings))
 }
 
@@ -21,30 +21,30 @@ async fn run(settings: &Settings) -> Result<(), CliError> {
     let interrupted = shutdown::on_signal()?;
     let running = async {
         let address = system.start(settings).await?;
-        welcome(&address, settings);
+        print_addresses(&address, settings);
         system.ended().await
     };
     let outcome = tokio::select! {
         outcome = running => outcome,
         () = interrupted.cancelled() => Ok(()),
     };
-    remark("stopping …");
-    remark(match system.stop().await? {
+    notice("stopping …");
+    notice(match system.stop().await? {
         Stopped::InOrder => "stopped",
         Stopped::AtOnce => "stopped at once",
     });
     outcome
 }
 
-fn welcome(address: &str, settings: &Settings) {
+fn print_addresses(address: &str, settings: &Settings) {
     let Settings { workers, cores, model, .. } = settings;
     let concurrency = cores.slots;
-    remark(format_args!(
+    notice(format_args!(
         "\nspotter is up: {workers} worker{s} × {concurrency} pictures at a time, model {model}\n\
          \n  API         {address}\
          \n  Swagger UI  {address}/docs\
          \n  try         curl -F file=@test_images/bus.jpg {address}/start_task\
-         \n\nCtrl-C stops it; what is in the queue stays.\n",
+         \n\nCtrl-C stops it; jobs in the queue are kept.\n",
         s = if workers.get() == 1 { "" } else { "s" },
     ));
 }

@@ -1,4 +1,4 @@
-//! What `detect` and `submit` print for each picture: a table for people, JSON for programs.
+//! The results of `detect` and `submit`: a table for people, JSON for programs.
 
 use std::{borrow::Cow, path::Path};
 
@@ -20,8 +20,8 @@ impl Format {
     }
 }
 
-/// What was found in one picture.
-pub(crate) struct Found<'a> {
+/// The objects in one picture.
+pub(crate) struct PictureResult<'a> {
     pub(crate) picture: &'a Path,
     pub(crate) model: &'a str,
     pub(crate) width: u32,
@@ -33,7 +33,7 @@ pub(crate) struct Found<'a> {
 }
 
 #[derive(Serialize)]
-struct FoundJson<'a> {
+struct PictureResultJson<'a> {
     picture: Cow<'a, str>,
     model: &'a str,
     width: u32,
@@ -69,8 +69,8 @@ struct FailedJson<'a> {
     error: &'a str,
 }
 
-impl Found<'_> {
-    /// Prints the result to standard output; in a table's case, warnings to standard error.
+impl PictureResult<'_> {
+    /// Prints the result to standard output. A table's warnings go to standard error.
     pub(crate) fn print(&self, format: Format) -> Result<(), CliError> {
         match format {
             Format::Json => output::json("a result", &self.json()),
@@ -78,9 +78,9 @@ impl Found<'_> {
         }
     }
 
-    fn json(&self) -> FoundJson<'_> {
-        FoundJson {
-            picture: shown(self.picture),
+    fn json(&self) -> PictureResultJson<'_> {
+        PictureResultJson {
+            picture: lossy(self.picture),
             model: self.model,
             width: self.width,
             height: self.height,
@@ -91,7 +91,7 @@ impl Found<'_> {
 
     fn print_table(&self) -> Result<(), CliError> {
         for warning in self.warnings {
-            output::remark(format_args!("{}  warning: {warning}", self.picture.display()));
+            output::notice(format_args!("{}  warning: {warning}", self.picture.display()));
         }
         let count = self.objects.len();
         output::line(format_args!(
@@ -114,17 +114,17 @@ impl Found<'_> {
     }
 }
 
-/// A name that is not UTF-8 cannot be in JSON: each of its odd parts becomes U+FFFD, as in the table.
-fn shown(picture: &Path) -> Cow<'_, str> {
+/// JSON is UTF-8: whatever is invalid in a file's name becomes U+FFFD, as in the table.
+fn lossy(picture: &Path) -> Cow<'_, str> {
     picture.to_string_lossy()
 }
 
-/// Prints that a picture failed: as JSON to standard output, for people to standard error.
+/// Prints why a picture failed: JSON to standard output, text to standard error.
 pub(crate) fn print_failure(picture: &Path, error: &str, format: Format) -> Result<(), CliError> {
     match format {
-        Format::Json => output::json("a failure", &FailedJson { picture: shown(picture), error }),
+        Format::Json => output::json("a failure", &FailedJson { picture: lossy(picture), error }),
         Format::Table => {
-            output::remark(format_args!("{}  failed: {error}", picture.display()));
+            output::notice(format_args!("{}  failed: {error}", picture.display()));
             Ok(())
         }
     }

@@ -1,4 +1,4 @@
-//! One child process: started, waited for until it is of use, started again when it ends, stopped.
+//! One child process: starts it, waits until it is ready, restarts it when it ends, stops it.
 
 use std::{
     collections::HashMap,
@@ -22,43 +22,43 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{probe::Server, storage::StorageWatch};
-use crate::{error::CliError, output::remark};
+use crate::{error::CliError, output::notice};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const FIRST_RESTART_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_RESTART_DELAY: Duration = Duration::from_secs(30);
-/// A child that ran for so long was in order, and what ended it is news.
-const IN_ORDER_AFTER: Duration = Duration::from_secs(60);
-const ASK_EVERY: Duration = Duration::from_millis(20);
+/// A child that ran for this long was healthy: the backoff starts from the beginning.
+const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_millis(20);
 
-/// How a child shows that it is of use.
+/// How a child shows that it is ready.
 #[derive(Debug, Clone)]
 pub(super) enum Ready {
     /// It prints a line to its standard output.
     Announced,
-    /// It answers, and it is the server that answers.
+    /// It answers on its port and identifies itself.
     Answers(Server),
 }
 
-/// Who goes first when all cores are busy.
+/// A child's share of the CPU when all cores are busy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Priority {
-    /// As this process.
+    /// The same as this process.
     Normal,
-    /// After it: work that nobody waits for at this moment.
+    /// A small share, for work that no client waits for at this moment.
     Background,
 }
 
 impl Priority {
-    /// The niceness of work in the background: about a tenth of the others' share of a busy core.
+    /// The niceness of background work: about a tenth of a normal process's share of a busy core.
     const BACKGROUND: i32 = 10;
 
     /// Linux keeps a niceness for each thread, and threads inherit it: a child that has just been
     /// spawned has one thread.
-    fn give(self, child: &Child) {
+    fn apply(self, child: &Child) {
         let id = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
         if let (Self::Background, Some(id)) = (self, id) {
-            // It can only fail for a child that has ended, or where nothing may have a priority.
+            // This fails only if the child has ended, or where priorities cannot be set.
             let _ = setpriority_process(Some(id), Self::BACKGROUND);
         }
     }
@@ -67,9 +67,9 @@ impl Priority {
 /// Why a child did not start.
 #[derive(Debug)]
 pub(super) enum StartError {
-    /// It ended before it was of use: on another port it may do better.
+    /// It ended before it was ready. Its port may be taken: a retry on another one may help.
     Ended(CliError),
-    /// Anything else; another try will not help.
+    /// Anything else. A retry does not help.
     Failed(CliError),
 }
 
@@ -102,9 +102,9 @@ pub(super) struct Spec {
     envs: HashMap<String, String>,
     priority: Priority,
     ready: Ready,
-    /// What finds out that it runs and is of no use; `None`: nothing does.
+    /// Detects that the process runs but cannot store.
     watch: Option<StorageWatch>,
-    /// Where its output goes; `None` lets it share our standard error.
+    /// The file for its output; `None`: its standard error is this process's own.
     log: Option<PathBuf>,
 }
 
@@ -145,10 +145,10 @@ impl Spec {
         self
     }
 
-    /// Completes with the reason once a restart of it will help.
-    async fn restart_helps(&self) -> String {
+    /// Completes with the reason when the child should be restarted.
+    async fn needs_restart(&self) -> String {
         match &self.watch {
-            Some(watch) => watch.restart_helps().await,
+            Some(watch) => watch.needs_restart().await,
             None => pending().await,
         }
     }
@@ -164,7 +164,7 @@ impl Spec {
             .args(&self.args)
             .envs(&self.envs)
             .stdin(Stdio::null())
-            // Out of our process group, so that Ctrl-C reaches us alone and things stop in order.
+            // In a process group of its own: Ctrl-C reaches only this process, which stops its children in order.
             .process_group(0)
             .kill_on_drop(true);
         match &self.log {
@@ -181,12 +181,12 @@ impl Spec {
         let child = command.spawn().map_err(|error| {
             CliError::Unavailable(format!("{} cannot be started: {error}", self.program.display()))
         })?;
-        self.priority.give(&child);
+        self.priority.apply(&child);
         Ok(child)
     }
 
-    /// Through `setpriv`, where there is one, which asks the kernel to stop the child when we are
-    /// killed and cannot stop it ourselves.
+    /// Starts the program through `setpriv`, if it is installed: it asks the kernel to stop the child when this
+    /// process is killed.
     fn command(&self) -> Command {
         match find_on_path("setpriv") {
             Some(setpriv) => {
@@ -202,12 +202,12 @@ impl Spec {
         if cannot_run(status) {
             return StartError::Failed(self.usage());
         }
-        let mut text = format!("{} ended while it was starting ({status})", self.name);
+        let mut text = format!("{} exited while it was starting ({status})", self.name);
         if let Some(log) = &self.log {
             let lines = fs::read_to_string(log).unwrap_or_default();
             let last = lines.lines().rev().take(5).collect::<Vec<_>>();
             let last = last.into_iter().rev().collect::<Vec<_>>().join("\n  ");
-            text += &format!("; the end of {}:\n  {last}", log.display());
+            text += &format!("; the last lines of {}:\n  {last}", log.display());
         }
         StartError::Ended(CliError::Unavailable(text))
     }
@@ -217,11 +217,11 @@ impl Spec {
     }
 }
 
-/// Starts a child, waits until it is of use, and leaves it to a task in `tasks` that starts it again
-/// whenever it ends and stops it when `stop` is cancelled. Returns what the child announced.
+/// Starts a child, waits until it is ready, and spawns a task into `tasks` that restarts the child whenever it ends
+/// and stops it when `stop` is cancelled. Returns what the child announced.
 ///
 /// # Errors
-/// If it cannot be started, or ends before it is of use.
+/// If it cannot be started, or ends before it is ready.
 pub(super) async fn start(
     spec: Spec,
     grace: Duration,
@@ -255,13 +255,12 @@ async fn wait_until_ready(spec: &Spec, child: &mut Child) -> Result<String, Star
             if server.is(child.id().unwrap_or(0)).await {
                 return Ok(String::new());
             }
-            sleep(ASK_EVERY).await;
+            sleep(PROBE_EVERY).await;
         },
     }
 }
 
-/// How long to wait before a child is started again: twice as long each time, and from the
-/// beginning once it has run well.
+/// The delay before a restart: doubles each time, and starts from the beginning after a healthy run.
 #[derive(Debug)]
 struct Backoff {
     next: Duration,
@@ -274,7 +273,7 @@ impl Backoff {
 
     /// The delay after a child that ran for `ran`.
     fn delay(&mut self, ran: Duration) -> Duration {
-        if ran > IN_ORDER_AFTER {
+        if ran > HEALTHY_AFTER {
             self.next = FIRST_RESTART_DELAY;
         }
         let delay = self.next;
@@ -283,7 +282,7 @@ impl Backoff {
     }
 }
 
-/// Whether a child has said why it cannot run, and would say it again.
+/// Whether a child ended because of its configuration: a restart would fail the same way.
 fn cannot_run(status: ExitStatus) -> bool {
     status.code() == Some(exit::USAGE.into())
 }
@@ -299,33 +298,32 @@ async fn supervise(
         let started = Instant::now();
         let ended = tokio::select! {
             status = child.wait() => Ok(status?),
-            why = spec.restart_helps() => Err(why),
-            () = stop.cancelled() => return end(&spec, child, grace).await,
+            why = spec.needs_restart() => Err(why),
+            () = stop.cancelled() => return terminate(&spec, child, grace).await,
         };
         let delay = backoff.delay(started.elapsed());
         match ended {
             Ok(status) if cannot_run(status) => return Err(spec.usage()),
-            Ok(status) => remark(format_args!(
-                "{} ended ({status}); starting it again in {delay:?}",
-                spec.name
-            )),
+            Ok(status) => {
+                notice(format_args!("{} exited ({status}); restarting it in {delay:?}", spec.name))
+            }
             Err(why) => {
-                remark(format_args!(
-                    "{} could not write ({why}) and is restarted in {delay:?}; its data stays",
+                notice(format_args!(
+                    "{} could not write ({why}); restarting it in {delay:?}, its data is kept",
                     spec.name
                 ));
-                end(&spec, child, grace).await?;
+                terminate(&spec, child, grace).await?;
             }
         }
-        match start_again(&spec, delay, &mut backoff, &stop).await {
+        match restart(&spec, delay, &mut backoff, &stop).await {
             Some(fresh) => child = fresh,
             None => return Ok(()),
         }
     }
 }
 
-/// Starts a child after `delay`, again and again until it starts. `None`: asked to stop meanwhile.
-async fn start_again(
+/// Starts a child after `delay`, and retries until it starts. `None`: `stop` was cancelled first.
+async fn restart(
     spec: &Spec,
     mut delay: Duration,
     backoff: &mut Backoff,
@@ -340,21 +338,21 @@ async fn start_again(
             Ok(child) => return Some(child),
             Err(error) => {
                 delay = backoff.delay(Duration::ZERO);
-                remark(format_args!("{}: {error}; trying again in {delay:?}", spec.name));
+                notice(format_args!("{}: {error}; retrying in {delay:?}", spec.name));
             }
         }
     }
 }
 
-/// Asks a child to stop, and kills it when it has not stopped in time.
-async fn end(spec: &Spec, mut child: Child, grace: Duration) -> Result<(), CliError> {
+/// Sends SIGTERM, and SIGKILL if the child still runs after `grace`.
+async fn terminate(spec: &Spec, mut child: Child, grace: Duration) -> Result<(), CliError> {
     let pid = child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?));
     if let Some(pid) = pid {
-        // Fails only if the child has just ended by itself.
+        // This fails only if the child has just ended by itself.
         let _ = kill_process(pid, Signal::TERM);
     }
     if timeout(grace, child.wait()).await.is_err() {
-        remark(format_args!("{} did not stop within {grace:?} and is killed", spec.name));
+        notice(format_args!("{} did not stop within {grace:?} and is killed", spec.name));
         child.kill().await?;
     }
     Ok(())
@@ -365,7 +363,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_grow_and_begin_anew_after_a_good_run() {
+    fn delays_grow_and_are_reset_by_a_healthy_run() {
         let mut backoff = Backoff::new();
         let mut after = |seconds| backoff.delay(Duration::from_secs(seconds)).as_secs();
         assert_eq!([0, 1, 2, 60, 0, 0, 0].map(&mut after), [1, 2, 4, 8, 16, 30, 30]);
@@ -373,12 +371,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_child_that_cannot_be_started_again_is_tried_again() {
+    async fn a_restart_that_fails_is_retried() {
         let folder = tempfile::tempdir().unwrap();
         let logs = folder.path().join("logs");
         fs::create_dir(&logs).unwrap();
         let log = logs.join("child.log");
-        // Without a folder for its log it cannot be started: it takes its own away before it ends.
+        // It removes the folder of its log before it ends: without the folder it cannot be started.
         let script = "rm -r \"$1\"; exit 1";
         let spec = Spec::new("child", "sh".into(), Ready::Announced)
             .args(["-c", script, "sh"])
@@ -389,9 +387,9 @@ mod tests {
         for _ in 0..2 {
             testkit::eventually(Duration::from_secs(30), async || (!logs.exists()).then_some(()))
                 .await;
-            // Longer than the first delay: the first try finds no folder.
+            // Longer than the first delay: the first attempt finds no folder.
             let ended = timeout(FIRST_RESTART_DELAY * 2, tasks.join_next()).await;
-            assert!(ended.is_err(), "nobody tries any more: {ended:?}");
+            assert!(ended.is_err(), "nothing retries any more: {ended:?}");
             fs::create_dir(&logs).unwrap();
         }
         stop.cancel();
@@ -399,7 +397,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn how_a_child_ends_tells_whether_another_try_may_help() {
+    async fn the_exit_code_decides_whether_a_retry_may_help() {
         let cases = [("exit 1", true), ("exit 69", true), ("exit 64", false)];
         for (script, may_help) in cases {
             let spec = Spec::new("child", "sh".into(), Ready::Announced).args(["-c", script]);

@@ -1,4 +1,4 @@
-//! Choosing ports that are free and keeping them, and another one when somebody else was faster.
+//! Chooses free ports and reserves them; retries on another port if one is taken meanwhile.
 
 use std::{
     io,
@@ -14,7 +14,7 @@ use service::host::Host;
 use super::child::StartError;
 use crate::error::CliError;
 
-/// How many ports after the wanted one are tried before any free one is taken.
+/// How many ports after the wanted one are tried before any free port is chosen.
 const NEIGHBOURS: u16 = 50;
 
 /// How often a port that the operating system chose may turn out to be reserved.
@@ -82,24 +82,24 @@ fn is_free(host: &Host, port: u16) -> bool {
     TcpListener::bind((host.as_str(), port)).is_ok()
 }
 
-/// Starts a server on a port chosen as [`near`] does, and on another one when it ends at once, as
-/// it does when somebody else took the port before it could.
+/// Starts a server on a port chosen by [`near`], and retries on another port if the server ends at once, as it does
+/// when another program takes the port first.
 ///
 /// # Errors
-/// What `start` fails with, at once or the last of three times.
+/// The error of `start` if a retry does not help, or that of the third attempt.
 pub(super) async fn start_near<T>(
     host: &Host,
     wanted: u16,
     mut start: impl AsyncFnMut(u16) -> Result<T, StartError>,
 ) -> Result<StartedNear<T>, CliError> {
-    // Many that start at one moment all want the same neighbours; the last try is out of their way.
+    // Systems that start at the same moment try the same ports; the last attempt takes any port.
     let tries = [wanted, wanted, 0];
     let mut last = None;
     for wanted in tries {
         let (port, reservation) = near(host, wanted)?;
         match start(port).await {
             Ok(started) => return Ok(StartedNear { port, reservation, started }),
-            // A server may call a port that is taken a bad setting, which would not get better.
+            // A server may report a taken port as a configuration error, which is not retried otherwise.
             Err(StartError::Failed(error)) if is_free(host, port) => return Err(error),
             Err(StartError::Ended(error) | StartError::Failed(error)) => last = Some(error),
         }
@@ -114,9 +114,9 @@ mod tests {
     type Kind = fn(CliError) -> StartError;
 
     #[tokio::test]
-    async fn a_port_that_is_snatched_is_given_up_for_another() {
+    async fn a_port_that_is_taken_meanwhile_is_replaced_by_another() {
         for error in [StartError::Ended as Kind, StartError::Failed] {
-            // Whoever is faster than our server, twice.
+            // Another program takes the port first, twice.
             let mut faster = Vec::new();
             let loopback = Host::default();
             let started = start_near(&loopback, 0, async |port| {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_will_not_run_is_not_tried_for_ever() {
+    async fn a_server_that_does_not_run_is_not_retried_for_ever() {
         for (error, expected) in [(StartError::Ended as Kind, 3), (StartError::Failed, 1)] {
             let mut tries = 0;
             let loopback = Host::default();
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_port_is_passed_over() {
+    fn a_taken_port_is_skipped() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
         let (chosen, _reservation) = near(&Host::default(), port).unwrap();

@@ -1,4 +1,4 @@
-//! Asking a server who it is, so that somebody else's on the same port is not taken for ours.
+//! Identifies a server, so that another one on the same port is not mistaken for a child process.
 
 use std::time::Duration;
 
@@ -9,17 +9,17 @@ use tokio::{
     time::timeout,
 };
 
-/// A server on this machine that takes longer is asked again.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// More than either server says of itself; whoever says more is neither.
+/// How long one answer may take; the caller retries.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// More than either server sends. A longer answer is from something else.
 const LONGEST_ANSWER: u64 = 64 * 1024;
 
-/// A server as it is to answer, on a loopback port.
+/// The server that is expected on a loopback port.
 #[derive(Debug, Clone)]
 pub(super) enum Server {
-    /// NATS, under a name that no other server has.
+    /// NATS, with a unique server name.
     Nats { port: u16, name: String },
-    /// Redis, which says what process it is.
+    /// Redis, which reports its process id.
     Redis { port: u16 },
 }
 
@@ -48,10 +48,9 @@ struct NatsInfo {
     server_name: String,
 }
 
-/// Sends `question` and returns what `wanted` finds in the first line of the answer in which it
-/// finds something.
+/// Sends `question` and returns the first result of `wanted` for a line of the answer.
 async fn ask<T>(port: u16, question: &str, wanted: impl Fn(&str) -> Option<T>) -> Option<T> {
-    let conversation = async {
+    let exchange = async {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).await.ok()?;
         stream.write_all(question.as_bytes()).await.ok()?;
         let mut lines = BufReader::new(stream.take(LONGEST_ANSWER)).lines();
@@ -62,7 +61,7 @@ async fn ask<T>(port: u16, question: &str, wanted: impl Fn(&str) -> Option<T>) -
         }
         None
     };
-    timeout(PATIENCE, conversation).await.ok().flatten()
+    timeout(TIMEOUT, exchange).await.ok().flatten()
 }
 
 #[cfg(test)]
@@ -72,10 +71,10 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn somebody_elses_server_is_not_taken_for_ours() {
+    async fn another_server_is_not_mistaken_for_a_child() {
         let (nats, redis) = (NatsServer::start(), RedisServer::start());
         let free = testkit::free_port();
-        // Others of their kind, others of another kind, and nobody at all.
+        // Other servers of the same kind, of the other kind, and none at all.
         for port in [nats.port(), redis.port(), free] {
             assert!(!Server::Nats { port, name: "spotter-1".to_owned() }.is(1).await);
             assert!(!Server::Redis { port }.is(1).await);

@@ -1,5 +1,4 @@
-//! The servers that the system brings along: NATS, which everything needs, and Redis, which may
-//! be absent.
+//! The servers that the supervisor starts: NATS, which is required, and Redis, which is optional.
 
 use std::{
     fs,
@@ -22,31 +21,31 @@ use super::{
 };
 use messaging::NatsServers;
 
-use crate::{error::CliError, output::remark};
+use crate::{error::CliError, output::notice};
 
-/// Where set-up puts the NATS server, seen from the project's root.
+/// The path of the NATS server that set-up installs, relative to the project's root.
 const NATS_SERVER: &str = ".cache/bin/nats-server";
 const LOOPBACK: &str = "127.0.0.1";
 const NATS_PORT: u16 = 4222;
 const REDIS_PORT: u16 = 6379;
 
-/// Starts NATS with JetStream in the data folder, unless one was named. Returns its address.
+/// Starts NATS with JetStream in the data folder, unless `NATS_URL` is set. Returns its address.
 pub(super) async fn nats(
     settings: &Settings,
     servers: &mut ProcessGroup,
 ) -> Result<String, CliError> {
     if let Some(url) = &settings.nats_url {
-        remark("  NATS: the one that NATS_URL names");
+        notice("  NATS: the server in NATS_URL");
         return Ok(url.clone());
     }
     let program = find_upwards(Path::new(NATS_SERVER))
         .or_else(|| find_on_path("nats-server"))
         .ok_or_else(|| {
-            let wanted = format!("nats-server is neither at {NATS_SERVER} nor on PATH");
-            CliError::Usage(format!("{wanted}; `make setup` fetches it"))
+            let problem = format!("nats-server is neither at {NATS_SERVER} nor on PATH");
+            CliError::Usage(format!("{problem}; `make setup` installs it"))
         })?;
     let (store, log) = (folder(settings, "nats")?, log_file(settings, "nats.log")?);
-    storage::check_room(&store, &settings.messaging)?;
+    storage::check_free_space(&store, &settings.messaging)?;
     let (name, server_settings) = (server_name(), storage::server_settings(&settings.data_dir)?);
     let spec = |port: u16| {
         let ready = Ready::Answers(Server::Nats { port, name: name.clone() });
@@ -60,7 +59,7 @@ pub(super) async fn nats(
             .log_to(log.clone()))
     };
     let (port, _) = servers.start_near(&Host::default(), NATS_PORT, spec).await?;
-    remark(format_args!("  NATS on port {port}, data in {}", settings.data_dir.display()));
+    notice(format_args!("  NATS on port {port}, data in {}", settings.data_dir.display()));
     Ok(nats_url(port))
 }
 
@@ -68,22 +67,22 @@ fn nats_url(port: u16) -> String {
     format!("nats://{LOOPBACK}:{port}")
 }
 
-/// Starts Redis as a cache that keeps nothing on disk, unless one was named. `None`: there is none
-/// on this machine, and results will be read from the bucket each time.
+/// Starts Redis as a cache without persistence, unless `REDIS_URL` is set. `None`: it is not installed, and
+/// every result is read from the bucket.
 pub(super) async fn redis(
     settings: &Settings,
     servers: &mut ProcessGroup,
 ) -> Result<Option<String>, CliError> {
     match &settings.cache {
         ResultCache::At(url) => {
-            remark("  Redis: the one that REDIS_URL names");
+            notice("  Redis: the server in REDIS_URL");
             return Ok(Some(url.clone()));
         }
         ResultCache::Absent => return Ok(None),
         ResultCache::Own => {}
     }
     let Some(program) = find_on_path("redis-server") else {
-        remark("  Redis: redis-server is not installed; everything works, without a result cache");
+        notice("  Redis: redis-server is not installed; running without a result cache");
         return Ok(None);
     };
     let log = log_file(settings, "redis.log")?;
@@ -95,11 +94,11 @@ pub(super) async fn redis(
             .log_to(log.clone()))
     };
     let (port, _) = servers.start_near(&Host::default(), REDIS_PORT, spec).await?;
-    remark(format_args!("  Redis on port {port}"));
+    notice(format_args!("  Redis on port {port}"));
     Ok(Some(format!("redis://{LOOPBACK}:{port}")))
 }
 
-/// A name that no other server has: process ids alone repeat, from one container to the next.
+/// A unique server name. A process id alone is not unique across containers.
 fn server_name() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("spotter-{}-{}", process::id(), now.as_nanos())

@@ -1,4 +1,4 @@
-//! What is to be started: options, then the environment, then `.env`.
+//! The settings of `spotter up`: from options, the environment and `.env`, in this order of precedence.
 
 use std::{
     collections::HashMap,
@@ -19,13 +19,13 @@ use worker::{CoreShares, cores};
 
 use crate::{cli::UpOptions, error::CliError, paths::PathsOptions};
 
-/// Read where no other is named, if it is there.
+/// The default file of settings. It may be absent.
 const ENV_FILE: &str = ".env";
 
-/// Where copies of finished results are kept.
+/// Where finished results are cached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ResultCache {
-    /// In a Redis of our own, if this machine has one.
+    /// In a Redis server that the supervisor starts, if Redis is installed.
     Own,
     /// In the Redis at this address.
     At(String),
@@ -41,18 +41,18 @@ pub(crate) struct Settings {
     pub(crate) cores: CoreShares,
     pub(crate) model: ModelName,
     pub(crate) data_dir: PathBuf,
-    /// An own NATS server is started only where none is named.
+    /// The NATS server to use; `None`: the supervisor starts one.
     pub(crate) nats_url: Option<String>,
     /// How the API and the workers set up the queue.
     pub(crate) messaging: MessagingConfig,
     pub(crate) cache: ResultCache,
     /// Where the workers look for their model and for ONNX Runtime.
-    pub(crate) places: PathsOptions,
-    /// What `.env` sets and the environment does not: handed on to the API and the workers.
+    pub(crate) paths: PathsOptions,
+    /// What `.env` sets and the environment does not: passed to the API and the workers.
     pub(crate) variables: HashMap<String, String>,
 }
 
-/// The environment, and behind it what `.env` says.
+/// The environment, and the variables of `.env` that it does not set.
 struct EnvironmentOver<'a>(&'a HashMap<String, String>);
 
 impl Source for EnvironmentOver<'_> {
@@ -69,10 +69,7 @@ impl Settings {
     pub(crate) fn read(options: UpOptions) -> Result<Self, CliError> {
         let mut variables = match &options.env_file {
             Some(path) => read_env_file(path)?.ok_or_else(|| {
-                CliError::Usage(format!(
-                    "there is no file {} to read settings from",
-                    path.display()
-                ))
+                CliError::Usage(format!("the file of settings {} does not exist", path.display()))
             })?,
             None => read_env_file(Path::new(ENV_FILE))?.unwrap_or_default(),
         };
@@ -86,7 +83,7 @@ impl Settings {
         let workers = reader.read("WORKERS", NonZero::<usize>::MIN);
         let workers = options.workers.unwrap_or(workers);
         let provider = reader.read("EXECUTION_PROVIDER", ExecutionProvider::default());
-        // Each worker would think that it has all cores to itself.
+        // By default each worker would use all cores.
         let budget = cores::share(cores::all(), workers);
         let cores = CoreShares::read(&mut reader, provider, budget, options.concurrency);
         let host = reader.read("HOST", Host::default());
@@ -95,7 +92,7 @@ impl Settings {
         let nats_url = reader.read_optional("NATS_URL");
         let redis_url = reader.read_optional("REDIS_URL");
         let messaging = MessagingConfig::read(&mut reader, Role::Cli);
-        let places = PathsOptions {
+        let paths = PathsOptions {
             models_dir: reader.read_optional("MODELS_DIR"),
             onnx_runtime: reader.read_optional("ORT_DYLIB_PATH"),
         };
@@ -109,7 +106,7 @@ impl Settings {
             nats_url,
             messaging,
             cache: redis_url.map_or(ResultCache::Own, ResultCache::At),
-            places,
+            paths,
             variables: HashMap::new(),
         };
         let settings = reader.finish(settings);
@@ -136,7 +133,7 @@ fn with_problems_of<T>(
     if problems.is_empty() { read } else { Err(ConfigError(problems)) }
 }
 
-/// The variables that a file sets to something. `None`: there is no such file.
+/// The variables that a file sets, without empty ones. `None`: the file does not exist.
 fn read_env_file(path: &Path) -> Result<Option<HashMap<String, String>>, CliError> {
     let unreadable =
         |problem: String| CliError::Usage(format!("{} cannot be read: {problem}", path.display()));
@@ -150,13 +147,13 @@ fn read_env_file(path: &Path) -> Result<Option<HashMap<String, String>>, CliErro
     Ok(Some(pairs.into_iter().filter(|(_, value)| is_set(value)).collect()))
 }
 
-/// What is wrong with a file, in words that do not show a value: it may be a password.
+/// Why a file cannot be parsed, without any value: it may be a password.
 fn without_value(error: &dotenvy::Error, file: &str) -> String {
     let dotenvy::Error::LineParse(text, _) = error else { return error.to_string() };
-    // It tells what it could not read, not where that stands.
+    // The error contains the text, not the number of its line.
     let number = file.lines().position(|line| line.contains(text.as_str()));
     let place = number.map_or("a line".to_owned(), |number| format!("line {}", number + 1));
-    format!("{place} is no NAME=value; put a value with blanks into quotes")
+    format!("{place} is not NAME=value; put a value with blanks into quotes")
 }
 
 #[cfg(test)]
@@ -184,14 +181,14 @@ mod tests {
 
     #[test]
     fn an_option_wins_over_the_env_file() {
-        let variables = env_file("PORT=7000\nWORKERS=3\n# a remark\nCONCURRENCY=\n");
+        let variables = env_file("PORT=7000\nWORKERS=3\n# a notice\nCONCURRENCY=\n");
         let settings =
             Settings::merge(UpOptions { port: Some(8000), ..options() }, variables).unwrap();
         assert_eq!((settings.port, settings.workers.get()), (8000, 3));
     }
 
     #[test]
-    fn only_a_file_that_was_asked_for_must_be_there() {
+    fn only_a_file_that_was_named_must_exist() {
         assert!(read_env_file(Path::new("absent/.env")).unwrap().is_none());
         let env_file = Some(PathBuf::from("absent/.env"));
         let settings = Settings::read(UpOptions { env_file, ..options() });
@@ -204,18 +201,18 @@ mod tests {
         let settings = settings.unwrap();
         assert_eq!((settings.port, settings.model.as_str()), (5000, "yolov8n"));
         assert!(settings.variables.is_empty(), "{:?}", settings.variables);
-        assert!(settings.places.models_dir.is_none());
+        assert!(settings.paths.models_dir.is_none());
     }
 
     #[test]
-    fn up_and_its_workers_read_the_same_out_of_a_variable() {
+    fn up_and_its_workers_parse_a_variable_alike() {
         let settings = Settings::merge(options(), env_file("MODELS_DIR=' /models '\n")).unwrap();
         let read_by_a_worker = worker::Config::read(&settings.variables).unwrap();
-        assert_eq!(settings.places.models_dir, read_by_a_worker.models_dir);
+        assert_eq!(settings.paths.models_dir, read_by_a_worker.models_dir);
     }
 
     #[test]
-    fn a_gpu_is_one_whatever_feeds_it_and_a_provider_that_is_none_is_told_at_once() {
+    fn a_gpu_has_one_slot_and_an_unknown_provider_is_reported_at_once() {
         let settings = Settings::merge(options(), env_file("EXECUTION_PROVIDER=cuda\n")).unwrap();
         assert_eq!(settings.cores.slots.get(), 1);
         let error = Settings::merge(options(), env_file("EXECUTION_PROVIDER=gpu\n")).err().unwrap();
@@ -224,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn all_workers_together_use_each_core_once() {
+    fn the_workers_share_the_cores() {
         let count = |count| NonZero::new(count);
         let cores = cores::all().get();
         let cases = [
@@ -246,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_values_of_every_process_are_named_at_once_and_once() {
+    fn bad_settings_of_every_process_are_reported_together_and_once() {
         let all = "PORT=http\nWORKERS=0\nNATS_URL=http://host\nREDIS_URL=nowhere\nRUST_LOG=a=b=c\n\
                    MAX_PICTURE_BYTES=many\nMAX_BATCH=0\n";
         let Err(CliError::Config(error)) = Settings::merge(options(), env_file(all)) else {

@@ -1,8 +1,8 @@
-//! The disk under the NATS server of our own: enough of it before the first start, and a server that failed to
-//! write to it.
+//! The disk of the NATS server that the supervisor starts: checks its free space before the first start, and detects
+//! a server that failed to write.
 //!
-//! Such a server keeps the error of each stream until it is restarted, however much room there is again, and
-//! confirms nothing meanwhile. Nobody but us can restart it.
+//! Such a server keeps each stream's write error until it is restarted, even after space was freed, and acknowledges
+//! no publish meanwhile. Only the supervisor can restart it.
 
 use std::{
     fs,
@@ -14,26 +14,26 @@ use messaging::{Messaging, MessagingConfig, NatsServers, Role};
 use service::files::{free_bytes, shown_size};
 use tokio::{sync::OnceCell, time::sleep};
 
-use crate::{error::CliError, output::remark};
+use crate::{error::CliError, output::notice};
 
-/// How often the server is asked.
-const ASK_EVERY: Duration = Duration::from_secs(5);
+/// How often the server is probed for write errors.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
 
-/// How often the disk is looked at while it is full.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often the free space is checked while the disk is full.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// The least room for which a restart is worth while: the largest picture, its record and what the server writes
-/// when it starts. With less it would fail again at once.
-const LEAST_ROOM: u64 = 32 << 20;
+/// The free space that a restart needs: for the largest picture, its record and what the server writes when it starts.
+/// With less it would fail again at once.
+const LEAST_FREE: u64 = 32 << 20;
 
-/// No limit of the server's own. Without a setting it takes three quarters of what is free at its start for its
-/// limit: after a start on a full disk it would refuse everything until the next one.
+/// Disables the server's own storage limit. Its default is three quarters of the free space at its start: after a
+/// start on a full disk it would refuse everything until the next restart.
 const SERVER_SETTINGS: &str = "# Written by `spotter up`.\njetstream { max_file_store: 1PB }\n";
 
-/// Writes the server's settings into the data folder, unless they are there. Returns their path.
+/// Writes the server's configuration into the data folder, unless it is there. Returns its path.
 pub(super) fn server_settings(data_dir: &Path) -> Result<PathBuf, CliError> {
     let path = data_dir.join("nats.conf");
-    // Also on a full disk a server that has run before can be started.
+    // A server that has run before can be started on a full disk.
     if fs::read_to_string(&path).ok().as_deref() != Some(SERVER_SETTINGS) {
         fs::write(&path, SERVER_SETTINGS)
             .map_err(|source| CliError::Write { path: path.clone(), source })?;
@@ -41,8 +41,11 @@ pub(super) fn server_settings(data_dir: &Path) -> Result<PathBuf, CliError> {
     Ok(path)
 }
 
-/// Says before a first start that the disk has too little room for the streams.
-pub(super) fn check_room(store: &Path, config: &MessagingConfig) -> Result<(), CliError> {
+/// Checks before the first start that the disk has room for the streams.
+///
+/// # Errors
+/// [`CliError::Unavailable`] with the space that is needed, and the largest queue that fits.
+pub(super) fn check_free_space(store: &Path, config: &MessagingConfig) -> Result<(), CliError> {
     if store.join("jetstream").exists() {
         return Ok(());
     }
@@ -78,38 +81,37 @@ impl StorageWatch {
         Self { server, store, connection: OnceCell::new() }
     }
 
-    /// Completes with the reason once the server answers and cannot write, and its disk has room: when a
-    /// restart will help.
-    pub(super) async fn restart_helps(&self) -> String {
+    /// Completes with the write error once the server answers but cannot write, and its disk has room again.
+    pub(super) async fn needs_restart(&self) -> String {
         let why = self.write_error().await;
-        let mut is_told = false;
+        let mut is_reported = false;
         loop {
             let free = free_bytes(&self.store);
             match free {
-                Ok(free) if free < LEAST_ROOM => {
-                    if !is_told {
-                        remark(format_args!(
-                            "NATS cannot write ({why}), and nothing is accepted: {} has {} free. It is \
-                             restarted once there are {}",
+                Ok(free) if free < LEAST_FREE => {
+                    if !is_reported {
+                        notice(format_args!(
+                            "NATS cannot write ({why}), and no job is accepted: {} has {} free. \
+                             NATS is restarted once {} are free",
                             self.store.display(),
                             shown_size(free),
-                            shown_size(LEAST_ROOM),
+                            shown_size(LEAST_FREE),
                         ));
-                        is_told = true;
+                        is_reported = true;
                     }
                 }
-                // Another error than a full disk, or a quota: only a try will tell.
+                // Not a full disk, or a quota: only a restart shows whether it helps.
                 Ok(_) | Err(_) => return why,
             }
-            sleep(LOOK_EVERY).await;
+            sleep(CHECK_EVERY).await;
         }
     }
 
     async fn write_error(&self) -> String {
         loop {
-            sleep(ASK_EVERY).await;
+            sleep(PROBE_EVERY).await;
             let config = MessagingConfig::new(self.server.clone(), Role::Cli);
-            // A server that is just starting again, or one that hangs: neither is our matter.
+            // The server is restarting, or hangs: neither is a write error.
             let Ok(messaging) =
                 self.connection.get_or_try_init(|| Messaging::connect(config)).await
             else {
@@ -127,21 +129,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_disk_that_is_too_small_is_told_with_what_would_fit() {
+    fn a_disk_that_is_too_small_is_reported_with_what_would_fit() {
         let folder = tempfile::tempdir().unwrap();
         let mut config = MessagingConfig::new(NatsServers::default(), Role::Cli);
         config.limits.max_bytes = 1 << 50;
-        let error = check_room(folder.path(), &config).unwrap_err().to_string();
-        for said in ["QUEUE_MAX_BYTES", "--data-dir", " free", "1048576.00 GiB"] {
-            assert!(error.contains(said), "{said}: {error}");
+        let error = check_free_space(folder.path(), &config).unwrap_err().to_string();
+        for part in ["QUEUE_MAX_BYTES", "--data-dir", " free", "1048576.00 GiB"] {
+            assert!(error.contains(part), "{part}: {error}");
         }
-        // A server that has its streams already is started all the same.
+        // A server that has its streams already is not checked.
         fs::create_dir(folder.path().join("jetstream")).unwrap();
-        check_room(folder.path(), &config).unwrap();
+        check_free_space(folder.path(), &config).unwrap();
     }
 
     #[test]
-    fn what_is_said_to_fit_fits() {
+    fn the_largest_queue_fits() {
         let mut config = MessagingConfig::new(NatsServers::default(), Role::Cli);
         assert_eq!(shown_size(config.disk_bytes()), "3.33 GiB");
         for free in [1 << 30, 7 << 30] {

@@ -206,7 +206,7 @@ fn not_in_the_complaint_about_a_file_of_settings() {
     fs::write(&file, format!("PORT=5000\nREDIS_URL=redis://:top{MARK} secret@host\n")).unwrap();
     let up = spotter(["up", "--data-dir"]).arg(folder.path()).arg("--env-file").arg(&file);
     let process = up.start();
-    process.wait_for_line(|line| line.text.contains("line 2 is no NAME=value"), PATIENCE);
+    process.wait_for_line(|line| line.text.contains("line 2 is not NAME=value"), PATIENCE);
     assert_eq!(ended(process), Some(64));
 }
 

@@ -1,4 +1,4 @@
-//! Pictures with what was found drawn in: where they are written, and how.
+//! Pictures with boxes and labels drawn in: where they are written, and how.
 
 use std::{
     collections::HashSet,
@@ -15,11 +15,11 @@ use domain::{
 
 use crate::error::CliError;
 
-/// Where the drawing of each of `pictures` goes: into `folder`, which is made, under the picture's
-/// own name. Of two that would have one name, the second is numbered.
+/// The path of the drawing of each of `pictures`: in `folder`, which is created, under the picture's own
+/// name. If two would have the same name, the second gets a number.
 ///
 /// # Errors
-/// [`CliError::Usage`] if a drawing would take the place of one of `pictures`.
+/// [`CliError::Usage`] if a drawing would overwrite one of `pictures`.
 pub(super) fn plan(folder: &Path, pictures: &[PathBuf]) -> Result<Vec<PathBuf>, CliError> {
     fs::create_dir_all(folder)
         .map_err(|source| CliError::Write { path: folder.to_owned(), source })?;
@@ -31,7 +31,7 @@ pub(super) fn plan(folder: &Path, pictures: &[PathBuf]) -> Result<Vec<PathBuf>, 
         let drawing = folder.join(&name);
         if file_id(&drawing).is_some_and(|id| originals.contains(&id)) {
             return Err(CliError::Usage(format!(
-                "{} is one of the pictures to look at and would be overwritten; give --save \
+                "{} is one of the input pictures and would be overwritten; give --save \
                  another folder",
                 drawing.display()
             )));
@@ -50,7 +50,7 @@ fn file_id(path: &Path) -> Option<FileId> {
     Some((metadata.dev(), metadata.ino()))
 }
 
-/// `bus.jpg` stays `bus.jpg`; what can only be read here (`chelsea.gif`) is written as PNG.
+/// `bus.jpg` stays `bus.jpg`. A format that is only read, such as GIF, is written as PNG.
 fn drawn_name(picture: &Path) -> PathBuf {
     let name = PathBuf::from(picture.file_name().unwrap_or_default());
     match drawn_format(&name) {
@@ -82,7 +82,7 @@ fn drawn_format(name: &Path) -> Option<PictureFormat> {
     matches!(format, PictureFormat::Jpeg | PictureFormat::Png).then_some(format)
 }
 
-/// Writes the picture with what was found drawn into it.
+/// Writes the picture with the objects drawn in.
 pub(super) fn draw(
     bytes: &[u8],
     objects: &[DetectedObject],
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_drawing_takes_the_place_of_another() {
+    fn no_drawing_overwrites_another() {
         let folder = tempfile::tempdir().unwrap();
         let pictures =
             ["a/bus.jpg", "b/bus.jpg", "x.gif", "x.png", "bus-2.jpg", "bus.jpg", "plain"];
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn no_drawing_takes_the_place_of_a_picture() {
+    fn no_drawing_overwrites_a_picture() {
         let folder = tempfile::tempdir().unwrap();
         let (inside, outside) = (folder.path().join("in"), folder.path().join("out"));
         fs::create_dir(&inside).unwrap();
@@ -127,7 +127,7 @@ mod tests {
             let planned = plan(&save, std::slice::from_ref(&picture));
             assert!(matches!(planned, Err(CliError::Usage(_))), "{}", save.display());
         }
-        // A drawing of an earlier run is no picture of this one.
+        // A drawing of an earlier run may be overwritten.
         let drawn = folder.path().join("drawn");
         fs::create_dir(&drawn).unwrap();
         fs::write(drawn.join("bus.jpg"), "an earlier drawing").unwrap();

@@ -1,4 +1,4 @@
-//! Dead letters as they are printed: a table and a sheet for people, JSON for programs.
+//! Printing dead letters: a table or a list of fields for people, JSON for programs.
 
 use domain::{DetectionSettings, Job, TaskId, TaskRecord, TaskState};
 use messaging::DeadLetter;
@@ -47,7 +47,7 @@ impl<'a> From<&'a Job> for JobJson<'a> {
     }
 }
 
-/// One line of JSON.
+/// Prints one line of JSON.
 pub(super) fn json(letter: &DeadLetter) -> Result<(), CliError> {
     let letter = LetterJson {
         id: letter.id().to_string(),
@@ -62,7 +62,7 @@ pub(super) fn json(letter: &DeadLetter) -> Result<(), CliError> {
     output::json("a dead letter", &letter)
 }
 
-/// A line for each, under headings.
+/// Prints a table with a line for each.
 pub(super) fn table(letters: &[DeadLetter]) -> Result<(), CliError> {
     let rows: Vec<[String; 5]> = letters.iter().map(row).collect();
     let widths: [usize; 5] = std::array::from_fn(|column| {
@@ -71,7 +71,7 @@ pub(super) fn table(letters: &[DeadLetter]) -> Result<(), CliError> {
     });
     print_row(&HEADINGS.map(str::to_owned), &widths)?;
     rows.iter().try_for_each(|row| print_row(row, &widths))?;
-    output::remark(format_args!(
+    output::notice(format_args!(
         "{}; look at one with `spotter dlq show ID`",
         count(letters.len())
     ));
@@ -99,27 +99,27 @@ fn print_row(cells: &[String; 5], widths: &[usize; 5]) -> Result<(), CliError> {
     output::line(padded.join("  ").trim_end())
 }
 
-/// All there is to know of one; `record` is what is known of its task.
+/// Prints every field of one. `record` is its task's record, if it has not expired.
 pub(super) fn details(letter: &DeadLetter, record: Option<&TaskRecord>) -> Result<(), CliError> {
-    let say = |what: &str, text: String| output::line(format_args!("{what:<11} {text}"));
-    say("id", letter.id().to_string())?;
-    say("sequence", letter.sequence.to_string())?;
-    say("given up", moment(letter.buried_at))?;
-    say("reason", printable(&letter.reason))?;
-    say("deliveries", letter.deliveries.to_string())?;
+    let field = |name: &str, text: String| output::line(format_args!("{name:<11} {text}"));
+    field("id", letter.id().to_string())?;
+    field("sequence", letter.sequence.to_string())?;
+    field("given up", moment(letter.buried_at))?;
+    field("reason", printable(&letter.reason))?;
+    field("deliveries", letter.deliveries.to_string())?;
     let Some(job) = &letter.job else {
-        say("subject", printable(&letter.original_subject))?;
-        return say("payload", size(letter));
+        field("subject", printable(&letter.original_subject))?;
+        return field("payload", size(letter));
     };
     let DetectionSettings { confidence, iou, max_detections } = job.settings;
-    say("picture", format!("{} ({})", printable(&job.picture_name), size(letter)))?;
-    say("model", job.model.to_string())?;
-    say("submitted", moment(job.submitted_at))?;
-    say(
+    field("picture", format!("{} ({})", printable(&job.picture_name), size(letter)))?;
+    field("model", job.model.to_string())?;
+    field("submitted", moment(job.submitted_at))?;
+    field(
         "thresholds",
         format!("confidence {confidence}, overlap {iou}, at most {} objects", max_detections.get()),
     )?;
-    say("task", record.map_or_else(|| "its record has expired".to_owned(), state))
+    field("task", record.map_or_else(|| "its record has expired".to_owned(), state))
 }
 
 fn state(record: &TaskRecord) -> String {
@@ -130,7 +130,7 @@ fn state(record: &TaskRecord) -> String {
     }
 }
 
-/// How many dead letters, in words.
+/// A number of dead letters, in words.
 pub(super) fn count(letters: usize) -> String {
     format!("{letters} dead letter{}", if letters == 1 { "" } else { "s" })
 }
@@ -142,13 +142,13 @@ fn size(letter: &DeadLetter) -> String {
     }
 }
 
-/// The second is enough for people.
+/// RFC 3339 in UTC, without fractions of a second.
 fn moment(time: OffsetDateTime) -> String {
     let second = time.to_offset(UtcOffset::UTC).truncate_to_second();
     second.format(&Rfc3339).unwrap_or_else(|_| second.to_string())
 }
 
-/// Names and reasons come from strangers; what would command the terminal is not passed on.
+/// Replaces control characters: names and reasons are untrusted and must not control the terminal.
 fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_printed_commands_the_terminal() {
+    fn no_control_character_reaches_the_terminal() {
         assert_eq!(printable("\u{1b}[2Jbus\r\n猫.jpg"), "\u{fffd}[2Jbus\u{fffd}\u{fffd}猫.jpg");
     }
 }
