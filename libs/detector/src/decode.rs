@@ -7,102 +7,25 @@
 //! A large JPEG that is going to be scaled down may be decoded at a part of its size ([`decode_reduced_into`]).
 
 mod bmp;
+mod error;
 mod gif;
+mod image_crate;
 mod jpeg;
-mod other_formats;
+mod picture;
 mod png;
 mod reduced;
 
 use domain::picture::{
-    self, PictureError, PictureFormat, PictureHeader, PictureLimits, orientation,
+    PictureFormat, PictureHeader, PictureLimits, inspect, orientation, webp::without_extensions,
 };
 use image::metadata::Orientation;
-use image::{DynamicImage, RgbImage};
 
+use error::pixels_error;
+pub use error::{DecodeError, Warnings};
+pub use picture::Picture;
 pub(crate) use reduced::Extent;
 pub use reduced::ReducedPicture;
 use reduced::{DctScale, upright};
-
-/// A decoded picture: RGB, 8 bits, row-major, the right way up.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Picture {
-    width: u32,
-    height: u32,
-    /// Always `3 · width · height` bytes.
-    rgb: Vec<u8>,
-}
-
-impl Picture {
-    /// A picture from `rgb`, three bytes for each pixel, row by row; `None` if it has not just as many bytes.
-    #[must_use]
-    pub fn from_rgb(width: u32, height: u32, rgb: Vec<u8>) -> Option<Self> {
-        let len = rgb_len(width, height)?;
-        (rgb.len() == len).then_some(Self { width, height, rgb })
-    }
-
-    /// Width in pixels; 0 for [`Picture::default`] only.
-    #[must_use]
-    pub fn width(&self) -> u32 {
-        self.width
-    }
-
-    /// Height in pixels; 0 for [`Picture::default`] only.
-    #[must_use]
-    pub fn height(&self) -> u32 {
-        self.height
-    }
-
-    /// The pixels, `[height, width, 3]`.
-    #[must_use]
-    pub fn rgb(&self) -> &[u8] {
-        &self.rgb
-    }
-
-    /// The pixels, `[height, width, 3]`, to be painted on.
-    pub fn rgb_mut(&mut self) -> &mut [u8] {
-        &mut self.rgb
-    }
-
-    /// Turns the picture upright.
-    fn orient(&mut self, orientation: Orientation) {
-        if orientation == Orientation::NoTransforms {
-            return;
-        }
-        let Self { width, height, rgb } = std::mem::take(self);
-        if let Some(stored) = RgbImage::from_raw(width, height, rgb) {
-            let mut turned = DynamicImage::ImageRgb8(stored);
-            turned.apply_orientation(orientation);
-            let turned = turned.into_rgb8();
-            (self.width, self.height) = turned.dimensions();
-            self.rgb = turned.into_raw();
-        }
-    }
-}
-
-/// The bytes of an RGB picture, or `None` where they cannot be counted.
-fn rgb_len(width: u32, height: u32) -> Option<usize> {
-    (width as usize).checked_mul(height as usize)?.checked_mul(3)
-}
-
-/// What is wrong with the pixels of a picture that decodes all the same, for people. Empty where all of them are as they
-/// were coded.
-pub type Warnings = Vec<String>;
-
-/// Why bytes did not become a picture.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// The file was refused before any pixel was decoded.
-    #[error(transparent)]
-    Refused(#[from] PictureError),
-    /// The header is good, and the pixels are not.
-    #[error("the pixels of this {format} picture do not decode: {detail}")]
-    Pixels {
-        /// The format of the file.
-        format: PictureFormat,
-        /// What the decoder said.
-        detail: String,
-    },
-}
 
 /// Decodes a JPEG, PNG, WebP, BMP or GIF (the first frame of an animation), whatever [`decode_into`] warns of.
 ///
@@ -127,10 +50,10 @@ pub fn decode_into(
     limits: &PictureLimits,
     picture: &mut Picture,
 ) -> Result<Warnings, DecodeError> {
-    let header = picture::inspect(bytes, limits)?;
+    let header = inspect(bytes, limits)?;
     let warnings = match header.format {
         PictureFormat::Jpeg => jpeg::decode_into(bytes, &header, DctScale::Whole, picture)?.1,
-        _ => other_formats::decode_into(bytes, &header, picture)?,
+        _ => decode_other(bytes, &header, picture).map(|()| Warnings::new())?,
     };
     picture.orient(way_upright(bytes, &header));
     Ok(warnings)
@@ -150,7 +73,7 @@ pub fn decode_reduced_into(
     scale: impl FnOnce(u32, u32) -> f64,
     picture: &mut ReducedPicture,
 ) -> Result<Warnings, DecodeError> {
-    let header = picture::inspect(bytes, limits)?;
+    let header = inspect(bytes, limits)?;
     let orientation = way_upright(bytes, &header);
     let stored = (header.width, header.height);
     let pixels = &mut picture.pixels;
@@ -160,18 +83,38 @@ pub fn decode_reduced_into(
             let wanted = DctScale::for_scale(scale(width, height));
             jpeg::decode_into(bytes, &header, wanted, pixels)?
         }
-        _ => (DctScale::Whole, other_formats::decode_into(bytes, &header, pixels)?),
+        _ => {
+            decode_other(bytes, &header, pixels)?;
+            (DctScale::Whole, Warnings::new())
+        }
     };
     picture.orient(stored, decoded_at, orientation);
     Ok(warnings)
+}
+
+/// Decodes any format but JPEG, as stored.
+///
+/// A file that the `image` crate refuses is decoded once more without the parts that have nothing to do with its pixels:
+/// where OpenCV or Pillow opens a file with all its pixels, so does this. `docs/pictures.md` has the cases.
+fn decode_other(
+    bytes: &[u8],
+    header: &PictureHeader,
+    picture: &mut Picture,
+) -> Result<(), DecodeError> {
+    match header.format {
+        PictureFormat::Bmp => bmp::decode_into(bytes, header, picture),
+        PictureFormat::Png => png::decode_into(bytes, header, picture),
+        PictureFormat::Gif => gif::decode_into(bytes, header, picture),
+        PictureFormat::WebP => {
+            image_crate::decode_or_repaired(bytes, header, picture, without_extensions)
+        }
+        PictureFormat::Jpeg => image_crate::decode_into(bytes, header, picture)
+            .map_err(|error| pixels_error(header, error)),
+    }
 }
 
 /// How the stored picture is turned upright, as its EXIF block says.
 fn way_upright(bytes: &[u8], header: &PictureHeader) -> Orientation {
     Orientation::from_exif(orientation(bytes, header.format).get())
         .unwrap_or(Orientation::NoTransforms)
-}
-
-fn pixels_error(header: &PictureHeader, detail: impl ToString) -> DecodeError {
-    DecodeError::Pixels { format: header.format, detail: detail.to_string() }
 }

@@ -1,8 +1,14 @@
 //! Windows bitmaps, as OpenCV reads them (`grfmt_bmp.cpp`), and some that it does not.
 
-use domain::picture::bmp::{BmpHeader, Compression, Run, header, runs};
+use domain::picture::{
+    PictureHeader,
+    bmp::{BmpHeader, Compression, Run, header, runs},
+};
 
-use super::{Picture, rgb_len};
+use super::{
+    error::{DecodeError, pixels_error},
+    picture::{Picture, rgb_len},
+};
 
 /// The most colours of a palette: what a pixel of 8 bits can name.
 const MAX_COLOURS: usize = 256;
@@ -10,15 +16,41 @@ const MAX_COLOURS: usize = 256;
 const MASKS_16: [u32; 3] = [0x7C00, 0x03E0, 0x001F];
 const MASKS_32: [u32; 3] = [0x00FF_0000, 0x0000_FF00, 0x0000_00FF];
 
+/// What is wrong with a bitmap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum BmpError {
+    #[error("its headers are damaged")]
+    Headers,
+    #[error("its size overflows")]
+    Size,
+    #[error("its pixels start behind its end")]
+    NoPixels,
+    #[error("its masks are no masks")]
+    Masks,
+    #[error("its pixels have a number of bits that its compression does not allow")]
+    BitsPerPixel,
+    #[error("its palette has more than 256 colours")]
+    Palette,
+    #[error("its rows are too long")]
+    RowLength,
+    #[error("its pixels end early")]
+    EndsEarly,
+}
+
 /// Decodes to `picture` as stored.
-///
-/// # Errors
-/// What is wrong with the file, for people.
-pub(super) fn decode_into(bytes: &[u8], picture: &mut Picture) -> Result<(), &'static str> {
-    let header = header(bytes).ok_or("its headers are damaged")?;
+pub(super) fn decode_into(
+    bytes: &[u8],
+    header: &PictureHeader,
+    picture: &mut Picture,
+) -> Result<(), DecodeError> {
+    decode(bytes, picture).map_err(|error| pixels_error(header, error))
+}
+
+fn decode(bytes: &[u8], picture: &mut Picture) -> Result<(), BmpError> {
+    let header = header(bytes).ok_or(BmpError::Headers)?;
     (picture.width, picture.height) = (header.width, header.height);
-    let len = rgb_len(header.width, header.height).ok_or("its size overflows")?;
-    let pixels = bytes.get(header.pixels_at..).ok_or("its pixels start behind its end")?;
+    let len = rgb_len(header.width, header.height).ok_or(BmpError::Size)?;
+    let pixels = bytes.get(header.pixels_at..).ok_or(BmpError::NoPixels)?;
     picture.rgb.clear();
     picture.rgb.resize(len, 0);
     match (header.compression, header.bits) {
@@ -41,7 +73,7 @@ pub(super) fn decode_into(bytes: &[u8], picture: &mut Picture) -> Result<(), &'s
             })
         }
         (Compression::None | Compression::BitFields, 16) => {
-            let channels = channels(&header, MASKS_16).ok_or("its masks are no masks")?;
+            let channels = channels(&header, MASKS_16).ok_or(BmpError::Masks)?;
             paint_rows(&header, pixels, &mut picture.rgb, |row, column| {
                 let pixel = u32::from(u16::from_le_bytes(array(row, 2 * column)));
                 channels.map(|channel| channel.of(pixel))
@@ -54,7 +86,7 @@ pub(super) fn decode_into(bytes: &[u8], picture: &mut Picture) -> Result<(), &'s
                 channels.map(|channel| channel.of(pixel))
             })
         }
-        _ => Err("its pixels have a number of bits that its compression does not allow"),
+        _ => Err(BmpError::BitsPerPixel),
     }
 }
 
@@ -72,11 +104,11 @@ fn index_at(row: &[u8], column: usize, bits: usize) -> u8 {
 }
 
 /// All 256 colours that a pixel can name: black where the palette has none. It ends where the pixels start.
-fn palette(bytes: &[u8], header: &BmpHeader) -> Result<[[u8; 3]; MAX_COLOURS], &'static str> {
+fn palette(bytes: &[u8], header: &BmpHeader) -> Result<[[u8; 3]; MAX_COLOURS], BmpError> {
     let count = match usize::try_from(header.colours) {
         Ok(0) => 1 << header.bits,
         Ok(count @ 1..=MAX_COLOURS) => count,
-        _ => return Err("its palette has more than 256 colours"),
+        _ => return Err(BmpError::Palette),
     };
     let stored = bytes.get(header.palette_at..).unwrap_or_default();
     let stored = match header.pixels_at.checked_sub(header.palette_at) {
@@ -98,12 +130,12 @@ fn paint_rows(
     pixels: &[u8],
     rgb: &mut [u8],
     colour: impl Fn(&[u8], usize) -> [u8; 3],
-) -> Result<(), &'static str> {
-    let row_len = usize::try_from(header.row_len()).map_err(|_| "its rows are too long")?;
+) -> Result<(), BmpError> {
+    let row_len = usize::try_from(header.row_len()).map_err(|_| BmpError::RowLength)?;
     let width = header.width as usize;
     let mut rows = pixels.chunks_exact(row_len.max(1));
     for stored in 0..header.height as usize {
-        let row = rows.next().ok_or("its pixels end early")?;
+        let row = rows.next().ok_or(BmpError::EndsEarly)?;
         for (column, pixel) in row_of(header, stored, rgb).iter_mut().take(width).enumerate() {
             *pixel = colour(row, column);
         }

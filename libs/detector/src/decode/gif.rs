@@ -3,7 +3,11 @@
 use domain::picture::PictureHeader;
 use domain::picture::gif::{GifFrame, first_frame};
 
-use super::{DecodeError, Picture, other_formats, pixels_error};
+use super::{
+    error::{DecodeError, pixels_error},
+    image_crate,
+    picture::Picture,
+};
 
 const TRAILER: u8 = 0x3B;
 
@@ -14,7 +18,7 @@ pub(super) fn decode_into(
     picture: &mut Picture,
 ) -> Result<(), DecodeError> {
     let frame = first_frame(bytes).ok_or_else(|| pixels_error(header, "it has no frame"))?;
-    other_formats::by_image_without(bytes, header, picture, |bytes| only_frame(bytes, &frame))?;
+    image_crate::decode_or_repaired(bytes, header, picture, |bytes| only_frame(bytes, &frame))?;
     paint_beside(&frame, picture);
     Ok(())
 }

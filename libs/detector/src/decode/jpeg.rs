@@ -1,12 +1,12 @@
 //! JPEG by libjpeg-turbo.
 //!
-//! The library warns of whatever is odd in a file and decodes it all the same. Its Rust binding gives no picture after a
-//! warning about the header, and shows no more than the first warning of a run. So files whose headers are odd are
-//! [tidied](tidy) first, and what is known to be harmless is taken out until a run is silent or says what is wrong with
-//! the pixels.
+//! The library warns of whatever breaks the format's rules and decodes the file all the same. Its Rust binding gives no
+//! picture after a warning about the header, and reports only the first warning of a run. So files with such headers are
+//! [repaired](repair) first, and parts that are known to be harmless are removed until a run gives no warning, or one
+//! about the pixels.
 
-mod complaint;
-mod tidy;
+mod repair;
+mod warning;
 
 use std::borrow::Cow;
 
@@ -15,9 +15,13 @@ use turbojpeg::{
     Colorspace, DecompressHeader, Decompressor, Error, Image, PixelFormat, ScalingFactor,
 };
 
-use self::complaint::Complaint;
-use super::reduced::DctScale;
-use super::{DecodeError, Picture, Warnings, other_formats, pixels_error, rgb_len};
+use self::warning::LibjpegWarning;
+use super::{
+    error::{DecodeError, Warnings, pixels_error},
+    image_crate,
+    picture::{Picture, rgb_len},
+    reduced::DctScale,
+};
 
 /// The most runs over one file that leave something harmless out of it.
 const MAX_REPAIRS: usize = 2;
@@ -37,13 +41,14 @@ pub(super) fn decode_into(
     let mut decompressor = Decompressor::new().map_err(fail)?;
     // The header check has counted them; this is for what the two may see differently.
     decompressor.set_scan_limit(jpeg::MAX_SCANS as u32).map_err(fail)?;
-    let mut file = tidy::with_sequential_scans(bytes);
+    let mut file = repair::with_sequential_scans(bytes);
     let stored = match read_header(&mut decompressor, &mut file) {
         Ok(stored) => stored,
         // Colours that libjpeg-turbo has no name for.
         Err(Error::BadColorspace(_) | Error::BadSubsamp(_)) => {
-            let warnings = other_formats::decode_into(bytes, header, picture)?;
-            return Ok((DctScale::Whole, warnings));
+            image_crate::decode_into(bytes, header, picture)
+                .map_err(|error| pixels_error(header, error))?;
+            return Ok((DctScale::Whole, Warnings::new()));
         }
         Err(error) => return Err(fail(error)),
     };
@@ -67,20 +72,20 @@ pub(super) fn decode_into(
         height,
         format,
     };
-    let complaint = match stored.colorspace {
+    let warning = match stored.colorspace {
         Colorspace::CMYK | Colorspace::YCCK => {
             let mut cmyk = vec![0; len / 3 * 4];
             let inks = image(cmyk.as_mut_slice(), PixelFormat::CMYK);
-            let complaint = decompress(&mut decompressor, &mut file, inks, header);
+            let warning = decompress(&mut decompressor, &mut file, inks, header);
             cmyk_to_rgb(&cmyk, &mut picture.rgb);
-            complaint
+            warning
         }
         _ => {
             let colours = image(picture.rgb.as_mut_slice(), PixelFormat::RGB);
             decompress(&mut decompressor, &mut file, colours, header)
         }
     };
-    let warnings = complaint.map_err(fail)?.iter().map(Complaint::to_string).collect();
+    let warnings = warning.map_err(fail)?.iter().map(LibjpegWarning::to_string).collect();
     Ok((scale, warnings))
 }
 
@@ -90,8 +95,8 @@ fn read_header(
     file: &mut Cow<'_, [u8]>,
 ) -> Result<DecompressHeader, Error> {
     match decompressor.read_header(file) {
-        Err(error) if Complaint::of(&error).is_some() => {
-            *file = Cow::Owned(tidy::tidied(file));
+        Err(error) if LibjpegWarning::of(&error).is_some() => {
+            *file = Cow::Owned(repair::sanitized(file));
             decompressor.read_header(file)
         }
         result => result,
@@ -121,12 +126,12 @@ fn decompress(
     file: &mut Cow<'_, [u8]>,
     mut image: Image<&mut [u8]>,
     header: &PictureHeader,
-) -> Result<Option<Complaint>, Error> {
+) -> Result<Option<LibjpegWarning>, Error> {
     let mut run = |file: &[u8]| {
         // A warning comes back as an error, with all pixels decoded as far as they go.
         match decompressor.decompress(file, image.as_deref_mut()) {
             Ok(()) => Ok(None),
-            Err(error) => Complaint::of(&error).map(Some).ok_or(error),
+            Err(error) => LibjpegWarning::of(&error).map(Some).ok_or(error),
         }
     };
     let mut outcome = run(file);
@@ -137,14 +142,14 @@ fn decompress(
     let mut padded = None;
     for _ in 0..allowed_repairs(file, header) {
         let repaired = match &outcome {
-            Ok(Some(Complaint::Header)) => Some(tidy::tidied(file)),
-            Ok(Some(Complaint::Extraneous { count, marker })) => {
-                let unpadded = tidy::without_padding(file, *count, *marker);
+            Ok(Some(LibjpegWarning::Header)) => Some(repair::sanitized(file)),
+            Ok(Some(LibjpegWarning::Extraneous { count, marker })) => {
+                let unpadded = repair::without_padding(file, *count, *marker);
                 padded = padded.or_else(|| Some(file.clone()));
                 unpadded
             }
             Ok(_) => None,
-            Err(_) => tidy::ended_after_pixels(file),
+            Err(_) => repair::ended_after_pixels(file),
         };
         let Some(repaired) = repaired else { break };
         outcome = run(&repaired);

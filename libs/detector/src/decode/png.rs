@@ -1,11 +1,30 @@
-//! PNGs that strict decoders refuse though all of their pixels are there.
+//! PNG, also where strict decoders refuse a file though all of its pixels are there.
 
 use std::io::Cursor;
 
-use domain::picture::png::{Chunk, chunks};
+use domain::picture::{
+    PictureHeader,
+    png::{Chunk, chunks},
+};
 use png::{Decoder, DecodingError, Limits, Transformations};
 
-use super::{Picture, rgb_len};
+use super::{
+    error::{DecodeError, pixels_error},
+    image_crate,
+    picture::{Picture, rgb_len},
+};
+
+/// Decodes to `picture` as stored.
+pub(super) fn decode_into(
+    bytes: &[u8],
+    header: &PictureHeader,
+    picture: &mut Picture,
+) -> Result<(), DecodeError> {
+    image_crate::decode_into(bytes, header, picture).or_else(|error| {
+        let max_alloc = usize::try_from(image_crate::max_alloc(header)).unwrap_or(usize::MAX);
+        decode_leniently(bytes, max_alloc, picture).map_err(|_| pixels_error(header, error))
+    })
+}
 
 /// Decodes a PNG's own pixels as far as their own checksum says that they are right, whatever else is in the file.
 ///
@@ -13,8 +32,8 @@ use super::{Picture, rgb_len};
 /// end mark. The one within the pixels is looked at here, as it is there.
 ///
 /// # Errors
-/// What the decoder said.
-pub(super) fn decode_into(
+/// What the decoder reports.
+fn decode_leniently(
     bytes: &[u8],
     max_alloc: usize,
     picture: &mut Picture,

@@ -2,7 +2,7 @@
 
 use image::metadata::Orientation;
 
-use super::Picture;
+use super::picture::Picture;
 
 /// A decoded picture that may have fewer pixels than its file, the right way up.
 ///

@@ -5,8 +5,8 @@
 //! their number are constants; these are written anew, everything else stays.
 
 use super::{
-    OnnxModel,
     graph::{float_values, integer_values},
+    model::OnnxModel,
     proto::{
         GraphProto, TensorProto, ValueInfoProto, tensor_shape_proto::dimension::Value as DimValue,
         type_proto::Value as TypeValue,

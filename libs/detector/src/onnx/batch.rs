@@ -6,8 +6,8 @@
 use std::collections::HashSet;
 
 use super::{
-    OnnxModel,
     graph::{GraphIndex, integer_values, reads},
+    model::OnnxModel,
     proto::{
         GraphProto, TensorProto, ValueInfoProto,
         tensor_proto::DataType,

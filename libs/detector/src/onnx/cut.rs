@@ -9,9 +9,9 @@
 use std::collections::HashSet;
 
 use super::{
-    OnnxModel,
     float_ends::{Names, cast, has_half_floats},
-    graph::{GraphIndex, needed, real_values},
+    graph::{FLOAT32, GraphIndex, needed, real_values},
+    model::OnnxModel,
     proto::{
         NodeProto, TensorShapeProto, TypeProto, ValueInfoProto,
         tensor_shape_proto::{Dimension, dimension::Value},
@@ -241,7 +241,7 @@ pub fn end_at(model: &OnnxModel, outputs: &[NewOutput], size: InputSize) -> Onnx
             tensors.filter(|tensor| **tensor == output.tensor).for_each(|t| t.clone_from(&end));
         }
         if is_half {
-            graph.node.push(cast(&end, &output.name, super::FLOAT32));
+            graph.node.push(cast(&end, &output.name, FLOAT32));
         }
     }
     graph.output = outputs.iter().map(output_info).collect();
@@ -266,7 +266,7 @@ fn picture_info(name: &str, size: InputSize) -> ValueInfoProto {
 
 fn float_info(name: &str, shape: [Value; 4]) -> ValueInfoProto {
     let dim = shape.map(|value| Dimension { value: Some(value), denotation: None }).to_vec();
-    let tensor = Tensor { elem_type: Some(super::FLOAT32), shape: Some(TensorShapeProto { dim }) };
+    let tensor = Tensor { elem_type: Some(FLOAT32), shape: Some(TensorShapeProto { dim }) };
     let value = Some(TypeValue::TensorType(tensor));
     ValueInfoProto {
         name: Some(name.to_owned()),

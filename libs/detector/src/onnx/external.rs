@@ -12,11 +12,13 @@ use std::{
 use prost::{Message, bytes::Bytes};
 
 use super::{
-    OnnxError, OnnxModel,
+    error::OnnxError,
+    model::OnnxModel,
     proto::{
-        AttributeProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto,
+        TensorProto,
         tensor_proto::{DataLocation, DataType},
     },
+    tensors::{external_tensors, for_each_tensor},
 };
 
 /// A protobuf message, and so an ONNX file, cannot be larger.
@@ -113,16 +115,6 @@ pub struct Embedded {
     pub bytes: u64,
 }
 
-/// Every tensor of `model` whose values are in another file.
-pub(crate) fn tensors(model: &OnnxModel) -> Vec<&TensorProto> {
-    let mut found = Vec::new();
-    let graph = model.proto.graph.iter().flat_map(tensors_of_graph);
-    let functions = model.proto.functions.iter().flat_map(|function| &function.node);
-    found.extend(graph.chain(functions.flat_map(tensors_of_node)));
-    found.retain(|tensor| tensor.data_location() == DataLocation::External);
-    found
-}
-
 /// Reads all values that lie in other files of `folder` into `model`, and hands each piece to `read`.
 ///
 /// # Errors
@@ -135,7 +127,7 @@ pub fn embed(
 ) -> Result<Embedded, OnnxError> {
     let mut embedded = Embedded::default();
     let mut places = Vec::new();
-    for tensor in tensors(model) {
+    for tensor in external_tensors(&model.proto) {
         let (place, length) = located(tensor, folder)?;
         embedded.bytes = embedded.bytes.saturating_add(length);
         if !embedded.files.contains(&place.file) {
@@ -212,65 +204,4 @@ fn read_at(path: &Path, offset: u64, length: u64) -> io::Result<Vec<u8>> {
         return Ok(values);
     }
     Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ends early"))
-}
-
-fn tensors_of_graph(graph: &GraphProto) -> Vec<&TensorProto> {
-    let mut found: Vec<&TensorProto> = graph.initializer.iter().collect();
-    found.extend(graph.sparse_initializer.iter().flat_map(tensors_of_sparse));
-    found.extend(graph.node.iter().flat_map(tensors_of_node));
-    found
-}
-
-fn tensors_of_sparse(sparse: &SparseTensorProto) -> impl Iterator<Item = &TensorProto> {
-    sparse.values.iter().chain(&sparse.indices)
-}
-
-fn tensors_of_node(node: &NodeProto) -> Vec<&TensorProto> {
-    let mut found = Vec::new();
-    for attribute in &node.attribute {
-        found.extend(attribute.t.iter().chain(&attribute.tensors));
-        let sparse = attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors);
-        found.extend(sparse.flat_map(tensors_of_sparse));
-        found.extend(attribute.g.iter().chain(&attribute.graphs).flat_map(tensors_of_graph));
-    }
-    found
-}
-
-type Change<'c> = dyn FnMut(&mut TensorProto) -> Result<(), OnnxError> + 'c;
-
-/// Calls `change` for the tensors of `model` in the order of [`tensors`].
-fn for_each_tensor(model: &mut ModelProto, change: &mut Change<'_>) -> Result<(), OnnxError> {
-    if let Some(graph) = &mut model.graph {
-        for_each_of_graph(graph, change)?;
-    }
-    let nodes = model.functions.iter_mut().flat_map(|function| &mut function.node);
-    for attribute in nodes.flat_map(|node| &mut node.attribute) {
-        for_each_of_attribute(attribute, change)?;
-    }
-    Ok(())
-}
-
-fn for_each_of_graph(graph: &mut GraphProto, change: &mut Change<'_>) -> Result<(), OnnxError> {
-    graph.initializer.iter_mut().try_for_each(&mut *change)?;
-    for sparse in &mut graph.sparse_initializer {
-        sparse.values.iter_mut().chain(&mut sparse.indices).try_for_each(&mut *change)?;
-    }
-    for attribute in graph.node.iter_mut().flat_map(|node| &mut node.attribute) {
-        for_each_of_attribute(attribute, change)?;
-    }
-    Ok(())
-}
-
-fn for_each_of_attribute(
-    attribute: &mut AttributeProto,
-    change: &mut Change<'_>,
-) -> Result<(), OnnxError> {
-    attribute.t.iter_mut().chain(&mut attribute.tensors).try_for_each(&mut *change)?;
-    for sparse in attribute.sparse_tensor.iter_mut().chain(&mut attribute.sparse_tensors) {
-        sparse.values.iter_mut().chain(&mut sparse.indices).try_for_each(&mut *change)?;
-    }
-    for graph in attribute.g.iter_mut().chain(&mut attribute.graphs) {
-        for_each_of_graph(graph, change)?;
-    }
-    Ok(())
 }

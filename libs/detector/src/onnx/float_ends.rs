@@ -6,7 +6,8 @@
 use std::collections::HashSet;
 
 use super::{
-    FLOAT32, OnnxModel,
+    graph::FLOAT32,
+    model::OnnxModel,
     proto::{
         AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto,
         attribute_proto::AttributeType, tensor_proto::DataType, type_proto::Value as TypeValue,

@@ -4,6 +4,9 @@ use std::collections::{HashMap, HashSet};
 
 use super::proto::{GraphProto, NodeProto, TensorProto, tensor_proto::DataType};
 
+/// `TensorProto.DataType.FLOAT`, which models are given and give back.
+pub(super) const FLOAT32: i32 = DataType::Float as i32;
+
 /// A graph with its nodes and constants found by the names of their tensors.
 pub(super) struct GraphIndex<'g> {
     producers: HashMap<&'g str, usize>,
@@ -131,7 +134,7 @@ pub(super) fn integer_values(tensor: &TensorProto) -> Option<Vec<i64>> {
 
 /// The 32-bit floats of `tensor`, or `None` if it holds something else.
 pub(crate) fn float_values(tensor: &TensorProto) -> Option<Vec<f32>> {
-    if tensor.data_type() != super::FLOAT32 {
+    if tensor.data_type() != FLOAT32 {
         return None;
     }
     if !tensor.float_data.is_empty() {

@@ -6,112 +6,18 @@
 
 mod geometry;
 mod resize;
+mod spec;
 
-use domain::BoundingBox;
 use wide::f32x4;
 
 use crate::decode::{Extent, Picture, ReducedPicture};
-use crate::input_box::InputBox;
 use crate::tensor::InputTensor;
 use geometry::Plan;
-use resize::Window;
+use resize::{Source, Window};
+pub use spec::{ChannelOrder, Letterbox, LetterboxSpec, Placement, TargetSize, ValueRange};
 
 /// The grey that stands beside the picture, as in the models' training.
 const PADDING: f32 = 114.0;
-
-/// How a model's input relates to the picture it was made from.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Letterbox {
-    /// Pixels of the model's input for each pixel of the picture.
-    pub scale: f32,
-    /// Where the picture's left edge lies, in pixels of the model's input.
-    pub pad_x: f32,
-    /// Where the picture's top edge lies, in pixels of the model's input.
-    pub pad_y: f32,
-}
-
-impl Letterbox {
-    /// A box of the model's input in pixels of the picture: less the padding, divided by the scale
-    /// (Ultralytics' `scale_boxes`). It may reach beyond the picture's edges; clipping is the caller's.
-    #[must_use]
-    pub fn to_source(&self, bbox: InputBox) -> BoundingBox {
-        BoundingBox {
-            x1: (bbox.x1 - self.pad_x) / self.scale,
-            y1: (bbox.y1 - self.pad_y) / self.scale,
-            x2: (bbox.x2 - self.pad_x) / self.scale,
-            y2: (bbox.y2 - self.pad_y) / self.scale,
-        }
-    }
-}
-
-/// The size of the model's input. A side given as 0 counts as 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TargetSize {
-    /// The longer side is `long_side`, rounded up to a multiple of `multiple_of`; the shorter one is as long as
-    /// the picture's shape asks for, padded up to such a multiple. For models with free height and width.
-    Rect {
-        /// The longer side in pixels.
-        long_side: u32,
-        /// The largest stride of the model, mostly 32.
-        multiple_of: u32,
-    },
-    /// Always this size.
-    Fixed {
-        /// Width in pixels.
-        width: u32,
-        /// Height in pixels.
-        height: u32,
-    },
-}
-
-/// Where in the model's input the scaled picture lies. It also chooses how its sides become whole pixels.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Placement {
-    /// In the middle, sides rounded to the nearest pixel (Ultralytics).
-    Centre,
-    /// At the top left, sides cut down to whole pixels (YOLOX).
-    TopLeft,
-}
-
-/// The order of the three planes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChannelOrder {
-    /// Red, green, blue.
-    Rgb,
-    /// Blue, green, red.
-    Bgr,
-}
-
-/// What the brightest value becomes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ValueRange {
-    /// 0 to 1.
-    Unit,
-    /// 0 to 255.
-    Byte,
-}
-
-/// What a model wants its input to be like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LetterboxSpec {
-    /// Height and width.
-    pub target: TargetSize,
-    /// Where the picture lies in it.
-    pub placement: Placement,
-    /// The order of the planes.
-    pub channels: ChannelOrder,
-    /// The range of the values.
-    pub range: ValueRange,
-}
-
-impl LetterboxSpec {
-    /// Pixels of the model's input for each pixel of a picture of `width` × `height`, to tell how much of a picture
-    /// needs to be decoded. [`Letterbox::scale`] is what its sides come to as whole pixels.
-    #[must_use]
-    pub fn scale(&self, width: u32, height: u32) -> f64 {
-        geometry::scale(width, height, self.target)
-    }
-}
 
 /// Scales `picture` to fit the target, pads it with grey 114, and writes it to `tensor` as three planes of floats.
 ///
@@ -136,15 +42,6 @@ pub fn letterbox_reduced(
     let source =
         Source { pixels: picture.pixels(), columns: picture.columns(), rows: picture.rows() };
     fit(&source, &Plan::new(picture.width(), picture.height(), spec), spec, tensor)
-}
-
-/// The pixels that are scaled.
-struct Source<'a> {
-    pixels: &'a Picture,
-    /// What the picture covers of their columns.
-    columns: Extent,
-    /// What the picture covers of their rows.
-    rows: Extent,
 }
 
 fn fit(

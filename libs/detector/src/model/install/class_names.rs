@@ -4,7 +4,7 @@ use std::path::Path;
 
 use domain::LabelMap;
 
-use super::InstallNote;
+use super::note::InstallNote;
 use crate::{
     model::error::{ModelError, NoLabels},
     model::labels,

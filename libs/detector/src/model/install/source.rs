@@ -4,7 +4,7 @@ use std::{fs, io, path::Path};
 
 use domain::{Sha256Digest, Sha256Hasher};
 
-use super::InstallNote;
+use super::note::InstallNote;
 use crate::{
     model::error::ModelError,
     onnx::{

@@ -5,7 +5,10 @@
 
 use domain::ClassId;
 
-use super::{DecodeRequest, Head, scan_best};
+use super::{
+    head::{DecodeRequest, Head},
+    scan::scan_best,
+};
 use crate::{input_box::InputBox, postprocess::candidate::Candidate, tensor::OutputView};
 
 pub(super) fn decode(

@@ -7,7 +7,10 @@
 
 use domain::ClassId;
 
-use super::{DecodeRequest, Head, scan_best};
+use super::{
+    head::{DecodeRequest, Head},
+    scan::scan_best,
+};
 use crate::{input_box::InputBox, postprocess::candidate::Candidate, tensor::OutputView};
 
 pub(super) fn decode(
@@ -107,7 +110,7 @@ mod tests {
     use domain::ConfidenceThreshold;
 
     use super::*;
-    use crate::postprocess::heads::HeadKind;
+    use crate::postprocess::heads::head::HeadKind;
 
     /// One level of 2 × 3 cells, 4 bins and 2 classes; everything is −20 but what `set` changes.
     fn decode_one(set: impl Fn(&mut [f32], &mut [f32]), confidence: f32) -> Vec<Candidate> {

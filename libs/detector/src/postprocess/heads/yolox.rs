@@ -6,7 +6,7 @@
 
 use domain::ClassId;
 
-use super::{DecodeRequest, Head};
+use super::head::{DecodeRequest, Head};
 use crate::{input_box::InputBox, postprocess::candidate::Candidate, tensor::OutputView};
 
 pub(super) fn decode(
@@ -56,7 +56,7 @@ mod tests {
     use domain::ConfidenceThreshold;
 
     use super::*;
-    use crate::postprocess::heads::HeadKind;
+    use crate::postprocess::heads::head::HeadKind;
 
     #[test]
     fn a_row_becomes_a_box_of_its_level() {

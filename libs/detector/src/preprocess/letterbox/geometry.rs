@@ -1,6 +1,15 @@
 //! Where the scaled picture lies in the model's input.
 
-use super::{Letterbox, LetterboxSpec, Placement, TargetSize};
+use super::spec::{Letterbox, LetterboxSpec, Placement, TargetSize};
+
+impl LetterboxSpec {
+    /// Pixels of the model's input for each pixel of a picture of `width` × `height`, to tell how much of a picture
+    /// needs to be decoded. [`Letterbox::scale`] is what its sides come to as whole pixels.
+    #[must_use]
+    pub fn scale(&self, width: u32, height: u32) -> f64 {
+        scale(width, height, self.target)
+    }
+}
 
 /// Every size and place that one letterboxing needs, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -11,7 +11,6 @@ use std::borrow::Cow;
 use wide::bytemuck::{cast, cast_slice_mut};
 use wide::{f32x4, i16x8, i32x4, u8x16, u32x4};
 
-use super::Source;
 use crate::decode::{Extent, Picture};
 
 /// Weights are multiples of 1/2048 (`INTER_RESIZE_COEF_SCALE`).
@@ -20,6 +19,15 @@ const WEIGHT_ONE: f32 = 2048.0;
 const PIXEL: usize = 3;
 /// Pixels that are worked on at a time; rows of vectors are padded to multiples of it.
 const GROUP: usize = 4;
+
+/// The pixels that are scaled.
+pub(super) struct Source<'a> {
+    pub(super) pixels: &'a Picture,
+    /// What the picture covers of their columns.
+    pub(super) columns: Extent,
+    /// What the picture covers of their rows.
+    pub(super) rows: Extent,
+}
 
 /// The part of the three planes that the scaled picture fills.
 pub(super) struct Window<'a> {

@@ -1,13 +1,13 @@
-//! What libjpeg-turbo says about a file.
+//! What libjpeg-turbo warns of.
 
 use std::fmt;
 
 use turbojpeg::Error;
 
-/// A warning of libjpeg-turbo, after which it goes on. Everything else that it says is an error.
+/// A warning of libjpeg-turbo, after which it decodes on. Everything else that it reports is an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Complaint {
-    /// Something about the header that has no part in the pixels, or that [`super::tidy`] mends.
+pub(super) enum LibjpegWarning {
+    /// Something about the header that has no part in the pixels, or that [`super::repair`] repairs.
     Header,
     /// Bytes that are no marker where one should be, most often padding behind coded pixels.
     Extraneous {
@@ -26,30 +26,30 @@ pub(super) enum Complaint {
     Progression,
 }
 
-impl Complaint {
+impl LibjpegWarning {
     /// `None` for an error that is none of libjpeg's warnings.
     ///
     /// They are told apart by their text (`jerror.h` of libjpeg-turbo), for they have no other name here.
     pub(super) fn of(error: &Error) -> Option<Self> {
         let Error::TurboJpegError(text) = error else { return None };
-        let says = |part: &str| text.contains(part);
-        if says("unknown JFIF revision number")
-            || says("Unknown Adobe color transform code")
-            || says("bad ICC marker")
-            || says("Invalid SOS parameters for sequential JPEG")
+        let contains = |part: &str| text.contains(part);
+        if contains("unknown JFIF revision number")
+            || contains("Unknown Adobe color transform code")
+            || contains("bad ICC marker")
+            || contains("Invalid SOS parameters for sequential JPEG")
         {
             return Some(Self::Header);
         }
-        if says("bad Huffman code") || says("bad arithmetic code") {
+        if contains("bad Huffman code") || contains("bad arithmetic code") {
             return Some(Self::BadCode);
         }
-        if says("premature end of data segment") || says("Premature end of JPEG file") {
+        if contains("premature end of data segment") || contains("Premature end of JPEG file") {
             return Some(Self::EndsEarly);
         }
-        if says("Inconsistent progression sequence") {
+        if contains("Inconsistent progression sequence") {
             return Some(Self::Progression);
         }
-        if says("found marker 0x") && says("instead of RST") {
+        if contains("found marker 0x") && contains("instead of RST") {
             return Some(Self::Restart);
         }
         extraneous(text)
@@ -57,14 +57,14 @@ impl Complaint {
 }
 
 /// `Corrupt JPEG data: 7 extraneous bytes before marker 0xd9`
-fn extraneous(text: &str) -> Option<Complaint> {
+fn extraneous(text: &str) -> Option<LibjpegWarning> {
     let (before, marker) = text.split_once(" extraneous bytes before marker 0x")?;
     let count = before.rsplit(' ').next()?.parse().ok()?;
     let marker = u8::from_str_radix(marker.trim(), 16).ok()?;
-    Some(Complaint::Extraneous { count, marker })
+    Some(LibjpegWarning::Extraneous { count, marker })
 }
 
-impl fmt::Display for Complaint {
+impl fmt::Display for LibjpegWarning {
     /// What is wrong with the picture, for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self {

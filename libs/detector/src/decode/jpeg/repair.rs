@@ -1,7 +1,6 @@
-//! JPEG files without what libjpeg-turbo warns of, or stops at, and what has no part in their pixels.
+//! Repaired copies of JPEG files, without what libjpeg-turbo warns of or stops at although no pixel depends on it.
 //!
-//! All of these are copies with other bytes in places that no pixel follows from. What a tidied file decodes to is what
-//! libjpeg decodes the file itself to.
+//! A copy differs from its file only in bytes that no pixel depends on. It decodes to what libjpeg decodes the file to.
 
 use std::borrow::Cow;
 
@@ -65,7 +64,7 @@ pub(super) fn with_sequential_scans(bytes: &[u8]) -> Cow<'_, [u8]> {
         .and_then(|_| found.next())
         .and_then(|scan| scan_parameters(bytes, &scan))
         .is_some_and(|parameters| parameters != SEQUENTIAL_PARAMETERS);
-    if is_odd { Cow::Owned(tidied(bytes)) } else { Cow::Borrowed(bytes) }
+    if is_odd { Cow::Owned(sanitized(bytes)) } else { Cow::Borrowed(bytes) }
 }
 
 /// Whether a marker starts a sequential frame: baseline or extended, by Huffman or arithmetic codes.
@@ -82,9 +81,9 @@ fn scan_parameters<'a>(bytes: &'a [u8], segment: &Segment) -> Option<&'a [u8]> {
 
 /// The file without rubbish between its segments and without segments that tell nothing about its pixels; with a version
 /// of JFIF, a transform of colours and parameters of scans as libjpeg takes them to be.
-pub(super) fn tidied(bytes: &[u8]) -> Vec<u8> {
+pub(super) fn sanitized(bytes: &[u8]) -> Vec<u8> {
     let frame = Frame::of(bytes);
-    let mut tidied = bytes.get(..2).unwrap_or_default().to_vec();
+    let mut sanitized = bytes.get(..2).unwrap_or_default().to_vec();
     let (mut is_header, mut is_behind_pixels) = (true, false);
     // How far the file has been copied, or left out.
     let mut done = 2;
@@ -99,17 +98,17 @@ pub(super) fn tidied(bytes: &[u8]) -> Vec<u8> {
             continue;
         }
         // Coded pixels, and whatever else lies between.
-        tidied.extend(bytes.get(done..segment.payload.start).unwrap_or_default());
-        let payload_at = tidied.len();
-        tidied.extend(bytes.get(segment.payload.start..end).unwrap_or_default());
-        set_right(&mut tidied[payload_at..], &segment, &frame);
+        sanitized.extend(bytes.get(done..segment.payload.start).unwrap_or_default());
+        let payload_at = sanitized.len();
+        sanitized.extend(bytes.get(segment.payload.start..end).unwrap_or_default());
+        set_right(&mut sanitized[payload_at..], &segment, &frame);
         done = end;
         // From here on a marker may be where pixels are damaged, and stays, as it ends them.
         is_behind_pixels = segment.marker == START_OF_SCAN;
         is_header &= !is_behind_pixels;
     }
-    tidied.extend(bytes.get(done..).unwrap_or_default());
-    tidied
+    sanitized.extend(bytes.get(done..).unwrap_or_default());
+    sanitized
 }
 
 fn has_start_of_image(between: Option<&[u8]>) -> bool {

@@ -1,0 +1,92 @@
+//! A model read from an ONNX file.
+
+use prost::{Message, bytes::Bytes};
+
+use super::{
+    error::OnnxError, proto::ModelProto, tensor_info::TensorInfo, tensors::external_tensors,
+};
+
+/// An ONNX model held in memory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OnnxModel {
+    /// The message itself.
+    pub proto: ModelProto,
+}
+
+impl OnnxModel {
+    /// Reads a model from the bytes of its file, which holds all of it.
+    ///
+    /// # Errors
+    /// [`OnnxError`] when the bytes are no model, or when some of its weights are kept in other files;
+    /// see [`OnnxModel::parse_graph`].
+    pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, OnnxError> {
+        let model = Self::parse_graph(bytes)?;
+        match external_tensors(&model.proto).into_iter().next() {
+            Some(tensor) => Err(OnnxError::ExternalData { tensor: tensor.name().to_owned() }),
+            None => Ok(model),
+        }
+    }
+
+    /// As [`OnnxModel::parse`], of a model whose weights may be in other files;
+    /// [`embed`](super::external::embed) reads them.
+    ///
+    /// # Errors
+    /// [`OnnxError::NotOnnx`] when the bytes are no model.
+    pub fn parse_graph(bytes: impl Into<Bytes>) -> Result<Self, OnnxError> {
+        let bytes = bytes.into();
+        if bytes.is_empty() {
+            return Err(OnnxError::NotOnnx("it is empty (0 bytes)".to_owned()));
+        }
+        let proto = ModelProto::decode(bytes)
+            .map_err(|error| OnnxError::NotOnnx(format!("its bytes do not parse ({error})")))?;
+        if proto.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
+            return Err(OnnxError::NotOnnx("it holds no graph".to_owned()));
+        }
+        Ok(Self { proto })
+    }
+
+    /// The bytes of a file that holds this model.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.proto.encode_to_vec()
+    }
+
+    /// What the graph must be given; weights that old files list as inputs are left out.
+    #[must_use]
+    pub fn inputs(&self) -> Vec<TensorInfo> {
+        let Some(graph) = &self.proto.graph else { return Vec::new() };
+        let is_weight = |name: &str| graph.initializer.iter().any(|tensor| tensor.name() == name);
+        graph.input.iter().filter(|input| !is_weight(input.name())).map(TensorInfo::of).collect()
+    }
+
+    /// What the graph gives back.
+    #[must_use]
+    pub fn outputs(&self) -> Vec<TensorInfo> {
+        let Some(graph) = &self.proto.graph else { return Vec::new() };
+        graph.output.iter().map(TensorInfo::of).collect()
+    }
+
+    /// The same model without any output but its first.
+    #[must_use]
+    pub fn with_first_output(mut self) -> Self {
+        if let Some(graph) = &mut self.proto.graph {
+            graph.output.truncate(1);
+        }
+        self
+    }
+
+    /// The value that the exporter stored under `key`, such as `names` or `license`.
+    #[must_use]
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        let entry = self.proto.metadata_props.iter().find(|entry| entry.key() == key)?;
+        Some(entry.value())
+    }
+
+    /// The program that wrote the file, such as `pytorch 1.13.0`, or `None` if the file is silent.
+    #[must_use]
+    pub fn producer(&self) -> Option<String> {
+        let producer = format!("{} {}", self.proto.producer_name(), self.proto.producer_version());
+        let producer = producer.trim();
+        (!producer.is_empty()).then(|| producer.to_owned())
+    }
+}
