@@ -6,25 +6,38 @@
     reason = "in a test, a panic with a clear message is the right report"
 )]
 
-mod autoscaling;
-mod bench;
-mod compose;
-mod crates;
-mod detect;
-mod disk;
-mod dlq;
-mod manifests;
-mod metrics;
-mod model;
-mod nasty;
-mod providers;
-mod readme;
+mod harness;
 mod reference;
-mod responses;
-mod roles;
-mod secrets;
-mod submit;
-mod system;
-mod traces;
-mod up;
-mod whole;
+mod running_up;
+
+/// The commands, one file each.
+mod commands {
+    mod bench;
+    mod detect;
+    mod dlq;
+    mod full_disk;
+    mod model;
+    mod submit;
+    mod up;
+}
+
+/// API, workers and servers together.
+mod system {
+    mod autoscaling;
+    mod failures;
+    mod metrics;
+    mod nasty;
+    mod nats_permissions;
+    mod providers;
+    mod result_cache;
+    mod secrets;
+    mod traces;
+}
+
+/// Rules that the source, the documentation and the deployments keep.
+mod project {
+    mod compose;
+    mod crates;
+    mod manifests;
+    mod readme;
+}

@@ -9,8 +9,8 @@ use testkit::{NatsServer, picture};
 use time::OffsetDateTime;
 
 use crate::{
+    harness::{Ended, System, spotter},
     reference::assert_bus,
-    whole::{Ended, System, spotter},
 };
 
 /// Runs `spotter setup`.

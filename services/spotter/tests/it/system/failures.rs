@@ -9,8 +9,8 @@ use serde_json::Value;
 use testkit::{eventually, picture};
 
 use crate::{
+    harness::{System, TIMEOUT},
     reference::{assert_bus, assert_zidane},
-    whole::{PATIENCE, System},
 };
 
 #[tokio::test]
@@ -37,7 +37,7 @@ async fn two_workers_share_two_hundred_pictures() {
     }
     let config = MessagingConfig::new(system.nats.url().parse().unwrap(), Role::Cli);
     let queue = Messaging::connect(config).await.unwrap().queue();
-    eventually(PATIENCE, async || {
+    eventually(TIMEOUT, async || {
         let depth = queue.depth().await.unwrap();
         (depth.waiting == 0 && depth.in_progress == 0).then_some(())
     })
@@ -50,7 +50,7 @@ async fn a_worker_killed_in_mid_job_loses_nothing() {
     // It never comes to an end with a picture: it is killed in the middle of a job, however late.
     let mut doomed = system.worker_with(&[("FAILPOINTS", "worker-detect=hang")]);
     let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
-    doomed.wait_for_line(|line| line.text.contains("failing as told"), PATIENCE);
+    doomed.wait_for_line(|line| line.text.contains("failing as told"), TIMEOUT);
     doomed.kill9();
     assert_eq!(system.task(id).await.state, State::Started, "it was in the middle of the job");
 

@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use testkit::{NatsServer, Process, ProcessBuilder, SmallDisk, eventually, picture};
 use tokio::time::timeout;
 
-use crate::whole::{Ended, PATIENCE};
+use crate::harness::{Ended, TIMEOUT};
 
 /// What the streams take at the least, and a little more.
 const ROOMY: u64 = 720 << 20;
@@ -30,18 +30,18 @@ fn mounted(bytes: u64) -> Option<SmallDisk> {
     disk
 }
 
-struct Up {
+struct UpOnSmallDisk {
     process: Process,
     base: String,
     client: Client,
     http: reqwest::Client,
 }
 
-impl Up {
+impl UpOnSmallDisk {
     fn wait(process: Process) -> Self {
-        let line = process.wait_for_line(|line| line.text.starts_with("  API "), PATIENCE).text;
+        let line = process.wait_for_line(|line| line.text.starts_with("  API "), TIMEOUT).text;
         let base = line.trim_start_matches("  API").trim().to_owned();
-        process.wait_for_line(|line| line.text.starts_with("Ctrl-C"), PATIENCE);
+        process.wait_for_line(|line| line.text.starts_with("Ctrl-C"), TIMEOUT);
         Self::at(process, base)
     }
 
@@ -64,7 +64,7 @@ impl Up {
     }
 
     async fn assert_detected(&self, id: TaskId) {
-        let task = timeout(PATIENCE, self.client.await_terminal(id)).await.unwrap().unwrap();
+        let task = timeout(TIMEOUT, self.client.await_terminal(id)).await.unwrap().unwrap();
         assert_eq!(task.state, State::Success, "{task:?}");
     }
 }
@@ -75,7 +75,7 @@ async fn after_a_full_disk_it_goes_on_by_itself_and_nothing_accepted_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let env_file = folder.path().join("settings.env");
     let process = up(&disk, &env_file).env("QUEUE_MAX_BYTES", "4194304").start();
-    let mut up = Up::wait(process);
+    let mut up = UpOnSmallDisk::wait(process);
 
     // More than are done before the disk is full.
     let mut accepted = Vec::new();
@@ -92,7 +92,7 @@ async fn after_a_full_disk_it_goes_on_by_itself_and_nothing_accepted_is_lost() {
         }
     }
     assert!(matches!(refused, Some(ClientError::Busy { .. })), "{refused:?}");
-    let obstacle = eventually(PATIENCE, async || {
+    let obstacle = eventually(TIMEOUT, async || {
         let (status, said) = up.readiness().await;
         (status == StatusCode::SERVICE_UNAVAILABLE).then_some(said)
     })
@@ -102,18 +102,18 @@ async fn after_a_full_disk_it_goes_on_by_itself_and_nothing_accepted_is_lost() {
     let unread = up.submit_bytes(b"no picture".to_vec()).await;
     let is_busy = matches!(unread, Err(ClientError::Busy { retry_after: Some(_), .. }));
     assert!(is_busy, "{unread:?}");
-    up.process.wait_for_line(|line| line.text.contains("NATS cannot write"), PATIENCE);
+    up.process.wait_for_line(|line| line.text.contains("NATS cannot write"), TIMEOUT);
 
     disk.make_room();
-    up.process.wait_for_line(|line| line.text.contains("NATS could not write"), PATIENCE);
-    let id = eventually(PATIENCE, async || up.submit().await.ok()).await;
+    up.process.wait_for_line(|line| line.text.contains("NATS could not write"), TIMEOUT);
+    let id = eventually(TIMEOUT, async || up.submit().await.ok()).await;
     accepted.push(id);
     for id in &accepted {
         up.assert_detected(*id).await;
     }
     assert_eq!(up.readiness().await.0, StatusCode::OK);
     up.process.signal("INT");
-    assert_eq!(up.process.wait_exit(PATIENCE).code(), Some(0));
+    assert_eq!(up.process.wait_exit(TIMEOUT).code(), Some(0));
 }
 
 #[tokio::test]
@@ -122,22 +122,22 @@ async fn started_on_a_full_disk_it_waits_for_room() {
     let folder = tempfile::tempdir().unwrap();
     let env_file = folder.path().join("settings.env");
     let start = || up(&disk, &env_file).env("QUEUE_MAX_BYTES", "4194304").start();
-    let mut first = Up::wait(start());
+    let mut first = UpOnSmallDisk::wait(start());
     let earlier = first.submit().await.unwrap();
     first.assert_detected(earlier).await;
     first.process.signal("INT");
-    assert_eq!(first.process.wait_exit(PATIENCE).code(), Some(0));
+    assert_eq!(first.process.wait_exit(TIMEOUT).code(), Some(0));
 
     disk.fill();
-    let mut second = Up::wait(start());
+    let mut second = UpOnSmallDisk::wait(start());
     second.assert_detected(earlier).await;
     let refused = second.submit().await;
     assert!(matches!(refused, Err(ClientError::Busy { .. })), "{refused:?}");
     disk.make_room();
-    let id = eventually(PATIENCE, async || second.submit().await.ok()).await;
+    let id = eventually(TIMEOUT, async || second.submit().await.ok()).await;
     second.assert_detected(id).await;
     second.process.signal("INT");
-    assert_eq!(second.process.wait_exit(PATIENCE).code(), Some(0));
+    assert_eq!(second.process.wait_exit(TIMEOUT).code(), Some(0));
 }
 
 #[test]
@@ -162,9 +162,9 @@ async fn a_log_on_a_full_disk_costs_no_request() {
         .env("PORT", "0")
         .env("RUST_LOG", "debug")
         .start();
-    let line = api.wait_for_line(|line| line.text.starts_with("listening on "), PATIENCE).text;
+    let line = api.wait_for_line(|line| line.text.starts_with("listening on "), TIMEOUT).text;
     let base = line.trim_start_matches("listening on ").to_owned();
-    let up = Up::at(api, base);
+    let up = UpOnSmallDisk::at(api, base);
     up.submit().await.unwrap();
     assert_eq!(up.readiness().await.0, StatusCode::OK);
 }

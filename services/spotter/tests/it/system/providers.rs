@@ -6,8 +6,8 @@ use std::fs;
 use testkit::{picture, workspace_root};
 
 use crate::{
+    harness::{Ended, System, TIMEOUT, spotter},
     reference::assert_bus,
-    whole::{Ended, PATIENCE, System, spotter},
 };
 
 #[test]
@@ -41,7 +41,7 @@ async fn openvino_finds_what_the_cpu_finds() {
     let system = System::start();
     let worker = spotter(["worker"]).env("EXECUTION_PROVIDER", "openvino");
     let worker = worker.env("NATS_URL", system.nats.url()).env("CONCURRENCY", "1").start();
-    worker.wait_for_line(|line| line.text == "ready", PATIENCE);
+    worker.wait_for_line(|line| line.text == "ready", TIMEOUT);
     let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
     system.terminal(id).await;
     assert_bus(&system.result(id).await["result"]);
@@ -52,8 +52,8 @@ async fn where_no_temporary_file_can_be_written_each_slot_has_weights_of_its_own
     let system = System::start();
     let worker = spotter(["worker"]).env("TMPDIR", "/absent").env("CONCURRENCY", "1");
     let worker = worker.env("NATS_URL", system.nats.url()).start();
-    worker.wait_for_line(|line| line.text.contains("weights for itself"), PATIENCE);
-    worker.wait_for_line(|line| line.text == "ready", PATIENCE);
+    worker.wait_for_line(|line| line.text.contains("weights for itself"), TIMEOUT);
+    worker.wait_for_line(|line| line.text == "ready", TIMEOUT);
     let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
     system.terminal(id).await;
     assert_bus(&system.result(id).await["result"]);

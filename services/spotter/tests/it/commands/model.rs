@@ -8,7 +8,7 @@ use detector::onnx::{
 };
 use testkit::{require, workspace_root};
 
-use crate::whole::{Ended, spotter};
+use crate::harness::{Ended, spotter};
 
 #[test]
 fn a_model_is_installed_listed_checked_and_not_installed_twice() {

@@ -14,8 +14,8 @@ use messaging::{Messaging, MessagingConfig, Role};
 use testkit::{Direction, TcpProxy, eventually, picture};
 
 use crate::{
+    harness::{Ended, System, TIMEOUT, spotter},
     reference::assert_bus,
-    whole::{Ended, PATIENCE, System, spotter},
 };
 
 #[tokio::test]
@@ -54,12 +54,12 @@ async fn a_task_is_waited_for_while_the_api_cannot_be_reached() {
     let api = format!("http://127.0.0.1:{}", proxy.port());
     let submitting = spotter(["submit", "--json", "--api", &api]).arg(picture("bus.jpg")).start();
 
-    eventually(PATIENCE, async || asked.load(Ordering::Relaxed).then_some(())).await;
+    eventually(TIMEOUT, async || asked.load(Ordering::Relaxed).then_some(())).await;
     proxy.cut();
     let config = MessagingConfig::new(system.nats.url().parse().unwrap(), Role::Cli);
     let queue = Messaging::connect(config).await.unwrap().queue();
     let _worker = system.worker();
-    eventually(PATIENCE, async || {
+    eventually(TIMEOUT, async || {
         let depth = queue.depth().await.unwrap();
         (depth.waiting == 0 && depth.in_progress == 0).then_some(())
     })

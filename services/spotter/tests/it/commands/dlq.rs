@@ -8,7 +8,7 @@ use serde_json::Value;
 use testkit::{NatsServer, eventually, picture};
 use time::OffsetDateTime;
 
-use crate::whole::{Ended, PATIENCE, spotter};
+use crate::harness::{Ended, TIMEOUT, spotter};
 
 /// A queue, and the means to have a real worker give jobs up.
 struct Queue {
@@ -47,7 +47,7 @@ impl Queue {
             .env("CONCURRENCY", "1")
             .env("MAX_ATTEMPTS", "1")
             .start();
-        worker.wait_for_line(|line| line.text == "ready", PATIENCE);
+        worker.wait_for_line(|line| line.text == "ready", TIMEOUT);
         worker
     }
 
@@ -65,14 +65,14 @@ impl Queue {
         let mut worker = self.worker();
         self.drained().await;
         worker.signal("TERM");
-        worker.wait_exit(PATIENCE);
+        worker.wait_exit(TIMEOUT);
         ids.try_into().unwrap()
     }
 
     async fn drained(&self) {
         let queue = self.messaging.queue();
         // The stream knows of a job as soon as it is stored, its consumer a moment later.
-        eventually(PATIENCE, async || {
+        eventually(TIMEOUT, async || {
             let stored = self.nats.stream("JOBS").unwrap().messages;
             (stored == 0 && queue.depth().await.unwrap().in_progress == 0).then_some(())
         })
@@ -147,7 +147,7 @@ async fn poison_is_listed_shown_run_again_and_its_old_end_stays() {
     for (line, old) in requeued.stdout.iter().zip(&olds) {
         assert!(line.starts_with(&old.job.task_id.to_string()), "{line}");
         let new: TaskId = line.rsplit(' ').next().unwrap().parse().unwrap();
-        let give_up = tokio::time::sleep(PATIENCE);
+        let give_up = tokio::time::sleep(TIMEOUT);
         let end = queue.messaging.tasks().await_terminal(new, give_up).await.unwrap().unwrap();
         assert!(matches!(end.state, TaskState::Success { .. }), "{end:?}");
         assert_eq!(&queue.record(old.job.task_id).await, old);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use testkit::{Process, workspace_root};
 
-use crate::whole::Ended;
+use crate::harness::Ended;
 
 /// Only a run that hangs takes this long; a test runner would end it a minute later.
 const LONGEST: Duration = Duration::from_secs(9 * 60);

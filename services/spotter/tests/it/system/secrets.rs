@@ -10,7 +10,7 @@ use std::{
 use client::{Client, State, Submission, Timeouts};
 use testkit::{NatsServer, Output, Process, ProcessBuilder, RedisServer, picture};
 
-use crate::whole::{PATIENCE, spotter};
+use crate::harness::{TIMEOUT, spotter};
 
 /// Marks everything that must not be seen; each secret has it in the middle, so that no escaping or
 /// cutting at an end hides it.
@@ -45,7 +45,7 @@ fn assert_silent(process: &Process) -> usize {
 
 /// Waits until it has ended, and returns its exit code.
 fn ended(mut process: Process) -> Option<i32> {
-    let code = process.wait_exit(PATIENCE).code();
+    let code = process.wait_exit(TIMEOUT).code();
     let _ = process.finished_lines();
     assert_silent(&process);
     code
@@ -93,9 +93,9 @@ async fn not_while_all_is_well() {
     let redis_url = with_login(&redis.url(), &format!(":{REDIS_PASSWORD}"));
     let mut api = loud("api").env("NATS_URL", &nats_url).env("REDIS_URL", &redis_url).start();
     let mut worker = loud("worker").env("NATS_URL", &nats_url).start();
-    let base = api.wait_for_line(|line| line.output == Output::Stdout, PATIENCE).text;
+    let base = api.wait_for_line(|line| line.output == Output::Stdout, TIMEOUT).text;
     let base = base.strip_prefix("listening on ").unwrap().to_owned();
-    worker.wait_for_line(|line| line.text == "ready", PATIENCE);
+    worker.wait_for_line(|line| line.text == "ready", TIMEOUT);
 
     let client = Client::new(&base, Timeouts::default()).unwrap();
     let bytes = fs::read(picture("bus.jpg")).unwrap();
@@ -107,7 +107,7 @@ async fn not_while_all_is_well() {
 
     for process in [&mut api, &mut worker] {
         process.terminate();
-        process.wait_exit(PATIENCE);
+        process.wait_exit(TIMEOUT);
         let _ = process.finished_lines();
         let lines = assert_silent(process);
         assert!(lines > 50, "only {lines} lines: it was not told to write everything");
@@ -135,13 +135,13 @@ fn not_when_a_server_refuses_or_is_gone() {
         processes.push((64, by_file.env("NATS_CREDENTIALS_FILE", credentials.path()).start()));
     }
     for (expected, mut process) in processes {
-        process.wait_exit(PATIENCE);
+        process.wait_exit(TIMEOUT);
         let shown = process.finished_lines().iter().any(|line| line.text.contains(&seed));
         assert!(!shown, "the seed was written");
         assert_eq!(ended(process), Some(expected));
     }
 
-    let base = api.wait_for_line(|line| line.output == Output::Stdout, PATIENCE).text;
+    let base = api.wait_for_line(|line| line.output == Output::Stdout, TIMEOUT).text;
     let address = base.strip_prefix("listening on http://").unwrap();
     let id = domain::TaskId::generate();
     let mut client = TcpStream::connect(address).unwrap();
@@ -151,7 +151,7 @@ fn not_when_a_server_refuses_or_is_gone() {
         client.read_to_end(&mut Vec::new()).unwrap();
         client = TcpStream::connect(address).unwrap();
     }
-    api.wait_for_line(|line| line.text.contains("the result cache fails"), PATIENCE);
+    api.wait_for_line(|line| line.text.contains("the result cache fails"), TIMEOUT);
     api.terminate();
     ended(api);
 }
@@ -194,7 +194,7 @@ fn not_in_the_complaint_about_a_setting() {
         .map(|(part, name, value)| (name, loud(part).env(name, &value).start()))
         .collect();
     for (name, process) in started {
-        let complaint = process.wait_for_line(|line| line.text.contains(name), PATIENCE);
+        let complaint = process.wait_for_line(|line| line.text.contains(name), TIMEOUT);
         assert_eq!(ended(process), Some(64), "{complaint:?}");
     }
 }
@@ -206,7 +206,7 @@ fn not_in_the_complaint_about_a_file_of_settings() {
     fs::write(&file, format!("PORT=5000\nREDIS_URL=redis://:top{MARK} secret@host\n")).unwrap();
     let up = spotter(["up", "--data-dir"]).arg(folder.path()).arg("--env-file").arg(&file);
     let process = up.start();
-    process.wait_for_line(|line| line.text.contains("line 2 is not NAME=value"), PATIENCE);
+    process.wait_for_line(|line| line.text.contains("line 2 is not NAME=value"), TIMEOUT);
     assert_eq!(ended(process), Some(64));
 }
 
@@ -242,7 +242,7 @@ fn not_in_what_the_whole_system_says() {
         fs::write(&file, format!("{name}={url}\n")).unwrap();
         let up = spotter(["up", "--data-dir"]).arg(folder.path()).arg("--env-file").arg(&file);
         let process = up.start();
-        process.wait_for_line(|line| line.text.contains(name), PATIENCE);
+        process.wait_for_line(|line| line.text.contains(name), TIMEOUT);
         assert_eq!(ended(process), Some(64), "{name}");
     }
 }

@@ -5,7 +5,7 @@ use std::{fs, time::Duration};
 use serde_json::Value;
 use testkit::ProcessBuilder;
 
-use crate::whole::{Ended, System, spotter};
+use crate::harness::{Ended, System, spotter};
 
 /// A bench takes as long as the machine makes it: hundreds of pictures, by programs that are not optimised.
 /// Only one that hangs takes this long, and a test runner would end it a minute later.

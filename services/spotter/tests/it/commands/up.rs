@@ -1,7 +1,7 @@
 //! `spotter up`: everything on one machine.
 
 use std::{
-    collections::BTreeSet, ffi::OsStr, fs, net::TcpListener, os::unix::ffi::OsStrExt, path::Path,
+    collections::BTreeSet, ffi::OsStr, fs, net::TcpListener, os::unix::ffi::OsStrExt,
     process::Command,
 };
 
@@ -12,54 +12,13 @@ use reqwest::{
     multipart::{Form, Part},
 };
 use serde_json::Value;
-use testkit::{Process, eventually, picture};
+use testkit::{eventually, picture};
 
 use crate::{
+    harness::{Ended, TIMEOUT, spotter},
     reference::assert_bus,
-    whole::{Ended, PATIENCE, spotter},
+    running_up::{Up, up, with_settings},
 };
-
-/// A running `spotter up` with a data folder of its own.
-pub(crate) struct Up {
-    pub(crate) process: Process,
-    pub(crate) base: String,
-    data: tempfile::TempDir,
-}
-
-impl Up {
-    pub(crate) fn start(port: u16) -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let process = up(data.path(), port).start();
-        Self::of(process, data)
-    }
-
-    /// Waits until it is up.
-    fn of(process: Process, data: tempfile::TempDir) -> Self {
-        let line = process.wait_for_line(|line| line.text.starts_with("  API "), PATIENCE).text;
-        let base = line.trim_start_matches("  API").trim().to_owned();
-        // The lines after it are written in one go with it.
-        process.wait_for_line(|line| line.text.starts_with("Ctrl-C"), PATIENCE);
-        Self { process, base, data }
-    }
-
-    /// Stops it as Ctrl-C does.
-    pub(crate) fn stop(mut self) -> Option<i32> {
-        self.process.signal("INT");
-        self.process.wait_exit(PATIENCE).code()
-    }
-}
-
-/// The command, with a file of settings that is empty: the developer's own `.env` is not to be seen.
-fn up(data: &Path, port: u16) -> testkit::ProcessBuilder {
-    with_settings(data, port, "")
-}
-
-fn with_settings(data: &Path, port: u16, settings: impl AsRef<[u8]>) -> testkit::ProcessBuilder {
-    let env_file = data.join("settings.env");
-    fs::write(&env_file, settings).unwrap();
-    let up = spotter(["up", "--port", &port.to_string(), "--data-dir"]).arg(data);
-    up.arg("--env-file").arg(env_file)
-}
 
 /// Process id and command line of the children of `parent`.
 fn descendants(parent: u32) -> Vec<String> {
@@ -141,7 +100,7 @@ fn a_taken_port_is_passed_over_and_said() {
     let up = Up::start(port);
     assert!(!up.base.ends_with(&format!(":{port}")), "{}", up.base);
     let said = format!("port {port} is in use");
-    up.process.wait_for_line(|line| line.text.contains(&said), PATIENCE);
+    up.process.wait_for_line(|line| line.text.contains(&said), TIMEOUT);
     assert_eq!(up.stop(), Some(0));
 }
 
@@ -157,9 +116,9 @@ fn several_started_at_once_do_not_collide() {
     let ups: Vec<_> = started.into_iter().map(|(process, data)| Up::of(process, data)).collect();
     for server in ["NATS", "Redis"] {
         let start = format!("  {server} on port ");
-        let lines = ups.iter().map(|up| {
-            up.process.wait_for_line(|line| line.text.starts_with(&start), PATIENCE).text
-        });
+        let lines = ups
+            .iter()
+            .map(|up| up.process.wait_for_line(|line| line.text.starts_with(&start), TIMEOUT).text);
         let port = |line: String| line[start.len()..].split(',').next().unwrap().to_owned();
         let ports: BTreeSet<_> = lines.map(port).collect();
         assert_eq!(ports.len(), TOGETHER, "each has a server of its own: {ports:?}");
@@ -264,6 +223,6 @@ async fn killed_it_leaves_nothing_running() {
     let mut up = Up::start(0);
     let children = descendants(up.process.id());
     up.process.kill9();
-    eventually(PATIENCE, async || (!children.iter().any(|line| is_running(line))).then_some(()))
+    eventually(TIMEOUT, async || (!children.iter().any(|line| is_running(line))).then_some(()))
         .await;
 }

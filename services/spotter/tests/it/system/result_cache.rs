@@ -6,7 +6,7 @@ use client::{CacheControl, State, Submission, Task};
 use domain::DetectionSettings;
 use testkit::{Process, eventually, picture};
 
-use crate::whole::{PATIENCE, System};
+use crate::harness::{System, TIMEOUT};
 
 fn coffee() -> Submission {
     Submission::new("coffee.png", fs::read(picture("coffee.png")).unwrap())
@@ -40,7 +40,7 @@ async fn a_picture_is_run_once_for_all_who_send_it() {
     let first = system.run(&coffee()).await;
     assert_eq!(first.objects[0].label, "cup", "{first:?}");
     // Its result is kept in the background.
-    let again = eventually(PATIENCE, async || {
+    let again = eventually(TIMEOUT, async || {
         let again = system.run(&coffee()).await;
         again.cached.then_some(again)
     })
@@ -64,7 +64,7 @@ async fn a_picture_is_run_once_for_all_who_send_it() {
         let ran = system.run(&submission).await;
         assert_eq!((ran.cached, ran.attempts), (false, 1), "{ran:?}");
         // What was sent before it would have been run and told by now.
-        eventually(PATIENCE, async || has_run(&worker, &ran).then_some(())).await;
+        eventually(TIMEOUT, async || has_run(&worker, &ran).then_some(())).await;
     }
     let run_for_nothing: Vec<_> = hits.iter().filter(|hit| has_run(&worker, hit)).collect();
     assert!(run_for_nothing.is_empty(), "{run_for_nothing:?}");
@@ -79,7 +79,7 @@ async fn another_file_under_the_same_name_is_another_model() {
     let system = System::start_with(PATIENT);
     let mut old = system.worker();
     let of_old = system.run(&coffee()).await.objects;
-    eventually(PATIENCE, async || system.run(&coffee()).await.cached.then_some(())).await;
+    eventually(TIMEOUT, async || system.run(&coffee()).await.cached.then_some(())).await;
 
     // The other model, installed under the name of this one.
     let models = tempfile::tempdir().unwrap();
@@ -93,13 +93,13 @@ async fn another_file_under_the_same_name_is_another_model() {
 
     let _new = system.worker_with(&[("MODELS_DIR", models.path().to_str().unwrap())]);
     // It has announced its model to NATS. The API hears of it a moment later; then it knows of two.
-    eventually(PATIENCE, async || (!system.run(&coffee()).await.cached).then_some(())).await;
+    eventually(TIMEOUT, async || (!system.run(&coffee()).await.cached).then_some(())).await;
     old.terminate();
-    old.wait_exit(PATIENCE);
+    old.wait_exit(TIMEOUT);
     // Run now, or in the meantime by the new worker.
     let ran = system.run(&coffee()).await;
     assert_ne!(ran.objects, of_old, "{ran:?}");
-    let again = eventually(PATIENCE, async || {
+    let again = eventually(TIMEOUT, async || {
         let again = system.run(&coffee()).await;
         again.cached.then_some(again)
     })

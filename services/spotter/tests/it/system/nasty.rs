@@ -20,7 +20,7 @@ use reqwest::{
 use serde_json::Value;
 use testkit::workspace_root;
 
-use crate::whole::{System, WAIT};
+use crate::harness::{System, WAIT};
 
 const ROUTES: [&str; 2] = ["/start_task", "/v1/tasks"];
 /// Far longer than an honest picture of the largest size takes on a busy machine.

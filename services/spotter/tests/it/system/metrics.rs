@@ -11,7 +11,7 @@ use serde_json::Value;
 use service::files::find_on_path;
 use testkit::{eventually, free_address, picture, workspace_root};
 
-use crate::whole::{PATIENCE, System};
+use crate::harness::{System, TIMEOUT};
 
 /// What PromQL says besides the names of metrics.
 const WORDS: [&str; 16] = [
@@ -61,7 +61,7 @@ impl Scraped {
             let answer = system.http.get(url).send().await.unwrap();
             answer.text().await.unwrap()
         };
-        eventually(PATIENCE, async || {
+        eventually(TIMEOUT, async || {
             let api = ask(format!("{}/metrics", system.base)).await;
             let worker = ask(format!("http://{address}/metrics")).await;
             // The last of what comes by itself: a round of the reconciler, a look at the queue.

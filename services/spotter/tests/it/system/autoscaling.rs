@@ -18,7 +18,7 @@ use testkit::{
     workspace_root,
 };
 
-use crate::whole::{PATIENCE, System, spotter};
+use crate::harness::{System, TIMEOUT, spotter};
 
 /// A second stands for a minute.
 const COMPRESSION: u32 = 60;
@@ -87,11 +87,11 @@ async fn replicas_follow_the_backlog_and_nothing_is_lost() {
     run.send_until(kept, Kind::Slow, |now| now.replicas.wanted <= fewer).await;
     for _ in 0..plan.trickle {
         run.send(Kind::Quick).await;
-        run.autoscaler.wait_for(|_| true, PATIENCE);
+        run.autoscaler.wait_for(|_| true, TIMEOUT);
     }
 
     run.phase("silence");
-    let none = run.autoscaler.wait_for(|now| now.replicas == Replicas::default(), PATIENCE);
+    let none = run.autoscaler.wait_for(|now| now.replicas == Replicas::default(), TIMEOUT);
     let queue = none.queue.expect("the server answers");
     let accepted = run.accepted.len() as u64;
     assert_eq!((queue.lag(), queue.published, queue.drained), (0, accepted, accepted));
@@ -152,7 +152,7 @@ impl Run {
     }
 
     fn latest(&self) -> Sample {
-        self.autoscaler.wait_for(|_| true, PATIENCE)
+        self.autoscaler.wait_for(|_| true, TIMEOUT)
     }
 
     async fn send(&mut self, kind: Kind) -> TaskId {
@@ -177,7 +177,7 @@ impl Run {
             if enough(&now) {
                 return;
             }
-            assert!(started.elapsed() < PATIENCE, "{now:?}");
+            assert!(started.elapsed() < TIMEOUT, "{now:?}");
         }
     }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use testkit::{NatsServer, Output, Process, ProcessBuilder, RedisServer, workspace_root};
 
 /// Longer than anything takes on a busy machine; only a failing test waits for it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How long one status request is held open.
 pub(crate) const WAIT: Duration = Duration::from_secs(20);
@@ -37,7 +37,7 @@ impl Ended {
 
     /// Waits until it has ended.
     pub(crate) fn after(mut process: Process) -> Self {
-        let code = process.wait_exit(PATIENCE).code();
+        let code = process.wait_exit(TIMEOUT).code();
         let lines = process.finished_lines();
         let of = |output| {
             let lines = lines.iter().filter(|line| line.output == output);
@@ -80,9 +80,9 @@ impl System {
             api = api.env(*name, *value);
         }
         let api = api.start();
-        let line = api.wait_for_line(|line| line.output == Output::Stdout, PATIENCE).text;
+        let line = api.wait_for_line(|line| line.output == Output::Stdout, TIMEOUT).text;
         let base = line.strip_prefix("listening on ").expect("the API says where").to_owned();
-        let http = reqwest::Client::builder().timeout(PATIENCE).build();
+        let http = reqwest::Client::builder().timeout(TIMEOUT).build();
         let http = http.expect("a client can be made");
         let v1 = Client::new(&base, Timeouts::default()).expect("a client can be made");
         Self { nats, redis, http, v1, base, api }
@@ -101,7 +101,7 @@ impl System {
             worker = worker.env(*name, *value);
         }
         let worker = worker.start();
-        worker.wait_for_line(|line| line.text == "ready", PATIENCE);
+        worker.wait_for_line(|line| line.text == "ready", TIMEOUT);
         worker
     }
 

@@ -5,7 +5,7 @@ use std::{fs, process::Command};
 use serde_json::Value;
 use testkit::workspace_root;
 
-use crate::up::Up;
+use crate::running_up::Up;
 
 /// The address in the README's examples.
 const SHOWN: &str = "http://127.0.0.1:5000";

@@ -14,7 +14,7 @@ use reqwest::{
 };
 use testkit::{Collector, Line, Process, ReceivedSpan, eventually, picture};
 
-use crate::whole::{PATIENCE, System};
+use crate::harness::{System, TIMEOUT};
 
 /// What makes a process send its spans to a collector, and soon.
 fn exporting(endpoint: &str) -> [(&str, &str); 3] {
@@ -32,7 +32,7 @@ fn api_settings<'a>(exporting: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)>
 /// The spans of the trace that the job of this task was sent in, once all of these names are among them.
 /// Each process sends its spans in several parcels, and the collector does not keep them in order.
 async fn trace_of(collector: &Collector, task_id: TaskId, names: &[&str]) -> Vec<ReceivedSpan> {
-    eventually(PATIENCE, async || {
+    eventually(TIMEOUT, async || {
         let spans = collector.spans();
         let task_id = task_id.to_string();
         let is_about = |span: &&ReceivedSpan| {
@@ -63,7 +63,7 @@ fn parent<'a>(trace: &'a [ReceivedSpan], span: &ReceivedSpan) -> &'a str {
 
 fn logged(process: &Process, message: &str) -> serde_json::Value {
     let about = |line: &Line| line.json().filter(|json| json["message"] == message);
-    let line = process.wait_for_line(|line| about(line).is_some(), PATIENCE);
+    let line = process.wait_for_line(|line| about(line).is_some(), TIMEOUT);
     line.json().expect("it is JSON")
 }
 
@@ -175,7 +175,7 @@ async fn a_job_that_comes_again_is_in_the_trace_it_was_in() {
     settings.push(("FAILPOINTS", "worker-before-store=crash"));
     let mut doomed = system.worker_with(&settings);
     let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
-    doomed.wait_exit(PATIENCE);
+    doomed.wait_exit(TIMEOUT);
     settings.pop();
     let _heir = system.worker_with(&settings);
     let trace = trace_of(&collector, id, &["send jobs", "process jobs"]).await;
@@ -211,7 +211,7 @@ async fn pictures_that_run_together_are_linked_to_their_run() {
     }
     assert!(runs.values().any(|jobs| jobs.len() > 1), "{runs:?}");
     for ((trace_id, span_id), jobs) in runs {
-        let run = eventually(PATIENCE, async || {
+        let run = eventually(TIMEOUT, async || {
             collector.spans().into_iter().find(|span| span.span_id == span_id)
         })
         .await;
@@ -239,7 +239,7 @@ async fn assert_nobody_waits_for(endpoint: &str) {
     for process in [&mut worker, &mut system.api] {
         process.terminate();
         // Three seconds are given to the last spans.
-        let status = process.wait_exit(PATIENCE);
+        let status = process.wait_exit(TIMEOUT);
         assert!(status.success(), "{status}");
     }
 }

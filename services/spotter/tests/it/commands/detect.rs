@@ -6,8 +6,8 @@ use serde_json::Value;
 use testkit::{picture, workspace_root};
 
 use crate::{
+    harness::{Ended, spotter},
     reference::{assert_bus, assert_zidane},
-    whole::{Ended, spotter},
 };
 
 fn json_lines(ended: &Ended) -> Vec<Value> {
