@@ -1,11 +1,15 @@
-//! What can be broken, and how it is mended.
+//! The faults, how they are injected, and how they are healed.
 
 use std::{thread, time::Duration};
 
 use rand::{RngExt, rngs::Xoshiro256PlusPlus};
 use testkit::{Direction, TcpProxy};
 
-use crate::{client::Submission, load::Load, pictures::Poison, stand::Stand, steps::Step};
+use crate::{
+    environment::Environment,
+    load::{Load, client::Submission, pictures::Poison},
+    steps::Step,
+};
 
 /// How many clients send the same key at once.
 const STORM: usize = 100;
@@ -13,7 +17,7 @@ const STORM: usize = 100;
 /// How many workers come and go at once.
 const SCALED_BY: usize = 2;
 
-/// One kind of thing that goes wrong.
+/// One kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {
     WorkerKilled,
@@ -23,7 +27,7 @@ pub(crate) enum Fault {
     WorkersScaled,
     /// Every worker frozen, so that the queue fills up.
     QueueFull,
-    /// A worker or an API that crashes at this step, again and again.
+    /// A worker or an API that repeatedly crashes at this step.
     Crash(Step),
     ApiKilled,
     /// The only server, or a node that does not lead the stream of jobs.
@@ -44,28 +48,28 @@ pub(crate) enum Fault {
     ConsumerDeleted,
     /// The disk of the node that leads the stream of jobs. Needs one.
     DiskFull,
-    /// Pictures that no worker survives. Needs workers that fail on them.
+    /// Poison pictures. Needs workers that fail on them.
     Poison,
     /// One idempotency key, many times at once.
     KeyStorm,
 }
 
-/// What a fault happens to.
-pub(crate) struct Site<'a> {
-    pub(crate) stand: &'a mut Stand,
+/// What a fault is injected into.
+pub(crate) struct FaultContext<'a> {
+    pub(crate) environment: &'a mut Environment,
     pub(crate) load: &'a mut Load,
     pub(crate) rng: &'a mut Xoshiro256PlusPlus,
 }
 
-/// A fault that has begun and must be ended.
-pub(crate) struct Ongoing {
+/// A fault that is active and must be healed.
+pub(crate) struct ActiveFault {
     fault: Fault,
     /// Which worker, API or node.
     target: usize,
 }
 
 impl Fault {
-    /// Those that a system with one nats-server can have.
+    /// The faults of a system with one nats-server.
     pub(crate) const ON_ONE_NODE: [Self; 18] = [
         Self::WorkerKilled,
         Self::WorkerFrozen,
@@ -87,7 +91,7 @@ impl Fault {
         Self::KeyStorm,
     ];
 
-    /// Those that only a cluster can have.
+    /// The additional faults of a cluster.
     pub(crate) const ON_A_CLUSTER: [Self; 2] = [Self::LeaderKilled, Self::LeaderCutOff];
 
     pub(crate) fn name(self) -> &'static str {
@@ -118,7 +122,7 @@ impl Fault {
         }
     }
 
-    /// Whether the server may forget how often it has handed out a job.
+    /// Whether the server may lose its delivery counts.
     pub(crate) fn resets_deliveries(self) -> bool {
         matches!(
             self,
@@ -126,13 +130,13 @@ impl Fault {
         )
     }
 
-    /// Whether two of these may go on at the same time: no more than one node is ever down, and
-    /// one mend must not undo the other's fault.
+    /// Whether two faults may be active at the same time: at most one node is ever down, and healing one fault must
+    /// not heal the other.
     pub(crate) fn goes_with(self, other: Self) -> bool {
-        self.part() != other.part()
+        self.component() != other.component()
     }
 
-    fn part(self) -> u8 {
+    fn component(self) -> u8 {
         match self {
             Self::WorkerKilled
             | Self::WorkerFrozen
@@ -147,70 +151,76 @@ impl Fault {
         }
     }
 
-    /// Which worker, API or node it happens to.
-    fn choose_target(self, Site { stand, rng, .. }: &mut Site<'_>) -> usize {
+    /// The worker, API or node that is affected.
+    fn choose_target(self, FaultContext { environment, rng, .. }: &mut FaultContext<'_>) -> usize {
         match self {
             Self::WorkerKilled | Self::WorkerFrozen | Self::WorkerTerminated => {
-                rng.random_range(0..stand.workers.len())
+                rng.random_range(0..environment.workers.len())
             }
-            Self::Crash(step) if step.is_of_a_worker() => rng.random_range(0..stand.workers.len()),
-            Self::ApiKilled | Self::Crash(_) => rng.random_range(0..stand.apis.len()),
-            Self::NatsKilled if stand.plan.cluster => {
-                let others = rng.random_range(1..stand.nats.nodes().len());
-                (stand.nats.jobs_leader() + others) % stand.nats.nodes().len()
+            Self::Crash(step) if step.is_of_a_worker() => {
+                rng.random_range(0..environment.workers.len())
             }
-            Self::LeaderKilled | Self::LeaderCutOff | Self::DiskFull => stand.nats.jobs_leader(),
+            Self::ApiKilled | Self::Crash(_) => rng.random_range(0..environment.apis.len()),
+            Self::NatsKilled if environment.plan.cluster => {
+                let others = rng.random_range(1..environment.nats.nodes().len());
+                (environment.nats.jobs_leader() + others) % environment.nats.nodes().len()
+            }
+            Self::LeaderKilled | Self::LeaderCutOff | Self::DiskFull => {
+                environment.nats.jobs_leader()
+            }
             _ => 0,
         }
     }
 
-    pub(crate) fn begin(self, site: &mut Site<'_>) -> Ongoing {
-        let target = self.choose_target(site);
-        let Site { stand, load, rng } = site;
+    pub(crate) fn inject(self, context: &mut FaultContext<'_>) -> ActiveFault {
+        let target = self.choose_target(context);
+        let FaultContext { environment, load, rng } = context;
         match self {
-            Self::WorkerKilled => stand.kill_worker(target),
-            Self::WorkerFrozen => stand.workers[target].process.stop(),
-            Self::WorkerTerminated => stand.workers[target].process.terminate(),
-            Self::WorkersScaled => (0..SCALED_BY).for_each(|_| stand.add_worker()),
+            Self::WorkerKilled => environment.kill_worker(target),
+            Self::WorkerFrozen => environment.workers[target].process.stop(),
+            Self::WorkerTerminated => environment.workers[target].process.terminate(),
+            Self::WorkersScaled => (0..SCALED_BY).for_each(|_| environment.add_worker()),
             Self::QueueFull => {
-                stand.workers.iter_mut().for_each(|worker| worker.process.stop());
+                environment.workers.iter_mut().for_each(|worker| worker.process.stop());
             }
-            Self::Crash(step) if step.is_of_a_worker() => stand.replace_worker(target, Some(step)),
-            Self::Crash(step) => stand.replace_api(target, Some(step)),
-            Self::ApiKilled => stand.kill_api(target),
-            Self::NatsKilled | Self::LeaderKilled => stand.nats.kill(target),
-            Self::LeaderCutOff => cut_off(&stand.api_proxies, target),
-            Self::PubAcksDropped => each(&stand.api_proxies, |proxy| {
+            Self::Crash(step) if step.is_of_a_worker() => {
+                environment.replace_worker(target, Some(step))
+            }
+            Self::Crash(step) => environment.replace_api(target, Some(step)),
+            Self::ApiKilled => environment.kill_api(target),
+            Self::NatsKilled | Self::LeaderKilled => environment.nats.kill(target),
+            Self::LeaderCutOff => cut_off(&environment.api_proxies, target),
+            Self::PubAcksDropped => each(&environment.api_proxies, |proxy| {
                 proxy.drop_frames(Direction::ToClient, is_pub_ack);
             }),
-            Self::AcksDropped => each(&stand.worker_proxies, |proxy| {
+            Self::AcksDropped => each(&environment.worker_proxies, |proxy| {
                 proxy.drop_frames(Direction::ToServer, is_ack);
             }),
             Self::Delayed => {
                 let delay = Duration::from_millis(rng.random_range(100..600));
-                each(&stand.api_proxies, |proxy| proxy.delay(delay));
-                each(&stand.worker_proxies, |proxy| proxy.delay(delay));
+                each(&environment.api_proxies, |proxy| proxy.delay(delay));
+                each(&environment.worker_proxies, |proxy| proxy.delay(delay));
             }
-            Self::ApiBlackholed => each(&stand.api_proxies, TcpProxy::blackhole),
-            Self::WorkerBlackholed => each(&stand.worker_proxies, TcpProxy::blackhole),
+            Self::ApiBlackholed => each(&environment.api_proxies, TcpProxy::blackhole),
+            Self::WorkerBlackholed => each(&environment.worker_proxies, TcpProxy::blackhole),
             Self::ConnectionsCut => {
-                each(&stand.api_proxies, TcpProxy::cut);
-                each(&stand.worker_proxies, TcpProxy::cut);
+                each(&environment.api_proxies, TcpProxy::cut);
+                each(&environment.worker_proxies, TcpProxy::cut);
             }
-            Self::RedisKilled => stand.redis.kill(),
-            Self::RedisFlushed => stand.redis.flush(),
-            Self::RedisSlow => stand.redis_proxy.delay(Duration::from_secs(2)),
+            Self::RedisKilled => environment.redis.kill(),
+            Self::RedisFlushed => environment.redis.flush(),
+            Self::RedisSlow => environment.redis_proxy.delay(Duration::from_secs(2)),
             Self::ConsumerDeleted => {
-                // An election may be on; then there is nothing to delete at this moment.
+                // During an election there is nothing to delete.
                 let deleted = (0..20).any(|_| {
-                    stand.nats.delete_consumer() || {
+                    environment.nats.delete_consumer() || {
                         thread::sleep(Duration::from_millis(50));
                         false
                     }
                 });
                 assert!(deleted, "the consumer could not be deleted");
             }
-            Self::DiskFull => stand.plan.disks[target].fill(),
+            Self::DiskFull => environment.plan.disks[target].fill(),
             Self::Poison => {
                 for poison in Poison::ALL {
                     load.send(Submission::poison(poison), rng);
@@ -218,35 +228,34 @@ impl Fault {
             }
             Self::KeyStorm => load.storm(STORM, format!("storm-{:016x}", rng.random::<u64>()), rng),
         }
-        Ongoing { fault: self, target }
+        ActiveFault { fault: self, target }
     }
 }
 
-impl Ongoing {
-    pub(crate) fn end(self, stand: &mut Stand) {
+impl ActiveFault {
+    pub(crate) fn heal(self, environment: &mut Environment) {
         match self.fault {
-            Fault::WorkerKilled => stand.revive_worker(self.target),
-            Fault::Crash(step) if step.is_of_a_worker() => stand.revive_worker(self.target),
-            Fault::WorkersScaled => (0..SCALED_BY).for_each(|_| stand.dismiss_worker(0)),
+            Fault::WorkerKilled => environment.restart_worker(self.target),
+            Fault::Crash(step) if step.is_of_a_worker() => environment.restart_worker(self.target),
+            Fault::WorkersScaled => (0..SCALED_BY).for_each(|_| environment.retire_worker(0)),
             Fault::QueueFull => {
-                stand.workers.iter_mut().for_each(|worker| worker.process.cont());
+                environment.workers.iter_mut().for_each(|worker| worker.process.cont());
             }
-            Fault::WorkerFrozen => stand.workers[self.target].process.cont(),
-            Fault::ApiKilled | Fault::Crash(_) => stand.revive_api(self.target),
+            Fault::WorkerFrozen => environment.workers[self.target].process.cont(),
+            Fault::ApiKilled | Fault::Crash(_) => environment.restart_api(self.target),
             Fault::NatsKilled | Fault::LeaderKilled => {
-                stand.nats.restart(self.target);
-                // A second node must not go while this one is catching up.
-                stand.wait_for_nats();
+                environment.nats.restart(self.target);
+                // A second node must not go down while this one is catching up.
+                environment.wait_for_nats();
             }
             Fault::DiskFull => {
-                stand.plan.disks[self.target].make_room();
-                // A server keeps its write error, and one of a cluster has JetStream turned off, until it is
-                // started again.
-                stand.nats.restart(self.target);
-                stand.wait_for_nats();
+                environment.plan.disks[self.target].make_room();
+                // Until its restart, a server keeps its write error, and one of a cluster keeps JetStream disabled.
+                environment.nats.restart(self.target);
+                environment.wait_for_nats();
             }
-            Fault::RedisKilled => stand.redis.restart(),
-            Fault::RedisSlow => stand.redis_proxy.heal(),
+            Fault::RedisKilled => environment.redis.restart(),
+            Fault::RedisSlow => environment.redis_proxy.heal(),
             Fault::WorkerTerminated
             | Fault::RedisFlushed
             | Fault::ConsumerDeleted
@@ -259,8 +268,8 @@ impl Ongoing {
             | Fault::ApiBlackholed
             | Fault::WorkerBlackholed
             | Fault::ConnectionsCut => {
-                each(&stand.api_proxies, TcpProxy::heal);
-                each(&stand.worker_proxies, TcpProxy::heal);
+                each(&environment.api_proxies, TcpProxy::heal);
+                each(&environment.worker_proxies, TcpProxy::heal);
             }
         }
     }
@@ -270,7 +279,7 @@ fn each(proxies: &[TcpProxy], action: impl Fn(&TcpProxy)) {
     proxies.iter().for_each(action);
 }
 
-/// Drives every connection to one node, then lets the network to it go silent.
+/// Moves every connection to one node, then blackholes the network to it.
 fn cut_off(proxies: &[TcpProxy], node: usize) {
     let others = || proxies.iter().enumerate().filter(|(i, _)| *i != node).map(|(_, proxy)| proxy);
     others().for_each(TcpProxy::cut);
@@ -284,12 +293,12 @@ fn cut_off(proxies: &[TcpProxy], node: usize) {
     proxies[node].blackhole();
 }
 
-/// The server's word that a job is stored.
+/// Whether a frame is a PubAck: the server's confirmation that a job is stored.
 fn is_pub_ack(frame: &[u8]) -> bool {
     has(frame, b"_INBOX_api") && has(frame, b"{\"stream\":\"JOBS\"")
 }
 
-/// A worker's word that a job is done with.
+/// Whether a frame is a worker's ack of a job.
 fn is_ack(frame: &[u8]) -> bool {
     has(frame, b"$JS.ACK.") && has(frame, b"+ACK")
 }

@@ -1,4 +1,7 @@
-//! Clients that submit pictures by both APIs and ask for the ends, until told to stop.
+//! Clients that submit pictures by both routes and poll the tasks, until they are stopped.
+
+pub(crate) mod client;
+pub(crate) mod pictures;
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,29 +15,29 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    client::{Client, Submission},
-    history::{History, Hope},
-    pictures::{Upload, strip, uploads},
+    load::client::{Client, Submission},
+    load::pictures::{Upload, strip, uploads},
+    verdict::history::{Expected, History},
 };
 
-/// How often a client sends a picture under a key again that was not answered with an id.
+/// How often a client retries a submission with a key that was not answered with an id.
 const KEYED_ATTEMPTS: usize = 5;
 
-/// How often one picture is offered until it is accepted, and the pause between.
+/// How often one picture is submitted until it is accepted, and the pause between.
 const SEND_ATTEMPTS: usize = 200;
 const SEND_PAUSE: Duration = Duration::from_millis(100);
 
-/// How much load.
+/// The size of a load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LoadPlan {
     pub(crate) clients: usize,
     /// The longest pause of one client between two pictures, in milliseconds.
     pub(crate) pause_ms: u64,
-    /// How many tasks may be open at a time.
+    /// How many tasks may be in flight at a time.
     pub(crate) open: usize,
-    /// How many pictures are sent in all, at most.
+    /// The maximum number of pictures.
     pub(crate) pictures: usize,
-    /// The share of pictures with a deadline that is near, which may expire and be no violation.
+    /// The share of pictures with a near deadline: they may expire.
     pub(crate) deadlines: f64,
 }
 
@@ -88,26 +91,30 @@ impl Load {
         Self { runtime, history, shared, clients }
     }
 
-    /// Sends one picture under one key many times at once. Does not wait for the answers.
+    /// Submits one picture with one key many times at once. Does not wait for the answers.
     pub(crate) fn storm(&mut self, times: usize, key: String, rng: &mut Xoshiro256PlusPlus) {
         for _ in 0..times {
-            let submission =
-                Submission { key: Some(key.clone()), ..Submission::new(strip(), Hope::Success) };
+            let submission = Submission {
+                key: Some(key.clone()),
+                ..Submission::new(strip(), Expected::Success)
+            };
             let rng = Xoshiro256PlusPlus::seed_from_u64(rng.random());
             let shared = Arc::clone(&self.shared);
-            let sending = async move { shared.insist_on(submission, None, rng).await };
+            let sending = async move { shared.submit_with_retry(submission, None, rng).await };
             self.clients.spawn_on(sending, self.runtime.handle());
         }
     }
 
-    /// Sends a picture until it is accepted. Does not wait for that.
+    /// Submits a picture until it is accepted. Does not wait for that.
     pub(crate) fn send(&mut self, submission: Submission, rng: &mut Xoshiro256PlusPlus) {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(rng.random());
         let shared = Arc::clone(&self.shared);
         let sending = async move {
             for _ in 0..SEND_ATTEMPTS {
                 if let Some(task) = shared.client.submit(&submission, &mut rng).await {
-                    tokio::spawn(async move { shared.client.ask_until_ended(task.id, rng).await });
+                    tokio::spawn(
+                        async move { shared.client.poll_until_terminal(task.id, rng).await },
+                    );
                     return;
                 }
                 sleep(SEND_PAUSE).await;
@@ -116,7 +123,7 @@ impl Load {
         self.clients.spawn_on(sending, self.runtime.handle());
     }
 
-    /// Ends the submissions; asking for ends goes on. Waits for the last answers.
+    /// Stops the submissions and waits for their answers. Polling continues.
     pub(crate) fn stop(&mut self) {
         self.shared.stop.cancel();
         let clients = &mut self.clients;
@@ -127,10 +134,10 @@ impl Load {
         });
     }
 
-    /// Ends everything and returns what was told.
+    /// Stops everything and returns the history.
     pub(crate) fn end(self) -> History {
         self.shared.client.give_up();
-        // Ends the tasks that still ask, and with them their hold on the history.
+        // Ends the tasks that still poll, which hold the history.
         self.runtime.shutdown_timeout(Duration::from_secs(10));
         drop((self.clients, self.shared));
         Arc::into_inner(self.history).expect("no client is left")
@@ -151,10 +158,10 @@ impl Shared {
             let shared = Arc::clone(&self);
             let task_rng = Xoshiro256PlusPlus::seed_from_u64(rng.random());
             if submission.key.is_some() {
-                shared.insist_on(submission, Some(open), task_rng).await;
+                shared.submit_with_retry(submission, Some(open), task_rng).await;
             } else if let Some(task) = self.client.submit(&submission, &mut rng).await {
                 tokio::spawn(async move {
-                    shared.client.ask_until_ended(task.id, task_rng).await;
+                    shared.client.poll_until_terminal(task.id, task_rng).await;
                     drop(open);
                 });
             }
@@ -163,8 +170,8 @@ impl Shared {
         }
     }
 
-    /// Sends the same submission again, as its key allows, until it is answered with an id.
-    async fn insist_on(
+    /// Retries the same submission, as its key allows, until it is answered with an id.
+    async fn submit_with_retry(
         self: Arc<Self>,
         submission: Submission,
         open: Option<OwnedSemaphorePermit>,
@@ -175,7 +182,7 @@ impl Shared {
             if task.is_new {
                 let shared = Arc::clone(&self);
                 tokio::spawn(async move {
-                    shared.client.ask_until_ended(task.id, rng).await;
+                    shared.client.poll_until_terminal(task.id, rng).await;
                     drop(open);
                 });
             }
@@ -183,15 +190,15 @@ impl Shared {
         }
     }
 
-    /// One in four has a key, some have a deadline that is near.
+    /// A random submission: one in four has a key, some have a near deadline.
     fn choose(&self, rng: &mut Xoshiro256PlusPlus) -> Submission {
         let upload = self.choose_upload(rng).clone();
         if rng.random_bool(self.deadlines) {
             let deadline = Some(rng.random_range(1..=5));
-            return Submission { deadline, ..Submission::new(upload, Hope::InTime) };
+            return Submission { deadline, ..Submission::new(upload, Expected::InTime) };
         }
         let key = rng.random_bool(0.25).then(|| format!("key-{:016x}", rng.random::<u64>()));
-        Submission { key, ..Submission::new(upload, Hope::Success) }
+        Submission { key, ..Submission::new(upload, Expected::Success) }
     }
 
     fn choose_upload(&self, rng: &mut Xoshiro256PlusPlus) -> &Upload {

@@ -1,10 +1,9 @@
-//! Nothing accepted is ever lost: the whole system as processes, under load, while things break.
+//! No accepted job is ever lost: the whole system as processes, under load, with faults injected.
 //!
-//! Each scenario starts a system, applies a load of real pictures, breaks one kind of thing again and
-//! again, stops the load, heals, waits until the queue is empty, and holds what happened against
-//! the invariants in `checker.rs`. `CHAOS_SEED=…` repeats a run's choices, `CHAOS_SECONDS=…` sets
-//! the length of the mixed ones, `CHAOS_SOAK_JOBS=…` that of the soak, `CHAOS_LOGS=FOLDER` keeps
-//! what the processes wrote.
+//! Each scenario starts a system, applies a load of real pictures, injects one kind of fault repeatedly, stops the
+//! load, heals, waits until the queue is empty, and checks the clients' history against the invariants in
+//! `verdict/checker.rs`. `CHAOS_SEED=…` repeats a run's random choices, `CHAOS_SECONDS=…` sets the length of the mixed
+//! scenarios, `CHAOS_SOAK_JOBS=…` that of the soak, `CHAOS_LOGS=FOLDER` keeps the processes' logs.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,17 +12,23 @@
     reason = "in a test, a panic with a clear message is the right report, and a table tells the rest"
 )]
 
-mod chaos;
-mod checker;
-mod client;
-mod end;
+mod environment;
 mod faults;
-mod history;
 mod load;
-mod mixed;
-mod pictures;
-mod report;
-mod scenarios;
-mod soak;
-mod stand;
+mod scenario;
 mod steps;
+
+/// The tests.
+mod scenarios {
+    mod mixed;
+    mod single_faults;
+    mod soak;
+}
+
+/// What clients observed, checked against the invariants.
+mod verdict {
+    pub(crate) mod checker;
+    pub(crate) mod history;
+    pub(crate) mod report;
+    pub(crate) mod terminal_state;
+}

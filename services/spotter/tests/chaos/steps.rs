@@ -1,4 +1,4 @@
-//! The steps of a job at which a process can be told to crash.
+//! The steps of a job at which a failpoint can crash a process.
 
 /// A place in the code of the worker or the API; see `service::failpoints`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +34,7 @@ impl Step {
         Self::OF_A_WORKER.contains(&self)
     }
 
-    /// Where the process fails, how, and at the how manyth time.
+    /// The failpoint: its name, its action, and the pass at which it acts.
     pub(crate) fn failpoint(self) -> String {
         let what = match self {
             Self::WorkerReceived => "worker-received=crash",
@@ -46,7 +46,7 @@ impl Step {
             Self::ApiBeforeRecord => "api-before-record=crash",
             Self::ApiBeforeAnswer => "api-before-answer=crash",
         };
-        // Not each time, or no job would ever get past it.
+        // Not at every pass, or no job would ever get beyond it.
         format!("{what}@7")
     }
 

@@ -1,7 +1,7 @@
-//! Tens of thousands of tiny jobs, as fast as the queue takes them: memory stays flat, speed too.
+//! Tens of thousands of tiny jobs, as fast as the queue takes them: memory and throughput stay flat.
 //!
-//! `CHAOS_SOAK_JOBS` says how many; without it a few hundred, which tells only that each comes to its
-//! end. Speed is printed and not judged: this machine may have other things to do.
+//! `CHAOS_SOAK_JOBS` sets their number; by default a few hundred, which check only that every task becomes terminal.
+//! Throughput is printed and not checked: it depends on what else the machine does.
 
 use std::{
     collections::BTreeMap,
@@ -22,25 +22,25 @@ use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
 use crate::{
-    client::{Client, Submission},
-    history::{History, Hope},
-    pictures::strip,
-    stand::{Nats, PATIENCE, Plan, Stand},
+    environment::{Environment, Nats, Plan, TIMEOUT},
+    load::client::{Client, Submission},
+    load::pictures::strip,
+    verdict::history::{Expected, History},
 };
 
 const NATS: &str = "nats-server";
 
 const SHORT: usize = 600;
-/// From so many jobs on, memory is judged: a tenth of them is enough to warm up.
+/// From this many jobs on, memory is checked: a tenth of them is enough to warm up.
 const LONG: usize = 10_000;
 const CLIENTS: usize = 8;
-/// How many jobs wait at most, and so how many are sent beyond those that are counted: the last of
-/// these must run beside submissions as the first did.
+/// The maximum number of waiting jobs, and the number of jobs sent beyond those that are counted: the last counted
+/// ones must run beside submissions as the first did.
 const BACKLOG: usize = 1000;
-/// The pause of a client that was refused.
+/// The pause before a refused submission is retried.
 const PAUSE: Duration = Duration::from_millis(50);
 const SAMPLE_EVERY: Duration = Duration::from_millis(500);
-/// How far memory may be from where it was after the warm-up.
+/// The allowed change of memory after the warm-up.
 const FLAT: f64 = 0.1;
 
 /// Resident memory of one process, in MiB, sample by sample.
@@ -51,16 +51,16 @@ fn tiny_jobs_without_end() {
     let jobs = std::env::var("CHAOS_SOAK_JOBS").ok();
     let jobs: usize = jobs.map_or(SHORT, |text| text.parse().expect("CHAOS_SOAK_JOBS is a number"));
     let settings = vec![("QUEUE_MAX_MESSAGES", BACKLOG.to_string())];
-    let mut stand = Stand::start(Plan { workers: 2, settings, ..Plan::default() });
+    let mut environment = Environment::start(Plan { workers: 2, settings, ..Plan::default() });
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
     let sending = Arc::new(Sending {
-        client: Client::new(stand.bases(), Arc::new(History::new())),
+        client: Client::new(environment.bases(), Arc::new(History::new())),
         left: AtomicUsize::new(jobs + BACKLOG),
     });
-    let sampler = Sampler::start(&mut stand);
+    let sampler = Sampler::start(&mut environment);
     let accepted = runtime.block_on(send_all(&sending));
     let memory = sampler.end();
-    let finished = runtime.block_on(ends(&stand, &accepted));
+    let finished = runtime.block_on(finish_times(&environment, &accepted));
     let report = Report::new(jobs, finished, memory);
     eprintln!("{report}");
     assert_eq!(accepted.len(), jobs + BACKLOG, "each is accepted once");
@@ -87,10 +87,10 @@ async fn send_all(sending: &Arc<Sending>) -> Vec<TaskId> {
 }
 
 impl Sending {
-    /// Sends one after another, and asks for the end of an earlier one with each.
+    /// Submits one picture after another, and polls an earlier task with each.
     async fn send_until_none_is_left(self: Arc<Self>, seed: u64) -> Vec<TaskId> {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
-        let submission = Submission::new(strip(), Hope::Success);
+        let submission = Submission::new(strip(), Expected::Success);
         let mut accepted: Vec<TaskId> = Vec::new();
         let take =
             || self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
@@ -102,7 +102,7 @@ impl Sending {
                 }
             };
             if let Some(earlier) = accepted.len().checked_sub(BACKLOG / CLIENTS) {
-                self.client.ask_once(accepted[earlier], &mut rng).await;
+                self.client.poll_once(accepted[earlier], &mut rng).await;
             }
             accepted.push(id);
         }
@@ -110,16 +110,16 @@ impl Sending {
     }
 }
 
-/// When each task ended, in order; waits for the last.
-async fn ends(stand: &Stand, ids: &[TaskId]) -> Vec<OffsetDateTime> {
-    let config = MessagingConfig::new(stand.nats.url().parse().unwrap(), Role::Cli);
+/// The finish times in order; waits for the last task.
+async fn finish_times(environment: &Environment, ids: &[TaskId]) -> Vec<OffsetDateTime> {
+    let config = MessagingConfig::new(environment.nats.url().parse().unwrap(), Role::Cli);
     let tasks = Messaging::connect(config).await.expect("NATS answers").tasks();
     let end = async |id: &TaskId| {
         let record =
-            tasks.await_terminal(*id, tokio::time::sleep(PATIENCE)).await.expect("NATS answers");
+            tasks.await_terminal(*id, tokio::time::sleep(TIMEOUT)).await.expect("NATS answers");
         match record.map(|record| record.state) {
             Some(TaskState::Success { finished_at, .. }) => finished_at,
-            other => panic!("{id} came to {other:?}"),
+            other => panic!("{id} is {other:?}"),
         }
     };
     let mut ends: Vec<_> = stream::iter(ids).map(end).buffer_unordered(16).collect().await;
@@ -127,22 +127,22 @@ async fn ends(stand: &Stand, ids: &[TaskId]) -> Vec<OffsetDateTime> {
     ends
 }
 
-/// Looks at the memory of every process again and again.
+/// Samples the memory of every process.
 struct Sampler {
     thread: thread::JoinHandle<BTreeMap<String, Samples>>,
     stop: Arc<AtomicBool>,
 }
 
 impl Sampler {
-    fn start(stand: &mut Stand) -> Self {
-        let parts = [("API", &stand.apis), ("worker", &stand.workers)];
+    fn start(environment: &mut Environment) -> Self {
+        let parts = [("API", &environment.apis), ("worker", &environment.workers)];
         let mut processes: Vec<(String, u32)> = Vec::new();
         for (name, kept) in parts {
             let numbered = kept.iter().enumerate();
             processes
                 .extend(numbered.map(|(i, kept)| (format!("{name} {}", i + 1), kept.process.id())));
         }
-        if let Nats::One(server) = &mut stand.nats {
+        if let Nats::One(server) = &mut environment.nats {
             processes.push((NATS.to_owned(), server.process().id()));
         }
         let stop = Arc::new(AtomicBool::new(false));
@@ -166,7 +166,7 @@ impl Sampler {
     }
 }
 
-/// In MiB.
+/// A process's resident memory in MiB.
 fn resident(process: u32) -> f64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -192,7 +192,7 @@ fn median(samples: &[f64]) -> f64 {
 
 struct Report {
     jobs: usize,
-    /// Jobs a second in each tenth.
+    /// Jobs per second in each tenth.
     speeds: Vec<f64>,
     memory: BTreeMap<String, Samples>,
 }

@@ -1,8 +1,8 @@
-//! The invariants, held against what happened. Pure, so that controls can show that it finds fault.
+//! Checks a history against the invariants. Pure code, so that controls can show that it detects violations.
 //!
-//! I1: every 202 reaches an end in time. I2: an end never changes, whoever tells it. I3: nothing is
-//! left in the queue. I4: a job is not run more often than it is handed out. I5: a key stands for
-//! one task. I6: no restart loses a 202, which is I1 and I2 with restarts among the faults.
+//! I1: every 202 reaches a terminal state in time. I2: a terminal state never changes, whatever its source. I3: nothing
+//! is left in the queue. I4: a job is not run more often than it is delivered. I5: a key stands for one task. I6: no
+//! restart loses a 202, which is I1 and I2 with restarts among the faults.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,34 +11,34 @@ use std::{
 
 use domain::TaskId;
 
-use crate::{end::End, history::Hope};
+use super::{history::Expected, terminal_state::TerminalState};
 
-/// What is known of one accepted task when everything is over.
+/// What is known of one accepted task at the end of the scenario.
 #[derive(Debug, Clone)]
 pub(crate) struct Evidence {
     pub(crate) id: TaskId,
-    pub(crate) hope: Hope,
-    /// The end that was seen first, and how long after the 202 or the last mend, whichever is later.
-    pub(crate) first: Option<(End, Duration)>,
-    /// What others said that is not this end; `None` for "it has not ended" or "no such task".
-    pub(crate) others: Vec<(&'static str, Option<End>)>,
-    /// How often its client was told that there is no such task.
+    pub(crate) expected: Expected,
+    /// The first terminal state that was observed, and how long after the 202 or the last heal, whichever is later.
+    pub(crate) first: Option<(TerminalState, Duration)>,
+    /// Observations that differ from it, with their source; `None`: not terminal, or no such task.
+    pub(crate) others: Vec<(&'static str, Option<TerminalState>)>,
+    /// How often the API answered that the task does not exist.
     pub(crate) denied: u32,
-    /// How often a worker ran the model on it to the end.
+    /// How many runs of the model on it were completed.
     pub(crate) runs: u32,
-    /// Whether it is among the dead letters.
+    /// Whether its job is a dead letter.
     pub(crate) is_dead: bool,
 }
 
-/// Everything that is held against the invariants.
+/// Everything that is checked against the invariants.
 pub(crate) struct Case<'a> {
     pub(crate) tasks: &'a [Evidence],
-    /// The ids that each idempotency key was answered with.
+    /// The ids that the API answered for each idempotency key.
     pub(crate) keys: &'a BTreeMap<String, BTreeSet<TaskId>>,
     pub(crate) leftover: Leftover,
-    /// Differences between queue and records that the APIs still tell of.
+    /// Discrepancies between queue and records that the APIs still report.
     pub(crate) discrepancies: u64,
-    pub(crate) odd: &'a [String],
+    pub(crate) unexpected: &'a [String],
 }
 
 /// What is left in the queue.
@@ -50,45 +50,45 @@ pub(crate) struct Leftover {
     pub(crate) in_progress: u64,
 }
 
-/// What a scenario allows.
+/// The bounds that a scenario allows.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Bounds {
-    pub(crate) ends_within: Duration,
+    pub(crate) terminal_within: Duration,
     pub(crate) runs: u32,
 }
 
 impl Default for Bounds {
-    /// 60 s, and as many runs as a worker's `MAX_ATTEMPTS` lets a job have.
+    /// 60 s, and the default of `MAX_ATTEMPTS`.
     fn default() -> Self {
-        Self { ends_within: Duration::from_secs(60), runs: 5 }
+        Self { terminal_within: Duration::from_secs(60), runs: 5 }
     }
 }
 
-/// What must never be.
+/// A violation of an invariant.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Violation {
-    /// I1: no end.
-    NeverEnded(TaskId),
-    /// I1: an end, too late.
-    EndedLate(TaskId, Duration),
-    /// I2: told otherwise later.
-    Changed { id: TaskId, source: &'static str, first: End, later: Option<End> },
-    /// I6: the holder of a 202 was told that there is no such task.
+    /// I1: no terminal state.
+    NotTerminal(TaskId),
+    /// I1: a terminal state after the bound.
+    TerminalLate(TaskId, Duration),
+    /// I2: a later observation differs.
+    Changed { id: TaskId, source: &'static str, first: TerminalState, later: Option<TerminalState> },
+    /// I6: the API answered the holder of a 202 that the task does not exist.
     Denied(TaskId, u32),
     /// I3.
     LeftInQueue(Leftover),
-    /// I3: queue and records differ, and nothing is being repaired.
+    /// I3: queue and records differ, and are not repaired.
     Discrepancies(u64),
     /// I4.
     RunTooOften(TaskId, u32),
     /// I5: one key, several tasks.
     KeySplit(String, BTreeSet<TaskId>),
-    /// An end that this picture cannot have come to.
-    WrongEnd(TaskId, String),
-    /// Given up, and not kept for anybody to look at.
+    /// A terminal state that this picture cannot reach.
+    WrongTerminalState(TaskId, String),
+    /// Given up without a dead letter.
     NotAmongDeadLetters(TaskId),
-    /// An answer that nobody should get, such as a 500, or a 400 for a good picture.
-    OddAnswer(String),
+    /// An answer that no client should get, such as a 500, or a 400 for a good picture.
+    UnexpectedAnswer(String),
 }
 
 pub(crate) fn check(case: &Case<'_>, bounds: Bounds) -> Vec<Violation> {
@@ -102,22 +102,22 @@ pub(crate) fn check(case: &Case<'_>, bounds: Bounds) -> Vec<Violation> {
     if case.discrepancies > 0 {
         violations.push(Violation::Discrepancies(case.discrepancies));
     }
-    violations.extend(case.odd.iter().cloned().map(Violation::OddAnswer));
+    violations.extend(case.unexpected.iter().cloned().map(Violation::UnexpectedAnswer));
     violations
 }
 
 fn check_task(task: &Evidence, bounds: Bounds) -> Vec<Violation> {
     let mut violations = Vec::new();
     match &task.first {
-        None => violations.push(Violation::NeverEnded(task.id)),
-        Some((_, after)) if *after > bounds.ends_within => {
-            violations.push(Violation::EndedLate(task.id, *after));
+        None => violations.push(Violation::NotTerminal(task.id)),
+        Some((_, after)) if *after > bounds.terminal_within => {
+            violations.push(Violation::TerminalLate(task.id, *after));
         }
         Some(_) => {}
     }
     if let Some((first, _)) = &task.first {
-        if !may_end(task.hope, first.state()) {
-            violations.push(Violation::WrongEnd(task.id, first.state().to_owned()));
+        if !is_allowed(task.expected, first.state()) {
+            violations.push(Violation::WrongTerminalState(task.id, first.state().to_owned()));
         }
         for (source, later) in &task.others {
             let (id, first, later) = (task.id, first.clone(), later.clone());
@@ -130,25 +130,25 @@ fn check_task(task: &Evidence, bounds: Bounds) -> Vec<Violation> {
     if task.runs > bounds.runs {
         violations.push(Violation::RunTooOften(task.id, task.runs));
     }
-    if task.hope == Hope::Poison && !task.is_dead {
+    if task.expected == Expected::Poison && !task.is_dead {
         violations.push(Violation::NotAmongDeadLetters(task.id));
     }
     violations
 }
 
-fn may_end(hope: Hope, state: &str) -> bool {
-    match hope {
-        Hope::Success => state == "SUCCESS",
-        Hope::InTime => ["SUCCESS", "EXPIRED"].contains(&state),
-        Hope::Poison => state == "FAILURE",
+fn is_allowed(expected: Expected, state: &str) -> bool {
+    match expected {
+        Expected::Success => state == "SUCCESS",
+        Expected::InTime => ["SUCCESS", "EXPIRED"].contains(&state),
+        Expected::Poison => state == "FAILURE",
     }
 }
 
-/// How often each task's run is told of in the workers' logs.
+/// The completed runs of each task in the workers' logs.
 pub(crate) fn count_runs(lines: &[String]) -> BTreeMap<TaskId, u32> {
     let mut runs = BTreeMap::new();
     for line in lines.iter().filter(|line| line.contains("\"detected\"")) {
-        // Before the JSON stands the process's id.
+        // The process's id precedes the JSON.
         let json = line.find('{').map_or("", |at| &line[at..]);
         let Ok(event) = serde_json::from_str::<serde_json::Value>(json) else { continue };
         let id = event["task_id"].as_str().and_then(|id| id.parse().ok());
@@ -162,16 +162,16 @@ pub(crate) fn count_runs(lines: &[String]) -> BTreeMap<TaskId, u32> {
 mod controls {
     use super::*;
 
-    fn end(at: &str) -> End {
-        End::for_control("SUCCESS", at)
+    fn terminal(at: &str) -> TerminalState {
+        TerminalState::for_control("SUCCESS", at)
     }
 
-    /// A task that went well.
-    fn well() -> Evidence {
-        let first = Some((end("noon"), Duration::from_secs(1)));
+    /// A task without any violation.
+    fn good() -> Evidence {
+        let first = Some((terminal("noon"), Duration::from_secs(1)));
         Evidence {
             id: TaskId::generate(),
-            hope: Hope::Success,
+            expected: Expected::Success,
             first,
             others: Vec::new(),
             denied: 0,
@@ -183,55 +183,57 @@ mod controls {
     fn nothing() -> Case<'static> {
         static NO_KEYS: BTreeMap<String, BTreeSet<TaskId>> = BTreeMap::new();
         let leftover = Leftover::default();
-        Case { tasks: &[], keys: &NO_KEYS, leftover, discrepancies: 0, odd: &[] }
+        Case { tasks: &[], keys: &NO_KEYS, leftover, discrepancies: 0, unexpected: &[] }
     }
 
     fn violations(task: &Evidence) -> Vec<Violation> {
-        let (tasks, keys) = ([well(), task.clone()], BTreeMap::new());
+        let (tasks, keys) = ([good(), task.clone()], BTreeMap::new());
         let case = Case { tasks: &tasks, keys: &keys, ..nothing() };
         check(&case, Bounds::default())
     }
 
     #[test]
     fn a_good_history_passes() {
-        assert_eq!(violations(&well()), []);
+        assert_eq!(violations(&good()), []);
     }
 
     #[test]
     fn a_lost_task_is_reported() {
-        let lost = Evidence { first: None, ..well() };
-        assert_eq!(violations(&lost), [Violation::NeverEnded(lost.id)]);
+        let lost = Evidence { first: None, ..good() };
+        assert_eq!(violations(&lost), [Violation::NotTerminal(lost.id)]);
         let late = Duration::from_secs(61);
-        let slow = Evidence { first: Some((end("noon"), late)), ..well() };
-        assert_eq!(violations(&slow), [Violation::EndedLate(slow.id, late)]);
-        let denied = Evidence { denied: 1, ..well() };
+        let slow = Evidence { first: Some((terminal("noon"), late)), ..good() };
+        assert_eq!(violations(&slow), [Violation::TerminalLate(slow.id, late)]);
+        let denied = Evidence { denied: 1, ..good() };
         assert_eq!(violations(&denied), [Violation::Denied(denied.id, 1)]);
     }
 
     #[test]
-    fn a_changed_a_second_and_a_vanished_end_are_reported() {
+    fn a_changed_or_vanished_terminal_state_is_reported() {
         let others = [
-            ("API", Some(end("one o'clock"))),
-            ("Redis", Some(End::for_control("FAILURE", "noon"))),
+            ("API", Some(terminal("one o'clock"))),
+            ("Redis", Some(TerminalState::for_control("FAILURE", "noon"))),
             ("record", None),
         ];
         for other in others {
-            let task = Evidence { others: vec![other.clone()], ..well() };
+            let task = Evidence { others: vec![other.clone()], ..good() };
             let (source, later) = other;
-            let changed = Violation::Changed { id: task.id, source, first: end("noon"), later };
+            let changed =
+                Violation::Changed { id: task.id, source, first: terminal("noon"), later };
             assert_eq!(violations(&task), [changed]);
         }
     }
 
     #[test]
-    fn an_end_that_cannot_be_right_is_reported() {
-        let ended = |state| Some((End::for_control(state, "noon"), Duration::from_secs(1)));
-        let failed = Evidence { first: ended("FAILURE"), ..well() };
-        let wrong = Violation::WrongEnd(failed.id, "FAILURE".to_owned());
+    fn a_terminal_state_that_is_not_allowed_is_reported() {
+        let reached =
+            |state| Some((TerminalState::for_control(state, "noon"), Duration::from_secs(1)));
+        let failed = Evidence { first: reached("FAILURE"), ..good() };
+        let wrong = Violation::WrongTerminalState(failed.id, "FAILURE".to_owned());
         assert_eq!(violations(&failed), [wrong]);
-        let late = Evidence { first: ended("EXPIRED"), hope: Hope::InTime, ..well() };
+        let late = Evidence { first: reached("EXPIRED"), expected: Expected::InTime, ..good() };
         assert_eq!(violations(&late), []);
-        let given_up = Evidence { hope: Hope::Poison, is_dead: true, ..failed };
+        let given_up = Evidence { expected: Expected::Poison, is_dead: true, ..failed };
         assert_eq!(violations(&given_up), []);
         let gone = Evidence { is_dead: false, ..given_up };
         assert_eq!(violations(&gone), [Violation::NotAmongDeadLetters(gone.id)]);
@@ -248,8 +250,8 @@ mod controls {
     }
 
     #[test]
-    fn work_done_too_often_is_reported() {
-        let task = Evidence { runs: 6, ..well() };
+    fn too_many_runs_are_reported() {
+        let task = Evidence { runs: 6, ..good() };
         assert_eq!(violations(&task), [Violation::RunTooOften(task.id, 6)]);
         let id = task.id;
         let line = format!(r#"17 {{"message":"detected","task_id":"{id}","attempt":1}}"#);
@@ -258,15 +260,21 @@ mod controls {
     }
 
     #[test]
-    fn a_queue_that_is_not_empty_and_odd_answers_are_reported() {
+    fn leftovers_and_unexpected_answers_are_reported() {
         let left = Leftover { stored: 1, ..Leftover::default() };
-        let (tasks, odd) = ([well()], ["500".to_owned()]);
-        let case = Case { tasks: &tasks, leftover: left, discrepancies: 2, odd: &odd, ..nothing() };
+        let (tasks, unexpected) = ([good()], ["500".to_owned()]);
+        let case = Case {
+            tasks: &tasks,
+            leftover: left,
+            discrepancies: 2,
+            unexpected: &unexpected,
+            ..nothing()
+        };
         let found = check(&case, Bounds::default());
         let expected = [
             Violation::LeftInQueue(left),
             Violation::Discrepancies(2),
-            Violation::OddAnswer("500".to_owned()),
+            Violation::UnexpectedAnswer("500".to_owned()),
         ];
         assert_eq!(found, expected);
     }

@@ -1,4 +1,6 @@
-//! One client of both APIs: sends a picture, asks for its end, and notes what it is told.
+//! One client of both routes: submits pictures, polls their tasks, and records every answer in the history.
+//!
+//! It judges raw answers, and so does not use the `client` crate, which hides retries and reads only what it knows.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,18 +15,18 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    end::End,
-    history::{History, Hope},
-    pictures::{Poison, Upload, poisoned},
+    load::pictures::{Poison, Upload, poisoned},
+    verdict::history::{Expected, History},
+    verdict::terminal_state::TerminalState,
 };
 
-/// Longer than the API ever makes a client wait: two publishes of 5 s, and the record.
+/// Longer than any answer of the API takes: two publishes of 5 s, and the record.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// One picture as a client sends it.
+/// One picture and how a client submits it.
 pub(crate) struct Submission {
     pub(crate) upload: Upload,
-    pub(crate) hope: Hope,
+    pub(crate) expected: Expected,
     /// Seconds.
     pub(crate) deadline: Option<u64>,
     pub(crate) key: Option<String>,
@@ -33,7 +35,7 @@ pub(crate) struct Submission {
 /// A task that was accepted.
 pub(crate) struct AcceptedTask {
     pub(crate) id: TaskId,
-    /// Whether nobody was told of it before.
+    /// Whether no earlier answer named it.
     pub(crate) is_new: bool,
 }
 
@@ -45,13 +47,13 @@ pub(crate) struct Client {
 }
 
 impl Submission {
-    pub(crate) fn new(upload: Upload, hope: Hope) -> Self {
-        Self { upload, hope, deadline: None, key: None }
+    pub(crate) fn new(upload: Upload, expected: Expected) -> Self {
+        Self { upload, expected, deadline: None, key: None }
     }
 
     /// A picture that no worker survives.
     pub(crate) fn poison(poison: Poison) -> Self {
-        Self::new(poisoned(poison), Hope::Poison)
+        Self::new(poisoned(poison), Expected::Poison)
     }
 }
 
@@ -61,12 +63,12 @@ impl Client {
         Self { http, bases, history, give_up: CancellationToken::new() }
     }
 
-    /// Ends all asking.
+    /// Stops all polling.
     pub(crate) fn give_up(&self) {
         self.give_up.cancel();
     }
 
-    /// Sends it once, by either route of either API; the task if it was accepted.
+    /// Submits it once, by a random route of a random API. Returns the task if it was accepted.
     pub(crate) async fn submit(
         &self,
         submission: &Submission,
@@ -82,16 +84,16 @@ impl Client {
             Ok((StatusCode::ACCEPTED, body)) => {
                 let id = serde_json::from_str::<Value>(&body).ok();
                 let Some(id) = id.and_then(|body| body["task_id"].as_str()?.parse().ok()) else {
-                    self.history.odd(format!("202 without an id: {body}"));
+                    self.history.unexpected(format!("202 without an id: {body}"));
                     return None;
                 };
-                let (hope, key) = (submission.hope, submission.key.as_deref());
-                let is_new = self.history.accepted(id, fault, hope, key);
+                let (expected, key) = (submission.expected, submission.key.as_deref());
+                let is_new = self.history.accepted(id, fault, expected, key);
                 return Some(AcceptedTask { id, is_new });
             }
             Ok((StatusCode::SERVICE_UNAVAILABLE, _)) => self.history.refused(fault),
             Ok((status, body)) => {
-                self.history.odd(format!("{status} to a good picture: {body}"));
+                self.history.unexpected(format!("{status} to a good picture: {body}"));
             }
             Err(_) => self.history.unanswered(fault),
         }
@@ -114,21 +116,21 @@ impl Client {
         }
     }
 
-    pub(crate) async fn ask_until_ended(&self, id: TaskId, mut rng: Xoshiro256PlusPlus) {
+    pub(crate) async fn poll_until_terminal(&self, id: TaskId, mut rng: Xoshiro256PlusPlus) {
         while !self.give_up.is_cancelled() {
             let wait = if rng.random_bool(0.5) { "?wait=2" } else { "" };
             let url = format!("{}/v1/tasks/{id}{wait}", self.base(&mut rng));
-            match ask(&self.http, &url).await {
+            match get(&self.http, &url).await {
                 Some((StatusCode::OK, task)) => {
-                    if let Some(end) = End::from_v1(&task) {
-                        self.history.saw(id, "API", Some(end));
+                    if let Some(state) = TerminalState::from_v1(&task) {
+                        self.history.observe(id, "API", Some(state));
                         return;
                     }
                 }
                 Some((StatusCode::NOT_FOUND | StatusCode::GONE, _)) => self.history.denied(id),
                 Some((StatusCode::SERVICE_UNAVAILABLE, _)) | None => {}
                 Some((status, body)) => {
-                    self.history.odd(format!("{status} when asked for {id}: {body}"));
+                    self.history.unexpected(format!("{status} when polling {id}: {body}"));
                 }
             }
             let pause = Duration::from_millis(rng.random_range(20..200));
@@ -136,13 +138,13 @@ impl Client {
         }
     }
 
-    /// Asks the original route how a task stands.
-    pub(crate) async fn ask_once(&self, id: TaskId, rng: &mut Xoshiro256PlusPlus) {
+    /// Polls a task once, by the original route.
+    pub(crate) async fn poll_once(&self, id: TaskId, rng: &mut Xoshiro256PlusPlus) {
         let url = format!("{}/task_result/{id}", self.base(rng));
-        if let Some((status, body)) = ask(&self.http, &url).await
+        if let Some((status, body)) = get(&self.http, &url).await
             && status != StatusCode::OK
         {
-            self.history.odd(format!("{status} when asked for {id}: {body}"));
+            self.history.unexpected(format!("{status} when polling {id}: {body}"));
         }
     }
 
@@ -151,17 +153,20 @@ impl Client {
     }
 }
 
-/// One question; `None` without an answer.
-async fn ask(http: &reqwest::Client, url: &str) -> Option<(StatusCode, Value)> {
+/// One GET request; `None` without an answer.
+async fn get(http: &reqwest::Client, url: &str) -> Option<(StatusCode, Value)> {
     let answer = http.get(url).send().await.ok()?;
     let status = answer.status();
     Some((status, answer.json().await.ok()?))
 }
 
-/// Asks again and again until there is an answer that is no 503.
-pub(crate) async fn insist(http: &reqwest::Client, url: &str) -> Option<(StatusCode, Value)> {
+/// As [`get`], and retries until there is an answer other than 503.
+pub(crate) async fn get_with_retry(
+    http: &reqwest::Client,
+    url: &str,
+) -> Option<(StatusCode, Value)> {
     for _ in 0..50 {
-        match ask(http, url).await {
+        match get(http, url).await {
             Some((StatusCode::SERVICE_UNAVAILABLE, _)) | None => {
                 sleep(Duration::from_millis(100)).await;
             }

@@ -1,4 +1,4 @@
-//! Real pictures, most of them small enough for a debug build to run many in a second.
+//! Real pictures, most of them small enough for a debug build to run many per second.
 
 use std::fs;
 
@@ -29,7 +29,7 @@ pub(crate) enum Poison {
 impl Poison {
     pub(crate) const ALL: [Self; 3] = [Self::Abort, Self::Hang, Self::EatMemory];
 
-    /// What makes workers fail on pictures of this kind; see `service::failpoints`.
+    /// The failpoint that makes workers fail on these pictures; see `service::failpoints`.
     pub(crate) fn failpoint(self) -> String {
         let action = match self {
             Self::Abort => "crash",
@@ -48,7 +48,7 @@ impl Poison {
     }
 }
 
-/// Strips are cheap: letterboxed, they have a twentieth of a square picture's pixels.
+/// The pictures of the load. Strips are cheap: letterboxed, they have a twentieth of a square picture's pixels.
 pub(crate) fn uploads() -> Vec<Upload> {
     let coffee = read("coffee.png");
     vec![
@@ -59,17 +59,17 @@ pub(crate) fn uploads() -> Vec<Upload> {
     ]
 }
 
-/// The dearest of them.
+/// The most expensive one.
 pub(crate) fn bus() -> Upload {
     Upload { name: "bus.jpg", bytes: fs::read(picture("bus.jpg")).unwrap(), weight: 1 }
 }
 
-/// The cheapest of them.
+/// The cheapest one.
 pub(crate) fn strip() -> Upload {
     Upload { name: "strip.jpg", bytes: shrunk(&read("chelsea.png"), 320, 16), weight: 1 }
 }
 
-/// A good picture with a comment in it that its worker fails on.
+/// A good picture with a comment on which its worker fails.
 pub(crate) fn poisoned(poison: Poison) -> Upload {
     const START_OF_IMAGE: usize = 2;
     let comment = poison.comment().as_bytes();
@@ -85,7 +85,7 @@ fn read(name: &str) -> Picture {
     decode(&bytes, &PictureLimits::default()).expect("a committed picture decodes")
 }
 
-/// The picture at another size, as JPEG; the nearest pixel is good enough here.
+/// The picture at another size, as JPEG, by nearest neighbour.
 fn shrunk(source: &Picture, width: u32, height: u32) -> Vec<u8> {
     let rgb = source.rgb();
     let pixel = |x: u32, y: u32| {

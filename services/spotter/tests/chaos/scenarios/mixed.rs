@@ -1,4 +1,4 @@
-//! Every fault in random order, some at the same time, for as long as `CHAOS_SECONDS` says.
+//! Every fault in random order, some at the same time, for `CHAOS_SECONDS`.
 
 use std::{
     sync::Arc,
@@ -9,18 +9,19 @@ use rand::RngExt;
 use testkit::SmallDisk;
 
 use crate::{
-    chaos::Chaos, checker::Bounds, faults::Fault, load::LoadPlan, stand::Plan, steps::Step,
+    environment::Plan, faults::Fault, load::LoadPlan, scenario::Scenario, steps::Step,
+    verdict::checker::Bounds,
 };
 
 const SHORT: u64 = 20;
 
-/// How long before the end no more poison is sent: it takes five runs, each up to its deadline.
+/// No poison is sent in this time before the end: it takes five runs, each up to its deadline.
 const POISON_TAKES: Duration = Duration::from_secs(120);
 
-/// Fewer than the load keeps open, so that the queue does fill up.
+/// Fewer than the load keeps open, so that the queue fills up.
 const QUEUE_MAX_MESSAGES: u64 = 45;
 
-/// Room for all records of ten minutes, and few enough bytes to fill in a moment.
+/// Room for all records of ten minutes, and small enough to be filled in a moment.
 const DISK_BYTES: u64 = 256 << 20;
 
 #[test]
@@ -47,32 +48,32 @@ fn run(name: &'static str, plan: Plan, faults: &[Fault]) {
         ("JOB_DEADLINE_SECONDS", "4".to_owned()),
     ];
     let plan = Plan { workers: 3, poison: true, disks, settings, ..plan };
-    let mut chaos = Chaos::start(name, plan, LoadPlan::default());
+    let mut scenario = Scenario::start(name, plan, LoadPlan::default());
     let until = Instant::now() + Duration::from_secs(seconds);
-    // Each fault has its turn before any comes again.
+    // Every fault is injected once before any is repeated.
     let mut waiting: Vec<Fault> = Vec::new();
     while Instant::now() < until {
         if waiting.is_empty() {
             waiting.clone_from(&faults);
             waiting.extend((Instant::now() + POISON_TAKES < until).then_some(Fault::Poison));
         }
-        let first = waiting.swap_remove(chaos.rng.random_range(0..waiting.len()));
+        let first = waiting.swap_remove(scenario.rng.random_range(0..waiting.len()));
         let mut together = vec![first];
-        if chaos.rng.random_bool(0.3)
+        if scenario.rng.random_bool(0.3)
             && let Some(at) = waiting.iter().position(|other| other.goes_with(first))
         {
             together.push(waiting.swap_remove(at));
         }
-        let time = chaos.random_ms(200, 3000);
-        chaos.during_all(&together, time);
-        let calm = chaos.random_ms(100, 1500);
-        chaos.pass(calm);
+        let time = scenario.random_ms(200, 3000);
+        scenario.during_all(&together, time);
+        let calm = scenario.random_ms(100, 1500);
+        scenario.pass(calm);
     }
-    let report = chaos.finish(Bounds::default());
+    let report = scenario.finish(Bounds::default());
     assert!(report.total().accepted > 0, "nothing was accepted at all");
 }
 
-/// A disk for each node, or none where this user may not mount any.
+/// A disk for each node, or none if this user may not mount one.
 fn mount(nodes: usize) -> Vec<Arc<SmallDisk>> {
     let disks: Option<Vec<_>> =
         (0..nodes).map(|_| SmallDisk::mount(DISK_BYTES).map(Arc::new)).collect();

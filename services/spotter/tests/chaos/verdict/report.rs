@@ -1,32 +1,32 @@
-//! The table at the end of a scenario.
+//! The table that a scenario prints.
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
 use domain::TaskId;
 
-use crate::history::{CALM, Told};
+use crate::verdict::history::{CALM, Observed};
 
-/// What came of the pictures submitted while one thing went wrong.
+/// The outcomes of the pictures that were submitted during one fault.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Row {
-    /// How often it was made to go wrong.
+    /// How often the fault was injected.
     pub(crate) times: u32,
     pub(crate) accepted: u64,
     pub(crate) success: u64,
     pub(crate) failure: u64,
-    /// Any other end.
+    /// Any other terminal state.
     pub(crate) other: u64,
     /// Runs of the model beyond the first of each task.
     pub(crate) duplicates: u64,
-    /// 503.
+    /// Submissions answered with 503.
     pub(crate) refused: u64,
-    /// Connections refused or broken.
+    /// Submissions whose connection was refused or broken.
     pub(crate) unanswered: u64,
-    /// The longest time from a 202 to its end.
+    /// The longest time from a 202 to its terminal state.
     pub(crate) longest: Duration,
 }
 
-/// A row for each thing that went wrong, and their sum.
+/// A row for each fault, and their sum.
 #[derive(Debug, Clone)]
 pub(crate) struct Report {
     pub(crate) rows: BTreeMap<&'static str, Row>,
@@ -36,7 +36,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn new(
-        told: &Told,
+        observed: &Observed,
         runs: &BTreeMap<TaskId, u32>,
         injections: &BTreeMap<&'static str, u32>,
         drained: Duration,
@@ -45,7 +45,7 @@ impl Report {
         for (fault, times) in injections {
             rows.entry(fault).or_default().times = *times;
         }
-        for (id, task) in &told.accepted {
+        for (id, task) in &observed.accepted {
             let row = rows.entry(task.fault).or_default();
             row.accepted += 1;
             match task.first.as_ref().map(|(end, _)| end.state()) {
@@ -57,10 +57,10 @@ impl Report {
             row.duplicates += u64::from(runs.get(id).map_or(0, |runs| runs.saturating_sub(1)));
             row.longest = row.longest.max(task.took().unwrap_or_default());
         }
-        for (fault, refused) in &told.refused {
+        for (fault, refused) in &observed.refused {
             rows.entry(fault).or_default().refused += refused;
         }
-        for (fault, unanswered) in &told.unanswered {
+        for (fault, unanswered) in &observed.unanswered {
             rows.entry(fault).or_default().unanswered += unanswered;
         }
         Self { rows, drained }
@@ -86,7 +86,7 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "{:<20} {:>5} {:>8} {:>8} {:>8} {:>6} {:>10} {:>8} {:>10} {:>9}",
-            "what went wrong",
+            "fault",
             "times",
             "accepted",
             "SUCCESS",

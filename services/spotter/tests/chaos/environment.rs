@@ -7,34 +7,34 @@ use testkit::{
     TcpProxy, free_port, workspace_root,
 };
 
-use crate::{pictures::Poison, steps::Step};
+use crate::{load::pictures::Poison, steps::Step};
 
 const SPOTTER: &str = env!("CARGO_BIN_EXE_spotter");
 
 const SIGABRT: i32 = 6;
 
-/// Longer than anything takes on a busy machine; only a failing test waits for it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// Longer than anything takes on a busy machine: only a failing test waits this long.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What to start.
 #[derive(Default)]
 pub(crate) struct Plan {
     pub(crate) cluster: bool,
     pub(crate) workers: usize,
-    /// Settings besides those that every scenario shares.
+    /// Settings in addition to those that every scenario has.
     pub(crate) settings: Vec<(&'static str, String)>,
-    /// Where each nats-server stores its streams, if not in a folder of its own.
+    /// A disk for the streams of each nats-server; without one, the server uses a folder.
     pub(crate) disks: Vec<Arc<SmallDisk>>,
-    /// Whether there are pictures that make workers fail. Workers have little memory then.
+    /// Whether workers fail on poison pictures. Their memory is limited then.
     pub(crate) poison: bool,
 }
 
-/// After how many seconds of a worker's silence its job goes to another: short, to see it often.
+/// The workers' lease on a job. Short, so that leases expire often.
 pub(crate) const ACK_WAIT_SECONDS: u64 = 3;
 
 const APIS: usize = 2;
 
-/// Bytes of address space for a worker that may be given poison.
+/// The limit of a worker's address space, in bytes, where there is poison.
 const WORKER_MEMORY: u64 = 4 << 30;
 
 pub(crate) enum Nats {
@@ -42,17 +42,17 @@ pub(crate) enum Nats {
     Three(NatsCluster),
 }
 
-/// A process that is started again when it ends by itself, as any supervisor would.
-pub(crate) struct Kept {
+/// A process that is restarted when it exits by itself, as by any supervisor.
+pub(crate) struct SupervisedProcess {
     pub(crate) process: Process,
-    /// Down on purpose.
+    /// Whether a fault keeps it down.
     pub(crate) down: bool,
-    /// What it has been told to fail at, also when it is started again.
+    /// The step at which it fails, also after a restart.
     failing: Option<Step>,
 }
 
-/// The running system. Everything ends with it.
-pub(crate) struct Stand {
+/// The running system. Every process ends when it is dropped.
+pub(crate) struct Environment {
     pub(crate) plan: Plan,
     pub(crate) nats: Nats,
     pub(crate) redis: RedisServer,
@@ -61,16 +61,16 @@ pub(crate) struct Stand {
     pub(crate) api_proxies: Vec<TcpProxy>,
     /// In front of each node, for the workers.
     pub(crate) worker_proxies: Vec<TcpProxy>,
-    pub(crate) apis: Vec<Kept>,
-    pub(crate) workers: Vec<Kept>,
-    /// Workers and APIs that have ended, for what they wrote.
+    pub(crate) apis: Vec<SupervisedProcess>,
+    pub(crate) workers: Vec<SupervisedProcess>,
+    /// Workers and APIs that have exited, for their logs.
     ended: Vec<Process>,
-    /// How often a process has ended by SIGABRT, as those do that are told to crash.
+    /// How often a process has exited by SIGABRT, as at a failpoint.
     pub(crate) aborted: u32,
     ports: Vec<u16>,
 }
 
-impl Stand {
+impl Environment {
     pub(crate) fn start(plan: Plan) -> Self {
         let nats = if plan.cluster {
             Nats::Three(NatsCluster::start_on(&plan.disks))
@@ -85,7 +85,7 @@ impl Stand {
         let (api_proxies, worker_proxies) = (proxies(), proxies());
         let redis = RedisServer::start();
         let redis_proxy = TcpProxy::start(redis.port());
-        let mut stand = Self {
+        let mut environment = Self {
             plan,
             nats,
             redis,
@@ -98,40 +98,40 @@ impl Stand {
             aborted: 0,
             ports: Vec::new(),
         };
-        if stand.plan.cluster {
-            // What is asked while a stream elects its leader may never be answered. The set-up asks again;
-            // an API ends, and leaves it to whoever started it to try again.
+        if environment.plan.cluster {
+            // A request may never be answered while a stream elects its leader. The set-up retries; an API exits
+            // and relies on its supervisor.
             let program = Process::builder(SPOTTER).arg("setup");
-            let mut setup = stand.part(program, &stand.api_proxies, None);
-            let status = setup.wait_exit(PATIENCE);
+            let mut setup = environment.start_service(program, &environment.api_proxies, None);
+            let status = setup.wait_exit(TIMEOUT);
             assert!(status.success(), "the queue cannot be set up: {status}");
         }
         for _ in 0..APIS {
-            // It must come back where clients look for it.
+            // Clients expect it at the same address after a restart.
             let port = free_port();
-            let api = stand.start_api(port, None);
-            api.wait_for_line(|line| line.output == Output::Stdout, PATIENCE);
-            stand.ports.push(port);
-            stand.apis.push(Kept { process: api, down: false, failing: None });
+            let api = environment.start_api(port, None);
+            api.wait_for_line(|line| line.output == Output::Stdout, TIMEOUT);
+            environment.ports.push(port);
+            environment.apis.push(SupervisedProcess { process: api, down: false, failing: None });
         }
-        for _ in 0..stand.plan.workers {
-            stand.add_worker();
+        for _ in 0..environment.plan.workers {
+            environment.add_worker();
         }
-        for worker in &stand.workers {
-            worker.process.wait_for_line(|line| line.text == "ready", PATIENCE);
+        for worker in &environment.workers {
+            worker.process.wait_for_line(|line| line.text == "ready", TIMEOUT);
         }
-        stand
+        environment
     }
 
-    /// Where the APIs listen, now and after every restart.
+    /// The addresses of the APIs, which every restart keeps.
     pub(crate) fn bases(&self) -> Vec<String> {
         self.ports.iter().map(|port| format!("http://127.0.0.1:{port}")).collect()
     }
 
-    /// Starts one worker more. Does not wait for it.
+    /// Starts another worker. Does not wait until it is ready.
     pub(crate) fn add_worker(&mut self) {
         let process = self.start_worker(None);
-        self.workers.push(Kept { process, down: false, failing: None });
+        self.workers.push(SupervisedProcess { process, down: false, failing: None });
     }
 
     pub(crate) fn kill_worker(&mut self, index: usize) {
@@ -140,20 +140,20 @@ impl Stand {
         worker.down = true;
     }
 
-    pub(crate) fn revive_worker(&mut self, index: usize) {
+    pub(crate) fn restart_worker(&mut self, index: usize) {
         self.replace_worker(index, None);
     }
 
-    /// Kills a worker if it runs, and starts another in its place that fails at this step.
+    /// Kills a worker if it runs, and starts another one in its place, which fails at this step.
     pub(crate) fn replace_worker(&mut self, index: usize, failing: Option<Step>) {
         self.workers[index].process.kill9();
-        let kept = Kept { process: self.start_worker(failing), down: false, failing };
+        let kept = SupervisedProcess { process: self.start_worker(failing), down: false, failing };
         let old = std::mem::replace(&mut self.workers[index], kept);
         self.ended.push(old.process);
     }
 
-    /// Asks a worker to stop and forgets it; it goes on finishing what it has.
-    pub(crate) fn dismiss_worker(&mut self, index: usize) {
+    /// Sends SIGTERM to a worker and removes it from the system; it finishes its jobs.
+    pub(crate) fn retire_worker(&mut self, index: usize) {
         let mut worker = self.workers.remove(index);
         worker.process.terminate();
         self.ended.push(worker.process);
@@ -165,43 +165,43 @@ impl Stand {
         api.down = true;
     }
 
-    pub(crate) fn revive_api(&mut self, index: usize) {
+    pub(crate) fn restart_api(&mut self, index: usize) {
         self.replace_api(index, None);
     }
 
-    /// As [`Stand::replace_worker`].
+    /// As [`Environment::replace_worker`].
     pub(crate) fn replace_api(&mut self, index: usize, failing: Option<Step>) {
         self.apis[index].process.kill9();
         let process = self.start_api(self.ports[index], failing);
-        let kept = Kept { process, down: false, failing };
+        let kept = SupervisedProcess { process, down: false, failing };
         let old = std::mem::replace(&mut self.apis[index], kept);
         self.ended.push(old.process);
     }
 
-    /// Starts again what has ended without having been told to.
-    pub(crate) fn tend(&mut self) {
+    /// Restarts every process that has exited by itself.
+    pub(crate) fn restart_exited(&mut self) {
         for index in 0..self.workers.len() {
             let worker = &mut self.workers[index];
-            if let Some(failing) = worker.has_ended(&mut self.aborted) {
+            if let Some(failing) = worker.exited(&mut self.aborted) {
                 self.replace_worker(index, failing);
             }
         }
         for index in 0..self.apis.len() {
             let api = &mut self.apis[index];
-            if let Some(failing) = api.has_ended(&mut self.aborted) {
+            if let Some(failing) = api.exited(&mut self.aborted) {
                 self.replace_api(index, failing);
             }
         }
     }
 
-    /// Waits until every worker that was dismissed has ended by itself.
-    pub(crate) fn wait_for_the_dismissed(&mut self) {
+    /// Waits until every retired worker has exited.
+    pub(crate) fn wait_for_retired(&mut self) {
         for worker in &mut self.ended {
-            worker.wait_exit(PATIENCE);
+            worker.wait_exit(TIMEOUT);
         }
     }
 
-    /// Waits until every node answers again.
+    /// Waits until every node is healthy.
     pub(crate) fn wait_for_nats(&self) {
         for _ in 0..600 {
             if self.nats.nodes().iter().all(NatsServer::is_healthy) {
@@ -212,7 +212,7 @@ impl Stand {
         panic!("nats-server is not healthy again");
     }
 
-    /// Every line that workers and APIs have written, those that have ended included.
+    /// Every line that workers and APIs have logged, including those that have exited.
     pub(crate) fn lines(&self) -> Vec<String> {
         let kept = self.workers.iter().chain(&self.apis).map(|kept| &kept.process);
         let lines = kept.chain(&self.ended).flat_map(|process| {
@@ -226,11 +226,11 @@ impl Stand {
         let redis = format!("redis://127.0.0.1:{}", self.redis_proxy.port());
         let program = Process::builder(SPOTTER).arg("api");
         let program = program.env("PORT", port.to_string()).env("REDIS_URL", redis);
-        // Often, to see it at work amid the faults.
+        // Often, so that it runs during the faults.
         let program = program.env("RECONCILE_SECONDS", "2");
-        // The same few pictures are sent all the time, and workers are to be kept busy with them.
+        // The load consists of a few pictures, and every one must be run.
         let program = program.env("RESPONSE_CACHE_SECONDS", "0");
-        self.part(program, &self.api_proxies, failing.map(Step::failpoint))
+        self.start_service(program, &self.api_proxies, failing.map(Step::failpoint))
     }
 
     fn start_worker(&self, failing: Option<Step>) -> Process {
@@ -243,10 +243,10 @@ impl Stand {
             Process::builder(SPOTTER)
         };
         let program = program.arg("worker").env("CONCURRENCY", "1").env("THREADS_PER_PICTURE", "1");
-        self.part(program, &self.worker_proxies, failpoints)
+        self.start_service(program, &self.worker_proxies, failpoints)
     }
 
-    fn part(
+    fn start_service(
         &self,
         program: ProcessBuilder,
         proxies: &[TcpProxy],
@@ -269,9 +269,9 @@ impl Stand {
     }
 }
 
-impl Kept {
-    /// If it has ended without having been told to: what its successor is to fail at.
-    fn has_ended(&mut self, aborted: &mut u32) -> Option<Option<Step>> {
+impl SupervisedProcess {
+    /// If it has exited by itself: the step at which its successor fails.
+    fn exited(&mut self, aborted: &mut u32) -> Option<Option<Step>> {
         let status = self.process.exit_status().filter(|_| !self.down)?;
         *aborted += u32::from(status.signal() == Some(SIGABRT));
         Some(self.failing)
@@ -286,7 +286,7 @@ impl Nats {
         }
     }
 
-    /// Where to connect without a proxy.
+    /// The servers' addresses without a proxy.
     pub(crate) fn url(&self) -> String {
         match self {
             Self::One(server) => server.url(),
@@ -327,7 +327,7 @@ impl Nats {
         }
     }
 
-    /// Deletes the workers' consumer; tells whether the server says that it has.
+    /// Deletes the workers' consumer. Returns whether the server confirms it.
     pub(crate) fn delete_consumer(&self) -> bool {
         let running = self.nodes().iter().find(|node| node.is_running());
         let answer =

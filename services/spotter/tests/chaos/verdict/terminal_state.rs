@@ -1,14 +1,14 @@
-//! A task's end in one form, whether the API, the bucket or Redis told it.
+//! A task's terminal state in one form, whether it comes from the API, the bucket or Redis.
 
 use domain::TaskRecord;
 use serde_json::{Value, json};
 
-/// Everything a client can see of an end.
+/// Everything a client can see of a terminal state.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct End(Value);
+pub(crate) struct TerminalState(Value);
 
-impl End {
-    /// From `/v1/tasks/{id}`; `None` while the task has not ended.
+impl TerminalState {
+    /// From `/v1/tasks/{id}`; `None` while the task is not terminal.
     pub(crate) fn from_v1(task: &Value) -> Option<Self> {
         let finished_at = task.get("finished_at").filter(|at| !at.is_null())?;
         Some(Self(json!({
@@ -19,7 +19,7 @@ impl End {
         })))
     }
 
-    /// From a stored record; `None` while the task has not ended.
+    /// From a stored record; `None` while the task is not terminal.
     pub(crate) fn from_record(record: &TaskRecord) -> Option<Self> {
         record.state.finished_at()?;
         let stored = serde_json::to_value(record).expect("a record is JSON");
@@ -36,7 +36,7 @@ impl End {
         })))
     }
 
-    /// An end as the checker's controls make it up.
+    /// A made-up one for the checker's controls.
     pub(crate) fn for_control(state: &str, finished_at: &str) -> Self {
         Self(
             json!({ "state": state, "finished_at": finished_at, "objects": null, "failure": null }),
@@ -47,8 +47,8 @@ impl End {
         self.0["state"].as_str().unwrap_or("?")
     }
 
-    /// Whether the original route's answer tells of the same end, in its own words.
-    pub(crate) fn is_told_by(&self, original: &Value) -> bool {
+    /// Whether the original route's answer describes the same terminal state.
+    pub(crate) fn matches_original(&self, original: &Value) -> bool {
         let status = if self.state() == "SUCCESS" { "SUCCESS" } else { "FAILURE" };
         let boxes = |objects: &Value, key: &str| -> Vec<String> {
             let objects = objects.as_array().map(Vec::as_slice).unwrap_or_default();
@@ -60,7 +60,7 @@ impl End {
     }
 }
 
-/// A stored object as `/v1` words it.
+/// A stored object in the JSON of `/v1`.
 fn object(stored: &Value) -> Value {
     let side = |name: &str| five_decimals(&stored["bbox"][name]);
     json!({
@@ -72,7 +72,7 @@ fn object(stored: &Value) -> Value {
 }
 
 fn five_decimals(value: &Value) -> f64 {
-    // Records hold numbers of 32 bits; the API rounds these, not their decimal form.
+    // Records contain 32-bit floats; the API rounds these, not their decimal form.
     let value = value.as_f64().unwrap_or(f64::NAN) as f32;
     (f64::from(value) * 1e5).round() / 1e5
 }

@@ -1,0 +1,154 @@
+//! What the clients observed.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use domain::TaskId;
+use parking_lot::Mutex;
+
+use crate::verdict::terminal_state::TerminalState;
+
+/// The name of the time without a fault.
+pub(crate) const CALM: &str = "calm";
+
+/// The clients' shared history: written while they run, read when they have stopped.
+pub(crate) struct History {
+    observed: Mutex<Observed>,
+    /// The fault that is active at the moment.
+    fault: Mutex<&'static str>,
+}
+
+/// Everything the clients observed.
+#[derive(Default)]
+pub(crate) struct Observed {
+    pub(crate) accepted: BTreeMap<TaskId, Accepted>,
+    /// The ids that the API answered for each idempotency key.
+    pub(crate) keys: BTreeMap<String, BTreeSet<TaskId>>,
+    /// 503s, by the active fault.
+    pub(crate) refused: BTreeMap<&'static str, u64>,
+    pub(crate) unanswered: BTreeMap<&'static str, u64>,
+    /// Answers that no client should ever get.
+    pub(crate) unexpected: Vec<String>,
+}
+
+/// The terminal states that a submission may reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// SUCCESS.
+    Success,
+    /// SUCCESS, or EXPIRED: its deadline is near.
+    InTime,
+    /// FAILURE, and a dead letter: no worker survives it.
+    Poison,
+}
+
+/// A task that a client holds a 202 for.
+pub(crate) struct Accepted {
+    /// The fault that was active when it was submitted.
+    pub(crate) fault: &'static str,
+    pub(crate) expected: Expected,
+    pub(crate) at: Instant,
+    /// The first terminal state that was observed, and when.
+    pub(crate) first: Option<(TerminalState, Instant)>,
+    /// Later observations that differ from the first, with their source.
+    pub(crate) others: Vec<(&'static str, Option<TerminalState>)>,
+    /// How often the API answered that the task does not exist.
+    pub(crate) denied: u32,
+}
+
+impl History {
+    pub(crate) fn new() -> Self {
+        Self { observed: Mutex::default(), fault: Mutex::new(CALM) }
+    }
+
+    pub(crate) fn set_fault(&self, fault: &'static str) {
+        *self.fault.lock() = fault;
+    }
+
+    pub(crate) fn fault(&self) -> &'static str {
+        *self.fault.lock()
+    }
+
+    /// Whether the id is new. An id may be answered twice only for the same key.
+    pub(crate) fn accepted(
+        &self,
+        id: TaskId,
+        fault: &'static str,
+        expected: Expected,
+        key: Option<&str>,
+    ) -> bool {
+        let mut observed = self.observed.lock();
+        if let Some(key) = key {
+            observed.keys.entry(key.to_owned()).or_default().insert(id);
+        }
+        if observed.accepted.contains_key(&id) {
+            if key.is_none() {
+                observed.unexpected.push(format!("task {id} was accepted twice"));
+            }
+            return false;
+        }
+        let (at, first, others, denied) = (Instant::now(), None, Vec::new(), 0);
+        observed.accepted.insert(id, Accepted { fault, expected, at, first, others, denied });
+        true
+    }
+
+    pub(crate) fn refused(&self, fault: &'static str) {
+        *self.observed.lock().refused.entry(fault).or_default() += 1;
+    }
+
+    pub(crate) fn unanswered(&self, fault: &'static str) {
+        *self.observed.lock().unanswered.entry(fault).or_default() += 1;
+    }
+
+    pub(crate) fn unexpected(&self, what: String) {
+        self.observed.lock().unexpected.push(what);
+    }
+
+    pub(crate) fn denied(&self, id: TaskId) {
+        if let Some(task) = self.observed.lock().accepted.get_mut(&id) {
+            task.denied += 1;
+        }
+    }
+
+    /// `source` reports this terminal state; `None`: the task is not terminal, or unknown to the source.
+    pub(crate) fn observe(&self, id: TaskId, source: &'static str, end: Option<TerminalState>) {
+        let mut observed = self.observed.lock();
+        let Some(task) = observed.accepted.get_mut(&id) else { return };
+        match (&task.first, end) {
+            (None, Some(end)) => task.first = Some((end, Instant::now())),
+            (Some((first, _)), end) if end.as_ref() != Some(first) => {
+                task.others.push((source, end));
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn ids(&self) -> Vec<TaskId> {
+        self.observed.lock().accepted.keys().copied().collect()
+    }
+
+    /// The first terminal state that was observed.
+    pub(crate) fn first(&self, id: TaskId) -> Option<TerminalState> {
+        let observed = self.observed.lock();
+        observed.accepted.get(&id)?.first.as_ref().map(|(end, _)| end.clone())
+    }
+
+    /// How many tasks have not been observed to be terminal yet.
+    pub(crate) fn open(&self) -> usize {
+        let observed = self.observed.lock();
+        observed.accepted.values().filter(|task| task.first.is_none()).count()
+    }
+
+    pub(crate) fn into_observed(self) -> Observed {
+        self.observed.into_inner()
+    }
+}
+
+impl Accepted {
+    /// From the 202 to the first observation of the terminal state.
+    pub(crate) fn took(&self) -> Option<Duration> {
+        self.first.as_ref().map(|(_, ended)| ended.duration_since(self.at))
+    }
+}
