@@ -33,7 +33,7 @@ pub use self::{
         Trigger,
     },
 };
-use crate::{NatsServer, Process, ports::get};
+use crate::{NatsServer, Process, network::ports::get};
 
 /// How often queue and processes are looked at.
 const TICK: Duration = Duration::from_millis(100);

@@ -12,18 +12,10 @@
 )]
 
 mod autoscaler;
-mod certificates;
-mod cluster;
-mod collector;
 mod files;
-mod frames;
-mod nats;
-mod ports;
+mod network;
 mod process;
-mod proxy;
-mod redis;
-mod small_disk;
-mod spawner;
+mod servers;
 
 use std::time::{Duration, Instant};
 
@@ -31,16 +23,13 @@ pub use autoscaler::{
     Activation, Autoscaler, Change, Ended, Fallback, FallbackBehavior, Hpa, NoLag, Policy, Queue,
     Recording, Replicas, Sample, ScaledObject, ScalingRules, SelectPolicy, Trigger, proposal,
 };
-pub use certificates::Certificates;
-pub use cluster::NatsCluster;
-pub use collector::{Collector, ReceivedSpan};
 pub use files::{picture, require, workspace_root};
-pub use nats::{NatsServer, NatsServerBuilder, StreamState};
-pub use ports::{free_address, free_port};
+pub use network::{Direction, TcpProxy, free_address, free_port};
 pub use process::{Line, Output, Process, ProcessBuilder};
-pub use proxy::{Direction, TcpProxy};
-pub use redis::RedisServer;
-pub use small_disk::SmallDisk;
+pub use servers::{
+    Certificates, Collector, NatsCluster, NatsServer, NatsServerBuilder, ReceivedSpan, RedisServer,
+    SmallDisk, StreamState,
+};
 
 /// How long a server may take to start on a busy machine before a test gives up on it.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);

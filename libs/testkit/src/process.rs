@@ -1,5 +1,7 @@
 //! A child process whose output can be waited for.
 
+mod spawner;
+
 use std::{
     ffi::{OsStr, OsString},
     io::{BufRead, BufReader, Read},
@@ -12,7 +14,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{START_TIMEOUT, poll_until, spawner};
+use crate::{START_TIMEOUT, poll_until};
 
 /// The only variables that pass from the developer's shell into a process under test: a HOST or a
 /// NATS_URL that happens to be set there must not change what a test sees.

@@ -4,11 +4,11 @@ use tempfile::TempDir;
 
 use crate::{
     START_TIMEOUT,
-    certificates::Certificates,
     files::server_program,
+    network::ports::{ask, free_port, probe},
     poll_until,
-    ports::{ask, free_port, probe},
     process::Process,
+    servers::certificates::Certificates,
 };
 
 /// How often another port is tried when somebody else took the first: redis cannot choose its own.

@@ -16,7 +16,7 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::frames::{Frames, Framing};
+use super::frames::{Frames, Framing};
 
 /// Which way bytes go through a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

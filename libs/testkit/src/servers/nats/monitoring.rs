@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::NatsServer;
-use crate::{START_TIMEOUT, eventually, ports::get};
+use crate::{START_TIMEOUT, eventually, network::ports::get};
 
 /// What a server says of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::{
     START_TIMEOUT, eventually,
-    nats::{NatsServer, NatsServerBuilder, StreamState},
+    network::ports::free_port,
     poll_until,
-    ports::free_port,
-    small_disk::SmallDisk,
+    servers::nats::{NatsServer, NatsServerBuilder, StreamState},
+    servers::small_disk::SmallDisk,
 };
 
 const NODES: usize = 3;

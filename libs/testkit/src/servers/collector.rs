@@ -18,7 +18,9 @@ use opentelemetry_proto::tonic::{
 use parking_lot::Mutex;
 use prost::Message;
 
-use crate::{START_TIMEOUT, files::server_program, poll_until, ports::free_port, process::Process};
+use crate::{
+    START_TIMEOUT, files::server_program, network::ports::free_port, poll_until, process::Process,
+};
 
 /// A span as a collector received it.
 #[derive(Debug, Clone, PartialEq, Eq)]

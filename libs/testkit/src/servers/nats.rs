@@ -12,12 +12,12 @@ use tempfile::TempDir;
 pub use self::monitoring::StreamState;
 use crate::{
     START_TIMEOUT,
-    certificates::Certificates,
     files::{server_program, workspace_root},
+    network::ports::{ask, free_port, probe},
     poll_until,
-    ports::{ask, free_port, probe},
     process::{Process, ProcessBuilder},
-    small_disk::SmallDisk,
+    servers::certificates::Certificates,
+    servers::small_disk::SmallDisk,
 };
 
 /// How often other ports are tried when somebody else took the first.
