@@ -58,12 +58,12 @@ impl Fixture {
     /// A client of its own that subscribes to this subject; the server knows that it does.
     pub(crate) async fn hear(&self, subject: &'static str) -> Subscriber {
         assert!(
-            !self.server.is_heard(subject),
+            !self.server.is_subscribed_to(subject),
             "another's subscription would be taken for this one"
         );
         let client = async_nats::connect(self.server.url()).await.unwrap();
         let subscriber = client.subscribe(subject).await.unwrap();
-        self.server.wait_until_heard(subject).await;
+        self.server.wait_until_subscribed(subject).await;
         subscriber
     }
 

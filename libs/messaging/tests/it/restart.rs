@@ -73,7 +73,7 @@ async fn a_waiting_client_gets_its_answer_after_a_restart() {
         let (tasks, id) = (tasks.clone(), job.task_id);
         async move { terminal(&tasks, id).await }
     });
-    fixture.server.wait_until_heard(&format!("records.{}", job.task_id)).await;
+    fixture.server.wait_until_subscribed(&format!("records.{}", job.task_id)).await;
     fixture.server.restart();
     // Asked while the connection is just breaking: the store asks again by itself.
     tasks.finish(&success(&job)).await.unwrap();

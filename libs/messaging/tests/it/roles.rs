@@ -188,7 +188,7 @@ async fn those_who_wait_and_follow_go_on_after_the_server_has_gone() {
     let waiting = tokio::spawn(async move { terminal(&tasks, id).await });
     eventually(LONG, async || {
         let is_followed = server.stream("KV_models").is_some_and(|stream| stream.consumers > 0);
-        (is_followed && server.is_heard(&format!("records.{id}"))).then_some(())
+        (is_followed && server.is_subscribed_to(&format!("records.{id}"))).then_some(())
     })
     .await;
 

@@ -113,7 +113,7 @@ async fn waiting_wakes_with_the_end() {
     assert!(waiting.get(job.task_id).await.unwrap().is_some());
     let id = job.task_id;
     let waiting = tokio::spawn(async move { waiting.await_terminal(id, sleep(LONG)).await });
-    fixture.server.wait_until_heard(&format!("records.{id}")).await;
+    fixture.server.wait_until_subscribed(&format!("records.{id}")).await;
     let is_read = |frame: &[u8]| frame.starts_with(b"PUB $JS.API.DIRECT.GET.KV_tasks");
     proxy.drop_frames(Direction::ToServer, is_read);
     begin(&tasks, &job).await;
@@ -144,7 +144,7 @@ async fn many_who_wait_cost_the_server_no_consumer() {
     let subjects = jobs.clone().map(|job| format!("records.{}", job.task_id));
     let server = &fixture.server;
     for subject in &subjects {
-        server.wait_until_heard(subject).await;
+        server.wait_until_subscribed(subject).await;
     }
     assert_eq!(server.stream("KV_tasks").unwrap().consumers, 0);
     for (job, one) in jobs.iter().zip(waiting) {
@@ -152,7 +152,7 @@ async fn many_who_wait_cost_the_server_no_consumer() {
         assert_eq!(one.await.unwrap().unwrap(), Some(success(job)));
     }
     testkit::eventually(LONG, async || {
-        (!subjects.iter().any(|subject| server.is_heard(subject))).then_some(())
+        (!subjects.iter().any(|subject| server.is_subscribed_to(subject))).then_some(())
     })
     .await;
 }
@@ -192,7 +192,7 @@ async fn an_end_that_is_not_told_is_found_all_the_same() {
         async move { tasks.await_terminal(id, sleep(LONG)).await }
     });
     let subject = format!("records.{}", job.task_id);
-    fixture.server.wait_until_heard(&subject).await;
+    fixture.server.wait_until_subscribed(&subject).await;
     tasks.finish(&success(&job)).await.unwrap();
     assert_eq!(waiting.await.unwrap().unwrap(), Some(success(&job)));
 }

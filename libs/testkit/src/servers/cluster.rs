@@ -105,8 +105,10 @@ impl NatsCluster {
     ///
     /// # Panics
     /// If that does not come to be.
-    pub async fn wait_until_heard(&self, subject: &str) {
-        let is_known = |node: &NatsServer| node.is_heard(subject) || node.hears_of(subject) > 0;
+    pub async fn wait_until_subscribed(&self, subject: &str) {
+        let is_known = |node: &NatsServer| {
+            node.is_subscribed_to(subject) || node.remote_subscribers(subject) > 0
+        };
         eventually(START_TIMEOUT, async || {
             let mut running = self.nodes.iter().filter(|node| node.is_running());
             running.all(is_known).then_some(())

@@ -40,9 +40,9 @@ async fn what_is_published_after_it_reaches_a_subscription() {
     let (mut hears, mut says) = (Client::connect(&server), Client::connect(&server));
     for number in 0..50 {
         let subject = format!("told.{number}");
-        assert!(!server.is_heard(&subject));
+        assert!(!server.is_subscribed_to(&subject));
         hears.say(&format!("SUB {subject} {number}\r\n"));
-        server.wait_until_heard(&subject).await;
+        server.wait_until_subscribed(&subject).await;
         says.say(&format!("PUB {subject} 0\r\n\r\n"));
         hears.wait_for(&format!("MSG {subject} "));
     }
@@ -57,7 +57,7 @@ async fn what_any_node_publishes_after_it_reaches_a_subscription() {
     for number in 0..50 {
         let subject = format!("told.{number}");
         hears.say(&format!("SUB {subject} {number}\r\n"));
-        cluster.wait_until_heard(&subject).await;
+        cluster.wait_until_subscribed(&subject).await;
         for other in &mut others {
             other.say(&format!("PUB {subject} 0\r\n\r\n"));
         }

@@ -201,7 +201,7 @@ async fn a_stop_does_not_wait_for_long_polls() {
     let waiting = app.client.get(app.url(&format!("/v1/tasks/{id}?wait=30"))).send();
     let waiting = tokio::spawn(waiting);
     let record = format!("records.{id}");
-    eventually(PATIENCE, async || app.nats.is_heard(&record).then_some(())).await;
+    eventually(PATIENCE, async || app.nats.is_subscribed_to(&record).then_some(())).await;
     let started = std::time::Instant::now();
     app.stop();
     let (status, task) = json(waiting.await.unwrap().unwrap()).await;

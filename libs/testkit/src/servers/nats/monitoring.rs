@@ -49,7 +49,7 @@ impl NatsServer {
     /// # Panics
     /// If the server does not answer.
     #[must_use]
-    pub fn is_heard(&self, subject: &str) -> bool {
+    pub fn is_subscribed_to(&self, subject: &str) -> bool {
         self.subscribers(subject) > 0
     }
 
@@ -58,17 +58,17 @@ impl NatsServer {
     /// The client library returns from `subscribe`, and from `flush`, when it has written to its socket.
     /// What another connection publishes in the meantime is lost: whoever waits for messages has to
     /// see the subscription on the server before it does anything that is to cause one. In a cluster
-    /// the other servers learn of it later: [`NatsCluster::wait_until_heard`](crate::NatsCluster).
+    /// the other servers learn of it later: [`NatsCluster::wait_until_subscribed`](crate::NatsCluster).
     ///
     /// # Panics
     /// If none does for long, or the server does not answer.
-    pub async fn wait_until_heard(&self, subject: &str) {
-        eventually(START_TIMEOUT, async || self.is_heard(subject).then_some(())).await;
+    pub async fn wait_until_subscribed(&self, subject: &str) {
+        eventually(START_TIMEOUT, async || self.is_subscribed_to(subject).then_some(())).await;
     }
 
     /// How many of the other servers of the cluster have told this one that a client of theirs
     /// subscribes to exactly this subject.
-    pub(crate) fn hears_of(&self, subject: &str) -> usize {
+    pub(crate) fn remote_subscribers(&self, subject: &str) -> usize {
         let routes = self.monitored("/routez?subs=1", "routes");
         let subscribes = |route: &&Value| {
             let subjects = route["subscriptions_list"].as_array();
