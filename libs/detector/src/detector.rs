@@ -10,8 +10,9 @@ use domain::{DetectedObject, Detection, DetectionSettings, LabelMap, Sha256Diges
 use crate::{
     decode::Warnings,
     error::DetectError,
-    model::bundle::{ModelBundle, ModelInput},
+    model::bundle::ModelBundle,
     model::error::ModelError,
+    model::manifest::ModelInput,
     onnx_runtime::{
         canceller::Canceller,
         error::OnnxRuntimeError,

@@ -21,10 +21,7 @@ pub use decode::DecodeError;
 pub use detector::{BatchItem, Detections, Detector, SharedModel, StageTimings};
 pub use error::DetectError;
 pub use input_box::InputBox;
-pub use model::{
-    bundle::{ModelBundle, ModelInput},
-    error::ModelError,
-};
+pub use model::{bundle::ModelBundle, error::ModelError, manifest::ModelInput};
 pub use onnx_runtime::{
     bare_model::BareModel, canceller::Canceller, error::OnnxRuntimeError, library::OnnxRuntime,
     provider::ExecutionProvider, session::SessionOptions,

@@ -4,3 +4,4 @@ pub mod bundle;
 pub mod error;
 pub mod install;
 pub mod labels;
+pub mod manifest;

@@ -7,7 +7,7 @@ use domain::{ConfidenceThreshold, DetectionSettings};
 use super::{Detections, Detector, RunPicture, size_of};
 use crate::{
     error::DetectError,
-    model::bundle::ModelInput,
+    model::manifest::ModelInput,
     onnx_runtime::canceller::Canceller,
     postprocess::candidate::Candidate,
     postprocess::heads::DecodeRequest,

@@ -7,99 +7,20 @@ use std::{
 };
 
 use domain::{LabelMap, ModelName, Sha256Digest, picture::PictureLimits};
-use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::error::ModelError,
-    postprocess::heads::{Head, HeadKind},
+    model::{
+        error::ModelError,
+        manifest::{MOST_BYTES, Manifest},
+    },
+    postprocess::heads::Head,
     preprocess::Preprocessor,
-    preprocess::letterbox::TargetSize,
 };
 
 /// The file that holds the graph and its weights.
 pub const MODEL_FILE: &str = "model.onnx";
 /// The file that describes it.
 pub const MANIFEST_FILE: &str = "model.toml";
-
-const LARGEST_SIDE: u32 = 8192;
-/// The most bytes of a [`MANIFEST_FILE`]: room for tens of thousands of labels.
-pub(crate) const MOST_MANIFEST_BYTES: u64 = 1 << 20;
-
-/// The size of pictures that a model takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "size", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum ModelInput {
-    /// Any size; pictures are scaled to a long side and padded as little as the strides allow.
-    Dynamic {
-        /// The longer side in pixels after scaling; the reference takes 640.
-        long_side: u32,
-        /// Both sides are padded to a multiple of it: the largest stride.
-        multiple_of: u32,
-    },
-    /// One size only.
-    Fixed {
-        /// Width in pixels.
-        width: u32,
-        /// Height in pixels.
-        height: u32,
-    },
-}
-
-impl ModelInput {
-    /// The size that a picture is to be letterboxed to.
-    #[must_use]
-    pub fn target(&self) -> TargetSize {
-        match *self {
-            Self::Dynamic { long_side, multiple_of } => TargetSize::Rect { long_side, multiple_of },
-            Self::Fixed { width, height } => TargetSize::Fixed { width, height },
-        }
-    }
-}
-
-/// What `model.toml` says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Manifest {
-    /// The name the model is asked for under.
-    pub name: ModelName,
-    /// How its outputs are laid out.
-    pub head: HeadKind,
-    /// Pixels of the input for each cell of a level, finest level first.
-    pub strides: Vec<u32>,
-    /// The terms its weights are under, in the words of the file or of whoever installed it.
-    pub license: String,
-    /// The program that wrote the file it was installed from.
-    pub producer: String,
-    /// The sha256 of `model.onnx`.
-    pub sha256: Sha256Digest,
-    /// The sha256 of the file it was installed from, and of the weights that were in other files: their values
-    /// follow the file in the order in which it lists them.
-    pub source_sha256: Sha256Digest,
-    /// The names of its classes.
-    pub labels: LabelMap,
-    /// The size of pictures it takes.
-    pub input: ModelInput,
-}
-
-impl Manifest {
-    /// Finds what would make the model fail later on.
-    fn check(&self) -> Result<(), String> {
-        if self.labels.is_empty() {
-            return Err("labels is empty".to_owned());
-        }
-        if self.strides.is_empty() || self.strides.contains(&0) {
-            return Err(format!("strides must be above 0, got {:?}", self.strides));
-        }
-        let sizes = match self.input {
-            ModelInput::Dynamic { long_side, multiple_of } => [long_side, multiple_of],
-            ModelInput::Fixed { width, height } => [width, height],
-        };
-        if !sizes.iter().all(|size| (1..=LARGEST_SIDE).contains(size)) {
-            return Err(format!("sizes of input must be from 1 to {LARGEST_SIDE}, got {sizes:?}"));
-        }
-        Ok(())
-    }
-}
 
 /// An installed model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,10 +52,8 @@ impl ModelBundle {
             io::ErrorKind::NotFound => missing(MANIFEST_FILE),
             _ => ModelError::Read { path: path.clone(), source },
         })?;
-        let manifest = toml::from_str::<Manifest>(&text)
-            .map_err(|error| error.to_string())
-            .and_then(|manifest| manifest.check().map(|()| manifest))
-            .map_err(|detail| ModelError::Manifest { path, detail })?;
+        let manifest =
+            Manifest::parse(&text).map_err(|source| ModelError::Manifest { path, source })?;
         if !dir.join(MODEL_FILE).is_file() {
             return Err(missing(MODEL_FILE));
         }
@@ -189,12 +108,6 @@ impl ModelBundle {
         Err(ModelError::ChecksumMismatch { path, expected, found })
     }
 
-    /// The folder.
-    #[must_use]
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
     /// The path of `model.onnx`.
     #[must_use]
     pub fn model_path(&self) -> PathBuf {
@@ -242,9 +155,9 @@ impl ModelBundle {
 /// The text of a description, which must not be longer than any is.
 fn read_manifest(path: &Path) -> io::Result<String> {
     let mut text = String::new();
-    fs::File::open(path)?.take(MOST_MANIFEST_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MOST_MANIFEST_BYTES {
-        let problem = format!("it has more than {MOST_MANIFEST_BYTES} bytes");
+    fs::File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MOST_BYTES {
+        let problem = format!("it has more than {MOST_BYTES} bytes");
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, problem));
     }
     Ok(text)
@@ -253,6 +166,7 @@ fn read_manifest(path: &Path) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{model::manifest::ModelInput, postprocess::heads::HeadKind};
 
     fn manifest() -> Manifest {
         Manifest {

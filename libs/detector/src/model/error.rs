@@ -4,7 +4,9 @@ use std::{io, path::PathBuf};
 
 use domain::Sha256Digest;
 
-use crate::{onnx::OnnxError, onnx_runtime::error::OnnxRuntimeError};
+use crate::{
+    model::manifest::ManifestError, onnx::OnnxError, onnx_runtime::error::OnnxRuntimeError,
+};
 
 /// A model cannot be installed or loaded.
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +42,12 @@ pub enum ModelError {
         source: io::Error,
     },
     /// `model.toml` does not say what it should.
-    #[error("{path} is no description of a model: {detail}")]
+    #[error("{path} is no description of a model: {source}")]
     Manifest {
         /// The file.
         path: PathBuf,
         /// What is wrong with it.
-        detail: String,
+        source: ManifestError,
     },
     /// `model.onnx` is not the file that was installed.
     #[error("{path} was changed after it was installed: its sha256 is {found}, not {expected}")]
@@ -113,7 +115,7 @@ pub enum ModelError {
         /// The labels there are.
         labels: usize,
         /// Where the labels come from.
-        origin: &'static str,
+        origin: LabelOrigin,
     },
     /// A model of this name is there already.
     #[error("{dir} already holds a model; remove it, choose another name, or ask to replace it")]
@@ -137,6 +139,17 @@ pub enum ModelError {
         /// What it said.
         source: OnnxRuntimeError,
     },
+}
+
+/// Where labels come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LabelOrigin {
+    /// Whoever installs the model gave them.
+    #[error("the file of labels")]
+    Given,
+    /// The ONNX file has them.
+    #[error("the file's own metadata")]
+    Metadata,
 }
 
 /// Why a file does not tell how its classes are called.
@@ -168,12 +181,17 @@ mod tests {
             OnnxRuntimeError::Missing { path: path(), provider }.to_string(),
             OnnxRuntimeError::NoProvider { path: path(), provider }.to_string(),
             ModelError::NotInstalled { dir: path(), missing: "model.toml" }.to_string(),
-            ModelError::Manifest { path: path(), detail: String::new() }.to_string(),
+            ModelError::Manifest { path: path(), source: ManifestError::NoLabels }.to_string(),
             ModelError::AlreadyInstalled { dir: path() }.to_string(),
             ModelError::LabelsNeeded { path: path(), classes: 3, why: NoLabels::Absent }
                 .to_string(),
-            ModelError::LabelCount { path: path(), classes: 3, labels: 2, origin: "a file" }
-                .to_string(),
+            ModelError::LabelCount {
+                path: path(),
+                classes: 3,
+                labels: 2,
+                origin: LabelOrigin::Given,
+            }
+            .to_string(),
         ];
         for error in errors {
             for word in ["`", "make ", "scripts/", "spotter", "--", "ORT_"] {

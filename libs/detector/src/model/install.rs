@@ -10,17 +10,18 @@ mod source;
 mod trial;
 
 use std::{
-    fs, io,
+    fs,
     path::{Path, PathBuf},
 };
 
 use domain::{LabelMap, ModelName, Sha256Digest};
 
 use crate::{
-    model::bundle::{
-        MANIFEST_FILE, MODEL_FILE, MOST_MANIFEST_BYTES, Manifest, ModelBundle, ModelInput,
-    },
     model::error::ModelError,
+    model::{
+        bundle::{MANIFEST_FILE, MODEL_FILE, ModelBundle},
+        manifest::{Manifest, ModelInput},
+    },
     onnx::cut::InputSize,
     onnx_runtime::library::OnnxRuntime,
     postprocess::candidate::Candidate,
@@ -198,7 +199,8 @@ impl Preparation<'_, '_> {
                 self.notes.push(InstallNote::BatchFreed(batch));
                 true
             }
-            Err(detail) => {
+            Err(error) => {
+                let detail = error.to_string();
                 self.notes.push(InstallNote::BatchKept { batch, detail });
                 false
             }
@@ -266,16 +268,9 @@ fn write(
         let path = path.to_owned();
         move |source| ModelError::Write { path, source }
     };
-    let text = toml::to_string_pretty(manifest).map_err(|error| ModelError::Write {
-        path: dir.join(MANIFEST_FILE),
-        source: io::Error::other(error),
-    })?;
-    if text.len() as u64 > MOST_MANIFEST_BYTES {
-        return Err(ModelError::Manifest {
-            path: dir.join(MANIFEST_FILE),
-            detail: format!("its labels take more than {MOST_MANIFEST_BYTES} bytes"),
-        });
-    }
+    let text = manifest
+        .to_text()
+        .map_err(|source| ModelError::Manifest { path: dir.join(MANIFEST_FILE), source })?;
     let models_dir = &options.models_dir;
     fs::create_dir_all(models_dir).map_err(failed(models_dir))?;
     // Beside its final place, because a folder can only be moved within a file system.

@@ -1,4 +1,4 @@
-//! Names of classes: the built-in list of COCO, and lists in files.
+//! The names of COCO's classes.
 
 use domain::LabelMap;
 
@@ -93,13 +93,6 @@ pub fn coco() -> LabelMap {
     LabelMap::new(COCO.map(str::to_owned).to_vec())
 }
 
-/// Reads labels from a text with one name per line; empty lines at its end do not count.
-#[must_use]
-pub fn from_lines(text: &str) -> LabelMap {
-    let lines = text.trim_end().lines().map(|line| line.trim().to_owned());
-    LabelMap::new(lines.collect())
-}
-
 #[cfg(test)]
 mod tests {
     use domain::ClassId;
@@ -110,12 +103,5 @@ mod tests {
     fn a_class_is_where_it_should_be() {
         assert_eq!(coco().get(ClassId(11)), Some("stop sign"));
         assert_eq!(coco().get(ClassId(79)), Some("toothbrush"));
-    }
-
-    #[test]
-    fn a_file_of_labels_keeps_its_places() {
-        let labels = from_lines("cat\r\n\n dog \n\n\n");
-        assert_eq!(labels.iter().collect::<Vec<_>>(), ["cat", "", "dog"]);
-        assert!(from_lines("").is_empty());
     }
 }

@@ -68,11 +68,11 @@ fn an_installed_model_is_replaced_only_when_asked() {
     let options = models.options("model");
     let error = ModelBundle::install(&second, &options, &models.runtime).unwrap_err();
     assert!(matches!(error, ModelError::AlreadyInstalled { .. }), "{error}");
-    assert_eq!(ModelBundle::load(before.dir()).unwrap(), before);
+    assert_eq!(ModelBundle::load(before.model_path().parent().unwrap()).unwrap(), before);
 
     let options = InstallOptions { existing: Existing::Replace, ..options };
     let after = ModelBundle::install(&second, &options, &models.runtime).unwrap().bundle;
-    assert_eq!(ModelBundle::load(before.dir()).unwrap(), after);
+    assert_eq!(ModelBundle::load(before.model_path().parent().unwrap()).unwrap(), after);
     assert_ne!(before, after);
     let entries: Vec<_> = fs::read_dir(models.dir.path()).unwrap().collect();
     assert_eq!(entries.len(), 1, "{entries:?}");

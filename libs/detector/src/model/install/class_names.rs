@@ -6,7 +6,7 @@ use domain::LabelMap;
 
 use super::note::InstallNote;
 use crate::{
-    model::error::{ModelError, NoLabels},
+    model::error::{LabelOrigin, ModelError, NoLabels},
     model::labels,
     onnx::{ClassNames, OnnxModel, parse_names},
 };
@@ -64,11 +64,11 @@ impl<'a> Names<'a> {
         let needed = |why| ModelError::LabelsNeeded { path: path.to_owned(), classes, why };
         match self {
             Self::Given(labels) if labels.len() == classes => Ok((*labels).clone()),
-            Self::Given(labels) => Err(wrong_count(labels.len(), "the file of labels")),
+            Self::Given(labels) => Err(wrong_count(labels.len(), LabelOrigin::Given)),
             Self::InFile(names) => {
                 let labels = names
                     .for_classes(classes)
-                    .ok_or_else(|| wrong_count(names.places(), "the file's own metadata"))?;
+                    .ok_or_else(|| wrong_count(names.places(), LabelOrigin::Metadata))?;
                 if names.named() < classes {
                     notes.push(InstallNote::ClassesWithoutName(classes - names.named()));
                 }

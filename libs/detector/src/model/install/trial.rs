@@ -50,6 +50,19 @@ pub(super) struct Difference {
     pub(super) side: f32,
 }
 
+/// Why a changed model cannot take the place of the whole one.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TrialError {
+    #[error(transparent)]
+    Load(#[from] OnnxRuntimeError),
+    #[error(transparent)]
+    Run(#[from] DetectError),
+    #[error("{found} cells instead of {expected}")]
+    Cells { found: usize, expected: usize },
+    #[error("scores differ by {}, boxes by {} px", .0.score, .0.side)]
+    Differs(Difference),
+}
+
 /// What a run has shown of a file.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Recognised {
@@ -163,14 +176,13 @@ impl<'a> Trial<'a> {
         recognised: &Recognised,
         batch: u64,
         whole: &[Candidate],
-    ) -> Result<Trial<'a>, String> {
+    ) -> Result<Trial<'a>, TrialError> {
         let model = with_free_batch(&self.model, batch);
         let freed =
             Trial { path: self.path, runtime: self.runtime, bytes: model.to_bytes(), model };
-        let mut session = freed.load(&freed.bytes).map_err(|error| error.to_string())?;
+        let mut session = freed.load(&freed.bytes)?;
         let input = noise(recognised.size, recognised.plain_head().kind);
-        let boxes = every_cell(&mut session, &recognised.plain_head(), &input)
-            .map_err(|error| error.to_string())?;
+        let boxes = every_cell(&mut session, &recognised.plain_head(), &input)?;
         self.compare(recognised, whole, &boxes)?;
         Ok(freed)
     }
@@ -203,9 +215,9 @@ impl<'a> Trial<'a> {
         recognised: &Recognised,
         whole: &[Candidate],
         changed: &[Candidate],
-    ) -> Result<Difference, String> {
+    ) -> Result<Difference, TrialError> {
         if whole.len() != changed.len() {
-            return Err(format!("{} cells instead of {}", changed.len(), whole.len()));
+            return Err(TrialError::Cells { found: changed.len(), expected: whole.len() });
         }
         let mut found = Difference { score: 0.0, side: 0.0 };
         for (whole, changed) in whole.iter().zip(changed) {
@@ -218,7 +230,7 @@ impl<'a> Trial<'a> {
         if found.score <= tolerance.score && found.side <= tolerance.side {
             return Ok(found);
         }
-        Err(format!("scores differ by {}, boxes by {} px", found.score, found.side))
+        Err(TrialError::Differs(found))
     }
 
     pub(super) fn load(&self, bytes: &[u8]) -> Result<InferenceSession, OnnxRuntimeError> {

@@ -1,0 +1,127 @@
+//! What `model.toml` says about an installed model.
+
+use domain::{LabelMap, ModelName, Sha256Digest};
+use serde::{Deserialize, Serialize};
+
+use crate::{postprocess::heads::HeadKind, preprocess::letterbox::TargetSize};
+
+const LARGEST_SIDE: u32 = 8192;
+/// The most bytes of a `model.toml`: room for tens of thousands of labels.
+pub(super) const MOST_BYTES: u64 = 1 << 20;
+
+/// What is wrong with a description of a model.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ManifestError {
+    /// It is no TOML, lacks an entry, or has one that does not belong there.
+    #[error(transparent)]
+    Toml(#[from] toml::de::Error),
+    /// TOML cannot express it.
+    #[error(transparent)]
+    NotToml(#[from] toml::ser::Error),
+    /// There are no classes.
+    #[error("labels is empty")]
+    NoLabels,
+    /// There are no levels, or levels without a size.
+    #[error("strides must be above 0, got {0:?}")]
+    Strides(Vec<u32>),
+    /// The input is empty, or too large.
+    #[error("sizes of input must be from 1 to {LARGEST_SIDE}, got {0:?}")]
+    Sizes([u32; 2]),
+    /// It has more bytes than are read.
+    #[error("its labels take more than {MOST_BYTES} bytes")]
+    TooLong,
+}
+
+/// The size of pictures that a model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "size", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ModelInput {
+    /// Any size; pictures are scaled to a long side and padded as little as the strides allow.
+    Dynamic {
+        /// The longer side in pixels after scaling; the reference takes 640.
+        long_side: u32,
+        /// Both sides are padded to a multiple of it: the largest stride.
+        multiple_of: u32,
+    },
+    /// One size only.
+    Fixed {
+        /// Width in pixels.
+        width: u32,
+        /// Height in pixels.
+        height: u32,
+    },
+}
+
+impl ModelInput {
+    /// The size that a picture is to be letterboxed to.
+    #[must_use]
+    pub fn target(&self) -> TargetSize {
+        match *self {
+            Self::Dynamic { long_side, multiple_of } => TargetSize::Rect { long_side, multiple_of },
+            Self::Fixed { width, height } => TargetSize::Fixed { width, height },
+        }
+    }
+}
+
+/// What `model.toml` says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// The name the model is asked for under.
+    pub name: ModelName,
+    /// How its outputs are laid out.
+    pub head: HeadKind,
+    /// Pixels of the input for each cell of a level, finest level first.
+    pub strides: Vec<u32>,
+    /// The terms its weights are under, in the words of the file or of whoever installed it.
+    pub license: String,
+    /// The program that wrote the file it was installed from.
+    pub producer: String,
+    /// The sha256 of `model.onnx`.
+    pub sha256: Sha256Digest,
+    /// The sha256 of the file it was installed from, and of the weights that were in other files: their values
+    /// follow the file in the order in which it lists them.
+    pub source_sha256: Sha256Digest,
+    /// The names of its classes.
+    pub labels: LabelMap,
+    /// The size of pictures it takes.
+    pub input: ModelInput,
+}
+
+impl Manifest {
+    /// Reads and checks the text of a `model.toml`.
+    ///
+    /// # Errors
+    /// [`ManifestError`] for what would make the model fail later on.
+    pub(super) fn parse(text: &str) -> Result<Self, ManifestError> {
+        let manifest: Self = toml::from_str(text)?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The text of a `model.toml` for this model.
+    ///
+    /// # Errors
+    /// [`ManifestError::TooLong`] when its labels are too long for one.
+    pub(super) fn to_text(&self) -> Result<String, ManifestError> {
+        let text = toml::to_string_pretty(self)?;
+        if text.len() as u64 > MOST_BYTES { Err(ManifestError::TooLong) } else { Ok(text) }
+    }
+
+    fn check(&self) -> Result<(), ManifestError> {
+        if self.labels.is_empty() {
+            return Err(ManifestError::NoLabels);
+        }
+        if self.strides.is_empty() || self.strides.contains(&0) {
+            return Err(ManifestError::Strides(self.strides.clone()));
+        }
+        let sizes = match self.input {
+            ModelInput::Dynamic { long_side, multiple_of } => [long_side, multiple_of],
+            ModelInput::Fixed { width, height } => [width, height],
+        };
+        if !sizes.iter().all(|size| (1..=LARGEST_SIDE).contains(size)) {
+            return Err(ManifestError::Sizes(sizes));
+        }
+        Ok(())
+    }
+}
