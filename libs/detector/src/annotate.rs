@@ -12,7 +12,7 @@ use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
 use crate::decode::Picture;
 use canvas::{Canvas, Colour, Rectangle};
 
-/// One colour after the other for the classes, vivid enough to stand out from a photograph.
+/// The colours of the classes, in turn; all stand out from a photograph.
 const PALETTE: [Colour; 10] = [
     [0xFF, 0x45, 0x3A],
     [0x0A, 0x84, 0xFF],
@@ -28,7 +28,7 @@ const PALETTE: [Colour; 10] = [
 const DARK_TEXT: Colour = [0x10, 0x10, 0x10];
 const LIGHT_TEXT: Colour = [0xFF, 0xFF, 0xFF];
 
-/// A line is as thick as this part of the picture's mean side, a label as high as the next.
+/// The thickness of a line and the height of a label, as parts of the picture's mean side.
 const LINE_SHARE: f32 = 1.0 / 300.0;
 const TEXT_SHARE: f32 = 1.0 / 42.0;
 const MIN_LINE_PX: f32 = 2.0;
@@ -42,18 +42,18 @@ pub enum EncodeError {
     /// Only JPEG and PNG are written.
     #[error("pictures are written as JPEG or PNG, not as {0:?}")]
     UnsupportedFormat(PictureFormat),
-    /// libjpeg-turbo refused: above all a side over 65535 pixels.
+    /// libjpeg-turbo failed, most often for a side over 65535 pixels.
     #[error("the picture cannot be written as JPEG: {0}")]
     Jpeg(#[from] turbojpeg::Error),
-    /// The PNG encoder refused.
+    /// The PNG encoder failed.
     #[error("the picture cannot be written as PNG: {0}")]
     Png(#[from] image::ImageError),
 }
 
 /// Draws a box and a label such as "bus 0.87" for each object, in a colour for each class.
 ///
-/// The surest object is drawn last, above the others. Whatever lies beyond the picture's edges is left out, and
-/// labels are moved so far inside as they fit.
+/// The object with the highest confidence is drawn last, above the others. Boxes are clipped at the picture's edges, and
+/// labels are moved inside.
 pub fn annotate(picture: &mut Picture, objects: &[DetectedObject]) {
     let style = Style::for_picture(picture);
     let mut canvas = Canvas::new(picture);
@@ -114,7 +114,7 @@ fn text_colour([red, green, blue]: Colour) -> Colour {
     if luma > 140 * 1000 { DARK_TEXT } else { LIGHT_TEXT }
 }
 
-/// Sizes that go with the picture's.
+/// Line and text sizes for a picture's size.
 struct Style {
     line_px: i64,
     text_px: f32,
@@ -132,7 +132,7 @@ impl Style {
     fn draw_box(&self, canvas: &mut Canvas<'_>, bbox: &BoundingBox, colour: Colour) {
         let outer = outline(bbox);
         let Rectangle { left, top, right, bottom } = outer;
-        // A box thinner than two lines is all line.
+        // A box thinner than two lines is filled.
         let line = self.line_px.min(right.saturating_sub(left)).min(bottom.saturating_sub(top));
         for bar in [
             Rectangle { bottom: top + line, ..outer },

@@ -1,10 +1,10 @@
 //! Picture bytes to pixels.
 //!
 //! JPEG goes through libjpeg-turbo, whose pixels are the ones that OpenCV and Pillow see; the other formats go
-//! through the `image` crate. Whatever a file holds, the result is what `cv2.imread` makes of it: three channels of
-//! 8 bits, alpha dropped, turned the way the camera was held.
+//! through the `image` crate. The result is that of `cv2.imread`: three channels of 8 bits, alpha dropped, EXIF
+//! orientation applied.
 //!
-//! A large JPEG that is going to be scaled down may be decoded at a part of its size ([`decode_reduced_into`]).
+//! A large JPEG that will be scaled down may be decoded at a reduced size ([`decode_reduced_into`]).
 
 mod bmp;
 mod error;
@@ -27,7 +27,7 @@ pub(crate) use reduced::Extent;
 pub use reduced::ReducedPicture;
 use reduced::{DctScale, upright};
 
-/// Decodes a JPEG, PNG, WebP, BMP or GIF (the first frame of an animation), whatever [`decode_into`] warns of.
+/// Decodes a JPEG, PNG, WebP, BMP or GIF (the first frame of an animation). Warnings are dropped; see [`decode_into`].
 ///
 /// # Errors
 /// [`DecodeError::Refused`] before anything is allocated, when the header claims too much or the file is cut
@@ -40,8 +40,8 @@ pub fn decode(bytes: &[u8], limits: &PictureLimits) -> Result<Picture, DecodeErr
 
 /// [`decode`] into the memory of an earlier picture, which saves the allocation where many are decoded.
 ///
-/// Where coded pixels are damaged, or end early within a file that has an end, the picture is what `cv2.imread` makes
-/// of them, and the warnings say so. After an error, `picture` is some picture or other.
+/// Coded pixels that are damaged, or that end early in a file with an end marker, are decoded as by `cv2.imread`, with
+/// a warning. After an error, the content of `picture` is unspecified.
 ///
 /// # Errors
 /// As [`decode`].
@@ -55,15 +55,15 @@ pub fn decode_into(
         PictureFormat::Jpeg => jpeg::decode_into(bytes, &header, DctScale::Whole, picture)?.1,
         _ => decode_other(bytes, &header, picture).map(|()| Warnings::new())?,
     };
-    picture.orient(way_upright(bytes, &header));
+    picture.orient(exif_orientation(bytes, &header));
     Ok(warnings)
 }
 
-/// Decodes for a reader that scales the picture by `scale(width, height)`, a function of its upright size.
+/// Decodes a picture that will be scaled by `scale(width, height)`, a function of its upright size.
 ///
-/// A JPEG that is to become a sixth of its sides or less is decoded at 1/2, 1/4 or 1/8 of them: the smallest that
-/// leaves at least three times as many pixels along a side as are needed. This takes less time, and is as good for a
-/// detector. Everything else is decoded as by [`decode_into`]. After an error, `picture` is some picture or other.
+/// A JPEG that will be scaled to a sixth of its sides or less is decoded at 1/2, 1/4 or 1/8 of them: the smallest that
+/// leaves at least three times the pixels that are needed along a side. This takes less time, and detections are as
+/// accurate. Everything else is decoded as by [`decode_into`]. After an error, the content of `picture` is unspecified.
 ///
 /// # Errors
 /// As [`decode`].
@@ -74,7 +74,7 @@ pub fn decode_reduced_into(
     picture: &mut ReducedPicture,
 ) -> Result<Warnings, DecodeError> {
     let header = inspect(bytes, limits)?;
-    let orientation = way_upright(bytes, &header);
+    let orientation = exif_orientation(bytes, &header);
     let stored = (header.width, header.height);
     let pixels = &mut picture.pixels;
     let (decoded_at, warnings) = match header.format {
@@ -94,8 +94,8 @@ pub fn decode_reduced_into(
 
 /// Decodes any format but JPEG, as stored.
 ///
-/// A file that the `image` crate refuses is decoded once more without the parts that have nothing to do with its pixels:
-/// where OpenCV or Pillow opens a file with all its pixels, so does this. `docs/pictures.md` has the cases.
+/// A file that the `image` crate rejects is decoded once more without the parts that no pixel depends on: a file that
+/// OpenCV or Pillow opens with all its pixels decodes. `docs/pictures.md` has the cases.
 fn decode_other(
     bytes: &[u8],
     header: &PictureHeader,
@@ -113,8 +113,8 @@ fn decode_other(
     }
 }
 
-/// How the stored picture is turned upright, as its EXIF block says.
-fn way_upright(bytes: &[u8], header: &PictureHeader) -> Orientation {
+/// The picture's EXIF orientation.
+fn exif_orientation(bytes: &[u8], header: &PictureHeader) -> Orientation {
     Orientation::from_exif(orientation(bytes, header.format).get())
         .unwrap_or(Orientation::NoTransforms)
 }

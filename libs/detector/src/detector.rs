@@ -36,9 +36,9 @@ pub struct StageTimings {
     pub decode: Duration,
     /// Pixels to the model's input.
     pub letterbox: Duration,
-    /// The model; for a picture of a batch its share of the batch's run.
+    /// The run of the model. For a picture of a batch, the batch's run divided by its pictures.
     pub infer: Duration,
-    /// The model's outputs to boxes, and dropping those that overlap.
+    /// Decoding boxes and non-maximum suppression.
     pub postprocess: Duration,
 }
 
@@ -51,21 +51,21 @@ pub struct Detections {
     pub width: u32,
     /// The picture's height in pixels, after its EXIF orientation.
     pub height: u32,
-    /// What is wrong with the picture's pixels, for people: where there is something, objects may be missing.
+    /// Damage to the picture's pixels, as texts for people. Where there is some, objects may be missing.
     pub warnings: Warnings,
-    /// The digest of the model that gave them; see [`ModelBundle::digest`].
+    /// The digest of the model that was run; see [`ModelBundle::digest`].
     pub model_digest: Sha256Digest,
     /// How long each stage took.
     pub timings: StageTimings,
 }
 
-/// From what the model gave to the detections of one picture.
+/// Turns the outputs of a run into the detections of each picture.
 #[derive(Debug)]
 struct Postprocessor {
     head: Head,
     labels: LabelMap,
     model_digest: Sha256Digest,
-    /// Kept from picture to picture for its memory.
+    /// Reused from picture to picture, to save the allocation.
     candidates: Vec<Candidate>,
 }
 
@@ -75,7 +75,7 @@ struct RunPicture<'a> {
     batch_index: usize,
     prepared: &'a PreparedPicture,
     settings: &'a DetectionSettings,
-    /// Its share of the run's time.
+    /// The run's time divided by its pictures.
     infer_time: Duration,
 }
 
@@ -119,13 +119,13 @@ impl Postprocessor {
     }
 }
 
-/// A loaded model with everything around it. One run at a time; load several to run several.
+/// A loaded model with its postprocessing. It runs one batch at a time; load several for parallel runs.
 #[derive(Debug)]
 pub struct Detector {
     session: InferenceSession,
     postprocessor: Postprocessor,
     input: ModelInput,
-    /// Where the pictures of a batch are put one behind the other.
+    /// The input of a batch: the tensors of its pictures, concatenated.
     batch: Vec<f32>,
 }
 
@@ -133,7 +133,7 @@ impl Detector {
     /// Loads the model of `bundle`, after checking that it is the one that was installed.
     ///
     /// # Errors
-    /// [`ModelError`] when its file was changed or ONNX Runtime refuses it.
+    /// [`ModelError`] when its file was changed or ONNX Runtime rejects it.
     pub fn load(
         runtime: &OnnxRuntime,
         bundle: &ModelBundle,
@@ -196,7 +196,7 @@ impl Detector {
         self.postprocessor.detections(&outputs.views()?, &picture)
     }
 
-    /// Another size would run too, on a model that is free in it, and give boxes that mean nothing.
+    /// A model with dynamic sizes would run on a tensor of any size, and its boxes would be wrong.
     fn check_size(&self, tensor: &InputTensor) -> Result<(), DetectError> {
         let (width, height) = (tensor.width, tensor.height);
         let (fits, expected) = match self.input {

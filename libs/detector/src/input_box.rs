@@ -29,7 +29,7 @@ impl InputBox {
         [x1, y1, x2, y2]
     }
 
-    /// Width times height in square pixels; 0 for a box turned inside out.
+    /// Width times height in square pixels; 0 for an inverted box.
     #[must_use]
     pub fn area(&self) -> f32 {
         // Both sides are clamped before the product: two negative sides would make a positive area.

@@ -12,7 +12,7 @@ use crate::{
     tensor::InputTensor,
 };
 
-/// A picture as the model takes it, with the way back to its own pixels.
+/// A picture as the model takes it, and where it lies in the tensor.
 #[derive(Debug, Clone)]
 pub struct PreparedPicture {
     /// `[1, 3, height, width]`, in the channels and the range of the model.
@@ -23,18 +23,18 @@ pub struct PreparedPicture {
     pub width: u32,
     /// The picture's height in pixels, after its EXIF orientation.
     pub height: u32,
-    /// What is wrong with its pixels, for people.
+    /// Damage to its pixels, as texts for people.
     pub warnings: Warnings,
     /// How long decoding took.
     pub decode_time: Duration,
     /// How long letterboxing took.
     pub letterbox_time: Duration,
-    /// Kept for its memory.
+    /// Kept so that the next picture reuses its memory.
     picture: ReducedPicture,
 }
 
-/// Turns picture bytes into a model's input. Needs no model, so it may run on any thread while the
-/// model works on another picture.
+/// Turns picture bytes into a model's input. It does not hold the model, so it may run on any thread
+/// while the model runs on another picture.
 #[derive(Debug, Clone)]
 pub struct Preprocessor {
     spec: LetterboxSpec,
@@ -48,8 +48,8 @@ impl Preprocessor {
 
     /// Decodes and letterboxes a picture.
     ///
-    /// A JPEG of at least six times the size that the model takes is decoded at a part of its size, see
-    /// [`decode_reduced_into`]; boxes are in its own pixels nevertheless.
+    /// A JPEG of at least six times the model's input size is decoded at a reduced size, see
+    /// [`decode_reduced_into`]; boxes still refer to the full size.
     ///
     /// # Errors
     /// [`DecodeError`] when the bytes are no picture or break the limits.
@@ -57,8 +57,7 @@ impl Preprocessor {
         self.prepare_with(bytes, ReducedPicture::default(), InputTensor::default())
     }
 
-    /// As [`Preprocessor::prepare`], in the memory of an earlier picture, whichever model that was
-    /// prepared for.
+    /// As [`Preprocessor::prepare`], reusing the memory of an earlier picture for any model.
     ///
     /// # Errors
     /// As [`Preprocessor::prepare`].

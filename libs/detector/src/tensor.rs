@@ -1,8 +1,8 @@
-//! What a run of a model is given, and what it leaves.
+//! Inputs and outputs of a run.
 
 /// One picture as a model's input, shape `[1, 3, height, width]`, row-major.
 ///
-/// Made to be used again: [`letterbox`](crate::preprocess::letterbox::letterbox) keeps `data`'s memory from picture to picture.
+/// [`letterbox`](crate::preprocess::letterbox::letterbox) reuses the memory of `data`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct InputTensor {
     /// Three planes of `height` × `width` values.
@@ -13,7 +13,7 @@ pub struct InputTensor {
     pub width: usize,
 }
 
-/// Pictures as a model takes them, `[pictures, 3, height, width]`, in memory that lies elsewhere.
+/// The input of a run, `[pictures, 3, height, width]`, borrowed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct InputBatch<'a> {
     pub(crate) pictures: usize,
@@ -29,8 +29,8 @@ impl<'a> InputBatch<'a> {
         Self { pictures: 1, height: *height, width: *width, data }
     }
 
-    /// The values of these pictures and of black ones behind them, `pictures` in all.
-    pub(crate) fn filled_up_to(&self, pictures: usize) -> Vec<f32> {
+    /// The values of these pictures, padded with black ones to `pictures`.
+    pub(crate) fn padded_to(&self, pictures: usize) -> Vec<f32> {
         let mut data = Vec::with_capacity(pictures * 3 * self.height * self.width);
         data.extend_from_slice(self.data);
         data.resize(data.capacity(), 0.0);
@@ -38,7 +38,7 @@ impl<'a> InputBatch<'a> {
     }
 }
 
-/// One output of a run, in the memory where the run left it.
+/// One output of a run, borrowed from ONNX Runtime.
 #[derive(Debug, Clone, Copy)]
 pub struct OutputView<'a> {
     /// The size of each dimension, the batch first.

@@ -1,4 +1,4 @@
-//! A picture that can be painted on at any coordinates: what falls outside is left out.
+//! Drawing on a picture at any coordinates; what is outside is clipped.
 
 use crate::decode::Picture;
 
@@ -43,7 +43,7 @@ impl<'a> Canvas<'a> {
         }
     }
 
-    /// Lays `colour` over one pixel, as opaque as `coverage` says from 0 to 1.
+    /// Blends `colour` over one pixel with the opacity `coverage`, from 0 to 1.
     pub(super) fn blend(&mut self, (x, y): (i64, i64), colour: Colour, coverage: f32) {
         let inside = (0..self.width()).contains(&x) && (0..self.height()).contains(&y);
         if !inside {

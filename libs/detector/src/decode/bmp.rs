@@ -1,4 +1,4 @@
-//! Windows bitmaps, as OpenCV reads them (`grfmt_bmp.cpp`), and some that it does not.
+//! Windows bitmaps, as OpenCV reads them (`grfmt_bmp.cpp`), and some kinds that OpenCV does not read.
 
 use domain::picture::{
     PictureHeader,
@@ -10,7 +10,7 @@ use super::{
     picture::{Picture, rgb_len},
 };
 
-/// The most colours of a palette: what a pixel of 8 bits can name.
+/// The most colours of a palette: as many as a pixel of 8 bits has values.
 const MAX_COLOURS: usize = 256;
 /// Five bits for each of red, green and blue.
 const MASKS_16: [u32; 3] = [0x7C00, 0x03E0, 0x001F];
@@ -95,7 +95,7 @@ fn array<const N: usize>(row: &[u8], at: usize) -> [u8; N] {
     row.get(at..).and_then(|rest| rest.first_chunk()).copied().unwrap_or([0; N])
 }
 
-/// The number of the pixel at `column`, of 1, 2, 4 or 8 bits; the first of a byte is in its highest bits.
+/// The palette index of the pixel at `column`, of 1, 2, 4 or 8 bits; the first pixel is in a byte's highest bits.
 fn index_at(row: &[u8], column: usize, bits: usize) -> u8 {
     let per_byte = 8 / bits;
     let byte = row.get(column / per_byte).copied().unwrap_or_default();
@@ -103,7 +103,7 @@ fn index_at(row: &[u8], column: usize, bits: usize) -> u8 {
     (byte >> shift) & (0xFF_u8 >> (8 - bits))
 }
 
-/// All 256 colours that a pixel can name: black where the palette has none. It ends where the pixels start.
+/// All 256 colours: black where the palette has none. The palette ends where the pixels start.
 fn palette(bytes: &[u8], header: &BmpHeader) -> Result<[[u8; 3]; MAX_COLOURS], BmpError> {
     let count = match usize::try_from(header.colours) {
         Ok(0) => 1 << header.bits,
@@ -124,7 +124,7 @@ fn palette(bytes: &[u8], header: &BmpHeader) -> Result<[[u8; 3]; MAX_COLOURS], B
     Ok(palette)
 }
 
-/// Paints rows of pixels that are not compressed, each pixel by `colour(row, column)`.
+/// Decodes uncompressed rows, each pixel by `colour(row, column)`.
 fn paint_rows(
     header: &BmpHeader,
     pixels: &[u8],
@@ -150,7 +150,8 @@ fn row_of<'a>(header: &BmpHeader, stored: usize, rgb: &'a mut [u8]) -> &'a mut [
     rgb.as_chunks_mut::<3>().0.get_mut(row * width..(row + 1) * width).unwrap_or_default()
 }
 
-/// Paints runs, and the palette's first colour where none is. A run that is too long for its row is cut.
+/// Decodes run-length encoded rows; pixels outside all runs get the palette's first colour. A run that is too long for
+/// its row is cut.
 fn paint_runs(header: &BmpHeader, pixels: &[u8], palette: &[[u8; 3]; MAX_COLOURS], rgb: &mut [u8]) {
     for pixel in rgb.as_chunks_mut::<3>().0 {
         *pixel = palette[0];
@@ -184,7 +185,7 @@ fn paint_runs(header: &BmpHeader, pixels: &[u8], palette: &[[u8; 3]; MAX_COLOURS
     }
 }
 
-/// Where one channel is in a pixel of 16 or 32 bits.
+/// The bits of one channel in a pixel of 16 or 32 bits.
 #[derive(Debug, Clone, Copy)]
 struct Channel {
     mask: u32,
@@ -197,7 +198,7 @@ impl Channel {
         Self { mask, shift: mask.trailing_zeros().min(31), bits: mask.count_ones() }
     }
 
-    /// The channel's value in 8 bits. OpenCV leaves the low bits of five or six 0.
+    /// The channel's value in 8 bits. Like OpenCV, the low bits of a channel of five or six bits are 0.
     fn of(self, pixel: u32) -> u8 {
         let value = (pixel & self.mask) >> self.shift;
         let scaled = match self.bits {
@@ -210,7 +211,7 @@ impl Channel {
     }
 }
 
-/// The channels of a bitmap with masks, or those of `usual` ones; `None` where its masks have holes, overlap or are empty.
+/// The channels of a bitmap with masks, or else of `usual`; `None` where its masks have holes, overlap or are empty.
 fn channels(header: &BmpHeader, usual: [u32; 3]) -> Option<[Channel; 3]> {
     let masks = match header.compression {
         Compression::BitFields => header.masks,

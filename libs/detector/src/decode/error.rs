@@ -1,23 +1,22 @@
-//! Why bytes do not decode, and what is wrong with those that do.
+//! Errors and warnings of decoding.
 
 use domain::picture::{PictureError, PictureFormat, PictureHeader};
 
-/// What is wrong with the pixels of a picture that decodes all the same, for people. Empty where all of them are as they
-/// were coded.
+/// Damage to the pixels of a picture that decodes nevertheless, as texts for people. Empty for an intact picture.
 pub type Warnings = Vec<String>;
 
 /// Why bytes did not become a picture.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// The file was refused before any pixel was decoded.
+    /// The file was rejected before any pixel was decoded.
     #[error(transparent)]
     Refused(#[from] PictureError),
-    /// The header is good, and the pixels are not.
+    /// The header is valid, but the pixels do not decode.
     #[error("the pixels of this {format} picture do not decode: {detail}")]
     Pixels {
         /// The format of the file.
         format: PictureFormat,
-        /// What the decoder said.
+        /// What the decoder reports.
         detail: String,
     },
 }

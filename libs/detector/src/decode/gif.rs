@@ -1,4 +1,4 @@
-//! The first frame of a GIF, on its screen.
+//! GIF: the first frame, placed on the logical screen.
 
 use domain::picture::PictureHeader;
 use domain::picture::gif::{GifFrame, first_frame};
@@ -11,7 +11,7 @@ use super::{
 
 const TRAILER: u8 = 0x3B;
 
-/// Decodes to `picture`, and paints the screen beside the frame in the background's colour.
+/// Decodes to `picture`, and fills the screen outside the frame with the background colour.
 pub(super) fn decode_into(
     bytes: &[u8],
     header: &PictureHeader,
@@ -19,11 +19,11 @@ pub(super) fn decode_into(
 ) -> Result<(), DecodeError> {
     let frame = first_frame(bytes).ok_or_else(|| pixels_error(header, "it has no frame"))?;
     image_crate::decode_or_repaired(bytes, header, picture, |bytes| only_frame(bytes, &frame))?;
-    paint_beside(&frame, picture);
+    fill_outside(&frame, picture);
     Ok(())
 }
 
-/// The file without extensions, of which only one has a part in the pixels, and without rubbish between its blocks.
+/// The file without bytes between its blocks, and without extensions but the one that pixels depend on.
 fn only_frame(bytes: &[u8], frame: &GifFrame) -> Option<Vec<u8>> {
     let mut kept = bytes.get(frame.screen.clone())?.to_vec();
     if let Some(control) = frame.graphic_control.clone() {
@@ -34,7 +34,7 @@ fn only_frame(bytes: &[u8], frame: &GifFrame) -> Option<Vec<u8>> {
     Some(kept)
 }
 
-fn paint_beside(frame: &GifFrame, picture: &mut Picture) {
+fn fill_outside(frame: &GifFrame, picture: &mut Picture) {
     let (width, height) = (picture.width as usize, picture.height as usize);
     let [left, top, columns, rows] =
         [frame.left, frame.top, frame.width, frame.height].map(|number| number as usize);

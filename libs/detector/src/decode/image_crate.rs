@@ -12,7 +12,7 @@ use super::{
 
 /// What a decoder may allocate for each pixel: one of 16 bits and four channels, twice over.
 const BYTES_PER_PIXEL: u64 = 16;
-/// What a decoder may allocate beside the pixels.
+/// What a decoder may allocate in addition to the pixels.
 const WORKING_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Why the `image` crate gives no picture.
@@ -24,7 +24,7 @@ pub(super) enum ImageCrateError {
     TwoSizes,
 }
 
-/// Decodes the file, or what `repaired` makes of one that the decoder refuses.
+/// Decodes the file. Where the decoder rejects it, `repaired` may give another file to try.
 pub(super) fn decode_or_repaired(
     bytes: &[u8],
     header: &PictureHeader,
@@ -77,8 +77,8 @@ fn image_format(format: PictureFormat) -> ImageFormat {
     }
 }
 
-/// Drops alpha, repeats grey, and keeps the high byte of 16 bits, as `cv2.imread` does; the
-/// `image` crate's own conversion would round to the nearest.
+/// Drops alpha, repeats grey, and keeps the high byte of 16 bits, as `cv2.imread` does. The `image`
+/// crate's own conversion would round to the nearest.
 fn to_rgb8(decoded: DynamicImage) -> Vec<u8> {
     match decoded {
         DynamicImage::ImageLuma16(_)

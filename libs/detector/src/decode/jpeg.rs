@@ -23,14 +23,14 @@ use super::{
     reduced::DctScale,
 };
 
-/// The most runs over one file that leave something harmless out of it.
+/// The most times that a file is decoded again with a harmless part removed.
 const MAX_REPAIRS: usize = 2;
-/// The most pixels, each counted once for each scan, of a file that is decoded more than once.
+/// The most pixels, counted once per scan, of a file that is decoded more than once.
 const MAX_REPAIRED_PIXELS: u64 = 1 << 29;
 
-/// Decodes to `picture` as stored, and tells at what scale: as `wanted`, or whole where the file's kind has no other.
+/// Decodes to `picture` as stored, and returns the scale: `wanted`, or whole for kinds of JPEG that cannot be scaled.
 ///
-/// Damaged pixels are decoded as far as they go, as OpenCV does, with a warning.
+/// Damaged pixels are decoded as far as possible, as by OpenCV, with a warning.
 pub(super) fn decode_into(
     bytes: &[u8],
     header: &PictureHeader,
@@ -39,7 +39,7 @@ pub(super) fn decode_into(
 ) -> Result<(DctScale, Warnings), DecodeError> {
     let fail = |error: Error| pixels_error(header, error);
     let mut decompressor = Decompressor::new().map_err(fail)?;
-    // The header check has counted them; this is for what the two may see differently.
+    // The header check has counted the scans; libjpeg-turbo may count others.
     decompressor.set_scan_limit(jpeg::MAX_SCANS as u32).map_err(fail)?;
     let mut file = repair::with_sequential_scans(bytes);
     let stored = match read_header(&mut decompressor, &mut file) {
@@ -89,7 +89,7 @@ pub(super) fn decode_into(
     Ok((scale, warnings))
 }
 
-/// Reads the header of `file`, or of `file` without what is odd in it and does not matter.
+/// Reads the header of `file`, repaired where libjpeg-turbo warns of it.
 fn read_header(
     decompressor: &mut Decompressor,
     file: &mut Cow<'_, [u8]>,
@@ -112,15 +112,15 @@ fn scaling_factor(scale: DctScale) -> ScalingFactor {
     }
 }
 
-/// How often a run over `file` may be repeated without something harmless: never where one is slow enough.
+/// How often `file` may be decoded again: never where one time takes long.
 fn allowed_repairs(file: &[u8], header: &PictureHeader) -> usize {
     let scans = jpeg::segments(file).filter(|segment| segment.marker == jpeg::START_OF_SCAN);
     let pixels = u64::from(header.width) * u64::from(header.height);
-    // Sizes are limited, and scans too.
+    // Cannot overflow: sizes and scans are limited.
     if pixels * scans.count() as u64 > MAX_REPAIRED_PIXELS { 0 } else { MAX_REPAIRS }
 }
 
-/// Decodes `file`, and gives what is wrong with its pixels.
+/// Decodes `file`, and returns the warning about its pixels.
 fn decompress(
     decompressor: &mut Decompressor,
     file: &mut Cow<'_, [u8]>,
@@ -128,7 +128,7 @@ fn decompress(
     header: &PictureHeader,
 ) -> Result<Option<LibjpegWarning>, Error> {
     let mut run = |file: &[u8]| {
-        // A warning comes back as an error, with all pixels decoded as far as they go.
+        // A warning is returned as an error, with all pixels decoded as far as possible.
         match decompressor.decompress(file, image.as_deref_mut()) {
             Ok(()) => Ok(None),
             Err(error) => LibjpegWarning::of(&error).map(Some).ok_or(error),
@@ -138,7 +138,7 @@ fn decompress(
     if matches!(outcome, Ok(None)) {
         return Ok(None);
     }
-    // The file before padding was taken out of it.
+    // The file before its padding was removed.
     let mut padded = None;
     for _ in 0..allowed_repairs(file, header) {
         let repaired = match &outcome {
@@ -156,14 +156,14 @@ fn decompress(
         *file = Cow::Owned(repaired);
     }
     match padded {
-        // Something else is wrong, or it was no padding: the file is to be decoded as it is.
+        // The file is damaged in another way, or these bytes were no padding: it is decoded as it is.
         Some(padded) if file.len() < padded.len() && !matches!(outcome, Ok(None)) => run(&padded),
         _ => outcome,
     }
 }
 
-/// OpenCV's conversion (`icvCvt_CMYK2BGR_8u_C4C3R`). The four inks are stored upside down, as all
-/// programs have done since Photoshop did.
+/// OpenCV's conversion (`icvCvt_CMYK2BGR_8u_C4C3R`). The four inks are stored inverted, as Photoshop
+/// does and all programs have adopted.
 fn cmyk_to_rgb(cmyk: &[u8], rgb: &mut [u8]) {
     let pixels = cmyk.as_chunks::<4>().0.iter().zip(rgb.as_chunks_mut::<3>().0);
     for ([cyan, magenta, yellow, key], out) in pixels {

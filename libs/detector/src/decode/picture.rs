@@ -12,7 +12,7 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// A picture from `rgb`, three bytes for each pixel, row by row; `None` if it has not just as many bytes.
+    /// A picture from `rgb`, three bytes for each pixel, row by row; `None` if the length of `rgb` differs.
     #[must_use]
     pub fn from_rgb(width: u32, height: u32, rgb: Vec<u8>) -> Option<Self> {
         let len = rgb_len(width, height)?;
@@ -37,7 +37,7 @@ impl Picture {
         &self.rgb
     }
 
-    /// The pixels, `[height, width, 3]`, to be painted on.
+    /// The pixels, `[height, width, 3]`, for drawing.
     pub fn rgb_mut(&mut self) -> &mut [u8] {
         &mut self.rgb
     }
@@ -58,7 +58,7 @@ impl Picture {
     }
 }
 
-/// The bytes of an RGB picture, or `None` where they cannot be counted.
+/// The bytes of an RGB picture, or `None` on overflow.
 pub(super) fn rgb_len(width: u32, height: u32) -> Option<usize> {
     (width as usize).checked_mul(height as usize)?.checked_mul(3)
 }

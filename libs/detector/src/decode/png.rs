@@ -1,4 +1,4 @@
-//! PNG, also where strict decoders refuse a file though all of its pixels are there.
+//! PNG, including files that strict decoders reject although all pixels are there.
 
 use std::io::Cursor;
 
@@ -26,10 +26,10 @@ pub(super) fn decode_into(
     })
 }
 
-/// Decodes a PNG's own pixels as far as their own checksum says that they are right, whatever else is in the file.
+/// Decodes the pixels of a PNG by the checksum of their compressed stream, and ignores all that no pixel depends on.
 ///
-/// Pillow takes the checksum of chunks with pixels for granted, passes over chunks that it does not know, and needs no
-/// end mark. The one within the pixels is looked at here, as it is there.
+/// Like Pillow, this ignores the checksums of the chunks that hold pixels, skips unknown chunks and needs no end
+/// marker.
 ///
 /// # Errors
 /// What the decoder reports.
@@ -63,7 +63,7 @@ fn decode_leniently(
     Ok(())
 }
 
-/// The file with no chunks but those that pixels follow from; their data is given the checksum that it has.
+/// The file with only the chunks that pixels depend on, with corrected checksums.
 fn only_pixels(bytes: &[u8]) -> Vec<u8> {
     let mut kept = bytes.get(..8).unwrap_or_default().to_vec();
     let mut header = None;
@@ -91,7 +91,7 @@ fn is_same(bytes: &[u8], one: &Chunk, other: &Chunk) -> bool {
     bytes.get(one.data.clone()) == bytes.get(other.data.clone())
 }
 
-/// Whether pixels are numbers of the palette's colours; others do not need one, and may have one that is damaged.
+/// Whether pixels are indices of a palette. Other kinds ignore a palette, which may be damaged.
 fn is_palette(bytes: &[u8], header: Option<&Chunk>) -> bool {
     const COLOUR_TYPE_AT: usize = 9;
     const INDEXED: u8 = 3;

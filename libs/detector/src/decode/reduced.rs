@@ -1,4 +1,4 @@
-//! Pictures that were decoded smaller than they are.
+//! Pictures that were decoded at a reduced size.
 
 use image::metadata::Orientation;
 
@@ -6,8 +6,8 @@ use super::picture::Picture;
 
 /// A decoded picture that may have fewer pixels than its file, the right way up.
 ///
-/// Its [`ReducedPicture::width`] and [`ReducedPicture::height`] stay those of the file, so whatever is measured in it
-/// is measured in the file's pixels.
+/// [`ReducedPicture::width`] and [`ReducedPicture::height`] are those of the file, so coordinates are in the file's
+/// pixels.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ReducedPicture {
     pub(super) pixels: Picture,
@@ -61,15 +61,15 @@ impl ReducedPicture {
     }
 }
 
-/// What a picture covers of one side of its decoded pixels, in those pixels.
+/// The part of one side of the decoded pixels that the picture covers, in decoded pixels.
 ///
-/// A side of 1,001 pixels that was decoded at 1/8 has 126 pixels and covers 125.125 of them: the last one shows one
-/// pixel of the picture and seven that the encoder has made up to fill its block.
+/// A side of 1,001 pixels decoded at 1/8 has 126 pixels, of which the picture covers 125.125: the last one is the mean
+/// of one pixel of the picture and seven that the encoder added to fill its block.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub(crate) struct Extent {
-    /// Where the picture begins; not 0 where the incomplete block is at this end.
+    /// Where the picture begins; above 0 where the incomplete block is at the beginning.
     pub(crate) start: f64,
-    /// How far it goes.
+    /// The length that it covers.
     pub(crate) len: f64,
 }
 
@@ -79,25 +79,25 @@ impl Extent {
         Self { start: 0.0, len: f64::from(side) }
     }
 
-    /// Of a side of the file decoded at `scale`. The incomplete block is at the end as stored, which is the
-    /// beginning where the picture was `reversed` to be upright.
+    /// Of a side of the file decoded at `scale`. The incomplete block is at the end of the stored side, which is the
+    /// beginning where the orientation `reversed` it.
     fn of(side: u32, scale: DctScale, reversed: bool) -> Self {
         let len = f64::from(side) * scale.factor();
         Self { start: if reversed { len.ceil() - len } else { 0.0 }, len }
     }
 }
 
-/// How much larger than needed a side is decoded, at the least.
+/// The least factor by which a side is decoded larger than needed.
 ///
-/// Models are trained on pictures that were scaled by a bilinear resize alone, which picks pixels and leaves edges
-/// sharp. What a block's low frequencies give is an average: scaled down by a further 2 or less it is softer than that
-/// and costs accuracy. The figures are in `docs/performance.md`.
+/// Models are trained on pictures that were scaled by a bilinear resize, which samples pixels and keeps edges sharp. A
+/// block's low frequencies are an average, which is softer: scaled down by less than this factor it costs accuracy. The
+/// figures are in `docs/performance.md`.
 const SPARE: f64 = 3.0;
 
-/// The part of its sides that a JPEG is decoded at.
+/// The scale at which a JPEG is decoded.
 ///
-/// From the lowest 4 × 4, 2 × 2 or 1 × 1 frequencies of a block of 8 × 8 pixels follow as many pixels, each of them
-/// centred on those that it stands for. libjpeg-turbo has vector code for these sizes and not for those between.
+/// The lowest 4 × 4, 2 × 2 or 1 × 1 frequencies of a block of 8 × 8 pixels give as many pixels, each centred on those
+/// that it replaces. libjpeg-turbo has vector code for these sizes, and not for those between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DctScale {
     Eighth,
@@ -107,7 +107,7 @@ pub(super) enum DctScale {
 }
 
 impl DctScale {
-    /// The smallest whose result has [`SPARE`] times the pixels along each side that a picture scaled by `scale` has.
+    /// The smallest with at least [`SPARE`] times the pixels along each side of a picture scaled by `scale`.
     pub(super) fn for_scale(scale: f64) -> Self {
         let enough = |candidate: &Self| candidate.factor() >= SPARE * scale;
         [Self::Eighth, Self::Quarter, Self::Half].into_iter().find(enough).unwrap_or(Self::Whole)
@@ -137,7 +137,7 @@ pub(super) fn upright((width, height): (u32, u32), orientation: Orientation) -> 
     }
 }
 
-/// Whether the left of the upright picture was a right or bottom edge as stored, and whether its top was one.
+/// Whether the left edge of the upright picture is a right or bottom edge of the stored one, and the same of its top.
 fn reversed(orientation: Orientation) -> (bool, bool) {
     match orientation {
         // The last of these transposes: rows become columns, in the same order.

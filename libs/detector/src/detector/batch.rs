@@ -16,29 +16,29 @@ use crate::{
     tensor::{InputBatch, InputTensor},
 };
 
-/// How far sides of boxes may lie apart in the mean, in pixels, between a run alone and one in a batch.
-/// Other kernels round otherwise; a graph that mixes up its pictures is off by far more.
+/// The largest mean difference of box sides, in pixels, between a run alone and one in a batch.
+/// Other kernels round differently; a graph that confuses its pictures differs by far more.
 const MEAN_TOLERANCE: f32 = 0.5;
-/// Sides of the pictures that show whether a model takes batches, in its coarsest cells.
+/// The side of the pictures of [`Detector::takes_batches`], in cells of the coarsest level.
 const TRIAL_CELLS: u32 = 4;
 
-/// One picture of a batch, and whom its detections are for.
+/// One picture of a batch, and the owner of its detections.
 #[derive(Debug)]
 pub struct BatchItem<'a, T> {
     /// The picture; all of a batch have tensors of one size.
     pub prepared: &'a PreparedPicture,
     /// Its own thresholds.
     pub settings: &'a DetectionSettings,
-    /// What the caller tells this picture from the others by.
+    /// Returned with the detections; identifies the picture to the caller.
     pub owner: T,
 }
 
 impl Detector {
     /// Finds the objects in pictures from this model's [`Preprocessor`](crate::Preprocessor) by one
-    /// run of the model, until `canceller` is called. Gives each picture's owner with its detections.
+    /// run of the model, until `canceller` is called. Returns the detections with the owner of each.
     ///
-    /// Several pictures are copied one behind the other into memory that is kept for it. In the
-    /// timings each has its share of the run.
+    /// The tensors of several pictures are concatenated in a buffer that is reused. Each picture's
+    /// `infer` time is the run's time divided by its pictures.
     ///
     /// # Errors
     /// [`DetectError`] for all of them: [`DetectError::Cancelled`] when `canceller` was called,
@@ -64,7 +64,7 @@ impl Detector {
         let outputs = self.session.run(&input, Some(canceller))?;
         let views = outputs.views()?;
         let infer_time = start.elapsed() / u32::try_from(items.len()).unwrap_or(u32::MAX);
-        // The pictures lie in the input in the order of the items, and so in the outputs.
+        // Items, input and outputs have the same order.
         let detect = |(batch_index, item): (usize, &'i mut BatchItem<'_, T>)| {
             let BatchItem { prepared, settings, owner } = item;
             let picture = RunPicture { batch_index, prepared, settings, infer_time };
@@ -73,14 +73,14 @@ impl Detector {
         items.iter_mut().enumerate().map(detect).collect()
     }
 
-    /// Whether the model takes several pictures at a time and gives for each what it gives for it
-    /// alone.
+    /// Whether the model takes several pictures at a time, with the same detections for each as in a
+    /// run alone.
     ///
-    /// A graph may say that it does and not do it: exporters write a batch of 1 into the shapes
-    /// within. So two pictures are run, together and one by one.
+    /// A graph may declare a dynamic batch and fail on one: exporters write a batch of 1 into inner
+    /// shapes. So two pictures are run, together and one by one.
     ///
     /// # Errors
-    /// [`DetectError`] when the model does not even run on one picture.
+    /// [`DetectError`] when the model does not run on a single picture.
     pub fn takes_batches(&mut self) -> Result<bool, DetectError> {
         if self.session.fixed_batch().is_some() {
             return Ok(false);
@@ -95,7 +95,7 @@ impl Detector {
         Ok(self.every_cell(&input).is_ok_and(|together| are_near(&alone, &together)))
     }
 
-    /// A black picture, and one that is not.
+    /// A black picture and a patterned one.
     fn trial_pictures(&self) -> [InputTensor; 2] {
         let (width, height) = match self.input {
             ModelInput::Fixed { width, height } => (width as usize, height as usize),
@@ -116,7 +116,7 @@ impl Detector {
         [black, pattern]
     }
 
-    /// The boxes of all cells, picture by picture.
+    /// The candidates of all cells, picture by picture.
     fn every_cell(&mut self, input: &InputBatch<'_>) -> Result<Vec<Candidate>, DetectError> {
         let outputs = self.session.run_quietly(input)?;
         let views = outputs.views()?;
@@ -134,7 +134,7 @@ impl Detector {
     }
 }
 
-/// Copies the pictures one behind the other into `memory`.
+/// Concatenates the tensors in `memory`.
 fn concatenate<'m, 't>(
     memory: &'m mut Vec<f32>,
     tensors: impl Iterator<Item = &'t InputTensor>,

@@ -1,4 +1,4 @@
-//! One model for several detectors.
+//! One model, loaded once for several detectors.
 
 use super::Detector;
 use crate::{
@@ -23,7 +23,7 @@ pub struct SharedModel {
 #[derive(Debug)]
 enum Weights {
     Shared(SharedWeights),
-    /// Each detector reads the model for itself.
+    /// Each detector has a copy of the weights.
     Apart {
         model: Vec<u8>,
         why: Option<OnnxRuntimeError>,
@@ -56,7 +56,7 @@ impl SharedModel {
         Ok(Self { runtime: runtime.clone(), bundle: bundle.clone(), weights })
     }
 
-    /// Why each detector has the weights to itself, if that was not to be expected.
+    /// Why each detector has a copy of the weights although its provider could share them.
     #[must_use]
     pub fn why_not_shared(&self) -> Option<&OnnxRuntimeError> {
         match &self.weights {
@@ -68,7 +68,7 @@ impl SharedModel {
     /// One more detector that runs this model.
     ///
     /// # Errors
-    /// [`ModelError`] when ONNX Runtime refuses it.
+    /// [`ModelError`] when ONNX Runtime rejects it.
     pub fn detector(&self, options: &SessionOptions) -> Result<Detector, ModelError> {
         let session = match &self.weights {
             Weights::Shared(weights) => InferenceSession::sharing(&self.runtime, weights, options),

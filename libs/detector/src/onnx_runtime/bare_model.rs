@@ -20,7 +20,7 @@ impl BareModel {
     /// Loads a model from the bytes of an ONNX file.
     ///
     /// # Errors
-    /// [`OnnxRuntimeError::Failed`] when ONNX Runtime refuses it.
+    /// [`OnnxRuntimeError::Failed`] when ONNX Runtime rejects it.
     pub fn load(
         runtime: &OnnxRuntime,
         model: &[u8],

@@ -14,9 +14,9 @@ use super::error::OnnxRuntimeError;
 
 /// Stops a run from another thread, for instance at its deadline. Clones stop the same run.
 ///
-/// It stays called: a run that is started with a called canceller ends at once, so there is no
-/// moment at which a call is lost. A run stops between two operators of the model, within
-/// milliseconds; a call cannot interrupt an operator that never returns.
+/// A cancelled canceller stays cancelled, and a run that starts with one ends at once: no call is
+/// lost. A run stops between two operators of the model, within milliseconds. An operator that never
+/// returns cannot be interrupted.
 #[derive(Clone)]
 pub struct Canceller {
     shared: Arc<Cancellation>,
@@ -38,7 +38,7 @@ impl Canceller {
         Ok(Self::around(RunOptions::new()?))
     }
 
-    /// For a run that is expected to fail: ONNX Runtime logs nothing of it.
+    /// For a run that may fail: ONNX Runtime logs nothing.
     pub(super) fn quiet() -> Result<Self, OnnxRuntimeError> {
         let mut options = RunOptions::new()?;
         options.set_log_level(LogLevel::Fatal)?;
@@ -56,8 +56,8 @@ impl Canceller {
     /// Stops the run.
     pub fn cancel(&self) {
         self.shared.called.store(true, Ordering::SeqCst);
-        // It sets a flag and cannot fail; were it to, the run would end by itself, and the session
-        // reads `called` all the same.
+        // It only sets a flag. If it failed, the run would finish, and the session would still read
+        // `called`.
         let _ = self.shared.options.terminate();
     }
 

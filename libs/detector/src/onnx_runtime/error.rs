@@ -5,18 +5,18 @@ use std::{error::Error, io, path::PathBuf};
 use super::provider::ExecutionProvider;
 use crate::onnx::OnnxError;
 
-/// ONNX Runtime cannot be loaded, or refuses a model.
+/// ONNX Runtime cannot be loaded, or rejects a model.
 #[derive(Debug, thiserror::Error)]
 pub enum OnnxRuntimeError {
-    /// No file is there.
+    /// The file does not exist.
     #[error(
         "ONNX Runtime's library{} is not at {path}",
         with_provider(.provider)
     )]
     Missing {
-        /// Where it was looked for.
+        /// The path that was tried.
         path: PathBuf,
-        /// What it was to run models on.
+        /// The provider that models were to run on.
         provider: ExecutionProvider,
     },
     /// The library was built without the execution provider.
@@ -27,24 +27,24 @@ pub enum OnnxRuntimeError {
     NoProvider {
         /// The library.
         path: PathBuf,
-        /// What it has not.
+        /// The provider that it lacks.
         provider: ExecutionProvider,
     },
-    /// The library has the execution provider, which does not work here.
+    /// The library has the execution provider, but it does not work on this machine.
     #[error(
-        "the {} provider of ONNX Runtime at {path} does not work here (it needs {}): {source}",
+        "the {} provider of ONNX Runtime at {path} does not work on this machine (it needs {}): {source}",
         .provider.title(),
         .provider.needs()
     )]
     ProviderFailed {
         /// The library.
         path: PathBuf,
-        /// What does not work.
+        /// The provider.
         provider: ExecutionProvider,
         /// What ONNX Runtime reports.
         source: OrtError,
     },
-    /// The file cannot be reached.
+    /// The file cannot be opened.
     #[error("ONNX Runtime's library {path} cannot be read: {source}")]
     Unreadable {
         /// The file.
@@ -74,11 +74,11 @@ pub enum OnnxRuntimeError {
     /// ONNX Runtime itself reports an error.
     #[error("ONNX Runtime: {0}")]
     Failed(#[from] OrtError),
-    /// A session shares a model's weights by way of temporary files, which cannot be written.
-    #[error("no temporary file: {0}")]
+    /// Sessions share weights through temporary files, which cannot be written.
+    #[error("a temporary file cannot be written: {0}")]
     TemporaryFile(#[source] io::Error),
-    /// ONNX Runtime has written an optimised graph that cannot be read.
-    #[error("the optimised graph: {0}")]
+    /// The optimised graph that ONNX Runtime has written cannot be parsed.
+    #[error("the optimised graph cannot be used: {0}")]
     OptimisedGraph(#[from] OnnxError),
 }
 
@@ -105,7 +105,7 @@ impl From<ort::LoadDynamicError> for OrtError {
     }
 }
 
-/// Which library is meant, where it is not the ordinary one.
+/// The provider in the message, where it is not the default.
 fn with_provider(provider: &ExecutionProvider) -> String {
     match provider {
         ExecutionProvider::Cpu => String::new(),

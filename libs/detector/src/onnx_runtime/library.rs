@@ -1,4 +1,4 @@
-//! ONNX Runtime's shared library, of which a process loads one.
+//! Loading ONNX Runtime's shared library, once per process.
 
 use std::{
     io,
@@ -24,26 +24,26 @@ pub struct OnnxRuntime {
     library: PathBuf,
 }
 
-/// `ort` builds its environment once in a process and never again, so it is kept until the end.
+/// `ort` builds its environment once per process, so it is kept until the process ends.
 static LOADED: Mutex<Option<OnnxRuntime>> = Mutex::new(None);
 
 impl OnnxRuntime {
     /// Loads the shared library of ONNX Runtime, version 1.24 or later, from the file `library`.
     ///
-    /// A process holds one library: loading the same file again gives the same runtime.
+    /// A process has one library: loading the same file again returns the same runtime.
     ///
     /// # Errors
-    /// [`OnnxRuntimeError`] when the file is missing, is no ONNX Runtime or too old a one, or when
-    /// another file has been loaded before.
+    /// [`OnnxRuntimeError`] when the file is missing, is not ONNX Runtime or is too old, or when the
+    /// process has loaded another file.
     pub fn load(library: &Path) -> Result<Self, OnnxRuntimeError> {
         Self::load_with(library, ExecutionProvider::Cpu)
     }
 
-    /// As [`OnnxRuntime::load`], and makes sure that the library has `provider`.
+    /// As [`OnnxRuntime::load`], and checks that the library was built with `provider`.
     ///
     /// # Errors
-    /// As [`OnnxRuntime::load`], and [`OnnxRuntimeError::NoProvider`]. Whether it works on this machine is
-    /// seen when a model is loaded.
+    /// As [`OnnxRuntime::load`], and [`OnnxRuntimeError::NoProvider`]. A provider that does not work on
+    /// this machine fails only when a model is loaded.
     pub fn load_with(
         library: &Path,
         provider: ExecutionProvider,
@@ -56,8 +56,8 @@ impl OnnxRuntime {
     }
 
     fn load_library(library: &Path, provider: ExecutionProvider) -> Result<Self, OnnxRuntimeError> {
-        // Made absolute here because `ort` takes a relative path from the executable's folder. That
-        // also tells two paths to the same file, such as a link to a version, from two files.
+        // `ort` resolves a relative path from the executable's folder. An absolute path also shows that
+        // two paths are the same file, such as a link to a version.
         let path = library.canonicalize().map_err(|source| match source.kind() {
             io::ErrorKind::NotFound => {
                 OnnxRuntimeError::Missing { path: library.to_owned(), provider }
@@ -84,13 +84,13 @@ impl OnnxRuntime {
         Ok(runtime)
     }
 
-    /// The library's file, with links followed.
+    /// The library's file, with links resolved.
     #[must_use]
     pub fn library(&self) -> &Path {
         &self.library
     }
 
-    /// What can stop one run; make one for each run.
+    /// A canceller for one run.
     ///
     /// # Errors
     /// [`OnnxRuntimeError::Failed`] when ONNX Runtime is out of memory.

@@ -1,8 +1,8 @@
-//! Execution providers: what runs a model's operators.
+//! Execution providers: the code that runs a model's operators.
 
 use std::{fmt, str::FromStr};
 
-/// What runs the operators of a model.
+/// Which code runs the operators of a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum ExecutionProvider {
     /// ONNX Runtime's own code for CPUs, which every library has.
@@ -12,11 +12,11 @@ pub enum ExecutionProvider {
     OpenVino,
     /// NVIDIA's CUDA and cuDNN.
     Cuda,
-    /// NVIDIA's TensorRT; what it does not know runs on CUDA.
+    /// NVIDIA's TensorRT; operators that it lacks run on CUDA.
     TensorRt,
 }
 
-/// A name that no execution provider has.
+/// The name of no execution provider.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("it must be one of cpu, openvino, cuda, tensorrt")]
 pub struct UnknownProvider;
@@ -50,7 +50,7 @@ impl ExecutionProvider {
         }
     }
 
-    /// Its name as its makers write it.
+    /// Its name in texts.
     #[must_use]
     pub fn title(self) -> &'static str {
         match self {
@@ -61,13 +61,13 @@ impl ExecutionProvider {
         }
     }
 
-    /// Whether models run on a GPU: batches pay there, and cores do not count.
+    /// Whether models run on a GPU, where batches pay off and CPU cores do not matter.
     #[must_use]
     pub fn is_gpu(self) -> bool {
         matches!(self, Self::Cuda | Self::TensorRt)
     }
 
-    /// What it needs that no library brings along, for the error that says it does not work.
+    /// What a machine must have beside ONNX Runtime's library, for error messages.
     #[must_use]
     pub fn needs(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! A model that ONNX Runtime has loaded, and its runs.
+//! A model loaded by ONNX Runtime, and its runs.
 
 use std::num::NonZero;
 
@@ -24,15 +24,15 @@ use crate::{
 /// How a model is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionOptions {
-    /// What runs it.
+    /// The execution provider.
     pub provider: ExecutionProvider,
-    /// The threads that work on one picture.
+    /// The threads of one run.
     pub threads: NonZero<usize>,
 }
 
 impl Default for SessionOptions {
-    /// One thread of the CPU, for one session per core: the most pictures a second. More threads
-    /// answer a single picture sooner.
+    /// One CPU thread. One session per core with one thread each has the highest throughput; more
+    /// threads have a lower latency.
     fn default() -> Self {
         Self { provider: ExecutionProvider::Cpu, threads: NonZero::<usize>::MIN }
     }
@@ -42,11 +42,11 @@ impl Default for SessionOptions {
 #[derive(Debug)]
 pub(crate) struct InferenceSession {
     session: Session,
-    /// Never called: for runs that nobody stops.
+    /// Never called: for runs that are not stopped.
     uncancelled: Canceller,
-    /// For runs that are expected to fail.
+    /// For runs that may fail: ONNX Runtime logs nothing.
     quiet: Canceller,
-    /// How many pictures the graph takes at a time, if it says so.
+    /// The batch size, where the graph has a fixed one.
     batch: Option<usize>,
 }
 
@@ -60,8 +60,8 @@ impl InferenceSession {
         Self::around(builder(runtime, options)?.commit_from_memory(model)?)
     }
 
-    /// As [`InferenceSession::load`], of a model that is expected to be refused: ONNX Runtime logs nothing,
-    /// and the caller gets the error.
+    /// As [`InferenceSession::load`], of a model that may be rejected: ONNX Runtime logs nothing, and the
+    /// caller gets the error.
     pub(crate) fn load_quietly(
         runtime: &OnnxRuntime,
         model: &[u8],
@@ -71,7 +71,7 @@ impl InferenceSession {
         Self::around(builder.commit_from_memory(model)?)
     }
 
-    /// One more session of a model whose weights are in memory already.
+    /// A further session of a model whose weights are in memory.
     pub(crate) fn sharing(
         runtime: &OnnxRuntime,
         weights: &SharedWeights,
@@ -89,7 +89,7 @@ impl InferenceSession {
         Ok(Self { session, uncancelled, quiet, batch })
     }
 
-    /// How many pictures the graph takes at a time, neither more nor fewer; `None` for any number.
+    /// The batch size that the graph requires; `None` for any.
     pub(crate) fn fixed_batch(&self) -> Option<usize> {
         self.batch
     }
@@ -99,8 +99,8 @@ impl InferenceSession {
         self.session.outputs().iter().map(|output| output.name())
     }
 
-    /// Runs the model on `input` until it ends or `canceller` stops it. A graph that takes more pictures at a
-    /// time gets black ones behind those of `input`, and gives outputs for these too.
+    /// Runs the model on `input`, unless `canceller` stops it. For a graph with a larger fixed batch, black
+    /// pictures are added to `input`, and the outputs include theirs.
     pub(crate) fn run<'s>(
         &'s mut self,
         input: &InputBatch<'_>,
@@ -110,7 +110,7 @@ impl InferenceSession {
         run(&mut self.session, self.batch, input, canceller)
     }
 
-    /// As [`InferenceSession::run`], of a run that is expected to fail: ONNX Runtime logs nothing.
+    /// As [`InferenceSession::run`], of a run that may fail: ONNX Runtime logs nothing.
     pub(crate) fn run_quietly(
         &mut self,
         input: &InputBatch<'_>,
@@ -132,11 +132,11 @@ fn run<'s>(
             DetectError::Inference(error.into())
         }
     };
-    let filled_up;
+    let padded;
     let (pictures, data) = match batch {
         Some(batch) if batch > input.pictures => {
-            filled_up = input.filled_up_to(batch);
-            (batch, &filled_up[..])
+            padded = input.padded_to(batch);
+            (batch, &padded[..])
         }
         _ => (input.pictures, input.data),
     };
@@ -147,7 +147,7 @@ fn run<'s>(
     Ok(Outputs { values })
 }
 
-/// A session to be, with everything set but its model.
+/// A session builder with all options set.
 ///
 /// # Errors
 /// [`OnnxRuntimeError::ProviderFailed`] when the execution provider does not work on this machine.
@@ -165,12 +165,12 @@ pub(crate) fn builder(
     })
 }
 
-/// The execution providers that a session registers, the first asked first. None of them may fail
-/// unnoticed: a model that runs on the CPU after all is only found out by how slow it is.
+/// The execution providers that a session registers, by priority. A failure of any is an error:
+/// otherwise the model would run on the CPU, and only its latency would show it.
 fn registered(options: &SessionOptions) -> Vec<ExecutionProviderDispatch> {
     let cuda = || ep::CUDA::default().build();
     let providers = match options.provider {
-        // It is there without being registered.
+        // Always present; it is not registered.
         ExecutionProvider::Cpu => Vec::new(),
         ExecutionProvider::OpenVino => {
             let openvino = ep::OpenVINO::default().with_device_type("CPU");
@@ -189,21 +189,21 @@ fn builder_without_provider(
     Ok(Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(options.threads.get())?
-        // Long enough to span the gap between two operators, in which falling asleep and being woken would
-        // cost a tenth of the run, and too short to keep others from the core.
+        // Long enough for the gap between two operators, where sleeping and waking up would take a tenth of
+        // the run, and short enough to leave the core to others.
         .with_intra_op_spinning(true)?
         .with_config_entry("session.intra_op.spin_duration_us", "20")?
-        // Libraries that do not know the duration yet spin longer, but no longer than the run.
+        // Libraries without that option spin longer, but no longer than the run.
         .with_config_entry("session.force_spinning_stop", "1")?)
 }
 
-/// What a run gave, in ONNX Runtime's own memory.
+/// The outputs of a run, in ONNX Runtime's memory.
 pub(crate) struct Outputs<'s> {
     values: SessionOutputs<'s>,
 }
 
 impl Outputs<'_> {
-    /// The outputs where they lie, in the order the model has them.
+    /// Views of the outputs, in the model's order.
     pub(crate) fn views(&self) -> Result<Vec<OutputView<'_>>, DetectError> {
         (0..self.values.len())
             .map(|place| {

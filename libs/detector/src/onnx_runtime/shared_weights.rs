@@ -1,8 +1,8 @@
-//! A model's weights, in memory once for all sessions that run it.
+//! A model's weights, in memory once for all its sessions.
 //!
-//! A session that reads a model for itself keeps a copy of its weights, packed for this CPU. Here
-//! the graph is optimised once; every session gets the optimised graph without its weights, and the
-//! weights as tensors that all of them share.
+//! A session that loads a model file has its own copy of the weights. Here ONNX Runtime optimises the
+//! graph once; each session loads the optimised graph without weights, and gets the weights as tensors
+//! that all sessions share.
 
 use std::{fs, path::Path, sync::Arc};
 
@@ -24,29 +24,28 @@ use crate::onnx::{
 
 /// The graph without its large weights.
 const GRAPH: &str = "graph.onnx";
-/// The file that the graph says its weights are in. It must exist and is never read, since each
-/// session is given the weights.
-const NOWHERE: &str = "weights";
+/// The file that the graph names for its weights. It must exist, and is never read since each session
+/// is given the weights.
+const EXTERNAL_WEIGHTS: &str = "weights";
 /// The graph as ONNX Runtime has optimised it.
 const OPTIMISED: &str = "optimised.onnx";
-/// Smaller tensors stay in the graph, where ONNX Runtime looks at some of them while it loads. In
-/// values.
+/// Tensors with fewer values stay in the graph: ONNX Runtime reads some of them while it loads.
 const LEAST_SHARED: usize = 1024;
 
 /// A graph optimised for this CPU, and its weights.
 #[derive(Debug)]
 pub(crate) struct SharedWeights {
-    /// Holds [`GRAPH`] and [`NOWHERE`], which sessions read while they load.
+    /// Holds [`GRAPH`] and [`EXTERNAL_WEIGHTS`], which sessions read while they load.
     folder: TempDir,
     weights: Vec<(String, Arc<DynValue>)>,
 }
 
 impl SharedWeights {
-    /// Has ONNX Runtime optimise `model`, the bytes of an ONNX file, with what `builder` is set to. It
-    /// writes the result to a file in the folder for temporary ones.
+    /// Optimises `model`, the bytes of an ONNX file, with the options of `builder`. ONNX Runtime writes
+    /// the result to a temporary file.
     ///
     /// # Errors
-    /// [`OnnxRuntimeError`] when no file can be written there or ONNX Runtime refuses the model.
+    /// [`OnnxRuntimeError`] when the file cannot be written or ONNX Runtime rejects the model.
     pub(crate) fn optimise(
         builder: SessionBuilder,
         model: &[u8],
@@ -61,13 +60,13 @@ impl SharedWeights {
         let graph = model.proto.graph.get_or_insert_default();
         let weights = take_weights(graph)?;
         fs::write(folder.path().join(GRAPH), model.to_bytes()).map_err(unwritable)?;
-        fs::write(folder.path().join(NOWHERE), []).map_err(unwritable)?;
+        fs::write(folder.path().join(EXTERNAL_WEIGHTS), []).map_err(unwritable)?;
         Ok(Self { folder, weights })
     }
 
-    /// One more session of the model, which takes the memory of its own runs and no more.
+    /// A further session of the model. It needs memory only for its runs.
     pub(crate) fn session(&self, builder: SessionBuilder) -> ort::Result<Session> {
-        // The graph is optimised already; doing it again would copy the weights.
+        // Optimising the graph again would copy the weights.
         let mut builder = builder.with_optimization_level(GraphOptimizationLevel::Disable)?;
         for (name, value) in &self.weights {
             builder = builder.with_initializer(name, Arc::clone(value))?;
@@ -77,12 +76,12 @@ impl SharedWeights {
 }
 
 fn optimise(builder: SessionBuilder, model: &[u8], to: &Path) -> ort::Result<()> {
-    // It warns that the file is for this kind of CPU alone. The file does not outlive the process.
+    // ONNX Runtime warns that the file is only for this kind of CPU. It does not outlive the process.
     let builder = builder.with_log_level(LogLevel::Error)?.with_optimized_model_path(to)?;
     { builder }.commit_from_memory(model).map(drop)
 }
 
-/// Moves the large float tensors out of `graph` into ONNX Runtime's own form.
+/// Moves the large float tensors of `graph` into values of ONNX Runtime.
 fn take_weights(graph: &mut GraphProto) -> ort::Result<Vec<(String, Arc<DynValue>)>> {
     let mut weights = Vec::new();
     for tensor in &mut graph.initializer {
@@ -92,16 +91,16 @@ fn take_weights(graph: &mut GraphProto) -> ort::Result<Vec<(String, Arc<DynValue
         };
         let value = Tensor::from_array((tensor.dims.clone(), values))?.into_dyn();
         weights.push((tensor.name().to_owned(), Arc::new(value)));
-        *tensor = elsewhere(tensor);
+        *tensor = external(tensor);
     }
     Ok(weights)
 }
 
-/// `tensor` without its values: said to lie in [`NOWHERE`].
-fn elsewhere(tensor: &TensorProto) -> TensorProto {
+/// `tensor` without its values, declared to be in [`EXTERNAL_WEIGHTS`].
+fn external(tensor: &TensorProto) -> TensorProto {
     let location = StringStringEntryProto {
         key: Some("location".to_owned()),
-        value: Some(NOWHERE.to_owned()),
+        value: Some(EXTERNAL_WEIGHTS.to_owned()),
     };
     TensorProto {
         name: tensor.name.clone(),

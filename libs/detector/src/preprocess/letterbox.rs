@@ -1,7 +1,7 @@
-//! A picture of any size to the tensor a model wants: scale to fit, pad, planes, floats.
+//! From a picture of any size to a model's input tensor: scaled to fit, padded, in planes of floats.
 //!
 //! The geometry is that of Ultralytics' `LetterBox` (centred) or of YOLOX's `preproc` (top left); the arithmetic of
-//! the scaling is OpenCV's, bit by bit. Detections follow it closely: a plain float bilinear moves boxes by up to a
+//! the scaling is OpenCV's, bit by bit. Detections depend on it: a plain float bilinear resize moves boxes by up to a
 //! quarter of a pixel, and an antialiased one loses objects near the threshold.
 
 mod geometry;
@@ -16,12 +16,12 @@ use geometry::Plan;
 use resize::{Source, Window};
 pub use spec::{ChannelOrder, Letterbox, LetterboxSpec, Placement, TargetSize, ValueRange};
 
-/// The grey that stands beside the picture, as in the models' training.
+/// The grey of the padding, as in the models' training.
 const PADDING: f32 = 114.0;
 
 /// Scales `picture` to fit the target, pads it with grey 114, and writes it to `tensor` as three planes of floats.
 ///
-/// Every value of `tensor` is written; its memory is only ever enlarged.
+/// Every value of `tensor` is overwritten; its memory never shrinks.
 pub fn letterbox(picture: &Picture, spec: &LetterboxSpec, tensor: &mut InputTensor) -> Letterbox {
     let source = Source {
         pixels: picture,
@@ -33,7 +33,7 @@ pub fn letterbox(picture: &Picture, spec: &LetterboxSpec, tensor: &mut InputTens
 
 /// [`letterbox`] for a picture that may have been decoded smaller than it is.
 ///
-/// Size, padding and the way back are those of the picture in its full size, and everything lies in the same place.
+/// Size, padding and mapping are those of the picture at full size.
 pub fn letterbox_reduced(
     picture: &ReducedPicture,
     spec: &LetterboxSpec,
@@ -53,7 +53,7 @@ fn fit(
     tensor.height = plan.tensor_height;
     tensor.width = plan.tensor_width;
     tensor.data.resize(3 * plan.tensor_height * plan.tensor_width, 0.0);
-    // A function for each range makes a loop of its own for each, without a branch in it.
+    // One instance of the loop for each range, without a branch inside.
     match spec.range {
         ValueRange::Unit => fill(source, plan, spec.channels, tensor, unit_values),
         ValueRange::Byte => fill(source, plan, spec.channels, tensor, |bytes| bytes),
@@ -94,7 +94,7 @@ fn fill(
     resize::resize(source, &mut window, value);
 }
 
-/// Writes `grey` to all of `plane` that the scaled picture does not cover.
+/// Fills the part of `plane` outside the scaled picture with `grey`.
 fn pad(plane: &mut [f32], plan: &Plan, grey: f32) {
     let right = plan.left + plan.scaled_width;
     let bottom = plan.top + plan.scaled_height;
@@ -108,7 +108,7 @@ fn pad(plane: &mut [f32], plan: &Plan, grey: f32) {
     }
 }
 
-/// `bytes / 255`, to the last bit what the division gives, by two products and a sum.
+/// `bytes / 255`, exact to the last bit, by two products and a sum.
 ///
 /// 1/255 is 2⁻⁸ + 2⁻¹⁶ + 2⁻²⁴ + …: a byte times the first two terms is exact in an `f32`, so that only the
 /// sum rounds. A division takes several times as long as both products.

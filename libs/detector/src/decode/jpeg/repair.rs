@@ -18,11 +18,11 @@ const JFIF_MAJOR_VERSION_AT: usize = 5;
 const ADOBE_LEN: usize = 12;
 const ADOBE_TRANSFORM_AT: usize = 11;
 
-/// The first scan's parameters are what they have to be in a sequential JPEG: all coefficients, in full precision. A
-/// family of telephones writes others; decoders do not look at them, except to warn.
+/// The parameters that a scan of a sequential JPEG must have: all coefficients, in full precision. Some phones write
+/// others; decoders ignore them, except for a warning.
 const SEQUENTIAL_PARAMETERS: [u8; 3] = [0, 63, 0];
 
-/// What is known of a frame before its scans.
+/// The frame header.
 #[derive(Default)]
 struct Frame {
     /// Baseline or extended, by Huffman or arithmetic codes.
@@ -42,7 +42,7 @@ impl Frame {
         }
     }
 
-    /// The transform of the colours that libjpeg takes where it does not know the one that is named.
+    /// The colour transform that libjpeg assumes for an unknown one.
     fn known_transform(&self, named: u8) -> u8 {
         match (self.components, named) {
             (3, 0 | 1) | (4, 0 | 2) => named,
@@ -53,7 +53,7 @@ impl Frame {
     }
 }
 
-/// The file, with the parameters of its scans set right if it is sequential and those of the first are wrong.
+/// The file, with corrected scan parameters if it is sequential and those of the first scan are wrong.
 pub(super) fn with_sequential_scans(bytes: &[u8]) -> Cow<'_, [u8]> {
     let of_interest =
         |segment: &Segment| segment.marker == START_OF_SCAN || is_sequential(segment.marker);
@@ -72,38 +72,38 @@ fn is_sequential(marker: u8) -> bool {
     matches!(marker, 0xC0 | 0xC1 | 0xC9)
 }
 
-/// The three bytes behind the list of a scan's components; `None` for a header that has another length than its own.
+/// The three bytes behind the list of a scan's components; `None` for a header of the wrong length.
 fn scan_parameters<'a>(bytes: &'a [u8], segment: &Segment) -> Option<&'a [u8]> {
     let payload = bytes.get(segment.payload.clone())?;
     let list = 1 + 2 * usize::from(*payload.first()?);
     (payload.len() == list + SEQUENTIAL_PARAMETERS.len()).then_some(payload.get(list..)?)
 }
 
-/// The file without rubbish between its segments and without segments that tell nothing about its pixels; with a version
-/// of JFIF, a transform of colours and parameters of scans as libjpeg takes them to be.
+/// The file without bytes between its segments and without segments that no pixel depends on, and with the JFIF version,
+/// colour transform and scan parameters that libjpeg assumes.
 pub(super) fn sanitized(bytes: &[u8]) -> Vec<u8> {
     let frame = Frame::of(bytes);
     let mut sanitized = bytes.get(..2).unwrap_or_default().to_vec();
     let (mut is_header, mut is_behind_pixels) = (true, false);
-    // How far the file has been copied, or left out.
+    // How much of the file has been copied or dropped.
     let mut done = 2;
     for segment in segments(bytes) {
-        // A second start of a picture stays: libjpeg takes no file that has one.
+        // A second start of image is kept: libjpeg rejects such a file.
         if !is_behind_pixels && !has_start_of_image(bytes.get(done..segment.marker_at)) {
             done = segment.marker_at;
         }
         let end = segment.payload.end.min(bytes.len());
-        if is_header && is_idle(bytes, &segment) {
+        if is_header && is_irrelevant(bytes, &segment) {
             done = end;
             continue;
         }
-        // Coded pixels, and whatever else lies between.
+        // Coded pixels, and bytes between segments that are kept.
         sanitized.extend(bytes.get(done..segment.payload.start).unwrap_or_default());
         let payload_at = sanitized.len();
         sanitized.extend(bytes.get(segment.payload.start..end).unwrap_or_default());
-        set_right(&mut sanitized[payload_at..], &segment, &frame);
+        correct(&mut sanitized[payload_at..], &segment, &frame);
         done = end;
-        // From here on a marker may be where pixels are damaged, and stays, as it ends them.
+        // From here on a marker may be due to damaged pixels. It is kept, since it ends them.
         is_behind_pixels = segment.marker == START_OF_SCAN;
         is_header &= !is_behind_pixels;
     }
@@ -115,9 +115,9 @@ fn has_start_of_image(between: Option<&[u8]>) -> bool {
     between.is_some_and(|bytes| bytes.windows(2).any(|pair| pair == START_OF_IMAGE))
 }
 
-/// Whether a segment of the header tells nothing about pixels: all that are for applications are so, except for those
-/// that say what the colours are.
-fn is_idle(bytes: &[u8], segment: &Segment) -> bool {
+/// Whether no pixel depends on a segment of the header: so for all application segments but those that define the
+/// colours.
+fn is_irrelevant(bytes: &[u8], segment: &Segment) -> bool {
     let payload = bytes.get(segment.payload.clone()).unwrap_or_default();
     match segment.marker {
         APP0 => !is_jfif(payload),
@@ -135,7 +135,7 @@ fn is_adobe(payload: &[u8]) -> bool {
     payload.starts_with(b"Adobe") && payload.len() >= ADOBE_LEN
 }
 
-fn set_right(payload: &mut [u8], segment: &Segment, frame: &Frame) {
+fn correct(payload: &mut [u8], segment: &Segment, frame: &Frame) {
     match segment.marker {
         APP0 if is_jfif(payload) => payload[JFIF_MAJOR_VERSION_AT] = 1,
         APP14 if is_adobe(payload) => {
@@ -153,9 +153,7 @@ fn set_right(payload: &mut [u8], segment: &Segment, frame: &Frame) {
     }
 }
 
-/// The file without `count` zero bytes that stand before `marker` behind coded pixels, wherever there are so many.
-///
-/// `None` where there are none.
+/// The file without runs of `count` zero bytes between coded pixels and `marker`; `None` where there are none.
 pub(super) fn without_padding(bytes: &[u8], count: usize, marker: u8) -> Option<Vec<u8>> {
     let pixels_at = segments(bytes).find(|segment| segment.marker == START_OF_SCAN)?.payload.end;
     let mut kept = bytes.get(..pixels_at)?.to_vec();
@@ -163,7 +161,7 @@ pub(super) fn without_padding(bytes: &[u8], count: usize, marker: u8) -> Option<
     let mut rest = bytes.get(pixels_at..)?;
     while let [byte, behind @ ..] = rest {
         let unit = match (byte, behind) {
-            // The zero behind 0xFF belongs to it.
+            // 0xFF 0x00 is one stuffed byte.
             (&MARKER, [0, ..]) => 2,
             _ => 1,
         };
@@ -178,10 +176,10 @@ pub(super) fn without_padding(bytes: &[u8], count: usize, marker: u8) -> Option<
     (kept.len() < bytes.len()).then_some(kept)
 }
 
-/// The file with its end right behind the pixels of its first scan, which has to be the only one it needs.
+/// The file with its end marker right behind the pixels of its first scan, which must hold all components.
 ///
-/// OpenCV decodes no further than to the last row. libjpeg-turbo goes on to the end marker, and has no pixels to give
-/// when it meets something on its way that it does not know. `None` where there is nothing to be left out.
+/// OpenCV stops after the last row. libjpeg-turbo reads on to the end marker, and returns no pixels if it meets an
+/// unknown marker before. `None` where the file already ends there.
 pub(super) fn ended_after_pixels(bytes: &[u8]) -> Option<Vec<u8>> {
     let frame = Frame::of(bytes);
     let scan = segments(bytes).find(|segment| segment.marker == START_OF_SCAN)?;
@@ -196,7 +194,7 @@ pub(super) fn ended_after_pixels(bytes: &[u8]) -> Option<Vec<u8>> {
     (!bytes.starts_with(&ended)).then_some(ended)
 }
 
-/// Whether a header announces restart markers among the pixels.
+/// Whether the header defines a restart interval.
 fn has_restarts(bytes: &[u8]) -> bool {
     segments(bytes)
         .take_while(|segment| segment.marker != START_OF_SCAN)
@@ -207,7 +205,7 @@ fn has_restarts(bytes: &[u8]) -> bool {
         })
 }
 
-/// How far coded pixels go: to the first marker, or with restart markers, to the first behind the last of them.
+/// The length of the coded pixels: up to the first marker, or with restart markers, the first behind the last of them.
 ///
 /// libjpeg skips markers below 0xC0, which do not exist, when it looks for a restart marker, and only then.
 fn pixels_len(pixels: &[u8], has_restarts: bool) -> usize {

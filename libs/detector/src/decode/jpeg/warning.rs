@@ -7,29 +7,29 @@ use turbojpeg::Error;
 /// A warning of libjpeg-turbo, after which it decodes on. Everything else that it reports is an error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LibjpegWarning {
-    /// Something about the header that has no part in the pixels, or that [`super::repair`] repairs.
+    /// About the header: no pixel depends on it, or [`super::repair`] repairs it.
     Header,
-    /// Bytes that are no marker where one should be, most often padding behind coded pixels.
+    /// Bytes where a marker should be, most often padding behind coded pixels.
     Extraneous {
-        /// How many, those of a stuffed 0xFF 0x00 counted as two.
+        /// How many; a stuffed 0xFF 0x00 counts as two.
         count: usize,
-        /// The marker that comes at last.
+        /// The marker behind them.
         marker: u8,
     },
-    /// A code among the pixels that does not exist.
+    /// An undefined code in the coded pixels.
     BadCode,
-    /// The pixels end before the last of them. The rest is filled in.
+    /// The coded pixels end early. The rest is filled in.
     EndsEarly,
     /// A restart marker is missing, or another one is in its place.
     Restart,
-    /// Scans of a progressive JPEG that do not follow from one another.
+    /// The scans of a progressive JPEG are inconsistent.
     Progression,
 }
 
 impl LibjpegWarning {
     /// `None` for an error that is none of libjpeg's warnings.
     ///
-    /// They are told apart by their text (`jerror.h` of libjpeg-turbo), for they have no other name here.
+    /// The binding passes only their text (`jerror.h` of libjpeg-turbo).
     pub(super) fn of(error: &Error) -> Option<Self> {
         let Error::TurboJpegError(text) = error else { return None };
         let contains = |part: &str| text.contains(part);
@@ -65,7 +65,7 @@ fn extraneous(text: &str) -> Option<LibjpegWarning> {
 }
 
 impl fmt::Display for LibjpegWarning {
-    /// What is wrong with the picture, for people.
+    /// The damage to the picture, for people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self {
             Self::Header => "the JPEG's header breaks the rules",

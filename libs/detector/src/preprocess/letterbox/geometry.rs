@@ -1,17 +1,17 @@
-//! Where the scaled picture lies in the model's input.
+//! The position and size of the scaled picture in the model's input.
 
 use super::spec::{Letterbox, LetterboxSpec, Placement, TargetSize};
 
 impl LetterboxSpec {
-    /// Pixels of the model's input for each pixel of a picture of `width` × `height`, to tell how much of a picture
-    /// needs to be decoded. [`Letterbox::scale`] is what its sides come to as whole pixels.
+    /// Pixels of the model's input for each pixel of a picture of `width` × `height`, to choose the size at which to
+    /// decode it. [`Letterbox::scale`] is the scale after its sides were rounded to whole pixels.
     #[must_use]
     pub fn scale(&self, width: u32, height: u32) -> f64 {
         scale(width, height, self.target)
     }
 }
 
-/// Every size and place that one letterboxing needs, in pixels.
+/// All sizes and positions of one letterboxing, in pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Plan {
     pub(super) tensor_width: usize,
@@ -57,13 +57,13 @@ impl Plan {
     }
 }
 
-/// Pixels of the scaled picture for each pixel of one of `width` × `height`, before sides become whole pixels.
+/// Pixels of the scaled picture for each pixel of one of `width` × `height`, before sides are rounded.
 pub(super) fn scale(width: u32, height: u32, target: TargetSize) -> f64 {
     let (target_width, target_height) = target_sides(target);
     (target_height / side(height)).min(target_width / side(width))
 }
 
-/// A side of a picture. One without pixels becomes padding only, whatever its scale; 1 keeps the divisions finite.
+/// A side of a picture, at least 1 to keep divisions finite. A picture without pixels becomes all padding.
 fn side(pixels: u32) -> f64 {
     f64::from(pixels.max(1))
 }
@@ -99,7 +99,7 @@ fn tensor_side(scaled: f64, target: f64, size: TargetSize) -> f64 {
     }
 }
 
-/// The first pixel of the scaled picture; of an odd number of padding pixels, the end gets the odd one.
+/// The first pixel of the scaled picture; with an odd number of padding pixels, the end has one more.
 fn start(axis: &Axis, placement: Placement) -> f64 {
     match placement {
         Placement::Centre => ((axis.tensor - axis.scaled) / 2.0 - 0.1).round_ties_even().max(0.0),
@@ -107,8 +107,8 @@ fn start(axis: &Axis, placement: Placement) -> f64 {
     }
 }
 
-/// The way back as Ultralytics' `scale_boxes` computes it: from the two shapes alone, with one gain for both axes,
-/// and the padding from the side before it was rounded.
+/// The mapping to the picture as in Ultralytics' `scale_boxes`: from the two shapes, with one gain for both axes, and
+/// the padding from the side before it was rounded.
 fn reference_letterbox(horizontal: &Axis, vertical: &Axis) -> Letterbox {
     let gain = |axis: &Axis| axis.tensor / axis.source;
     let gain = gain(vertical).min(gain(horizontal));

@@ -1,10 +1,10 @@
 //! OpenCV's bilinear resize of 8-bit pictures (`cv::resize`, `INTER_LINEAR`), in its own fixed-point arithmetic.
 //!
-//! Weights are whole 2048ths. A row is resampled horizontally to 19-bit sums; two such rows are weighted and
-//! rounded once. On the way 4 bits and then 16 bits are cut off, not rounded, which is what makes the last bit
-//! differ from a plain bilinear. A picture that halves exactly on both axes is averaged over 2 × 2 pixels instead.
+//! Weights are multiples of 1/2048. A row is resampled horizontally to 19-bit sums; two such rows are weighted and
+//! rounded once. Before, 4 bits and then 16 bits are truncated, not rounded, so that the last bit differs from a
+//! plain bilinear resize. A picture that halves exactly on both axes is averaged over 2 × 2 pixels instead.
 //!
-//! All loops go over vectors of 128 bits (crate `wide`), which every 64-bit x86 and ARM processor has.
+//! All loops use vectors of 128 bits (crate `wide`), which every 64-bit x86 and ARM processor has.
 
 use std::borrow::Cow;
 
@@ -17,15 +17,15 @@ use crate::decode::{Extent, Picture};
 const WEIGHT_ONE: f32 = 2048.0;
 /// Bytes of an RGB pixel.
 const PIXEL: usize = 3;
-/// Pixels that are worked on at a time; rows of vectors are padded to multiples of it.
+/// Pixels per iteration; rows of vectors are padded to multiples of it.
 const GROUP: usize = 4;
 
 /// The pixels that are scaled.
 pub(super) struct Source<'a> {
     pub(super) pixels: &'a Picture,
-    /// What the picture covers of their columns.
+    /// The columns that the picture covers.
     pub(super) columns: Extent,
-    /// What the picture covers of their rows.
+    /// The rows that the picture covers.
     pub(super) rows: Extent,
 }
 
@@ -50,7 +50,7 @@ impl Window<'_> {
     }
 }
 
-/// Fills `window` with `source` scaled to its size; `value` turns 8-bit results into what is stored.
+/// Fills `window` with `source` scaled to its size; `value` converts 8-bit results to the stored range.
 pub(super) fn resize(
     source: &Source<'_>,
     window: &mut Window<'_>,
@@ -90,7 +90,7 @@ struct Tap {
     weights: [i16; 2],
 }
 
-/// Where each of `scaled` pixels falls among those of which the picture covers `source`, by the half-pixel rule.
+/// The position of each of `scaled` pixels in the extent `source`, by the half-pixel rule.
 ///
 /// Place and fraction pass through an `f32`, and weights are rounded to even, as OpenCV does both.
 fn taps(source: Extent, scaled: usize) -> impl Iterator<Item = Tap> {
@@ -119,7 +119,7 @@ impl ColumnTap {
         Self { offset: (first * PIXEL) as u32, weights }
     }
 
-    /// The two weights in turn.
+    /// The two weights, alternating.
     fn weights(self) -> i16x8 {
         cast(u32x4::splat(self.weights))
     }

@@ -1,4 +1,4 @@
-//! What a model wants its input to be like, and how an input relates to its picture.
+//! The format of a model's input, and the mapping between an input and its picture.
 
 use domain::BoundingBox;
 
