@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 
 use async_nats::ServerAddr;
 use percent_encoding::percent_decode_str;
-use service::{
+use service::config::{
     address::{ADVICE, shown_list},
     secret::Secret,
 };

@@ -9,7 +9,7 @@ use async_nats::{
 use bytes::Bytes;
 use domain::Job;
 use service::{
-    failpoints,
+    lifecycle::failpoints,
     telemetry::traces::{self, TraceContext},
 };
 use time::OffsetDateTime;

@@ -3,9 +3,13 @@
 //! A service describes its settings as one struct and fills it through a [`Reader`], which asks a
 //! [`Source`]: the process environment in production, a map in a test.
 
+pub mod address;
+pub mod host;
+pub mod secret;
+
 use std::{collections::HashMap, fmt, fs::File, path::PathBuf, str::FromStr, time::Duration};
 
-use crate::{address::may_hold_a_secret, secret::Secret};
+use crate::config::{address::may_hold_a_secret, secret::Secret};
 
 /// The longest duration that can be set: ten years. Beyond it a number of seconds is a slip of the
 /// hand, and added to the time of day it might not fit any more.

@@ -3,6 +3,8 @@
 //! The three questions mean what Kubernetes means by them: has it started, should it be left alone,
 //! can it be given work.
 
+pub mod healthcheck;
+
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use http_body_util::Full;
@@ -17,7 +19,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::metrics::{self, Metrics};
+use crate::telemetry::metrics::{self, Metrics};
 
 /// How long a connection may take in all: it is for one question, whose answer is small.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);

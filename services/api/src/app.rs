@@ -5,10 +5,12 @@ use std::{io, sync::Arc};
 use messaging::{Messaging, MessagingError};
 use poem::{Endpoint, EndpointExt, Response, Route, get, http::Method};
 use service::{
-    exit,
-    metrics::{Metrics, MetricsError, STREAM_WRITABLE},
+    lifecycle::exit,
     probes,
-    telemetry::traces::{Traces, TracesError},
+    telemetry::{
+        metrics::{Metrics, MetricsError, STREAM_WRITABLE},
+        traces::{Traces, TracesError},
+    },
 };
 use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;

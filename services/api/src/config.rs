@@ -5,8 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use domain::{ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
 use service::{
-    config::{ConfigError, LONGEST_SECONDS, Reader, Source},
-    host::Host,
+    config::{ConfigError, LONGEST_SECONDS, Reader, Source, host::Host},
     telemetry::{LogSettings, traces::TraceSettings},
 };
 

@@ -11,7 +11,8 @@ use std::{
 
 use service::{
     config::{ConfigError, ProcessEnvironment},
-    exit, healthcheck, shutdown,
+    lifecycle::{exit, shutdown},
+    probes::healthcheck,
     telemetry::{self, LogSettings},
 };
 

@@ -7,7 +7,7 @@ use opentelemetry::{
     KeyValue,
     metrics::{Counter, Meter},
 };
-use service::metrics::Metrics;
+use service::telemetry::metrics::Metrics;
 
 use crate::{
     backpressure::Backpressure, breaker::Breaker, reconcile::Reconciliation, upload::UploadRules,

@@ -6,8 +6,8 @@ use poem_openapi::{
     ApiResponse, Object, OpenApi, payload::Json, payload::PlainText, types::Example,
 };
 use service::{
-    metrics::Metrics,
     probes::{Probe, Vitals},
+    telemetry::metrics::Metrics,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -60,9 +60,10 @@ impl ProbesApi {
     #[oai(path = "/metrics", method = "get")]
     async fn metrics(&self, metrics: Data<&Metrics>) -> MetricsResponse {
         match metrics.render() {
-            Ok(text) => {
-                MetricsResponse::Text(PlainText(text), service::metrics::CONTENT_TYPE.to_owned())
-            }
+            Ok(text) => MetricsResponse::Text(
+                PlainText(text),
+                service::telemetry::metrics::CONTENT_TYPE.to_owned(),
+            ),
             Err(error) => {
                 tracing::error!(%error, "metrics cannot be rendered");
                 MetricsResponse::Failed(PlainText(error.to_string()))

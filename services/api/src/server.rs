@@ -20,7 +20,7 @@ use poem::{
     Addr, Endpoint, Response,
     web::{LocalAddr, RemoteAddr},
 };
-use service::open_files;
+use service::lifecycle::open_files;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 

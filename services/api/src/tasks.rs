@@ -11,7 +11,7 @@ use messaging::{
     Claimed, IdempotencyKeys, JobQueue, MessagingError, Submission, SubmitError, TaskStore,
 };
 use opentelemetry::trace::SpanBuilder;
-use service::{failpoints, telemetry::traces};
+use service::{lifecycle::failpoints, telemetry::traces};
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 

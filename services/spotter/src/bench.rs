@@ -15,7 +15,7 @@ mod samples;
 use std::{collections::BTreeMap, fs, thread, time::Duration};
 
 use detector::StageTimings;
-use service::shutdown;
+use service::lifecycle::shutdown;
 use tokio::time::sleep;
 
 pub(crate) use self::options::BenchOptions;

@@ -5,7 +5,7 @@ use std::{num::NonZero, path::PathBuf};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use domain::{ConfidenceThreshold, DetectionSettings, IouThreshold, MaxDetections, ModelName};
 use messaging::DeadLetterId;
-use service::{config::is_set, host::Host};
+use service::config::{host::Host, is_set};
 
 use crate::{bench::BenchOptions, paths::PathsOptions};
 

@@ -8,7 +8,7 @@ use std::{
 
 use detector::{ModelError, OnnxRuntimeError};
 use messaging::{DeadLetterId, MessagingError};
-use service::{config::ConfigError, exit};
+use service::{config::ConfigError, lifecycle::exit};
 use worker::hints;
 
 #[derive(Debug, thiserror::Error)]

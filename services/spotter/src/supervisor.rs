@@ -10,7 +10,7 @@ mod storage;
 
 use std::{env, fs, path::Path, time::Duration};
 
-use service::shutdown;
+use service::lifecycle::shutdown;
 
 pub(crate) use self::settings::{ResultCache, Settings};
 use self::{

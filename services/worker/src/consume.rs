@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use messaging::{Deliveries, Delivery};
 use opentelemetry::KeyValue;
-use service::{failpoints, telemetry::traces::Span};
+use service::{lifecycle::failpoints, telemetry::traces::Span};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,

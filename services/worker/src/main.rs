@@ -5,7 +5,12 @@
 
 use std::process::ExitCode;
 
-use service::{config::ProcessEnvironment, exit, healthcheck, shutdown, telemetry};
+use service::{
+    config::ProcessEnvironment,
+    lifecycle::{exit, shutdown},
+    probes::healthcheck,
+    telemetry,
+};
 
 #[tokio::main]
 async fn main() -> ExitCode {

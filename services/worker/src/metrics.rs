@@ -8,7 +8,7 @@ use opentelemetry::{
     KeyValue,
     metrics::{Counter, Histogram},
 };
-use service::metrics::Metrics;
+use service::telemetry::metrics::Metrics;
 
 use crate::{cores::Parallelism, settle::Outcome};
 

@@ -15,7 +15,7 @@ use messaging::{
 };
 use opentelemetry::trace::SpanBuilder;
 use service::{
-    failpoints,
+    lifecycle::failpoints,
     telemetry::traces::{self, TraceContext},
 };
 use time::OffsetDateTime;

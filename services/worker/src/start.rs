@@ -11,10 +11,13 @@ use detector::{ExecutionProvider, ModelError, OnnxRuntime, OnnxRuntimeError, Ses
 use domain::Sha256Digest;
 use messaging::{Messaging, MessagingError};
 use service::{
-    exit, files,
-    metrics::{Metrics, MetricsError, STREAM_WRITABLE},
+    files,
+    lifecycle::exit,
     probes,
-    telemetry::traces::{Traces, TracesError},
+    telemetry::{
+        metrics::{Metrics, MetricsError, STREAM_WRITABLE},
+        traces::{Traces, TracesError},
+    },
 };
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;

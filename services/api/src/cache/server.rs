@@ -3,9 +3,9 @@
 use std::{fmt, fs};
 
 use redis::{Client, TlsCertificates};
-use service::{
+use service::config::{
+    Reader,
     address::{ADVICE, shown},
-    config::Reader,
     secret::Secret,
 };
 

@@ -176,7 +176,7 @@ async fn misbehave(how: Slow, mut stream: TcpStream) -> Vec<u8> {
 /// for each of the slow clients.
 fn api_for_slow_clients(deadline_seconds: &str) -> Option<ApiProcess> {
     let files = 4 * EACH + 100;
-    if service::open_files::raise_limit() < files {
+    if service::lifecycle::open_files::raise_limit() < files {
         eprintln!("SKIPPED: this process may not open {files} files (ulimit -Hn)");
         return None;
     }

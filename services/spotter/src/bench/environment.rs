@@ -11,7 +11,7 @@ use std::{
 
 use domain::picture::PictureLimits;
 use messaging::{MessagingConfig, Role};
-use service::{config::Reader, host::Host};
+use service::config::{Reader, host::Host};
 use worker::CoreShares;
 
 use super::{driver::Driver, loops::Loops, options::BenchOptions};

@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 
-use service::{config::ProcessEnvironment, shutdown, telemetry};
+use service::{config::ProcessEnvironment, lifecycle::shutdown, telemetry};
 
 use crate::{error::CliError, output};
 

@@ -10,7 +10,7 @@ use client::{Client, State, Submission, Task, Timeouts};
 use domain::{DetectedObject, picture::PictureLimits};
 use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use service::address;
+use service::config::address;
 use tokio::{task::spawn_blocking, time::timeout};
 
 use crate::{

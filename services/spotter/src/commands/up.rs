@@ -1,6 +1,6 @@
 //! `spotter up`: runs everything on one machine, until Ctrl-C.
 
-use service::shutdown;
+use service::lifecycle::shutdown;
 
 use crate::{
     cli::UpOptions,

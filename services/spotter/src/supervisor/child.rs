@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process, setpriority_process};
-use service::{exit, files::find_on_path};
+use service::{files::find_on_path, lifecycle::exit};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     process::{Child, Command},

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use service::host::Host;
+use service::config::host::Host;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 

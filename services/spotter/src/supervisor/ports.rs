@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use service::host::Host;
+use service::config::host::Host;
 
 use super::child::StartError;
 use crate::error::CliError;

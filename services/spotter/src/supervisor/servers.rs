@@ -8,8 +8,8 @@ use std::{
 };
 
 use service::{
+    config::host::Host,
     files::{find_on_path, find_upwards},
-    host::Host,
 };
 
 use super::{

@@ -11,9 +11,8 @@ use detector::ExecutionProvider;
 use domain::ModelName;
 use messaging::{MessagingConfig, Role};
 use service::{
-    config::{BadSetting, ConfigError, ProcessEnvironment, Reader, Source, is_set},
+    config::{BadSetting, ConfigError, ProcessEnvironment, Reader, Source, host::Host, is_set},
     files::read_text,
-    host::Host,
 };
 use worker::{CoreShares, cores};
 

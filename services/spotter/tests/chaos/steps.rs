@@ -1,6 +1,6 @@
 //! The steps of a job at which a failpoint can crash a process.
 
-/// A place in the code of the worker or the API; see `service::failpoints`.
+/// A place in the code of the worker or the API; see `service::lifecycle::failpoints`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Step {
     WorkerReceived,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use detector::{BatchItem, Canceller, DetectError, Detector, OnnxRuntime};
-use service::failpoints;
+use service::lifecycle::failpoints;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{

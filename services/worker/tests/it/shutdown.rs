@@ -48,5 +48,5 @@ async fn a_worker_without_its_model_does_not_start() {
     let config = worker::Config::read(&std::collections::HashMap::from(variables)).unwrap();
     let error = worker::run(config, Default::default(), || ()).await.unwrap_err();
     assert!(matches!(error, worker::WorkerError::Model(_)), "{error}");
-    assert_eq!(error.exit_code(), service::exit::USAGE);
+    assert_eq!(error.exit_code(), service::lifecycle::exit::USAGE);
 }

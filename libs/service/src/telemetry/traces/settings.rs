@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
 use hyper::Uri;
 use opentelemetry_sdk::trace::Sampler;
 
-use crate::{address::redacted, config::Reader, secret::Secret};
+use crate::config::{Reader, address::redacted, secret::Secret};
 
 /// Where a collector listens that is asked for without an address.
 const DEFAULT_ENDPOINT: &str = "http://localhost:4318";

@@ -29,7 +29,7 @@ pub(crate) enum Poison {
 impl Poison {
     pub(crate) const ALL: [Self; 3] = [Self::Abort, Self::Hang, Self::EatMemory];
 
-    /// The failpoint that makes workers fail on these pictures; see `service::failpoints`.
+    /// The failpoint that makes workers fail on these pictures; see `service::lifecycle::failpoints`.
     pub(crate) fn failpoint(self) -> String {
         let action = match self {
             Self::Abort => "crash",

@@ -38,7 +38,7 @@ const GRACE: Duration = Duration::from_secs(30);
 /// What ships.
 const MANIFEST: &str = "k8s/base/worker-scaling.yaml";
 
-/// What a picture says that a worker lingers over, longer than that; see `service::failpoints`.
+/// What a picture says that a worker lingers over, longer than that; see `service::lifecycle::failpoints`.
 const LINGERING: &str = "this picture takes its time";
 
 /// How long a run is.

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use crate::exit;
+use crate::lifecycle::exit;
 
 /// How much is eaten at a time, in bytes, and how often at most: 8 GiB, where nobody has set a limit.
 const BITE: usize = 64 << 20;

@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{exit, telemetry};
+use crate::{lifecycle::exit, telemetry};
 
 /// A process that takes longer is not ready.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -80,8 +80,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        metrics::Metrics,
         probes::{self, Probe, Vitals},
+        telemetry::metrics::Metrics,
     };
 
     struct Always(Result<(), &'static str>);

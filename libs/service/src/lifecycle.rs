@@ -1,0 +1,6 @@
+//! How a process starts, stops and fails.
+
+pub mod exit;
+pub mod failpoints;
+pub mod open_files;
+pub mod shutdown;
