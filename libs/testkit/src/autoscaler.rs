@@ -1,11 +1,11 @@
-//! Autoscaling without a cluster: KEDA, the HPA and a Deployment, played with real processes.
+//! Simulates autoscaling without a cluster: KEDA, the HPA and a Deployment, with real processes.
 //!
-//! [`Autoscaler`] reads a real nats-server's `/jsz` as KEDA does, decides as KEDA and the HPA do by
-//! the settings of a ScaledObject, and starts and stops processes as a Deployment does. What
-//! decides is plain code without a clock or a process: [`Activation`] and [`Hpa`].
+//! [`Autoscaler`] reads a real nats-server's `/jsz` as KEDA does, decides as KEDA and the HPA do by the settings of a
+//! ScaledObject, and starts and stops processes as a Deployment does. The decisions are pure code without a clock or a
+//! process: [`Activation`] and [`Hpa`].
 //!
-//! What it does not play: a scheduler without room, the time an image takes to be pulled, a cluster
-//! of nats-servers, of which KEDA asks the consumer's leader.
+//! Not simulated: a scheduler without capacity, the time to pull an image, a cluster of nats-servers, where KEDA asks
+//! the consumer's leader.
 
 mod activation;
 mod deployment;
@@ -35,21 +35,21 @@ pub use self::{
 };
 use crate::{NatsServer, Process, network::ports::get};
 
-/// How often queue and processes are looked at.
+/// How often the queue and the processes are sampled.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What was seen at one moment.
+/// One sample.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Sample {
     /// Since the start.
     pub at: Duration,
-    /// How the queue stood; `Err` where KEDA would have got no answer.
+    /// The state of the queue; `Err` if KEDA would have had no answer.
     pub queue: Result<Queue, NoLag>,
-    /// How many replicas there were.
+    /// The replicas.
     pub replicas: Replicas,
 }
 
-/// A running simulation. Ends its processes when dropped.
+/// A running simulation. Stops its processes when dropped.
 pub struct Autoscaler {
     shared: Arc<Shared>,
     thread: Option<thread::JoinHandle<Ended>>,
@@ -58,7 +58,7 @@ pub struct Autoscaler {
 #[derive(Default)]
 struct Shared {
     seen: Mutex<Seen>,
-    bell: Condvar,
+    changed: Condvar,
 }
 
 #[derive(Default)]
@@ -67,18 +67,18 @@ struct Seen {
     stop: bool,
 }
 
-/// All that a simulation saw.
+/// All samples of a simulation.
 #[derive(Debug)]
 pub struct Recording {
     /// One for each tenth of a second.
     pub samples: Vec<Sample>,
-    /// The processes that were started and are gone.
+    /// The processes that have exited.
     pub ended: Ended,
 }
 
 impl Autoscaler {
-    /// Scales what `start` starts by the backlog that `server` tells of. `grace` is how long a
-    /// process that was told to stop may take.
+    /// Scales the processes that `start` starts by the backlog on `server`. `grace` is the time between SIGTERM and
+    /// SIGKILL.
     ///
     /// # Panics
     /// If no thread can be started.
@@ -99,18 +99,18 @@ impl Autoscaler {
             polled: None,
             synced: None,
         };
-        let told = Arc::clone(&shared);
+        let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new()
             .name("testkit-autoscaler".to_owned())
-            .spawn(move || round.run(&told))
+            .spawn(move || round.run(&of_thread))
             .expect("a thread can be started");
         Self { shared, thread: Some(thread) }
     }
 
-    /// The next moment at which `wanted` holds, from the present one on. Blocks the thread.
+    /// The next sample that `wanted` accepts, from now on. Blocks the thread.
     ///
     /// # Panics
-    /// If `timeout` passes first; the message tells what was seen last.
+    /// If `timeout` passes first; the message contains the last sample.
     pub fn wait_for(&self, wanted: impl Fn(&Sample) -> bool, timeout: Duration) -> Sample {
         let deadline = Instant::now() + timeout;
         let mut seen = self.shared.seen.lock();
@@ -122,14 +122,14 @@ impl Autoscaler {
             next = seen.samples.len();
             let left = deadline.saturating_duration_since(Instant::now());
             assert!(!left.is_zero(), "not within {timeout:?}; last: {:?}", seen.samples.last());
-            self.shared.bell.wait_for(&mut seen, left);
+            self.shared.changed.wait_for(&mut seen, left);
         }
     }
 
-    /// Ends all processes and tells what was seen.
+    /// Stops all processes and returns the samples.
     ///
     /// # Panics
-    /// If a process does not end within its grace.
+    /// If the simulation has panicked.
     #[must_use]
     pub fn end(mut self) -> Recording {
         let ended = self.stop().expect("it is ended once").expect("the simulation did not fail");
@@ -139,7 +139,7 @@ impl Autoscaler {
 
     fn stop(&mut self) -> Option<thread::Result<Ended>> {
         self.shared.seen.lock().stop = true;
-        self.shared.bell.notify_all();
+        self.shared.changed.notify_all();
         self.thread.take().map(thread::JoinHandle::join)
     }
 }
@@ -150,14 +150,14 @@ impl Drop for Autoscaler {
     }
 }
 
-/// What the simulation's own thread goes round with.
+/// The state of the simulation's thread.
 struct Round {
     port: u16,
     scaled: ScaledObject,
     keda: Activation,
     hpa: Hpa,
     deployment: Deployment,
-    /// When KEDA last asked, and the HPA last decided.
+    /// When KEDA last polled, and the HPA last synced.
     polled: Option<Duration>,
     synced: Option<Duration>,
 }
@@ -169,8 +169,8 @@ impl Round {
             let sample = self.step(started.elapsed());
             let mut seen = shared.seen.lock();
             seen.samples.push(sample);
-            shared.bell.notify_all();
-            shared.bell.wait_while_for(&mut seen, |seen| !seen.stop, TICK);
+            shared.changed.notify_all();
+            shared.changed.wait_while_for(&mut seen, |seen| !seen.stop, TICK);
             if seen.stop {
                 break;
             }
@@ -179,7 +179,7 @@ impl Round {
     }
 
     fn step(&mut self, now: Duration) -> Sample {
-        let answer = get(self.port, &lag::question(&self.scaled.trigger));
+        let answer = get(self.port, &lag::path(&self.scaled.trigger));
         let queue = Queue::read(answer.as_ref(), &self.scaled.trigger);
         let lag = queue.map(Queue::lag);
         self.deployment.tend();
@@ -197,7 +197,7 @@ impl Round {
     }
 }
 
-/// Whether `period` has passed since the last time it had, and remembers that it has now.
+/// Whether `period` has passed since `last`, which is set to now if it has.
 fn is_due(last: &mut Option<Duration>, now: Duration, period: Duration) -> bool {
     let due = last.is_none_or(|last| last + period <= now);
     if due {
@@ -207,7 +207,7 @@ fn is_due(last: &mut Option<Duration>, now: Duration, period: Duration) -> bool 
 }
 
 impl Recording {
-    /// The samples as columns, for a plot. Where there was no answer, the queue's are null.
+    /// The samples as columns, for a plot. The queue's values are null where there was no answer.
     #[must_use]
     pub fn json(&self) -> Value {
         let queue = |of: fn(Queue) -> u64| -> Vec<Option<u64>> {

@@ -1,4 +1,4 @@
-//! Where the files that tests need lie in the workspace.
+//! The paths of the files that tests need.
 
 use std::path::{Path, PathBuf};
 
@@ -12,10 +12,10 @@ pub fn workspace_root() -> PathBuf {
     root.canonicalize().expect("the workspace lies where it was built")
 }
 
-/// `path` itself, if there is something at it.
+/// `path` itself, if it exists.
 ///
 /// # Panics
-/// If there is not, with the command that fetches it.
+/// If it does not, with the command that fetches it.
 pub fn require(path: impl Into<PathBuf>) -> PathBuf {
     let path = path.into();
     assert!(path.exists(), "{} is missing: run `make setup` first", path.display());
@@ -25,16 +25,16 @@ pub fn require(path: impl Into<PathBuf>) -> PathBuf {
 /// A picture of `test_images/`, such as `bus.jpg`.
 ///
 /// # Panics
-/// If it is not there, with the command that fetches it.
+/// If it does not exist, with the command that fetches it.
 #[must_use]
 pub fn picture(name: &str) -> PathBuf {
     require(workspace_root().join("test_images").join(name))
 }
 
-/// A server's program: the one `make setup` fetched if there is one, otherwise the one in `PATH`.
+/// The path of a server's program: in the folder of `make setup`, otherwise in `PATH`.
 ///
 /// # Panics
-/// If it is in neither place.
+/// If it is in neither.
 pub(crate) fn server_program(name: &str) -> PathBuf {
     let fetched = workspace_root().join(".cache/bin").join(name);
     let in_path = std::env::var_os("PATH").unwrap_or_default();

@@ -1,10 +1,10 @@
-//! Real servers and real processes for tests: nats-server, redis-server, the project's own binaries,
-//! and what a cluster would do with them ([`Autoscaler`]).
+//! Real servers and real processes for tests: nats-server, redis-server, the project's own binaries, and a simulation
+//! of a cluster's autoscaling ([`Autoscaler`]).
 //!
-//! A dev-dependency only; it knows no crate of the project. Every process it starts listens on
-//! 127.0.0.1 with a port of its own choosing, is killed and reaped when its guard is dropped, and is
-//! killed by the kernel when the test process itself is killed. Nothing here is asynchronous except
-//! [`eventually`] and the two waits for a subscription, so plain tests and `#[tokio::test]`s use it alike.
+//! A dev-dependency only; it knows no crate of the project. Every process it starts listens on 127.0.0.1 on a port of
+//! its own, is killed and reaped when its guard is dropped, and is killed by the kernel when the test process is killed.
+//! Only [`eventually`] and the two waits for a subscription are asynchronous, so plain tests and `#[tokio::test]`s use
+//! the rest alike.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -34,10 +34,10 @@ pub use servers::{
 /// How long a server may take to start on a busy machine before a test gives up on it.
 pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How often a condition without an event is looked at.
+/// How often a condition without an event is polled.
 const POLL_EVERY: Duration = Duration::from_millis(10);
 
-/// Asks `probe` again and again until it answers `Some`. For conditions that offer no event to wait for.
+/// Polls `probe` until it returns `Some`. For conditions that offer no event to wait for.
 ///
 /// # Panics
 /// If `timeout` passes first.
@@ -55,7 +55,7 @@ where
     }
 }
 
-/// The same as [`eventually`] for code that is not asynchronous; `None` if `timeout` passes first.
+/// As [`eventually`], for synchronous code; `None` if `timeout` passes first.
 pub(crate) fn poll_until<T>(timeout: Duration, mut probe: impl FnMut() -> Option<T>) -> Option<T> {
     let started = Instant::now();
     loop {

@@ -1,4 +1,4 @@
-//! A child process whose output can be waited for.
+//! A child process whose output can be awaited.
 
 mod spawner;
 
@@ -16,15 +16,15 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::{START_TIMEOUT, poll_until};
 
-/// The only variables that pass from the developer's shell into a process under test: a HOST or a
-/// NATS_URL that happens to be set there must not change what a test sees.
+/// The only variables that a process under test inherits: a HOST or NATS_URL in the developer's shell must not affect
+/// a test.
 const INHERITED: [&str; 6] =
     ["PATH", "HOME", "TMPDIR", "LANG", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"];
 
-/// How many of a process's last lines are shown beside a test's failure.
+/// How many of a process's last lines are shown when a test fails.
 const LINES_SHOWN: usize = 300;
 
-/// Which of its two streams a process wrote a line to.
+/// The stream that a line was written to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Output {
     /// Standard output.
@@ -36,9 +36,9 @@ pub enum Output {
 /// One line that a process wrote, without its line break.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Where it was written to.
+    /// The stream it was written to.
     pub output: Output,
-    /// The line itself; bytes that are no UTF-8 are replaced.
+    /// The text; invalid UTF-8 is replaced.
     pub text: String,
 }
 
@@ -50,7 +50,7 @@ impl Line {
     }
 }
 
-/// What to start: a program, its arguments, and its whole environment.
+/// A program, its arguments and its environment.
 #[derive(Debug)]
 pub struct ProcessBuilder {
     program: OsString,
@@ -129,8 +129,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Describes a process to start. Its environment is empty but for `PATH`, `HOME` and a few
-    /// others that name no service.
+    /// A builder for a process. Its environment is empty except for `PATH`, `HOME` and a few others that
+    /// configure no service.
     pub fn builder(program: impl AsRef<OsStr>) -> ProcessBuilder {
         ProcessBuilder {
             program: program.as_ref().to_owned(),
@@ -146,34 +146,33 @@ impl Process {
         self.child.id()
     }
 
-    /// Every line it has written so far, in the order they were read.
+    /// Every line it has written so far, in the order in which they were read.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
         self.log.lines.lock().clone()
     }
 
-    /// Every line it wrote, once it has ended both streams. Blocks the thread.
+    /// Every line it wrote, once both streams are closed. Blocks the thread.
     ///
     /// # Panics
-    /// If a stream is still open after a while: a child of its own may have inherited it.
+    /// If a stream stays open: a child of the process may have inherited it.
     #[must_use]
     pub fn finished_lines(&self) -> Vec<Line> {
-        let closed = poll_until(START_TIMEOUT, || (*self.log.ended.lock() == 2).then_some(()));
-        assert!(closed.is_some(), "{} has ended but its output has not", self.name);
+        let closed = poll_until(START_TIMEOUT, || (*self.log.closed.lock() == 2).then_some(()));
+        assert!(closed.is_some(), "{} has exited but its output is still open", self.name);
         self.lines()
     }
 
-    /// Waits until it has written a line that `wanted` accepts, now or earlier. Blocks the thread.
+    /// Waits for a line that `wanted` accepts; earlier lines count. Blocks the thread.
     ///
     /// # Panics
-    /// If `timeout` passes first, or the process ends its output without that line; the message
-    /// carries what it wrote.
+    /// If `timeout` passes first, or the process closes its output; the message contains what it wrote.
     pub fn wait_for_line(&self, wanted: impl Fn(&Line) -> bool, timeout: Duration) -> Line {
         self.wait_for_line_after(0, wanted, timeout)
     }
 
-    /// As [`Process::wait_for_line`], but passes over the first `skip` lines: the length of
-    /// [`Process::lines`] at an earlier moment, to wait for something that happens after it.
+    /// As [`Process::wait_for_line`], without the first `skip` lines: the length of [`Process::lines`] at an
+    /// earlier moment, to wait for something that happens after it.
     ///
     /// # Panics
     /// As [`Process::wait_for_line`].
@@ -189,23 +188,22 @@ impl Process {
         }
     }
 
-    /// Kills it with SIGKILL and waits until it is gone.
+    /// Sends SIGKILL and reaps it.
     pub fn kill9(&mut self) {
-        // An error here means that it has already been reaped, which is what is wanted.
+        // This fails only if it has already been reaped.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Asks it to stop, with SIGTERM.
+    /// Sends SIGTERM.
     pub fn terminate(&mut self) {
         self.signal("TERM");
     }
 
-    /// Freezes it, with SIGSTOP: it is there but does nothing. Returns when all of its threads stand
-    /// still, or it has ended.
+    /// Freezes it with SIGSTOP. Returns when all of its threads are stopped, or it has exited.
     ///
     /// # Panics
-    /// If it goes on for long.
+    /// If its threads keep running.
     pub fn stop(&mut self) {
         self.signal("STOP");
         let stands_still =
@@ -217,21 +215,21 @@ impl Process {
         self.exit_status().is_some()
     }
 
-    /// Lets it go on after [`Process::stop`], with SIGCONT.
+    /// Resumes it after [`Process::stop`], with SIGCONT.
     pub fn cont(&mut self) {
         self.signal("CONT");
     }
 
-    /// Sends the signal of this name, such as `INT`, unless the process has ended.
+    /// Sends the signal of this name, such as `INT`, unless the process has exited.
     ///
     /// # Panics
     /// If `sh` cannot send it.
     pub fn signal(&mut self, name: &str) {
-        // Until it is reaped, its id cannot belong to anybody else.
+        // Until it is reaped, its id cannot be reused.
         if self.exit_status().is_some() {
             return;
         }
-        // The shell's own `kill`: there is one wherever there is a shell.
+        // The shell's built-in `kill`, which every shell has.
         let status = Command::new("sh")
             .args(["-c", &format!("kill -s {name} {}", self.id())])
             .status()
@@ -239,7 +237,7 @@ impl Process {
         assert!(status.success(), "SIG{name} could not be sent to {}", self.name);
     }
 
-    /// How it ended, or `None` while it runs.
+    /// Its exit status; `None` while it runs.
     ///
     /// # Panics
     /// If the operating system does not know the process.
@@ -247,10 +245,10 @@ impl Process {
         self.child.try_wait().expect("a child of this process can be asked for")
     }
 
-    /// Waits until it ends by itself. Blocks the thread.
+    /// Waits until it exits by itself. Blocks the thread.
     ///
     /// # Panics
-    /// If it still runs after `timeout`; the message carries what it wrote.
+    /// If it still runs after `timeout`; the message contains what it wrote.
     pub fn wait_exit(&mut self, timeout: Duration) -> ExitStatus {
         poll_until(timeout, || self.exit_status()).unwrap_or_else(|| {
             panic!("{} still runs after {timeout:?}; it wrote:\n{}", self.name, self.transcript())
@@ -267,35 +265,35 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.kill9();
         if thread::panicking() {
-            // libtest and nextest show this beside the failure, where it explains most of them.
+            // libtest and nextest show this with the failure, and most failures are explained by it.
             #[allow(clippy::print_stderr, reason = "a test's report goes to standard error")]
             {
                 let lines = self.lines();
                 let last = &lines[lines.len().saturating_sub(LINES_SHOWN)..];
                 let last: Vec<&str> = last.iter().map(|line| line.text.as_str()).collect();
-                eprintln!("--- {} wrote, at the end:\n{}\n---", self.name, last.join("\n"));
+                eprintln!("--- {} wrote, last lines:\n{}\n---", self.name, last.join("\n"));
             }
         }
     }
 }
 
-/// Whether a thread of this process is in any state but stopped.
+/// Whether any thread of this process is not stopped.
 fn is_moving(process: u32) -> bool {
     let threads =
         std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
     let mut stats =
         threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
-    // `ID (NAME) STATE …`, and a name may have brackets of its own.
+    // `ID (NAME) STATE …`; a name may contain brackets.
     stats.any(|stat| !stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
 }
 
-/// What a process wrote, and a bell that rings with each line.
+/// The lines that a process wrote, and a condition variable that is notified of each.
 #[derive(Debug, Default)]
 struct Log {
     lines: Mutex<Vec<Line>>,
-    /// How many of the two streams have ended.
-    ended: Mutex<usize>,
-    bell: Condvar,
+    /// How many of the two streams are closed.
+    closed: Mutex<usize>,
+    changed: Condvar,
 }
 
 impl Log {
@@ -307,13 +305,13 @@ impl Log {
             while matches!(reader.read_until(b'\n', &mut bytes), Ok(length) if length > 0) {
                 let text = String::from_utf8_lossy(&bytes).trim_end().to_owned();
                 log.lines.lock().push(Line { output, text });
-                log.bell.notify_all();
+                log.changed.notify_all();
                 bytes.clear();
             }
-            *log.ended.lock() += 1;
-            // Taken so that the bell cannot ring between a waiter's look and its sleep.
+            *log.closed.lock() += 1;
+            // The lock is taken so that no waiter misses the notification between its check and its wait.
             drop(log.lines.lock());
-            log.bell.notify_all();
+            log.changed.notify_all();
         });
     }
 
@@ -331,14 +329,14 @@ impl Log {
                 return Ok(line.clone());
             }
             seen = seen.max(lines.len());
-            if *self.ended.lock() == 2 {
-                return Err("its output ended without the line waited for".to_owned());
+            if *self.closed.lock() == 2 {
+                return Err("its output was closed without the expected line".to_owned());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(format!("the line waited for did not come within {timeout:?}"));
+                return Err(format!("the expected line did not appear within {timeout:?}"));
             }
-            self.bell.wait_for(&mut lines, left);
+            self.changed.wait_for(&mut lines, left);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! KEDA's own part: from zero to the first replica and back, and what holds while the lag is unknown.
+//! KEDA: scales from zero to the first replica and back, and applies the fallback while the lag is unknown.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::{
     settings::{Fallback, ScaledObject},
 };
 
-/// What KEDA remembers of a ScaledObject. All times are counted from the same moment.
+/// KEDA's state of a ScaledObject. All times are counted from the same moment.
 #[derive(Debug, Clone)]
 pub struct Activation {
     cooldown_period: Duration,
@@ -16,12 +16,12 @@ pub struct Activation {
     lag_threshold: u64,
     fallback: Option<Fallback>,
     last_active: Option<Duration>,
-    /// How often in a row the lag could not be read.
+    /// How many times in a row the lag could not be read.
     failures: u32,
 }
 
 impl Activation {
-    /// KEDA that has just been given a ScaledObject.
+    /// The state of a new ScaledObject.
     #[must_use]
     pub fn new(scaled: &ScaledObject) -> Self {
         Self {
@@ -35,11 +35,11 @@ impl Activation {
         }
     }
 
-    /// How many replicas there are to be; between the first and the most, the HPA decides.
+    /// The wanted number of replicas. Between one and the maximum, the HPA decides.
     pub fn decide(&mut self, now: Duration, current: u32, lag: Result<u64, NoLag>) -> u32 {
         let Ok(lag) = lag else {
             self.failures = self.failures.saturating_add(1);
-            // An error is no sign that there is nothing to do.
+            // An error does not mean that the queue is empty.
             return match self.in_force() {
                 Some(fallback) if current == 0 => fallback.replicas_for(0),
                 _ => current,
@@ -50,13 +50,13 @@ impl Activation {
             self.last_active = Some(now);
             return if current == 0 { self.min_replicas.max(1) } else { current };
         }
-        // Whoever was never seen active was scaled by hand, and need not cool down.
+        // Replicas of an object that was never active were scaled by hand: there is no cooldown.
         let cooled = self.last_active.is_none_or(|active| active + self.cooldown_period < now);
         if self.min_replicas == 0 && cooled { 0 } else { current.max(self.min_replicas) }
     }
 
-    /// The lag that the HPA is told: the true one, or the one that makes it come to the fallback's
-    /// replicas; `None` where there is neither, and the HPA changes nothing.
+    /// The lag that the HPA reads: the true one, or the one that leads to the fallback's replicas. `None`: neither,
+    /// and the HPA changes nothing.
     #[must_use]
     pub fn lag_for_the_hpa(&self, current: u32, lag: Result<u64, NoLag>) -> Option<u64> {
         let replicas = || Some(u64::from(self.in_force()?.replicas_for(current)));
@@ -87,18 +87,18 @@ mod tests {
     }
 
     #[test]
-    fn the_first_job_starts_one_and_silence_ends_all_after_the_cooldown() {
+    fn the_first_job_starts_one_and_an_empty_queue_stops_all_after_the_cooldown() {
         let mut keda = Activation::new(&scaled());
         assert_eq!(keda.decide(at(0), 0, Ok(0)), 0);
         assert_eq!(keda.decide(at(30), 0, Ok(500)), 1);
-        assert_eq!(keda.decide(at(60), 7, Ok(500)), 7, "that is the HPA's to say");
+        assert_eq!(keda.decide(at(60), 7, Ok(500)), 7, "the HPA decides");
         assert_eq!(keda.decide(at(90), 7, Ok(0)), 7);
         assert_eq!(keda.decide(at(360), 7, Ok(0)), 7);
         assert_eq!(keda.decide(at(361), 7, Ok(0)), 0);
     }
 
     #[test]
-    fn little_lag_may_not_be_worth_a_replica() {
+    fn a_lag_below_the_activation_threshold_starts_no_replica() {
         let mut scaled = scaled();
         scaled.trigger.activation_lag_threshold = 5;
         let mut keda = Activation::new(&scaled);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fallback_may_keep_what_there_is() {
+    fn a_fallback_may_keep_the_current_replicas() {
         let cases = [
             (FallbackBehavior::Static, [30, 30]),
             (FallbackBehavior::CurrentReplicas, [10, 50]),

@@ -1,4 +1,4 @@
-//! The Deployment's part: as many processes as there are to be.
+//! The Deployment: runs the wanted number of processes.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ pub(super) type Start = Box<dyn FnMut() -> Process + Send>;
 /// Replicas of one program.
 pub(super) struct Deployment {
     start: Start,
-    /// After SIGTERM and so long comes SIGKILL: `terminationGracePeriodSeconds`.
+    /// The time from SIGTERM to SIGKILL: `terminationGracePeriodSeconds`.
     grace: Duration,
     /// Oldest first.
     running: Vec<Replica>,
@@ -23,25 +23,25 @@ struct Replica {
     ready: bool,
 }
 
-/// Replicas that are gone.
+/// Replicas that have exited.
 #[derive(Debug, Default)]
 pub struct Ended {
-    /// Those that were told to stop and did.
+    /// Those that exited after SIGTERM.
     pub stopped: Vec<Process>,
-    /// Those that were told to stop, did not in time, and were killed.
+    /// Those that did not exit within the grace period and were killed.
     pub killed: Vec<Process>,
-    /// Those that ended without having been told to, and were replaced.
+    /// Those that exited by themselves and were replaced.
     pub crashed: Vec<Process>,
 }
 
-/// How many replicas there are.
+/// The numbers of replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Replicas {
-    /// As many as there are to be.
+    /// The wanted number.
     pub wanted: u32,
-    /// Of these, those that have said `ready`.
+    /// Those of them that are ready.
     pub ready: u32,
-    /// Those that were told to stop and have not ended yet.
+    /// Those that were sent SIGTERM and have not exited yet.
     pub leaving: u32,
 }
 
@@ -59,8 +59,8 @@ impl Deployment {
         }
     }
 
-    /// Starts what is missing; of what is too much, the youngest are told to stop, as a ReplicaSet
-    /// does among replicas that are alike.
+    /// Starts missing replicas. Of surplus ones, the youngest are sent SIGTERM, as by a ReplicaSet among replicas of
+    /// the same state.
     pub(super) fn scale_to(&mut self, replicas: u32) {
         let replicas = replicas as usize;
         while self.running.len() < replicas {
@@ -72,7 +72,7 @@ impl Deployment {
         }
     }
 
-    /// Looks at every process: who is ready, who has gone, who must be killed, who must be replaced.
+    /// Checks every process: which are ready, have exited, must be killed, or must be replaced.
     pub(super) fn tend(&mut self) {
         for (mut process, deadline) in std::mem::take(&mut self.leaving) {
             if process.exit_status().is_some() {
@@ -95,7 +95,7 @@ impl Deployment {
         }
     }
 
-    /// Tells all to stop and waits until they have.
+    /// Stops all replicas and waits until they have exited.
     pub(super) fn end(mut self) -> Ended {
         self.scale_to(0);
         for (mut process, deadline) in std::mem::take(&mut self.leaving) {

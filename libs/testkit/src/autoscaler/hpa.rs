@@ -1,16 +1,16 @@
-//! The HorizontalPodAutoscaler's part: how many replicas there are between one and the most.
+//! The HorizontalPodAutoscaler: the number of replicas between one and the maximum.
 //!
-//! As `pkg/controller/podautoscaler` of Kubernetes does it for an external metric with an average
-//! value and a `behavior`: proposal, stabilisation, rate, limits, in this order.
+//! As in `pkg/controller/podautoscaler` of Kubernetes for an external metric with an average value and a `behavior`:
+//! proposal, stabilisation, rate, limits, in this order.
 
 use std::time::Duration;
 
 use super::settings::{Change, ScaledObject, ScalingRules, SelectPolicy};
 
-/// A lag this near to what the present replicas are for changes nothing.
+/// A lag that differs by this share from the current replicas' lag changes nothing.
 const TOLERANCE: f64 = 0.1;
 
-/// What the formula says: ⌈lag ÷ threshold⌉, unless the replicas there are nearly fit.
+/// The proposed number of replicas: ⌈lag ÷ threshold⌉, or the current number within the tolerance.
 #[must_use]
 pub fn proposal(current: u32, lag: u64, lag_threshold: u64) -> u32 {
     let wanted = lag as f64 / lag_threshold as f64;
@@ -22,7 +22,7 @@ pub fn proposal(current: u32, lag: u64, lag_threshold: u64) -> u32 {
     wanted.ceil() as u32
 }
 
-/// One HPA and what it remembers. All times are counted from the same moment.
+/// One HPA and its state. All times are counted from the same moment.
 #[derive(Debug, Clone)]
 pub struct Hpa {
     min: u32,
@@ -30,7 +30,7 @@ pub struct Hpa {
     lag_threshold: u64,
     up: Direction,
     down: Direction,
-    /// What the formula said, and when.
+    /// Past proposals, and when they were made.
     proposals: Vec<(Duration, u32)>,
 }
 
@@ -42,13 +42,13 @@ struct Direction {
 }
 
 impl Hpa {
-    /// The HPA that KEDA makes of a ScaledObject.
+    /// The HPA that KEDA creates for a ScaledObject.
     #[must_use]
     pub fn new(scaled: &ScaledObject) -> Self {
         let direction =
             |rules: &ScalingRules| Direction { rules: rules.clone(), changes: Vec::new() };
         Self {
-            // Zero is KEDA's own business.
+            // KEDA scales to zero.
             min: scaled.min_replicas.max(1),
             max: scaled.max_replicas,
             lag_threshold: scaled.trigger.lag_threshold,
@@ -58,7 +58,7 @@ impl Hpa {
         }
     }
 
-    /// How many replicas there are to be, and remembers the change.
+    /// The wanted number of replicas. A change is recorded.
     pub fn decide(&mut self, now: Duration, current: u32, lag: u64) -> u32 {
         if current == 0 {
             return 0;
@@ -108,14 +108,14 @@ impl Hpa {
 }
 
 impl Direction {
-    /// How many there may be at most.
+    /// The maximum number of replicas at the moment.
     fn most(&self, now: Duration, current: u32) -> u32 {
         let proposals = self.rules.policies.iter().map(|policy| {
             let start = current.saturating_sub(self.changed_within(now, policy.period));
             match policy.change {
                 Change::Pods(pods) => start.saturating_add(pods),
                 Change::Percent(percent) => {
-                    // Rounded up, or it might never come to one more.
+                    // Rounded up, or a small number might never grow.
                     (f64::from(start) * (1.0 + f64::from(percent) / 100.0)).ceil() as u32
                 }
             }
@@ -128,7 +128,7 @@ impl Direction {
         chosen.unwrap_or(current)
     }
 
-    /// How few there may be at least.
+    /// The minimum number of replicas at the moment.
     fn least(&self, now: Duration, current: u32) -> u32 {
         let proposals = self.rules.policies.iter().map(|policy| {
             let start = current.saturating_add(self.changed_within(now, policy.period));

@@ -1,11 +1,11 @@
-//! What KEDA's `nats-jetstream` scaler reads on a server's monitoring port.
+//! The lag as KEDA's `nats-jetstream` scaler reads it on a server's monitoring port.
 
 use serde_json::Value;
 
 use super::settings::Trigger;
 
-/// Why there is no lag to go by. KEDA up to 2.19 took a missing consumer for a lag as long as the
-/// stream's whole past, and scaled to the maximum; since then it is an error.
+/// Why the lag is unknown. KEDA up to 2.19 computed a missing consumer's lag from the stream's last sequence, and scaled
+/// to the maximum; since then it is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoLag {
     /// The server did not answer.
@@ -16,27 +16,27 @@ pub enum NoLag {
     NoConsumer,
 }
 
-/// How the queue stands, from one answer of `/jsz`.
+/// The state of the queue, from one answer of `/jsz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Queue {
-    /// Handed to nobody yet: the consumer's `num_pending`.
+    /// Not delivered yet: the consumer's `num_pending`.
     pub waiting: u64,
-    /// Handed out and not settled: `num_ack_pending`.
+    /// Delivered and not settled: `num_ack_pending`.
     pub in_progress: u64,
-    /// Messages the stream ever held.
+    /// All messages that were ever published.
     pub published: u64,
-    /// Those of them that are not there any more. In a work queue: that are settled.
+    /// Those that are no longer stored. In a work queue, these are settled.
     pub drained: u64,
 }
 
 impl Queue {
-    /// What KEDA scales by: also what is in hands is still to be done.
+    /// The lag that KEDA scales by: jobs in progress count.
     #[must_use]
     pub fn lag(self) -> u64 {
         self.waiting + self.in_progress
     }
 
-    /// Reads an answer to [`question`].
+    /// Reads an answer to [`path`].
     pub(super) fn read(answer: Option<&Value>, trigger: &Trigger) -> Result<Self, NoLag> {
         let answer = answer.ok_or(NoLag::NoAnswer)?;
         let account = named(&answer["account_details"], &trigger.account);
@@ -55,8 +55,8 @@ impl Queue {
     }
 }
 
-/// What KEDA asks.
-pub(super) fn question(trigger: &Trigger) -> String {
+/// The path that KEDA requests.
+pub(super) fn path(trigger: &Trigger) -> String {
     format!("/jsz?acc={}&consumers=true&config=true", trigger.account)
 }
 
@@ -108,8 +108,8 @@ mod tests {
     }
 
     #[test]
-    fn the_question_is_kedas() {
+    fn the_path_is_kedas() {
         let trigger = ScaledObject::new("JOBS", "worker").trigger;
-        assert_eq!(question(&trigger), "/jsz?acc=$G&consumers=true&config=true");
+        assert_eq!(path(&trigger), "/jsz?acc=$G&consumers=true&config=true");
     }
 }

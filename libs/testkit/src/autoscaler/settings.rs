@@ -1,39 +1,37 @@
-//! What a ScaledObject says, read from its manifest.
+//! The settings of a ScaledObject, read from its manifest.
 
 use std::{path::Path, time::Duration};
 
 use serde_json::Value;
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// How often the HPA's controller looks: its `--horizontal-pod-autoscaler-sync-period`.
+/// The period of the HPA's controller: `--horizontal-pod-autoscaler-sync-period`.
 const SYNC_PERIOD: Duration = Duration::from_secs(15);
 
-/// A KEDA ScaledObject with one trigger of type `nats-jetstream`. Its times are those of the manifest
-/// until they are [`ScaledObject::compressed`].
+/// A KEDA ScaledObject with one trigger of type `nats-jetstream`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScaledObject {
-    /// How often KEDA asks whether there is anything to do: `pollingInterval`.
+    /// How often KEDA reads the lag: `pollingInterval`.
     pub polling_interval: Duration,
-    /// How long there must have been nothing to do before the last replica goes: `cooldownPeriod`.
+    /// How long the queue must be inactive before the last replica is stopped: `cooldownPeriod`.
     pub cooldown_period: Duration,
     /// `minReplicaCount`.
     pub min_replicas: u32,
     /// `maxReplicaCount`.
     pub max_replicas: u32,
-    /// What holds while the lag cannot be read.
+    /// Applies while the lag cannot be read.
     pub fallback: Option<Fallback>,
-    /// What is measured.
+    /// The consumer whose lag is read.
     pub trigger: Trigger,
-    /// How fast there may be more replicas.
+    /// The rules for scaling up.
     pub scale_up: ScalingRules,
-    /// How fast there may be fewer.
+    /// The rules for scaling down.
     pub scale_down: ScalingRules,
-    /// How often the HPA decides. A flag of the cluster's, in no manifest.
+    /// How often the HPA decides. A flag of the cluster, not part of the manifest.
     pub sync_period: Duration,
 }
 
-/// How many replicas there are when the lag could not be read more often than `failure_threshold`
-/// times in a row.
+/// The number of replicas after the lag could not be read more than `failure_threshold` times in a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fallback {
     /// `failureThreshold`.
@@ -44,46 +42,46 @@ pub struct Fallback {
     pub behavior: FallbackBehavior,
 }
 
-/// What a fallback's replicas are to those there are.
+/// How a fallback's replicas are combined with the current ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FallbackBehavior {
-    /// They take their place.
+    /// The fallback's replicas.
     Static,
-    /// They do not count; there are as many as there were.
+    /// The current replicas.
     CurrentReplicas,
-    /// There are never fewer than they are.
+    /// The greater of both numbers.
     CurrentReplicasIfHigher,
-    /// There are never more.
+    /// The smaller of both numbers.
     CurrentReplicasIfLower,
 }
 
 /// The consumer whose lag counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trigger {
-    /// The NATS account; `$G` where none are set up.
+    /// The NATS account; `$G` by default.
     pub account: String,
     /// The stream.
     pub stream: String,
     /// Its consumer.
     pub consumer: String,
-    /// How much lag one replica is for: `lagThreshold`.
+    /// The lag per replica: `lagThreshold`.
     pub lag_threshold: u64,
-    /// From more lag than this on there is something to do: `activationLagThreshold`.
+    /// A lag above this activates the object: `activationLagThreshold`.
     pub activation_lag_threshold: u64,
 }
 
 /// One direction of an HPA's `behavior`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScalingRules {
-    /// Of all recommendations this recent, the most cautious counts: `stabilizationWindowSeconds`.
+    /// The most cautious of the recommendations in this window counts: `stabilizationWindowSeconds`.
     pub stabilization_window: Duration,
-    /// How much may change, and how fast.
+    /// The limits on changes.
     pub policies: Vec<Policy>,
-    /// Which of them counts: `selectPolicy`.
+    /// Which policy counts: `selectPolicy`.
     pub select_policy: SelectPolicy,
 }
 
-/// So much change at most in any such period.
+/// The maximum change in any period of this length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// `type` and `value`.
@@ -92,12 +90,12 @@ pub struct Policy {
     pub period: Duration,
 }
 
-/// How much may change.
+/// The size of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// So many replicas.
+    /// A number of replicas.
     Pods(u32),
-    /// So many in a hundred of those at the period's start.
+    /// A percentage of the replicas at the period's start.
     Percent(u32),
 }
 
@@ -108,13 +106,12 @@ pub enum SelectPolicy {
     Max,
     /// The one that allows the least.
     Min,
-    /// There is no scaling in this direction.
+    /// No scaling in this direction.
     Disabled,
 }
 
 impl ScaledObject {
-    /// What a manifest that names the consumer and nothing else comes to, by KEDA's and the HPA's
-    /// own defaults.
+    /// The defaults of KEDA and the HPA, for this consumer.
     #[must_use]
     pub fn new(stream: &str, consumer: &str) -> Self {
         Self {
@@ -139,13 +136,13 @@ impl ScaledObject {
     /// The first ScaledObject of a YAML file.
     ///
     /// # Errors
-    /// What was found and what was expected.
+    /// What was found, and what was expected.
     pub fn read(file: &Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(file).map_err(|error| error.to_string())?;
         Self::parse(&text).map_err(|why| format!("{}: {why}", file.display()))
     }
 
-    /// As [`ScaledObject::read`], of the file's text.
+    /// As [`ScaledObject::read`], from the file's text.
     ///
     /// # Errors
     /// As [`ScaledObject::read`].
@@ -182,7 +179,7 @@ impl ScaledObject {
         })
     }
 
-    /// The same with all times divided by `factor`, for those who cannot wait five minutes.
+    /// The same with all times divided by `factor`, for faster tests.
     #[must_use]
     pub fn compressed(&self, factor: u32) -> Self {
         let rules = |rules: &ScalingRules| ScalingRules {
@@ -216,7 +213,7 @@ impl Fallback {
             Some("currentReplicasIfHigher") => FallbackBehavior::CurrentReplicasIfHigher,
             Some("currentReplicasIfLower") => FallbackBehavior::CurrentReplicasIfLower,
             Some(other) => {
-                return Err(format!("a fallback's behavior is {other}, which is not played"));
+                return Err(format!("a fallback's behavior is {other}, which is not simulated"));
             }
         };
         Ok(Some(Self {
@@ -226,7 +223,7 @@ impl Fallback {
         }))
     }
 
-    /// How many replicas there are to be where there are so many.
+    /// The wanted number of replicas, given the current number.
     #[must_use]
     pub fn replicas_for(self, current: u32) -> u32 {
         match self.behavior {
@@ -239,7 +236,7 @@ impl Fallback {
 }
 
 impl ScalingRules {
-    /// The HPA's default: at once, and twice as many or four more every 15 s, whichever is more.
+    /// The HPA's default: immediately, by the greater of 100 % and four replicas every 15 s.
     #[must_use]
     pub fn up() -> Self {
         let period = Duration::from_secs(15);
@@ -253,7 +250,7 @@ impl ScalingRules {
         }
     }
 
-    /// The HPA's default: after five minutes, and then all at once.
+    /// The HPA's default: after five minutes, without a limit on the change.
     #[must_use]
     pub fn down() -> Self {
         let period = Duration::from_secs(15);
@@ -300,7 +297,7 @@ fn text<'a>(value: &'a Value, key: &str) -> Result<&'a str, String> {
     value[key].as_str().ok_or_else(|| format!("{key} is {}, not a text", value[key]))
 }
 
-/// A number, which a trigger's metadata writes as a text.
+/// A number, which is a string in a trigger's metadata.
 fn number<T: TryFrom<u64>>(value: &Value, key: &str, default: T) -> Result<T, String> {
     let found = match &value[key] {
         Value::Null => return Ok(default),
@@ -316,7 +313,7 @@ fn seconds(value: &Value, key: &str, default: Duration) -> Result<Duration, Stri
     number(value, key, default.as_secs()).map(Duration::from_secs)
 }
 
-/// What YAML and JSON have in common, which is all that a manifest may use.
+/// YAML as JSON: a manifest uses only what both have in common.
 fn json(yaml: &Yaml) -> Value {
     match yaml {
         Yaml::Real(text) | Yaml::String(text) => Value::from(text.as_str()),
@@ -373,12 +370,12 @@ spec:
 "#;
 
     #[test]
-    fn what_a_manifest_leaves_out_is_as_keda_and_the_hpa_have_it() {
+    fn defaults_are_those_of_keda_and_the_hpa() {
         assert_eq!(ScaledObject::parse(LEAST), Ok(ScaledObject::new("JOBS", "worker")));
     }
 
     #[test]
-    fn what_a_manifest_says_is_read() {
+    fn every_setting_of_a_manifest_is_read() {
         let found = ScaledObject::parse(WHOLE).unwrap();
         let seconds = Duration::from_secs;
         let policy = |change, period| vec![Policy { change, period: seconds(period) }];
@@ -418,7 +415,7 @@ spec:
     }
 
     #[test]
-    fn what_is_no_such_manifest_is_refused_with_the_reason() {
+    fn an_invalid_manifest_is_rejected_with_the_reason() {
         let cases = [
             ("kind: Service", "no ScaledObject"),
             ("kind: ScaledObject\nspec: {}", "there are 0"),

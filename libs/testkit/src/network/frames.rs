@@ -1,16 +1,16 @@
-//! Where one message of a byte stream ends and the next begins.
+//! Splits a byte stream into messages.
 
-/// How a stream is divided.
+/// How a stream is split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// As it happens to be read.
+    /// Into chunks, as they happen to be read.
     Bytes,
-    /// As the NATS protocol does: a line, and after PUB, HPUB, MSG and HMSG a payload whose length
-    /// is the line's last word.
+    /// Into messages of the NATS protocol: a line, and after PUB, HPUB, MSG and HMSG a payload whose length is
+    /// the line's last word.
     Nats,
 }
 
-/// Puts a stream's chunks together and takes them apart again at the messages' ends.
+/// Collects a stream's chunks and returns its messages.
 #[derive(Debug)]
 pub(crate) struct Frames {
     framing: Framing,
@@ -26,7 +26,7 @@ impl Frames {
         self.buffer.extend_from_slice(chunk);
     }
 
-    /// The next whole message, if it has arrived.
+    /// The next complete message, if it has arrived.
     pub(crate) fn next_frame(&mut self) -> Option<Vec<u8>> {
         let length = match self.framing {
             Framing::Bytes => Some(self.buffer.len()).filter(|length| *length > 0),

@@ -1,4 +1,4 @@
-//! Free TCP ports, and plain questions over TCP.
+//! Free TCP ports, and plain requests over TCP.
 
 use std::{
     hash::{BuildHasher, Hasher, RandomState},
@@ -9,24 +9,23 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// How long a server that answers is waited for. Only a test that fails waits so long.
+/// How long a request may take. Only a failing test waits this long.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// How long a server is waited for that may not be up yet: it is asked again.
+/// How long a request may take to a server that may not be up yet. The caller retries.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The lowest port tried. Well-known services lie below.
 const LOWEST: u16 = 20_000;
 
-/// A TCP port of 127.0.0.1 that is free, and that no other caller of this function is given until this
-/// process ends: tests run side by side, and between the choice of a port and the start of the server
-/// that listens on it, or while that server is down, another test must not take it.
+/// A free TCP port of 127.0.0.1, reserved until this process ends: tests run in parallel, and another test must not
+/// take the port before the server listens on it, or while the server is down.
 ///
-/// The reservation is a UDP socket on the same number, which the kernel gives to one process and takes
-/// back when that process dies. Nothing under test speaks UDP.
+/// The reservation is a UDP socket on the same number, which the kernel releases when this process ends. Nothing under
+/// test speaks UDP.
 ///
-/// The port lies below those that the operating system gives to outgoing connections and to listeners
-/// on port 0. Programs other than these tests may still take it: be ready to try again.
+/// The port lies below the range for outgoing connections and for listeners on port 0. Programs other than these tests
+/// may still take it: the caller must be prepared to retry.
 ///
 /// # Panics
 /// If there is none.
@@ -35,7 +34,7 @@ pub fn free_port() -> u16 {
     static RESERVED: Mutex<Vec<UdpSocket>> = Mutex::new(Vec::new());
     let end = first_ephemeral_port().max(LOWEST + 1000);
     for _ in 0..1000 {
-        // Each new state is seeded by the operating system: randomness without a dependency.
+        // Every new state is seeded by the operating system: randomness without a dependency.
         let random = RandomState::new().build_hasher().finish();
         let offset = random % u64::from(end - LOWEST);
         let port = LOWEST + u16::try_from(offset).unwrap_or_default();
@@ -60,27 +59,27 @@ fn first_ephemeral_port() -> u16 {
     first.unwrap_or(32_768)
 }
 
-/// Sends `question` and reads until `enough` says so or the peer closes. `None` if nobody listens there;
-/// what has arrived by then if the peer is silent for long.
-pub(crate) fn ask(port: u16, question: &[u8], enough: fn(&str) -> bool) -> Option<String> {
-    ask_within(ANSWER_TIMEOUT, port, question, enough)
+/// Sends `request` and reads until `is_complete` or until the peer closes. `None` if the connection fails; what has
+/// arrived if the peer is silent for too long.
+pub(crate) fn send(port: u16, request: &[u8], is_complete: fn(&str) -> bool) -> Option<String> {
+    send_within(ANSWER_TIMEOUT, port, request, is_complete)
 }
 
-/// As [`ask`], for a peer that may not be able to answer yet: silence is taken for that after a second.
-pub(crate) fn probe(port: u16, question: &[u8], enough: fn(&str) -> bool) -> Option<String> {
-    ask_within(PROBE_TIMEOUT, port, question, enough)
+/// As [`send`], with a timeout of a second, for a peer that may not be able to answer yet.
+pub(crate) fn probe(port: u16, request: &[u8], is_complete: fn(&str) -> bool) -> Option<String> {
+    send_within(PROBE_TIMEOUT, port, request, is_complete)
 }
 
-fn ask_within(
-    patience: Duration,
+fn send_within(
+    timeout: Duration,
     port: u16,
-    question: &[u8],
-    enough: fn(&str) -> bool,
+    request: &[u8],
+    is_complete: fn(&str) -> bool,
 ) -> Option<String> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let mut stream = TcpStream::connect_timeout(&address, patience).ok()?;
-    stream.set_read_timeout(Some(patience)).ok()?;
-    stream.write_all(question).ok()?;
+    let mut stream = TcpStream::connect_timeout(&address, timeout).ok()?;
+    stream.set_read_timeout(Some(timeout)).ok()?;
+    stream.write_all(request).ok()?;
     let mut answer = Vec::new();
     let mut chunk = [0; 4096];
     loop {
@@ -88,7 +87,7 @@ fn ask_within(
             Ok(0) | Err(_) => break,
             Ok(length) => answer.extend_from_slice(&chunk[..length]),
         }
-        if enough(&String::from_utf8_lossy(&answer)) {
+        if is_complete(&String::from_utf8_lossy(&answer)) {
             break;
         }
     }
@@ -97,8 +96,8 @@ fn ask_within(
 
 /// The JSON at `http://127.0.0.1:<port><path>`.
 pub(crate) fn get(port: u16, path: &str) -> Option<serde_json::Value> {
-    let question = format!("GET {path} HTTP/1.0\r\n\r\n");
-    let answer = ask(port, question.as_bytes(), |_| false)?;
+    let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+    let answer = send(port, request.as_bytes(), |_| false)?;
     let (_, body) = answer.split_once("\r\n\r\n")?;
     serde_json::from_str(body).ok()
 }

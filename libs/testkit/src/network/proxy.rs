@@ -1,4 +1,4 @@
-//! A TCP proxy that can do to a connection what networks do: delay, swallow, stall, cut.
+//! A TCP proxy that injects network faults: delays, dropped messages, blackholes, cut connections.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::frames::{Frames, Framing};
 
-/// Which way bytes go through a proxy.
+/// The direction of bytes through a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From the client that connected to the server behind the proxy.
@@ -29,7 +29,7 @@ pub enum Direction {
 
 type Predicate = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
-/// What is done to everything that passes. The default is nothing.
+/// The active faults. By default there are none.
 #[derive(Clone, Default)]
 struct Rules {
     refused: bool,
@@ -39,7 +39,7 @@ struct Rules {
     closing: bool,
 }
 
-/// A proxy on a port of its own in front of a server on 127.0.0.1. Closes everything when dropped.
+/// A proxy on a port of its own in front of a server on 127.0.0.1. Closes every connection when dropped.
 pub struct TcpProxy {
     shared: Arc<Shared>,
     port: u16,
@@ -56,7 +56,7 @@ struct Shared {
 }
 
 impl TcpProxy {
-    /// A proxy for any protocol; it drops whole chunks as they happen to be read.
+    /// A proxy for any protocol. It drops chunks as they happen to be read.
     ///
     /// # Panics
     /// If no port can be bound.
@@ -65,7 +65,7 @@ impl TcpProxy {
         Self::with_framing(upstream_port, Framing::Bytes)
     }
 
-    /// A proxy that knows where one NATS message ends and the next begins, to drop whole ones.
+    /// A proxy that splits the stream into NATS messages and drops whole ones.
     ///
     /// # Panics
     /// If no port can be bound.
@@ -96,37 +96,37 @@ impl TcpProxy {
         self.port
     }
 
-    /// How many connections go through it now.
+    /// The number of open connections.
     #[must_use]
     pub fn connections(&self) -> usize {
         self.shared.open.lock().len()
     }
 
-    /// How many messages [`TcpProxy::drop_frames`] has swallowed so far.
+    /// The number of messages that [`TcpProxy::drop_frames`] has dropped.
     #[must_use]
     pub fn frames_dropped(&self) -> u64 {
         self.shared.frames_dropped.load(Ordering::Relaxed)
     }
 
-    /// Closes every connection and every new one, until healed.
+    /// Closes every connection, and every new one until [`TcpProxy::heal`].
     pub fn cut(&self) {
         self.set(|rules| rules.refused = true);
         self.shared.close_all();
     }
 
-    /// Lets nothing through in either direction and closes nothing, as a network that swallows
-    /// packets. What was sent meanwhile arrives after [`TcpProxy::heal`], as TCP would send it again.
+    /// Forwards nothing in either direction and closes nothing, as a network that loses packets. After
+    /// [`TcpProxy::heal`] everything arrives, as TCP would retransmit it.
     pub fn blackhole(&self) {
         self.set(|rules| rules.stalled = true);
     }
 
-    /// Lets every byte arrive later by this much.
+    /// Delays every byte.
     pub fn delay(&self, delay: Duration) {
         self.set(|rules| rules.delay = delay);
     }
 
-    /// Swallows the messages going in `direction` that `unwanted` accepts; it sees each one whole,
-    /// protocol line included.
+    /// Drops the messages in `direction` that `unwanted` accepts. It is given each whole message, protocol line
+    /// included.
     pub fn drop_frames(
         &self,
         direction: Direction,
@@ -135,7 +135,7 @@ impl TcpProxy {
         self.set(|rules| rules.dropped = Some((direction, Arc::new(unwanted))));
     }
 
-    /// Passes everything on again.
+    /// Ends every fault.
     pub fn heal(&self) {
         self.set(|rules| *rules = Rules::default());
     }
@@ -150,7 +150,7 @@ impl Drop for TcpProxy {
     fn drop(&mut self) {
         self.set(|rules| rules.closing = true);
         self.shared.close_all();
-        // Wakes the thread that waits for connections, so that it sees the end.
+        // Wakes the thread that accepts connections, so that it ends.
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
     }
 }
@@ -173,7 +173,7 @@ impl Shared {
                 return;
             }
             if !rules.refused {
-                // A server that is down closes the client's connection, as if it had been asked.
+                // If the server is down, the client's connection is closed.
                 let _ = self.connect(number, client);
             }
         }
@@ -186,7 +186,7 @@ impl Shared {
         }
         let ends = [client.try_clone()?, server.try_clone()?];
         self.open.lock().insert(number, ends);
-        // A cut that came since it was accepted has not seen it among the open ones.
+        // A cut between accepting and registering it has missed it.
         let rules = self.rules.lock().clone();
         if rules.refused || rules.closing {
             self.close_all();
@@ -205,8 +205,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Reads whole messages and puts those that are let through into the queue, with the time from
-    /// which they may be written.
+    /// Reads messages and queues those that are not dropped, each with the time at which it is due.
     fn read(
         &self,
         direction: Direction,
@@ -230,7 +229,7 @@ impl Shared {
     }
 
     fn write(&self, number: u64, queue: &mpsc::Receiver<(Instant, Vec<u8>)>, mut to: TcpStream) {
-        // The queue ends when the other side has closed; that, too, waits out a blackhole.
+        // The queue ends when the other side has closed. A blackhole delays the close as well.
         while let Ok((due, frame)) = queue.recv() {
             thread::sleep(due.saturating_duration_since(Instant::now()));
             self.wait_while_stalled();

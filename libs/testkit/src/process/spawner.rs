@@ -15,7 +15,7 @@ struct Request {
 
 /// A command that runs `program` and is killed by the kernel when its parent dies, even by SIGKILL.
 ///
-/// `setpriv` (util-linux) asks for that signal and then becomes `program`: same process, same pid.
+/// `setpriv` (util-linux) requests that signal and then executes `program`: the process and its id stay the same.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
@@ -24,8 +24,8 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
 
 /// Starts `command` from a thread that lives as long as this process.
 ///
-/// The parent-death signal follows the *thread* that forked, not its process. Test threads and the
-/// blocking threads of tokio end early and would take their children with them.
+/// The parent-death signal is sent when the *thread* that forked ends, not its process. Test threads and tokio's
+/// blocking threads end early, which would kill their children.
 pub(crate) fn spawn(command: Command) -> io::Result<Child> {
     static SPAWNER: OnceLock<mpsc::Sender<Request>> = OnceLock::new();
     let spawner = SPAWNER.get_or_init(|| {

@@ -1,4 +1,4 @@
-//! Certificates of a test's own, for servers on this machine.
+//! Certificates for servers on this machine.
 
 use std::{
     fs,
@@ -8,21 +8,21 @@ use std::{
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
-/// Whom a server's certificate speaks for.
+/// The names in a server's certificate.
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 
-/// An authority, and two certificates that it has signed: a server's and a client's. Files in PEM,
-/// removed with this value.
+/// A certificate authority, and a server's and a client's certificate signed by it. PEM files that are removed with
+/// this value.
 #[derive(Debug)]
 pub struct Certificates {
     folder: TempDir,
 }
 
 impl Certificates {
-    /// Makes all of them anew.
+    /// Creates new certificates.
     ///
     /// # Panics
-    /// If they cannot be made or written.
+    /// If they cannot be created or written.
     #[must_use]
     pub fn new() -> Self {
         let folder = tempfile::Builder::new()
@@ -35,10 +35,10 @@ impl Certificates {
         let certificate = authority.self_signed(&key).expect("it can sign itself");
         fs::write(folder.path().join("ca.pem"), certificate.pem()).expect("the folder is writable");
         let issuer = Issuer::new(authority, key);
-        let made = Self { folder };
-        made.issue(&issuer, "server");
-        made.issue(&issuer, "client");
-        made
+        let certificates = Self { folder };
+        certificates.issue(&issuer, "server");
+        certificates.issue(&issuer, "client");
+        certificates
     }
 
     /// The authority's certificate.

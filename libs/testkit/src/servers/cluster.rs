@@ -1,4 +1,4 @@
-//! Three nats-servers that store each stream together.
+//! A cluster of three nats-servers.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::{
 
 const NODES: usize = 3;
 
-/// How often other ports are tried when somebody else took one: routes must be known beforehand.
+/// How often a start is attempted: another program may take a port, and routes are configured beforehand.
 const PORT_ATTEMPTS: usize = 5;
 
 /// A cluster of three, each node a process of its own; killed and reaped when dropped.
@@ -40,8 +40,7 @@ impl NatsCluster {
         Self::start_like(settings, &[])
     }
 
-    /// As [`NatsCluster::start`], each node with a disk of its own; those without one, if there are
-    /// fewer disks, store their streams in folders.
+    /// As [`NatsCluster::start`], each node with a disk of its own. Nodes without one use folders.
     ///
     /// # Panics
     /// As [`NatsCluster::start`].
@@ -69,7 +68,7 @@ impl NatsCluster {
         panic!("three nats-servers did not become a cluster")
     }
 
-    /// Where clients connect, a URL for each node, with commas between them.
+    /// Where clients connect: the nodes' URLs, separated by commas.
     #[must_use]
     pub fn url(&self) -> String {
         self.nodes.iter().map(NatsServer::url).collect::<Vec<_>>().join(",")
@@ -81,7 +80,7 @@ impl NatsCluster {
         &self.nodes
     }
 
-    /// Kills one node with SIGKILL. Its ports and its store wait for [`NatsCluster::restart`].
+    /// Kills one node with SIGKILL. [`NatsCluster::restart`] uses the same ports and store.
     pub fn kill(&mut self, node: usize) {
         self.nodes[node].kill();
     }
@@ -100,11 +99,11 @@ impl NatsCluster {
         self.nodes.iter().all(NatsServer::is_healthy)
     }
 
-    /// Waits until a client of some node subscribes to exactly this subject, and the other nodes that run
-    /// know it: a message that one of them publishes reaches that client from then on.
+    /// Waits until a client of some node subscribes to exactly this subject and the other running nodes know it:
+    /// from then on, a message that is published on any of them reaches that client.
     ///
     /// # Panics
-    /// If that does not come to be.
+    /// If there is no such subscription after a timeout.
     pub async fn wait_until_subscribed(&self, subject: &str) {
         let is_known = |node: &NatsServer| {
             node.is_subscribed_to(subject) || node.remote_subscribers(subject) > 0
@@ -116,14 +115,14 @@ impl NatsCluster {
         .await;
     }
 
-    /// Which node leads a stream, as the nodes that run see it; `None` while they elect one.
+    /// The node that leads a stream, as the running nodes see it; `None` during an election.
     #[must_use]
     pub fn stream_leader(&self, stream: &str) -> Option<usize> {
         let name = self.stream(stream)?.leader?;
         (0..NODES).find(|node| name == node_name(*node) && self.nodes[*node].is_running())
     }
 
-    /// A stream as its leader knows it, or any other node while there is none.
+    /// The state of a stream at its leader, or at any other node during an election.
     #[must_use]
     pub fn stream(&self, stream: &str) -> Option<StreamState> {
         let running = self.nodes.iter().enumerate().filter(|(_, node)| node.is_running());
@@ -141,7 +140,7 @@ fn node_name(node: usize) -> String {
     format!("node-{node}")
 }
 
-/// Nodes do not tell clients about each other: a client must stay with the proxies it was given.
+/// Nodes do not advertise each other to clients: a client must use the proxies it was given.
 fn as_node(settings: NatsServerBuilder, node: usize, ports: &[u16]) -> NatsServerBuilder {
     let routes: Vec<String> =
         ports.iter().map(|port| format!("\"nats://127.0.0.1:{port}\"")).collect();

@@ -1,4 +1,4 @@
-//! A real OpenTelemetry collector, and what it was sent.
+//! A real OpenTelemetry collector, and the spans it received.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use crate::{
 /// A span as a collector received it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceivedSpan {
-    /// What its process says of itself: `service.name`, `service.instance.id` …
+    /// The resource attributes of its process: `service.name`, `service.instance.id` …
     pub resource: BTreeMap<String, String>,
     /// 32 hexadecimal digits.
     pub trace_id: String,
@@ -33,7 +33,7 @@ pub struct ReceivedSpan {
     pub span_id: String,
     /// Empty at the root of a trace.
     pub parent_id: String,
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// `Internal`, `Server`, `Client`, `Producer` or `Consumer`.
     pub kind: String,
@@ -41,14 +41,14 @@ pub struct ReceivedSpan {
     pub attributes: BTreeMap<String, String>,
     /// Trace and span of each link.
     pub links: Vec<(String, String)>,
-    /// Whether it says that something went wrong.
+    /// Whether its status is an error.
     pub is_error: bool,
-    /// When it began and ended, in nanoseconds since 1970.
+    /// Its start and its end, in nanoseconds since 1970.
     pub times: (u64, u64),
 }
 
-/// A collector: OTLP over HTTP in, OTLP over HTTP out, to a listener of this process that keeps what
-/// comes. Killed and reaped when dropped.
+/// A collector that receives OTLP over HTTP and forwards it over HTTP to a listener in this process, which stores the
+/// spans. Killed and reaped when dropped.
 #[derive(Debug)]
 pub struct Collector {
     _process: Process,
@@ -73,7 +73,7 @@ impl Collector {
             "--exporter=otlp".to_owned(),
             "--otlp-exporter-protocol=http".to_owned(),
             format!("--otlp-exporter-traces-endpoint=http://127.0.0.1:{sink}/v1/traces"),
-            // For signals that nobody sends; it wants to know.
+            // For signals that are not sent; the option is required.
             format!("--otlp-exporter-endpoint=http://127.0.0.1:{sink}"),
         ];
         let mut process = Process::builder(server_program("rotel")).args(arguments).start();
@@ -86,20 +86,20 @@ impl Collector {
         Self { _process: process, port, received }
     }
 
-    /// What `OTEL_EXPORTER_OTLP_ENDPOINT` is set to.
+    /// The value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     #[must_use]
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    /// The spans it has passed on so far.
+    /// The spans it has forwarded so far.
     #[must_use]
     pub fn spans(&self) -> Vec<ReceivedSpan> {
         self.received.lock().clone()
     }
 }
 
-/// Takes in what the collector passes on, and returns the port where.
+/// Receives what the collector forwards. Returns the port.
 fn listen(received: Arc<Mutex<Vec<ReceivedSpan>>>) -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there is a free port");
     let port = listener.local_addr().expect("it listens").port();
@@ -107,17 +107,17 @@ fn listen(received: Arc<Mutex<Vec<ReceivedSpan>>>) -> u16 {
         for stream in listener.incoming().flatten() {
             let received = Arc::clone(&received);
             // Ends with the connection, which ends with the collector.
-            thread::spawn(move || while take_one(&stream, &received).is_some() {});
+            thread::spawn(move || while receive_one(&stream, &received).is_some() {});
         }
     });
     port
 }
 
-/// One request of a connection; `None` at its end.
-fn take_one(stream: &TcpStream, received: &Mutex<Vec<ReceivedSpan>>) -> Option<()> {
+/// Receives one request of a connection; `None` at its end.
+fn receive_one(stream: &TcpStream, received: &Mutex<Vec<ReceivedSpan>>) -> Option<()> {
     stream.set_read_timeout(Some(Duration::from_secs(600))).ok()?;
     let mut reader = BufReader::new(stream);
-    let (mut length, mut is_packed) = (0, false);
+    let (mut length, mut is_compressed) = (0, false);
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).ok()? == 0 {
@@ -127,17 +127,17 @@ fn take_one(stream: &TcpStream, received: &Mutex<Vec<ReceivedSpan>>) -> Option<(
         if name.eq_ignore_ascii_case("content-length") {
             length = value.trim().parse().ok()?;
         }
-        is_packed |= name.eq_ignore_ascii_case("content-encoding") && value.trim() == "gzip";
+        is_compressed |= name.eq_ignore_ascii_case("content-encoding") && value.trim() == "gzip";
         if line.trim_end().is_empty() {
             break;
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    // It packs them whatever it is told.
-    if is_packed {
-        let packed = std::mem::take(&mut body);
-        GzDecoder::new(packed.as_slice()).read_to_end(&mut body).expect("it is gzip");
+    // The collector compresses requests in any case.
+    if is_compressed {
+        let compressed = std::mem::take(&mut body);
+        GzDecoder::new(compressed.as_slice()).read_to_end(&mut body).expect("it is gzip");
     }
     let request = ExportTraceServiceRequest::decode(body.as_slice()).expect("it is OTLP");
     received.lock().extend(request.resource_spans.into_iter().flat_map(spans_of));
@@ -151,10 +151,10 @@ fn take_one(stream: &TcpStream, received: &Mutex<Vec<ReceivedSpan>>) -> Option<(
 fn spans_of(spans: ResourceSpans) -> Vec<ReceivedSpan> {
     let resource = spans.resource.map(|resource| texts(resource.attributes)).unwrap_or_default();
     let scopes = spans.scope_spans.into_iter();
-    scopes.flat_map(|scope| scope.spans).map(|span| understand(span, &resource)).collect()
+    scopes.flat_map(|scope| scope.spans).map(|span| received_span(span, &resource)).collect()
 }
 
-fn understand(span: Span, resource: &BTreeMap<String, String>) -> ReceivedSpan {
+fn received_span(span: Span, resource: &BTreeMap<String, String>) -> ReceivedSpan {
     let kind = format!("{:?}", span.kind());
     let is_error = span.status.as_ref().is_some_and(|status| status.code() == StatusCode::Error);
     ReceivedSpan {

@@ -13,20 +13,20 @@ pub use self::monitoring::StreamState;
 use crate::{
     START_TIMEOUT,
     files::{server_program, workspace_root},
-    network::ports::{ask, free_port, probe},
+    network::ports::{free_port, probe, send},
     poll_until,
     process::{Process, ProcessBuilder},
     servers::certificates::Certificates,
     servers::small_disk::SmallDisk,
 };
 
-/// How often other ports are tried when somebody else took the first.
+/// How often a start is attempted: another program may take a port.
 const PORT_ATTEMPTS: usize = 5;
 
 /// The users of `deploy/nats/permissions.conf`.
 const ROLES: [&str; 5] = ["api", "worker", "setup", "operator", "monitor"];
 
-/// How to start a [`NatsServer`].
+/// The settings of a [`NatsServer`].
 #[derive(Debug, Clone, Default)]
 pub struct NatsServerBuilder {
     config: String,
@@ -41,8 +41,8 @@ pub struct NatsServerBuilder {
 }
 
 impl NatsServerBuilder {
-    /// Adds lines to the server's configuration file, such as `max_payload: 2MB`. Not a
-    /// `jetstream` block, which is written already.
+    /// Adds lines to the server's configuration file, such as `max_payload: 2MB`. The `jetstream` block is
+    /// written by the builder.
     #[must_use]
     pub fn config(mut self, text: &str) -> Self {
         self.config.push_str(text);
@@ -50,37 +50,36 @@ impl NatsServerBuilder {
         self
     }
 
-    /// The most bytes of one message; the server's default is 1 MiB.
+    /// The maximum size of a message in bytes; the server's default is 1 MiB.
     #[must_use]
     pub fn max_payload(self, bytes: usize) -> Self {
         self.config(&format!("max_payload: {bytes}"))
     }
 
-    /// The most bytes JetStream may store in files.
+    /// The maximum number of bytes that JetStream stores in files.
     #[must_use]
     pub fn jetstream_max_store(mut self, bytes: u64) -> Self {
         self.jetstream_max_store = Some(bytes);
         self
     }
 
-    /// Gives each part of the system a user of its own, with the permissions that are shipped in
-    /// `deploy/nats`; [`NatsServer::url_as`] logs in.
+    /// Creates a user for each role, with the permissions in `deploy/nats`. [`NatsServer::url_as`] logs in.
     ///
     /// # Panics
-    /// If the project's file is not there.
+    /// If the file of permissions cannot be read.
     #[must_use]
     pub fn roles(mut self) -> Self {
         for role in ROLES {
             let name = format!("NATS_{}_PASSWORD", role.to_uppercase());
             self.variables.push((name, password_of(role)));
         }
-        // Its text, since a file that is included must lie below the one that includes it.
+        // The file's text: an included file must be in a subfolder of the one that includes it.
         let path = workspace_root().join("deploy/nats/permissions.conf");
         let permissions = std::fs::read_to_string(path).expect("it is a part of the project");
         self.config(&permissions)
     }
 
-    /// Speaks TLS only, and asks clients for a certificate of the same authority.
+    /// Requires TLS, and a client certificate of the same authority.
     #[must_use]
     pub fn tls(mut self, certificates: &Certificates) -> Self {
         self.tls = true;
@@ -107,8 +106,8 @@ impl NatsServerBuilder {
         self
     }
 
-    /// Stores streams on this disk, and promises them more than it has room for, as it may happen
-    /// on a disk that others write to. By itself the server would promise what was free at its start.
+    /// Stores streams on this disk, with a limit above its size, as on a disk that other programs fill. By default
+    /// the server's limit is what is free at its start.
     #[must_use]
     pub fn disk(mut self, disk: &Arc<SmallDisk>) -> Self {
         self.store_dir = Some(disk.path().join("store"));
@@ -116,15 +115,15 @@ impl NatsServerBuilder {
         self.jetstream_max_store(8 << 30)
     }
 
-    /// Confirms nothing that is not on the disk, as in production; by itself the server tells the
-    /// disk every two minutes to write down what it has.
+    /// Syncs every write before it is acknowledged, as in production. By default the server syncs every two
+    /// minutes.
     #[must_use]
     pub fn sync_always(mut self) -> Self {
         self.sync_always = true;
         self
     }
 
-    /// A node of a cluster is started without waiting for the others.
+    /// For a node of a cluster: it starts without waiting for the others.
     pub(crate) fn clustered(mut self) -> Self {
         self.clustered = true;
         self
@@ -146,7 +145,7 @@ impl NatsServerBuilder {
         panic!("nats-server did not come up; it wrote:\n{transcripts}");
     }
 
-    /// One attempt; somebody else may have taken a port. `Err` is what the server wrote.
+    /// One attempt; another program may have taken a port. `Err` is what the server wrote.
     pub(crate) fn try_start(&self) -> Result<NatsServer, String> {
         let folder = tempfile::Builder::new()
             .prefix("testkit-nats-")
@@ -197,13 +196,13 @@ impl NatsServer {
         self.url().replace("://", &format!("://{role}:{}@", password_of(role)))
     }
 
-    /// Where the server tells about itself: `http://127.0.0.1:<port>`, with `/varz`, `/jsz` …
+    /// The monitoring address: `http://127.0.0.1:<port>`, with `/varz`, `/jsz` …
     #[must_use]
     pub fn monitor_url(&self) -> String {
         format!("http://127.0.0.1:{}", self.ports.monitor)
     }
 
-    /// The port the server tells about itself on.
+    /// The monitoring port.
     pub(crate) fn monitor_port(&self) -> u16 {
         self.ports.monitor
     }
@@ -220,46 +219,53 @@ impl NatsServer {
         self.process.is_some()
     }
 
-    /// Whether it says so itself: JetStream works and, in a cluster, has caught up.
+    /// Whether it reports itself healthy: JetStream works and, in a cluster, has caught up.
     #[must_use]
     pub fn is_healthy(&self) -> bool {
         self.is_running() && answers(self.ports.monitor, "/healthz")
     }
 
-    /// Asks the server something over a connection of its own, such as to delete a consumer, and
-    /// returns the payload of the answer; `None` if there is none for long.
+    /// Sends a request over a connection of its own, such as to delete a consumer, and returns the payload of the
+    /// reply; `None` after a timeout.
     #[must_use]
     pub fn request(&self, subject: &str, payload: &str) -> Option<String> {
-        Self::answer(|question, whole| ask(self.port(), question, whole), subject, payload)
+        Self::answer(
+            |request, is_complete| send(self.port(), request, is_complete),
+            subject,
+            payload,
+        )
     }
 
-    /// As [`NatsServer::request`], where there may be nobody to answer at the moment: `None` after a
-    /// second.
+    /// As [`NatsServer::request`], with a timeout of a second, where there may be no responder at the moment.
     #[must_use]
     pub fn try_request(&self, subject: &str, payload: &str) -> Option<String> {
-        Self::answer(|question, whole| probe(self.port(), question, whole), subject, payload)
+        Self::answer(
+            |request, is_complete| probe(self.port(), request, is_complete),
+            subject,
+            payload,
+        )
     }
 
     fn answer(
-        ask: impl FnOnce(&[u8], fn(&str) -> bool) -> Option<String>,
+        send: impl FnOnce(&[u8], fn(&str) -> bool) -> Option<String>,
         subject: &str,
         payload: &str,
     ) -> Option<String> {
-        let question = format!(
+        let request = format!(
             "CONNECT {{\"verbose\":false,\"pedantic\":false}}\r\nSUB _INBOX.testkit 1\r\n\
              PUB {subject} _INBOX.testkit {}\r\n{payload}\r\n",
             payload.len()
         );
         // A MSG line, its payload, and the line break after it.
-        let whole = |answer: &str| {
+        let is_complete = |answer: &str| {
             answer.split_once("\r\nMSG ").is_some_and(|(_, rest)| rest.matches("\r\n").count() >= 2)
         };
-        let answer = ask(question.as_bytes(), whole)?;
+        let answer = send(request.as_bytes(), is_complete)?;
         let (_, message) = answer.split_once("\r\nMSG ")?;
         message.split("\r\n").nth(1).map(str::to_owned)
     }
 
-    /// The password of a role, for clients that do not take it from the URL.
+    /// The password of a role, for clients that do not use the one in the URL.
     #[must_use]
     pub fn password(&self, role: &str) -> String {
         password_of(role)
@@ -291,7 +297,7 @@ impl NatsServer {
         self.process.as_mut().expect("the server was killed")
     }
 
-    /// Kills the server with SIGKILL. Its port and its store wait for [`NatsServer::restart`].
+    /// Kills the server with SIGKILL. [`NatsServer::restart`] uses the same port and store.
     pub fn kill(&mut self) {
         self.process = None;
     }
@@ -319,7 +325,7 @@ struct Ports {
     monitor: u16,
 }
 
-/// Starts a server and waits until JetStream answers, or tells what it wrote before it gave up.
+/// Starts a server and waits until JetStream answers. `Err` is what the server wrote before it exited.
 fn launch(builder: &NatsServerBuilder, folder: &Path, ports: Ports) -> Result<Process, String> {
     let config = folder.join("nats.conf");
     std::fs::write(&config, config_text(builder, folder, ports)).expect("the folder is writable");
@@ -332,8 +338,8 @@ fn launch(builder: &NatsServerBuilder, folder: &Path, ports: Ports) -> Result<Pr
     let process = process.arg("--config").arg(&config).args(&builder.arguments);
     let with = |process: ProcessBuilder, (name, value)| process.env(name, value);
     let mut process = builder.variables.iter().cloned().fold(process, with).start();
-    // The server names the file after its own process id and writes it when it listens everywhere,
-    // so somebody else's server on the same port cannot be mistaken for it.
+    // The server names the file after its process id and writes it when it listens on every port, so another
+    // server on the same port is not mistaken for it.
     let ports_file = folder.join(format!("nats-server_{}.ports", process.id()));
     let health = if builder.clustered { "/healthz?js-enabled-only=true" } else { "/healthz" };
     let up = poll_until(START_TIMEOUT, || {
@@ -345,11 +351,12 @@ fn launch(builder: &NatsServerBuilder, folder: &Path, ports: Ports) -> Result<Pr
     if up == Some(true) { Ok(process) } else { Err(process.transcript()) }
 }
 
-/// Whether the monitoring port says 200 to this path.
+/// Whether the monitoring port answers this path with 200.
 fn answers(port: u16, path: &str) -> bool {
-    let question = format!("GET {path} HTTP/1.0\r\n\r\n");
-    let whole = |answer: &str| answer.contains("\r\n\r\n");
-    probe(port, question.as_bytes(), whole).is_some_and(|answer| answer.starts_with("HTTP/1.0 200"))
+    let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+    let is_complete = |answer: &str| answer.contains("\r\n\r\n");
+    probe(port, request.as_bytes(), is_complete)
+        .is_some_and(|answer| answer.starts_with("HTTP/1.0 200"))
 }
 
 fn config_text(builder: &NatsServerBuilder, folder: &Path, ports: Ports) -> String {

@@ -1,17 +1,17 @@
-//! A real redis-server that stores nothing on disk.
+//! A real redis-server without persistence.
 
 use tempfile::TempDir;
 
 use crate::{
     START_TIMEOUT,
     files::server_program,
-    network::ports::{ask, free_port, probe},
+    network::ports::{free_port, probe, send},
     poll_until,
     process::Process,
     servers::certificates::Certificates,
 };
 
-/// How often another port is tried when somebody else took the first: redis cannot choose its own.
+/// How often a start is attempted: another program may take a port, and redis cannot choose one itself.
 const PORT_ATTEMPTS: usize = 10;
 
 /// A running redis-server; killed and reaped when dropped.
@@ -23,7 +23,7 @@ pub struct RedisServer {
     tls: Option<Tls>,
 }
 
-/// Where a server also speaks TLS.
+/// The TLS port of a server.
 #[derive(Debug)]
 struct Tls {
     port: u16,
@@ -40,7 +40,7 @@ impl RedisServer {
         Self::start_if_up(|| None)
     }
 
-    /// As [`RedisServer::start`], with a second port that speaks TLS: [`RedisServer::tls_url`].
+    /// As [`RedisServer::start`], with a second port for TLS: [`RedisServer::tls_url`].
     ///
     /// # Panics
     /// As [`RedisServer::start`].
@@ -72,10 +72,10 @@ impl RedisServer {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    /// Where clients connect that speak TLS: `rediss://127.0.0.1:<port>`.
+    /// Where clients connect with TLS: `rediss://127.0.0.1:<port>`.
     ///
     /// # Panics
-    /// If the server was started without.
+    /// If the server was started without TLS.
     #[must_use]
     pub fn tls_url(&self) -> String {
         let tls = self.tls.as_ref().expect("the server was started with TLS");
@@ -88,20 +88,20 @@ impl RedisServer {
         self.port
     }
 
-    /// Forgets everything it holds.
+    /// Deletes every key.
     ///
     /// # Panics
-    /// If it does not say that it has.
+    /// If the server does not confirm it.
     pub fn flush(&self) {
-        let answer = ask(self.port, b"FLUSHALL\r\nQUIT\r\n", |_| false);
+        let answer = send(self.port, b"FLUSHALL\r\nQUIT\r\n", |_| false);
         assert!(answer.is_some_and(|answer| answer.starts_with("+OK")), "redis was not flushed");
     }
 
-    /// The text stored under a key without blanks in it, if there is one.
+    /// The text stored under a key, if there is one. The key must not contain blanks.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<String> {
-        let answer = ask(self.port, format!("GET {key}\r\nQUIT\r\n").as_bytes(), |_| false)?;
-        // `$<length>\r\n<text>\r\n+OK`; `$-1` for a key that is not there.
+        let answer = send(self.port, format!("GET {key}\r\nQUIT\r\n").as_bytes(), |_| false)?;
+        // `$<length>\r\n<text>\r\n+OK`; `$-1` for a missing key.
         let (length, rest) = answer.strip_prefix('$')?.split_once("\r\n")?;
         rest.get(..length.parse().ok()?).map(str::to_owned)
     }
@@ -109,27 +109,26 @@ impl RedisServer {
     /// Stores a text under a key.
     ///
     /// # Panics
-    /// If the server does not say that it has.
+    /// If the server does not confirm it.
     pub fn set(&self, key: &str, text: &str) {
         let words = ["SET", key, text];
         let words = words.map(|word| format!("${}\r\n{word}\r\n", word.len())).concat();
-        let answer = ask(self.port, format!("*3\r\n{words}QUIT\r\n").as_bytes(), |_| false);
+        let answer = send(self.port, format!("*3\r\n{words}QUIT\r\n").as_bytes(), |_| false);
         assert!(answer.is_some_and(|answer| answer.starts_with("+OK")), "redis stored nothing");
     }
 
-    /// All keys that begin with `start`.
+    /// All keys with this prefix.
     ///
     /// # Panics
     /// If the server does not answer.
     #[must_use]
     pub fn keys(&self, start: &str) -> Vec<String> {
-        let answer = ask(self.port, format!("KEYS {start}*\r\nQUIT\r\n").as_bytes(), |_| false);
+        let answer = send(self.port, format!("KEYS {start}*\r\nQUIT\r\n").as_bytes(), |_| false);
         let answer = answer.filter(|answer| answer.starts_with('*')).expect("redis lists its keys");
         answer.lines().filter(|line| line.starts_with(start)).map(str::to_owned).collect()
     }
 
-    /// Kills the server with SIGKILL; what it held is lost. Its port waits for
-    /// [`RedisServer::restart`].
+    /// Kills the server with SIGKILL. Its data is lost; [`RedisServer::restart`] uses the same port.
     pub fn kill(&mut self) {
         self.process = None;
     }
@@ -146,7 +145,7 @@ impl RedisServer {
         }
     }
 
-    /// Freezes the server: connections are accepted by the kernel, and nobody answers.
+    /// Freezes the server: the kernel accepts connections, and no request is answered.
     ///
     /// # Panics
     /// If the server was killed and not restarted.
@@ -154,7 +153,7 @@ impl RedisServer {
         self.process.as_mut().expect("the server was killed").stop();
     }
 
-    /// Lets the server go on after [`RedisServer::pause`].
+    /// Resumes the server after [`RedisServer::pause`].
     ///
     /// # Panics
     /// If the server was killed and not restarted.
@@ -180,7 +179,7 @@ impl Tls {
     }
 }
 
-/// Starts a server on `port`, or tells what it wrote before it gave up.
+/// Starts a server on `port`. `Err` is what the server wrote before it exited.
 fn launch(port: u16, folder: &TempDir, tls: Option<&Tls>) -> Result<Process, String> {
     let mut process = Process::builder(server_program("redis-server"))
         .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
@@ -189,7 +188,7 @@ fn launch(port: u16, folder: &TempDir, tls: Option<&Tls>) -> Result<Process, Str
         .arg(folder.path())
         .args(tls.map(|tls| &tls.arguments[..]).unwrap_or_default())
         .start();
-    // Whoever answers on that port must be this very process, not one that was faster to take it.
+    // The answer must come from this process, not from another one that took the port first.
     let own_id = format!("process_id:{}\r\n", process.id());
     let up = poll_until(START_TIMEOUT, || {
         if process.exit_status().is_some() {

@@ -1,4 +1,4 @@
-//! A file system of a few megabytes, to be filled up.
+//! A small file system that tests can fill.
 
 use std::{fs, io, path::PathBuf, process::Command};
 
@@ -10,8 +10,8 @@ use crate::{
     process::{Process, ProcessBuilder},
 };
 
-/// A tmpfs that only the holder's mount namespace knows. It ends with the holder, so nothing stays
-/// mounted even when a test is killed.
+/// A tmpfs in the mount namespace of a holder process. It is unmounted when the holder ends, even if the test is
+/// killed.
 #[derive(Debug)]
 pub struct SmallDisk {
     holder: Process,
@@ -19,7 +19,7 @@ pub struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// A disk with room for this many bytes, or `None` where this user may not mount one.
+    /// A disk of this many bytes; `None` if this user may not mount one.
     ///
     /// # Panics
     /// If mounting is allowed and fails all the same.
@@ -43,7 +43,7 @@ impl SmallDisk {
         Some(Self { holder, folder })
     }
 
-    /// Fills what is free with a file of zeros.
+    /// Fills the free space with a file of zeros.
     ///
     /// # Panics
     /// If the disk cannot be written at all.
@@ -55,7 +55,7 @@ impl SmallDisk {
         }
     }
 
-    /// Removes what [`SmallDisk::fill`] wrote.
+    /// Removes the file of [`SmallDisk::fill`].
     ///
     /// # Panics
     /// If it cannot be removed.
@@ -63,30 +63,30 @@ impl SmallDisk {
         fs::remove_file(self.ballast()).expect("the ballast can be removed");
     }
 
-    /// A program that can see the disk, to be started in the project's root.
+    /// A process in the disk's mount namespace, with the project's root as its working directory.
     #[must_use]
     pub fn process(&self, program: &str) -> ProcessBuilder {
         let mut words = self.prefix();
         let nsenter = words.remove(0);
-        // Without this it would start in the root of the file system.
+        // The default is the root of the file system.
         words.insert(0, format!("--wd={}", workspace_root().display()));
         Process::builder(nsenter).args(words).arg(program)
     }
 
-    /// Where the disk is, for programs started inside its namespace.
+    /// The disk's mount point, for processes in its namespace.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.folder.path().to_owned()
     }
 
-    /// What comes before a program's name to start it where the disk can be seen.
+    /// The words before a program's name that start it in the disk's mount namespace.
     pub(crate) fn prefix(&self) -> Vec<String> {
         let namespace = format!("--mount=/proc/{}/ns/mnt", self.holder.id());
         vec!["nsenter".to_owned(), namespace, "--".to_owned()]
     }
 
     fn ballast(&self) -> PathBuf {
-        // The way into another process's namespace.
+        // The root of another process's namespace.
         let root = PathBuf::from(format!("/proc/{}/root", self.holder.id()));
         let inside = self.folder.path().strip_prefix("/").unwrap_or(self.folder.path());
         root.join(inside).join("ballast")

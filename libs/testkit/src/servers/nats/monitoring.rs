@@ -1,4 +1,4 @@
-//! What a nats-server tells about itself: its streams, and who subscribes to what.
+//! What a nats-server reports on its monitoring port: its streams and its subscriptions.
 
 use std::collections::HashSet;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::NatsServer;
 use crate::{START_TIMEOUT, eventually, network::ports::get};
 
-/// What a server says of a stream.
+/// The state of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamState {
     /// How many messages it holds.
@@ -19,7 +19,7 @@ pub struct StreamState {
 }
 
 impl NatsServer {
-    /// What the server says of one of its streams; `None` if it has none of that name.
+    /// The state of one of the server's streams; `None` if it has none of that name.
     #[must_use]
     pub fn stream(&self, name: &str) -> Option<StreamState> {
         let all = get(self.ports.monitor, "/jsz?accounts=true&streams=true")?;
@@ -55,19 +55,18 @@ impl NatsServer {
 
     /// Waits until a client of this server subscribes to exactly this subject.
     ///
-    /// The client library returns from `subscribe`, and from `flush`, when it has written to its socket.
-    /// What another connection publishes in the meantime is lost: whoever waits for messages has to
-    /// see the subscription on the server before it does anything that is to cause one. In a cluster
-    /// the other servers learn of it later: [`NatsCluster::wait_until_subscribed`](crate::NatsCluster).
+    /// The client library returns from `subscribe`, and from `flush`, when it has written to its socket. Until the
+    /// server has processed the subscription, messages that other connections publish are lost: a test must wait
+    /// for the subscription before it causes a message. In a cluster the other servers learn of it later: [`NatsCluster::wait_until_subscribed`](crate::NatsCluster).
     ///
     /// # Panics
-    /// If none does for long, or the server does not answer.
+    /// If there is none after a timeout, or the server does not answer.
     pub async fn wait_until_subscribed(&self, subject: &str) {
         eventually(START_TIMEOUT, async || self.is_subscribed_to(subject).then_some(())).await;
     }
 
-    /// How many of the other servers of the cluster have told this one that a client of theirs
-    /// subscribes to exactly this subject.
+    /// The number of other servers in the cluster that have a client with a subscription to exactly this subject, as
+    /// this server knows it.
     pub(crate) fn remote_subscribers(&self, subject: &str) -> usize {
         let routes = self.monitored("/routez?subs=1", "routes");
         let subscribes = |route: &&Value| {
@@ -78,7 +77,7 @@ impl NatsServer {
         servers.collect::<HashSet<_>>().len()
     }
 
-    /// A list that the server tells about itself.
+    /// A list from the monitoring port.
     fn monitored(&self, path: &str, list: &str) -> Vec<Value> {
         let mut all =
             get(self.ports.monitor, path).expect("nats-server answers its monitoring port");
