@@ -12,7 +12,7 @@ use service::telemetry::traces::{self, Span};
 use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
-    Messaging, MessagingError, PictureError, dead_pictures, pictures, trace,
+    Messaging, MessagingError, PictureFetchError, dead_pictures, pictures, trace,
     wire::{self, Burial, PicturePieces, PictureSource},
 };
 
@@ -93,9 +93,9 @@ impl Delivery {
     /// The picture's bytes as the client sent them.
     ///
     /// # Errors
-    /// [`PictureError::Gone`] if it will never come back, [`PictureError::Transient`] if trying
+    /// [`PictureFetchError::Gone`] if it will never come back, [`PictureFetchError::Transient`] if trying
     /// again makes sense.
-    pub async fn picture(&self) -> Result<Bytes, PictureError> {
+    pub async fn picture(&self) -> Result<Bytes, PictureFetchError> {
         self.picture_of_at_most(u64::MAX).await
     }
 
@@ -103,8 +103,8 @@ impl Delivery {
     /// to the object store is not to decide how much memory this process takes.
     ///
     /// # Errors
-    /// Those of [`Delivery::picture`], and [`PictureError::TooLarge`].
-    pub async fn picture_of_at_most(&self, most: u64) -> Result<Bytes, PictureError> {
+    /// Those of [`Delivery::picture`], and [`PictureFetchError::TooLarge`].
+    pub async fn picture_of_at_most(&self, most: u64) -> Result<Bytes, PictureFetchError> {
         match &self.source {
             // Already here, and no larger than the server lets a message be.
             PictureSource::Inline(picture) => Ok(picture.clone()),
@@ -206,8 +206,8 @@ impl Delivery {
             Ok(picture) => {
                 dead_pictures::put(&self.messaging, self.job.task_id, &picture).await.map(Some)
             }
-            Err(PictureError::Gone { .. } | PictureError::TooLarge { .. }) => Ok(None),
-            Err(PictureError::Transient(error)) => Err(error),
+            Err(PictureFetchError::Gone { .. } | PictureFetchError::TooLarge { .. }) => Ok(None),
+            Err(PictureFetchError::Transient(error)) => Err(error),
         }
     }
 }

@@ -79,8 +79,8 @@ pub enum MessagingError {
     },
     /// Something is missing that these credentials may not make.
     #[error(
-        "{what} is missing, and these credentials may not make it: run the set-up first \
-         (`spotter-api setup`, with credentials of its own)"
+        "{what} is missing, and these credentials may not create it: it must be provisioned first, with \
+         credentials that may"
     )]
     SetUpFirst {
         /// What is missing.
@@ -202,7 +202,7 @@ pub enum SubmitError {
 
 /// Why a picture could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum PictureError {
+pub enum PictureFetchError {
     /// It is not in the object store any more. It will never come back.
     #[error("the picture of task {task_id} is gone from the object store")]
     Gone {

@@ -87,7 +87,7 @@ pub(crate) async fn ensure(messaging: &Messaging) -> Result<Vec<Arrangement>, Me
     let mut arrangements = Vec::new();
     for stream in streams(config) {
         let what = format!("stream {}", stream.name);
-        let arranged = permitted(&what, ensure_stream(messaging, stream).await)?;
+        let arranged = ensure_stream(messaging, &what, stream).await?;
         arrangements.push(Arrangement { what, arranged });
     }
     arrangements.push(ensure_consumer(messaging).await?);
@@ -116,33 +116,35 @@ pub(crate) fn reserved_bytes(config: &MessagingConfig) -> u64 {
 
 pub(crate) async fn ensure_consumer(messaging: &Messaging) -> Result<Arrangement, MessagingError> {
     let what = format!("consumer {WORKER_CONSUMER}");
-    let arranged = permitted(&what, arrange_consumer(messaging).await)?;
+    let arranged = arrange_consumer(messaging, &what).await?;
     Ok(Arrangement { what, arranged })
 }
 
-/// Of what was denied: only looking is enough where there is something to see.
-fn permitted(
-    what: &str,
-    outcome: Result<Arranged, MessagingError>,
-) -> Result<Arranged, MessagingError> {
-    match outcome {
-        Err(MessagingError::NotPermitted { what: MAKE, .. }) => {
-            Err(MessagingError::SetUpFirst { what: what.to_owned() })
-        }
-        Err(MessagingError::NotPermitted { what: CHANGE, .. }) => {
-            tracing::warn!(
-                "{what} has other settings than this process was given, whose credentials may not \
-                 change it: run the set-up, or give every process the same settings"
-            );
-            Ok(Arranged::LeftAlone)
-        }
+/// Of a denied creation: what is missing must be provisioned with other credentials.
+fn missing(what: &str, denied: MessagingError) -> MessagingError {
+    match denied {
+        MessagingError::NotPermitted { .. } => MessagingError::SetUpFirst { what: what.to_owned() },
         other => other,
     }
 }
 
-/// What was asked when making or changing something was denied.
-const MAKE: &str = "make what is missing";
-const CHANGE: &str = "change what is there";
+/// Of a denied change: looking is enough where there is something to see. `None` if it was denied.
+fn if_changeable<T>(
+    what: &str,
+    outcome: Result<T, MessagingError>,
+) -> Result<Option<T>, MessagingError> {
+    match outcome {
+        Ok(changed) => Ok(Some(changed)),
+        Err(MessagingError::NotPermitted { .. }) => {
+            tracing::warn!(
+                "{what} has other settings than this process was given, whose credentials may not \
+                 change it: run the set-up, or give every process the same settings"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
 
 /// What all streams have in common. -1 is "no limit", as the server itself writes it.
 fn stored(name: String, subjects: Vec<String>, config: &MessagingConfig) -> Config {
@@ -269,7 +271,11 @@ fn pictures(config: &MessagingConfig) -> Config {
 
 /// Makes the stream, or changes those of its settings that are ours. What an operator has set
 /// besides (placement, compression, republishing where we have none) stays as it is.
-async fn ensure_stream(messaging: &Messaging, wanted: Config) -> Result<Arranged, MessagingError> {
+async fn ensure_stream(
+    messaging: &Messaging,
+    what: &str,
+    wanted: Config,
+) -> Result<Arranged, MessagingError> {
     let jetstream = messaging.jetstream();
     let name = wanted.name.clone();
     let api = |verb: &str| format!("$JS.API.STREAM.{verb}.{name}");
@@ -283,18 +289,21 @@ async fn ensure_stream(messaging: &Messaging, wanted: Config) -> Result<Arranged
                 return Ok(Arranged::Unchanged);
             }
             let update = jetstream.update_stream(&updated);
-            let outcome = messaging.if_permitted(CHANGE, api("UPDATE"), update).await?;
+            let change = messaging.if_permitted("change a stream", api("UPDATE"), update).await;
+            let Some(outcome) = if_changeable(what, change)? else {
+                return Ok(Arranged::LeftAlone);
+            };
             (outcome.map(drop), Arranged::Changed)
         }
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(found) if found.code() == 404 => {
                 let create = jetstream.create_stream(&wanted);
-                let outcome = messaging.if_permitted(MAKE, api("CREATE"), create).await?;
+                let create = messaging.if_permitted("create a stream", api("CREATE"), create);
+                let outcome = create.await.map_err(|denied| missing(what, denied))?;
                 (outcome.map(drop), Arranged::Made)
             }
             _ => {
-                let what = format!("stream {name}");
-                return Err(refused(messaging.config(), what, error.into()));
+                return Err(refused(messaging.config(), what.to_owned(), error.into()));
             }
         },
     };
@@ -302,9 +311,9 @@ async fn ensure_stream(messaging: &Messaging, wanted: Config) -> Result<Arranged
         Ok(()) => Ok(arranged),
         Err(error) => Err(match error.kind() {
             CreateStreamErrorKind::JetStream(api) => {
-                refused(messaging.config(), format!("stream {name}"), Box::new(api))
+                refused(messaging.config(), what.to_owned(), Box::new(api))
             }
-            _ => refused(messaging.config(), format!("stream {name}"), error.into()),
+            _ => refused(messaging.config(), what.to_owned(), error.into()),
         }),
     }
 }
@@ -348,7 +357,7 @@ fn worker_consumer(config: &MessagingConfig) -> pull::Config {
 }
 
 /// Makes the consumer, or changes those of its settings that are ours.
-async fn arrange_consumer(messaging: &Messaging) -> Result<Arranged, MessagingError> {
+async fn arrange_consumer(messaging: &Messaging, what: &str) -> Result<Arranged, MessagingError> {
     let refused = |cause: Cause| {
         let what = format!("consumer {WORKER_CONSUMER} of {JOBS_STREAM}");
         refused(messaging.config(), what, cause)
@@ -360,23 +369,27 @@ async fn arrange_consumer(messaging: &Messaging) -> Result<Arranged, MessagingEr
     let stream = messaging.within("look the consumer up", stream).await?;
     let look = stream.consumer_info(WORKER_CONSUMER);
     let found = messaging.if_permitted("look the consumer up", api("INFO"), look).await?;
-    let (what, config, arranged) = match found {
+    let config = match found {
         Ok(info) => match pull::Config::try_from_consumer_config(info.config) {
             Ok(present) if with_our_settings(present.clone(), &wanted) == present => {
                 return Ok(Arranged::Unchanged);
             }
-            Ok(present) => (CHANGE, with_our_settings(present, &wanted), Arranged::Changed),
+            Ok(present) => Some(with_our_settings(present, &wanted)),
             // One that pushes cannot be changed into ours; the server will say so.
-            Err(_) => (CHANGE, wanted, Arranged::Changed),
+            Err(_) => Some(wanted.clone()),
         },
-        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {
-            (MAKE, wanted, Arranged::Made)
-        }
+        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => None,
         Err(error) => return Err(refused(error.into())),
     };
-    let create = jetstream.create_consumer_on_stream(config, JOBS_STREAM);
-    let outcome: Result<_, ConsumerError> =
-        messaging.if_permitted(what, api("CREATE"), create).await?;
+    let is_there = config.is_some();
+    let create = jetstream.create_consumer_on_stream(config.unwrap_or(wanted), JOBS_STREAM);
+    let written = messaging.if_permitted("provision the consumer", api("CREATE"), create).await;
+    let (outcome, arranged): (Result<_, ConsumerError>, _) = if is_there {
+        let Some(outcome) = if_changeable(what, written)? else { return Ok(Arranged::LeftAlone) };
+        (outcome, Arranged::Changed)
+    } else {
+        (written.map_err(|denied| missing(what, denied))?, Arranged::Made)
+    };
     outcome.map(|_| arranged).map_err(|error| refused(error.into()))
 }
 

@@ -42,7 +42,7 @@ pub use dead_letters::{
 };
 pub use deliveries::Deliveries;
 pub use delivery::{Delivery, KeepAlive, Settlement};
-pub use error::{ErrorKind, MessagingError, PictureError, RequeueError, SubmitError};
+pub use error::{ErrorKind, MessagingError, PictureFetchError, RequeueError, SubmitError};
 pub use idempotency::{Claimed, IdempotencyKeys, Submission};
 pub use layout::{ANNOUNCEMENT_LIFE, Arranged, Arrangement};
 pub use leases::{LEASE_LIFE, Lease};

@@ -25,7 +25,7 @@ use time::OffsetDateTime;
 use tokio::{io::AsyncReadExt, runtime::Handle};
 
 use crate::{
-    Messaging, MessagingError, PictureError, SubmitError,
+    Messaging, MessagingError, PictureFetchError, SubmitError,
     error::api_error,
     layout::{PICTURE_STORE, PICTURE_STREAM},
     refusal::NotPublished,
@@ -204,32 +204,36 @@ pub(crate) async fn get(
     task_id: TaskId,
     name: &str,
     most: u64,
-) -> Result<Bytes, PictureError> {
+) -> Result<Bytes, PictureFetchError> {
     let what = "read a picture";
     // No more than all objects together may have, whoever asks.
     let most = most.min(messaging.config().limits.max_bytes);
-    let store = messaging.picture_store().await.map_err(PictureError::Transient)?;
+    let store = messaging.picture_store().await.map_err(PictureFetchError::Transient)?;
     let object = messaging.within_timeout(what, store.get(name)).await;
-    let object = match object.map_err(PictureError::Transient)? {
+    let object = match object.map_err(PictureFetchError::Transient)? {
         Ok(object) => object,
         Err(error) if error.kind() == GetErrorKind::NotFound => {
-            return Err(PictureError::Gone { task_id });
+            return Err(PictureFetchError::Gone { task_id });
         }
-        Err(error) => return Err(PictureError::Transient(MessagingError::failed(what, error))),
+        Err(error) => {
+            return Err(PictureFetchError::Transient(MessagingError::failed(what, error)));
+        }
     };
     // What it says of its size is believed as far as that is allowed: memory for more would be gone
     // before the first byte has come.
     let told = object.info().size as u64;
     if told > most {
-        return Err(PictureError::TooLarge { task_id, most });
+        return Err(PictureFetchError::TooLarge { task_id, most });
     }
     let mut bytes = Vec::with_capacity(told as usize);
     let mut object = object.take(most + 1);
     match transfer(messaging, what, object.read_to_end(&mut bytes)).await {
-        Ok(Ok(_)) if bytes.len() as u64 > most => Err(PictureError::TooLarge { task_id, most }),
+        Ok(Ok(_)) if bytes.len() as u64 > most => {
+            Err(PictureFetchError::TooLarge { task_id, most })
+        }
         Ok(Ok(_)) => Ok(bytes.into()),
-        Ok(Err(error)) => Err(PictureError::Transient(MessagingError::failed(what, error))),
-        Err(error) => Err(PictureError::Transient(error)),
+        Ok(Err(error)) => Err(PictureFetchError::Transient(MessagingError::failed(what, error))),
+        Err(error) => Err(PictureFetchError::Transient(error)),
     }
 }
 

@@ -264,8 +264,8 @@ impl Reconciler {
             Err(MessagingError::NotPermitted { .. } | MessagingError::SetUpFirst { .. }) => {
                 tracing::error!(
                     jobs,
-                    "jobs are handed to nobody, and these credentials may not make the queue's \
-                     consumer anew: run the set-up (`spotter-api setup`)"
+                    "the queue delivers these jobs to no worker, and these credentials may not recreate \
+                     its consumer: provision it with credentials that may"
                 );
                 Ok(false)
             }

@@ -39,7 +39,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// NATS is not there, or refuses.
-    #[error(transparent)]
+    #[error("{}", explained(.0))]
     Messaging(#[from] MessagingError),
     /// Metrics could not be set up.
     #[error(transparent)]
@@ -84,6 +84,16 @@ impl ServeError {
             Self::Messaging(_) | Self::Http(_) => exit::UNAVAILABLE,
             Self::Metrics(_) | Self::Document(_) | Self::DocsPage(_) => exit::SOFTWARE,
         }
+    }
+}
+
+/// Why the queue cannot be used, and what to do about it: messaging knows no commands.
+fn explained(error: &MessagingError) -> String {
+    match error {
+        MessagingError::SetUpFirst { .. } => {
+            format!("{error}: run the set-up first (`spotter-api setup`)")
+        }
+        _ => error.to_string(),
     }
 }
 

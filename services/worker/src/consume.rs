@@ -129,13 +129,13 @@ async fn work_on(
     drop(place);
     context.metrics.count_job(outcome.name());
     span.set(|| [KeyValue::new("spotter.job.outcome", outcome.name())]);
-    if let Outcome::Failed { why, .. } = &outcome {
-        span.fail(outcome.name(), || why.clone());
+    if let Outcome::Failed { error, .. } = &outcome {
+        span.fail(outcome.name(), || error.to_string());
     }
     match &outcome {
         Outcome::Stored => {}
-        Outcome::Failed { why, attempt } => {
-            tracing::warn!(%task_id, attempt, deliveries, why, "the run failed; the job is retried");
+        Outcome::Failed { error, attempt } => {
+            tracing::warn!(%task_id, attempt, deliveries, %error, "the run failed; the job is retried");
         }
         outcome => tracing::info!(%task_id, deliveries, ?outcome, "settled"),
     }

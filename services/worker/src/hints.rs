@@ -1,7 +1,8 @@
-//! Errors of the detector together with what an operator can do about them. The detector itself knows
+//! Errors of the libraries together with what an operator can do about them. The libraries themselves know
 //! neither commands nor variables.
 
 use detector::{ExecutionProvider, ModelError, OnnxRuntimeError};
+use messaging::MessagingError;
 
 /// The command that fetches ONNX Runtime with `provider`.
 fn setup_command(provider: ExecutionProvider) -> &'static str {
@@ -36,6 +37,17 @@ pub fn model(error: &ModelError) -> String {
             format!("{error}; install one with `spotter model add FILE.onnx`")
         }
         ModelError::Manifest { .. } => format!("{error}; install the model again"),
+        _ => error.to_string(),
+    }
+}
+
+/// Why the queue cannot be used, and what to do about it.
+#[must_use]
+pub fn messaging(error: &MessagingError) -> String {
+    match error {
+        MessagingError::SetUpFirst { .. } => {
+            format!("{error}: run the set-up first (`spotter setup`)")
+        }
         _ => error.to_string(),
     }
 }

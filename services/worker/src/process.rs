@@ -10,8 +10,7 @@ use bytes::Bytes;
 use detector::{Detections, ModelError};
 use domain::{FailureReason, Job, TaskRecord, TaskState};
 use messaging::{
-    BeginOutcome, Delivery, FinishOutcome, MessagingError, PictureError, Return, Snapshot,
-    TaskStore, Writes,
+    BeginOutcome, Delivery, FinishOutcome, PictureFetchError, Return, Snapshot, TaskStore, Writes,
 };
 use opentelemetry::trace::SpanBuilder;
 use service::{
@@ -27,7 +26,7 @@ use crate::{
     hints,
     inference::{Batch, Batcher, InferenceError, Picture, Preprocessing, Slots, Work},
     metrics::WorkerMetrics,
-    settle::Outcome,
+    settle::{Outcome, RunError},
 };
 
 /// What every job of this worker shares.
@@ -83,8 +82,8 @@ enum Step {
     Done(Outcome),
 }
 
-/// Processes one delivery. `Err` within is what went wrong for now; what is wrong for good ends in a
-/// stored record.
+/// Processes one delivery. A [`RunError`] within is retried; what can never succeed becomes a stored
+/// record.
 pub(crate) async fn process(
     context: &Context,
     delivery: &Delivery,
@@ -94,7 +93,7 @@ pub(crate) async fn process(
     let _keep_alive = delivery.keep_alive();
     let snapshot = match context.tasks.snapshot(delivery.job.task_id).await {
         Ok(snapshot) => snapshot,
-        Err(error) => return Outcome::Failed { why: error.to_string(), attempt: delivery.attempt },
+        Err(error) => return Outcome::Failed { error: error.into(), attempt: delivery.attempt },
     };
     if let Some(record) = snapshot.record()
         && record.state.is_terminal()
@@ -110,14 +109,14 @@ pub(crate) async fn process(
     let begun = match begin(context, delivery, snapshot).await {
         Ok(Step::Run(record)) => record,
         Ok(Step::Done(outcome)) => return outcome,
-        Err(why) => return Outcome::Failed { why, attempt: delivery.attempt },
+        Err(error) => return Outcome::Failed { error, attempt: delivery.attempt },
     };
     tokio::select! {
         outcome = run(context, delivery, &begun, parallelism) => match outcome {
             Ok(outcome) => outcome,
-            Err(why) => {
+            Err(error) => {
                 give_back(context, &begun, Return::Failed).await;
-                Outcome::Failed { why, attempt: begun.attempts }
+                Outcome::Failed { error, attempt: begun.attempts }
             }
         },
         () = context.hand_back.cancelled() => {
@@ -139,9 +138,13 @@ async fn keep_extending(context: &Context, begun: &TaskRecord) -> Infallible {
     }
 }
 
-async fn begin(context: &Context, delivery: &Delivery, snapshot: Snapshot) -> Result<Step, String> {
+async fn begin(
+    context: &Context,
+    delivery: &Delivery,
+    snapshot: Snapshot,
+) -> Result<Step, RunError> {
     let begin = context.tasks.begin_from(&delivery.job, snapshot, context.job_deadline);
-    let record = match begin.await.map_err(text)? {
+    let record = match begin.await? {
         BeginOutcome::AlreadyTerminal(end) => return Ok(Step::Done(already_terminal(&end))),
         BeginOutcome::Begun(record) => record,
     };
@@ -175,17 +178,17 @@ async fn run(
     delivery: &Delivery,
     begun: &TaskRecord,
     parallelism: Parallelism,
-) -> Result<Outcome, String> {
+) -> Result<Outcome, RunError> {
     let picture = match delivery.picture_of_at_most(context.most_picture_bytes).await {
         Ok(picture) => picture,
-        Err(error @ PictureError::Gone { .. }) => {
+        Err(error @ PictureFetchError::Gone { .. }) => {
             return fail(context, begun, FailureReason::PictureGone, error.to_string()).await;
         }
-        Err(error @ PictureError::TooLarge { .. }) => {
+        Err(error @ PictureFetchError::TooLarge { .. }) => {
             return fail(context, begun, FailureReason::UndecodablePicture, error.to_string())
                 .await;
         }
-        Err(error @ PictureError::Transient(_)) => return Err(error.to_string()),
+        Err(error @ PictureFetchError::Transient(_)) => return Err(error.into()),
     };
     match detect(context, picture, &begun.job, parallelism).await {
         Ok(found) => succeed(context, begun, found).await,
@@ -199,12 +202,19 @@ async fn run(
         Err(InferenceError::Undecodable(error)) => {
             fail(context, begun, FailureReason::UndecodablePicture, error.to_string()).await
         }
-        Err(error) => {
-            if matches!(error, InferenceError::Hung(_)) {
-                context.broken.cancel();
-            }
-            Err(error.to_string())
+        Err(error @ InferenceError::Hung(_)) => {
+            context.broken.cancel();
+            Err(error.into())
         }
+        Err(
+            error @ (InferenceError::Detect(_)
+            | InferenceError::Runtime(_)
+            | InferenceError::Model(_)
+            | InferenceError::Panicked(_)
+            | InferenceError::SlotEnded
+            | InferenceError::DeadlineExceeded(_)
+            | InferenceError::Batch(_)),
+        ) => Err(error.into()),
     }
 }
 
@@ -241,7 +251,7 @@ async fn succeed(
     context: &Context,
     begun: &TaskRecord,
     found: Detections,
-) -> Result<Outcome, String> {
+) -> Result<Outcome, RunError> {
     let task_id = begun.job.task_id;
     let (timings, over) = (found.timings, Instant::now());
     context.metrics.record_stages(&timings);
@@ -274,19 +284,19 @@ async fn fail(
     begun: &TaskRecord,
     reason: FailureReason,
     message: String,
-) -> Result<Outcome, String> {
+) -> Result<Outcome, RunError> {
     tracing::info!(task_id = %begun.job.task_id, ?reason, message, "failed for good");
     let state = TaskState::Failure { finished_at: OffsetDateTime::now_utc(), reason, message };
     finish(context, begun, state).await
 }
 
-async fn give_up(context: &Context, begun: &TaskRecord) -> Result<Outcome, String> {
+async fn give_up(context: &Context, begun: &TaskRecord) -> Result<Outcome, RunError> {
     let message = format!(
         "given up after {} attempts: processing this picture stopped or failed its worker each time",
         context.max_attempts
     );
     let outcome = fail(context, begun, FailureReason::Poison, message).await?;
-    Ok(if outcome == Outcome::Stored { Outcome::Poison } else { outcome })
+    Ok(if matches!(outcome, Outcome::Stored) { Outcome::Poison } else { outcome })
 }
 
 /// Stores the end. The first end stored wins.
@@ -294,12 +304,12 @@ async fn finish(
     context: &Context,
     begun: &TaskRecord,
     state: TaskState,
-) -> Result<Outcome, String> {
+) -> Result<Outcome, RunError> {
     failpoints::reach("worker-before-store");
     let span = traces::span(|| SpanBuilder::from_name("store"));
-    let finished = span.around(context.tasks.finish(&begun.with_state(state))).await.map_err(text);
+    let finished = span.around(context.tasks.finish(&begun.with_state(state))).await;
     if let Err(error) = &finished {
-        span.fail("not_stored", || error.clone());
+        span.fail("not_stored", || error.to_string());
     }
     match finished? {
         FinishOutcome::Stored => Ok(Outcome::Stored),
@@ -313,10 +323,6 @@ async fn give_back(context: &Context, begun: &TaskRecord, why: Return) {
     if let Err(error) = context.tasks.give_back(begun, why).await {
         tracing::warn!(task_id = %begun.job.task_id, %error, "a record could not be set back");
     }
-}
-
-fn text(error: MessagingError) -> String {
-    error.to_string()
 }
 
 fn milliseconds(duration: Duration) -> f64 {

@@ -2,13 +2,29 @@
 
 use std::time::Duration;
 
-use messaging::Settlement;
+use messaging::{MessagingError, PictureFetchError, Settlement};
+
+use crate::inference::InferenceError;
 
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
+/// Why a job is to be retried.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RunError {
+    /// Its record could not be read or written.
+    #[error(transparent)]
+    Record(#[from] MessagingError),
+    /// Its picture could not be read.
+    #[error(transparent)]
+    Picture(#[from] PictureFetchError),
+    /// The model gave no detections.
+    #[error(transparent)]
+    Inference(#[from] InferenceError),
+}
+
 /// How processing one delivery ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Outcome {
     /// A terminal record is stored.
     Stored,
@@ -17,7 +33,7 @@ pub(crate) enum Outcome {
     /// It may work next time.
     Failed {
         /// What went wrong.
-        why: String,
+        error: RunError,
         /// Which attempt at the job this was, from 1.
         attempt: u32,
     },

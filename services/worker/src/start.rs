@@ -62,7 +62,7 @@ pub enum WorkerError {
     #[error("{}", hints::model(.0))]
     Model(#[from] ModelError),
     /// NATS is not there, or refuses.
-    #[error(transparent)]
+    #[error("{}", hints::messaging(.0))]
     Messaging(#[from] MessagingError),
     /// The operating system gives no more threads.
     #[error("a slot's thread cannot be started: {0}")]

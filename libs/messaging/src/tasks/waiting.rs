@@ -39,7 +39,7 @@ impl TaskStore {
         // publishes to the subscription.
         let first = tokio::select! {
             record = next_terminal(&mut records) => return Ok(Some(record)),
-            read = self.get(id) => read?,
+            read = self.get_or_retry(id) => read?,
         };
         if first.as_ref().is_none_or(|record| record.state.is_terminal()) {
             return Ok(first);
@@ -64,6 +64,14 @@ impl TaskStore {
                 Ok(_) => return newest,
                 Err(error) => tracing::debug!(task_id = %id, %error, "reading a record again"),
             }
+        }
+    }
+
+    /// What was asked on a connection that broke is never answered; on the next one it is.
+    async fn get_or_retry(&self, id: TaskId) -> Result<Option<TaskRecord>, MessagingError> {
+        match self.get(id).await {
+            Err(MessagingError::Timeout { .. }) => self.get(id).await,
+            read => read,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::State;
-use messaging::{PictureError, QueueLimits, Settlement, SubmitError};
+use messaging::{PictureFetchError, QueueLimits, Settlement, SubmitError};
 use testkit::eventually;
 use tokio::time::timeout;
 
@@ -124,7 +124,7 @@ async fn a_picture_of_too_many_bytes_is_not_read() {
     let bytes = 3 * LARGE as u64;
     assert_eq!(delivery.picture_of_at_most(bytes).await.unwrap().len() as u64, bytes);
     let error = delivery.picture_of_at_most(bytes - 1).await.unwrap_err();
-    assert!(matches!(error, PictureError::TooLarge { .. }), "{error:?}");
+    assert!(matches!(error, PictureFetchError::TooLarge { .. }), "{error:?}");
 
     // One that claims more than any memory has is refused before anything is set aside for it.
     let jetstream = fixture.raw().await;
@@ -139,5 +139,5 @@ async fn a_picture_of_too_many_bytes_is_not_read() {
     let stored = jetstream.publish_with_headers(told.subject.clone(), headers, lie).await.unwrap();
     stored.await.unwrap();
     let error = delivery.picture().await.unwrap_err();
-    assert!(matches!(error, PictureError::TooLarge { .. }), "{error:?}");
+    assert!(matches!(error, PictureFetchError::TooLarge { .. }), "{error:?}");
 }

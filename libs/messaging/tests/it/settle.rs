@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use messaging::{PictureError, Settlement};
+use messaging::{PictureFetchError, Settlement};
 
 use crate::fixture::{Fixture, LONG, job, large_picture, next, nothing_comes, picture};
 
@@ -83,7 +83,7 @@ async fn a_picture_that_is_gone_is_told_from_one_that_cannot_be_read_now() {
     let store = fixture.raw().await.get_object_store("pictures").await.unwrap();
     store.delete(gone.job.task_id.to_string()).await.unwrap();
     let error = gone.picture().await.map(drop).unwrap_err();
-    assert!(matches!(error, PictureError::Gone { .. }), "{error:?}");
+    assert!(matches!(error, PictureFetchError::Gone { .. }), "{error:?}");
     // Its job can be settled all the same.
     gone.settle(Settlement::Ack).await.unwrap();
 
@@ -91,7 +91,7 @@ async fn a_picture_that_is_gone_is_told_from_one_that_cannot_be_read_now() {
     fixture.server.process().stop();
     let error =
         tokio::time::timeout(LONG, unreadable.picture()).await.unwrap().map(drop).unwrap_err();
-    assert!(matches!(error, PictureError::Transient(_)), "{error:?}");
+    assert!(matches!(error, PictureFetchError::Transient(_)), "{error:?}");
     fixture.server.process().cont();
     assert_eq!(unreadable.picture().await.unwrap(), large_picture(50_000));
 }

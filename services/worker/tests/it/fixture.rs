@@ -59,14 +59,13 @@ impl Queue {
         task_id
     }
 
-    /// The record once the task has ended.
+    /// The record once it is terminal. There may be none yet, and the server may just be restarting.
     pub(crate) async fn ended(&self, id: TaskId) -> TaskRecord {
         let tasks = self.messaging.tasks();
-        let record =
-            tasks.await_terminal(id, tokio::time::sleep(PATIENCE)).await.expect("NATS answers");
-        let record = record.expect("the task has a record");
-        assert!(record.state.is_terminal(), "{record:?}");
-        record
+        eventually(PATIENCE, async || {
+            tasks.get(id).await.ok().flatten().filter(|record| record.state.is_terminal())
+        })
+        .await
     }
 
     /// Waits until every job has been settled. The stream knows of a job as soon as it is stored, its
