@@ -11,7 +11,7 @@ from manifest_objects import ROOT, Objects, constant, matches
 INGRESS = "nginx.ingress.kubernetes.io/"
 # What is not for clients.
 INSIDE = ("/health/", "/metrics")
-# The form around a picture: FORM_OVERHEAD_BYTES in services/api/src/upload.rs.
+# The form around a picture: FORM_OVERHEAD_BYTES in services/api/src/upload/rules.rs.
 FORM_BYTES = 1 << 20
 # Seconds after which ingress-nginx closes an idle connection to the API (upstream-keepalive-timeout).
 IDLE_SECONDS = 60
@@ -167,7 +167,7 @@ def the_ingress_lets_pictures_and_patience_through(objects: Objects) -> Iterator
             "UPLOAD_TIMEOUT_SECONDS", constant("services/api/src/config.rs", r'"UPLOAD_TIMEOUT_SECONDS", (\d+)')
         )
     )
-    longest = max(upload, int(constant("services/api/src/v1.rs", r"LONGEST_WAIT_SECONDS: u64 = (\d+);")))
+    longest = max(upload, int(constant("services/api/src/routes/v1.rs", r"LONGEST_WAIT_SECONDS: u64 = (\d+);")))
     for annotation in ("proxy-read-timeout", "proxy-send-timeout"):
         seconds = int(annotations.get(INGRESS + annotation, IDLE_SECONDS))
         if seconds <= longest:

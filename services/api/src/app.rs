@@ -17,21 +17,26 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
-    backpressure::{self, Backpressure},
-    breaker::Breaker,
-    cache::{RedisCache, ResponseCache, ResultCache},
-    current_model::{self, CurrentModel},
-    docs_page::{self, DocsPageError},
-    fallback::{self, Methods},
-    index::Index,
+    cache::{
+        RedisCache, ResponseCache, ResultCache,
+        breaker::Breaker,
+        current_model::{self, CurrentModel},
+    },
+    http::{
+        docs::{self, DocsPageError},
+        fallback,
+        observe::observed,
+        route_table::RouteTable,
+        security_headers,
+        server::HttpServer,
+    },
     metrics::{ApiMetrics, register_reconciliation},
-    openapi,
-    probes::ApiVitals,
     reconcile::{self, Reconciliation},
-    requests::observed,
-    security_headers,
-    server::HttpServer,
-    tasks::Tasks,
+    routes::{health::ApiVitals, index::Index, openapi},
+    tasks::{
+        Tasks,
+        backpressure::{self, Backpressure},
+    },
     upload::UploadRules,
 };
 
@@ -176,14 +181,14 @@ pub async fn serve(
         meter: meter.clone(),
     };
     let document = openapi::parsed()?;
-    let methods = Arc::new(Methods::of(&document));
-    let app = routes(Arc::clone(&methods))?
+    let table = Arc::new(RouteTable::of(&document));
+    let app = routes(Arc::clone(&table))?
         .data(tasks)
         .data(upload_rules)
         .data(vitals)
         .data(metrics)
         .data(Arc::new(Index::of(&document)));
-    let app = observed(app, methods, meter);
+    let app = observed(app, table, meter);
 
     tracing::info!(%address, "API listening");
     ready();
@@ -240,25 +245,25 @@ fn tasks(
     }
 }
 
-fn routes(methods: Arc<Methods>) -> Result<impl Endpoint<Output = Response>, DocsPageError> {
+fn routes(table: Arc<RouteTable>) -> Result<impl Endpoint<Output = Response>, DocsPageError> {
     let service = openapi::service();
     let document = service.spec_endpoint();
-    let docs = docs_page::endpoint(&service.swagger_ui_html())?;
+    let docs = docs::endpoint(&service.swagger_ui_html())?;
     let routes =
         Route::new().nest("/docs", docs).at("/openapi.json", get(document)).nest("/", service);
     Ok(routes.around(move |endpoint, request| {
-        let (endpoint, methods) = (Arc::clone(&endpoint), Arc::clone(&methods));
+        let (endpoint, table) = (Arc::clone(&endpoint), Arc::clone(&table));
         async move {
             let path = request.uri().path().to_owned();
             let options = match *request.method() {
-                Method::OPTIONS => fallback::options(&path, &methods),
+                Method::OPTIONS => fallback::options(&path, &table),
                 _ => None,
             };
             let answer = match options {
                 Some(options) => Ok(options),
                 None => endpoint.call(request).await,
             };
-            let answer = answer.unwrap_or_else(|error| fallback::answer(error, &path, &methods));
+            let answer = answer.unwrap_or_else(|error| fallback::answer(error, &path, &table));
             Ok(security_headers::protect(answer))
         }
     }))

@@ -9,7 +9,7 @@ use service::{
     telemetry::{LogSettings, traces::TraceSettings},
 };
 
-use crate::{cache::RedisServer, server::ConnectionLimits};
+use crate::{cache::RedisServer, http::ConnectionLimits};
 
 /// Everything that can be set about the API.
 #[derive(Clone)]

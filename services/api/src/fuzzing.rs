@@ -13,11 +13,13 @@ use poem_openapi::{ApiExtractor, ExtractParamOptions};
 use tokio::sync::Semaphore;
 
 use crate::{
-    error::{StartTaskError, SubmitFailure},
-    original::OriginalApi,
-    rejection::Rejection,
+    routes::{
+        error::{StartTaskError, SubmitFailure},
+        legacy::OriginalApi,
+        rejection::Rejection,
+        v1::V1Api,
+    },
     upload::{PictureForm, SubmissionRoute, UploadRules},
-    v1::V1Api,
 };
 
 /// A submission as it comes over the wire.
@@ -111,7 +113,7 @@ async fn extract<R: SubmissionRoute>(upload: &Upload<'_>) -> PictureForm<R> {
     }
     let mut request = request.body(Body::from_bytes_stream(stream::iter(segments)));
     request.extensions_mut().insert(UploadRules {
-        backpressure: crate::backpressure::Backpressure::default(),
+        backpressure: crate::tasks::backpressure::Backpressure::default(),
         limits: PictureLimits { max_bytes: 4096, max_pixels: 1_000_000 },
         timeout: Duration::from_secs(10),
         slots: Arc::new(Semaphore::new(1)),

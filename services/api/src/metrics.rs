@@ -10,7 +10,8 @@ use opentelemetry::{
 use service::telemetry::metrics::Metrics;
 
 use crate::{
-    backpressure::Backpressure, breaker::Breaker, reconcile::Reconciliation, upload::UploadRules,
+    cache::breaker::Breaker, reconcile::Reconciliation, tasks::backpressure::Backpressure,
+    upload::UploadRules,
 };
 
 /// How a submission may end.

@@ -13,11 +13,11 @@ use redis::{
 use serde::de::DeserializeOwned;
 use tokio::{sync::Mutex, time::timeout_at};
 
-use super::RedisServer;
-use crate::{
+use super::{
     breaker::{Breaker, Change},
-    metrics::CacheOutcome,
+    server::RedisServer,
 };
+use crate::metrics::CacheOutcome;
 
 /// The longest time that connecting may take, in the background: with TLS or over a long way it takes several
 /// times as long as an answer.

@@ -8,11 +8,8 @@ use domain::{
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{RedisCache, results::remaining_life};
-use crate::{
-    current_model::CurrentModel,
-    metrics::{ApiMetrics, CacheOutcome},
-};
+use super::{connection::RedisCache, current_model::CurrentModel, results::remaining_life};
+use crate::metrics::{ApiMetrics, CacheOutcome};
 
 /// Part of every key. To be changed with whatever makes the same model answer otherwise: the resize,
 /// the decoding of boxes, what is stored.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::{TaskId, TaskRecord};
 use time::OffsetDateTime;
 
-use super::RedisCache;
+use super::connection::RedisCache;
 use crate::metrics::ApiMetrics;
 
 /// Copies of finished tasks.

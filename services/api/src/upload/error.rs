@@ -4,8 +4,10 @@ use std::{fmt, io, time::Duration};
 
 use domain::picture::{PictureError, PictureFormat};
 
-use super::{FIELD, FORM_OVERHEAD_BYTES, LEAST_BYTES_PER_SECOND, LONGEST_FILE_NAME};
-use crate::multipart::{BoundaryError, FormError, PartHead, shown};
+use super::{
+    multipart::{BoundaryError, FormError, PartHead, shown},
+    rules::{FIELD, FORM_OVERHEAD_BYTES, LEAST_BYTES_PER_SECOND, LONGEST_FILE_NAME},
+};
 
 /// The most fields that a message names.
 const NAMED_FIELDS: usize = 10;

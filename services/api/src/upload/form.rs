@@ -10,10 +10,12 @@ use domain::{
 use futures_util::Stream;
 
 use super::{
-    FIELD, FileNames, LONGEST_FILE_NAME, arriving::ArrivingPicture, error::FieldsSent,
-    error::UploadError, limited_body::LimitedBody,
+    arriving::ArrivingPicture,
+    error::{FieldsSent, UploadError},
+    limited_body::LimitedBody,
+    multipart::{Event, Parser, PartHead, shown},
+    rules::{FIELD, FileNames, LONGEST_FILE_NAME},
 };
-use crate::multipart::{Event, Parser, PartHead, shown};
 
 /// Room for a picture whose client does not say how long its request is.
 const FIRST_BYTES: u64 = 64 * 1024;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use domain::picture::PictureLimits;
 use futures_util::{Stream, StreamExt};
 
-use super::{error::UploadError, most_bytes};
+use super::{error::UploadError, rules::most_bytes};
 
 /// A body that is read up to its limit.
 pub(super) struct LimitedBody<'a, S> {

@@ -9,21 +9,8 @@
 
 mod app;
 mod cache;
-mod clients;
-mod early_answers;
-mod expect_continue;
-mod half_closed;
-mod healthcheck;
-mod idempotency;
-mod long_poll;
-mod metrics;
-mod multipart;
-mod openapi;
-mod options;
-mod original;
-mod outage;
-mod pages;
+mod http;
 mod reconcile;
-mod responses;
-mod slow_clients;
-mod v1;
+mod routes;
+mod tasks;
+mod upload;

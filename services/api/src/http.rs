@@ -1,0 +1,18 @@
+//! HTTP itself, whatever the routes: connections and their timeouts, what all answers have in common, and what is
+//! measured of each request.
+
+pub(crate) mod docs;
+pub(crate) mod fallback;
+pub(crate) mod observe;
+pub(crate) mod route_table;
+pub(crate) mod security_headers;
+pub(crate) mod server;
+
+mod connection;
+mod limits;
+mod overload;
+mod request_body;
+mod stream;
+mod timeouts;
+
+pub use limits::ConnectionLimits;

@@ -1,0 +1,79 @@
+//! Words the errors that no route has worded: unknown paths, wrong methods, bad parameters.
+
+use poem::{
+    IntoResponse, Response,
+    http::{HeaderValue, StatusCode, header},
+    web::Json,
+};
+use poem_openapi::error::ParseParamError;
+use serde_json::json;
+
+use super::route_table::RouteTable;
+
+/// The answer to `OPTIONS`: what `path` may be asked for; `None` where there is no such route. Nothing for
+/// other sites' pages: CORS is not spoken.
+pub(crate) fn options(path: &str, routes: &RouteTable) -> Option<Response> {
+    let allowed = HeaderValue::from_str(&routes.options(path)?).ok()?;
+    let mut answer = StatusCode::NO_CONTENT.into_response();
+    answer.headers_mut().insert(header::ALLOW, allowed);
+    Some(answer)
+}
+
+/// The answer to a request that ended in `error`.
+pub(crate) fn answer(error: poem::Error, path: &str, routes: &RouteTable) -> Response {
+    if error.is_from_response() {
+        return error.into_response();
+    }
+    let status = error.status();
+    let text = match status {
+        StatusCode::NOT_FOUND => "there is no such route; see / or /docs".to_owned(),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            "this route has another method; see / or /docs".to_owned()
+        }
+        _ => match error.downcast_ref::<ParseParamError>() {
+            Some(ParseParamError { name, reason }) => in_words(name, reason),
+            None => error.to_string(),
+        },
+    };
+    if status.is_server_error() {
+        tracing::error!(%error, path, "a request failed");
+    }
+    let mut answer = Json(json!({ "error": text })).with_status(status).into_response();
+    if status == StatusCode::METHOD_NOT_ALLOWED
+        && let Ok(allowed) = HeaderValue::from_str(routes.allowed(path))
+    {
+        answer.headers_mut().insert(header::ALLOW, allowed);
+    }
+    answer
+}
+
+/// What is wrong with parameter `name`. The framework words a bound that is broken as
+/// `verification failed. maximum(1, exclusive: false)`.
+fn in_words(name: &str, reason: &str) -> String {
+    let bound = |which: &str| {
+        let rest = reason.strip_prefix("verification failed. ")?.strip_prefix(which)?;
+        rest.strip_prefix('(')?.split(',').next()
+    };
+    match (bound("minimum"), bound("maximum")) {
+        (Some(least), _) => format!("{name} must be at least {least}"),
+        (_, Some(most)) => format!("{name} must be at most {most}"),
+        _ => format!("{name} cannot be read: {reason}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_bound_is_said_in_words() {
+        let cases = [
+            ("verification failed. maximum(1, exclusive: false)", "iou must be at most 1"),
+            ("verification failed. minimum(0, exclusive: false)", "iou must be at least 0"),
+            ("failed to parse \"x\"", "iou cannot be read: failed to parse \"x\""),
+        ];
+        for (reason, expected) in cases {
+            assert_eq!(in_words("iou", reason), expected);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Which routes there are, and which methods each has.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+/// Routes that the document does not describe: itself, its page and that page's files.
+const UNDESCRIBED: [&str; 3] = ["/docs", "/docs/{file}", "/openapi.json"];
+
+/// The routes and the methods of each, read from the OpenAPI document.
+pub(crate) struct RouteTable(Vec<(Arc<str>, String)>);
+
+impl RouteTable {
+    /// The paths of `document`, OpenAPI as JSON.
+    pub(crate) fn of(document: &Value) -> Self {
+        let paths = document["paths"].as_object().into_iter().flatten();
+        let methods = |operations: &Value| {
+            let methods = operations.as_object().into_iter().flatten();
+            methods.map(|(method, _)| method.to_uppercase()).collect::<Vec<_>>().join(", ")
+        };
+        let described = paths.map(|(path, operations)| (path.as_str().into(), methods(operations)));
+        let undescribed = UNDESCRIBED.map(|path| (path.into(), "GET".to_owned()));
+        Self(described.chain(undescribed).collect())
+    }
+
+    /// The route that `path` takes, such as `/v1/tasks/{task_id}`.
+    pub(crate) fn template(&self, path: &str) -> Option<Arc<str>> {
+        self.find(path).map(|(template, _)| Arc::clone(template))
+    }
+
+    /// All that the route that `path` takes answers to, as `OPTIONS` tells it; of all routes together for `*`.
+    pub(super) fn options(&self, path: &str) -> Option<String> {
+        let mut methods: Vec<&str> = match path {
+            "*" => self.0.iter().flat_map(|(_, methods)| methods.split(", ")).collect(),
+            _ => self.find(path)?.1.split(", ").collect(),
+        };
+        // Routes answer HEAD with the head of what GET would be answered with.
+        if methods.contains(&"GET") {
+            methods.push("HEAD");
+        }
+        methods.push("OPTIONS");
+        methods.sort_unstable();
+        methods.dedup();
+        Some(methods.join(", "))
+    }
+
+    /// The methods of the route that `path` takes, as an `Allow` header lists them.
+    pub(super) fn allowed(&self, path: &str) -> &str {
+        self.find(path).map_or("GET", |(_, methods)| methods)
+    }
+
+    fn find(&self, path: &str) -> Option<&(Arc<str>, String)> {
+        self.0.iter().find(|(template, _)| matches(template, path))
+    }
+}
+
+/// Whether `path` takes the route `template`, such as `/v1/tasks/{task_id}`.
+fn matches(template: &str, path: &str) -> bool {
+    let (mut wanted, mut found) = (template.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), found.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(found)) if wanted == found => {}
+            (Some(wanted), Some(found)) if wanted.starts_with('{') && !found.is_empty() => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_path_finds_its_methods() {
+        let document = json!({ "paths": {
+            "/": { "get": {} },
+            "/v1/tasks": { "post": {} },
+            "/v1/tasks/{task_id}": { "delete": {}, "get": {} },
+        }});
+        let routes = RouteTable::of(&document);
+        let cases = [
+            ("/", "GET"),
+            ("/v1/tasks", "POST"),
+            ("/v1/tasks/abc", "DELETE, GET"),
+            ("/docs", "GET"),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(routes.allowed(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn options_are_all_that_a_path_answers_to() {
+        let document = json!({ "paths": {
+            "/v1/tasks": { "post": {} },
+            "/v1/tasks/{task_id}": { "delete": {}, "get": {} },
+        }});
+        let routes = RouteTable::of(&document);
+        let cases = [
+            ("/v1/tasks", Some("OPTIONS, POST")),
+            ("/v1/tasks/abc", Some("DELETE, GET, HEAD, OPTIONS")),
+            ("/docs", Some("GET, HEAD, OPTIONS")),
+            ("*", Some("DELETE, GET, HEAD, OPTIONS, POST")),
+            ("/v1/tasks/", None),
+            ("/nowhere", None),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(routes.options(path).as_deref(), expected, "{path}");
+        }
+    }
+}

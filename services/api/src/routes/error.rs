@@ -1,0 +1,225 @@
+//! The one place where what went wrong becomes an HTTP status, in the words of each API.
+
+use domain::TaskId;
+use poem_openapi::{ApiResponse, Object, payload::Json, types::Example};
+
+use super::{
+    rejection::{Rejection, RejectionKind},
+    schema::EXAMPLE_ID,
+};
+use crate::tasks::submit::RETRY_AFTER_SECONDS;
+
+/// What the original says of every request in which it finds no picture.
+const NO_PICTURE: &str = "No image provided";
+
+/// Why a picture was not taken in.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none, example)]
+pub(crate) struct StartTaskErrorBody {
+    /// What is wrong, and what would be right.
+    error: String,
+    /// The file name it is about.
+    filename: Option<String>,
+}
+
+impl Example for StartTaskErrorBody {
+    fn example() -> Self {
+        Self { error: NO_PICTURE.to_owned(), filename: None }
+    }
+}
+
+#[derive(ApiResponse)]
+pub(crate) enum StartTaskError {
+    /// No picture, a file name without an allowed extension, a form that cannot be read, or bytes that are
+    /// no whole picture.
+    #[oai(status = 400)]
+    BadRequest(Json<StartTaskErrorBody>),
+    /// The upload took too long to arrive.
+    #[oai(status = 408)]
+    Timeout(Json<StartTaskErrorBody>),
+    /// The picture or its form has too many bytes.
+    #[oai(status = 413)]
+    TooLarge(Json<StartTaskErrorBody>),
+    /// The body is compressed (`Content-Encoding`).
+    #[oai(status = 415)]
+    UnsupportedMediaType(Json<StartTaskErrorBody>),
+    /// The `Idempotency-Key` was used for another picture.
+    #[oai(status = 422)]
+    KeyReused(Json<StartTaskErrorBody>),
+    /// The queue is full or does not answer. Try again after the given time.
+    #[oai(status = 503)]
+    Unavailable(
+        Json<StartTaskErrorBody>,
+        /// Seconds to wait before trying again.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
+}
+
+impl From<Rejection> for StartTaskError {
+    fn from(rejection: Rejection) -> Self {
+        let kind = rejection.kind();
+        let filename = match kind {
+            RejectionKind::TooLarge => None,
+            _ => rejection.filename().map(str::to_owned),
+        };
+        let error = match kind {
+            RejectionKind::NotAForm | RejectionKind::NoPicture => NO_PICTURE.to_owned(),
+            _ => rejection.to_string(),
+        };
+        let body = Json(StartTaskErrorBody { error, filename });
+        match kind {
+            RejectionKind::NotAForm
+            | RejectionKind::NoBoundary
+            | RejectionKind::NoPicture
+            | RejectionKind::Invalid => Self::BadRequest(body),
+            RejectionKind::TooLarge => Self::TooLarge(body),
+            RejectionKind::Encoded => Self::UnsupportedMediaType(body),
+            RejectionKind::TooSlow => Self::Timeout(body),
+            RejectionKind::KeyReused => Self::KeyReused(body),
+            RejectionKind::Unavailable { retry_after } => Self::Unavailable(body, retry_after),
+        }
+    }
+}
+
+/// There is nothing to say about this id.
+#[derive(Object)]
+#[oai(example)]
+pub(crate) struct TaskResultErrorBody {
+    /// The id as it was given.
+    task_id: String,
+    /// What is wrong with it.
+    error: String,
+}
+
+impl Example for TaskResultErrorBody {
+    fn example() -> Self {
+        Self {
+            task_id: EXAMPLE_ID.to_owned(),
+            error: "Not Found. The task ID does not exist.".to_owned(),
+        }
+    }
+}
+
+#[derive(ApiResponse)]
+pub(crate) enum TaskResultError {
+    /// No task has this id, or its result has expired.
+    #[oai(status = 400)]
+    NotFound(Json<TaskResultErrorBody>),
+    /// The records cannot be read at the moment. Try again after the given time.
+    #[oai(status = 503)]
+    Unavailable(
+        Json<TaskResultErrorBody>,
+        /// Seconds to wait before trying again.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
+}
+
+impl TaskResultError {
+    pub(crate) fn not_found(task_id: String) -> Self {
+        let error = "Not Found. The task ID does not exist.".to_owned();
+        Self::NotFound(Json(TaskResultErrorBody { task_id, error }))
+    }
+
+    pub(crate) fn unavailable(task_id: String) -> Self {
+        let error = "the task records cannot be read at the moment, try again".to_owned();
+        Self::Unavailable(Json(TaskResultErrorBody { task_id, error }), RETRY_AFTER_SECONDS)
+    }
+}
+
+/// What went wrong.
+#[derive(Object)]
+#[oai(example)]
+pub(crate) struct ErrorBody {
+    /// What was found, what was expected, and what to do.
+    error: String,
+}
+
+impl Example for ErrorBody {
+    fn example() -> Self {
+        Self { error: "confidence must be a number from 0 to 1, got '7'".to_owned() }
+    }
+}
+
+#[derive(ApiResponse)]
+pub(crate) enum SubmitFailure {
+    /// No picture, a form that cannot be read, bytes that are no whole picture, or a threshold out of
+    /// range.
+    #[oai(status = 400)]
+    BadRequest(Json<ErrorBody>),
+    /// The upload took too long to arrive.
+    #[oai(status = 408)]
+    Timeout(Json<ErrorBody>),
+    /// The picture or its form has too many bytes.
+    #[oai(status = 413)]
+    TooLarge(Json<ErrorBody>),
+    /// The body is no multipart form, or compressed (`Content-Encoding`).
+    #[oai(status = 415)]
+    UnsupportedMediaType(Json<ErrorBody>),
+    /// The `Idempotency-Key` was used for another picture or other settings.
+    #[oai(status = 422)]
+    KeyReused(Json<ErrorBody>),
+    /// The queue is full or does not answer. Try again after the given time.
+    #[oai(status = 503)]
+    Unavailable(
+        Json<ErrorBody>,
+        /// Seconds to wait before trying again.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
+}
+
+impl From<Rejection> for SubmitFailure {
+    fn from(rejection: Rejection) -> Self {
+        let body = Json(ErrorBody { error: rejection.to_string() });
+        match rejection.kind() {
+            RejectionKind::NoPicture | RejectionKind::Invalid => Self::BadRequest(body),
+            RejectionKind::NotAForm | RejectionKind::NoBoundary | RejectionKind::Encoded => {
+                Self::UnsupportedMediaType(body)
+            }
+            RejectionKind::TooLarge => Self::TooLarge(body),
+            RejectionKind::TooSlow => Self::Timeout(body),
+            RejectionKind::KeyReused => Self::KeyReused(body),
+            RejectionKind::Unavailable { retry_after } => Self::Unavailable(body, retry_after),
+        }
+    }
+}
+
+#[derive(ApiResponse)]
+pub(crate) enum TaskFailure {
+    /// `wait` is no whole number.
+    #[oai(status = 400)]
+    #[allow(dead_code, reason = "documents what the framework answers before this code is reached")]
+    BadRequest(Json<ErrorBody>),
+    /// There never was such a task.
+    #[oai(status = 404)]
+    Unknown(Json<ErrorBody>),
+    /// There was such a task, longer ago than results are kept.
+    #[oai(status = 410)]
+    Expired(Json<ErrorBody>),
+    /// The records cannot be read at the moment. Try again after the given time.
+    #[oai(status = 503)]
+    Unavailable(
+        Json<ErrorBody>,
+        /// Seconds to wait before trying again.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
+}
+
+impl TaskFailure {
+    pub(crate) fn unknown(error: String) -> Self {
+        Self::Unknown(Json(ErrorBody { error }))
+    }
+
+    pub(crate) fn expired(id: TaskId) -> Self {
+        let error = format!("the result of task {id} has expired; submit the picture again");
+        Self::Expired(Json(ErrorBody { error }))
+    }
+
+    pub(crate) fn unavailable() -> Self {
+        let error = "the task records cannot be read at the moment, try again".to_owned();
+        Self::Unavailable(Json(ErrorBody { error }), RETRY_AFTER_SECONDS)
+    }
+}

@@ -1,0 +1,270 @@
+//! What `GET /` answers: a description of the service in the structure of the original application, generated
+//! from the OpenAPI document.
+
+use domain::picture::PictureFormat;
+use poem::{
+    Addr, Request,
+    http::{StatusCode, header::HOST},
+};
+use serde_json::{Map, Value, json};
+
+use super::schema::EXAMPLE_ID;
+
+/// The document's tags in the order of their routes: the original application's come first.
+const TAGS: [&str; 3] = ["Original", "v1", "Operations"];
+
+/// The description of a service at any address.
+pub(crate) struct Index {
+    /// A route each, without the examples that name an address.
+    routes: Vec<Value>,
+}
+
+impl Index {
+    /// Of the service that `document`, OpenAPI as JSON, describes.
+    pub(crate) fn of(document: &Value) -> Self {
+        let paths = document["paths"].as_object().into_iter().flatten();
+        let mut operations: Vec<_> = paths
+            .filter(|(path, _)| *path != "/")
+            .flat_map(|(path, methods)| {
+                let methods = methods.as_object().into_iter().flatten();
+                methods.map(move |(method, operation)| (path, method, operation))
+            })
+            .collect();
+        // A stable sort: within a tag they stay in the document's order.
+        operations.sort_by_key(|(_, _, operation)| {
+            let tag = TAGS.iter().position(|tag| operation["tags"][0] == *tag);
+            tag.unwrap_or(TAGS.len())
+        });
+        let described = operations.into_iter().map(|(path, method, operation)| {
+            let path = shown_path(path);
+            let mut route = described(&path, method, operation);
+            merge(&mut route, original_words(&path));
+            route
+        });
+        let undescribed = [
+            ("/docs", "Swagger UI: this API in the browser."),
+            ("/openapi.json", "The OpenAPI document of this API."),
+        ]
+        .map(|(path, text)| json!({ "path": path, "method": "GET", "description": text }));
+        Self { routes: described.chain(undescribed).collect() }
+    }
+
+    /// The description for a client that reaches the service at `base_url` (`http://host:port`), which its
+    /// examples use.
+    pub(crate) fn at(&self, base_url: &str) -> Value {
+        let mut routes = self.routes.clone();
+        for route in &mut routes {
+            let examples = route["path"].as_str().map(|path| examples(path, base_url));
+            merge(route, examples.unwrap_or_default());
+        }
+        json!({
+            "api_version": "1.0",
+            "description": "Welcome to the Object Detection API. This API allows you to upload images \
+                            for processing and check the status and result of your tasks.",
+            "documentation": {
+                "swagger_ui": format!("{base_url}/docs"),
+                "openapi": format!("{base_url}/openapi.json"),
+            },
+            "routes": routes,
+        })
+    }
+}
+
+/// A route as the document describes it.
+fn described(path: &str, method: &str, operation: &Value) -> Value {
+    let summary = operation["summary"].as_str().unwrap_or_default();
+    let mut route = json!({
+        "path": path,
+        "method": method.to_uppercase(),
+        "description": format!("{summary}."),
+        "responses": responses(&operation["responses"]),
+    });
+    for (key, place) in [("path_parameters", "path"), ("query_parameters", "query")] {
+        let parameters = parameters(&operation["parameters"], place);
+        if !parameters.is_empty() {
+            route[key] = parameters.into();
+        }
+    }
+    route
+}
+
+/// `/task_result/{task_id}` as `/task_result/<task_id>`.
+fn shown_path(path: &str) -> String {
+    path.replace('{', "<").replace('}', ">")
+}
+
+/// A description for each status.
+fn responses(documented: &Value) -> Map<String, Value> {
+    let documented = documented.as_object().into_iter().flatten();
+    let responses = documented.map(|(status, response)| {
+        let code = status.parse().ok();
+        let reason = code.and_then(|code| StatusCode::from_u16(code).ok()?.canonical_reason());
+        let texts =
+            [reason.unwrap_or_default(), response["description"].as_str().unwrap_or_default()];
+        let text: Vec<_> = texts.iter().flat_map(|text| text.split_whitespace()).collect();
+        (status.clone(), json!({ "description": text.join(" ") }))
+    });
+    responses.collect()
+}
+
+/// The type and the description of each parameter in this place of a request.
+fn parameters(documented: &Value, place: &str) -> Map<String, Value> {
+    let documented = documented.as_array().into_iter().flatten();
+    let parameters =
+        documented.filter(|parameter| parameter["in"] == place).filter_map(|parameter| {
+            let description = parameter["description"].as_str().unwrap_or_default();
+            let description: Vec<_> = description.split_whitespace().collect();
+            let parameter_type = &parameter["schema"]["type"];
+            let shown = json!({ "type": parameter_type, "description": description.join(" ") });
+            Some((parameter["name"].as_str()?.to_owned(), shown))
+        });
+    parameters.collect()
+}
+
+/// What the original application said of its own routes. Its clients are given the same words and examples,
+/// besides what there is now.
+fn original_words(path: &str) -> Value {
+    match path {
+        "/start_task" => json!({
+            "description": "Uploads an image for processing.",
+            "request_body": {
+                "file": {
+                    "filename": "example.jpg",
+                    "filetype": format!("image can be {}", PictureFormat::EXTENSIONS.join("/")),
+                    "content": "<binary content of the image>",
+                    "required": "true"
+                }
+            },
+            "responses": {
+                "202": {
+                    "description": "Accepted. The task is being processed.",
+                    "example": {
+                        "task_id": EXAMPLE_ID,
+                        "image": "example.jpg",
+                        "status": "Accepted. Goto /task_result/<task_id> route to check status"
+                    }
+                },
+                "400": { "description": "Bad Request. Indicates a missing file or invalid input." }
+            }
+        }),
+        "/task_result/<task_id>" => json!({
+            "description": "Retrieves the status or result of a previously submitted image processing task.",
+            "path_parameters": {
+                "task_id": { "type": "string", "description": "The unique identifier for the task." }
+            },
+            "responses": {
+                "200": {
+                    "description": "Success. Returns the result of the task.",
+                    "example_success": {
+                        "image_name": "bus.jpg",
+                        "result": [{
+                            "box": { "x1": 22.87127, "x2": 805.00262, "y1": 231.27731, "y2": 756.84045 },
+                            "class": 5,
+                            "confidence": 0.87345,
+                            "name": "bus"
+                        }],
+                        "status": "SUCCESS",
+                        "task_id": EXAMPLE_ID
+                    },
+                    "example_status": { "status": "PENDING", "task_id": EXAMPLE_ID },
+                    "example_failure": {
+                        "status": "FAILURE",
+                        "task_id": EXAMPLE_ID,
+                        "error": "the picture cannot be decoded"
+                    }
+                },
+                "400": { "description": "Not Found. The task ID does not exist." }
+            }
+        }),
+        _ => Value::Null,
+    }
+}
+
+/// Commands for a shell that use the route.
+fn examples(path: &str, base_url: &str) -> Value {
+    match path {
+        "/start_task" => json!({ "request_body": {
+            "request_example": format!(
+                "curl -X POST -F \"file=@test_images/bus.jpg\" {base_url}/start_task"
+            )
+        }}),
+        "/v1/tasks" => json!({ "request_body": {
+            "request_example": format!(
+                "curl -F \"file=@test_images/bus.jpg\" \
+                 \"{base_url}/v1/tasks?confidence=0.5&iou=0.7&max_detections=100\""
+            )
+        }}),
+        "/v1/tasks/<task_id>" => json!({
+            "request_example": format!("curl \"{base_url}/v1/tasks/{EXAMPLE_ID}?wait=10\"")
+        }),
+        _ => Value::Null,
+    }
+}
+
+/// Adds the fields of `more`, an object or nothing, to those of `value`, within their objects as well.
+fn merge(value: &mut Value, more: Value) {
+    match (value, more) {
+        (Value::Object(fields), Value::Object(more)) => {
+            for (name, more) in more {
+                merge(fields.entry(name).or_insert(Value::Null), more);
+            }
+        }
+        (_, Value::Null) => {}
+        (value, more) => *value = more,
+    }
+}
+
+/// `http://host:port` by which the client reaches this server: what the client calls it, since a container or a
+/// proxy has other addresses outside than within.
+pub(crate) fn base_url(request: &Request) -> String {
+    named_or_listening(request.header(HOST), &request.local_addr().0)
+}
+
+fn named_or_listening(host: Option<&str>, listening: &Addr) -> String {
+    match (host.filter(|host| is_plain(host)), listening) {
+        (Some(host), _) => format!("http://{host}"),
+        (None, Addr::SocketAddr(address)) => format!("http://{address}"),
+        (None, other) => other.to_string(),
+    }
+}
+
+/// Whether a host can stand in a command for a shell.
+fn is_plain(host: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
+    !host.is_empty() && host.bytes().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_shown_the_address_it_has_used() {
+        let listening = Addr::SocketAddr("0.0.0.0:5000".parse().unwrap());
+        for (host, expected) in [
+            (Some("localhost:8080"), "http://localhost:8080"),
+            (Some("[::1]:5000"), "http://[::1]:5000"),
+            (Some("spotter.example.com"), "http://spotter.example.com"),
+            (Some("x$(reboot)"), "http://0.0.0.0:5000"),
+            (Some("a b"), "http://0.0.0.0:5000"),
+            (Some(""), "http://0.0.0.0:5000"),
+            (None, "http://0.0.0.0:5000"),
+        ] {
+            assert_eq!(named_or_listening(host, &listening), expected, "{host:?}");
+        }
+    }
+
+    #[test]
+    fn the_original_words_are_said_of_routes_and_statuses_that_there_are() {
+        let document: Value =
+            serde_json::from_str(&crate::routes::openapi::document().unwrap()).unwrap();
+        for path in ["/start_task", "/task_result/{task_id}"] {
+            let methods = document["paths"][path].as_object().unwrap();
+            let documented = &methods.values().next().unwrap()["responses"];
+            let words = original_words(&shown_path(path));
+            for status in words["responses"].as_object().unwrap().keys() {
+                assert!(documented[status].is_object(), "{path} {status}");
+            }
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The API as a whole: its parts, their order, and the document that describes them.
+
+use poem_openapi::{LicenseObject, OpenApiService};
+
+use super::{health::ProbesApi, legacy::OriginalApi, v1::V1Api};
+
+/// All routes that the document describes, with its title, version and licence.
+pub(crate) fn service() -> OpenApiService<(OriginalApi, V1Api, ProbesApi), ()> {
+    OpenApiService::new((OriginalApi, V1Api, ProbesApi), "spotter", service::VERSION)
+        .summary("Object detection in pictures, on your own machines")
+        .description(
+            "Send a picture, get an id at once, ask for the objects in it. Jobs wait in a durable \
+             queue until a worker has run them: what was accepted is not lost.",
+        )
+        .license(LicenseObject::new("MIT OR Apache-2.0"))
+}
+
+/// The OpenAPI document of this API, as `openapi.json` holds it: indented JSON, newline at the end.
+///
+/// # Errors
+/// If the generated document is no JSON, which would be a fault of the generator.
+pub fn document() -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_string_pretty(&parsed()?)? + "\n")
+}
+
+/// The document as JSON.
+///
+/// # Errors
+/// As [`document`].
+pub(crate) fn parsed() -> Result<serde_json::Value, serde_json::Error> {
+    serde_json::from_str(&service().spec())
+}

@@ -1,0 +1,116 @@
+//! Why a submission is refused: one classification, which each API renders in its own statuses and words.
+
+use domain::picture::PictureError;
+
+use crate::{
+    tasks::submit::{NotAccepted, RETRY_AFTER_SECONDS},
+    upload::{
+        UploadError,
+        multipart::{BoundaryError, FormError},
+    },
+};
+
+/// Why a submission is refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Rejection {
+    /// A parameter or a header that cannot be used: what was found, what was expected.
+    #[error("{0}")]
+    Parameter(String),
+    /// The request body.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    /// A picture that is in order.
+    #[error(transparent)]
+    NotAccepted(#[from] NotAccepted),
+}
+
+/// What kinds of rejections clients can tell apart. No variant of an error has a kind by default: a new one has
+/// to be given its own here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RejectionKind {
+    /// The body is no multipart form.
+    NotAForm,
+    /// The body is a multipart form by its type, which names no boundary.
+    NoBoundary,
+    /// The form has no picture.
+    NoPicture,
+    /// A form, a picture or a parameter that cannot be used.
+    Invalid,
+    /// The picture has too many bytes, or its form too many bytes or parts.
+    TooLarge,
+    /// The body is compressed.
+    Encoded,
+    /// The body took too long to arrive.
+    TooSlow,
+    /// The Idempotency-Key was used for another submission.
+    KeyReused,
+    /// Trying again after so many seconds may help.
+    Unavailable { retry_after: u64 },
+}
+
+impl Rejection {
+    pub(crate) fn kind(&self) -> RejectionKind {
+        match self {
+            Self::Parameter(_) => RejectionKind::Invalid,
+            Self::Upload(error) => of_upload(error),
+            Self::NotAccepted(error) => match error {
+                NotAccepted::QueueFull { retry_after } => {
+                    RejectionKind::Unavailable { retry_after: *retry_after }
+                }
+                NotAccepted::Unavailable { .. } => {
+                    RejectionKind::Unavailable { retry_after: RETRY_AFTER_SECONDS }
+                }
+                NotAccepted::KeyReused => RejectionKind::KeyReused,
+            },
+        }
+    }
+
+    /// The file name that is refused, or whose content is.
+    pub(crate) fn filename(&self) -> Option<&str> {
+        match self {
+            Self::Upload(
+                UploadError::Extension(filename) | UploadError::Picture { filename, .. },
+            ) => Some(filename),
+            Self::Upload(_) | Self::Parameter(_) | Self::NotAccepted(_) => None,
+        }
+    }
+}
+
+fn of_upload(error: &UploadError) -> RejectionKind {
+    match error {
+        UploadError::NoPicture(_) => RejectionKind::NoPicture,
+        UploadError::Boundary(error) => match error {
+            BoundaryError::NoType | BoundaryError::OtherType(_) => RejectionKind::NotAForm,
+            BoundaryError::NoBoundary => RejectionKind::NoBoundary,
+            BoundaryError::TooLong(_) => RejectionKind::Invalid,
+        },
+        UploadError::ContentEncoding(_) => RejectionKind::Encoded,
+        UploadError::BrokenForm(error) => match error {
+            FormError::TooManyParts => RejectionKind::TooLarge,
+            FormError::NoDelimiter { .. }
+            | FormError::EndsInHeader { .. }
+            | FormError::EndsInPart { .. }
+            | FormError::HeaderTooLong { .. } => RejectionKind::Invalid,
+        },
+        UploadError::FormTooLarge { .. } => RejectionKind::TooLarge,
+        UploadError::Picture { error, .. } => match error {
+            PictureError::TooManyBytes { .. } => RejectionKind::TooLarge,
+            PictureError::Empty
+            | PictureError::Unrecognised
+            | PictureError::Damaged { .. }
+            | PictureError::Truncated { .. }
+            | PictureError::TooManyPixels { .. } => RejectionKind::Invalid,
+        },
+        UploadError::TransferEncoding(_)
+        | UploadError::Body(_)
+        | UploadError::NameTooLong
+        | UploadError::Extension(_) => RejectionKind::Invalid,
+        UploadError::TooSlow(_) | UploadError::Trickle => RejectionKind::TooSlow,
+        UploadError::QueueFull { retry_after } => {
+            RejectionKind::Unavailable { retry_after: *retry_after }
+        }
+        UploadError::TooManyUploads | UploadError::CannotStore => {
+            RejectionKind::Unavailable { retry_after: RETRY_AFTER_SECONDS }
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! The groups of routes in the document.
+
+use poem_openapi::Tags;
+
+/// The groups of routes, as Swagger UI shows them.
+#[derive(Tags)]
+pub(crate) enum Tag {
+    /// The routes of the original application, unchanged for its clients.
+    Original,
+    /// Thresholds by request, every state by its own name, long polling.
+    #[oai(rename = "v1")]
+    V1,
+    /// Health and metrics.
+    Operations,
+}

@@ -1,0 +1,78 @@
+//! Lookups: what is known of a task.
+
+use std::time::Duration;
+
+use domain::{TaskId, TaskRecord};
+use messaging::MessagingError;
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use super::Tasks;
+
+/// What is known of an id.
+#[derive(Debug)]
+pub(crate) enum Lookup {
+    /// The task and where it stands.
+    Found(Box<TaskRecord>),
+    /// There was such a task, longer ago than results are kept.
+    Expired,
+    /// There never was such a task.
+    Unknown,
+}
+
+impl Tasks {
+    /// What is known of `id`: from the cache if it is a finished task, else from the bucket.
+    pub(crate) async fn find(&self, id: TaskId) -> Result<Lookup, MessagingError> {
+        if let Some(cache) = &self.cache
+            && let Some(record) = cache.get(id).await
+        {
+            return Ok(Lookup::Found(Box::new(record)));
+        }
+        let record = self.store.get(id).await?;
+        Ok(self.remember(id, record))
+    }
+
+    /// What is known of `id` once the task has a terminal state, after `timeout`, or when `shutdown` begins,
+    /// whichever comes first. The bucket is read once before waiting. Redis has copies of terminal records
+    /// only, so it is asked only where the bucket cannot be read.
+    pub(crate) async fn wait(
+        &self,
+        id: TaskId,
+        timeout: Duration,
+        shutdown: &CancellationToken,
+    ) -> Result<Lookup, MessagingError> {
+        let give_up = async {
+            tokio::select! {
+                () = tokio::time::sleep(timeout) => {}
+                () = shutdown.cancelled() => {}
+            }
+        };
+        match (self.store.await_terminal(id, give_up).await, &self.cache) {
+            (Ok(record), _) => Ok(self.remember(id, record)),
+            (Err(error), None) => Err(error),
+            (Err(error), Some(cache)) => match cache.get(id).await {
+                Some(record) => Ok(Lookup::Found(Box::new(record))),
+                None => Err(error),
+            },
+        }
+    }
+
+    fn remember(&self, id: TaskId, record: Option<TaskRecord>) -> Lookup {
+        let Some(record) = record else { return self.absent(id) };
+        if let Some(cache) = &self.cache
+            && record.state.is_terminal()
+        {
+            cache.put_in_background(&record);
+        }
+        if let Some(responses) = &self.responses {
+            responses.put_in_background(&record);
+        }
+        Lookup::Found(Box::new(record))
+    }
+
+    /// An id carries its birth, so a missing record of an old id has expired.
+    fn absent(&self, id: TaskId) -> Lookup {
+        let is_old = |born| OffsetDateTime::now_utc() - born > self.result_ttl;
+        if id.created_at().is_some_and(is_old) { Lookup::Expired } else { Lookup::Unknown }
+    }
+}

@@ -1,0 +1,201 @@
+//! Submissions: a picture becomes a task.
+
+use std::{
+    str::FromStr,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use domain::{DetectionSettings, Job, Sha256Digest, TaskId, TaskRecord, TaskState};
+use messaging::{Claimed, MessagingError, Submission, SubmitError};
+use opentelemetry::trace::SpanBuilder;
+use service::{lifecycle::failpoints, telemetry::traces};
+use time::OffsetDateTime;
+
+use super::Tasks;
+use crate::upload::UploadedPicture;
+
+/// Seconds a client is asked to wait when the servers are away.
+pub(crate) const RETRY_AFTER_SECONDS: u64 = 5;
+
+/// What a client may ask for along with its picture.
+#[derive(Debug, Default)]
+pub(crate) struct SubmitOptions {
+    pub(crate) settings: DetectionSettings,
+    /// How long the job may wait for a worker.
+    pub(crate) deadline: Option<Duration>,
+    /// Makes a repeated submission the same one.
+    pub(crate) idempotency_key: Option<IdempotencyKey>,
+    /// Whether the model is to be run also where the result is known.
+    pub(crate) no_cache: bool,
+}
+
+/// A key of the client's choosing, from header `Idempotency-Key`: 1 to 255 visible ASCII characters.
+#[derive(Debug)]
+pub(crate) struct IdempotencyKey(String);
+
+impl FromStr for IdempotencyKey {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fits =
+            (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("Idempotency-Key must have 1 to 255 visible ASCII characters".to_owned())
+        }
+    }
+}
+
+/// Why a picture was not accepted although nothing is wrong with it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotAccepted {
+    #[error("the queue is full, try again later")]
+    QueueFull {
+        /// Seconds to wait.
+        retry_after: u64,
+    },
+    #[error(
+        "the queue does not answer, try again later; task {task_id} may still be run if it was stored"
+    )]
+    Unavailable { task_id: TaskId },
+    #[error(
+        "this Idempotency-Key was used for another picture or other settings: use a new key for a \
+         new submission"
+    )]
+    KeyReused,
+}
+
+fn unavailable(task_id: TaskId, what: &str, error: &MessagingError) -> NotAccepted {
+    tracing::warn!(%task_id, what, %error, "a submission could not be completed");
+    NotAccepted::Unavailable { task_id }
+}
+
+impl Tasks {
+    /// Puts the picture into the queue, or ends its task at once if its result is known. Once this
+    /// returns a record without an end the job is stored and will be run, unless no worker comes to
+    /// it before its deadline.
+    pub(crate) async fn submit(
+        &self,
+        picture: UploadedPicture,
+        options: SubmitOptions,
+    ) -> Result<TaskRecord, NotAccepted> {
+        let accepted = self.accept(picture, options).await;
+        self.metrics.count_submission(match &accepted {
+            Ok(TaskRecord { state: TaskState::Success { cached: true, .. }, .. }) => "cached",
+            Ok(_) => "accepted",
+            Err(NotAccepted::QueueFull { .. }) => "queue_full",
+            Err(NotAccepted::Unavailable { .. }) => "unavailable",
+            Err(NotAccepted::KeyReused) => "refused",
+        });
+        accepted
+    }
+
+    async fn accept(
+        &self,
+        picture: UploadedPicture,
+        options: SubmitOptions,
+    ) -> Result<TaskRecord, NotAccepted> {
+        let UploadedPicture { name, bytes, sha256, slot: _slot } = picture;
+        let SubmitOptions { settings, deadline, idempotency_key, no_cache } = options;
+        let now = OffsetDateTime::now_utc();
+        let mut job = Job {
+            task_id: TaskId::generate(),
+            picture_name: name,
+            model: self.model.clone(),
+            settings,
+            submitted_at: now,
+            // No longer than records are kept, or nobody could tell what became of it.
+            deadline: Some(now + deadline.unwrap_or(self.deadline).min(self.result_ttl)),
+            picture_sha256: sha256,
+        };
+        if let Some(key) = idempotency_key {
+            let task_id = self.claim(&key, &job, &bytes, deadline).await?;
+            if task_id != job.task_id {
+                let record = self.store.get(task_id).await;
+                let record = record.map_err(|error| unavailable(task_id, "read", &error))?;
+                if let Some(record) = record {
+                    return Ok(record);
+                }
+                // Whoever came first is still at it, or was cut off before the job was stored. The
+                // queue takes one of several jobs of the same id.
+                job.task_id = task_id;
+            }
+        }
+        if !no_cache && let Some(ended) = self.end_at_once(&job).await? {
+            return Ok(ended);
+        }
+        let record = TaskRecord::queued(job);
+        self.store_job(&record, bytes).await?;
+        Ok(record)
+    }
+
+    /// Ends the task with the result of an earlier run on the same picture, and returns its record.
+    /// `None` where none is known, and where somebody else has stored a record of this task.
+    async fn end_at_once(&self, job: &Job) -> Result<Option<TaskRecord>, NotAccepted> {
+        let Some(responses) = &self.responses else { return Ok(None) };
+        let Some(end) = responses.end_of(job).await else { return Ok(None) };
+        let record = TaskRecord::queued(job.clone()).with_state(end);
+        let created = self.store.create_ended(&record).await;
+        if !created.map_err(|error| unavailable(job.task_id, "end", &error))? {
+            return Ok(None);
+        }
+        if let Some(cache) = &self.cache {
+            cache.put_in_background(&record);
+        }
+        Ok(Some(record))
+    }
+
+    /// The task that `key` stands for: a new one's id, `job`'s, for a key that is new.
+    async fn claim(
+        &self,
+        key: &IdempotencyKey,
+        job: &Job,
+        picture: &Bytes,
+        deadline: Option<Duration>,
+    ) -> Result<TaskId, NotAccepted> {
+        let task_id = job.task_id;
+        let submission = Submission {
+            picture_name: &job.picture_name,
+            picture_sha256: job.picture_sha256.unwrap_or_else(|| Sha256Digest::of(picture)),
+            settings: job.settings,
+            deadline,
+        };
+        let claimed = self.keys.claim(Sha256Digest::of(&key.0), task_id, &submission).await;
+        match claimed.map_err(|error| unavailable(task_id, "claim", &error))? {
+            Claimed::Task(task_id) => Ok(task_id),
+            Claimed::ByAnotherSubmission => Err(NotAccepted::KeyReused),
+        }
+    }
+
+    async fn store_job(&self, record: &TaskRecord, picture: Bytes) -> Result<(), NotAccepted> {
+        let task_id = record.job.task_id;
+        failpoints::reach("api-before-publish");
+        let published = self.queue.submit(&record.job, picture).await;
+        published.map_err(|error| match error {
+            SubmitError::QueueFull { .. } => {
+                self.backpressure.note_full(Instant::now());
+                NotAccepted::QueueFull { retry_after: self.backpressure.retry_after() }
+            }
+            SubmitError::Unavailable { .. }
+            | SubmitError::Unconfirmed { .. }
+            | SubmitError::TooLarge { .. } => {
+                tracing::warn!(%task_id, %error, "a job could not be published");
+                NotAccepted::Unavailable { task_id }
+            }
+        })?;
+        failpoints::reach("api-before-record");
+        // After the publish, so that no record speaks of a job that was never stored. A worker that
+        // was faster has written its own record by now, and that one stays.
+        let span = traces::span(|| SpanBuilder::from_name("store record"));
+        let created = span.around(self.store.create_queued(record)).await;
+        created.map_err(|error| {
+            span.fail("not_stored", || error.to_string());
+            tracing::warn!(%task_id, %error, "a published job's record could not be written");
+            NotAccepted::Unavailable { task_id }
+        })?;
+        failpoints::reach("api-before-answer");
+        Ok(())
+    }
+}

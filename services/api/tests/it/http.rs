@@ -1,0 +1,9 @@
+//! Connections, and what all answers have in common.
+
+mod browsers;
+mod early_answers;
+mod expect_continue;
+mod half_closed;
+mod options;
+mod other_clients;
+mod slow_clients;

@@ -1,0 +1,79 @@
+//! Clients that send `Expect: 100-continue` are refused before they send their bodies.
+
+use std::{
+    io::{self, Read, Write},
+    net::TcpStream,
+};
+
+use tokio::task::spawn_blocking;
+
+use crate::{
+    app::{PATIENCE, TestApp},
+    http::early_answers::{
+        Content, Early, Framing, ask_and_wait, head, read_answer, stalled_upload,
+    },
+};
+
+/// A request that holds its body back until it is asked for it.
+fn withheld(early: &Early, size: usize) -> String {
+    head(early, Framing::Length, size).replace("\r\n\r\n", "\r\nExpect: 100-Continue\r\n\r\n")
+}
+
+/// Asks whether it may send a body of `size` bytes, and is refused. Not a byte of it is sent, so the answer
+/// cannot have waited for one.
+async fn is_refused_before_it_sends(app: &TestApp, early: Early, size: usize) {
+    let (address, head) = (app.address(), withheld(&early, size));
+    let answer = spawn_blocking(move || ask_and_wait(&address, head.as_bytes(), |_| ()));
+    let answer = answer.await.unwrap().unwrap();
+    let Early { path, status, .. } = early;
+    assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+    // Whether a body follows is for the client to decide, so nobody knows where the next request begins.
+    assert!(answer.to_lowercase().contains("\r\nconnection: close\r\n"), "{path}: {answer}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_asks_first_is_refused_before_it_sends() {
+    let app = TestApp::start_with(&[("MAX_PICTURE_BYTES", "100000")]).await;
+    let picture = Content::Picture("a.jpg");
+    let cases = [
+        ("/start_task", picture, 413),
+        ("/v1/tasks", picture, 413),
+        ("/v1/tasks?iou=7", picture, 400),
+        ("/nowhere", picture, 404),
+        ("/health/live", picture, 405),
+    ];
+    for (path, body, status) in cases {
+        is_refused_before_it_sends(&app, Early { path, body, status }, 25_000_000).await;
+    }
+    let json = Early { path: "/v1/tasks", body: Content::Json, status: 415 };
+    is_refused_before_it_sends(&app, json, 90_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_asks_first_is_told_that_there_is_no_room() {
+    let app = TestApp::start_with(&[("MAX_CONCURRENT_UPLOADS", "1")]).await;
+    let _held = stalled_upload(&app).await;
+    let early = Early { path: "/v1/tasks", body: Content::Picture("a.jpg"), status: 503 };
+    is_refused_before_it_sends(&app, early, 90_000).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_asks_first_and_is_wanted_is_told_to_send() {
+    let app = TestApp::start().await;
+    let body = Content::Picture("bus.jpg").bytes(200_000);
+    let early = Early { path: "/v1/tasks", body: Content::Picture("bus.jpg"), status: 202 };
+    let (address, head) = (app.address(), withheld(&early, body.len()));
+    let answers = spawn_blocking(move || {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(head.as_bytes())?;
+        let mut asked = vec![0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
+        stream.read_exact(&mut asked)?;
+        stream.write_all(&body)?;
+        let answer = read_answer(&mut stream)?;
+        io::Result::Ok((String::from_utf8_lossy(&asked).into_owned(), answer))
+    });
+    let (asked, answer) = answers.await.unwrap().unwrap();
+    assert!(asked.starts_with("HTTP/1.1 100 "), "{asked}");
+    assert!(answer.starts_with("HTTP/1.1 202 "), "{answer}");
+}

@@ -1,0 +1,8 @@
+//! Each route's answers.
+
+mod health;
+mod legacy;
+mod long_poll;
+mod metrics;
+mod openapi;
+mod v1;

@@ -1,0 +1,4 @@
+//! Submissions that are repeated, and those that the queue does not take.
+
+mod idempotency;
+mod outage;
