@@ -1,4 +1,4 @@
-//! From a model's outputs to boxes: each kind of head gives candidates, and of those that overlap the best is kept.
+//! From a model's outputs to boxes: heads decode candidates, and non-maximum suppression selects among them.
 
 pub mod candidate;
 pub mod heads;

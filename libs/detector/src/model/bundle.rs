@@ -1,4 +1,4 @@
-//! Installed models: a folder with `model.onnx` and the `model.toml` that says how to run it.
+//! Installed models: a folder with `model.onnx` and `model.toml`, its description.
 
 use std::{
     fs,
@@ -30,7 +30,7 @@ pub struct ModelBundle {
     digest: Sha256Digest,
 }
 
-/// A folder among the installed models, and what is in it.
+/// A folder of `models_dir`, and the model in it.
 #[derive(Debug)]
 pub struct ListedModel {
     /// The folder.
@@ -43,7 +43,7 @@ impl ModelBundle {
     /// Reads and checks the description of the model in the folder `dir`.
     ///
     /// # Errors
-    /// [`ModelError`] when there is none, or when it is damaged. The model itself is not read; see
+    /// [`ModelError`] when it is missing or damaged. The model itself is not read; see
     /// [`ModelBundle::verify`].
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
         let path = dir.join(MANIFEST_FILE);
@@ -61,7 +61,7 @@ impl ModelBundle {
         Ok(Self { dir: dir.to_owned(), manifest, digest })
     }
 
-    /// Every folder under `models_dir` that can hold a model, by name. No `models_dir`, no models.
+    /// Every folder of `models_dir` with the name of a model, sorted. Empty if `models_dir` does not exist.
     ///
     /// # Errors
     /// [`ModelError::Read`] when `models_dir` cannot be listed. A model that cannot be used does
@@ -76,7 +76,7 @@ impl ModelBundle {
         let mut dirs = Vec::new();
         for entry in entries {
             let entry = entry.map_err(unreadable)?;
-            // Half-installed models lie in folders whose names cannot be a model's.
+            // The folder of an installation in progress has a name that no model can have.
             let is_named =
                 entry.file_name().to_str().is_some_and(|n| n.parse::<ModelName>().is_ok());
             if is_named && entry.path().is_dir() {
@@ -114,20 +114,20 @@ impl ModelBundle {
         self.dir.join(MODEL_FILE)
     }
 
-    /// What `model.toml` says.
+    /// The content of `model.toml`.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The sha256 of `model.toml`. It stands for all that a result depends on: the description holds
+    /// The sha256 of `model.toml`. It identifies all that a result depends on: the description holds
     /// labels, head and input size, and the sha256 of the graph and its weights.
     #[must_use]
     pub fn digest(&self) -> Sha256Digest {
         self.digest
     }
 
-    /// The name the model is asked for under.
+    /// The name by which jobs select the model.
     #[must_use]
     pub fn name(&self) -> &ModelName {
         &self.manifest.name
@@ -139,7 +139,7 @@ impl ModelBundle {
         &self.manifest.labels
     }
 
-    /// What turns picture bytes within `limits` into this model's input.
+    /// The preprocessor for this model, which rejects pictures beyond `limits`.
     #[must_use]
     pub fn preprocessor(&self, limits: PictureLimits) -> Preprocessor {
         let Manifest { head, input, .. } = &self.manifest;
@@ -152,7 +152,7 @@ impl ModelBundle {
     }
 }
 
-/// The text of a description, which must not be longer than any is.
+/// The text of a description, read up to its largest allowed size.
 fn read_manifest(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     fs::File::open(path)?.take(MOST_BYTES + 1).read_to_string(&mut text)?;
@@ -208,7 +208,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         install(dir.path(), "");
         let file = fs::File::create(dir.path().join(MANIFEST_FILE)).unwrap();
-        // Sparse: it takes no room, and read to its end it would take all of the memory.
+        // Sparse: it uses no disk space, and reading all of it would use all memory.
         file.set_len(1 << 40).unwrap();
         let error = ModelBundle::load(dir.path()).unwrap_err();
         assert!(error.to_string().contains("more than 1048576 bytes"), "{error}");

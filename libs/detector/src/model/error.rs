@@ -41,8 +41,8 @@ pub enum ModelError {
         /// Why not.
         source: io::Error,
     },
-    /// `model.toml` does not say what it should.
-    #[error("{path} is no description of a model: {source}")]
+    /// `model.toml` is damaged.
+    #[error("{path} is not a valid model description: {source}")]
     Manifest {
         /// The file.
         path: PathBuf,
@@ -75,17 +75,17 @@ pub enum ModelError {
         /// Its size.
         bytes: u64,
     },
-    /// An ONNX model, but not one of the detectors that are supported.
-    #[error("{path} is no detector that is understood: found {found}; expected {expected}")]
-    NotUnderstood {
+    /// An ONNX model, but not a supported detector.
+    #[error("{path} is not a detector that can be run: found {found}; expected {expected}")]
+    NotADetector {
         /// The file.
         path: PathBuf,
-        /// The file's inputs and outputs, or what is odd about them.
+        /// The file's inputs and outputs, or what is unexpected about them.
         found: String,
-        /// What would have been right.
+        /// What a supported detector has.
         expected: String,
     },
-    /// A detector of a known kind that cannot be run yet.
+    /// A detector of a known kind that is not supported yet.
     #[error("{path} is recognised as {kind}, which is not supported yet: found {found}")]
     NotSupportedYet {
         /// The file.
@@ -102,7 +102,7 @@ pub enum ModelError {
         path: PathBuf,
         /// The classes it has.
         classes: usize,
-        /// Why they cannot be had from the file.
+        /// Why the file does not give them.
         why: NoLabels,
     },
     /// There are more or fewer labels than classes.
@@ -117,8 +117,8 @@ pub enum ModelError {
         /// Where the labels come from.
         origin: LabelOrigin,
     },
-    /// A model of this name is there already.
-    #[error("{dir} already holds a model; remove it, choose another name, or ask to replace it")]
+    /// A model of this name exists.
+    #[error("{dir} already holds a model; remove it, choose another name, or replace it")]
     AlreadyInstalled {
         /// The folder.
         dir: PathBuf,
@@ -131,12 +131,12 @@ pub enum ModelError {
         /// What happened.
         detail: String,
     },
-    /// ONNX Runtime refuses the model.
+    /// ONNX Runtime rejects the model.
     #[error("{path} cannot be loaded: {source}")]
     OnnxRuntime {
         /// The file.
         path: PathBuf,
-        /// What it said.
+        /// What it reports.
         source: OnnxRuntimeError,
     },
 }
@@ -144,7 +144,7 @@ pub enum ModelError {
 /// Where labels come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LabelOrigin {
-    /// Whoever installs the model gave them.
+    /// Given with the installation.
     #[error("the file of labels")]
     Given,
     /// The ONNX file has them.
@@ -152,16 +152,15 @@ pub enum LabelOrigin {
     Metadata,
 }
 
-/// Why a file does not tell how its classes are called.
+/// Why a file does not give the names of its classes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoLabels {
-    /// It does not say.
-    #[error("says nowhere how they are called")]
+    /// It has none.
+    #[error("does not name them")]
     Absent,
-    /// What it says cannot be read.
+    /// What it has cannot be parsed.
     #[error(
-        "its metadata has something under 'names' that is no dict or list of names, neither as Python nor as \
-         JSON writes it: {0:?}"
+        "its metadata has 'names' that are not a dict or list in Python's or JSON's syntax: {0:?}"
     )]
     Unreadable(
         /// Its beginning.

@@ -1,5 +1,5 @@
-//! Installing a model: what kind of detector a file is, its head cut off where that works, and a
-//! trial run of what will be written.
+//! Installing a model: the kind of detector is recognised, its head is cut off where possible, and the
+//! result is run before it is written.
 
 mod class_names;
 mod cut;
@@ -36,33 +36,33 @@ use trial::{Recognised, Trial};
 /// Whether to cut the head off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HeadChoice {
-    /// Cut it off where the model allows: faster, and free in its input size.
+    /// Cut it off where possible: the model is faster, and takes any input size.
     #[default]
     CutIfPossible,
     /// Keep the graph as it is.
     KeepPlain,
 }
 
-/// What to do when a model of the same name is there.
+/// What to do when a model of the same name exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Existing {
     /// Refuse with [`ModelError::AlreadyInstalled`].
     #[default]
     Refuse,
-    /// Put the new one in its place.
+    /// Replace it.
     Replace,
 }
 
 /// How to install a model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstallOptions {
-    /// The folder that holds all models, such as `models`. It is made if it is not there.
+    /// The folder of all models, such as `models`. It is created if missing.
     pub models_dir: PathBuf,
-    /// The name the model is to have.
+    /// The name of the installed model.
     pub name: ModelName,
-    /// The names of its classes; `None` takes those in the file.
+    /// The names of its classes; `None` for those in the file.
     pub labels: Option<LabelMap>,
-    /// The terms of its weights; `None` takes what the file says.
+    /// The licence of its weights; `None` for that in the file.
     pub license: Option<String>,
     /// Whether to cut its head off.
     pub head: HeadChoice,
@@ -71,7 +71,7 @@ pub struct InstallOptions {
 }
 
 impl InstallOptions {
-    /// Labels and licence from the file, the head cut where possible, nothing replaced.
+    /// Labels and licence from the file, the head cut off where possible, no model replaced.
     #[must_use]
     pub fn new(models_dir: &Path, name: ModelName) -> Self {
         Self {
@@ -90,12 +90,12 @@ impl InstallOptions {
 pub struct Installed {
     /// The model.
     pub bundle: ModelBundle,
-    /// What was found out on the way.
+    /// Reports for the user.
     pub notes: Vec<InstallNote>,
 }
 
-/// What is to be written, once it has been seen to run.
-struct Prepared {
+/// A model that has been run, ready to be written.
+struct Converted {
     bytes: Vec<u8>,
     head: HeadKind,
     strides: Vec<u32>,
@@ -106,12 +106,12 @@ struct Prepared {
 impl ModelBundle {
     /// Installs the ONNX file `source` as a model.
     ///
-    /// The file's kind is told from its inputs, outputs and metadata. What is written has been run:
-    /// a cut model gives what the whole one gives. The folder appears complete or not at all.
+    /// The kind of detector is recognised by inputs, outputs, metadata and a run. The installed model has
+    /// been run: a cut model gives the boxes of the whole one. The folder is created atomically.
     ///
     /// # Errors
-    /// [`ModelError`] when the file is no detector that is understood, when its labels are missing
-    /// or too few, or when the folder cannot be written. Nothing is left behind then.
+    /// [`ModelError`] when the file is not a supported detector, when its labels are missing or too few,
+    /// or when the folder cannot be written. No files are left behind then.
     pub fn install(
         source: &Path,
         options: &InstallOptions,
@@ -126,7 +126,7 @@ impl ModelBundle {
         let facts = recognise::recognise(source, &read.model)?;
         let names = Names::of(&read.model, options.labels.as_ref());
         if let [only] = &facts.readings[..] {
-            // What is wrong with the names is told before anything is run.
+            // Errors in the names are reported before the model is run.
             names.labels(source, only.classes, &mut Vec::new())?;
         }
         let Source { mut model, mut bytes, sha256: source_sha256 } = read;
@@ -137,43 +137,43 @@ impl ModelBundle {
         let (own_license, producer) =
             (model.metadata("license").map(str::to_owned), model.producer());
         let trial = Trial { path: source, runtime, model, bytes };
-        let prepared = Preparation { trial, head: options.head, notes: &mut notes }
-            .prepare(&facts, names.count())?;
-        let labels = names.labels(source, prepared.classes, &mut notes)?;
+        let converted = Conversion { trial, head: options.head, notes: &mut notes }
+            .convert(&facts, names.count())?;
+        let labels = names.labels(source, converted.classes, &mut notes)?;
         let license = options.license.clone().or(own_license);
         if license.is_none() {
             notes.push(InstallNote::LicenseUnknown);
         }
         let manifest = Manifest {
             name: options.name.clone(),
-            head: prepared.head,
-            strides: prepared.strides,
+            head: converted.head,
+            strides: converted.strides,
             license: license.unwrap_or_else(|| "unknown".to_owned()),
             producer: producer.unwrap_or_else(|| "unknown".to_owned()),
-            sha256: Sha256Digest::of(&prepared.bytes),
+            sha256: Sha256Digest::of(&converted.bytes),
             source_sha256,
             labels,
-            input: prepared.input,
+            input: converted.input,
         };
-        write(&dir, options, &manifest, &prepared.bytes)?;
+        write(&dir, options, &manifest, &converted.bytes)?;
         Ok(Installed { bundle: Self::load(&dir)?, notes })
     }
 }
 
-/// Decides what to write, and runs it.
-struct Preparation<'a, 'n> {
+/// Decides which model to write, and runs it.
+struct Conversion<'a, 'n> {
     trial: Trial<'a>,
     head: HeadChoice,
     notes: &'n mut Vec<InstallNote>,
 }
 
-impl Preparation<'_, '_> {
-    /// What to write of the model, whose classes have `labels` names if any.
-    fn prepare(
+impl Conversion<'_, '_> {
+    /// The model to write; `labels` is the number of class names, where known.
+    fn convert(
         mut self,
         facts: &recognise::Facts,
         labels: Option<usize>,
-    ) -> Result<Prepared, ModelError> {
+    ) -> Result<Converted, ModelError> {
         let (recognised, boxes) = self.trial.run_whole(facts, labels)?;
         let is_batch_free = match facts.batch {
             Some(batch) => self.free_batch(&recognised, batch, &boxes),
@@ -191,7 +191,7 @@ impl Preparation<'_, '_> {
         self.plain(recognised)
     }
 
-    /// Lets the model take any number of pictures, if it can.
+    /// Makes the batch dynamic, where possible.
     fn free_batch(&mut self, recognised: &Recognised, batch: u64, boxes: &[Candidate]) -> bool {
         match self.trial.with_free_batch(recognised, batch, boxes) {
             Ok(freed) => {
@@ -207,7 +207,7 @@ impl Preparation<'_, '_> {
         }
     }
 
-    fn cut(self, recognised: &Recognised, cut: cut::Cut) -> Prepared {
+    fn cut(self, recognised: &Recognised, cut: cut::Cut) -> Converted {
         self.notes.push(InstallNote::HeadCut {
             score_difference: cut.difference.score,
             box_difference: cut.difference.side,
@@ -215,7 +215,7 @@ impl Preparation<'_, '_> {
         if let Some(detail) = cut.why_fixed {
             self.notes.push(InstallNote::SizeFixed { detail });
         }
-        Prepared {
+        Converted {
             bytes: cut.bytes,
             head: HeadKind::Yolov8Cut,
             input: model_input(recognised, cut.size),
@@ -224,19 +224,19 @@ impl Preparation<'_, '_> {
         }
     }
 
-    /// The model with the head that it has.
-    fn plain(self, recognised: Recognised) -> Result<Prepared, ModelError> {
+    /// The model with its plain head.
+    fn plain(self, recognised: Recognised) -> Result<Converted, ModelError> {
         let head = recognised.plain_head();
         let (width, height) = recognised.size;
         let mut size = InputSize::Fixed { height, width };
-        // YOLOX's own preparation of a picture knows one size.
+        // YOLOX's preprocessing has one size.
         if recognised.is_size_free && recognised.reading.family == Family::Yolov8 {
             match self.trial.why_not_at_other_sizes(&head)? {
                 Some(detail) => self.notes.push(InstallNote::SizeFixed { detail }),
                 None => size = InputSize::Free,
             }
         }
-        Ok(Prepared {
+        Ok(Converted {
             input: model_input(&recognised, size),
             bytes: self.trial.bytes,
             head: head.kind,
@@ -273,7 +273,7 @@ fn write(
         .map_err(|source| ModelError::Manifest { path: dir.join(MANIFEST_FILE), source })?;
     let models_dir = &options.models_dir;
     fs::create_dir_all(models_dir).map_err(failed(models_dir))?;
-    // Beside its final place, because a folder can only be moved within a file system.
+    // In the same folder, because a rename works only within a file system.
     let staging = tempfile::Builder::new()
         .prefix(".installing.")
         .tempdir_in(models_dir)
@@ -284,7 +284,7 @@ fn write(
         fs::write(new.join(name), bytes).map_err(failed(&new))?;
     }
     if options.existing == Existing::Replace && dir.exists() {
-        // It goes away with the staging folder.
+        // It is deleted with the staging folder.
         fs::rename(dir, staging.path().join("old")).map_err(failed(dir))?;
     }
     fs::rename(&new, dir).map_err(failed(dir))

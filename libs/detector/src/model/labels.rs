@@ -2,8 +2,8 @@
 
 use domain::LabelMap;
 
-/// The 80 classes of COCO 2017 in the order in which detectors are trained on them. Published YOLOX
-/// files do not carry them.
+/// The 80 classes of COCO 2017 in the order of detectors' class scores. Published YOLOX files do not
+/// contain them.
 const COCO: [&str; 80] = [
     "person",
     "bicycle",

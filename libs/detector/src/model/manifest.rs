@@ -1,4 +1,4 @@
-//! What `model.toml` says about an installed model.
+//! `model.toml`, the description of an installed model.
 
 use domain::{LabelMap, ModelName, Sha256Digest};
 use serde::{Deserialize, Serialize};
@@ -12,10 +12,10 @@ pub(super) const MOST_BYTES: u64 = 1 << 20;
 /// What is wrong with a description of a model.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum ManifestError {
-    /// It is no TOML, lacks an entry, or has one that does not belong there.
+    /// It is not TOML, lacks an entry, or has an unknown one.
     #[error(transparent)]
     Toml(#[from] toml::de::Error),
-    /// TOML cannot express it.
+    /// It cannot be written as TOML.
     #[error(transparent)]
     NotToml(#[from] toml::ser::Error),
     /// There are no classes.
@@ -27,7 +27,7 @@ pub enum ManifestError {
     /// The input is empty, or too large.
     #[error("sizes of input must be from 1 to {LARGEST_SIDE}, got {0:?}")]
     Sizes([u32; 2]),
-    /// It has more bytes than are read.
+    /// It is larger than a description may be.
     #[error("its labels take more than {MOST_BYTES} bytes")]
     TooLong,
 }
@@ -36,7 +36,7 @@ pub enum ManifestError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "size", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum ModelInput {
-    /// Any size; pictures are scaled to a long side and padded as little as the strides allow.
+    /// Any size: pictures are scaled to a long side and padded to a multiple of the largest stride.
     Dynamic {
         /// The longer side in pixels after scaling; the reference takes 640.
         long_side: u32,
@@ -53,7 +53,7 @@ pub enum ModelInput {
 }
 
 impl ModelInput {
-    /// The size that a picture is to be letterboxed to.
+    /// The letterbox's target size.
     #[must_use]
     pub fn target(&self) -> TargetSize {
         match *self {
@@ -63,24 +63,24 @@ impl ModelInput {
     }
 }
 
-/// What `model.toml` says.
+/// The content of `model.toml`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// The name the model is asked for under.
+    /// The name by which jobs select the model.
     pub name: ModelName,
-    /// How its outputs are laid out.
+    /// The layout of its outputs.
     pub head: HeadKind,
     /// Pixels of the input for each cell of a level, finest level first.
     pub strides: Vec<u32>,
-    /// The terms its weights are under, in the words of the file or of whoever installed it.
+    /// The licence of its weights, from the file or given with the installation.
     pub license: String,
     /// The program that wrote the file it was installed from.
     pub producer: String,
     /// The sha256 of `model.onnx`.
     pub sha256: Sha256Digest,
-    /// The sha256 of the file it was installed from, and of the weights that were in other files: their values
-    /// follow the file in the order in which it lists them.
+    /// The sha256 of the file it was installed from, followed by weights in other files in the order in which
+    /// the file lists them.
     pub source_sha256: Sha256Digest,
     /// The names of its classes.
     pub labels: LabelMap,
@@ -92,7 +92,7 @@ impl Manifest {
     /// Reads and checks the text of a `model.toml`.
     ///
     /// # Errors
-    /// [`ManifestError`] for what would make the model fail later on.
+    /// [`ManifestError`] for a description that no model can be run by.
     pub(super) fn parse(text: &str) -> Result<Self, ManifestError> {
         let manifest: Self = toml::from_str(text)?;
         manifest.check()?;

@@ -1,8 +1,8 @@
-//! A plain YOLOv8 export at another size than it was exported for.
+//! A plain YOLOv8 export changed to another input size.
 //!
-//! Only a yardstick needs it: what a model gains by having its head cut off is known by running both
-//! graphs on the same tensor, and a plain export takes one size only. Its anchors, their strides and
-//! their number are constants; these are written anew, everything else stays.
+//! Only the benchmark needs it, to compare the plain and the cut graph on the same tensor: a plain export
+//! takes one size only. Its anchors, their strides and their number are constants, which are replaced;
+//! everything else stays.
 
 use super::{
     graph::{float_values, integer_values},
@@ -13,9 +13,9 @@ use super::{
     },
 };
 
-/// A graph whose anchors are not where a plain YOLOv8 export has them.
+/// The graph is not a plain YOLOv8 export of one size.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the graph is no plain YOLOv8 export of one size: {0}")]
+#[error("the graph is not a plain YOLOv8 export of one size: {0}")]
 pub struct NotPlain(String);
 
 /// The cells of a head, level by level, for one picture size.
@@ -68,7 +68,7 @@ pub fn at_size(model: &OnnxModel, width: u32, height: u32) -> Result<OnnxModel, 
     for output in &mut graph.output {
         replace_dimension(output, old.count(), new.count());
     }
-    // What the exporter noted of tensors in between speaks of the old size.
+    // The declared shapes of inner tensors are those of the old size.
     graph.value_info.clear();
     Ok(model)
 }
@@ -90,8 +90,7 @@ fn constants(graph: &mut GraphProto) -> impl Iterator<Item = &mut TensorProto> {
     graph.initializer.iter_mut().chain(of_nodes)
 }
 
-/// The strides, in the order in which the cells of their levels come: those of the constant that
-/// holds one for each cell.
+/// The strides of the levels, in the order of their cells, from the constant with one value for each cell.
 fn levels(graph: &mut GraphProto) -> Result<Vec<f32>, NotPlain> {
     let of_cells = |tensor: &mut TensorProto| match tensor.dims[..] {
         [1, cells] if cells > 1 => float_values(tensor),

@@ -1,7 +1,7 @@
-//! Freeing the batch of a model that was exported for several pictures at a time.
+//! Making the fixed batch of a model dynamic.
 //!
-//! Such an export has its batch in the shapes of its input and outputs, and in those that it reshapes
-//! tensors to on the way. Whether what comes out of here does what the model did is for a run to show.
+//! An export with a fixed batch has it in the shapes of its input and outputs, and in those that inner
+//! tensors are reshaped to. A run must show that the changed model gives the same boxes.
 
 use std::collections::HashSet;
 
@@ -16,10 +16,10 @@ use super::{
     },
 };
 
-/// A copy of `model`, whose input takes `batch` pictures, that takes any number of them.
+/// A copy of `model`, whose batch is fixed at `batch`, with a dynamic batch.
 ///
-/// The first dimension of its input and outputs becomes free, as does that of every shape which a tensor
-/// that depends on the picture is reshaped to and which begins with a multiple of `batch`.
+/// The first dimension becomes dynamic in the input, in the outputs, and in every shape that begins with a
+/// multiple of `batch` and that a tensor depending on the picture is reshaped to.
 #[must_use]
 pub fn with_free_batch(model: &OnnxModel, batch: u64) -> OnnxModel {
     let mut freed = model.clone();
@@ -37,13 +37,13 @@ pub fn with_free_batch(model: &OnnxModel, batch: u64) -> OnnxModel {
         }
         let values = index.constant(shape).and_then(integer_values);
         if let Some(values) = values.and_then(|values| without_batch(values, batch)) {
-            // One constant may serve several nodes, so each gets its own.
+            // Several nodes may share a constant, so each gets a copy.
             *shape = format!("{shape}_of_any_batch_{}", shapes.len());
             shapes.push(integers(shape, &values));
         }
     }
     graph.initializer.extend(shapes);
-    // Shapes that the exporter noted have the batch in them.
+    // The declared shapes of inner tensors contain the batch.
     graph.value_info.clear();
     let inputs = graph.input.iter_mut().filter(|input| input.name() == picture);
     for info in inputs.chain(&mut graph.output) {
@@ -55,7 +55,7 @@ pub fn with_free_batch(model: &OnnxModel, batch: u64) -> OnnxModel {
 /// The names of all tensors of `graph` that depend on `input`.
 fn depending_on<'g>(graph: &'g GraphProto, input: &'g str) -> HashSet<&'g str> {
     let mut dependent = HashSet::from([input]);
-    // The format has nodes in the order in which they can be run.
+    // Nodes are in topological order.
     for node in &graph.node {
         if reads(node).iter().any(|tensor| dependent.contains(tensor)) {
             dependent.extend(node.output.iter().map(String::as_str));
@@ -64,7 +64,7 @@ fn depending_on<'g>(graph: &'g GraphProto, input: &'g str) -> HashSet<&'g str> {
     dependent
 }
 
-/// The shape `values` with its leading dimension left open; `None` where it has nothing to do with `batch`.
+/// The shape `values` with a dynamic first dimension; `None` where that does not depend on `batch`.
 fn without_batch(mut values: Vec<i64>, batch: u64) -> Option<Vec<i64>> {
     let batch = i64::try_from(batch).ok().filter(|batch| *batch > 0)?;
     let (first, others) = values.split_first_mut()?;
@@ -72,10 +72,10 @@ fn without_batch(mut values: Vec<i64>, batch: u64) -> Option<Vec<i64>> {
         return None;
     }
     if others.iter().all(|size| *size > 0) {
-        // What is left of the elements. Attention folds areas of a picture into the batch and back.
+        // Inferred from the number of elements. Attention folds areas of a picture into the batch and back.
         *first = -1;
     } else if *first == batch {
-        // As many as there are before, since only one dimension can be what is left.
+        // Copied from the input, since only one dimension can be inferred.
         *first = 0;
     } else {
         return None;

@@ -2,9 +2,8 @@
 //!
 //! A plain export ends in anchors that are fixed at one picture size, a sigmoid for every class of
 //! every cell and a softmax for every box. Ending the graph at the last convolutions, two for each
-//! level, makes it fully convolutional: height and width become free, and only the cells that hold
-//! an object need decoding. The convolutions are found by the shape of the graph alone, never by
-//! the names in it.
+//! level, makes it fully convolutional: height and width become dynamic, and only cells with an object
+//! are decoded. The convolutions are found by the structure of the graph, never by names.
 
 use std::collections::HashSet;
 
@@ -19,22 +18,22 @@ use super::{
     },
 };
 
-/// Why a head cannot be cut off; the model still runs with its plain head.
+/// Why a head cannot be cut off. The model still runs with its plain head.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CannotCut {
-    /// The graph has no output to start from.
+    /// The graph has no output.
     #[error("the graph has no output")]
     NoOutput,
-    /// The weights of a convolution are computed, so its width is unknown.
-    #[error("the weights of convolution '{0}' are no constant")]
+    /// The weights of a convolution are computed, so its number of channels is unknown.
+    #[error("the weights of convolution '{0}' are not constant")]
     UnknownWeights(String),
     /// Boxes do not come from a distribution over distances.
     #[error(
         "no convolution takes the mean over distance bins (the DFL), so boxes are not YOLOv8's"
     )]
     NoDistanceBins,
-    /// Box and class convolutions have the same width.
-    #[error("box and class convolutions both have {0} channels, so they cannot be told apart")]
+    /// Box and class convolutions have the same number of channels.
+    #[error("box and class convolutions both have {0} channels, so they cannot be distinguished")]
     Ambiguous(usize),
     /// The last convolutions are not one box and one class convolution for each level.
     #[error(
@@ -46,19 +45,17 @@ pub enum CannotCut {
         box_channels: usize,
         /// Channels of a class convolution.
         classes: usize,
-        /// Channels of the convolutions that are there.
+        /// Channels of the convolutions that were found.
         found: Vec<usize>,
     },
-    /// The convolutions give more than boxes and classes.
-    #[error(
-        "beside its boxes it gives {values:?} values for each cell, not the scores of classes alone"
-    )]
+    /// The convolutions give more than boxes and class scores.
+    #[error("beside its box each cell has {values:?} values, which are not class scores alone")]
     OtherTask {
-        /// How many values the convolutions of a level give, without those of its box.
+        /// The values for each cell of the convolutions of a level, without those of its box.
         values: Vec<usize>,
     },
-    /// The cut graph does not do what the whole one does.
-    #[error("the cut model does not give what the whole one gives: {0}")]
+    /// The boxes of the cut graph are not those of the whole one.
+    #[error("the cut model does not give the boxes of the whole one: {0}")]
     Differs(String),
 }
 
@@ -67,19 +64,19 @@ pub enum CannotCut {
 pub struct HeadConvolutions {
     /// Outputs of the box convolutions, `[batch, 4 × bins, h, w]`, one for each level.
     pub boxes: Vec<String>,
-    /// Outputs of the class convolutions, `[batch, classes, h, w]`, one for each level, in an order
-    /// of their own.
+    /// Outputs of the class convolutions, `[batch, classes, h, w]`, one for each level, not in the
+    /// order of the boxes.
     pub scores: Vec<String>,
-    /// Into how many bins the distance to each side is divided; 16 in all published models.
+    /// The bins of the distance to each side; 16 in all published models.
     pub bins: usize,
 }
 
 /// A tensor of the graph that becomes an output of the cut graph.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewOutput {
-    /// Its name in the graph as it is.
+    /// Its name in the graph.
     pub tensor: String,
-    /// The name it gets.
+    /// Its new name.
     pub name: String,
     /// Its channels: the second of four dimensions.
     pub channels: usize,
@@ -107,7 +104,7 @@ struct Convolution<'g> {
 /// Finds the convolutions in which the head of `model` ends, walking back from its first output.
 ///
 /// # Errors
-/// [`CannotCut`] says which part of a YOLOv8 head is not there.
+/// [`CannotCut`] names the part of a YOLOv8 head that is missing.
 pub fn find_head(model: &OnnxModel, classes: usize) -> Result<HeadConvolutions, CannotCut> {
     let graph = model.proto.graph.as_ref().ok_or(CannotCut::NoOutput)?;
     let output = graph.output.first().ok_or(CannotCut::NoOutput)?;
@@ -136,8 +133,8 @@ pub fn find_head(model: &OnnxModel, classes: usize) -> Result<HeadConvolutions, 
     Ok(HeadConvolutions { boxes, scores, bins })
 }
 
-/// The channels of the class convolutions and of others, where each level has one of each: their sum is taken
-/// for `classes`. Heads for segments, poses and oriented boxes are so.
+/// The channels of class convolutions and of further ones, where each level has one of each and their sum is
+/// `classes`: heads for segmentation, poses and oriented boxes.
 fn values_of_other_task(found: &[usize], boxes: usize, classes: usize) -> Option<Vec<usize>> {
     let levels = found.iter().filter(|channels| **channels == boxes).count();
     let mut others: Vec<usize> = found.iter().copied().filter(|&c| c != boxes).collect();
@@ -166,7 +163,7 @@ fn last_convolutions<'g>(
         }
         let node = index.node(place);
         match node.op_type() {
-            // Only a size flows on from here, as into the anchors of a dynamic export.
+            // Only a size depends on this, as in the anchors of a dynamic export.
             "Shape" => {}
             "Conv" => match distance_bins(index, node) {
                 Some(count) => {
@@ -194,19 +191,19 @@ fn convolution<'g>(
 }
 
 /// The bins of a DFL: a 1×1 convolution to one channel with the fixed weights 0, 1, 2 …, which
-/// takes the mean of a distribution over distances. `None` for any other convolution: the class
-/// convolution of a model with a single class has one channel too.
+/// takes the mean of a distribution over distances. `None` for any other convolution, such as the class
+/// convolution of a model with one class, which has one channel as well.
 fn distance_bins(index: &GraphIndex<'_>, node: &NodeProto) -> Option<usize> {
     let weights = index.constant(node.input.get(1)?)?;
     let [1, bins, 1, 1] = weights.dims[..] else { return None };
     let values = real_values(weights)?;
     let is_ramp = values.iter().enumerate().all(|(place, &value)| value == place as f32);
-    // A file can claim any number of bins; the values that it holds are counted.
+    // The declared number of bins must be that of the values in the file.
     let bins = usize::try_from(bins).ok().filter(|bins| *bins == values.len())?;
     (is_ramp && bins > 1).then_some(bins)
 }
 
-/// A copy of `model` that ends at `outputs`, without anything they do not need.
+/// A copy of `model` that ends at `outputs`, without the parts they do not depend on.
 ///
 /// The input becomes `[batch, 3, height, width]`, with height and width as `size` says.
 #[must_use]
@@ -218,7 +215,7 @@ pub fn end_at(model: &OnnxModel, outputs: &[NewOutput], size: InputSize) -> Onnx
     };
     let ends: Vec<&str> = outputs.iter().map(|output| output.tensor.as_str()).collect();
     let (nodes, tensors) = needed(whole, &ends);
-    // Then what becomes an output may be no 32-bit float.
+    // The new outputs may not be 32-bit floats.
     let is_half = has_half_floats(model);
     let is_needed = |name: &str| tensors.contains(name);
 
@@ -230,7 +227,7 @@ pub fn end_at(model: &OnnxModel, outputs: &[NewOutput], size: InputSize) -> Onnx
         .retain(|tensor| tensor.values.as_ref().is_some_and(|values| is_needed(values.name())));
     graph.quantization_annotation.retain(|note| is_needed(note.tensor_name()));
     graph.input.retain(|input| input.name() == picture || is_needed(input.name()));
-    // Shapes inside the graph were worked out for the size it was exported at.
+    // The declared shapes of inner tensors are those of the exported size.
     graph.value_info.clear();
 
     let mut names = Names::of(graph);

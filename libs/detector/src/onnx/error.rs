@@ -1,20 +1,20 @@
-//! Why a file is no usable ONNX model.
+//! Errors in ONNX files.
 
 use std::path::PathBuf;
 
-/// A file that is no usable ONNX model.
+/// Why a file is not a usable ONNX model.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OnnxError {
-    /// The bytes are no ONNX message.
-    #[error("it is no ONNX file: {0}")]
+    /// The bytes are not an ONNX message.
+    #[error("it is not an ONNX file: {0}")]
     NotOnnx(String),
-    /// Weights lie in other files beside this one, and nothing says where they are to be looked for.
+    /// Weights are in other files, and the folder of the model is unknown.
     #[error("the values of tensor '{tensor}' are in another file")]
     ExternalData {
-        /// The first tensor found to be elsewhere.
+        /// The first tensor in another file.
         tensor: String,
     },
-    /// What the file says about a tensor in another file cannot be right, or must not be followed.
+    /// The location of a tensor in another file is invalid or not allowed.
     #[error("the values of tensor '{tensor}' are in another file, and {problem}")]
     BadExternalData {
         /// The tensor.
@@ -35,7 +35,7 @@ pub enum OnnxError {
         /// Why it cannot be read.
         detail: String,
     },
-    /// Weights in other files are more than one ONNX file can hold.
+    /// The model and its weights are larger than one ONNX file can be.
     #[error(
         "with its weights the model has {bytes} bytes; an installed model is one file, and an ONNX file has \
          less than 2 GiB"

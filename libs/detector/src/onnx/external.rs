@@ -1,7 +1,7 @@
-//! Weights that lie in other files beside the model, as `model.onnx.data`: found, read and put into it.
+//! External data: weights in other files than the model, such as `model.onnx.data`.
 //!
-//! A file can name any path and any place in it. Only files in the model's own folder or below it are
-//! read, and never more than one ONNX file can hold.
+//! A model can name any path and any offset. Only files in the model's folder or below it are read, and
+//! never more than one ONNX file can hold.
 
 use std::{
     fs::File,
@@ -21,25 +21,25 @@ use super::{
     tensors::{external_tensors, for_each_tensor},
 };
 
-/// A protobuf message, and so an ONNX file, cannot be larger.
+/// The largest protobuf message, and so the largest ONNX file.
 pub(crate) const MOST_BYTES: u64 = 2 * 1024 * 1024 * 1024 - 1;
 
-/// Where the values of a tensor are.
+/// The location of a tensor's values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The file, relative to the folder of the model and never above it.
     pub file: PathBuf,
     /// The first byte of the values.
     pub offset: u64,
-    /// The bytes they take; `None` where the file does not say and the type does not tell.
+    /// Their length in bytes; `None` where neither the file nor the type determines it.
     pub length: Option<u64>,
 }
 
 impl Place {
-    /// What `tensor` says about where its values are.
+    /// The location that `tensor` declares.
     ///
     /// # Errors
-    /// [`OnnxError::BadExternalData`] when it says nothing usable, or leads out of the model's folder.
+    /// [`OnnxError::BadExternalData`] when it is invalid, or outside the model's folder.
     pub fn of(tensor: &TensorProto) -> Result<Self, OnnxError> {
         let bad = |problem: String| OnnxError::BadExternalData {
             tensor: tensor.name().to_owned(),
@@ -51,21 +51,20 @@ impl Place {
         };
         let number = |key: &str| match entry(key).map(str::trim) {
             None | Some("") => Ok(None),
-            Some(text) => text
-                .parse::<u64>()
-                .map(Some)
-                .map_err(|_| bad(format!("its {key} '{}' is no number of bytes", shown(text)))),
+            Some(text) => text.parse::<u64>().map(Some).map_err(|_| {
+                bad(format!("its {key} '{}' is not a number of bytes", shortened(text)))
+            }),
         };
         let location = entry("location").unwrap_or_default();
         if location.is_empty() {
-            return Err(bad("the model does not say which".to_owned()));
+            return Err(bad("the model does not name it".to_owned()));
         }
-        // Written on Windows, a path may have backslashes.
+        // Paths written on Windows may have backslashes.
         let file = PathBuf::from(location.replace('\\', "/"));
         if !file.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
             return Err(bad(format!(
                 "its path '{}' leads out of the model's folder; weights must be beside the model",
-                shown(location)
+                shortened(location)
             )));
         }
         let (offset, given) = (number("offset")?.unwrap_or(0), number("length")?);
@@ -80,17 +79,17 @@ impl Place {
     }
 }
 
-/// A text from the file, no longer than a message should be.
-fn shown(text: &str) -> String {
+/// A text from the file, cut to a length for messages.
+fn shortened(text: &str) -> String {
     const MOST: usize = 120;
-    let mut shown: String = text.chars().take(MOST).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
+    let mut shortened: String = text.chars().take(MOST).collect();
+    if shortened.len() < text.len() {
+        shortened.push('…');
     }
-    shown
+    shortened
 }
 
-/// The bytes of the values of `tensor` by its shape and type; `None` for types of odd widths.
+/// The bytes of the values of `tensor` by its shape and type; `None` for types of less than a byte.
 fn size_of(tensor: &TensorProto) -> Option<u64> {
     let width = match DataType::try_from(tensor.data_type()).ok()? {
         DataType::Uint8 | DataType::Int8 | DataType::Bool => 1,
@@ -106,7 +105,7 @@ fn size_of(tensor: &TensorProto) -> Option<u64> {
     Some(bytes)
 }
 
-/// What [`embed`] has read.
+/// The result of [`embed`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Embedded {
     /// The files, in the order in which they are first named.
@@ -115,11 +114,11 @@ pub struct Embedded {
     pub bytes: u64,
 }
 
-/// Reads all values that lie in other files of `folder` into `model`, and hands each piece to `read`.
+/// Reads all values in other files of `folder` into `model`, and passes the bytes of each to `read`.
 ///
 /// # Errors
-/// [`OnnxError`] when a file is missing, shorter than the model says, or not to be read, and when all
-/// is more than one ONNX file can hold. Nothing is read then before all sizes are known to fit.
+/// [`OnnxError`] when a file is missing, too short or unreadable, and when the result would be larger than
+/// one ONNX file can be. All sizes are checked before anything is read.
 pub fn embed(
     model: &mut OnnxModel,
     folder: &Path,
@@ -157,13 +156,13 @@ pub fn embed(
     Ok(embedded)
 }
 
-/// Where the values of `tensor` are, and how many bytes; the file has them.
+/// The location and length of the values of `tensor`, checked against the file.
 fn located(tensor: &TensorProto, folder: &Path) -> Result<(Place, u64), OnnxError> {
     let place = Place::of(tensor)?;
     let path = folder.join(&place.file);
     let found = path.metadata().map_err(|error| unreadable(tensor, &path, &error))?;
     if !found.is_file() {
-        return Err(unreadable(tensor, &path, &io::Error::other("it is no file")));
+        return Err(unreadable(tensor, &path, &io::Error::other("it is not a file")));
     }
     let rest = found.len().checked_sub(place.offset);
     match (place.length, rest) {
@@ -172,8 +171,8 @@ fn located(tensor: &TensorProto, folder: &Path) -> Result<(Place, u64), OnnxErro
         (length, _) => Err(OnnxError::BadExternalData {
             tensor: tensor.name().to_owned(),
             problem: format!(
-                "they should be {} bytes from byte {} of {}, which has {} bytes; it may be cut short or of \
-                 another model",
+                "they should be {} bytes from byte {} of {}, which has {} bytes; it may be truncated, or \
+                 belong to another model",
                 length.map_or_else(|| "some".to_owned(), |length| length.to_string()),
                 place.offset,
                 path.display(),
@@ -185,7 +184,7 @@ fn located(tensor: &TensorProto, folder: &Path) -> Result<(Place, u64), OnnxErro
 
 fn unreadable(tensor: &TensorProto, path: &Path, error: &io::Error) -> OnnxError {
     let detail = match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file".to_owned(),
+        io::ErrorKind::NotFound => "the file does not exist".to_owned(),
         _ => error.to_string(),
     };
     OnnxError::UnreadableExternalData {

@@ -1,7 +1,6 @@
-//! Giving a model 32-bit floats at both ends where it was exported with floats of another width.
+//! Converting the inputs and outputs of a model to 32-bit floats.
 //!
-//! Only what goes in and comes out is converted, by a `Cast` at each end; the network between them stays
-//! as it is.
+//! A `Cast` is added at each input and output of another width; the network between them is unchanged.
 
 use std::collections::HashSet;
 
@@ -14,7 +13,7 @@ use super::{
     },
 };
 
-/// A copy of `model` that takes and gives 32-bit floats, or `None` if it does so already.
+/// A copy of `model` with 32-bit floats as inputs and outputs, or `None` if it has these.
 #[must_use]
 pub fn with_float32_ends(model: &OnnxModel) -> Option<OnnxModel> {
     let ends = |tensors: Vec<super::TensorInfo>| -> Vec<(String, i32)> {
@@ -72,7 +71,7 @@ pub fn has_half_floats(model: &OnnxModel) -> bool {
     graph.initializer.iter().any(holds_half) || graph.node.iter().any(makes_half)
 }
 
-/// The names that are taken in a graph.
+/// The names that are in use in a graph.
 pub(super) struct Names(HashSet<String>);
 
 impl Names {
@@ -83,7 +82,7 @@ impl Names {
         Self(names.chain(graph.initializer.iter().map(|tensor| tensor.name().to_owned())).collect())
     }
 
-    /// A name like `name` that nothing has.
+    /// An unused name derived from `name`.
     pub(super) fn unused(&mut self, name: &str) -> String {
         let mut candidate = format!("{name}_inner");
         while !self.0.insert(candidate.clone()) {
@@ -93,7 +92,7 @@ impl Names {
     }
 }
 
-/// Lets `node`, and the bodies within it, read `to` instead of `from`.
+/// Makes `node`, and the bodies within it, read `to` instead of `from`.
 fn rename_reads(node: &mut NodeProto, from: &str, to: &str) {
     let rename = |name: &mut String| {
         if name == from {

@@ -1,13 +1,13 @@
-//! Questions about a graph: who makes a tensor, which constants it holds, what it needs.
+//! Queries on a graph: producers of tensors, constants, dependencies.
 
 use std::collections::{HashMap, HashSet};
 
 use super::proto::{GraphProto, NodeProto, TensorProto, tensor_proto::DataType};
 
-/// `TensorProto.DataType.FLOAT`, which models are given and give back.
+/// `TensorProto.DataType.FLOAT`, the type of inputs and outputs.
 pub(super) const FLOAT32: i32 = DataType::Float as i32;
 
-/// A graph with its nodes and constants found by the names of their tensors.
+/// A graph with an index of its nodes and constants by the names of their tensors.
 pub(super) struct GraphIndex<'g> {
     producers: HashMap<&'g str, usize>,
     constants: HashMap<&'g str, &'g TensorProto>,
@@ -24,8 +24,8 @@ impl<'g> GraphIndex<'g> {
             if let Some(value) = constant_of(node) {
                 constants.extend(node.output.iter().map(|output| (output.as_str(), value)));
             }
-            // Exporters hand weights that several nodes share through `Identity`, and 16-bit ones through
-            // `Cast`; nodes come in the order in which they can be run.
+            // Exporters pass shared weights through `Identity`, and 16-bit ones through `Cast`. Nodes are in
+            // topological order.
             if matches!(node.op_type(), "Identity" | "Cast")
                 && let Some(&value) =
                     node.input.first().and_then(|name| constants.get(name.as_str()))
@@ -36,7 +36,7 @@ impl<'g> GraphIndex<'g> {
         Self { producers, constants, nodes: &graph.node }
     }
 
-    /// The place of the node that computes `tensor`; `None` for inputs and initialisers.
+    /// The index of the node that computes `tensor`; `None` for inputs and initialisers.
     pub(super) fn producer(&self, tensor: &str) -> Option<usize> {
         self.producers.get(tensor).copied()
     }
@@ -45,8 +45,8 @@ impl<'g> GraphIndex<'g> {
         &self.nodes[index]
     }
 
-    /// The value of `tensor` if it is an initialiser or the output of a `Constant` node. After a `Cast` it
-    /// is what was converted, in its own type.
+    /// The value of `tensor` if it is an initialiser or the output of a `Constant` node. Behind a `Cast` it
+    /// is the value before, in its own type.
     pub(super) fn constant(&self, tensor: &str) -> Option<&'g TensorProto> {
         self.constants.get(tensor).copied()
     }
@@ -65,14 +65,14 @@ pub(super) fn reads(node: &NodeProto) -> Vec<&str> {
     for attribute in &node.attribute {
         for body in attribute.g.iter().chain(&attribute.graphs) {
             names.extend(body.node.iter().flat_map(reads));
-            // A body may hand an outer tensor straight back.
+            // A body may return an outer tensor.
             names.extend(body.output.iter().map(|output| output.name()));
         }
     }
     names
 }
 
-/// The nodes of `graph` that `outputs` depend on, by place, and every tensor these nodes touch.
+/// The indices of the nodes of `graph` that `outputs` depend on, and all tensors of these nodes.
 pub(super) fn needed<'g>(
     graph: &'g GraphProto,
     outputs: &[&'g str],

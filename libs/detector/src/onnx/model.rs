@@ -14,11 +14,11 @@ pub struct OnnxModel {
 }
 
 impl OnnxModel {
-    /// Reads a model from the bytes of its file, which holds all of it.
+    /// Parses the bytes of a file with all weights included.
     ///
     /// # Errors
-    /// [`OnnxError`] when the bytes are no model, or when some of its weights are kept in other files;
-    /// see [`OnnxModel::parse_graph`].
+    /// [`OnnxError`] when the bytes are not a model, or when weights are in other files; see
+    /// [`OnnxModel::parse_graph`].
     pub fn parse(bytes: impl Into<Bytes>) -> Result<Self, OnnxError> {
         let model = Self::parse_graph(bytes)?;
         match external_tensors(&model.proto).into_iter().next() {
@@ -31,7 +31,7 @@ impl OnnxModel {
     /// [`embed`](super::external::embed) reads them.
     ///
     /// # Errors
-    /// [`OnnxError::NotOnnx`] when the bytes are no model.
+    /// [`OnnxError::NotOnnx`] when the bytes are not a model.
     pub fn parse_graph(bytes: impl Into<Bytes>) -> Result<Self, OnnxError> {
         let bytes = bytes.into();
         if bytes.is_empty() {
@@ -40,7 +40,7 @@ impl OnnxModel {
         let proto = ModelProto::decode(bytes)
             .map_err(|error| OnnxError::NotOnnx(format!("its bytes do not parse ({error})")))?;
         if proto.graph.as_ref().is_none_or(|graph| graph.node.is_empty()) {
-            return Err(OnnxError::NotOnnx("it holds no graph".to_owned()));
+            return Err(OnnxError::NotOnnx("it contains no graph".to_owned()));
         }
         Ok(Self { proto })
     }
@@ -51,7 +51,7 @@ impl OnnxModel {
         self.proto.encode_to_vec()
     }
 
-    /// What the graph must be given; weights that old files list as inputs are left out.
+    /// The graph's inputs, without the weights that old files list among them.
     #[must_use]
     pub fn inputs(&self) -> Vec<TensorInfo> {
         let Some(graph) = &self.proto.graph else { return Vec::new() };
@@ -59,14 +59,14 @@ impl OnnxModel {
         graph.input.iter().filter(|input| !is_weight(input.name())).map(TensorInfo::of).collect()
     }
 
-    /// What the graph gives back.
+    /// The graph's outputs.
     #[must_use]
     pub fn outputs(&self) -> Vec<TensorInfo> {
         let Some(graph) = &self.proto.graph else { return Vec::new() };
         graph.output.iter().map(TensorInfo::of).collect()
     }
 
-    /// The same model without any output but its first.
+    /// The model with only its first output.
     #[must_use]
     pub fn with_first_output(mut self) -> Self {
         if let Some(graph) = &mut self.proto.graph {
@@ -82,7 +82,7 @@ impl OnnxModel {
         Some(entry.value())
     }
 
-    /// The program that wrote the file, such as `pytorch 1.13.0`, or `None` if the file is silent.
+    /// The program that wrote the file, such as `pytorch 1.13.0`, or `None` if the file does not state it.
     #[must_use]
     pub fn producer(&self) -> Option<String> {
         let producer = format!("{} {}", self.proto.producer_name(), self.proto.producer_version());

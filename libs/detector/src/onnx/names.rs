@@ -1,8 +1,8 @@
-//! Class names as exporters store them: the text of a Python dict or list, or JSON.
+//! Class names as exporters store them: as text of a Python dict or list, or JSON.
 
 use std::{collections::BTreeMap, iter::Peekable, str::Chars};
 
-/// Classes by their number, most of them with a name.
+/// Class names by class number; a class may have none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClassNames(BTreeMap<usize, Option<String>>);
 
@@ -19,9 +19,8 @@ impl ClassNames {
         self.0.values().flatten().count()
     }
 
-    /// A name for each of `classes` classes: where the list has gaps, those without one are called by their
-    /// number. `None` when more are listed, or when a list without gaps has fewer, since it is then about
-    /// other classes than the model's.
+    /// A name for each of `classes` classes; in a list with gaps, the number of a class without a name. `None`
+    /// when more are listed, or when a list without gaps has fewer: it is then not of this model's classes.
     #[must_use]
     pub fn for_classes(&self, classes: usize) -> Option<Vec<String>> {
         let has_gaps = self.named() < self.places();
@@ -32,7 +31,7 @@ impl ClassNames {
         Some((0..classes).map(|class| name(class).unwrap_or(class.to_string())).collect())
     }
 
-    /// Adds a class; `None` if it is there already.
+    /// Adds a class; `None` for a duplicate.
     fn insert(&mut self, class: usize, name: Option<String>) -> Option<()> {
         let name = name.filter(|name| !name.trim().is_empty());
         self.0.insert(class, name).is_none().then_some(())
@@ -42,8 +41,8 @@ impl ClassNames {
 /// Reads class names from the text of a Python dict such as `{0: 'person', 2: "dog's bowl"}`, of a list
 /// such as `['person', 'bicycle']`, or of JSON's objects and arrays, as found under `names` in an export.
 ///
-/// Names may be numbers or truth values, which stand for their text, or `None` and `null`, which are no
-/// names. Returns `None` unless the text is one of these and a dict's keys are different whole numbers.
+/// Names may be numbers or booleans, whose text is the name; `None` and `null` are no names. Returns `None`
+/// for any other text, and for a dict whose keys are not distinct integers.
 #[must_use]
 pub fn parse_names(text: &str) -> Option<ClassNames> {
     let mut reader = Reader { chars: text.chars().peekable() };
@@ -71,7 +70,7 @@ impl Reader<'_> {
         self.chars.next()
     }
 
-    /// Takes `wanted` if it comes next.
+    /// Consumes `wanted` if it is next.
     fn accept(&mut self, wanted: char) -> Option<char> {
         self.skip_spaces();
         self.chars.next_if_eq(&wanted)
@@ -99,7 +98,7 @@ impl Reader<'_> {
         Some(names)
     }
 
-    /// A comma, or the closing bracket, which is left where it is.
+    /// Consumes a comma; a closing bracket is not consumed.
     fn separator(&mut self, closing: char) -> Option<()> {
         if self.accept(',').is_some() {
             return Some(());
@@ -121,7 +120,7 @@ impl Reader<'_> {
         digits.parse().ok()
     }
 
-    /// A name, or `Some(None)` for a value that says that there is none.
+    /// A name, or `Some(None)` for `None` and `null`.
     fn name(&mut self) -> Option<Option<String>> {
         self.skip_spaces();
         if self.chars.peek().is_some_and(|c| matches!(c, '\'' | '"')) {
@@ -150,7 +149,7 @@ impl Reader<'_> {
         }
     }
 
-    /// What Python's `repr` and JSON write.
+    /// The escapes of Python's `repr` and of JSON.
     fn escape(&mut self) -> Option<char> {
         match self.chars.next()? {
             'n' => Some('\n'),
@@ -166,7 +165,7 @@ impl Reader<'_> {
         }
     }
 
-    /// A character of four hexadecimal digits, or of two such escapes: JSON has those above U+FFFF so.
+    /// A character of four hexadecimal digits, or a surrogate pair of two such escapes.
     fn utf16(&mut self) -> Option<char> {
         let first = self.code_point(4)?;
         if !(0xd800..0xdc00).contains(&first) {

@@ -37,14 +37,14 @@ impl fmt::Display for Dimension {
     }
 }
 
-/// What the elements of a tensor are, as far as inputs and outputs of detectors go.
+/// The element type of a tensor, as far as inputs and outputs of detectors need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ElementType {
     /// 32-bit floats.
     Float32,
-    /// Floats of another width, by their type in the file; see [`float_ends`](super::float_ends).
+    /// Floats of another width, with their type code in the file; see [`float_ends`](super::float_ends).
     OtherFloat(i32),
-    /// Something else, by its type in the file, or 0 if the file does not say.
+    /// Another type, with its code in the file, or 0 if the file does not state it.
     Other(i32),
 }
 
@@ -84,9 +84,9 @@ impl fmt::Display for ElementType {
 pub struct TensorInfo {
     /// The tensor's name in the graph.
     pub name: String,
-    /// What its elements are.
+    /// The type of its elements.
     pub element: ElementType,
-    /// Its shape; empty when the file does not say.
+    /// Its shape; empty when the file does not state it.
     pub shape: Vec<Dimension>,
 }
 

@@ -1,13 +1,13 @@
-//! What a head gives, before overlapping boxes are dropped.
+//! The output of a head, before non-maximum suppression.
 
 use domain::ClassId;
 
 use crate::input_box::InputBox;
 
-/// An object as a head gives it.
+/// A possible object, decoded by a head.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Candidate {
-    /// Where it is in the model's input.
+    /// Its box in the model's input.
     pub bbox: InputBox,
     /// The class with the highest score.
     pub class_id: ClassId,
@@ -16,7 +16,7 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Whether no number of it is infinite or no number at all.
+    /// Whether its score and its box are finite.
     pub(crate) fn is_finite(&self) -> bool {
         self.score.is_finite() && self.bbox.sides().iter().all(|side| side.is_finite())
     }

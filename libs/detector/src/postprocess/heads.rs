@@ -1,7 +1,6 @@
-//! From a model's outputs to boxes. Each kind of head has a file of its own.
+//! From a model's outputs to candidates. Each kind of head has a file of its own.
 //!
-//! A head gives *candidates*: boxes in pixels of the model's input, before overlapping ones are
-//! dropped by [`non_maximum_suppression`](crate::postprocess::nms::non_maximum_suppression).
+//! *Candidates* are boxes in pixels of the model's input, before [`non_maximum_suppression`](crate::postprocess::nms::non_maximum_suppression).
 
 mod head;
 mod scan;
@@ -17,11 +16,11 @@ use crate::{error::DetectError, postprocess::candidate::Candidate, tensor::Outpu
 impl Head {
     /// Appends the candidates of one picture to `candidates`, in no particular order.
     ///
-    /// A box or score that is infinite or no number is left out: a model that overflowed has found nothing
-    /// there, and JSON has no such numbers, so that a record with one could be stored and never read again.
+    /// A candidate with an infinite or NaN value is dropped: it comes from an overflow in the model, and JSON has
+    /// no such numbers, so a record with one could be stored but not read.
     ///
     /// # Errors
-    /// [`DetectError::UnexpectedOutput`] when the outputs have not the shapes of this head.
+    /// [`DetectError::UnexpectedOutput`] when the outputs do not have the shapes of this head.
     pub fn decode_boxes(
         &self,
         outputs: &[OutputView<'_>],

@@ -1,17 +1,17 @@
-//! Dropping boxes that cover the same object.
+//! Non-maximum suppression: dropping boxes of the same object.
 
 use domain::{IouThreshold, MaxDetections};
 
 use crate::postprocess::candidate::Candidate;
 
-/// The most candidates that are looked at, best first: the reference's `max_nms`. At a confidence of
+/// The most candidates that are compared, best first: the reference's `max_nms`. With a threshold of
 /// 0.001 a picture can have thousands of candidates.
 pub const MAX_CANDIDATES: usize = 30_000;
 
 /// Keeps the best candidate and drops those of its class that overlap it by more than `iou`, then
-/// does the same with what is left, until `max_detections` are kept.
+/// repeats this with the rest, until `max_detections` are kept.
 ///
-/// The result is sorted by score, highest first; equal ones stay in the order they came in.
+/// The result is sorted by score, highest first; equal ones keep their order.
 /// Boxes of different classes never drop one another. The method and its limits are those of
 /// Ultralytics' `non_max_suppression`.
 #[must_use]
@@ -39,11 +39,11 @@ pub fn non_maximum_suppression(
     kept
 }
 
-/// The places of the best [`MAX_CANDIDATES`] candidates in order of score.
+/// The indices of the best [`MAX_CANDIDATES`] candidates by score.
 fn best_first(candidates: &[Candidate]) -> impl Iterator<Item = usize> {
-    // Sorting whole numbers is several times faster than sorting boxes by a comparison of floats:
-    // the bits of floats that are not negative are in the floats' order, and the place beneath them
-    // keeps equal ones in their order.
+    // Sorting integers is several times faster than sorting boxes by comparing floats: the bits of
+    // floats that are not negative have the floats' order, and the index below them keeps equal ones
+    // in their order.
     let mut keys: Vec<u64> = (0_u32..)
         .zip(candidates)
         .map(|(place, candidate)| {
@@ -61,13 +61,13 @@ fn best_first(candidates: &[Candidate]) -> impl Iterator<Item = usize> {
 
 fn overlaps(kept: &Candidate, candidate: &Candidate, iou: IouThreshold) -> bool {
     let (a, b) = (&kept.bbox, &candidate.bbox);
-    // Most pairs lie apart, which four comparisons tell without a division.
+    // Most pairs are disjoint, which four comparisons show without a division.
     let lie_apart = a.x2 <= b.x1 || b.x2 <= a.x1 || a.y2 <= b.y1 || b.y2 <= a.y1;
     !lie_apart && a.iou(b) > iou.get()
 }
 
-/// For each class, the places of its kept boxes, linked from the newest to the oldest: no
-/// allocation for each class.
+/// For each class, the indices of its kept boxes, linked from the newest to the oldest, without an
+/// allocation per class.
 #[derive(Default)]
 struct ChainPerClass {
     newest: Vec<Option<usize>>,
@@ -80,7 +80,7 @@ impl ChainPerClass {
         std::iter::successors(newest, |&place| self.older[place])
     }
 
-    /// Adds the next place, counted from 0, to `class`.
+    /// Adds the next index, counted from 0, to `class`.
     fn push(&mut self, class: usize) {
         if self.newest.len() <= class {
             self.newest.resize(class + 1, None);

@@ -323,7 +323,7 @@ fn poses_and_oriented_boxes_are_refused_as_such_without_any_metadata() {
             set_metadata(&mut model, "names", &format!("[{}]", names.join(", ")));
             for model in [&model, &silent] {
                 let error = models.try_install(model, head).unwrap_err();
-                assert!(matches!(error, ModelError::NotUnderstood { .. }), "{error}");
+                assert!(matches!(error, ModelError::NotADetector { .. }), "{error}");
                 assert!(error.to_string().contains("poses, oriented boxes"), "{error}");
             }
         }

@@ -134,7 +134,7 @@ fn a_missing_file_of_weights_is_named() {
     let moved = into_one_file(&tiny(), models.dir.path(), "made.onnx.data");
     fs::remove_file(models.dir.path().join("made.onnx.data")).unwrap();
     let error = install(&models, &moved).unwrap_err().to_string();
-    for part in ["made.onnx ", "made.onnx.data", "there is no such file", "beside the model"] {
+    for part in ["made.onnx ", "made.onnx.data", "the file does not exist", "beside the model"] {
         assert!(error.contains(part), "{part} in {error}");
     }
     // A folder is no file, even of that name.

@@ -101,7 +101,7 @@ fn strange_files_are_refused_and_leave_nothing() {
     type Check = fn(&ModelError) -> bool;
     let not_onnx: Check =
         |e| matches!(e, ModelError::NotOnnx { source: OnnxError::NotOnnx(_), .. });
-    let not_understood: Check = |e| matches!(e, ModelError::NotUnderstood { .. });
+    let not_understood: Check = |e| matches!(e, ModelError::NotADetector { .. });
     let not_yet: Check = |e| matches!(e, ModelError::NotSupportedYet { .. });
     let unreadable: Check =
         |e| matches!(e, ModelError::LabelsNeeded { why: NoLabels::Unreadable(_), .. });

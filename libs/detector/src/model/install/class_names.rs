@@ -1,4 +1,4 @@
-//! The names of a model's classes: those given, those in the file, or COCO's.
+//! The names of a model's classes: given ones, those in the file, or COCO's.
 
 use std::path::Path;
 
@@ -11,16 +11,16 @@ use crate::{
     onnx::{ClassNames, OnnxModel, parse_names},
 };
 
-/// The metadata in which Ultralytics' exports have their names.
+/// The metadata key of class names in Ultralytics' exports.
 const KEY: &str = "names";
 
-/// What is known of the classes' names before it is known how many classes there are.
+/// The source of class names, before the number of classes is known.
 pub(super) enum Names<'a> {
-    /// Whoever installs the model has given them.
+    /// Given with the installation.
     Given(&'a LabelMap),
     /// The file has them.
     InFile(ClassNames),
-    /// The file has something in their place, which begins so.
+    /// The file has something else in their place; its beginning.
     Unreadable(String),
     /// The file has none.
     Absent,
@@ -38,7 +38,7 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// The classes there are names for, which can tell what an output is.
+    /// The number of classes with names, which helps to recognise an output.
     pub(super) fn count(&self) -> Option<usize> {
         match self {
             Self::Given(labels) => Some(labels.len()),
@@ -47,8 +47,8 @@ impl<'a> Names<'a> {
         }
     }
 
-    /// A label for each of `classes` classes of the file at `path`. Where none are to be had, COCO's are taken
-    /// if there are as many, and `notes` says so; names that cannot be read are never passed over.
+    /// A label for each of `classes` classes of the file at `path`. Without names, COCO's are used if there are
+    /// as many, with a note. Names that cannot be parsed are an error.
     pub(super) fn labels(
         &self,
         path: &Path,
@@ -84,7 +84,7 @@ impl<'a> Names<'a> {
     }
 }
 
-/// As much of `text` as a message has room for.
+/// The beginning of `text`, for a message.
 fn excerpt(text: &str) -> String {
     const MOST: usize = 80;
     let mut excerpt: String = text.chars().take(MOST).collect();

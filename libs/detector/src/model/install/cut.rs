@@ -1,4 +1,4 @@
-//! Cutting a model's head off, and seeing that it gives what the whole one gives.
+//! Cutting a model's head off, and comparing its boxes with those of the whole model.
 
 use super::trial::{Difference, Recognised, Trial, every_cell, noise};
 use crate::{
@@ -8,18 +8,18 @@ use crate::{
     tensor::{InputBatch, InputTensor},
 };
 
-/// A cut model that has been seen to do what the whole one does.
+/// A cut model whose boxes are those of the whole one.
 pub(super) struct Cut {
     pub(super) bytes: Vec<u8>,
     pub(super) strides: Vec<u32>,
     pub(super) size: InputSize,
-    /// Why other sizes are out, if they are.
+    /// Why other sizes do not work, if so.
     pub(super) why_fixed: Option<String>,
     pub(super) difference: Difference,
 }
 
 impl Trial<'_> {
-    /// Cuts the head off and compares what both models give; `whole` is [`Trial::run_whole`]'s.
+    /// Cuts the head off and compares the candidates with `whole`, those of [`Trial::run_whole`].
     pub(super) fn cut(
         &self,
         recognised: &Recognised,
@@ -46,7 +46,7 @@ impl Trial<'_> {
         Ok(Cut { bytes, strides, size, why_fixed, difference })
     }
 
-    /// Pairs box and class convolutions by the size of what they give, finest level first.
+    /// Pairs box and class convolutions by the size of their outputs, finest level first.
     fn levels(
         &self,
         recognised: &Recognised,

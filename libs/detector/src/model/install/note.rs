@@ -1,10 +1,10 @@
-//! What an installation reports beside the installed model.
+//! Reports of an installation.
 
 use std::fmt;
 
 use crate::onnx::cut::CannotCut;
 
-/// Something to tell whoever installs a model.
+/// A report for the user who installs a model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum InstallNote {
     /// The head was cut off.
@@ -14,40 +14,40 @@ pub enum InstallNote {
         /// The largest difference in a box's side, in pixels.
         box_difference: f32,
     },
-    /// The head stays as it is.
+    /// The plain head was kept.
     HeadKept(CannotCut),
-    /// Other input sizes do not work, so every picture is padded to one size.
+    /// Other input sizes do not work: every picture is padded to one size.
     SizeFixed {
-        /// What went wrong at another size.
+        /// The error at another size.
         detail: String,
     },
-    /// The weights were in other files, and are in the installed one now.
+    /// Weights in other files were moved into the installed one.
     WeightsEmbedded {
         /// These files, relative to the model's folder.
         files: Vec<String>,
         /// The bytes of the weights.
         bytes: u64,
     },
-    /// The model was exported for several pictures at a time, and takes any number now.
+    /// A fixed batch was made dynamic.
     BatchFreed(
-        /// How many it took.
+        /// The size of the fixed batch.
         u64,
     ),
-    /// The model takes several pictures at a time and no fewer: each run costs as much as that many.
+    /// The model needs a fixed batch: each run costs as much as that many pictures.
     BatchKept {
-        /// How many it takes.
+        /// The size of the batch.
         batch: u64,
-        /// Why it cannot take fewer.
+        /// Why it cannot be dynamic.
         detail: String,
     },
-    /// The file has no names for its 80 classes, and COCO's were taken.
+    /// The file does not name its 80 classes, and COCO's names were used.
     LabelsAssumed,
-    /// The file has names for some of its classes only; the others are called by their number.
+    /// The file names only some of its classes; the others have their number as name.
     ClassesWithoutName(
-        /// The classes without a name.
+        /// The number of classes without a name.
         usize,
     ),
-    /// The file does not say under which terms its weights are.
+    /// The file does not state the licence of its weights.
     LicenseUnknown,
 }
 
@@ -67,7 +67,7 @@ impl fmt::Display for InstallNote {
                 )
             }
             Self::WeightsEmbedded { files, bytes } => {
-                write!(f, "{bytes} bytes of weights taken in from ")?;
+                write!(f, "{bytes} bytes of weights read from ")?;
                 match &files[..] {
                     [first, _, _, _, ..] => {
                         write!(f, "{first} and {} other files", files.len() - 1)
@@ -76,27 +76,24 @@ impl fmt::Display for InstallNote {
                 }
             }
             Self::BatchFreed(batch) => {
-                write!(f, "exported for {batch} pictures at a time, takes any number of them now")
+                write!(f, "the fixed batch of {batch} pictures was made dynamic")
             }
             Self::BatchKept { batch, detail } => write!(
                 f,
-                "takes {batch} pictures at a time and no fewer, so a lone one costs as much as {batch}; export \
-                 it with batch=1 ({detail})"
+                "the batch is fixed at {batch}, so a single picture costs as much as {batch}; export it with \
+                 batch=1 ({detail})"
             ),
             Self::LabelsAssumed => {
                 f.write_str("the file does not name its 80 classes; they are taken for COCO's")
             }
             Self::ClassesWithoutName(1) => {
-                f.write_str("1 class has no name in the file and is called by its number")
+                f.write_str("1 class has no name in the file; its number is used")
             }
             Self::ClassesWithoutName(classes) => {
-                write!(
-                    f,
-                    "{classes} classes have no name in the file and are called by their numbers"
-                )
+                write!(f, "{classes} classes have no name in the file; their numbers are used")
             }
             Self::LicenseUnknown => {
-                f.write_str("the file does not say under which licence its weights are")
+                f.write_str("the file does not state the licence of its weights")
             }
         }
     }

@@ -1,29 +1,29 @@
 //! What an output of a detector can mean: which kind, how many classes, which levels.
 //!
-//! Shapes alone do not always tell: at 64 × 64 pixels YOLOv8 has 84 cells, and 84 rows with COCO's
-//! classes. Then the numbers do.
+//! A shape can be ambiguous: at 64 × 64 pixels YOLOv8 has 84 cells, and 84 rows with COCO's classes.
+//! Then the values decide.
 
 use crate::postprocess::heads::HeadKind;
 
 /// Pixels along a cell of the levels that detectors have, finest first.
 const LEVELS: [u32; 6] = [4, 8, 16, 32, 64, 128];
-/// Those of most of them, and of every YOLOX.
+/// The levels of most detectors, and of every YOLOX.
 const USUAL: [u32; 3] = [8, 16, 32];
 
-/// The most classes; the description of a model holds as many names, and not many more.
+/// The most classes; about as many names fit into the description of a model.
 const MOST_CLASSES: usize = 1 << 16;
 
 /// What kind of detector a file is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Family {
-    /// YOLOv8, YOLO11 and what else has their plain head.
+    /// YOLOv8, YOLO11 and other models with their plain head.
     Yolov8,
     /// YOLOX with its plain head.
     Yolox,
 }
 
 impl Family {
-    /// How its outputs are laid out as exported.
+    /// The layout of its outputs as exported.
     pub(super) fn plain_head(self) -> HeadKind {
         match self {
             Self::Yolov8 => HeadKind::Yolov8,
@@ -32,7 +32,7 @@ impl Family {
     }
 }
 
-/// One thing that an output can be.
+/// One possible meaning of an output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reading {
     pub(super) family: Family,
@@ -41,8 +41,8 @@ pub(super) struct Reading {
     pub(super) strides: Vec<u32>,
 }
 
-/// Everything that an output of `[batch, rows, columns]` can be for a picture of `size`, width and height, the
-/// usual first.
+/// All possible meanings of an output of `[batch, rows, columns]` for a picture of `size`, width and height, the
+/// most common first.
 pub(super) fn of([rows, columns]: [u64; 2], size: (u32, u32)) -> Vec<Reading> {
     let reading = |family, values: u64, strides| {
         let classes = usize::try_from(values).ok().filter(|n| (1..=MOST_CLASSES).contains(n))?;
@@ -57,7 +57,7 @@ pub(super) fn of([rows, columns]: [u64; 2], size: (u32, u32)) -> Vec<Reading> {
             readings.extend(reading(Family::Yolov8, rows.saturating_sub(4), strides));
         }
     }
-    // The sort is stable, so YOLOX stays before the YOLOv8 of the same levels, as it always was.
+    // The sort is stable: YOLOX stays before the YOLOv8 of the same levels.
     readings.sort_by_key(|reading| reading.strides != USUAL);
     readings
 }
@@ -79,17 +79,17 @@ fn cells(strides: &[u32], (width, height): (u32, u32)) -> Option<u64> {
     strides.iter().map(level).sum()
 }
 
-/// Why numbers are not what they would have to be.
+/// Why values do not fit a meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Objection {
+pub(super) struct Mismatch {
     pub(super) found: &'static str,
     pub(super) expected: &'static str,
 }
 
 impl Reading {
-    /// Why `data`, an output for one picture of `width` pixels, cannot be read so. Scores must be final:
-    /// exports that leave the sigmoid, or decode the grid, have the same shapes.
-    pub(super) fn objection(&self, data: &[f32], width: u32) -> Option<Objection> {
+    /// Why `data`, an output for one picture of `width` pixels, cannot have this meaning. Scores must be final:
+    /// exports without sigmoid, or with decoded boxes, have the same shapes.
+    pub(super) fn mismatch(&self, data: &[f32], width: u32) -> Option<Mismatch> {
         let is_score = |score: &f32| (0.0..=1.0).contains(score);
         let are_scores = match self.family {
             Family::Yolov8 => {
@@ -98,9 +98,9 @@ impl Reading {
             }
             Family::Yolox => {
                 let mut rows = data.chunks_exact(5 + self.classes);
-                // A raw offset is a cell or two; a decoded one spans the picture.
+                // A raw offset is one or two cells; a decoded centre can be anywhere in the picture.
                 if rows.clone().any(|row| row[0].abs() > width as f32 / 4.0) {
-                    return Some(Objection {
+                    return Some(Mismatch {
                         found: "box centres in pixels",
                         expected: "a YOLOX export without `decode_in_inference`: offsets within the grid",
                     });
@@ -108,7 +108,7 @@ impl Reading {
                 rows.all(|row| row[4..].iter().all(is_score))
             }
         };
-        (!are_scores).then_some(Objection {
+        (!are_scores).then_some(Mismatch {
             found: "scores outside 0 to 1",
             expected: "an export with sigmoid applied to its scores",
         })

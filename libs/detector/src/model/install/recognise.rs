@@ -1,4 +1,4 @@
-//! What can be told about a file from its inputs, outputs, metadata and operators, without running it.
+//! Recognising a file by its inputs, outputs, metadata and operators, without running it.
 
 use std::path::Path;
 
@@ -12,11 +12,11 @@ use crate::{
     },
 };
 
-/// The reference's input size, for files that leave it open.
+/// The reference's input size, for files that do not state one.
 const DEFAULT_SIDE: u64 = 640;
 /// The sides of pictures that a model may take, in pixels.
 const SIDES: std::ops::RangeInclusive<u64> = 32..=8192;
-/// The most pictures at a time that a model may insist on. It is run with as many.
+/// The largest fixed batch.
 const MOST_PICTURES: u64 = 64;
 
 /// An end-to-end head gives at most this many boxes; the published ones give 300.
@@ -30,25 +30,28 @@ const ITS_OWN_SUPPRESSION: &str =
 const END_TO_END: &str = "an end-to-end detector (YOLO26, YOLOv10)";
 const QUERY_BASED: &str = "a detector with queries (RT-DETR, D-FINE)";
 
-/// How a file wants to be run, and what it says that comes out.
+/// What a file declares about its input and outputs.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Facts {
-    /// The input's width and height in pixels; what to run it at where the file leaves it open.
+    /// The input's width and height in pixels; the size to run it at where the file does not state one.
     pub(super) size: (u32, u32),
-    /// Whether the file says that it takes other sizes too.
+    /// Whether height or width is dynamic.
     pub(super) is_size_free: bool,
-    /// How many pictures it takes at a time, where that is fixed and not 1.
+    /// The batch size, where it is fixed and not 1.
     pub(super) batch: Option<u64>,
-    /// Whether it gives more than its boxes, as what they were made of.
+    /// Whether it has outputs beside the boxes, such as the levels of the head.
     pub(super) has_other_outputs: bool,
-    /// What its output can be, if the file says so already.
+    /// The possible meanings of its output, where its shape is declared.
     pub(super) readings: Vec<Reading>,
 }
 
-/// Tells what the file at `path` says about itself, and refuses what is no detector that can be run.
+/// Reads the declarations of the file at `path`.
+///
+/// # Errors
+/// [`ModelError`] for a file that is not a supported detector.
 pub(super) fn recognise(path: &Path, model: &OnnxModel) -> Result<Facts, ModelError> {
     let (inputs, outputs) = (model.inputs(), model.outputs());
-    let refuse = |expected: &str| not_understood(path, describe(model), expected);
+    let refuse = |expected: &str| not_a_detector(path, describe(model), expected);
     let not_yet = |kind| not_supported_yet(path, kind, describe(model));
     if is_query_based(&outputs) || model.metadata("head") == Some("RTDETRDecoder") {
         return Err(not_yet(QUERY_BASED));
@@ -56,7 +59,7 @@ pub(super) fn recognise(path: &Path, model: &OnnxModel) -> Result<Facts, ModelEr
     if let Some(task) = model.metadata("task").filter(|task| *task != "detect") {
         return Err(refuse(&format!("a model for the task 'detect', not '{task}'")));
     }
-    if suppresses_by_itself(model) {
+    if has_own_suppression(model) {
         return Err(not_yet(ITS_OWN_SUPPRESSION));
     }
     if model.metadata("end2end").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
@@ -71,14 +74,14 @@ pub(super) fn recognise(path: &Path, model: &OnnxModel) -> Result<Facts, ModelEr
         [_, masks] if masks.shape.len() == 4 => {
             return Err(refuse("a detector, with one output; it looks like a model for segments"));
         }
-        // Exported as for training: the levels of the head come beside the boxes, and are no use here.
+        // Exported as for training: the levels of the head are further outputs, which are dropped.
         [output, _, _, _, ..] if output.shape.len() == 3 => output,
         _ => return Err(refuse(EXPECTED_OUTPUTS)),
     };
     if !output.element.is_float() {
         return Err(refuse("an output of floats"));
     }
-    // A file need not say what comes out of it; running it will show.
+    // Output shapes may be dynamic; a run shows them.
     let readings = match &output.shape[..] {
         [_, Dimension::Fixed(rows), Dimension::Fixed(columns)] if !is_size_free => {
             let readings = reading::of([*rows, *columns], size);
@@ -100,16 +103,16 @@ pub(super) fn recognise(path: &Path, model: &OnnxModel) -> Result<Facts, ModelEr
     Ok(Facts { size, is_size_free, batch, has_other_outputs, readings })
 }
 
-/// Why an output of this shape is no detector's that is understood.
+/// The error for an output whose shape has no known meaning.
 pub(super) fn no_reading(path: &Path, [rows, columns]: [u64; 2], found: String) -> ModelError {
     if columns == 6 && rows <= MOST_QUERIES {
         return not_supported_yet(path, END_TO_END, found);
     }
-    not_understood(path, found, EXPECTED_OUTPUTS)
+    not_a_detector(path, found, EXPECTED_OUTPUTS)
 }
 
-/// Refuses a model whose head gives more for each cell than a box and the scores of classes, which not every
-/// output shows: an angle is a number from 0 to 1 most of the time.
+/// Rejects a model whose head gives more for each cell than a box and class scores. The output does not always
+/// show it: an angle is often a value from 0 to 1.
 pub(super) fn refuse_other_tasks(
     path: &Path,
     model: &OnnxModel,
@@ -126,21 +129,21 @@ pub(super) fn refuse_other_tasks(
             );
             let expected =
                 "a detector; it looks like a model for poses, oriented boxes or segments";
-            return Err(not_understood(path, found, expected));
+            return Err(not_a_detector(path, found, expected));
         }
     }
     Ok(())
 }
 
-pub(super) fn not_understood(path: &Path, found: String, expected: &str) -> ModelError {
-    ModelError::NotUnderstood { path: path.to_owned(), found, expected: expected.to_owned() }
+pub(super) fn not_a_detector(path: &Path, found: String, expected: &str) -> ModelError {
+    ModelError::NotADetector { path: path.to_owned(), found, expected: expected.to_owned() }
 }
 
 fn not_supported_yet(path: &Path, kind: &'static str, found: String) -> ModelError {
     ModelError::NotSupportedYet { path: path.to_owned(), kind, found }
 }
 
-/// The inputs and outputs of a model, for people.
+/// The inputs and outputs of a model, as text.
 pub(super) fn describe(model: &OnnxModel) -> String {
     let list = |tensors: Vec<TensorInfo>| {
         let tensors: Vec<String> = tensors.iter().map(ToString::to_string).collect();
@@ -149,7 +152,7 @@ pub(super) fn describe(model: &OnnxModel) -> String {
     format!("inputs: {}; outputs: {}", list(model.inputs()), list(model.outputs()))
 }
 
-/// Width and height of the input, and whether others are possible; `None` if it takes no pictures.
+/// Width and height of the input, and whether they are dynamic; `None` if the input is not a picture.
 fn picture_size(model: &OnnxModel, input: &TensorInfo) -> Option<((u32, u32), bool)> {
     let [_, channels, height, width] = &input.shape[..] else { return None };
     let has_three = match channels {
@@ -198,8 +201,8 @@ fn is_query_based(outputs: &[TensorInfo]) -> bool {
     outputs.len() >= 2 && outputs.iter().any(has_four)
 }
 
-/// Whether the graph ends in non-maximum suppression of its own, as with `nms=True`.
-fn suppresses_by_itself(model: &OnnxModel) -> bool {
+/// Whether the graph contains non-maximum suppression, as with `nms=True`.
+fn has_own_suppression(model: &OnnxModel) -> bool {
     let nodes = model.proto.graph.iter().flat_map(|graph| &graph.node);
     let mut operators = nodes.map(|node| node.op_type());
     let is_said = model.metadata("args").is_some_and(|args| {

@@ -1,4 +1,4 @@
-//! The file that a model is installed from, and those that hold its weights.
+//! The file that a model is installed from, and the files of its weights.
 
 use std::{fs, io, path::Path};
 
@@ -14,12 +14,12 @@ use crate::{
     },
 };
 
-/// A model that takes and gives 32-bit floats and has all of its weights with it.
+/// A model with 32-bit floats as inputs and outputs, and all weights included.
 pub(super) struct Source {
     pub(super) model: OnnxModel,
-    /// The bytes of a file that holds it: the file that was read, where nothing had to be changed.
+    /// The bytes of its file: those that were read, unless the model was changed.
     pub(super) bytes: Vec<u8>,
-    /// The sha256 of what was read: the file, then the weights from other files in the graph's order.
+    /// The sha256 of all bytes read: the file, then weights from other files in the graph's order.
     pub(super) sha256: Sha256Digest,
 }
 
@@ -30,7 +30,7 @@ impl Source {
         let mut hasher = Sha256Hasher::new();
         hasher.update(&bytes);
         let mut model = OnnxModel::parse_graph(bytes.clone()).map_err(refuse)?;
-        // A path without a folder has an empty parent, which is where the process is.
+        // A path without a folder has an empty parent: the current folder.
         let folder = path.parent().unwrap_or(Path::new(""));
         let embedded = embed(&mut model, folder, |values| hasher.update(values)).map_err(refuse)?;
         let is_embedded = !embedded.files.is_empty();

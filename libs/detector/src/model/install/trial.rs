@@ -1,4 +1,4 @@
-//! Running a model before it is installed, to see what it gives and whether a changed one gives the same.
+//! Trial runs before an installation: what a model gives, and whether a changed one gives the same.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use domain::ConfidenceThreshold;
 
 use super::{
     reading::{self, Reading},
-    recognise::{Facts, describe, no_reading, not_understood, refuse_other_tasks},
+    recognise::{Facts, describe, no_reading, not_a_detector, refuse_other_tasks},
 };
 use crate::{
     error::DetectError,
@@ -21,21 +21,20 @@ use crate::{
 /// Other sizes, width × height, at which a model with a free size must run.
 const OTHER_SIZES: [(u32, u32); 2] = [(480, 640), (320, 256)];
 
-/// How far what a changed model gives may lie from what the whole one gives.
+/// The largest differences between the candidates of a changed model and of the whole one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tolerance {
     /// For scores from 0 to 1.
     score: f32,
-    /// For the sides of boxes in pixels. The distances of the coarsest level are multiplied by its stride,
-    /// and rounding with them.
+    /// For the sides of boxes in pixels. Rounding errors of the coarsest level are multiplied by its stride.
     side: f32,
 }
 
 impl Tolerance {
     fn of(model: &OnnxModel, (width, height): (u32, u32)) -> Self {
         if has_half_floats(model) {
-            // Ends of 16 bits put a side off by 1/1700 of the picture, measured on published models; a network
-            // that rounds on its way adds to that. Boxes of a wrong level are off by far more.
+            // 16-bit inputs and outputs move a side by up to 1/1700 of the picture, measured on published models,
+            // and 16-bit layers by more. Boxes of a wrong level differ by far more.
             Self { score: 1e-2, side: width.max(height) as f32 / 320.0 }
         } else {
             Self { score: 1e-3, side: 1e-2 }
@@ -43,7 +42,7 @@ impl Tolerance {
     }
 }
 
-/// How far two models are apart.
+/// The largest differences between two models.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Difference {
     pub(super) score: f32,
@@ -63,18 +62,18 @@ pub(super) enum TrialError {
     Differs(Difference),
 }
 
-/// What a run has shown of a file.
+/// What a run of a file has shown.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Recognised {
     pub(super) reading: Reading,
-    /// The input's width and height in pixels; what to run it at where the file leaves it open.
+    /// The input's width and height in pixels; the size to run it at where the file does not state one.
     pub(super) size: (u32, u32),
-    /// Whether the file says that it takes other sizes too.
+    /// Whether height or width is dynamic.
     pub(super) is_size_free: bool,
 }
 
 impl Recognised {
-    /// Pixels along a cell of the coarsest level: sides of pictures are multiples of it.
+    /// The stride of the coarsest level: sides of pictures are multiples of it.
     pub(super) fn largest_stride(&self) -> u32 {
         self.reading.strides.iter().copied().max().unwrap_or(1)
     }
@@ -85,18 +84,18 @@ impl Recognised {
     }
 }
 
-/// A file on trial.
+/// A model for trial runs.
 pub(super) struct Trial<'a> {
     pub(super) path: &'a Path,
     pub(super) runtime: &'a OnnxRuntime,
     pub(super) model: OnnxModel,
-    /// The bytes of a file that holds the model.
+    /// The bytes of its file.
     pub(super) bytes: Vec<u8>,
 }
 
 impl<'a> Trial<'a> {
-    /// Runs the whole model, and gives what it is and the box of every cell. Where its output can be several
-    /// things, it is the one that fits its numbers; if all do, the one with `labels` classes.
+    /// Runs the whole model, and returns its kind and the candidates of all cells. If its output can have several
+    /// meanings, the values decide; if they fit all, the one with `labels` classes is taken.
     pub(super) fn run_whole(
         &self,
         facts: &Facts,
@@ -122,15 +121,15 @@ impl<'a> Trial<'a> {
         let head = recognised.plain_head();
         let input = noise(size, head.kind);
         if head.kind != kind {
-            // What fits a picture that is all but black need not fit another.
+            // Values that fit a meaning on an almost black picture need not fit it on another.
             let (_, data) = first_output(&mut session, &input).map_err(does_not_run)?;
-            self.refuse_objection(&recognised.reading, &data, size.0)?;
+            self.refuse_mismatch(&recognised.reading, &data, size.0)?;
         }
         let boxes = every_cell(&mut session, &head, &input).map_err(does_not_run)?;
         Ok((recognised, boxes))
     }
 
-    /// What an output of this shape is, by the numbers in it.
+    /// The meaning of an output of this shape, by its values.
     fn read(
         &self,
         facts: &Facts,
@@ -148,29 +147,28 @@ impl<'a> Trial<'a> {
             return Err(no_reading(self.path, [rows, columns], found()));
         };
         refuse_other_tasks(self.path, &self.model, &readings)?;
-        let fits = |reading: &&Reading| reading.objection(data, facts.size.0).is_none();
+        let fits = |reading: &&Reading| reading.mismatch(data, facts.size.0).is_none();
         let fitting: Vec<&Reading> = readings.iter().filter(fits).collect();
         let named = fitting.iter().find(|reading| Some(reading.classes) == labels);
         if let Some(reading) = named.or(fitting.first()) {
             return Ok((*reading).clone());
         }
-        self.refuse_objection(first, data, facts.size.0).map(|()| first.clone())
+        self.refuse_mismatch(first, data, facts.size.0).map(|()| first.clone())
     }
 
-    fn refuse_objection(
+    fn refuse_mismatch(
         &self,
         reading: &Reading,
         data: &[f32],
         width: u32,
     ) -> Result<(), ModelError> {
-        match reading.objection(data, width) {
-            Some(why) => Err(not_understood(self.path, why.found.to_owned(), why.expected)),
+        match reading.mismatch(data, width) {
+            Some(why) => Err(not_a_detector(self.path, why.found.to_owned(), why.expected)),
             None => Ok(()),
         }
     }
 
-    /// The same model for any number of pictures at a time, where it was exported for `batch` and
-    /// still gives `whole`.
+    /// The model with its fixed `batch` made dynamic, if its candidates are still `whole`.
     pub(super) fn with_free_batch(
         &self,
         recognised: &Recognised,
@@ -187,7 +185,7 @@ impl<'a> Trial<'a> {
         Ok(freed)
     }
 
-    /// Why the model does not run at other sizes with its plain `head`, if it does not.
+    /// Why the model with its plain `head` does not run at other sizes, if so.
     pub(super) fn why_not_at_other_sizes(&self, head: &Head) -> Result<Option<String>, ModelError> {
         let mut session = self
             .load(&self.bytes)
@@ -195,7 +193,7 @@ impl<'a> Trial<'a> {
         Ok(self.why_not_other_sizes(&mut session, head))
     }
 
-    /// Why `session` does not run at other sizes, if it does not.
+    /// Why `session` does not run at other sizes, if so.
     pub(super) fn why_not_other_sizes(
         &self,
         session: &mut InferenceSession,
@@ -238,7 +236,7 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// What of a model does not run, in few words: ONNX Runtime's own tell of its source files.
+/// Which operator of a model failed, in short: ONNX Runtime's own texts include paths of its source files.
 fn what_fails(error: &DetectError) -> String {
     let DetectError::Inference(error) = error else { return error.to_string() };
     let text = error.to_string();
@@ -250,7 +248,7 @@ fn what_fails(error: &DetectError) -> String {
     }
 }
 
-/// Shape and numbers of the first output, the numbers of the first picture only.
+/// Shape and values of the first output, the values of the first picture only.
 fn first_output(
     session: &mut InferenceSession,
     input: &InputTensor,
@@ -263,7 +261,7 @@ fn first_output(
     Ok((view.shape.to_vec(), data.to_vec()))
 }
 
-/// The box of every cell, in the order of the cells.
+/// The candidates of all cells, in the order of the cells.
 pub(super) fn every_cell(
     session: &mut InferenceSession,
     head: &Head,
@@ -277,7 +275,7 @@ pub(super) fn every_cell(
         threshold: ConfidenceThreshold::ZERO,
     };
     let views = outputs.views()?;
-    // A score of 16 bits can be no different from 0, which is not above the threshold of 0.
+    // A score of 16 bits may be rounded to 0, which is not above the threshold 0.
     let without_zeros = |view: &OutputView<'_>| -> Vec<f32> {
         view.data
             .iter()

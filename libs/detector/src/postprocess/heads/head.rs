@@ -1,4 +1,4 @@
-//! What a head is: its kind, its levels and its classes.
+//! The description of a head: its kind, levels and classes.
 
 use domain::ConfidenceThreshold;
 use serde::{Deserialize, Serialize};
@@ -9,10 +9,10 @@ use crate::{
     tensor::OutputView,
 };
 
-/// How a model's outputs are to be read.
+/// The layout of a model's outputs.
 ///
 /// End-to-end heads (`[batch, 300, 6]`) and the queries of RT-DETR and D-FINE are recognised at
-/// install and refused by name; each needs a variant here and a file beside this one.
+/// install and rejected by name; each needs a variant here and a file in this folder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum HeadKind {
@@ -39,7 +39,7 @@ impl HeadKind {
         }
     }
 
-    /// How a picture is put into the input of such a model.
+    /// The letterbox that such a model was trained with.
     ///
     /// YOLOv8 and YOLO11: centred, RGB, 0–1 (Ultralytics `LetterBox`). YOLOX: top left, BGR, 0–255
     /// (Megvii `preproc`).
@@ -55,32 +55,32 @@ impl HeadKind {
     }
 }
 
-/// What is asked of a head for one picture of a batch.
+/// One picture of a batch whose boxes are decoded.
 #[derive(Debug, Clone, Copy)]
 pub struct DecodeRequest {
-    /// The picture's place in the batch, from 0.
+    /// The picture's index in the batch, from 0.
     pub batch_index: usize,
     /// Width of the model's input in pixels.
     pub input_width: usize,
     /// Height of the model's input in pixels.
     pub input_height: usize,
-    /// Only scores strictly above it become candidates, as in the reference.
+    /// Only scores strictly above it give candidates, as in the reference.
     pub threshold: ConfidenceThreshold,
 }
 
 /// A head of one model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// How the outputs are laid out.
+    /// The layout of the outputs.
     pub kind: HeadKind,
     /// Pixels of the input for each cell of a level, finest level first.
     pub strides: Vec<u32>,
-    /// The classes that the model tells apart.
+    /// The number of classes.
     pub classes: usize,
 }
 
 impl Head {
-    /// The names that the outputs must have, for a head that was made here.
+    /// The names that the outputs must have, for a head that [`install`](crate::model::install) made.
     pub(crate) fn output_names(&self) -> Option<Vec<String>> {
         if self.kind != HeadKind::Yolov8Cut {
             return None;
@@ -104,7 +104,7 @@ impl Head {
         self.strides.iter().map(cells).sum()
     }
 
-    /// That the outputs have not the shapes of this head.
+    /// The error for outputs that do not have the shapes of this head.
     pub(super) fn unexpected(
         &self,
         outputs: &[OutputView<'_>],

@@ -1,12 +1,12 @@
-//! Finding the cells in which something is.
+//! Finding the cells whose best score is above the threshold.
 
-/// Cells of a plane that are scanned together: their running maxima stay in the fastest cache.
+/// Cells of a plane that are scanned together: their running maxima stay in the L1 cache.
 const BLOCK: usize = 512;
 
 /// Calls `found(cell, class, score)` for every cell whose best score is above `threshold`.
 ///
-/// `scores` holds one plane of `cells` values for each class. It is read in the order it lies in
-/// memory: classes outside, cells inside, which compiles to vector instructions.
+/// `scores` holds one plane of `cells` values for each class. It is read in memory order, classes in
+/// the outer loop and cells in the inner one, which compiles to vector instructions.
 pub(super) fn scan_best(
     scores: &[f32],
     cells: usize,
