@@ -1,11 +1,11 @@
-//! How the cores of a machine are shared among the pictures that run on them.
+//! Sharing the cores of a machine among the pictures that run on them.
 
 use std::{num::NonZero, thread};
 
 use detector::ExecutionProvider;
 use service::config::Reader;
 
-/// What the slots of one worker get of the cores.
+/// The slots of one worker, and the cores of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CoreShares {
     /// `CONCURRENCY`: the pictures, or batches, that run at a time, each in a slot. Default: as many as
@@ -16,15 +16,14 @@ pub struct CoreShares {
 }
 
 impl CoreShares {
-    /// Reads the shares of a worker that has `budget` cores. Where `slots` is given, `CONCURRENCY` is
-    /// only checked.
+    /// Reads the shares of a worker that may use `budget` cores. `slots` overrides `CONCURRENCY`.
     pub fn read(
         reader: &mut Reader<'_>,
         provider: ExecutionProvider,
         budget: NonZero<usize>,
         slots: Option<NonZero<usize>>,
     ) -> Self {
-        // A GPU is one, however many cores feed it.
+        // There is one GPU, whatever the number of cores.
         let default = if provider.is_gpu() { NonZero::<usize>::MIN } else { budget };
         let concurrency = reader.read("CONCURRENCY", default);
         let slots = slots.unwrap_or(concurrency);

@@ -1,4 +1,4 @@
-//! What the worker answers to probes.
+//! The worker's answers to health probes.
 
 use std::sync::OnceLock;
 
@@ -6,7 +6,7 @@ use messaging::Messaging;
 use service::probes::{Probe, Vitals};
 use tokio_util::sync::CancellationToken;
 
-/// How this worker stands.
+/// The health of this worker.
 pub(crate) struct WorkerHealth {
     /// Set once the models are loaded and the queue is reached.
     messaging: OnceLock<Messaging>,
@@ -19,9 +19,9 @@ impl WorkerHealth {
         Self { messaging: OnceLock::new(), shutdown, broken }
     }
 
-    /// Notes that the worker is about to take its first job.
+    /// Records that the worker is about to take its first job.
     pub(crate) fn started(&self, messaging: Messaging) {
-        // Called once; a second call would bring the same connection.
+        // Called once; a second call would pass the same connection.
         let _ = self.messaging.set(messaging);
     }
 }

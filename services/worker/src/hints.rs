@@ -1,5 +1,5 @@
-//! Errors of the libraries together with what an operator can do about them. The libraries themselves know
-//! neither commands nor variables.
+//! Errors of the libraries with hints for operators. The libraries themselves know neither commands nor
+//! variables.
 
 use detector::{ExecutionProvider, ModelError, OnnxRuntimeError};
 use messaging::MessagingError;
@@ -13,7 +13,7 @@ fn setup_command(provider: ExecutionProvider) -> &'static str {
     }
 }
 
-/// Why ONNX Runtime cannot be used, and what to do about it.
+/// `error` with the command or variable that resolves it.
 #[must_use]
 pub fn onnx_runtime(error: &OnnxRuntimeError) -> String {
     match error {
@@ -29,7 +29,7 @@ pub fn onnx_runtime(error: &OnnxRuntimeError) -> String {
     }
 }
 
-/// Why a model cannot be used, and what to do about it.
+/// `error` with the command that resolves it.
 #[must_use]
 pub fn model(error: &ModelError) -> String {
     match error {

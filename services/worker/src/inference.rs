@@ -1,5 +1,5 @@
-//! From a job's picture to its detections: the model is found, the picture preprocessed, and a slot runs it, alone or
-//! in a batch.
+//! From a job's picture to its detections: the model is resolved, the picture preprocessed, and a slot runs it, alone
+//! or in a batch.
 
 mod arrivals;
 mod batching;

@@ -1,4 +1,4 @@
-//! What a worker counts.
+//! The worker's metrics.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{cores::Parallelism, settle::Outcome};
 const STAGE_BUCKETS: [f64; 13] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 
-/// Seconds: from a job that is taken at once to one that waits for a day.
+/// Seconds: from a job that is pulled at once to one that waits for a day.
 const WAIT_BUCKETS: [f64; 13] =
     [0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
 
@@ -71,7 +71,7 @@ impl WorkerMetrics {
         this
     }
 
-    /// An alert on an increase sees none in a series that begins with a 1.
+    /// An alert on an increase does not see a series that begins with a 1.
     fn begin_at_zero(&self) {
         for outcome in Outcome::NAMES {
             self.jobs.add(0, &[KeyValue::new("outcome", outcome)]);
@@ -86,9 +86,9 @@ impl WorkerMetrics {
         self.deliveries.add(1, &[KeyValue::new("redelivered", attempt > 1)]);
     }
 
-    /// A job that runs for the first time has waited for so long.
+    /// Records how long a job has waited for its first run.
     pub(crate) fn record_wait(&self, waited: time::Duration) {
-        // Negative where the API's clock is ahead of ours.
+        // Negative where the API's clock is ahead.
         self.waits.record(waited.as_seconds_f64().max(0.0), &[]);
     }
 
@@ -126,7 +126,7 @@ impl WorkerMetrics {
     }
 }
 
-/// Says for as long as the worker lives which model it runs, and by what.
+/// Reports the worker's model and execution provider, for as long as the worker runs.
 pub(crate) fn register_model(
     metrics: &Metrics,
     model: &ModelName,

@@ -1,17 +1,17 @@
-//! How fast pictures come, and so how long it is worth waiting for more of them.
+//! The arrival rate of pictures, and how long to wait for more of them.
 
 use std::time::{Duration, Instant};
 
 /// The weight of the newest gap in the mean: about the last eight count.
 const WEIGHT: f64 = 1.0 / 8.0;
 
-/// The longest gap that is told from longer ones, in limits: it is forgotten after a few pictures.
+/// Longer gaps count as this many limits, so that a few pictures outweigh them.
 const LONGEST_GAP: u32 = 20;
 
-/// The mean gap between pictures.
+/// The mean gap between pictures, an exponential moving average.
 #[derive(Debug)]
 pub(crate) struct Arrivals {
-    /// The longest that anybody is kept waiting.
+    /// The longest wait for a batch to fill.
     limit: Duration,
     mean: Option<Duration>,
     last: Option<Instant>,
@@ -22,10 +22,10 @@ impl Arrivals {
         Self { limit, mean: None, last: None }
     }
 
-    /// A picture has come.
-    pub(crate) fn note(&mut self, at: Instant) {
+    /// Records that a picture has arrived.
+    pub(crate) fn record(&mut self, at: Instant) {
         if let Some(last) = self.last.replace(at) {
-            // A night without pictures says no more than a second without.
+            // A night without pictures must not outweigh the next hour.
             let gap = at.saturating_duration_since(last).min(self.limit * LONGEST_GAP);
             self.mean = Some(match self.mean {
                 Some(mean) => mean.mul_f64(1.0 - WEIGHT) + gap.mul_f64(WEIGHT),
@@ -34,10 +34,10 @@ impl Arrivals {
         }
     }
 
-    /// How long to wait for `missing` more pictures. `None`: not at all, since not even one is to be
-    /// expected in time.
-    pub(crate) fn patience(&self, missing: usize, now: Instant) -> Option<Duration> {
-        // If none has come for longer than the mean, that is the better guess.
+    /// How long to wait for `missing` more pictures. `None`: not at all, since not even one is expected
+    /// within the limit.
+    pub(crate) fn wait_for(&self, missing: usize, now: Instant) -> Option<Duration> {
+        // A silence longer than the mean is the better estimate.
         let silence = now.saturating_duration_since(self.last?);
         let gap = self.mean?.max(silence);
         let missing = u32::try_from(missing).unwrap_or(u32::MAX);
@@ -54,31 +54,31 @@ mod tests {
     fn after(gaps_ms: &[u64]) -> (Arrivals, Instant) {
         let mut arrivals = Arrivals::new(LIMIT);
         let mut now = Instant::now();
-        arrivals.note(now);
+        arrivals.record(now);
         for gap in gaps_ms {
             now += Duration::from_millis(*gap);
-            arrivals.note(now);
+            arrivals.record(now);
         }
         (arrivals, now)
     }
 
     #[test]
-    fn nobody_waits_for_pictures_that_are_not_to_be_expected() {
+    fn a_batch_does_not_wait_for_pictures_that_are_not_expected() {
         let (first, now) = after(&[]);
-        assert_eq!(first.patience(7, now), None, "nothing is known");
+        assert_eq!(first.wait_for(7, now), None, "nothing is known");
         let (slow, now) = after(&[40, 40, 40]);
-        assert_eq!(slow.patience(7, now), None, "the next one is 40 ms away");
+        assert_eq!(slow.wait_for(7, now), None, "the next one is 40 ms away");
         let (fast, now) = after(&[1, 1, 1]);
-        assert_eq!(fast.patience(0, now), None, "the batch is full");
+        assert_eq!(fast.wait_for(0, now), None, "the batch is full");
         let later = now + Duration::from_millis(6);
-        assert_eq!(fast.patience(7, later), None, "the stream has dried up");
+        assert_eq!(fast.wait_for(7, later), None, "the stream has dried up");
     }
 
     #[test]
     fn the_wait_is_as_long_as_filling_takes_and_never_longer_than_the_limit() {
         let (fast, now) = after(&[1, 1, 1]);
-        assert_eq!(fast.patience(3, now), Some(Duration::from_millis(3)));
-        assert_eq!(fast.patience(7, now), Some(LIMIT));
+        assert_eq!(fast.wait_for(3, now), Some(Duration::from_millis(3)));
+        assert_eq!(fast.wait_for(7, now), Some(LIMIT));
     }
 
     #[test]
@@ -87,7 +87,7 @@ mod tests {
         let mut gaps = vec![1, 1, night];
         gaps.extend([1; 40]);
         let (fast, now) = after(&gaps);
-        assert!(fast.patience(1, now).is_some(), "{fast:?}");
+        assert!(fast.wait_for(1, now).is_some(), "{fast:?}");
     }
 
     #[test]
@@ -95,9 +95,9 @@ mod tests {
         let (mut arrivals, mut now) = after(&[40, 40, 40]);
         for _ in 0..40 {
             now += Duration::from_millis(1);
-            arrivals.note(now);
+            arrivals.record(now);
         }
-        let patience = arrivals.patience(1, now).unwrap();
-        assert!(patience < Duration::from_millis(2), "{patience:?}");
+        let wait = arrivals.wait_for(1, now).unwrap();
+        assert!(wait < Duration::from_millis(2), "{wait:?}");
     }
 }

@@ -1,8 +1,8 @@
 //! Batches: pictures of one size that one run of the model takes together.
 //!
-//! A GPU is hardly busy with one picture. Whenever a slot is free it takes what waits, up to a batch,
-//! and waits a moment for more only while they come fast enough to be worth it. Nothing is lost when
-//! a batch fails: each of its jobs fails for now, comes back, and then runs alone in its process.
+//! One picture uses little of a GPU. A free slot takes the pictures that wait, up to a batch, and waits
+//! for more only while the arrival rate makes it worth it. When a batch fails, each of its jobs is
+//! retried, alone in its process.
 
 use std::{
     collections::VecDeque,
@@ -20,25 +20,25 @@ use super::{
 };
 use crate::metrics::WorkerMetrics;
 
-/// Where prepared pictures wait for their batch.
+/// The queue of preprocessed pictures that wait for their batch.
 #[derive(Clone)]
 pub(crate) struct Batcher {
     waiting: mpsc::UnboundedSender<Work>,
 }
 
-/// How batches are made.
+/// The limits of batches.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchRules {
     /// The most pictures of one run.
     pub(crate) most: usize,
-    /// The longest a picture waits for others when a slot is free.
+    /// The longest wait of a picture for others while a slot is free.
     pub(crate) window: Duration,
     /// The longest a run may take.
     pub(crate) deadline: Duration,
 }
 
 impl Batcher {
-    /// Starts making batches, for as long as there is anybody to send pictures.
+    /// Starts the scheduler, which runs until the last clone of the batcher is dropped.
     pub(crate) fn start(
         slots: Arc<Slots>,
         rules: BatchRules,
@@ -48,22 +48,22 @@ impl Batcher {
         let (waiting, queue) = mpsc::unbounded_channel();
         let arrivals = Arrivals::new(rules.window);
         let pending = VecDeque::new();
-        let maker = Maker { queue, pending, arrivals, rules, slots, metrics, broken };
-        tokio::spawn(maker.run());
+        let scheduler = Scheduler { queue, pending, arrivals, rules, slots, metrics, broken };
+        tokio::spawn(scheduler.run());
         Self { waiting }
     }
 
-    /// Has a picture run, together with others. Its job is answered.
+    /// Runs a picture, together with others, and answers its job.
     pub(crate) fn run(&self, work: Work) {
-        // Fails when the maker of batches is gone, and then nobody is left to answer.
+        // Fails when the scheduler has stopped. Dropping the work then answers with `Broken`.
         let _ = self.waiting.send(work);
     }
 }
 
-struct Maker {
+struct Scheduler {
     /// Bounded by how many jobs the worker holds at a time.
     queue: mpsc::UnboundedReceiver<Work>,
-    /// Taken off the queue and not yet in a batch, in the order in which they came.
+    /// Taken off the queue and not yet in a batch, in order of arrival.
     pending: VecDeque<Work>,
     arrivals: Arrivals,
     rules: BatchRules,
@@ -72,12 +72,12 @@ struct Maker {
     broken: CancellationToken,
 }
 
-impl Maker {
+impl Scheduler {
     async fn run(mut self) {
         while self.wait_for_one().await {
             let lease = tokio::select! {
                 lease = self.slots.lease() => lease,
-                // Dropping who waits hands the jobs back: another worker is free sooner.
+                // Dropping the waiting works requeues their jobs: another worker is free sooner.
                 () = self.broken.cancelled() => return,
             };
             if let Some(batch) = self.next_batch().await {
@@ -87,7 +87,7 @@ impl Maker {
         }
     }
 
-    /// `false`: nobody is left who could send one.
+    /// `false`: the last sender is gone.
     async fn wait_for_one(&mut self) -> bool {
         if self.pending.is_empty() {
             let Some(first) = self.queue.recv().await else { return false };
@@ -97,16 +97,16 @@ impl Maker {
     }
 
     fn admit(&mut self, work: Work) {
-        self.arrivals.note(work.since);
+        self.arrivals.record(work.since);
         self.pending.push_back(work);
     }
 
-    /// The picture that has waited longest, and others that can be run with it.
+    /// The picture that has waited longest, with others that can be run with it.
     async fn next_batch(&mut self) -> Option<Batch> {
         while let Ok(work) = self.queue.try_recv() {
             self.admit(work);
         }
-        // Jobs that were given up meanwhile.
+        // Jobs that no longer wait.
         self.pending.retain(|work| !work.reply.is_closed());
         let mut batch = Batch::of(self.pending.pop_front()?);
         self.fill(&mut batch);
@@ -114,7 +114,7 @@ impl Maker {
             return Some(batch);
         }
         let missing = self.rules.most.saturating_sub(batch.works().len());
-        if let Some(patience) = self.arrivals.patience(missing, Instant::now()) {
+        if let Some(patience) = self.arrivals.wait_for(missing, Instant::now()) {
             let until = tokio::time::Instant::now() + patience;
             while batch.works().len() < self.rules.most
                 && let Ok(Some(work)) = timeout_at(until, self.queue.recv()).await
@@ -126,7 +126,7 @@ impl Maker {
         Some(batch)
     }
 
-    /// Adds what waits and can be run with `batch`.
+    /// Adds the waiting pictures that can be run with `batch`.
     fn fill(&mut self, batch: &mut Batch) {
         let mut others = VecDeque::with_capacity(self.pending.len());
         for work in self.pending.drain(..) {

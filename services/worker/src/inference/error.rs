@@ -21,15 +21,15 @@ pub(crate) enum InferenceError {
     SlotEnded,
     #[error("the model did not finish within {0:?}")]
     DeadlineExceeded(Duration),
-    #[error("this worker is broken: no slot takes a picture any more")]
+    #[error("this worker is broken: no slot is left to run the picture")]
     Broken,
     #[error("the model hangs: it neither finished within {0:?} nor could be cancelled")]
     Hung(Duration),
-    #[error("the batch this picture was in failed: {0}")]
+    #[error("the batch of this picture failed: {0}")]
     Batch(Arc<InferenceError>),
 }
 
-/// What a panic said.
+/// The message of a panic.
 pub(crate) fn panic_message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! The models of a worker: which one a job is run with, and those that a slot has loaded.
+//! The models of a worker: which one runs a job, and which ones a slot has loaded.
 
 use std::{num::NonZero, path::PathBuf, sync::Arc};
 
@@ -10,17 +10,16 @@ use parking_lot::Mutex;
 
 use crate::cores::Parallelism;
 
-/// The model that a job is run with, found before its picture is prepared.
+/// The model of a job, resolved before its picture is preprocessed.
 #[derive(Debug, Clone)]
 pub(crate) enum JobModel {
     /// The worker's own.
     Own,
-    /// Another one that is installed: after a change of model the queue still holds jobs for the
-    /// previous one.
+    /// Another installed one: after a change of model the queue still holds jobs for the previous one.
     Other(Arc<ModelBundle>),
 }
 
-/// Where models come from and how they are run.
+/// Where models are installed and how they are run.
 #[derive(Clone)]
 pub(crate) struct ModelSource {
     pub(crate) runtime: OnnxRuntime,
@@ -46,13 +45,13 @@ impl ModelSource {
     }
 }
 
-/// The worker's own model once more, on every core, for a picture that has the worker to itself. All
-/// slots share it.
+/// The worker's own model on all cores, for a job beside which no other runs or waits. All slots share
+/// it.
 #[derive(Clone)]
 pub(crate) struct AllCoresDetector(Option<Arc<Mutex<Detector>>>);
 
 impl AllCoresDetector {
-    /// Loads it for `cores`, unless a slot has as many anyway, or cores do not run the model.
+    /// Loads it for `cores`, unless a slot has as many, or the model runs on a GPU.
     ///
     /// # Errors
     /// As [`LoadedModels::load`].
@@ -68,7 +67,7 @@ impl AllCoresDetector {
         Ok(Self(Some(Arc::new(Mutex::new(detector)))))
     }
 
-    /// Runs `work` with it, or gives `work` back if there is none or another slot has it.
+    /// Runs `work` with it, or returns `work` if there is none or another slot uses it.
     fn try_with<T, W: FnOnce(&mut Detector) -> T>(&self, work: W) -> Result<T, W> {
         match self.0.as_ref().and_then(|detector| detector.try_lock()) {
             Some(mut detector) => Ok(work(&mut detector)),
@@ -90,7 +89,7 @@ impl LoadedModels {
     /// Loads the worker's own model.
     ///
     /// # Errors
-    /// [`ModelError`] if ONNX Runtime refuses it.
+    /// [`ModelError`] if ONNX Runtime rejects it.
     pub(crate) fn load(
         source: ModelSource,
         model: &SharedModel,
@@ -103,7 +102,7 @@ impl LoadedModels {
     /// Whether the worker's own model takes several pictures at a time.
     ///
     /// # Errors
-    /// [`DetectError`] when it does not even run.
+    /// [`DetectError`] when it does not run on a single picture.
     pub(crate) fn takes_batches(&mut self) -> Result<bool, DetectError> {
         self.own.takes_batches()
     }
@@ -111,7 +110,7 @@ impl LoadedModels {
     /// Runs `work` with `model`, loaded if need be, on as many cores as `parallelism` gives.
     ///
     /// # Errors
-    /// [`ModelError`] if it was changed or removed since it was found, or is refused by ONNX Runtime.
+    /// [`ModelError`] if it was changed or removed since it was resolved, or if ONNX Runtime rejects it.
     pub(crate) fn with<T>(
         &mut self,
         model: &JobModel,
@@ -130,7 +129,7 @@ impl LoadedModels {
     fn other(&mut self, bundle: &ModelBundle) -> Result<&mut Detector, ModelError> {
         let (_, detector) = match self.other.take() {
             Some(other) if other.0 == bundle.digest() => self.other.insert(other),
-            // The one before is let go of first: two at a time is what a slot is given memory for.
+            // The previous one was dropped by `take`: a slot has memory for two models.
             _ => {
                 let detector = Detector::load(&self.source.runtime, bundle, &self.source.options)?;
                 self.other.insert((bundle.digest(), detector))

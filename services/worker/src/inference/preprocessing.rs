@@ -1,4 +1,4 @@
-//! Decoding and letterboxing the picture that comes next, while the model works on another.
+//! Decoding and letterboxing pictures beside the runs of the model.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,21 +13,21 @@ use super::{
     models::{JobModel, ModelSource},
 };
 
-/// Memory of larger pictures is given back: they are rare, and it would be kept for ever. In pixels.
+/// The memory of larger pictures is freed: they are rare, and it would be kept for ever. In pixels.
 const LARGEST_KEPT: u32 = 4_000_000;
 
-/// Finds the models that jobs ask for, and prepares pictures for them.
+/// Resolves the models of jobs, and preprocesses pictures for them.
 pub(crate) struct Preprocessing {
     own: ModelName,
     own_preprocessor: Preprocessor,
     limits: PictureLimits,
     models: ModelSource,
-    /// Pictures that have been run, kept for their memory.
+    /// Pictures that have been run, whose memory is reused.
     used: Mutex<Vec<PreparedPicture>>,
 }
 
 impl Preprocessing {
-    /// `own_preprocessor` is that of the worker's own model, which is called `own`.
+    /// `own_preprocessor` is that of the worker's own model, whose name is `own`.
     pub(crate) fn new(
         own: ModelName,
         own_preprocessor: Preprocessor,
@@ -37,12 +37,12 @@ impl Preprocessing {
         Self { own, own_preprocessor, limits, models, used: Mutex::default() }
     }
 
-    /// The model called `name` and the picture as it takes it, made on a thread that may be busy.
+    /// Resolves the model `name`, and preprocesses the picture for it on a blocking thread.
     ///
     /// # Errors
     /// [`InferenceError::Model`] for a model that is not installed,
-    /// [`InferenceError::Undecodable`] for what is no picture, [`InferenceError::Panicked`], or
-    /// [`InferenceError::Hung`] when it takes longer than `deadline`: a decoder cannot be stopped.
+    /// [`InferenceError::Undecodable`] for bytes that do not decode, [`InferenceError::Panicked`], or
+    /// [`InferenceError::Hung`] when it takes longer than `deadline`: a decoder cannot be cancelled.
     pub(crate) async fn preprocess(
         self: &Arc<Self>,
         picture: Bytes,
@@ -62,7 +62,7 @@ impl Preprocessing {
         }
     }
 
-    /// Takes back the memory of a picture that has been run.
+    /// Keeps the memory of a picture that has been run.
     pub(crate) fn recycle(&self, prepared: PreparedPicture) {
         if prepared.width.saturating_mul(prepared.height) <= LARGEST_KEPT {
             self.used.lock().push(prepared);

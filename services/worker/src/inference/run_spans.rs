@@ -1,8 +1,8 @@
 //! The spans of one run of the model: `infer` and `postprocess` in the trace of each of its pictures.
 //!
-//! A run of several pictures belongs to no trace of theirs more than to the others. It has a span of
-//! its own in a trace of its own, `run batch`, which links to each job; and the `infer` of each job,
-//! which lasts as long as the model worked on all of them, links to that.
+//! A run of several pictures belongs to the traces of all of them. It has a span `run batch` in a trace of
+//! its own, which links to each job. The `infer` span of each job lasts as long as the whole run, and links
+//! to `run batch`.
 
 use std::time::Duration;
 
@@ -27,9 +27,9 @@ impl<'w> RunningWork<'w> {
 /// A run that has begun.
 pub(crate) struct RunSpans {
     pictures: usize,
-    /// Of a run of several.
+    /// The span of a run of several.
     batch: Option<Span>,
-    /// How long boxes were decoded for the pictures before.
+    /// The postprocessing time of the pictures before.
     earlier: Duration,
 }
 
@@ -47,10 +47,10 @@ impl RunSpans {
         }
     }
 
-    /// One of the pictures has its detections. They are told of in the order of the run.
+    /// Ends the spans of one picture. Called in the order of the run.
     pub(crate) fn detected(&mut self, running: &mut RunningWork<'_>, timings: &StageTimings) {
         let batch = self.batch.as_ref().and_then(|batch| batch.context().link());
-        // Each is given its share of the run; all of them waited for all of it.
+        // `infer` is the run's time divided by its pictures; each of them waited for all of it.
         let run = timings.infer * u32::try_from(self.pictures).unwrap_or(u32::MAX);
         running.stages.tell_as(run, || {
             SpanBuilder::from_name("infer")
@@ -62,7 +62,7 @@ impl RunSpans {
         self.earlier += timings.postprocess;
     }
 
-    /// The run has failed for all of its pictures.
+    /// Ends the spans of all pictures of a run that has failed.
     pub(crate) fn failed(&self, items: &mut [BatchItem<'_, RunningWork<'_>>], error: &DetectError) {
         if let Some(batch) = &self.batch {
             batch.fail("infer", || error.to_string());

@@ -1,6 +1,6 @@
 //! Slots: OS threads that each hold loaded models and run one picture, or one batch, at a time.
 //!
-//! Async code hands a picture over and awaits the answer; it never blocks on a model.
+//! Async code sends a batch to a slot and awaits the answers; it never blocks on a model.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -21,14 +21,14 @@ use super::{
     work::{Batch, Reply, Work},
 };
 
-/// How long a cancelled run may take to notice. ONNX Runtime looks between two operators.
+/// How long a cancelled run may take to stop. ONNX Runtime checks between two operators.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
 /// A batch on its way through a slot's thread.
 struct Request {
     batch: Batch,
     canceller: Canceller,
-    /// Told when the run is over. On success all jobs of the batch have been answered by then.
+    /// Signals the end of the run. On success all jobs of the batch have been answered by then.
     done: oneshot::Sender<Result<(), InferenceError>>,
 }
 
@@ -73,7 +73,7 @@ impl Slots {
         self.count
     }
 
-    /// Waits for a slot with nothing to do; the first to ask is the first to get one. Cancel-safe.
+    /// Waits for an idle slot, first come, first served. Cancel-safe.
     pub(crate) async fn lease(&self) -> SlotLease {
         // Never `None`: this holds a sender.
         let slot = self.idle.lock().await.recv().await;
@@ -81,7 +81,7 @@ impl Slots {
     }
 }
 
-/// A slot in use. It goes back when the lease is dropped, also by a panic, unless it hangs.
+/// A slot in use. Dropping the lease returns it, also on a panic, unless it hangs.
 pub(crate) struct SlotLease {
     slot: Option<Slot>,
     home: mpsc::Sender<Slot>,
@@ -120,14 +120,14 @@ impl SlotLease {
 impl Drop for SlotLease {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {
-            // Fails only when the worker has stopped listening for idle slots: it is shutting down.
+            // Fails only when the receiver is gone: the worker is shutting down.
             let _ = self.home.try_send(slot);
         }
     }
 }
 
-/// Answers jobs that were run together and have no answer yet. Of several none is told that something
-/// is wrong with it for good: each is tried again, alone.
+/// Answers jobs that were run together and have no answer yet. An error of a batch is permanent for
+/// none of its jobs: each is retried, alone.
 fn fail(replies: &[Reply], error: InferenceError) {
     if let [reply] = replies {
         return reply.send(Err(error));
@@ -144,7 +144,7 @@ fn fail(replies: &[Reply], error: InferenceError) {
     }
 }
 
-/// A slot's thread: one run after another until the worker lets go of the slot.
+/// A slot's thread: one run after another until the slot is dropped.
 fn serve(
     inbox: &blocking::Receiver<Request>,
     mut models: LoadedModels,
@@ -154,14 +154,13 @@ fn serve(
         if done.is_closed() {
             continue;
         }
-        // A detector overwrites its buffers with each run, so one that a panic left half done does no
-        // harm to the next.
+        // A detector overwrites its buffers with each run, so a panic leaves nothing behind for the next.
         let run = || run_batch(&mut models, &batch, &canceller);
         let outcome = match catch_unwind(AssertUnwindSafe(run)) {
             Ok(outcome) => outcome,
             Err(panic) => Err(InferenceError::Panicked(panic_message(&*panic))),
         };
-        // Nobody waits any more when the job was requeued.
+        // Fails when the jobs were requeued and no longer wait.
         let _ = done.send(outcome);
         for work in batch.into_works() {
             preprocessing.recycle(work.picture.prepared);

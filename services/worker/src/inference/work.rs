@@ -1,4 +1,4 @@
-//! What a slot is given to run, and the way back to the job that waits for it.
+//! Pictures for slots to run, and the answers to their jobs.
 
 use std::{sync::Arc, time::Instant};
 
@@ -19,9 +19,9 @@ pub(crate) struct Picture {
     pub(crate) prepared: PreparedPicture,
     pub(crate) settings: DetectionSettings,
     pub(crate) parallelism: Parallelism,
-    /// Where its job stands in its trace.
+    /// The trace of its job.
     pub(crate) trace: TraceContext,
-    /// The file it was decoded from. Only failpoints look at it: tests tell pictures apart by it.
+    /// The file it was decoded from. Only failpoints read it: tests select pictures by it.
     pub(crate) file: Bytes,
 }
 
@@ -35,7 +35,7 @@ impl Picture {
 /// A picture, and the job that waits for its detections.
 pub(crate) struct Work {
     pub(crate) picture: Picture,
-    /// When the job began to wait.
+    /// When the picture was ready to run.
     pub(crate) since: Instant,
     pub(crate) reply: Reply,
 }
@@ -48,20 +48,20 @@ impl Work {
     }
 }
 
-/// Answers the job of one picture. Of all clones the first answer counts: the slot's thread gives
-/// detections, and whoever watches over the thread tells of its failure.
+/// Answers the job of one picture. The first answer of all clones counts: the slot's thread sends
+/// detections, and the lease on the slot sends its failure.
 #[derive(Clone)]
 pub(crate) struct Reply(Arc<Mutex<Option<oneshot::Sender<Result<Detections, InferenceError>>>>>);
 
 impl Reply {
     pub(crate) fn send(&self, answer: Result<Detections, InferenceError>) {
         if let Some(sender) = self.0.lock().take() {
-            // Nobody waits any more where the job was requeued.
+            // Fails when the job was requeued and no longer waits.
             let _ = sender.send(answer);
         }
     }
 
-    /// Whether the job waits no longer.
+    /// Whether the job no longer waits.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.lock().as_ref().is_none_or(oneshot::Sender::is_closed)
     }
@@ -72,7 +72,7 @@ pub(crate) struct Answer(oneshot::Receiver<Result<Detections, InferenceError>>);
 
 impl Answer {
     /// # Errors
-    /// [`InferenceError`]; [`InferenceError::Broken`] where nobody is left to answer.
+    /// [`InferenceError`]; [`InferenceError::Broken`] when all replies were dropped.
     pub(crate) async fn detections(self) -> Result<Detections, InferenceError> {
         self.0.await.unwrap_or(Err(InferenceError::Broken))
     }
@@ -86,7 +86,7 @@ impl Batch {
         Self(vec![work])
     }
 
-    /// Adds `work`, or gives it back if it cannot be run together with the others.
+    /// Adds `work`, or returns it if it cannot be run together with the others.
     pub(crate) fn try_push(&mut self, work: Work) -> Result<(), Work> {
         let is_own = matches!(work.picture.model, JobModel::Own);
         let is_alike = self.0.iter().all(|other| other.picture.size() == work.picture.size());
