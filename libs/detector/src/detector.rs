@@ -22,7 +22,7 @@ use crate::{
     postprocess::candidate::Candidate,
     postprocess::heads::{DecodeRequest, Head},
     postprocess::nms::non_maximum_suppression,
-    preprocess::PreparedPicture,
+    preprocess::PreprocessedPicture,
     tensor::{InputBatch, InputTensor, OutputView},
 };
 
@@ -73,7 +73,7 @@ struct Postprocessor {
 struct RunPicture<'a> {
     /// Its place in the batch, from 0.
     batch_index: usize,
-    prepared: &'a PreparedPicture,
+    prepared: &'a PreprocessedPicture,
     settings: &'a DetectionSettings,
     /// The run's time divided by its pictures.
     infer_time: Duration,
@@ -176,7 +176,7 @@ impl Detector {
     /// [`DetectError`] when ONNX Runtime fails or the picture was prepared for another model.
     pub fn detect(
         &mut self,
-        prepared: &PreparedPicture,
+        prepared: &PreprocessedPicture,
         settings: &DetectionSettings,
     ) -> Result<Detections, DetectError> {
         self.detect_until(prepared, settings, None)
@@ -184,7 +184,7 @@ impl Detector {
 
     fn detect_until(
         &mut self,
-        prepared: &PreparedPicture,
+        prepared: &PreprocessedPicture,
         settings: &DetectionSettings,
         canceller: Option<&Canceller>,
     ) -> Result<Detections, DetectError> {

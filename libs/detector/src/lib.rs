@@ -27,4 +27,4 @@ pub use onnx_runtime::{
     provider::ExecutionProvider, session::SessionOptions,
 };
 pub use postprocess::candidate::Candidate;
-pub use preprocess::{PreparedPicture, Preprocessor};
+pub use preprocess::{PreprocessedPicture, Preprocessor};

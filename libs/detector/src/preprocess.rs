@@ -14,7 +14,7 @@ use crate::{
 
 /// A picture as the model takes it, and where it lies in the tensor.
 #[derive(Debug, Clone)]
-pub struct PreparedPicture {
+pub struct PreprocessedPicture {
     /// `[1, 3, height, width]`, in the channels and the range of the model.
     pub tensor: InputTensor,
     /// Where the picture lies in the tensor.
@@ -53,34 +53,34 @@ impl Preprocessor {
     ///
     /// # Errors
     /// [`DecodeError`] when the bytes are no picture or break the limits.
-    pub fn prepare(&self, bytes: &[u8]) -> Result<PreparedPicture, DecodeError> {
-        self.prepare_with(bytes, ReducedPicture::default(), InputTensor::default())
+    pub fn preprocess(&self, bytes: &[u8]) -> Result<PreprocessedPicture, DecodeError> {
+        self.preprocess_with(bytes, ReducedPicture::default(), InputTensor::default())
     }
 
-    /// As [`Preprocessor::prepare`], reusing the memory of an earlier picture for any model.
+    /// As [`Preprocessor::preprocess`], reusing the memory of an earlier picture for any model.
     ///
     /// # Errors
-    /// As [`Preprocessor::prepare`].
-    pub fn prepare_reusing(
+    /// As [`Preprocessor::preprocess`].
+    pub fn preprocess_reusing(
         &self,
         bytes: &[u8],
-        used: PreparedPicture,
-    ) -> Result<PreparedPicture, DecodeError> {
-        self.prepare_with(bytes, used.picture, used.tensor)
+        used: PreprocessedPicture,
+    ) -> Result<PreprocessedPicture, DecodeError> {
+        self.preprocess_with(bytes, used.picture, used.tensor)
     }
 
-    fn prepare_with(
+    fn preprocess_with(
         &self,
         bytes: &[u8],
         mut picture: ReducedPicture,
         mut tensor: InputTensor,
-    ) -> Result<PreparedPicture, DecodeError> {
+    ) -> Result<PreprocessedPicture, DecodeError> {
         let start = Instant::now();
         let scale = |width, height| self.spec.scale(width, height);
         let warnings = decode_reduced_into(bytes, &self.limits, scale, &mut picture)?;
         let decoded = Instant::now();
         let letterbox = letterbox_reduced(&picture, &self.spec, &mut tensor);
-        Ok(PreparedPicture {
+        Ok(PreprocessedPicture {
             tensor,
             letterbox,
             width: picture.width(),

@@ -12,8 +12,8 @@ mod inference;
 mod metrics;
 mod process;
 mod settle;
-mod start;
+mod startup;
 
 pub use config::Config;
 pub use cores::CoreShares;
-pub use start::{MODELS_DIR, WorkerError, nearest, onnx_runtime_with, run};
+pub use startup::{MODELS_DIR, WorkerError, nearest, onnx_runtime_with, run};

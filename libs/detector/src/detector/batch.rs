@@ -11,7 +11,7 @@ use crate::{
     onnx_runtime::canceller::Canceller,
     postprocess::candidate::Candidate,
     postprocess::heads::DecodeRequest,
-    preprocess::PreparedPicture,
+    preprocess::PreprocessedPicture,
     preprocess::letterbox::ValueRange,
     tensor::{InputBatch, InputTensor},
 };
@@ -26,7 +26,7 @@ const TRIAL_CELLS: u32 = 4;
 #[derive(Debug)]
 pub struct BatchItem<'a, T> {
     /// The picture; all of a batch have tensors of one size.
-    pub prepared: &'a PreparedPicture,
+    pub prepared: &'a PreprocessedPicture,
     /// Its own thresholds.
     pub settings: &'a DetectionSettings,
     /// Returned with the detections; identifies the picture to the caller.

@@ -166,7 +166,7 @@ fn the_plain_head_gives_what_the_cut_one_gives() {
     let settings =
         DetectionSettings { confidence: "0.01".parse().unwrap(), ..DetectionSettings::default() };
     for name in ["bus.jpg", "zidane.jpg", "astronaut.png", "coffee.png"] {
-        let prepared = plain.preprocessor.prepare(&picture(name)).unwrap();
+        let prepared = plain.preprocessor.preprocess(&picture(name)).unwrap();
         let cut = cut.detector.detect(&prepared, &settings).unwrap().objects;
         let plain = plain.detector.detect(&prepared, &settings).unwrap().objects;
         assert!(cut.len() > 5, "{name}");
@@ -191,8 +191,8 @@ fn threads_and_reused_memory_change_nothing() {
     for name in ["zidane.jpg", "astronaut.png", "bus.jpg", "zidane.jpg"] {
         let fresh = detect(&mut models.load(&bundle), name).objects;
         let prepared = match used.take() {
-            Some(used) => preprocessor.prepare_reusing(&picture(name), used).unwrap(),
-            None => preprocessor.prepare(&picture(name)).unwrap(),
+            Some(used) => preprocessor.preprocess_reusing(&picture(name), used).unwrap(),
+            None => preprocessor.preprocess(&picture(name)).unwrap(),
         };
         let settings = DetectionSettings::default();
         let reused = threaded.detect(&prepared, &settings).unwrap().objects;
@@ -211,7 +211,7 @@ fn a_cancelled_run_ends_and_the_next_one_works() {
     let bundle = models.install(&weights("yolov8n")).bundle;
     let Loaded { mut detector, preprocessor } = models.load(&bundle);
     let settings = DetectionSettings::default();
-    let prepared = preprocessor.prepare(&picture("bus.jpg")).unwrap();
+    let prepared = preprocessor.preprocess(&picture("bus.jpg")).unwrap();
     let mut item = [BatchItem { prepared: &prepared, settings: &settings, owner: "bus" }];
 
     let canceller = models.runtime.canceller().unwrap();
@@ -232,7 +232,7 @@ fn bytes_that_do_not_decode_are_refused_before_the_model_runs() {
     let bundle = models.install(&weights("yolov8n")).bundle;
     let mut model = models.load(&bundle);
     for bytes in [&b""[..], b"no picture", &picture("bus.jpg")[..20_000]] {
-        let error = model.preprocessor.prepare(bytes).unwrap_err();
+        let error = model.preprocessor.preprocess(bytes).unwrap_err();
         assert!(matches!(error, DecodeError::Refused(_)), "{error}");
     }
     assert_eq!(detect(&mut model, "bus.jpg").objects.len(), BUS.len());
@@ -245,7 +245,7 @@ fn a_picture_prepared_for_another_model_is_refused() {
     let dynamic = models.load(&models.install(&source).bundle);
     let options = InstallOptions { head: HeadChoice::KeepPlain, ..models.options("plain") };
     let fixed = ModelBundle::install(&source, &options, &models.runtime).unwrap().bundle;
-    let prepared = dynamic.preprocessor.prepare(&picture("bus.jpg")).unwrap();
+    let prepared = dynamic.preprocessor.preprocess(&picture("bus.jpg")).unwrap();
     let mut fixed = models.load(&fixed).detector;
     let error = fixed.detect(&prepared, &DetectionSettings::default()).unwrap_err();
     assert!(matches!(error, DetectError::WrongInputSize { .. }), "{error}");
@@ -278,11 +278,11 @@ fn a_batch_gives_each_owner_what_its_picture_gives_alone() {
     let bundle = models.install(&weights("yolov8n")).bundle;
     let Loaded { mut detector, preprocessor } = models.load(&bundle);
     assert!(detector.takes_batches().unwrap());
-    let bus = preprocessor.prepare(&picture("bus.jpg")).unwrap();
+    let bus = preprocessor.preprocess(&picture("bus.jpg")).unwrap();
     let mut mirrored = bus.clone();
     let width = mirrored.tensor.width;
     mirrored.tensor.data.chunks_exact_mut(width).for_each(<[f32]>::reverse);
-    let zidane = preprocessor.prepare(&picture("zidane.jpg")).unwrap();
+    let zidane = preprocessor.preprocess(&picture("zidane.jpg")).unwrap();
     let usual = DetectionSettings::default();
     let strict = DetectionSettings { confidence: ConfidenceThreshold::new(0.5).unwrap(), ..usual };
 

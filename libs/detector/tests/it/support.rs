@@ -98,7 +98,7 @@ impl Loaded {
     }
 
     pub(crate) fn detect(&mut self, bytes: &[u8], settings: &DetectionSettings) -> Detections {
-        let prepared = self.preprocessor.prepare(bytes).unwrap();
+        let prepared = self.preprocessor.preprocess(bytes).unwrap();
         self.detector.detect(&prepared, settings).unwrap()
     }
 }

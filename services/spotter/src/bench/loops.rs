@@ -9,8 +9,8 @@ use std::{
 };
 
 use detector::{
-    BareModel, Detector, ModelBundle, OnnxRuntime, PreparedPicture, Preprocessor, SessionOptions,
-    StageTimings,
+    BareModel, Detector, ModelBundle, OnnxRuntime, PreprocessedPicture, Preprocessor,
+    SessionOptions, StageTimings,
     onnx::{OnnxModel, at_size::at_size},
     tensor::InputTensor,
 };
@@ -56,7 +56,7 @@ impl Loops {
             Ok(WholePipeline { preprocessor: preprocessor.clone(), used: None, detector })
         };
         let detectors = (0..slots.get()).map(|_| pipeline()).collect::<Result<_, _>>()?;
-        let prepared = preprocessor.prepare(&picture);
+        let prepared = preprocessor.preprocess(&picture);
         let tensor = prepared.map_err(|error| CliError::Usage(error.to_string()))?.tensor;
         let path = bundle.model_path();
         let model = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
@@ -111,15 +111,15 @@ impl Loops {
 /// From bytes to objects, reusing buffers as a worker does.
 struct WholePipeline {
     preprocessor: Preprocessor,
-    used: Option<PreparedPicture>,
+    used: Option<PreprocessedPicture>,
     detector: Detector,
 }
 
 impl WholePipeline {
     fn detect(&mut self, picture: &[u8]) -> Option<StageTimings> {
         let prepared = match self.used.take() {
-            Some(used) => self.preprocessor.prepare_reusing(picture, used),
-            None => self.preprocessor.prepare(picture),
+            Some(used) => self.preprocessor.preprocess_reusing(picture, used),
+            None => self.preprocessor.preprocess(picture),
         };
         let prepared = prepared.ok()?;
         let found = self.detector.detect(&prepared, &DetectionSettings::default());

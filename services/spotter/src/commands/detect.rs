@@ -53,7 +53,7 @@ struct LoadedModel {
 
 impl LoadedModel {
     fn detect(&mut self, bytes: &[u8], settings: &DetectionSettings) -> Result<Detections, String> {
-        let prepared = self.preprocessor.prepare(bytes).map_err(|error| error.to_string())?;
+        let prepared = self.preprocessor.preprocess(bytes).map_err(|error| error.to_string())?;
         self.detector.detect(&prepared, settings).map_err(|error| error.to_string())
     }
 }

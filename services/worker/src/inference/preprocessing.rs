@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use detector::{DecodeError, PreparedPicture, Preprocessor};
+use detector::{DecodeError, PreprocessedPicture, Preprocessor};
 use domain::{ModelName, picture::PictureLimits};
 use parking_lot::Mutex;
 use service::telemetry::traces::TraceContext;
@@ -23,7 +23,7 @@ pub(crate) struct Preprocessing {
     limits: PictureLimits,
     models: ModelSource,
     /// Pictures that have been run, whose memory is reused.
-    used: Mutex<Vec<PreparedPicture>>,
+    used: Mutex<Vec<PreprocessedPicture>>,
 }
 
 impl Preprocessing {
@@ -48,7 +48,7 @@ impl Preprocessing {
         picture: Bytes,
         name: ModelName,
         deadline: Duration,
-    ) -> Result<(JobModel, PreparedPicture), InferenceError> {
+    ) -> Result<(JobModel, PreprocessedPicture), InferenceError> {
         let (this, trace) = (Arc::clone(self), TraceContext::current());
         let preparing =
             tokio::task::spawn_blocking(move || this.preprocess_for(&picture, &name, &trace));
@@ -63,7 +63,7 @@ impl Preprocessing {
     }
 
     /// Keeps the memory of a picture that has been run.
-    pub(crate) fn recycle(&self, prepared: PreparedPicture) {
+    pub(crate) fn recycle(&self, prepared: PreprocessedPicture) {
         if prepared.width.saturating_mul(prepared.height) <= LARGEST_KEPT {
             self.used.lock().push(prepared);
         }
@@ -74,7 +74,7 @@ impl Preprocessing {
         picture: &[u8],
         name: &ModelName,
         trace: &TraceContext,
-    ) -> Result<(JobModel, PreparedPicture), InferenceError> {
+    ) -> Result<(JobModel, PreprocessedPicture), InferenceError> {
         let (model, prepared) = if *name == self.own {
             (JobModel::Own, self.decode_and_letterbox(picture, &self.own_preprocessor, trace)?)
         } else {
@@ -91,12 +91,12 @@ impl Preprocessing {
         picture: &[u8],
         preprocessor: &Preprocessor,
         trace: &TraceContext,
-    ) -> Result<PreparedPicture, DecodeError> {
+    ) -> Result<PreprocessedPicture, DecodeError> {
         let mut stages = trace.stages();
         let used = self.used.lock().pop();
         let outcome = match used {
-            Some(used) => preprocessor.prepare_reusing(picture, used),
-            None => preprocessor.prepare(picture),
+            Some(used) => preprocessor.preprocess_reusing(picture, used),
+            None => preprocessor.preprocess(picture),
         };
         match &outcome {
             Ok(prepared) => {

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
-use detector::{Detections, PreparedPicture};
+use detector::{Detections, PreprocessedPicture};
 use domain::DetectionSettings;
 use parking_lot::Mutex;
 use service::telemetry::traces::TraceContext;
@@ -16,7 +16,7 @@ use crate::cores::Parallelism;
 pub(crate) struct Picture {
     pub(crate) model: JobModel,
     /// The picture as `model` takes it.
-    pub(crate) prepared: PreparedPicture,
+    pub(crate) prepared: PreprocessedPicture,
     pub(crate) settings: DetectionSettings,
     pub(crate) parallelism: Parallelism,
     /// The trace of its job.
