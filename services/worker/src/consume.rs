@@ -1,4 +1,5 @@
-//! The loop: room for a job, a delivery, a task of its own for it. Until told to stop.
+//! The consumer loop: it pulls a delivery whenever the in-flight limit allows one, and processes each in
+//! a task of its own, until shutdown.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,11 +18,11 @@ use crate::{
     settle::{Outcome, settlement},
 };
 
-/// How long handing jobs back may take when the queue is slow to answer.
-const HAND_BACK_GRACE: Duration = Duration::from_secs(5);
+/// How long releasing unfinished jobs may take when NATS is slow to answer.
+const RELEASE_GRACE: Duration = Duration::from_secs(5);
 
-/// Takes deliveries until `shutdown` is cancelled or the process finds itself broken, then lets
-/// running jobs finish for `grace` and hands back what has not finished by then.
+/// Pulls deliveries until `shutdown` or `broken` is cancelled, then waits for running jobs for `grace`,
+/// and releases those that have not finished by then.
 pub(crate) async fn consume(
     context: Arc<Context>,
     mut deliveries: Deliveries,
@@ -30,54 +31,55 @@ pub(crate) async fn consume(
     grace: Duration,
 ) {
     let mut jobs = JoinSet::new();
-    let room = Room::beside(context.slots.count() * most_in_batch);
-    while let Some((delivery, place)) = next_job(&context, &mut deliveries, &room, &shutdown).await
+    let in_flight = InFlightLimit::beside(context.slots.count() * most_in_batch);
+    while let Some((delivery, permit)) =
+        next_job(&context, &mut deliveries, &in_flight, &shutdown).await
     {
-        let parallelism = room.parallelism(&delivery);
-        jobs.spawn(handle(Arc::clone(&context), delivery, place, parallelism));
+        let parallelism = in_flight.parallelism(&delivery);
+        jobs.spawn(handle(Arc::clone(&context), delivery, permit, parallelism));
         while let Some(finished) = jobs.try_join_next() {
             report_panic(finished);
         }
     }
     deliveries.stop().await;
-    tracing::info!(running = jobs.len(), "no more jobs are taken");
+    tracing::info!(running = jobs.len(), "no more jobs are pulled");
     if tokio::time::timeout(grace, join_all(&mut jobs)).await.is_err() {
-        tracing::warn!(running = jobs.len(), "jobs that have not finished are handed back");
+        tracing::warn!(running = jobs.len(), "jobs that have not finished are released");
         context.hand_back.cancel();
-        if tokio::time::timeout(HAND_BACK_GRACE, join_all(&mut jobs)).await.is_err() {
-            // The queue does not answer. What it was not told comes back after `ack_wait`.
+        if tokio::time::timeout(RELEASE_GRACE, join_all(&mut jobs)).await.is_err() {
+            // NATS does not answer. It redelivers these jobs after `ack_wait`.
             jobs.shutdown().await;
         }
     }
 }
 
-/// How many jobs a worker holds at a time: a batch for each slot, and a few more whose pictures are being
-/// decoded or whose ends are being stored, so that no slot waits for either.
-struct Room {
-    places: Arc<Semaphore>,
-    all: usize,
+/// The most jobs that a worker holds at a time: a batch for each slot, and a few more whose pictures are
+/// being decoded or whose results are being stored, so that no slot waits for either.
+struct InFlightLimit {
+    permits: Arc<Semaphore>,
+    limit: usize,
 }
 
-impl Room {
-    /// One in four more than `running` at a time: what surrounds a run of the model takes less than a
-    /// quarter of its time. And at least two, where two runs can end at the same moment.
+impl InFlightLimit {
+    /// A quarter more than `running`: the work before and after a run of the model takes less than a
+    /// quarter of its time. At least two more where two runs can end at the same moment.
     fn beside(running: usize) -> Self {
-        let all = running + running.div_ceil(4).max(running.min(2));
-        Self { places: Arc::new(Semaphore::new(all)), all }
+        let limit = running + running.div_ceil(4).max(running.min(2));
+        Self { permits: Arc::new(Semaphore::new(limit)), limit }
     }
 
-    /// Waits for a place.
-    async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.places).acquire_owned().await.ok()
+    /// Waits until the worker may hold one more job.
+    async fn acquire(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).acquire_owned().await.ok()
     }
 
     fn free(&self) -> usize {
-        self.places.available_permits()
+        self.permits.available_permits()
     }
 
-    /// What a delivery may have that has just been given a place.
+    /// The cores for a delivery that has just acquired its permit.
     fn parallelism(&self, delivery: &Delivery) -> Parallelism {
-        let is_alone = self.free() + 1 == self.all && delivery.waiting == 0;
+        let is_alone = self.free() + 1 == self.limit && delivery.waiting == 0;
         if is_alone { Parallelism::AllCores } else { Parallelism::Slot }
     }
 }
@@ -85,16 +87,16 @@ impl Room {
 async fn next_job(
     context: &Context,
     deliveries: &mut Deliveries,
-    room: &Room,
+    in_flight: &InFlightLimit,
     shutdown: &CancellationToken,
 ) -> Option<(Delivery, OwnedSemaphorePermit)> {
     let next = async {
-        // A job could not even begin: it would come back again and again, all of the queue in turn. Those
-        // that were asked for before still come, once.
+        // No run can begin while records are not stored: all jobs of the queue would be redelivered again
+        // and again. Jobs of earlier requests are still delivered, once.
         context.writes.wait_until_well().await;
-        let place = room.place().await?;
-        let delivery = deliveries.next(1 + room.free()).await;
-        Some((delivery, place))
+        let permit = in_flight.acquire().await?;
+        let delivery = deliveries.next(1 + in_flight.free()).await;
+        Some((delivery, permit))
     };
     tokio::select! {
         biased;
@@ -107,26 +109,26 @@ async fn next_job(
 async fn handle(
     context: Arc<Context>,
     delivery: Delivery,
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     parallelism: Parallelism,
 ) {
     let span = delivery.span();
     context.metrics.count_delivery(delivery.attempt);
-    span.around(work_on(&context, delivery, place, parallelism, &span)).await;
+    span.around(work_on(&context, delivery, permit, parallelism, &span)).await;
 }
 
 async fn work_on(
     context: &Context,
     delivery: Delivery,
-    place: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
     parallelism: Parallelism,
     span: &Span,
 ) {
     let (task_id, deliveries) = (delivery.job.task_id, delivery.attempt);
     failpoints::reach("worker-received");
     let outcome = process(context, &delivery, parallelism).await;
-    // Another job may come while the queue is told about this one.
-    drop(place);
+    // The next job may be pulled while this one is settled.
+    drop(permit);
     context.metrics.count_job(outcome.name());
     span.set(|| [KeyValue::new("spotter.job.outcome", outcome.name())]);
     if let Outcome::Failed { error, .. } = &outcome {
@@ -155,8 +157,8 @@ async fn join_all(jobs: &mut JoinSet<()>) {
 
 fn report_panic(finished: Result<(), tokio::task::JoinError>) {
     if let Err(error) = finished {
-        // Its delivery was not settled, so the job comes back.
-        tracing::error!(%error, "a job's task ended without an outcome");
+        // Its delivery was not settled, so NATS redelivers the job.
+        tracing::error!(%error, "the task of a job has ended without an outcome");
     }
 }
 
@@ -165,11 +167,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_room_for_a_few_more_than_run() {
+    fn a_few_more_jobs_than_run_are_in_flight() {
         let cases = [(1, 2), (2, 4), (4, 6), (5, 7), (16, 20)];
         for (running, expected) in cases {
-            let room = Room::beside(running);
-            assert_eq!((room.all, room.free()), (expected, expected), "{running} running");
+            let in_flight = InFlightLimit::beside(running);
+            assert_eq!(
+                (in_flight.limit, in_flight.free()),
+                (expected, expected),
+                "{running} running"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The worker: takes deliveries off the queue, runs the detector, stores the record, settles.
+//! The worker: pulls deliveries, runs the detector, stores the record, settles the delivery.
 //!
-//! Stateless: whatever a worker held when it died is handed to another. It knows no HTTP.
+//! Stateless: NATS redelivers the jobs of a worker that dies. It knows no HTTP.
 
 mod announce;
 mod config;

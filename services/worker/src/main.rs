@@ -1,7 +1,6 @@
 //! The worker as a process of its own: settings from the environment, until SIGTERM or Ctrl-C.
 //!
-//! `spotter-worker healthcheck`, with the same environment, asks the one that runs whether it is
-//! ready.
+//! `spotter-worker healthcheck`, with the same environment, checks whether the running worker is ready.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! Getting a worker to the point where it takes its first job.
+//! Starting a worker: models, queue, probes and metrics, up to the consumer loop.
 
 use std::{
     io,
@@ -36,7 +36,7 @@ use crate::{
     process::Context,
 };
 
-/// Where set-up puts ONNX Runtime's library with `provider`, seen from the project's root.
+/// The path at which set-up installs ONNX Runtime with `provider`, relative to the project's root.
 #[must_use]
 pub fn onnx_runtime_with(provider: ExecutionProvider) -> &'static str {
     match provider {
@@ -49,25 +49,25 @@ pub fn onnx_runtime_with(provider: ExecutionProvider) -> &'static str {
     }
 }
 
-/// Where models are installed, seen from the project's root.
+/// The folder of installed models, relative to the project's root.
 pub const MODELS_DIR: &str = "models";
 
 /// Why a worker could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum WorkerError {
-    /// ONNX Runtime is not there, or too old.
+    /// ONNX Runtime is missing, too old, or lacks the provider.
     #[error("{}", hints::onnx_runtime(.0))]
     Runtime(#[from] OnnxRuntimeError),
-    /// The model is not installed, or not as it was when it was installed.
+    /// The model is not installed, or was changed since.
     #[error("{}", hints::model(.0))]
     Model(#[from] ModelError),
-    /// NATS is not there, or refuses.
+    /// NATS is unreachable, or rejects the worker.
     #[error("{}", hints::messaging(.0))]
     Messaging(#[from] MessagingError),
     /// The operating system gives no more threads.
     #[error("a slot's thread cannot be started: {0}")]
     Thread(#[from] io::Error),
-    /// `PROBES_ADDRESS` cannot be listened on.
+    /// The worker cannot listen on `PROBES_ADDRESS`.
     #[error(transparent)]
     Probes(#[from] probes::ListenError),
     /// Metrics could not be set up.
@@ -76,17 +76,17 @@ pub enum WorkerError {
     /// Traces cannot be exported.
     #[error(transparent)]
     Traces(#[from] TracesError),
-    /// The model hangs beyond cancelling; only a fresh process helps.
-    #[error("the model hangs and cannot be cancelled: this worker stops to be replaced")]
+    /// The model hangs and cannot be cancelled. Only a new process helps.
+    #[error("the model hangs and cannot be cancelled: this worker stops so that it is restarted")]
     Hung,
 }
 
 impl WorkerError {
-    /// What the process should end with.
+    /// The exit code of the process.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            // Whoever holds the port may let go of it.
+            // The process that uses the port may stop.
             Self::Probes(error) if error.is_in_use() => exit::UNAVAILABLE,
             Self::Runtime(_) | Self::Model(_) | Self::Traces(_) | Self::Probes(_) => exit::USAGE,
             Self::Messaging(error) if error.is_configuration() => exit::USAGE,
@@ -97,10 +97,10 @@ impl WorkerError {
 }
 
 /// Runs a worker until `shutdown` is cancelled; running jobs finish first, within the grace time.
-/// `ready` is called once, when it is about to take its first job.
+/// `ready` is called once, before the first job is pulled.
 ///
 /// # Errors
-/// [`WorkerError`] if it cannot start, or has found itself broken.
+/// [`WorkerError`] if it cannot start, or stops because the model hangs.
 pub async fn run(
     config: Config,
     shutdown: CancellationToken,
@@ -123,7 +123,7 @@ pub async fn run(
     }
     let Loaded { preprocessing, slots, model_digest, max_batch } = {
         let config = config.clone();
-        // A second of reading and checking weights, in which probes are to be answered.
+        // Loading weights takes about a second, in which probes must be answered.
         tokio::task::spawn_blocking(move || load_slots(&config))
             .await
             .map_err(io::Error::other)??
@@ -161,7 +161,7 @@ pub async fn run(
         broken,
     });
     let announcement = messaging.announcements().of_worker(&config.model, model_digest);
-    // Before the first job: from its first result on, all know which model there is.
+    // Before the first job, so that the model is known before its first result.
     let announcing = announce(announcement).await;
     tracing::info!(
         model = %config.model,
@@ -175,18 +175,18 @@ pub async fn run(
     let grace = config.shutdown_grace;
     consume(Arc::clone(&context), deliveries, max_batch, shutdown, grace).await;
     announcing.end().await;
-    // Each waits for a server that may be away.
+    // Each may wait for a server that does not answer.
     tokio::join!(messaging.close(), traces.stop());
     tracing::info!("worker stopped");
     if context.broken.is_cancelled() { Err(WorkerError::Hung) } else { Ok(()) }
 }
 
-/// What is there before the queue is.
+/// What is loaded before the worker connects to NATS.
 struct Loaded {
     preprocessing: Arc<Preprocessing>,
     slots: Slots,
     model_digest: Sha256Digest,
-    /// The most pictures of one run.
+    /// The largest batch.
     max_batch: usize,
 }
 
@@ -201,7 +201,7 @@ fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
     let bundle = source.bundle(&config.model)?;
     let own = source.load_shared(&bundle)?;
     if let Some(why) = own.why_not_shared() {
-        tracing::warn!(%why, "each slot keeps the model's weights for itself");
+        tracing::warn!(%why, "each slot has a copy of the model's weights");
     }
     let on_all_cores = AllCoresDetector::load(&own, source.options, cores::all())?;
     let mut models: Vec<LoadedModels> = (0..config.cores.slots.get())
@@ -216,7 +216,7 @@ fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
     Ok(Loaded { preprocessing, slots, model_digest: bundle.digest(), max_batch })
 }
 
-/// As many as are asked for, if the model can do it.
+/// The configured batch size, if the model takes batches.
 fn max_batch(config: &Config, models: &mut LoadedModels) -> usize {
     let asked = config.max_batch.get();
     if asked == 1 {
@@ -229,18 +229,19 @@ fn max_batch(config: &Config, models: &mut LoadedModels) -> usize {
                 model = %config.model,
                 asked,
                 "MAX_BATCH has no effect: this model takes one picture at a time; export it with a \
-                 free batch size"
+                 dynamic batch size"
             );
             1
         }
         Err(error) => {
-            tracing::warn!(model = %config.model, %error, "MAX_BATCH has no effect: a trial failed");
+            tracing::warn!(model = %config.model, %error, "MAX_BATCH has no effect: a trial run failed");
             1
         }
     }
 }
 
-/// The file at `relative` upwards of here, or that path itself, for the error that names it.
+/// The path `relative` in the current folder or the nearest one above that has it. Without any, `relative`
+/// itself, which an error then names.
 #[must_use]
 pub fn nearest(relative: &str) -> PathBuf {
     files::find_upwards(Path::new(relative)).unwrap_or_else(|| PathBuf::from(relative))

@@ -29,7 +29,7 @@ pub(crate) struct Batcher {
 /// The limits of batches.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchRules {
-    /// The most pictures of one run.
+    /// The largest batch.
     pub(crate) most: usize,
     /// The longest wait of a picture for others while a slot is free.
     pub(crate) window: Duration,
