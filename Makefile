@@ -47,7 +47,7 @@ check-manifests: ## Render and check the Kubernetes manifests in k8s/ and the NA
 	@scripts/check-manifests
 
 test-scripts: ## Run the unit tests of the scripts
-	@python3 -m unittest discover --start-directory scripts --quiet
+	@python3 -m unittest discover --start-directory scripts/tests --top-level-directory scripts --quiet
 
 audit: cargo-is-here ## Check licences, advisories and allowed dependencies, with cargo-deny
 	@if cargo deny --version >/dev/null 2>&1; then \
@@ -111,20 +111,20 @@ chaos: setup cargo-is-here ## Inject faults under load and check that no job is 
 export DIST_TARGET
 
 dist: cargo-is-here ## Build the release binaries and pack them with their licences into dist/
-	@scripts/make-dist
+	@scripts/release/make-dist
 
 sbom: cargo-is-here ## Write the SBOM of the binaries, as CycloneDX JSON, into dist/
 	@if cargo cyclonedx --version >/dev/null 2>&1; then \
-		exec scripts/make-sbom; \
+		exec scripts/release/make-sbom; \
 	else \
 		echo "make sbom needs cargo-cyclonedx: cargo install --locked cargo-cyclonedx" >&2; exit 1; \
 	fi
 
 images: ## Build the images for IMAGE_PLATFORM and push them to IMAGE_REGISTRY (used by the release workflow)
-	@scripts/publish-images build
+	@scripts/release/publish-images build
 
 sign-images: ## Tag the pushed images with IMAGE_TAG, and sign them with cosign
-	@scripts/publish-images sign
+	@scripts/release/publish-images sign
 
 test-compose: ## Build the images, run docker-compose.yml on a real engine and inject faults (ARGS=--stand-ins)
 	@scripts/test-compose $(ARGS)

@@ -32,7 +32,7 @@ def make_importable(script: str, modules: list[str], described: str) -> None:
 
 
 def requirements_of(script: str) -> Path:
-    return ROOT / f"scripts/{script}.requirements.txt"
+    return ROOT / f"scripts/requirements/{script}.txt"
 
 
 def folder_of(script: str, kind: str) -> Path:

@@ -2,7 +2,7 @@
 //!
 //! Queue, API, workers, model and signals are real; what decides is `testkit::Autoscaler`, by the
 //! ScaledObject that ships. Its time is compressed, the workers' is not. With `AUTOSCALING_JSON=file`
-//! the run is longer and its time series is written there, for `scripts/plot-autoscaling`.
+//! the run is longer and its time series is written there, for `scripts/plots/plot-autoscaling`.
 
 use std::{
     fs,

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from manifest_admission_rules import RULES as ADMISSION_RULES
-from manifest_documentation_rules import RULES as DOCUMENTATION_RULES
-from manifest_objects import WORKLOADS, Objects, constant, matches, quantity
-from manifest_port_rules import RULES as PORT_RULES
-from manifest_startup_rules import RULES as STARTUP_RULES
+from manifests.admission_rules import RULES as ADMISSION_RULES
+from manifests.documentation_rules import RULES as DOCUMENTATION_RULES
+from manifests.objects import WORKLOADS, Objects, constant, matches, quantity
+from manifests.port_rules import RULES as PORT_RULES
+from manifests.startup_rules import RULES as STARTUP_RULES
 
 WITHOUT_NAMESPACE = {"Namespace", "PriorityClass"}
 # Namespaces of others, as network-policies.yaml and docs/kubernetes.md name them.

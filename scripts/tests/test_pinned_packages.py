@@ -14,7 +14,7 @@ class Folders(unittest.TestCase):
     def test_other_pins_are_kept_in_another_folder(self) -> None:
         with tempfile.TemporaryDirectory() as root, mock.patch.object(pinned_packages, "ROOT", Path(root)):
             requirements = pinned_packages.requirements_of("lint-scripts")
-            requirements.parent.mkdir()
+            requirements.parent.mkdir(parents=True)
             folders = set()
             for pins in ("ruff==0.17.5", "ruff==0.17.6", "ruff==0.17.5"):
                 requirements.write_text(pins)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from manifest_objects import Objects, matches, quantity
+from manifests.objects import Objects, matches, quantity
 
 DNS = "namespace kube-system"
 # Who must reach whom, on which port: without one of them the system stands still or nobody sees it.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from picture_formats import (
+from pictures.formats import (
     ASCII,
     BYTE,
     LONG,

@@ -9,8 +9,8 @@ import copy
 import re
 from collections.abc import Callable
 
-from manifest_objects import ROOT
-from manifest_startup_rules import documentation, documented_settings
+from manifests.objects import ROOT
+from manifests.startup_rules import documentation, documented_settings
 
 # What follows from the images and from where containers find each other, and what hangs together with
 # stop_grace_period: set in the file, and not by those who use it.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from manifest_objects import ROOT, Objects, constant, matches
-from manifest_secrets import hosts_of_certificates
-from manifest_startup_rules import documentation, documented_objects
+from manifests.objects import ROOT, Objects, constant, matches
+from manifests.secrets import hosts_of_certificates
+from manifests.startup_rules import documentation, documented_objects
 
 # Overlays with images of a release. An operator's may be called anything.
 OF_A_RELEASE = {"production", "gpu"}

@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from manifest_objects import OVERLAYS
+from manifests.objects import OVERLAYS
 from pinned_packages import ROOT, install
 
 # An overlay as operators make them, to see that the component fits.
@@ -69,7 +69,7 @@ def documented_job() -> dict:
     """What docs/kubernetes.md has operators fill that volume with."""
     import yaml
 
-    from manifest_documentation_rules import commands
+    from manifests.documentation_rules import commands
 
     blocks = re.findall(r"^apiVersion: batch/v1\n(?:.+\n)+", commands("yaml"), re.MULTILINE)
     return yaml.safe_load(blocks[0])

@@ -6,9 +6,9 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from manifest_objects import Objects
-from manifest_rules import problems_of
-from manifest_schemas import KUBERNETES_VERSIONS, kubernetes_problems
+from manifests.objects import Objects
+from manifests.rules import problems_of
+from manifests.schemas import KUBERNETES_VERSIONS, kubernetes_problems
 
 Change = Callable[[Objects], None]
 

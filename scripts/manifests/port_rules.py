@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from manifest_objects import ROOT, Objects, constant, matches
+from manifests.objects import ROOT, Objects, constant, matches
 
 INGRESS = "nginx.ingress.kubernetes.io/"
 # What is not for clients.

@@ -6,8 +6,8 @@ import unittest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from manifest_logins import Node
-from manifest_objects import Objects
+from manifests.logins import Node
+from manifests.objects import Objects
 
 POD = {
     "metadata": {"labels": {}},

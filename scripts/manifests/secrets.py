@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from manifest_startup_rules import documentation, documented_objects
+from manifests.startup_rules import documentation, documented_objects
 
 # Kind and name, and what is held.
 Made = dict[tuple[str, str], dict[str, str]]

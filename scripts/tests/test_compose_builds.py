@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unittest
 
-from compose_builds import Build, describe, problem_of_a_rebuild
+from compose.builds import Build, describe, problem_of_a_rebuild
 
 OTHERS = [f"#21 {at}.5    Compiling crate-{at} v1.0.{at}" for at in range(300)]
 OURS = [

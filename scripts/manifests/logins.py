@@ -1,7 +1,7 @@
 """NATS and Redis, started as the manifests start them, and everybody's login tried.
 
 Each program has the arguments, the variables and the files that the kubelet would give it
-(manifest_environment.py), with the secrets that docs/kubernetes.md has made; only its ports and its folders
+(environment.py), with the secrets that docs/kubernetes.md has made; only its ports and its folders
 are others. Then each part logs in by its own address: its name is looked up nowhere, but its server's
 certificate must be for that name.
 """
@@ -21,10 +21,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from manifest_environment import Started, started
-from manifest_objects import Objects
-from manifest_port_rules import ADDRESS
-from manifest_secrets import Made
+from manifests.environment import Started, started
+from manifests.objects import Objects
+from manifests.port_rules import ADDRESS
+from manifests.secrets import Made
 
 # In seconds; only a server that is stuck takes so long.
 PATIENCE = 60

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from manifest_objects import ROOT, Objects
+from manifests.objects import ROOT, Objects
 
 OURS = ("api", "worker", "set-up")
 # Variables that are no settings of spotter's: parts of its addresses, and the folder of temporary files.

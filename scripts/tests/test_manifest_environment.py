@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unittest
 
-from manifest_environment import Started, started
+from manifests.environment import Started, started
 
 # What becomes of a text where A is "a": those of Kubernetes' own tests that tell rules apart.
 EXAMPLES = {
