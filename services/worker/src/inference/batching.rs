@@ -132,7 +132,7 @@ impl Scheduler {
         for work in self.pending.drain(..) {
             if batch.works().len() == self.rules.most {
                 others.push_back(work);
-            } else if let Err(work) = batch.try_push(work) {
+            } else if let Some(work) = batch.try_push(work) {
                 others.push_back(work);
             }
         }

@@ -12,6 +12,9 @@ use tokio::sync::oneshot;
 use super::{error::InferenceError, models::JobModel};
 use crate::cores::Parallelism;
 
+/// What the job of one picture is answered with.
+pub(crate) type JobResult = Result<Detections, InferenceError>;
+
 /// A picture for a slot to run.
 pub(crate) struct Picture {
     pub(crate) model: JobModel,
@@ -51,10 +54,10 @@ impl Work {
 /// Answers the job of one picture. The first answer of all clones counts: the slot's thread sends
 /// detections, and the lease on the slot sends its failure.
 #[derive(Clone)]
-pub(crate) struct Reply(Arc<Mutex<Option<oneshot::Sender<Result<Detections, InferenceError>>>>>);
+pub(crate) struct Reply(Arc<Mutex<Option<oneshot::Sender<JobResult>>>>);
 
 impl Reply {
-    pub(crate) fn send(&self, answer: Result<Detections, InferenceError>) {
+    pub(crate) fn send(&self, answer: JobResult) {
         if let Some(sender) = self.0.lock().take() {
             // Fails when the job was requeued and no longer waits.
             let _ = sender.send(answer);
@@ -68,12 +71,12 @@ impl Reply {
 }
 
 /// What a job waits for.
-pub(crate) struct Answer(oneshot::Receiver<Result<Detections, InferenceError>>);
+pub(crate) struct Answer(oneshot::Receiver<JobResult>);
 
 impl Answer {
     /// # Errors
     /// [`InferenceError`]; [`InferenceError::Broken`] when all replies were dropped.
-    pub(crate) async fn detections(self) -> Result<Detections, InferenceError> {
+    pub(crate) async fn detections(self) -> JobResult {
         self.0.await.unwrap_or(Err(InferenceError::Broken))
     }
 }
@@ -86,15 +89,16 @@ impl Batch {
         Self(vec![work])
     }
 
-    /// Adds `work`, or returns it if it cannot be run together with the others.
-    pub(crate) fn try_push(&mut self, work: Work) -> Result<(), Work> {
+    /// Adds `work`. Returns it if it cannot be run together with the others.
+    #[must_use = "a picture that was not added must wait for another batch"]
+    pub(crate) fn try_push(&mut self, work: Work) -> Option<Work> {
         let is_own = matches!(work.picture.model, JobModel::Own);
         let is_alike = self.0.iter().all(|other| other.picture.size() == work.picture.size());
         if is_own && is_alike && self.takes_more() {
             self.0.push(work);
-            Ok(())
+            None
         } else {
-            Err(work)
+            Some(work)
         }
     }
 
