@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr};
 use async_nats::ServerAddr;
 use percent_encoding::percent_decode_str;
 use service::config::{
-    address::{ADVICE, shown_list},
+    address::{ADVICE, try_redact_list},
     secret::Secret,
 };
 
@@ -60,7 +60,7 @@ impl FromStr for NatsServers {
 
     fn from_str(urls: &str) -> Result<Self, Self::Err> {
         // The client library would take the part of a password for a host.
-        if shown_list(urls).is_none() {
+        if try_redact_list(urls).is_none() {
             return Err(InvalidNatsServers);
         }
         let mut servers = Self { addresses: Vec::new(), login: None };

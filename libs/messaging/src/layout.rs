@@ -11,7 +11,7 @@ use async_nats::jetstream::{
     stream::{Config, ConsumerError, DiscardPolicy, Republish, RetentionPolicy, StorageType},
 };
 
-use service::files::shown_size;
+use service::files::human_size;
 
 use crate::{
     Messaging, MessagingConfig, MessagingError, error::Cause, leases::LEASE_LIFE, refusal::Refusal,
@@ -436,10 +436,10 @@ fn storage_advice(config: &MessagingConfig) -> String {
          others have taken it. Where none is set, it is three quarters of the disk's free space at the \
          server's start, so {disk} must be free then. Lower QUEUE_MAX_BYTES, raise max_file_store, or make \
          room and restart the server",
-        reserved = shown_size(reserved_bytes(config)),
-        each = shown_size(config.limits.max_bytes),
-        dead = shown_size(2 * MAX_DEAD_LETTER_BYTES.unsigned_abs()),
-        disk = shown_size(config.disk_bytes()),
+        reserved = human_size(reserved_bytes(config)),
+        each = human_size(config.limits.max_bytes),
+        dead = human_size(2 * MAX_DEAD_LETTER_BYTES.unsigned_abs()),
+        disk = human_size(config.disk_bytes()),
     )
 }
 

@@ -1,7 +1,7 @@
-//! Settings read from named variables, with every bad value reported at once.
+//! Settings read from environment variables. All bad values are reported together.
 //!
-//! A service describes its settings as one struct and fills it through a [`Reader`], which asks a
-//! [`Source`]: the process environment in production, a map in a test.
+//! Each service has one struct of settings and fills it through a [`Reader`] from a [`Source`]: the process
+//! environment in production, a map in a test.
 
 pub mod address;
 pub mod host;
@@ -11,22 +11,22 @@ use std::{collections::HashMap, fmt, fs::File, path::PathBuf, str::FromStr, time
 
 use crate::config::{address::may_hold_a_secret, secret::Secret};
 
-/// The longest duration that can be set: ten years. Beyond it a number of seconds is a slip of the
-/// hand, and added to the time of day it might not fit any more.
+/// The longest duration that can be set: ten years. A larger number of seconds is a typing error, and could
+/// overflow when it is added to a timestamp.
 pub const LONGEST_SECONDS: u64 = 10 * 365 * 24 * 3600;
 
-/// What is said of a value that cannot be used and may hold a secret.
+/// The error for an unusable value that may contain a secret.
 const NOT_REPEATED: &str =
-    "its value cannot be used; it is not shown, since it may hold a password";
+    "the value cannot be used; it is not shown, since it may contain a password";
 
 /// Where settings come from.
 pub trait Source {
     /// The value of variable `name`, or `None` if it is not set. Empty means not set.
     fn get(&self, name: &str) -> Option<String>;
 
-    /// Whether variable `name` is set to what is no text in UTF-8. It has no value then, and must not be
-    /// taken for one that is not set.
-    fn is_no_text(&self, name: &str) -> bool {
+    /// Whether variable `name` is set to a value that is not UTF-8. [`Source::get`] returns `None` then, and
+    /// the variable must not count as not set.
+    fn is_not_utf8(&self, name: &str) -> bool {
         let _ = name;
         false
     }
@@ -41,7 +41,7 @@ impl Source for ProcessEnvironment {
         std::env::var(name).ok().filter(|value| is_set(value))
     }
 
-    fn is_no_text(&self, name: &str) -> bool {
+    fn is_not_utf8(&self, name: &str) -> bool {
         std::env::var_os(name).is_some_and(|value| value.to_str().is_none())
     }
 }
@@ -52,8 +52,7 @@ impl<S: std::hash::BuildHasher> Source for HashMap<String, String, S> {
     }
 }
 
-/// Whether a variable of this value counts as set: `NAME=` in an env file is how people write "not
-/// set".
+/// Whether a variable of this value counts as set: `NAME=` in an env file means "not set".
 #[must_use]
 pub fn is_set(value: &str) -> bool {
     !value.trim().is_empty()
@@ -64,11 +63,11 @@ pub fn is_set(value: &str) -> bool {
 pub struct BadSetting {
     /// The variable's name.
     pub name: &'static str,
-    /// What is wrong with its value and what would be right.
+    /// What is wrong with its value, and what is expected.
     pub problem: String,
 }
 
-/// Every setting that was wrong, so that one look mends them all.
+/// All settings that are wrong, so that they can be corrected together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub struct ConfigError(pub Vec<BadSetting>);
 
@@ -83,20 +82,20 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Reads settings one by one and remembers what was wrong with them.
+/// Reads settings one by one and collects what is wrong with them.
 pub struct Reader<'a> {
     source: &'a dyn Source,
     problems: Vec<BadSetting>,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader that asks `source`.
+    /// A reader of `source`.
     #[must_use]
     pub fn new(source: &'a dyn Source) -> Self {
         Self { source, problems: Vec::new() }
     }
 
-    /// The variable's value, or `default` where it is unset, empty, or wrong (which is remembered).
+    /// The variable's value, or `default` if it is unset, empty, or wrong, which is recorded.
     pub fn read<T>(&mut self, name: &'static str, default: T) -> T
     where
         T: FromStr,
@@ -105,20 +104,20 @@ impl<'a> Reader<'a> {
         self.read_optional(name).unwrap_or(default)
     }
 
-    /// The variable's value, or `None` where it is unset, empty, or wrong (which is remembered).
+    /// The variable's value, or `None` if it is unset, empty, or wrong, which is recorded.
     pub fn read_optional<T>(&mut self, name: &'static str) -> Option<T>
     where
         T: FromStr,
         T::Err: fmt::Display,
     {
-        if self.source.is_no_text(name) {
+        if self.source.is_not_utf8(name) {
             self.problem(name, "its value is not UTF-8".to_owned());
             return None;
         }
         let text = self.source.get(name).filter(|text| is_set(text))?;
         match text.trim().parse() {
             Ok(value) => Some(value),
-            // The error may repeat it, too.
+            // The error may repeat the value, too.
             Err(_) if may_hold_a_secret(&text) => {
                 self.problem(name, NOT_REPEATED.to_owned());
                 None
@@ -147,11 +146,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The path of a file. It is opened already here, so that one that cannot be read is reported
-    /// beside all other bad settings.
+    /// The path of a file. It is opened here, so that a file that cannot be read is reported together with
+    /// all other bad settings.
     pub fn file(&mut self, name: &'static str) -> Option<PathBuf> {
         let path: PathBuf = self.read_optional(name)?;
-        // An address where a path was wanted.
+        // An address in place of a path.
         let shown = if path.to_string_lossy().contains("://") {
             "(not shown)".to_owned()
         } else {
@@ -159,7 +158,7 @@ impl<'a> Reader<'a> {
         };
         match File::open(&path).and_then(|file| file.metadata()) {
             Ok(found) if found.is_file() => {}
-            Ok(_) => self.problem(name, format!("{shown} is no file")),
+            Ok(_) => self.problem(name, format!("{shown} is not a file")),
             Err(error) => {
                 self.problem(name, format!("{shown} cannot be read: {error}"));
             }
@@ -177,7 +176,7 @@ impl<'a> Reader<'a> {
         Duration::from_millis(self.within(name, 1, LONGEST_SECONDS * 1000, default))
     }
 
-    /// A number that must not be below `least`.
+    /// A number of at least `least`.
     pub fn at_least<T>(&mut self, name: &'static str, least: T, default: T) -> T
     where
         T: FromStr + PartialOrd + fmt::Display + Copy,
@@ -185,12 +184,12 @@ impl<'a> Reader<'a> {
     {
         let value = self.read(name, default);
         if value < least {
-            self.problem(name, format!("{value} is too small, the least is {least}"));
+            self.problem(name, format!("{value} is too small, the minimum is {least}"));
         }
         value
     }
 
-    /// A number from `least` to `most`, both allowed; `default` where the value is another.
+    /// A number from `least` to `most`, both included; `default` if the value is outside.
     pub fn within<T>(&mut self, name: &'static str, least: T, most: T, default: T) -> T
     where
         T: FromStr + PartialOrd + fmt::Display + Copy,
@@ -204,19 +203,21 @@ impl<'a> Reader<'a> {
         default
     }
 
-    /// Remembers that the value of `name` cannot be used. A problem that quotes a key or credentials is
-    /// not repeated: somebody has set a file's content where its path was wanted.
+    /// Records that the value of `name` cannot be used. A problem that quotes a key or credentials is
+    /// replaced: the variable holds the content of a file in place of its path.
     pub fn problem(&mut self, name: &'static str, mut problem: String) {
         if problem.contains("-----BEGIN") {
-            problem = "it holds a key or credentials, not shown here: name a file".to_owned();
+            problem =
+                "it contains a key or credentials, which are not shown: set the path of a file"
+                    .to_owned();
         }
         self.problems.push(BadSetting { name, problem });
     }
 
-    /// `config`, if nothing was wrong.
+    /// `config`, if all settings are right.
     ///
     /// # Errors
-    /// [`ConfigError`] with all that was wrong.
+    /// [`ConfigError`] with all bad settings.
     pub fn finish<T>(self, config: T) -> Result<T, ConfigError> {
         if self.problems.is_empty() { Ok(config) } else { Err(ConfigError(self.problems)) }
     }
@@ -273,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_in_the_place_of_its_path_is_not_repeated() {
+    fn a_key_in_place_of_its_path_is_not_repeated() {
         let source = source(&[("FILE", "-----BEGIN USER NKEY SEED-----\ns3cret")]);
         let mut reader = Reader::new(&source);
         let _: u16 = reader.read("FILE", 0);
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_not_taken_for_unset() {
+    fn a_value_that_is_not_utf8_does_not_count_as_unset() {
         struct Latin1;
 
         impl Source for Latin1 {
@@ -307,7 +308,7 @@ mod tests {
                 None
             }
 
-            fn is_no_text(&self, name: &str) -> bool {
+            fn is_not_utf8(&self, name: &str) -> bool {
                 name == "HOST"
             }
         }

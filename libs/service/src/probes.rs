@@ -1,7 +1,7 @@
 //! Health and metrics over HTTP, for processes that serve nothing else.
 //!
-//! The three questions mean what Kubernetes means by them: has it started, should it be left alone,
-//! can it be given work.
+//! The three probes have the meaning that Kubernetes gives them: the process has started, it needs no
+//! restart, it can take work.
 
 pub mod healthcheck;
 
@@ -21,30 +21,30 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::telemetry::metrics::{self, Metrics};
 
-/// How long a connection may take in all: it is for one question, whose answer is small.
+/// Timeout of a whole connection, which carries one small request and response.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(10);
-/// Probes come one at a time; more connections than this are somebody else's.
+/// Maximum number of open connections. Probes come one at a time.
 const MAX_CONNECTIONS: usize = 64;
-/// The most bytes of a request's first line and headers together; beyond it 431.
+/// Maximum size of the request line and headers; beyond it 431.
 const MAX_HEADER_BYTES: usize = 8 * 1024;
 
-/// One question about a process.
+/// A health check of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
-    /// `/health/startup`: has it got to the point where the other two can be asked?
+    /// `/health/startup`: the process has started, and the other two probes apply.
     Startup,
-    /// `/health/live`: would a restart do no good?
+    /// `/health/live`: the process needs no restart.
     Live,
-    /// `/health/ready`: can it be given work?
+    /// `/health/ready`: the process can take work.
     Ready,
 }
 
-/// What answers probes: `Err` says what is in the way.
-pub trait Vitals: Send + Sync + 'static {
-    /// Answers `probe`, at once.
+/// The health of a process, as probes report it.
+pub trait HealthSource: Send + Sync + 'static {
+    /// Answers `probe` without blocking.
     ///
     /// # Errors
-    /// What is in the way, for people.
+    /// The reason why the probe fails, in words for operators.
     fn check(&self, probe: Probe) -> Result<(), String>;
 }
 
@@ -57,28 +57,28 @@ pub struct ListenError {
 }
 
 impl ListenError {
-    /// Whether somebody else has the address, who may let go of it.
+    /// Whether another process holds the address, which it may release.
     #[must_use]
     pub fn is_in_use(&self) -> bool {
         self.source.kind() == io::ErrorKind::AddrInUse
     }
 }
 
-/// Listens at `address` for those who ask after this process.
+/// Listens at `address` for probes.
 ///
 /// # Errors
 /// [`ListenError`].
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
     let cannot = |source| ListenError { address, source };
     let listener = TcpListener::bind(address).await.map_err(cannot)?;
-    tracing::info!(address = %listener.local_addr().map_err(cannot)?, "probes are served");
+    tracing::info!(address = %listener.local_addr().map_err(cannot)?, "serving probes");
     Ok(listener)
 }
 
 /// Serves `/health/startup`, `/health/live`, `/health/ready` and `/metrics` until `shutdown`.
 pub async fn serve(
     listener: TcpListener,
-    vitals: Arc<dyn Vitals>,
+    health: Arc<dyn HealthSource>,
     metrics: Metrics,
     shutdown: CancellationToken,
 ) {
@@ -90,37 +90,37 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, _)) if connections.len() < MAX_CONNECTIONS => {
-                let (vitals, metrics) = (Arc::clone(&vitals), metrics.clone());
-                connections.spawn(converse(stream, vitals, metrics));
+                let (health, metrics) = (Arc::clone(&health), metrics.clone());
+                connections.spawn(serve_connection(stream, health, metrics));
             }
             Ok(_) => {}
-            // Out of file descriptors, most likely: to try again at once would only burn a core.
+            // Most likely out of file descriptors: an immediate retry would only burn CPU.
             Err(error) => {
-                tracing::warn!(%error, "a probe could not be accepted");
+                tracing::warn!(%error, "cannot accept a probe's connection");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
     }
 }
 
-async fn converse(stream: TcpStream, vitals: Arc<dyn Vitals>, metrics: Metrics) {
+async fn serve_connection(stream: TcpStream, health: Arc<dyn HealthSource>, metrics: Metrics) {
     let service = service_fn(move |request| {
-        let answer = answer(&request, &*vitals, &metrics);
+        let answer = answer(&request, &*health, &metrics);
         async move { Ok::<_, Infallible>(answer) }
     });
     let mut server = http1::Builder::new();
     server.header_read_timeout(None).keep_alive(false).max_header_size(MAX_HEADER_BYTES);
-    // Somebody who asks with `nc -N` still wants the answer.
+    // A client such as `nc -N` closes its sending side and waits for the response.
     server.half_close(true);
     let served = server.serve_connection(TokioIo::new(stream), service);
-    // An error here is a client that went away, spoke no HTTP, or was too slow to ask or to read: those
-    // who ask after this process's health must find a place.
+    // An error is a client that disconnected, did not speak HTTP, or was too slow. Slow clients must not use
+    // up the connections that probes need.
     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
 }
 
 fn answer(
     request: &Request<Incoming>,
-    vitals: &dyn Vitals,
+    health: &dyn HealthSource,
     metrics: &Metrics,
 ) -> Response<Full<Bytes>> {
     if request.method() != Method::GET && request.method() != Method::HEAD {
@@ -141,9 +141,9 @@ fn answer(
             return text(StatusCode::NOT_FOUND, routes.to_owned());
         }
     };
-    match vitals.check(probe) {
+    match health.check(probe) {
         Ok(()) => text(StatusCode::OK, "ok\n".to_owned()),
-        Err(obstacle) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{obstacle}\n")),
+        Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
     }
 }
 
@@ -163,7 +163,7 @@ mod tests {
 
     struct Starting;
 
-    impl Vitals for Starting {
+    impl HealthSource for Starting {
         fn check(&self, probe: Probe) -> Result<(), String> {
             match probe {
                 Probe::Live => Ok(()),
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_take_too_long_make_room() {
+    async fn connections_that_take_too_long_are_closed() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
@@ -224,9 +224,11 @@ mod tests {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             };
-            tokio::time::timeout(CONNECTION_TIMEOUT * 6, dripping).await.expect("it is cut off");
+            tokio::time::timeout(CONNECTION_TIMEOUT * 6, dripping)
+                .await
+                .expect("the server closes it");
         }
-        // One after another they would take all of it.
+        // One after another they would take this long.
         let all = CONNECTION_TIMEOUT * MAX_CONNECTIONS as u32;
         assert!(started.elapsed() < all / 2, "{:?}", started.elapsed());
         assert!(ask(address, "/health/live").await.starts_with("HTTP/1.1 200 "));

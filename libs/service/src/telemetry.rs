@@ -1,4 +1,4 @@
-//! What a process tells about single requests and jobs: logs, and traces of them.
+//! What a process reports about itself: logs, metrics and traces.
 
 mod logs;
 pub mod metrics;

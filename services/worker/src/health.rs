@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use messaging::Messaging;
-use service::probes::{Probe, Vitals};
+use service::probes::{HealthSource, Probe};
 use tokio_util::sync::CancellationToken;
 
 /// The health of this worker.
@@ -26,7 +26,7 @@ impl WorkerHealth {
     }
 }
 
-impl Vitals for WorkerHealth {
+impl HealthSource for WorkerHealth {
     fn check(&self, probe: Probe) -> Result<(), String> {
         let started = self.messaging.get();
         match (probe, started) {

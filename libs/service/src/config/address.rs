@@ -1,10 +1,10 @@
-//! Addresses of servers as people may see them: the one place that makes them so.
+//! Redacts addresses of servers. Every address that is logged or printed passes here.
 //!
-//! A password may hold any character, and somebody may have forgotten to escape it. Where it ends cannot be
-//! told then, so an address that is not beyond doubt is not shown at all.
+//! A password may contain any character, perhaps not escaped, and its end is unknown then. So an address that
+//! cannot be parsed with certainty is not shown at all.
 
-/// The schemes of the servers that this system speaks to. What stands in the place of a scheme and is none of
-/// them may be a password.
+/// The schemes of the servers that this system connects to. Any other text in the place of a scheme may be a
+/// password.
 const SCHEMES: [&str; 12] = [
     "nats",
     "tls",
@@ -20,71 +20,71 @@ const SCHEMES: [&str; 12] = [
     "unix",
 ];
 
-/// Paths without a secret, besides the number of a Redis database. A token may stand in any other.
+/// Paths without a secret, besides the number of a Redis database. Any other may contain a token.
 const KNOWN_PATHS: [&str; 3] = ["", "/", "/v1/traces"];
 
-/// Where a number in the place of a path names a database.
+/// The schemes in which a path is the number of a database.
 const DATABASE_SCHEMES: [&str; 4] = ["redis", "rediss", "valkey", "valkeys"];
 
-/// What is shown instead of an address that cannot be shown.
+/// The replacement for an address that cannot be shown.
 pub const NOT_SHOWN: &str = "an address that is not shown, since it may hold a password";
 
-/// What to do about an address that is none, for people.
+/// How to write an address that cannot be parsed.
 pub const ADVICE: &str = "in a user, password or token, percent-encode whatever is neither a letter nor a \
                           digit: %40 for @, %2F for /, %3A for :, %23 for #, %3F for ?, %2C for a comma";
 
-/// `scheme://host:port`, with `***@` in the place of user and password, and without query. `None` where `url` is
-/// no address beyond doubt.
+/// `scheme://host:port`, with `***@` in place of user and password, and without query. `None` if `url` cannot
+/// be parsed with certainty.
 #[must_use]
-pub fn shown(url: &str) -> Option<String> {
+pub fn try_redact(url: &str) -> Option<String> {
     let url = url.trim();
     match url.split_once("://") {
         Some((scheme, rest)) if is_scheme(scheme) => {
             let rest = if scheme.ends_with("unix") {
-                shown_socket(rest)?
+                redact_socket(rest)?
             } else {
-                shown_rest(scheme, rest)?
+                redact_rest(scheme, rest)?
             };
             Some(format!("{scheme}://{rest}"))
         }
         Some(_) => None,
-        None => shown_rest("", url),
+        None => redact_rest("", url),
     }
 }
 
-/// As [`shown`], for several addresses with commas between them.
+/// As [`try_redact`], for several addresses separated by commas.
 #[must_use]
-pub fn shown_list(urls: &str) -> Option<String> {
+pub fn try_redact_list(urls: &str) -> Option<String> {
     let items: Vec<_> = urls.split(',').map(str::trim).filter(|item| !item.is_empty()).collect();
-    if items.windows(2).any(|pair| may_be_torn(pair[0], pair[1])) {
+    if items.windows(2).any(|pair| may_split_secret(pair[0], pair[1])) {
         return None;
     }
-    let shown = items.into_iter().map(shown).collect::<Option<Vec<_>>>()?;
+    let shown = items.into_iter().map(try_redact).collect::<Option<Vec<_>>>()?;
     Some(shown.join(",")).filter(|shown| !shown.is_empty())
 }
 
-/// Whether the comma between two items of a list may be one within a secret: within a password, where a login
-/// comes without a scheme; within a path or a query, where anything does.
-fn may_be_torn(before: &str, after: &str) -> bool {
+/// Whether the comma between two items of a list may be part of a secret: of a password, if a login follows
+/// without a scheme, or of a path or query, if anything follows without a scheme.
+fn may_split_secret(before: &str, after: &str) -> bool {
     let rest = before.split_once("://").map_or(before, |(_, rest)| rest);
     let is_open = rest.contains(['/', '\\', '?', '#']);
     !after.contains("://") && (after.contains('@') || is_open)
 }
 
-/// The address as [`shown`], or that it is not.
+/// The address as [`try_redact`] shows it, or [`NOT_SHOWN`].
 #[must_use]
-pub fn redacted(url: &str) -> String {
-    shown(url).unwrap_or_else(|| NOT_SHOWN.to_owned())
+pub fn redact(url: &str) -> String {
+    try_redact(url).unwrap_or_else(|| NOT_SHOWN.to_owned())
 }
 
-/// The addresses as [`shown_list`], or that they are not.
+/// The addresses as [`try_redact_list`] shows them, or [`NOT_SHOWN`].
 #[must_use]
-pub fn redacted_list(urls: &str) -> String {
-    shown_list(urls).unwrap_or_else(|| NOT_SHOWN.to_owned())
+pub fn redact_list(urls: &str) -> String {
+    try_redact_list(urls).unwrap_or_else(|| NOT_SHOWN.to_owned())
 }
 
-/// Whether a value must not be repeated, whatever it was meant to be: it may be an address with a login, or a
-/// key in the place of its file.
+/// Whether a value must not be repeated in an error: it may be an address with a login, or a key in place of
+/// its file.
 #[must_use]
 pub fn may_hold_a_secret(value: &str) -> bool {
     value.contains('@') || value.contains("-----BEGIN")
@@ -94,10 +94,10 @@ fn is_scheme(text: &str) -> bool {
     SCHEMES.iter().any(|scheme| text.eq_ignore_ascii_case(scheme))
 }
 
-/// What comes after the scheme: `[user[:password]@]host[:port][/path][?query][#fragment]`.
-fn shown_rest(scheme: &str, rest: &str) -> Option<String> {
+/// The part after the scheme: `[user[:password]@]host[:port][/path][?query][#fragment]`.
+fn redact_rest(scheme: &str, rest: &str) -> Option<String> {
     let (authority, after) = rest.split_at(rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len()));
-    // The authority has ended within a login, most likely.
+    // Most likely the authority has ended within a login.
     if after.contains('@') {
         return None;
     }
@@ -113,8 +113,8 @@ fn shown_rest(scheme: &str, rest: &str) -> Option<String> {
     is_host(host).then(|| format!("{login}{host}{path}{query}"))
 }
 
-/// What comes after the scheme of a socket in the file system: its path, and a query with user and password.
-fn shown_socket(rest: &str) -> Option<String> {
+/// The part after the scheme of a Unix socket: its path, and a query with user and password.
+fn redact_socket(rest: &str) -> Option<String> {
     let (path, query) = rest.split_at(rest.find(['?', '#']).unwrap_or(rest.len()));
     let query = if query.is_empty() { "" } else { "?***" };
     (path.starts_with('/') && !path.contains('@')).then(|| format!("{path}{query}"))
@@ -158,7 +158,7 @@ mod tests {
             ("unix:///run/redis.sock?pass=s3@cret", Some("unix:///run/redis.sock?***")),
             ("http://host:4318/v1/traces", Some("http://host:4318/v1/traces")),
             ("http://host/s3cret/v1/traces?key=s3cret", Some("http://host/***?***")),
-            // The password ends nobody knows where.
+            // Nobody can tell where the password ends.
             ("nats://u:p@S3/cret@host", None),
             ("nats://u:p@S3#cret@host", None),
             ("nats://u:p@S3?cret@host", None),
@@ -173,7 +173,7 @@ mod tests {
             ("", None),
         ];
         for (url, expected) in cases {
-            assert_eq!(shown(url).as_deref(), expected, "{url}");
+            assert_eq!(try_redact(url).as_deref(), expected, "{url}");
         }
     }
 
@@ -191,12 +191,12 @@ mod tests {
             (" , ", None),
         ];
         for (urls, expected) in cases {
-            assert_eq!(shown_list(urls).as_deref(), expected, "{urls}");
+            assert_eq!(try_redact_list(urls).as_deref(), expected, "{urls}");
         }
     }
 
-    /// Every character that means something in an address, others that people put into passwords, and letters
-    /// that no host below has.
+    /// Every character with a meaning in an address, others that are common in passwords, and letters that no
+    /// host below has.
     const ALPHABET: [char; 34] = [
         ':', '/', '?', '#', '[', ']', '@', '!', '$', '&', '\'', '(', ')', '*', '+', ',', ';', '=',
         '%', '\\', ' ', '\t', '"', '<', '>', '^', '`', '{', '|', '}', 'X', 'Q', '7', '8',
@@ -232,8 +232,8 @@ mod tests {
                 characters.windows(3).map(|three| three.iter().collect()).collect()
             };
             for url in urls {
-                for shown in [redacted(&url), redacted_list(&url)] {
-                    // What is shown of every address is no secret.
+                for shown in [redact(&url), redact_list(&url)] {
+                    // The parts that every address shows are no secret.
                     let shown = shown.replace("***", "").replace("://", "");
                     let leaked = pieces.iter().find(|piece| shown.contains(piece.as_str()));
                     assert_eq!(leaked, None, "{url} is shown as {shown}");

@@ -10,19 +10,19 @@ pub struct Host(String);
 /// Why a text is no [`Host`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
-    /// A host and a port, a URL, or an IPv6 address that is none.
+    /// It is a host and a port, a URL, or a malformed IPv6 address.
     #[error("expected a name or an address such as 127.0.0.1 or [::1], without scheme and port")]
     NotAHost,
 }
 
 impl Host {
-    /// As sockets take it: without brackets.
+    /// Without brackets, as sockets take it.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// `host:port` as it stands in a URL, with an IPv6 address in brackets.
+    /// `host:port` as in a URL, with an IPv6 address in brackets.
     #[must_use]
     pub fn with_port(&self, port: u16) -> String {
         format!("{self}:{port}")
@@ -36,7 +36,7 @@ impl Default for Host {
     }
 }
 
-/// As it stands in a URL, with an IPv6 address in brackets.
+/// As in a URL, with an IPv6 address in brackets.
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.contains(':') { write!(f, "[{}]", self.0) } else { f.write_str(&self.0) }
@@ -56,7 +56,7 @@ impl FromStr for Host {
     }
 }
 
-/// Whether it is an IPv6 address, with the name of an interface (`fe80::1%eth0`) or without.
+/// Whether it is an IPv6 address, with or without a zone (`fe80::1%eth0`).
 fn is_ipv6(text: &str) -> bool {
     let (address, is_zone) = match text.split_once('%') {
         Some((address, zone)) => (address, !zone.is_empty()),

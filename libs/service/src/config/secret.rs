@@ -1,4 +1,4 @@
-//! Values that must not be shown: passwords, tokens, addresses with a login.
+//! Values that must not be printed: passwords, tokens, addresses with a login.
 
 use std::{convert::Infallible, fmt, str::FromStr};
 

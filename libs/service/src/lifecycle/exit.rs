@@ -2,11 +2,11 @@
 
 use std::process::ExitCode;
 
-/// The command line, a setting or an input file is wrong; trying again will not help.
+/// The command line, a setting or an input file is wrong; a retry does not help.
 pub const USAGE: u8 = 64;
-/// A server this process needs did not answer; trying again may help.
+/// A server that this process needs did not answer; a retry may help.
 pub const UNAVAILABLE: u8 = 69;
-/// This process found itself broken and stops so that its supervisor starts a fresh one.
+/// The process is broken and exits so that its supervisor restarts it.
 pub const SOFTWARE: u8 = 70;
 
 /// An [`ExitCode`] of the given number.

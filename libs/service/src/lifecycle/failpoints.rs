@@ -1,29 +1,28 @@
-//! Places in the code at which a test may make this process fail.
+//! Failpoints: places in the code at which a test can make this process fail.
 //!
-//! With the feature `failpoints`, which only tests turn on, the variable `FAILPOINTS` says what
-//! happens where. Without it, as in every build that people run, reaching such a place is nothing
-//! at all.
+//! With the feature `failpoints`, which only tests enable, the variable `FAILPOINTS` defines what happens
+//! where. Without it, as in every release, a failpoint compiles to nothing.
 
 #[cfg(feature = "failpoints")]
 mod armed;
 
-/// Passes the place called `name`.
+/// Passes the failpoint `name`.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub fn reach(_name: &'static str) {}
 
-/// Passes the place called `name` with `bytes` in hand.
+/// Passes the failpoint `name`, which handles `bytes`.
 #[cfg(not(feature = "failpoints"))]
 #[inline(always)]
 pub fn reach_with(_name: &'static str, _bytes: &[u8]) {}
 
-/// Passes the place called `name`, unless `FAILPOINTS` says otherwise.
+/// Passes the failpoint `name`, unless `FAILPOINTS` says otherwise.
 #[cfg(feature = "failpoints")]
 pub fn reach(name: &'static str) {
     armed::reach(name, &[]);
 }
 
-/// Passes the place called `name` with `bytes` in hand, unless `FAILPOINTS` says otherwise.
+/// Passes the failpoint `name`, which handles `bytes`, unless `FAILPOINTS` says otherwise.
 #[cfg(feature = "failpoints")]
 pub fn reach_with(name: &'static str, bytes: &[u8]) {
     armed::reach(name, bytes);

@@ -1,23 +1,22 @@
-//! How many files, and with them connections, this process may have open.
+//! The limit on open files, and so on connections, of this process.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the soft limit on open files to the hard one, as programs that use no `select(2)` may, and
-/// returns how many files this process may have open from now on.
+/// Raises the soft limit on open files to the hard one, which is safe for programs that do not use
+/// `select(2)`, and returns the new limit.
 ///
-/// The soft limit of a shell and of a systemd unit is 1024, which is fewer than the connections that
-/// a server takes.
+/// The soft limit of a shell and of a systemd unit is 1024, fewer than the connections of a server.
 pub fn raise_limit() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: maximum, maximum };
     let allowed = match setrlimit(Resource::Nofile, raised) {
         Ok(()) => maximum,
         Err(error) => {
-            tracing::debug!(%error, ?current, "the limit on open files stays as it is");
+            tracing::debug!(%error, ?current, "cannot raise the limit on open files");
             current
         }
     };
-    // None is no limit at all.
+    // `None` means unlimited.
     allowed.map_or(usize::MAX, |files| usize::try_from(files).unwrap_or(usize::MAX))
 }
 

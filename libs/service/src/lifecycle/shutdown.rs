@@ -1,12 +1,12 @@
-//! Turning SIGTERM and SIGINT into a token that everything long-lived watches.
+//! Turns SIGTERM and SIGINT into a token that all long-running tasks watch.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that is cancelled when this process is asked to stop, by SIGTERM or Ctrl-C.
+/// A token that SIGTERM or Ctrl-C cancels.
 ///
 /// # Errors
-/// If the operating system refuses to deliver these signals to us.
+/// If the operating system does not allow a handler for these signals.
 pub fn on_signal() -> std::io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -17,7 +17,7 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };
-        tracing::info!(signal = name, "asked to stop");
+        tracing::info!(signal = name, "shutting down");
         stop.cancel();
     });
     Ok(token)

@@ -1,5 +1,5 @@
-//! Asking this machine's own process whether it is ready, for container engines that can only run a
-//! command. An image then needs no shell and no curl for it.
+//! The command `healthcheck`: asks the process on this machine whether it is ready. Container engines can
+//! only run a command, and with this one an image needs neither a shell nor curl.
 
 use std::{io, process::ExitCode, time::Duration};
 
@@ -11,33 +11,34 @@ use tokio::{
 
 use crate::{lifecycle::exit, telemetry};
 
-/// A process that takes longer is not ready.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// More than an answer to this question ever has. In bytes.
-const LONGEST_ANSWER: u64 = 4096;
-const QUESTION: &[u8] =
+/// A process that takes longer to answer is not ready.
+const TIMEOUT: Duration = Duration::from_secs(3);
+/// Maximum size of the response, in bytes; more is ignored.
+const MAX_RESPONSE_BYTES: u64 = 4096;
+const REQUEST: &[u8] =
     b"GET /health/ready HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
-/// Why a process is not to be given work.
+/// Why a process is not ready.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReady {
-    /// Nobody answers there.
-    #[error("nobody answers: {0}")]
+    /// Nothing listens there, or the connection failed.
+    #[error("cannot connect: {0}")]
     Unreachable(#[from] io::Error),
-    /// No answer within [`PATIENCE`].
-    #[error("no answer within {} s", PATIENCE.as_secs())]
+    /// No answer within [`TIMEOUT`].
+    #[error("no answer within {} s", TIMEOUT.as_secs())]
     Silent,
-    /// The process, or somebody else in its place, said something other than 200.
-    #[error("the answer was: {0}")]
+    /// The status of the response was not 200.
+    #[error("the response was: {0}")]
     Refused(String),
 }
 
-/// What a service's command `healthcheck` does: asks at `address`, says what is wrong and ends with 0
-/// or 1. Without an address the process serves no probes, which is a wrong setting.
+/// The command `healthcheck` of a service: requests `/health/ready` at `address`, logs what is wrong, and
+/// exits with 0 or 1. Without an address the service has no probes to request, which is a configuration
+/// error.
 pub async fn command(address: Option<impl ToSocketAddrs>) -> ExitCode {
     telemetry::start(&telemetry::LogSettings::default());
     let Some(address) = address else {
-        tracing::error!("PROBES_ADDRESS is not set, so there is nothing to ask");
+        tracing::error!("PROBES_ADDRESS is not set: there is no probe to request");
         return exit::code(exit::USAGE);
     };
     match ask(address).await {
@@ -49,12 +50,12 @@ pub async fn command(address: Option<impl ToSocketAddrs>) -> ExitCode {
     }
 }
 
-/// Asks for `/health/ready` at `address`, where 0.0.0.0 means this machine, as it does on Linux.
+/// Requests `/health/ready` at `address`. 0.0.0.0 is this machine, as on Linux.
 ///
 /// # Errors
 /// [`NotReady`] unless the answer's status is 200.
 pub async fn ask(address: impl ToSocketAddrs) -> Result<(), NotReady> {
-    let answer = timeout(PATIENCE, converse(address)).await.map_err(|_| NotReady::Silent)??;
+    let answer = timeout(TIMEOUT, request(address)).await.map_err(|_| NotReady::Silent)??;
     let status = answer.split_ascii_whitespace().nth(1);
     if answer.starts_with("HTTP/1.") && status == Some("200") {
         Ok(())
@@ -63,11 +64,11 @@ pub async fn ask(address: impl ToSocketAddrs) -> Result<(), NotReady> {
     }
 }
 
-async fn converse(address: impl ToSocketAddrs) -> io::Result<String> {
+async fn request(address: impl ToSocketAddrs) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(QUESTION).await?;
+    stream.write_all(REQUEST).await?;
     let mut answer = Vec::new();
-    stream.take(LONGEST_ANSWER).read_to_end(&mut answer).await?;
+    stream.take(MAX_RESPONSE_BYTES).read_to_end(&mut answer).await?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
@@ -80,20 +81,20 @@ mod tests {
 
     use super::*;
     use crate::{
-        probes::{self, Probe, Vitals},
+        probes::{self, HealthSource, Probe},
         telemetry::metrics::Metrics,
     };
 
     struct Always(Result<(), &'static str>);
 
-    impl Vitals for Always {
+    impl HealthSource for Always {
         fn check(&self, probe: Probe) -> Result<(), String> {
             if probe == Probe::Ready { self.0.map_err(str::to_owned) } else { Ok(()) }
         }
     }
 
-    /// Asks a process whose readiness is `ready`.
-    async fn ask_one_that_is(ready: Result<(), &'static str>) -> Result<(), NotReady> {
+    /// Requests `/health/ready` from a process whose readiness is `ready`.
+    async fn ask_process_that_is(ready: Result<(), &'static str>) -> Result<(), NotReady> {
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let end = CancellationToken::new();
@@ -108,20 +109,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_process_that_is_ready_is_healthy_also_where_it_listens_everywhere() {
-        ask_one_that_is(Ok(())).await.unwrap();
+    async fn a_ready_process_is_healthy_also_if_it_listens_on_all_addresses() {
+        ask_process_that_is(Ok(())).await.unwrap();
     }
 
     #[tokio::test]
-    async fn what_is_in_the_way_is_told() {
-        let error = ask_one_that_is(Err("not connected to NATS")).await.unwrap_err();
+    async fn the_reason_is_reported() {
+        let error = ask_process_that_is(Err("not connected to NATS")).await.unwrap_err();
         assert!(matches!(error, NotReady::Refused(ref answer)
             if answer.starts_with("HTTP/1.0 503") && answer.ends_with("not connected to NATS")));
     }
 
     #[tokio::test]
-    async fn nobody_is_not_healthy() {
-        // Nobody else can have the port, and nobody listens on it.
+    async fn a_process_that_does_not_listen_is_not_ready() {
+        // The port is taken, and nothing listens on it.
         let held = TcpSocket::new_v4().unwrap();
         held.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = held.local_addr().unwrap();
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_that_accepts_and_says_nothing_is_not_waited_for() {
+    async fn a_process_that_accepts_and_stays_silent_times_out() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         // Never accepted by the test: the operating system completes the connection all the same.

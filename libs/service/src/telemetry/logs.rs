@@ -1,5 +1,5 @@
-//! Logs: one line an event on standard error, as text for people or JSON for machines. Lines within a
-//! traced request or job say which trace they belong to.
+//! Logs: one line per event on standard error, as text for people or JSON for machines. Lines within a traced
+//! request or job carry the ids of the trace and the span.
 
 use std::{fmt, io::IsTerminal, iter, str::FromStr};
 
@@ -23,7 +23,7 @@ pub enum LogFormat {
     /// For people: `LOG_FORMAT=text`, the default.
     #[default]
     Text,
-    /// For machines, an object a line: `LOG_FORMAT=json`.
+    /// For machines, one JSON object per line: `LOG_FORMAT=json`.
     Json,
 }
 
@@ -53,7 +53,7 @@ impl fmt::Display for LogFormat {
 pub struct LogFilter(Vec<Directive>);
 
 impl Default for LogFilter {
-    /// Our own events from `info` on, and only warnings of those libraries whose every step is an event.
+    /// The service's own events from `info` on, and only warnings of the libraries that log every step.
     fn default() -> Self {
         let libraries =
             ["async_nats=warn", "poem=warn", "opentelemetry=off", "opentelemetry_sdk=off"];
@@ -79,7 +79,7 @@ impl From<&LogFilter> for EnvFilter {
         if filter.0.is_empty() {
             return Self::default();
         }
-        // What no directive names is not logged.
+        // A target that no directive names is not logged.
         let nothing = Self::default().add_directive(LevelFilter::OFF.into());
         filter.0.iter().cloned().fold(nothing, Self::add_directive)
     }
@@ -90,12 +90,12 @@ impl From<&LogFilter> for EnvFilter {
 pub struct LogSettings {
     /// `LOG_FORMAT`: `text` or `json`. Default `text`.
     pub format: LogFormat,
-    /// `RUST_LOG`: what is logged. Default `info`, and less of what libraries say.
+    /// `RUST_LOG`: the filter. Default `info`, with fewer events of libraries.
     pub filter: LogFilter,
 }
 
 impl LogSettings {
-    /// Reads `LOG_FORMAT` and `RUST_LOG`. What is wrong with them is left with `reader`.
+    /// Reads `LOG_FORMAT` and `RUST_LOG`. `reader` collects what is wrong with them.
     #[must_use]
     pub fn read(reader: &mut Reader<'_>) -> Self {
         Self {
@@ -111,14 +111,14 @@ impl LogSettings {
 pub fn start(settings: &LogSettings) {
     let lines = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from(&settings.filter))
-        // It would say with a panic that a line cannot be written, as on a full disk.
+        // It would panic if a line cannot be written, as on a full disk.
         .log_internal_errors(false)
         .with_writer(std::io::stderr);
-    // Said here, since a line that is written into memory first has no terminal to ask.
+    // Set explicitly: lines are formatted in memory first, where no terminal can be detected.
     let format = tracing_subscriber::fmt::format()
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal());
-    // An error means that a subscriber is already set, as in a test that starts two services.
+    // An error means that a subscriber is set already, as in a test that starts two services.
     let _ = match settings.format {
         LogFormat::Text => lines.event_format(WithTrace { format, add: add_to_text }).try_init(),
         LogFormat::Json => {
@@ -129,10 +129,10 @@ pub fn start(settings: &LogSettings) {
     };
 }
 
-/// Writes lines as `format` does, and adds the ids of the trace and the span they were logged in.
+/// Formats lines as `format` does, and adds the ids of the current trace and span.
 struct WithTrace<F> {
     format: F,
-    /// Adds them to a whole line, without its line break.
+    /// Adds the ids to a whole line, without its line break.
     add: fn(&mut String, &TraceIds),
 }
 
@@ -163,7 +163,7 @@ fn add_to_text(line: &mut String, TraceIds { trace_id, span_id }: &TraceIds) {
     *line += &format!(" trace_id={trace_id} span_id={span_id}");
 }
 
-/// `line` is an object that has a field at least: the time.
+/// `line` is an object with at least one field, the time.
 fn add_to_json(line: &mut String, TraceIds { trace_id, span_id }: &TraceIds) {
     if line.pop() == Some('}') {
         *line += &format!(r#","trace_id":"{trace_id}","span_id":"{span_id}"}}"#);
@@ -215,7 +215,7 @@ mod tests {
             let expected = EnvFilter::try_new(text).unwrap();
             assert_eq!(made.max_level_hint(), expected.max_level_hint(), "{text}");
             let (mut made, expected) = (sorted(made), sorted(expected));
-            // The default of what the text does not name, which the library leaves out.
+            // The base directive, which the library leaves out if the text names others.
             made.retain(|directive| directive != "off" || expected.contains(directive));
             assert_eq!(made, expected, "{text}");
         }

@@ -10,7 +10,7 @@ use prometheus::{Registry, TextEncoder};
 /// The media type of [`Metrics::render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Name and description of the gauge, by stream, that both services have.
+/// Name and description of the gauge, by stream, that API and worker share.
 pub const STREAM_WRITABLE: (&str, &str) = (
     "spotter_stream_writable",
     "1 while NATS stores what this process sends to the stream, as far as is known.",
@@ -21,7 +21,7 @@ pub const STREAM_WRITABLE: (&str, &str) = (
 #[error("metrics: {0}")]
 pub struct MetricsError(String);
 
-/// One service's metrics and the place they are read from.
+/// The metrics of one service and their registry.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
@@ -51,13 +51,13 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// The meter that instruments are made with.
+    /// The meter that creates instruments.
     #[must_use]
     pub fn meter(&self) -> Meter {
         self.provider.meter("spotter")
     }
 
-    /// Registers a gauge that is 1 while `holds` says so, and else 0. It is asked with each scrape.
+    /// Registers a gauge that is 1 while `holds` returns true, and 0 otherwise. Each scrape calls it.
     pub fn flag(
         &self,
         name: &'static str,
@@ -71,8 +71,8 @@ impl Metrics {
             .build();
     }
 
-    /// Registers a gauge of several things: 1 for each label for which `state` says so, and else 0. It is
-    /// asked with each scrape.
+    /// Registers a gauge with a label: 1 for each label whose `state` is true, and 0 otherwise. Each scrape
+    /// calls it.
     pub fn flags(
         &self,
         (name, description): (&'static str, &'static str),
@@ -90,7 +90,7 @@ impl Metrics {
             .build();
     }
 
-    /// All metrics as they stand now, in Prometheus' text format.
+    /// The current values of all metrics in Prometheus' text format.
     ///
     /// # Errors
     /// [`MetricsError`] if a metric cannot be written as text.

@@ -1,8 +1,8 @@
-//! Traces: spans that tell how long each step of a request or a job took, over all processes it
-//! went through, sent to an OpenTelemetry collector.
+//! Traces: spans that show how long each step of a request or a job took, across processes, exported to an
+//! OpenTelemetry collector.
 //!
-//! They are on only where the environment names a collector ([`TraceSettings`]). Off, [`span`] looks
-//! at one variable and makes nothing: no name, no attribute, no time of day.
+//! Tracing is on only if the environment names a collector ([`TraceSettings`]). If it is off, [`span`] checks
+//! one variable and allocates nothing: no name, no attribute, no timestamp.
 
 mod collector;
 mod settings;
@@ -30,18 +30,18 @@ use tokio::runtime::Handle;
 
 pub use settings::{ExportSettings, TraceSampler, TraceSettings};
 
-/// Set once, by the first [`Traces::start`] that turns them on.
+/// Set once, by the first [`Traces::start`] with an exporter.
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
-/// How long the last spans may take to be delivered when a process stops. A collector that does not
-/// answer must not keep anybody from stopping.
-const FLUSH_PATIENCE: Duration = Duration::from_secs(3);
+/// Timeout of the last export when a process stops. A collector that does not answer must not delay a
+/// shutdown for longer.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The longest `tracestate` that is taken over from others, in bytes: what the W3C's text asks to be
-/// passed on at least.
+/// Maximum size of a `tracestate` that is accepted from other services, in bytes: what W3C Trace Context
+/// requires to be propagated at least.
 const LONGEST_TRACE_STATE: usize = 512;
 
-/// The exporter of this process's spans, or nothing where traces are off.
+/// The exporter of this process's spans, or nothing if tracing is off.
 #[must_use = "the last spans are delivered by `stop`"]
 pub struct Traces(Option<SdkTracerProvider>);
 
@@ -51,11 +51,11 @@ pub struct Traces(Option<SdkTracerProvider>);
 pub struct TracesError(String);
 
 impl Traces {
-    /// Starts exporting the spans of this process, if `settings` say so. `service` is what it is
-    /// called where they give no name. Must be called within a tokio runtime, which delivers them.
+    /// Starts exporting the spans of this process, if `settings` say so. `service` is its name if they give
+    /// none. Must be called within a tokio runtime, which runs the exports.
     ///
     /// # Errors
-    /// [`TracesError`] if the exporter refuses its settings.
+    /// [`TracesError`] if the exporter rejects its settings.
     pub fn start(settings: &TraceSettings, service: &'static str) -> Result<Self, TracesError> {
         let Some(export) = &settings.export else { return Ok(Self(None)) };
         let exporter = collector::exporter(export, Handle::current())
@@ -65,26 +65,26 @@ impl Traces {
             .with_resource(resource(settings, service))
             .with_batch_exporter(exporter)
             .build();
-        // Where two services share a process, as in a test, the first one's exporter is used.
+        // If two services share a process, as in a test, the first one's exporter is used.
         let _ = TRACER.set(provider.tracer("spotter"));
-        tracing::info!(collector = %export.endpoint, sampler = %export.sampler, "traces are exported");
+        tracing::info!(collector = %export.endpoint, sampler = %export.sampler, "exporting traces");
         Ok(Self(Some(provider)))
     }
 
-    /// Delivers the spans that have ended, for three seconds at most.
+    /// Exports the spans that have ended, for at most three seconds.
     pub async fn stop(self) {
         let Self(Some(provider)) = self else { return };
-        let stopping = move || provider.shutdown_with_timeout(FLUSH_PATIENCE);
+        let stopping = move || provider.shutdown_with_timeout(FLUSH_TIMEOUT);
         match tokio::task::spawn_blocking(stopping).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the last spans were not delivered"),
-            Err(error) => tracing::error!(%error, "the exporter of traces has broken off"),
+            Ok(Err(error)) => tracing::warn!(%error, "the last spans were not exported"),
+            Err(error) => tracing::error!(%error, "the exporter of traces has panicked"),
         }
     }
 }
 
 fn resource(settings: &TraceSettings, service: &'static str) -> Resource {
-    // Tells the replicas of a service apart; no name of a machine has to be asked for.
+    // Distinguishes the replicas of a service without asking for a host name.
     let instance = RandomIdGenerator::default().new_trace_id().to_string();
     let own = [
         KeyValue::new("service.name", service),
@@ -99,19 +99,18 @@ fn resource(settings: &TraceSettings, service: &'static str) -> Resource {
     }
 }
 
-/// A place in a trace, which spans are started under: within a span of this process or of another
-/// one, or nowhere yet.
+/// The parent of new spans: a span of this process or of another one, or none.
 #[derive(Debug, Clone, Default)]
 pub struct TraceContext(Option<Context>);
 
 impl TraceContext {
-    /// The span that runs at the moment.
+    /// The current span.
     #[must_use]
     pub fn current() -> Self {
         Self(TRACER.get().map(|_| Context::current()))
     }
 
-    /// Runs `future` there; as it is, where traces are off.
+    /// Runs `future` with this as the current span; unchanged if tracing is off.
     pub fn around<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         match &self.0 {
             Some(context) => Either::Left(future.with_context(context.clone())),
@@ -119,14 +118,15 @@ impl TraceContext {
         }
     }
 
-    /// A link to its span, for another that has to do with it and is no part of it.
+    /// A link to its span, for a related span that is not its child.
     #[must_use]
     pub fn link(&self) -> Option<Link> {
         let context = self.0.as_ref()?.span().span_context().clone();
         context.is_valid().then(|| Link::with_context(context))
     }
 
-    /// What another process has written with [`inject`]; nothing if it wrote nothing, or nonsense.
+    /// The context that another process has written with [`inject`]; empty if there is none or if it cannot
+    /// be parsed.
     #[must_use]
     pub fn extract(headers: &dyn Extractor) -> Self {
         let extract = || {
@@ -135,7 +135,7 @@ impl TraceContext {
         Self(TRACER.get().map(|_| extract()))
     }
 
-    /// Starts a span under it. `describe` is not called where traces are off.
+    /// Starts a child span. `describe` is not called if tracing is off.
     #[must_use = "the span ends when this is dropped"]
     pub fn span(&self, describe: impl FnOnce() -> SpanBuilder) -> Span {
         let Some(tracer) = TRACER.get() else { return Span(Self(None)) };
@@ -144,7 +144,7 @@ impl TraceContext {
         Span(Self(Some(parent.with_span(tracer.build_with_context(describe(), parent)))))
     }
 
-    /// Starts the clock for stages that are told of when they are over.
+    /// Starts the clock for stages that are recorded after they have ended.
     #[must_use]
     pub fn stages(&self) -> Stages {
         let now = self.0.is_some().then(SystemTime::now);
@@ -152,34 +152,34 @@ impl TraceContext {
     }
 }
 
-/// Stages one behind the other, timed by whoever ran them. Nothing where traces are off.
+/// Consecutive stages, each timed by its caller. Empty if tracing is off.
 #[derive(Debug)]
 pub struct Stages {
     context: TraceContext,
-    /// When the next one began.
+    /// When the next stage started.
     next: Option<SystemTime>,
 }
 
 impl Stages {
-    /// The next stage took `took`.
-    pub fn tell(&mut self, name: &'static str, took: Duration) {
-        self.tell_as(took, || SpanBuilder::from_name(name));
+    /// Records that the next stage took `took`.
+    pub fn record(&mut self, name: &'static str, took: Duration) {
+        self.record_as(took, || SpanBuilder::from_name(name));
     }
 
-    /// As [`Stages::tell`], with more to say of it.
-    pub fn tell_as(&mut self, took: Duration, describe: impl FnOnce() -> SpanBuilder) {
+    /// As [`Stages::record`], with attributes.
+    pub fn record_as(&mut self, took: Duration, describe: impl FnOnce() -> SpanBuilder) {
         let Some(start) = self.next else { return };
         let span = self.context.span(|| describe().with_start_time(start));
         span.with(|span| span.end_with_timestamp(start + took));
         self.skip(took);
     }
 
-    /// For `took`, something else was done.
+    /// Leaves out `took`, in which something else was done.
     pub fn skip(&mut self, took: Duration) {
         self.next = self.next.map(|start| start + took);
     }
 
-    /// The next stage has failed just now.
+    /// Records that the next stage has failed now.
     pub fn fail(&mut self, name: &'static str, why: impl FnOnce() -> String) {
         let Some(start) = self.next else { return };
         let span = self.context.span(|| SpanBuilder::from_name(name).with_start_time(start));
@@ -187,7 +187,7 @@ impl Stages {
     }
 }
 
-/// Headers of which one that is too long is not there.
+/// Headers without those that are too long.
 struct Bounded<'a>(&'a dyn Extractor);
 
 impl Extractor for Bounded<'_> {
@@ -200,21 +200,21 @@ impl Extractor for Bounded<'_> {
     }
 }
 
-/// Starts a span under the one that runs at the moment. `describe` is not called where traces are off.
+/// Starts a child of the current span. `describe` is not called if tracing is off.
 #[must_use = "the span ends when this is dropped"]
 pub fn span(describe: impl FnOnce() -> SpanBuilder) -> Span {
     TraceContext::current().span(describe)
 }
 
-/// Writes the span that runs at the moment into the headers of a message or a request (`traceparent`
-/// and `tracestate`, W3C Trace Context); nothing where traces are off.
+/// Writes the current span into the headers of a message or a request (`traceparent` and `tracestate`, W3C
+/// Trace Context). Does nothing if tracing is off.
 pub fn inject(headers: &mut dyn Injector) {
     if TRACER.get().is_some() {
         TraceContextPropagator::new().inject_context(&Context::current(), headers);
     }
 }
 
-/// The two ids that a log line is found by.
+/// The ids of a trace and a span, as log lines carry them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceIds {
     /// Of the whole trace: 32 hexadecimal digits.
@@ -223,7 +223,7 @@ pub struct TraceIds {
     pub span_id: SpanId,
 }
 
-/// The ids of the span that runs at the moment, if any does.
+/// The ids of the current span, if there is one.
 #[must_use]
 pub fn current_ids() -> Option<TraceIds> {
     TRACER.get()?;
@@ -235,28 +235,28 @@ fn ids(context: &SpanContext) -> Option<TraceIds> {
     context.is_valid().then_some(TraceIds { trace_id, span_id })
 }
 
-/// A span that lasts until this is dropped, or nothing where traces are off.
+/// A span that ends when this is dropped, or nothing if tracing is off.
 #[derive(Debug)]
 pub struct Span(TraceContext);
 
 impl Span {
-    /// Within this span: what others are started under.
+    /// The context for child spans.
     #[must_use]
     pub fn context(&self) -> &TraceContext {
         &self.0
     }
 
-    /// Runs `future` within this span: what it starts belongs under it, and what it logs names it.
+    /// Runs `future` within this span: spans that it starts are children, and its log lines carry the ids.
     pub fn around<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         self.0.around(future)
     }
 
-    /// Adds attributes. `attributes` is not called where nobody will read them.
+    /// Adds attributes. `attributes` is not called if the span is not exported.
     pub fn set<const N: usize>(&self, attributes: impl FnOnce() -> [KeyValue; N]) {
         self.with(|span| span.set_attributes(attributes()));
     }
 
-    /// Marks it as failed. `error_type` is one of few words; `why` is for people.
+    /// Marks the span as failed. `error_type` has few values; `why` is the message.
     pub fn fail(&self, error_type: impl Into<StringValue>, why: impl FnOnce() -> String) {
         self.with(|span| {
             span.set_attribute(KeyValue::new("error.type", error_type.into()));
@@ -264,19 +264,19 @@ impl Span {
         });
     }
 
-    /// Calls `tell` with the span if there is one that will be exported.
-    fn with(&self, tell: impl FnOnce(SpanRef<'_>)) {
+    /// Calls `apply` with the span if there is one that will be exported.
+    fn with(&self, apply: impl FnOnce(SpanRef<'_>)) {
         if let Some(context) = &self.0.0
             && context.span().is_recording()
         {
-            tell(context.span());
+            apply(context.span());
         }
     }
 }
 
 impl Drop for Span {
     fn drop(&mut self) {
-        // Others may still hold it as their parent. One that has ended stays as it is.
+        // Child contexts may still hold the span. Ending it twice changes nothing.
         self.with(|span| span.end());
     }
 }
@@ -287,17 +287,17 @@ mod tests {
 
     use super::*;
 
-    /// Nothing in this crate's tests starts them.
+    /// No test of this crate starts tracing.
     #[tokio::test]
-    async fn where_traces_are_off_nothing_is_made() {
-        let unwanted = || -> SpanBuilder { panic!("a span is described that nobody wants") };
+    async fn with_tracing_off_nothing_is_allocated() {
+        let unwanted = || -> SpanBuilder { panic!("a span is described that is not exported") };
         let span = span(unwanted);
         assert!(span.context().0.is_none());
-        span.set(|| -> [KeyValue; 1] { panic!("an attribute is made that nobody wants") });
-        span.fail("x", || panic!("a text is made that nobody wants"));
+        span.set(|| -> [KeyValue; 1] { panic!("an attribute is computed that is not exported") });
+        span.fail("x", || panic!("a message is formatted that is not exported"));
         let mut stages = span.context().stages();
-        stages.tell_as(Duration::from_millis(1), unwanted);
-        assert!(stages.next.is_none(), "the time of day was asked for");
+        stages.record_as(Duration::from_millis(1), unwanted);
+        assert!(stages.next.is_none(), "a timestamp was taken");
 
         let (ids, headers) = span
             .around(async {
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_without_bounds_is_not_passed_on() {
+    fn a_header_that_is_too_long_is_ignored() {
         let headers = |length| HashMap::from([("tracestate".to_owned(), "x".repeat(length))]);
         let taken = |length| Bounded(&headers(length)).get("tracestate").map(str::len);
         assert_eq!(taken(LONGEST_TRACE_STATE), Some(LONGEST_TRACE_STATE));

@@ -5,7 +5,7 @@ use std::{fmt, fs};
 use redis::{Client, TlsCertificates};
 use service::config::{
     Reader,
-    address::{ADVICE, shown},
+    address::{ADVICE, try_redact},
     secret::Secret,
 };
 
@@ -26,7 +26,7 @@ impl RedisServer {
     pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let ca_file = reader.file("REDIS_CA_FILE");
         let url: Secret = reader.read_optional("REDIS_URL")?;
-        let Some(address) = shown(url.expose()) else {
+        let Some(address) = try_redact(url.expose()) else {
             let problem = format!(
                 "it is no Redis address (not shown, since it may hold a password): expected \
                  redis://host:port; {ADVICE}"

@@ -6,7 +6,7 @@ use poem_openapi::{
     ApiResponse, Object, OpenApi, payload::Json, payload::PlainText, types::Example,
 };
 use service::{
-    probes::{Probe, Vitals},
+    probes::{HealthSource, Probe},
     telemetry::metrics::Metrics,
 };
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,7 @@ pub(crate) struct ApiVitals {
     pub(crate) shutdown: CancellationToken,
 }
 
-impl Vitals for ApiVitals {
+impl HealthSource for ApiVitals {
     fn check(&self, probe: Probe) -> Result<(), String> {
         match probe {
             Probe::Startup | Probe::Live => Ok(()),

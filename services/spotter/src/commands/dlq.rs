@@ -44,8 +44,8 @@ impl Source for WithUrl<'_> {
         if name == "NATS_URL" { Some(self.0.to_owned()) } else { ProcessEnvironment.get(name) }
     }
 
-    fn is_no_text(&self, name: &str) -> bool {
-        name != "NATS_URL" && ProcessEnvironment.is_no_text(name)
+    fn is_not_utf8(&self, name: &str) -> bool {
+        name != "NATS_URL" && ProcessEnvironment.is_not_utf8(name)
     }
 }
 

@@ -83,7 +83,7 @@ fn print_task(picture: &Path, task: &Task, took: Duration, format: Format) -> Re
 
 /// A client of the API. Fails at once, rather than for each picture, if no API answers.
 async fn connect(options: &SubmitOptions) -> Result<Client, CliError> {
-    if address::shown(&options.api).is_none() {
+    if address::try_redact(&options.api).is_none() {
         return Err(CliError::Usage(format!(
             "--api: not an address (not shown, since it may contain a password): expected \
              http://host:port; {}",
@@ -96,7 +96,7 @@ async fn connect(options: &SubmitOptions) -> Result<Client, CliError> {
         Ok(()) => Ok(api),
         Err(problem) => Err(CliError::Unavailable(format!(
             "no API answers at {}: {problem}; start one with `spotter up`, or name another with --api",
-            address::redacted(options.api.trim_end_matches('/'))
+            address::redact(options.api.trim_end_matches('/'))
         ))),
     }
 }

@@ -59,8 +59,8 @@ impl Source for EnvironmentOver<'_> {
         ProcessEnvironment.get(name).or_else(|| self.0.get(name).cloned())
     }
 
-    fn is_no_text(&self, name: &str) -> bool {
-        ProcessEnvironment.is_no_text(name)
+    fn is_not_utf8(&self, name: &str) -> bool {
+        ProcessEnvironment.is_not_utf8(name)
     }
 }
 

@@ -11,7 +11,7 @@ use std::{
 };
 
 use messaging::{Messaging, MessagingConfig, NatsServers, Role};
-use service::files::{free_bytes, shown_size};
+use service::files::{free_bytes, human_size};
 use tokio::{sync::OnceCell, time::sleep};
 
 use crate::{error::CliError, output::notice};
@@ -55,16 +55,16 @@ pub(super) fn check_free_space(store: &Path, config: &MessagingConfig) -> Result
         return Ok(());
     }
     let smaller = config.largest_queue(free).map_or(String::new(), |bytes| {
-        format!("set QUEUE_MAX_BYTES to {bytes} ({}) or less, ", shown_size(bytes))
+        format!("set QUEUE_MAX_BYTES to {bytes} ({}) or less, ", human_size(bytes))
     });
     Err(CliError::Unavailable(format!(
         "{store} is on a disk with {free} free, and the queue needs {needed} at its first start: \
          2 × QUEUE_MAX_BYTES ({queue}), 512 MiB for dead letters, and a third more for records; \
          {smaller}make room, or name a folder on another disk with --data-dir",
         store = store.display(),
-        free = shown_size(free),
-        needed = shown_size(needed),
-        queue = shown_size(config.limits.max_bytes),
+        free = human_size(free),
+        needed = human_size(needed),
+        queue = human_size(config.limits.max_bytes),
     )))
 }
 
@@ -94,8 +94,8 @@ impl StorageWatch {
                             "NATS cannot write ({why}), and no job is accepted: {} has {} free. \
                              NATS is restarted once {} are free",
                             self.store.display(),
-                            shown_size(free),
-                            shown_size(LEAST_FREE),
+                            human_size(free),
+                            human_size(LEAST_FREE),
                         ));
                         is_reported = true;
                     }
@@ -145,7 +145,7 @@ mod tests {
     #[test]
     fn the_largest_queue_fits() {
         let mut config = MessagingConfig::new(NatsServers::default(), Role::Cli);
-        assert_eq!(shown_size(config.disk_bytes()), "3.33 GiB");
+        assert_eq!(human_size(config.disk_bytes()), "3.33 GiB");
         for free in [1 << 30, 7 << 30] {
             config.limits.max_bytes = config.largest_queue(free).unwrap();
             assert!(config.disk_bytes() <= free, "{free}");

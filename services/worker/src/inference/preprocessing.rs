@@ -100,8 +100,8 @@ impl Preprocessing {
         };
         match &outcome {
             Ok(prepared) => {
-                stages.tell("decode", prepared.decode_time);
-                stages.tell("letterbox", prepared.letterbox_time);
+                stages.record("decode", prepared.decode_time);
+                stages.record("letterbox", prepared.letterbox_time);
             }
             Err(error) => stages.fail("decode", || error.to_string()),
         }

@@ -52,13 +52,13 @@ impl RunSpans {
         let batch = self.batch.as_ref().and_then(|batch| batch.context().link());
         // `infer` is the run's time divided by its pictures; each of them waited for all of it.
         let run = timings.infer * u32::try_from(self.pictures).unwrap_or(u32::MAX);
-        running.stages.tell_as(run, || {
+        running.stages.record_as(run, || {
             SpanBuilder::from_name("infer")
                 .with_links(batch.into_iter().collect())
                 .with_attributes([batch_size(self.pictures)])
         });
         running.stages.skip(self.earlier);
-        running.stages.tell("postprocess", timings.postprocess);
+        running.stages.record("postprocess", timings.postprocess);
         self.earlier += timings.postprocess;
     }
 

@@ -1,7 +1,7 @@
-//! What `FAILPOINTS` says: `name=action`, several with `;` between them.
+//! The actions of `FAILPOINTS`: `name=action`, separated by `;`.
 //!
-//! An action is `crash`, `crash-soon`, `hang`, `linger` or `eat-memory`. With `@N` behind it, it is done when the place is
-//! reached for the Nth time; with `(text)`, only to bytes that contain this text.
+//! An action is `crash`, `crash-soon`, `hang`, `linger` or `eat-memory`. With the suffix `@N` it is executed
+//! when the failpoint is reached for the Nth time; with `(text)`, only for bytes that contain this text.
 
 use std::{
     str::FromStr,
@@ -15,27 +15,27 @@ use std::{
 
 use crate::lifecycle::exit;
 
-/// How much is eaten at a time, in bytes, and how often at most: 8 GiB, where nobody has set a limit.
+/// How much `eat-memory` allocates at a time, in bytes, and how often at most: 8 GiB if there is no limit.
 const BITE: usize = 64 << 20;
 const BITES: usize = 128;
 
-/// Long enough for a message to reach the network, and short enough to end before most answers.
+/// Long enough for a message to reach the network, short enough to crash before most responses.
 const SOON: Duration = Duration::from_millis(1);
 
-/// Longer than the shortest grace that a worker can be given.
+/// Longer than the shortest shutdown grace of a worker.
 const WHILE: Duration = Duration::from_millis(1500);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
-    /// Ends the process at once, as `kill -9` does.
+    /// Ends the process immediately, as `kill -9` does.
     Crash,
-    /// The same a moment later, so that what was just sent goes out.
+    /// The same a moment later, so that messages just sent go out.
     CrashSoon,
     /// Never returns.
     Hang,
-    /// Goes on after a while.
+    /// Continues after a while.
     Linger,
-    /// Takes memory until the system gives no more, which ends the process.
+    /// Allocates memory until the system kills the process.
     EatMemory,
 }
 
@@ -43,9 +43,9 @@ enum Action {
 struct Failpoint {
     name: String,
     action: Action,
-    /// The process fails when the place has been reached so many times.
+    /// The action is executed when the failpoint has been reached this often.
     times: u32,
-    /// What must be among the bytes.
+    /// The bytes must contain this text.
     text: Vec<u8>,
     reached: AtomicU32,
 }
@@ -74,7 +74,7 @@ impl Failpoint {
     }
 
     fn act(&self) {
-        tracing::warn!(failpoint = self.name, action = ?self.action, "failing as told");
+        tracing::warn!(failpoint = self.name, action = ?self.action, "executing a failpoint's action");
         match self.action {
             Action::Crash => std::process::abort(),
             Action::CrashSoon => {
@@ -88,7 +88,7 @@ impl Failpoint {
             },
             Action::Linger => thread::sleep(WHILE),
             Action::EatMemory => {
-                // Written to, so that it is not merely promised.
+                // Written to, so that the memory is really allocated.
                 let _eaten: Vec<Vec<u8>> = (0..BITES).map(|_| vec![1; BITE]).collect();
                 std::process::abort();
             }
@@ -106,7 +106,7 @@ impl FromStr for Failpoint {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = || {
             format!(
-                "'{text}': expected name=action, action one of crash, crash-soon, hang, linger, eat-memory, behind it @N or (text)"
+                "'{text}': expected name=action, action one of crash, crash-soon, hang, linger, eat-memory, with the suffix @N or (text)"
             )
         };
         let (name, rest) = text.split_once('=').ok_or_else(wrong)?;

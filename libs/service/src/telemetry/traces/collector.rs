@@ -1,8 +1,8 @@
-//! Delivering spans to a collector: OTLP over HTTP, by the HTTP client that the workspace has anyway.
+//! Exports spans to a collector: OTLP over HTTP, with the HTTP client that the workspace uses anyway.
 //!
-//! The exporter works on a thread of its own, which is neither the async runtime nor a slot: what is
-//! slow here holds nobody up. While the collector does not answer, spans wait for it in a queue of
-//! 2048 and are dropped when that is full.
+//! The exporter runs on a thread of its own, neither in the async runtime nor in a slot, so a slow collector
+//! delays nothing. While the collector does not answer, spans wait in a queue of 2048; when the queue is
+//! full, they are dropped.
 
 use std::{
     io,
@@ -27,10 +27,10 @@ use tokio::{net::TcpStream, runtime::Handle, time::timeout};
 
 use super::ExportSettings;
 
-/// The longest answer that is read; a collector has little to say.
-const LONGEST_ANSWER: usize = 64 * 1024;
+/// Maximum size of a collector's response, in bytes.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
-/// What hands spans to the collector. `runtime` is where its connections live.
+/// The exporter of spans. `runtime` runs its connections.
 pub(super) fn exporter(
     settings: &ExportSettings,
     runtime: Handle,
@@ -51,9 +51,9 @@ pub(super) fn exporter(
 #[derive(Debug)]
 struct Client {
     runtime: Handle,
-    /// The longest one delivery may take, from the connection to the end of the answer.
+    /// Timeout of one export, from the connection to the end of the response.
     timeout: Duration,
-    /// So that an outage is told twice, at its beginning and at its end.
+    /// An outage is logged twice, at its start and at its end.
     is_failing: AtomicBool,
 }
 
@@ -61,7 +61,7 @@ struct Client {
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let patience = self.timeout;
-        // The exporter's thread knows no reactor: the runtime does the talking, and the waiting.
+        // The exporter's thread has no async runtime: the request runs in the service's.
         let sending = self.runtime.spawn(async move { timeout(patience, send(request)).await });
         let outcome = match sending.await? {
             Ok(outcome) => outcome,
@@ -90,19 +90,19 @@ impl Client {
     }
 }
 
-/// One request on a connection of its own: there is one every few seconds.
+/// Sends one request on a connection of its own: there is one every few seconds.
 async fn send(request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
     let (mut parts, body) = request.into_parts();
     let authority = parts.uri.authority().ok_or("the collector's address names no host")?.clone();
     let address = (authority.host().trim_matches(['[', ']']), authority.port_u16().unwrap_or(80));
     let stream = TcpStream::connect(address).await?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    // Ends with the answer: dropping the sender closes the connection.
+    // Ends with the response: dropping the sender closes the connection.
     tokio::spawn(connection);
     parts.headers.insert(HOST, HeaderValue::from_str(authority.as_str())?);
     parts.uri = parts.uri.path_and_query().map_or_else(Uri::default, |path| path.clone().into());
     let answer = sender.send_request(Request::from_parts(parts, Full::new(body))).await?;
     let (head, body) = answer.into_parts();
-    let body = Limited::new(body, LONGEST_ANSWER).collect().await.map_err(io::Error::other)?;
+    let body = Limited::new(body, MAX_RESPONSE_BYTES).collect().await.map_err(io::Error::other)?;
     Ok(Response::from_parts(head, body.to_bytes()))
 }

@@ -1,44 +1,44 @@
-//! The variables that OpenTelemetry has agreed on (`OTEL_…`), as far as they are about traces.
+//! OpenTelemetry's standard variables for traces (`OTEL_…`).
 
 use std::{collections::HashMap, fmt, str::FromStr, time::Duration};
 
 use hyper::Uri;
 use opentelemetry_sdk::trace::Sampler;
 
-use crate::config::{Reader, address::redacted, secret::Secret};
+use crate::config::{Reader, address::redact, secret::Secret};
 
-/// Where a collector listens that is asked for without an address.
+/// The endpoint if `OTEL_TRACES_EXPORTER` is `otlp` and no endpoint is set.
 const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
 
 /// Whether and how a process exports its traces. The default is not to.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct TraceSettings {
-    /// `None`: nothing is exported. It is where `OTEL_SDK_DISABLED` is `true`, where
-    /// `OTEL_TRACES_EXPORTER` is `none`, and where neither that is `otlp` nor an endpoint is set.
+    /// `None`: nothing is exported, because `OTEL_SDK_DISABLED` is `true`, `OTEL_TRACES_EXPORTER` is `none`,
+    /// or neither that is `otlp` nor an endpoint is set.
     pub export: Option<ExportSettings>,
-    /// `OTEL_SERVICE_NAME`: what the service is called. Default `spotter-api`, `spotter-worker`.
+    /// `OTEL_SERVICE_NAME`: the service's name in traces. Default `spotter-api`, `spotter-worker`.
     pub service_name: Option<String>,
-    /// `OTEL_RESOURCE_ATTRIBUTES`: what else is said of it: `name=value`, with commas between.
+    /// `OTEL_RESOURCE_ATTRIBUTES`: further attributes of the service: `name=value`, separated by commas.
     pub resource: Vec<(String, String)>,
 }
 
-/// Where spans go, and which.
+/// Where spans are exported to, and which ones.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExportSettings {
     /// `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, or `OTEL_EXPORTER_OTLP_ENDPOINT` and `/v1/traces`.
     pub endpoint: Endpoint,
-    /// `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, or `OTEL_EXPORTER_OTLP_HEADERS`: sent along, such as a
+    /// `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, or `OTEL_EXPORTER_OTLP_HEADERS`: request headers, such as a
     /// token.
     pub headers: HashMap<String, Secret>,
-    /// `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`, or `OTEL_EXPORTER_OTLP_TIMEOUT`, in milliseconds: how
-    /// long one delivery may take. Default 10 s.
+    /// `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`, or `OTEL_EXPORTER_OTLP_TIMEOUT`, in milliseconds: the timeout of
+    /// one export. Default 10 s.
     pub timeout: Duration,
     /// `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`: which traces are exported.
     pub sampler: TraceSampler,
 }
 
 impl TraceSettings {
-    /// Reads the variables. What is wrong with them is left with `reader`.
+    /// Reads the variables. `reader` collects what is wrong with them.
     #[must_use]
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let resource = reader.read_secret("OTEL_RESOURCE_ATTRIBUTES");
@@ -102,19 +102,19 @@ impl FromStr for Exporter {
     }
 }
 
-/// The one protocol there is; the variable is read so that another one is refused and not ignored.
+/// The only supported protocol. The variable is read so that another one is rejected and not ignored.
 struct HttpProtobuf;
 
 impl FromStr for HttpProtobuf {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let advice = "expected 'http/protobuf'; every collector takes it, on port 4318 as a rule";
+        let advice = "expected 'http/protobuf'; every collector accepts it, usually on port 4318";
         if text == "http/protobuf" { Ok(Self) } else { Err(advice) }
     }
 }
 
-/// Nothing is compressed on the way to a collector that stands beside.
+/// The only supported compression: the collector runs nearby.
 struct NoCompression;
 
 impl FromStr for NoCompression {
@@ -125,7 +125,7 @@ impl FromStr for NoCompression {
     }
 }
 
-/// As OpenTelemetry has it: `true` in any letters is true, and everything else is not.
+/// OpenTelemetry's booleans: `true` in upper or lower case is true, every other value is false.
 struct Flag(bool);
 
 impl FromStr for Flag {
@@ -136,20 +136,20 @@ impl FromStr for Flag {
     }
 }
 
-/// `http://host[:port][/path]`: where a collector takes OTLP over HTTP.
+/// `http://host[:port][/path]`: a collector's endpoint for OTLP over HTTP.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Endpoint(Uri);
 
 impl Endpoint {
-    /// Where it takes traces, if this is where it takes everything.
+    /// The endpoint for traces, if this is the base of all endpoints.
     fn for_traces(self) -> Self {
         let base = self.0.to_string();
         let traces = format!("{}/v1/traces", base.trim_end_matches('/'));
-        // A path behind an address that was understood is understood, too.
+        // An address that was parsed can be parsed with a path, too.
         traces.parse().unwrap_or(self)
     }
 
-    /// It as the exporter takes it.
+    /// The URL for the exporter, with its login.
     pub(super) fn url(&self) -> String {
         self.0.to_string()
     }
@@ -164,8 +164,8 @@ impl FromStr for Endpoint {
         match uri.scheme_str() {
             Some("http") if uri.host().is_some_and(|host| !host.is_empty()) => Ok(Self(uri)),
             Some("https") => {
-                Err("this program speaks no TLS to a collector; run one beside it that \
-                                  does, and name that: http://127.0.0.1:4318"
+                Err("TLS to a collector is not supported; run a collector nearby that forwards over \
+                     TLS, and name that one: http://127.0.0.1:4318"
                     .to_owned())
             }
             _ => Err(expected.to_owned()),
@@ -175,7 +175,7 @@ impl FromStr for Endpoint {
 
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&redacted(&self.0.to_string()))
+        f.write_str(&redact(&self.0.to_string()))
     }
 }
 
@@ -185,7 +185,7 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-/// `name=value,name=value`, with `%2C` and the like in values.
+/// `name=value,name=value`, with percent-encoded values.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Pairs(Vec<(String, String)>);
 
@@ -194,7 +194,7 @@ impl FromStr for Pairs {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let pair = |pair: &str| {
-            let expected = || "expected name=value, with commas between".to_owned();
+            let expected = || "expected name=value, separated by commas".to_owned();
             let (name, value) = pair.split_once('=').ok_or_else(expected)?;
             let value = percent_encoding::percent_decode_str(value.trim()).decode_utf8();
             let value = value.map_err(|_| expected())?.into_owned();
@@ -209,9 +209,9 @@ impl FromStr for Pairs {
 /// Which traces are exported.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TraceSampler {
-    /// What is decided for a trace that begins here.
+    /// The decision for a trace that starts here.
     of_new: Share,
-    /// Whether a trace that began elsewhere is left to those who began it.
+    /// Whether the parent's decision applies to a trace that started elsewhere.
     follows_parent: bool,
 }
 
@@ -264,8 +264,8 @@ fn read_sampler(reader: &mut Reader<'_>) -> TraceSampler {
         "always_off" => Share::None,
         "traceidratio" => Share::Ratio(ratio),
         _ => {
-            let expected = "expected always_on, always_off or traceidratio, or one of them behind \
-                            'parentbased_'";
+            let expected = "expected always_on, always_off or traceidratio, optionally with the \
+                            prefix 'parentbased_'";
             reader.problem(name, expected.to_owned());
             return TraceSampler::default();
         }
