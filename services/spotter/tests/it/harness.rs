@@ -1,4 +1,4 @@
-//! The system's parts as processes, and commands run to their end.
+//! The system's services as processes, and commands that are run to completion.
 
 use std::{ffi::OsStr, time::Duration};
 
@@ -11,18 +11,18 @@ use reqwest::{
 use serde_json::Value;
 use testkit::{NatsServer, Output, Process, ProcessBuilder, RedisServer, workspace_root};
 
-/// Longer than anything takes on a busy machine; only a failing test waits for it.
+/// Longer than anything takes on a busy machine: only a failing test waits this long.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How long one status request is held open.
 pub(crate) const WAIT: Duration = Duration::from_secs(20);
 
-/// The command, to be run in the project's root.
+/// The command, with the project's root as its working directory.
 pub(crate) fn spotter<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> ProcessBuilder {
     Process::builder(env!("CARGO_BIN_EXE_spotter")).args(args).current_dir(workspace_root())
 }
 
-/// A command that has ended.
+/// A command that has exited.
 #[derive(Debug)]
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -35,7 +35,7 @@ impl Ended {
         Self::after(command.start())
     }
 
-    /// Waits until it has ended.
+    /// Waits until it has exited.
     pub(crate) fn after(mut process: Process) -> Self {
         let code = process.wait_exit(TIMEOUT).code();
         let lines = process.finished_lines();
@@ -47,11 +47,11 @@ impl Ended {
     }
 }
 
-/// NATS, Redis and one API; workers are added by the test.
+/// NATS, Redis and one API. Tests add workers.
 pub(crate) struct System {
     pub(crate) nats: NatsServer,
     pub(crate) redis: RedisServer,
-    /// For requests that [`Client`] would not make.
+    /// For requests that [`Client`] does not make.
     pub(crate) http: reqwest::Client,
     pub(crate) v1: Client,
     pub(crate) base: String,
@@ -59,7 +59,7 @@ pub(crate) struct System {
 }
 
 impl System {
-    /// A system that runs every picture, also one that it has run before.
+    /// A system without a cache of results: every picture is run.
     pub(crate) fn start() -> Self {
         Self::start_with(&[("RESPONSE_CACHE_SECONDS", "0")])
     }
@@ -69,7 +69,7 @@ impl System {
         Self::start_on(NatsServer::start(), settings)
     }
 
-    /// As [`System::start_with`], on a server of the test's own.
+    /// As [`System::start_with`], on this NATS server.
     pub(crate) fn start_on(nats: NatsServer, settings: &[(&str, &str)]) -> Self {
         let redis = RedisServer::start();
         let mut api = spotter(["api"])
@@ -88,12 +88,12 @@ impl System {
         Self { nats, redis, http, v1, base, api }
     }
 
-    /// A worker that is ready for its first job.
+    /// A worker that is ready.
     pub(crate) fn worker(&self) -> Process {
         self.worker_with(&[])
     }
 
-    /// As [`System::worker`], with variables of its own.
+    /// As [`System::worker`], with these variables.
     pub(crate) fn worker_with(&self, settings: &[(&str, &str)]) -> Process {
         let mut worker =
             spotter(["worker"]).env("NATS_URL", self.nats.url()).env("CONCURRENCY", "1");
@@ -115,7 +115,7 @@ impl System {
         body["task_id"].as_str().expect("an id").parse().expect("an id")
     }
 
-    /// What the original route says of a task.
+    /// The task on the original route.
     pub(crate) async fn result(&self, id: TaskId) -> Value {
         let answer = self.http.get(format!("{}/task_result/{id}", self.base)).send().await;
         let answer = answer.expect("the API answers");

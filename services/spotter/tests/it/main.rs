@@ -1,4 +1,4 @@
-//! The command as people type it, and the whole system as processes.
+//! The command line, and the whole system as processes.
 
 #![allow(
     clippy::unwrap_used,

@@ -1,8 +1,8 @@
-//! What the reference implementation finds in bus.jpg, and how near is near enough.
+//! The reference implementation's results, and the tolerances.
 
 use serde_json::Value;
 
-/// Pixels a corner may differ by.
+/// The tolerance of a corner, in pixels.
 const CORNER: f64 = 0.25;
 const CONFIDENCE: f64 = 0.003;
 
@@ -22,12 +22,12 @@ const ZIDANE: [(&str, f64, [f64; 4]); 3] = [
     ("tie", 0.29097, [439.47467, 437.07352, 524.34589, 709.15967]),
 ];
 
-/// Holds `objects`, as the original routes and `--json` give them, against bus.jpg's table.
+/// Compares `objects`, in the JSON of the original routes and of `--json`, with bus.jpg's table.
 pub(crate) fn assert_bus(objects: &Value) {
     assert_table(objects, &BUS);
 }
 
-/// Holds `objects` against zidane.jpg's table.
+/// Compares `objects` with zidane.jpg's table.
 pub(crate) fn assert_zidane(objects: &Value) {
     assert_table(objects, &ZIDANE);
 }

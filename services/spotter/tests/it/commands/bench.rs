@@ -1,4 +1,4 @@
-//! `spotter bench` measures what it was asked for, on a system that it starts and removes.
+//! `spotter bench`: measures the requested sections on a system that it starts and removes.
 
 use std::{fs, time::Duration};
 
@@ -7,11 +7,11 @@ use testkit::ProcessBuilder;
 
 use crate::harness::{Ended, System, spotter};
 
-/// A bench takes as long as the machine makes it: hundreds of pictures, by programs that are not optimised.
-/// Only one that hangs takes this long, and a test runner would end it a minute later.
+/// A benchmark runs hundreds of pictures, here in a debug build. Only one that hangs takes this long; the test runner
+/// would stop it a minute later.
 const LONGEST: Duration = Duration::from_secs(9 * 60);
 
-/// Waits until the measuring has ended.
+/// Waits until the benchmark has exited.
 fn measured(bench: ProcessBuilder) -> Ended {
     let mut process = bench.start();
     process.wait_exit(LONGEST);
@@ -31,7 +31,7 @@ fn a_short_round_measures_everything_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (json, data) = (folder.path().join("bench.json"), folder.path().join("data"));
     let [json_text, data_text] = [&json, &data].map(|path| path.to_str().unwrap());
-    // Somebody's, and not to be touched.
+    // The file of another system, which must not be touched.
     fs::create_dir(&data).unwrap();
     fs::write(data.join("up.lock"), "").unwrap();
     let ended = measured(spotter([
@@ -73,7 +73,7 @@ fn a_short_round_measures_everything_and_leaves_nothing() {
         ],
     );
     assert!(measured.iter().all(|number| *number > 0.0), "{measured:?}\n{report:#}");
-    // A queue that is full leaves them no time to sleep: nothing is a good figure here.
+    // While the queue is full they do not sleep: 0 is a good value.
     let idle = numbers(&report, &["/throughput/idle_share/0"])[0];
     assert!((0.0..1.0).contains(&idle), "{idle}");
     assert_eq!(report["machine"]["input"], serde_json::json!([480, 640]));
@@ -87,7 +87,7 @@ fn a_short_round_measures_everything_and_leaves_nothing() {
 }
 
 #[test]
-fn a_system_that_runs_already_is_measured_through_its_api() {
+fn a_running_system_is_measured_through_its_api() {
     let system = System::start();
     let _worker = system.worker();
     let folder = tempfile::tempdir().unwrap();
@@ -99,7 +99,7 @@ fn a_system_that_runs_already_is_measured_through_its_api() {
     let report: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
     let pointers = ["/throughput/queue/0", "/latency/alone/p50_ms", "/reads/0/reads/per_second"];
     assert!(numbers(&report, &pointers).iter().all(|number| *number > 0.0), "{report:#}");
-    // Nothing of this machine is held against it.
+    // Nothing of this machine is measured.
     assert_eq!(report["throughput"]["detector"], serde_json::json!([]));
     assert!(report.get("growth").is_none() && report["latency"].get("model").is_none());
     assert!(report["latency"].get("on_the_way").is_none(), "{report:#}");
@@ -107,7 +107,7 @@ fn a_system_that_runs_already_is_measured_through_its_api() {
 }
 
 #[test]
-fn what_cannot_be_measured_is_said_before_anything_starts() {
+fn errors_are_reported_before_anything_starts() {
     let ended = Ended::of(spotter(["bench", "--picture", "absent.jpg"]));
     assert_eq!(ended.code, Some(64), "{ended:?}");
     let said = ended.stderr.join("\n");

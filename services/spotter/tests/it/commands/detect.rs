@@ -1,4 +1,4 @@
-//! `spotter detect`: no server, real models.
+//! `spotter detect`: finds objects without any server.
 
 use std::{ffi::OsStr, fs, os::unix::ffi::OsStrExt, path::Path};
 
@@ -51,7 +51,7 @@ fn another_model_is_chosen_by_its_name() {
 }
 
 #[test]
-fn yolox_is_understood_from_its_file() {
+fn yolox_is_recognised_from_its_file() {
     let file = workspace_root().join("../shared/models/yolox_nano.onnx");
     if !file.exists() {
         eprintln!("SKIPPED: no YOLOX model at {}", file.display());
@@ -87,11 +87,11 @@ fn one_bad_picture_does_not_hide_the_others() {
 }
 
 #[test]
-fn damaged_pixels_are_warned_of() {
+fn damaged_pixels_lead_to_a_warning() {
     let folder = tempfile::tempdir().unwrap();
     let damaged = folder.path().join("damaged.jpg");
     let mut bytes = fs::read(picture("bus.jpg")).unwrap();
-    // The lower part of the pixels, not the end marker.
+    // The lower part of the pixels, without the end marker.
     let end = bytes.len() - 2;
     bytes.drain(end - end / 3..end);
     fs::write(&damaged, bytes).unwrap();
@@ -111,7 +111,7 @@ fn damaged_pixels_are_warned_of() {
 }
 
 #[test]
-fn pictures_are_saved_with_what_was_found_drawn() {
+fn pictures_are_saved_with_the_objects_drawn_in() {
     let folder = tempfile::tempdir().unwrap();
     let ended = spotter(["detect", "--save"]).arg(folder.path()).arg(picture("bus.jpg"));
     assert_eq!(Ended::of(ended).code, Some(0));
@@ -124,7 +124,7 @@ fn pictures_are_saved_with_what_was_found_drawn() {
 #[test]
 fn a_name_that_is_not_utf_8_is_shown_as_well_as_it_can_be_and_the_run_goes_on() {
     let folder = tempfile::tempdir().unwrap();
-    // `für.jpg` in Latin-1, as old archives have it, and an extension that is no text either.
+    // `für.jpg` in Latin-1, as in old archives, and an extension that is not UTF-8.
     let names = [&b"f\xfcr.jpg"[..], b"bus.j\xffpg"].map(OsStr::from_bytes);
     let pictures = names.map(|name| folder.path().join(name));
     for path in &pictures {
@@ -147,7 +147,7 @@ fn a_name_that_is_not_utf_8_is_shown_as_well_as_it_can_be_and_the_run_goes_on() 
     assert!(results[2]["picture"].as_str().unwrap().ends_with("\u{fffd}\u{fffd}.jpg"));
     assert!(results[2]["error"].is_string(), "{results:?}");
     assert_zidane(&results[3]["objects"]);
-    // Drawn under their own names; what has no extension that is known becomes a PNG.
+    // Drawings keep the names; a file without a known extension becomes a PNG.
     for name in [names[0], OsStr::new("bus.png")] {
         assert!(drawn.join(name).is_file(), "{name:?}");
     }
@@ -178,7 +178,7 @@ fn saving_overwrites_no_picture() {
 }
 
 #[test]
-fn a_picture_without_end_is_refused() {
+fn an_endless_picture_is_refused() {
     let ended = Ended::of(spotter(["detect", "--json", "/dev/zero"]));
     assert_eq!(ended.code, Some(1), "{ended:?}");
     assert!(json_lines(&ended)[0]["error"].is_string(), "{ended:?}");
@@ -196,7 +196,7 @@ fn an_empty_variable_is_not_set() {
 }
 
 #[test]
-fn a_model_that_is_not_there_is_a_usage_error() {
+fn an_absent_model_is_a_usage_error() {
     let ended = Ended::of(spotter(["detect", "--model", "nosuch"]).arg(picture("bus.jpg")));
     assert_eq!(ended.code, Some(64), "{ended:?}");
     let message = ended.stderr.join("\n");
@@ -204,7 +204,7 @@ fn a_model_that_is_not_there_is_a_usage_error() {
 }
 
 #[test]
-fn a_library_that_is_not_there_is_a_usage_error() {
+fn an_absent_library_is_a_usage_error() {
     let detect = spotter(["detect"]).env("ORT_DYLIB_PATH", Path::new("/absent/libonnxruntime.so"));
     let ended = Ended::of(detect.arg(picture("bus.jpg")));
     assert_eq!(ended.code, Some(64), "{ended:?}");

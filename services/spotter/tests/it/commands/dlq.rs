@@ -1,4 +1,4 @@
-//! `spotter dlq`: jobs that were given up, through the command as people type it.
+//! `spotter dlq`: lists, shows, requeues and drops dead letters.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::harness::{Ended, TIMEOUT, spotter};
 
-/// A queue, and the means to have a real worker give jobs up.
+/// A queue, and a real worker that gives up jobs.
 struct Queue {
     nats: NatsServer,
     messaging: Messaging,
@@ -30,8 +30,8 @@ impl Queue {
         Ended::of(spotter(["dlq"]).args(args).args(["--nats-url", &self.nats.url()]))
     }
 
-    /// What `list --json` says, by id, which is the order of submission. A worker handles several jobs at a
-    /// time, and the dead letters lie in the order in which it has given them up.
+    /// The output of `list --json`, sorted by id, which is the order of submission. The dead letters are in the order
+    /// in which the worker has given them up.
     fn listed(&self) -> Vec<Value> {
         let ended = self.dlq(&["list", "--json"]);
         assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -51,8 +51,8 @@ impl Queue {
         worker
     }
 
-    /// Submits pictures whose first run seems to have killed its worker, and lets a worker that
-    /// allows no second one give them up.
+    /// Submits pictures whose first run appears to have crashed its worker, and starts a worker that gives them up
+    /// after one attempt.
     async fn poisoned<const N: usize>(&self, pictures: [(&str, &[u8]); N]) -> [TaskId; N] {
         let mut ids = Vec::new();
         for (name, bytes) in pictures {
@@ -71,7 +71,7 @@ impl Queue {
 
     async fn drained(&self) {
         let queue = self.messaging.queue();
-        // The stream knows of a job as soon as it is stored, its consumer a moment later.
+        // The consumer counts a job a moment after the stream has stored it.
         eventually(TIMEOUT, async || {
             let stored = self.nats.stream("JOBS").unwrap().messages;
             (stored == 0 && queue.depth().await.unwrap().in_progress == 0).then_some(())
@@ -96,7 +96,7 @@ fn job(name: &str) -> Job {
     }
 }
 
-/// A picture of more than travels inside a message: bytes behind its end are part of the file.
+/// A picture above the inline limit: bytes after the end of the JPEG are part of the file.
 fn large_bus() -> Vec<u8> {
     let mut bytes = fs::read(picture("bus.jpg")).unwrap();
     bytes.resize(2 << 20, 7);
@@ -108,7 +108,7 @@ fn is_poison(record: &TaskRecord) -> bool {
 }
 
 #[tokio::test]
-async fn poison_is_listed_shown_run_again_and_its_old_end_stays() {
+async fn poison_is_listed_shown_and_requeued_and_its_task_keeps_its_state() {
     let queue = Queue::start().await;
     let (small, large) = (fs::read(picture("bus.jpg")).unwrap(), large_bus());
     let pictures = [("bus.jpg", &small[..]), ("large\u{1b}[2J.jpg", &large[..])];
@@ -157,12 +157,12 @@ async fn poison_is_listed_shown_run_again_and_its_old_end_stays() {
 }
 
 #[tokio::test]
-async fn what_is_dropped_is_gone_and_the_others_stay() {
+async fn dropped_dead_letters_are_gone_and_the_others_remain() {
     let queue = Queue::start().await;
     let bytes = large_bus();
     let ids = queue.poisoned([("a.jpg", &bytes), ("b.jpg", &bytes), ("c.jpg", &bytes)]).await;
     let [a, b, c] = ids.map(|id| id.to_string());
-    // An id that is not there: nothing is done to the others either.
+    // An unknown id: nothing is done to the others either.
     let absent = TaskId::generate().to_string();
     for command in ["drop", "requeue"] {
         let ended = queue.dlq(&[command, &a, &absent]);
@@ -177,7 +177,7 @@ async fn what_is_dropped_is_gone_and_the_others_stay() {
     assert_eq!((ended.code, queue.listed().len()), (Some(64), 2), "{ended:?}");
     let ended = queue.dlq(&["drop", "--all", "--yes"]);
     assert_eq!((ended.code, ended.stdout.len()), (Some(0), 2), "{ended:?}");
-    // Nothing there is no mistake, and said.
+    // An empty list is not an error, and is reported.
     for command in [&["list"][..], &["drop", "--all", "--yes"]] {
         let ended = queue.dlq(command);
         assert_eq!((ended.code, ended.stdout.len()), (Some(0), 0), "{ended:?}");
@@ -186,7 +186,7 @@ async fn what_is_dropped_is_gone_and_the_others_stay() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_no_job_is_listed_by_its_number_and_dropped() {
+async fn a_message_that_is_not_a_job_is_listed_by_its_sequence_and_dropped() {
     let queue = Queue::start().await;
     let answer = queue.nats.request("jobs.yolov8n.x", "no job");
     assert!(answer.is_some_and(|ack| ack.contains("JOBS")), "the queue stores it");
@@ -207,7 +207,7 @@ async fn a_message_that_is_no_job_is_listed_by_its_number_and_dropped() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_said_with_its_exit_code() {
+async fn errors_have_their_exit_codes() {
     let empty = NatsServer::start();
     let url = empty.url();
     let cases = [

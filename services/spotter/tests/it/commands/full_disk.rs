@@ -1,4 +1,4 @@
-//! `spotter up` on a disk that fills up, and on one that is too small.
+//! `spotter up` on a full disk, and on one that is too small.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use crate::harness::{Ended, TIMEOUT};
 
-/// What the streams take at the least, and a little more.
+/// A little more than the smallest streams need.
 const ROOMY: u64 = 720 << 20;
 
 /// `spotter up` with its data on the disk, and settings that keep the streams small.
@@ -70,20 +70,20 @@ impl UpOnSmallDisk {
 }
 
 #[tokio::test]
-async fn after_a_full_disk_it_goes_on_by_itself_and_nothing_accepted_is_lost() {
+async fn it_recovers_from_a_full_disk_and_loses_no_accepted_job() {
     let Some(disk) = mounted(ROOMY) else { return };
     let folder = tempfile::tempdir().unwrap();
     let env_file = folder.path().join("settings.env");
     let process = up(&disk, &env_file).env("QUEUE_MAX_BYTES", "4194304").start();
     let mut up = UpOnSmallDisk::wait(process);
 
-    // More than are done before the disk is full.
+    // More than are finished before the disk is full.
     let mut accepted = Vec::new();
     for _ in 0..6 {
         accepted.push(up.submit().await.unwrap());
     }
     disk.fill();
-    // What the last pages of the files hold may still be accepted.
+    // Jobs that fit into the last pages of the files are still accepted.
     let mut refused = None;
     while refused.is_none() && accepted.len() < 100 {
         match up.submit().await {
@@ -98,7 +98,7 @@ async fn after_a_full_disk_it_goes_on_by_itself_and_nothing_accepted_is_lost() {
     })
     .await;
     assert!(obstacle.contains("does not store"), "{obstacle}");
-    // Known, it is refused unread: this is no picture, and no 400.
+    // Uploads are refused unread: an invalid picture gets no 400.
     let unread = up.submit_bytes(b"no picture".to_vec()).await;
     let is_busy = matches!(unread, Err(ClientError::Busy { retry_after: Some(_), .. }));
     assert!(is_busy, "{unread:?}");
@@ -141,7 +141,7 @@ async fn started_on_a_full_disk_it_waits_for_room() {
 }
 
 #[test]
-fn a_disk_that_is_too_small_for_the_streams_is_told_by_the_variables_name() {
+fn a_disk_that_is_too_small_is_reported_with_the_variable() {
     let Some(disk) = mounted(32 << 20) else { return };
     let folder = tempfile::tempdir().unwrap();
     let ended = Ended::of(up(&disk, &folder.path().join("settings.env")));
@@ -153,9 +153,9 @@ fn a_disk_that_is_too_small_for_the_streams_is_told_by_the_variables_name() {
 }
 
 #[tokio::test]
-async fn a_log_on_a_full_disk_costs_no_request() {
+async fn a_log_on_a_full_disk_fails_no_request() {
     let nats = NatsServer::start();
-    // Every write to it fails as on a full disk.
+    // Every write to it fails, as on a full disk.
     let api = Process::builder("sh")
         .args(["-c", "exec \"$0\" api 2>/dev/full", env!("CARGO_BIN_EXE_spotter")])
         .env("NATS_URL", nats.url())

@@ -1,4 +1,4 @@
-//! `spotter model`: installing, listing, checking.
+//! `spotter model`: installs, lists and checks models.
 
 use std::fs;
 
@@ -41,7 +41,7 @@ fn a_model_is_installed_listed_checked_and_not_installed_twice() {
 }
 
 #[test]
-fn a_strange_file_is_refused_with_what_was_found() {
+fn an_unknown_file_is_rejected_with_what_was_found() {
     let folder = tempfile::tempdir().unwrap();
     let strange = folder.path().join("strange.onnx");
     for content in ["", "not a model at all", "\u{8}\u{1}"] {
@@ -56,8 +56,7 @@ fn a_strange_file_is_refused_with_what_was_found() {
     assert_eq!(absent.code, Some(64), "{absent:?}");
 }
 
-/// The default model with its size written into a shape within, as YOLO11 has it where it was not exported
-/// with `dynamic=True`.
+/// The default model with its size in the shape of an inner tensor, as in YOLO11 exports without `dynamic=True`.
 fn of_one_size() -> OnnxModel {
     let weights = require(workspace_root().join(".cache/weights/yolov8n.onnx"));
     let mut model = OnnxModel::parse(fs::read(weights).unwrap()).unwrap();
@@ -87,7 +86,7 @@ fn of_one_size() -> OnnxModel {
 }
 
 #[test]
-fn a_trial_that_fails_as_it_may_shows_no_error() {
+fn an_optional_trial_that_fails_shows_no_error() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("one-size.onnx");
     fs::write(&file, of_one_size().to_bytes()).unwrap();
@@ -101,7 +100,7 @@ fn a_trial_that_fails_as_it_may_shows_no_error() {
         assert!(!told.contains(sign), "{sign} in {told}");
     }
 
-    // What does fail says why, and once.
+    // A failure is reported, and once.
     let mut broken = of_one_size();
     for node in &mut broken.proto.graph.as_mut().unwrap().node {
         if node.name() == "attention" {
@@ -117,7 +116,7 @@ fn a_trial_that_fails_as_it_may_shows_no_error() {
 }
 
 #[test]
-fn what_is_assumed_or_missing_is_said_aloud() {
+fn assumptions_and_missing_values_are_reported() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("made.onnx");
     let models = folder.path().join("models");
@@ -144,7 +143,7 @@ fn what_is_assumed_or_missing_is_said_aloud() {
 }
 
 #[test]
-fn help_leads_a_newcomer_on() {
+fn the_help_has_first_steps() {
     let help = Ended::of(spotter(["--help"]));
     assert_eq!(help.code, Some(0));
     let text = help.stdout.join("\n");

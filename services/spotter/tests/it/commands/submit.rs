@@ -1,4 +1,4 @@
-//! `spotter submit` against an API that comes and goes.
+//! `spotter submit` with an unreliable API.
 
 use std::{
     ffi::OsStr,
@@ -19,14 +19,14 @@ use crate::{
 };
 
 #[tokio::test]
-async fn a_name_that_is_not_utf_8_is_sent_and_shown_as_well_as_it_can_be() {
+async fn a_name_that_is_not_utf_8_is_sent_and_shown_with_replacements() {
     let system = System::start();
     let _worker = system.worker();
     let folder = tempfile::tempdir().unwrap();
-    let odd = folder.path().join(OsStr::from_bytes(b"f\xfcr.jpg"));
-    fs::copy(picture("bus.jpg"), &odd).unwrap();
+    let invalid = folder.path().join(OsStr::from_bytes(b"f\xfcr.jpg"));
+    fs::copy(picture("bus.jpg"), &invalid).unwrap();
     let absent = folder.path().join(OsStr::from_bytes(b"\xff.jpg"));
-    let submit = spotter(["submit", "--json", "--api", &system.base]).args([&odd, &absent]);
+    let submit = spotter(["submit", "--json", "--api", &system.base]).args([&invalid, &absent]);
     let ended = Ended::of(submit.arg(picture("bus.jpg")));
     assert_eq!(ended.code, Some(1), "one of three is absent: {ended:?}");
     let results: Vec<serde_json::Value> =
@@ -39,11 +39,11 @@ async fn a_name_that_is_not_utf_8_is_sent_and_shown_as_well_as_it_can_be() {
 }
 
 #[tokio::test]
-async fn a_task_is_waited_for_while_the_api_cannot_be_reached() {
+async fn a_task_is_awaited_while_the_api_cannot_be_reached() {
     let system = System::start();
     let port = system.base.rsplit(':').next().unwrap().parse().unwrap();
     let proxy = TcpProxy::start(port);
-    // Whoever asks for a task has its id. The question gets lost, and then the connection.
+    // A client that polls a task has its id. The request is lost, and then the connection.
     let asked = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&asked);
     proxy.drop_frames(Direction::ToServer, move |bytes| {

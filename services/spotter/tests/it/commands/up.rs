@@ -20,7 +20,7 @@ use crate::{
     running_up::{Up, up, with_settings},
 };
 
-/// Process id and command line of the children of `parent`.
+/// The process ids and command lines of the children of `parent`.
 fn descendants(parent: u32) -> Vec<String> {
     let listed =
         Command::new("ps").args(["-o", "pid=,args=", "--ppid", &parent.to_string()]).output();
@@ -28,12 +28,11 @@ fn descendants(parent: u32) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// Whether the process of this line still runs. One that has ended and that nobody has asked about
-/// yet still stands in /proc.
+/// Whether the process of this line still runs. A zombie is still in /proc.
 fn is_running(line: &str) -> bool {
     let pid = line.split_whitespace().next().unwrap();
     let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
-    // `PID (NAME) STATE …`, and a name may have brackets of its own.
+    // `PID (NAME) STATE …`; a name may contain brackets.
     let state = stat.rsplit_once(") ").unwrap().1.chars().next();
     !matches!(state, Some('Z' | 'X'))
 }
@@ -94,7 +93,7 @@ async fn pictures_are_submitted_to_it() {
 }
 
 #[test]
-fn a_taken_port_is_passed_over_and_said() {
+fn a_taken_port_is_skipped_and_reported() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
     let up = Up::start(port);
@@ -129,7 +128,7 @@ fn several_started_at_once_do_not_collide() {
 }
 
 #[test]
-fn any_port_that_was_asked_for_is_no_surprise() {
+fn port_0_is_not_reported_as_taken() {
     let up = Up::start(0);
     let lines = up.process.lines();
     assert!(!lines.iter().any(|line| line.text.contains("is in use")), "{lines:?}");
@@ -146,7 +145,7 @@ fn a_data_folder_in_use_is_refused() {
 }
 
 #[test]
-fn what_cannot_be_run_is_said_before_anything_starts() {
+fn errors_are_reported_before_anything_starts() {
     let (data, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let cases = [
         ("a missing model", up(data.path(), 0).args(["--model", "nosuch"]), "nosuch"),
@@ -168,7 +167,7 @@ fn what_cannot_be_run_is_said_before_anything_starts() {
 }
 
 #[test]
-fn a_file_of_settings_is_read_as_any_editor_saves_it_or_refused_for_what_it_is() {
+fn a_file_of_settings_is_read_as_any_editor_saves_it_or_rejected_with_the_reason() {
     let data = tempfile::tempdir().unwrap();
     let utf_16 = |text: &str, of: fn(u16) -> [u8; 2]| -> Vec<u8> {
         text.encode_utf16().flat_map(of).collect()
@@ -176,7 +175,7 @@ fn a_file_of_settings_is_read_as_any_editor_saves_it_or_refused_for_what_it_is()
     let text = "PORT=7000\nWORKERS=many\n";
     let marked = format!("\u{feff}{text}");
     let cases = [
-        // Each is read: the value that is no number is found, and no other.
+        // Each is parsed: the invalid number is reported, and nothing else.
         ("a byte order mark", marked.clone().into_bytes(), "\n  WORKERS: "),
         ("CRLF", text.replace('\n', "\r\n").into_bytes(), "\n  WORKERS: "),
         ("both", marked.replace('\n', "\r\n").into_bytes(), "\n  WORKERS: "),
@@ -199,17 +198,20 @@ fn a_file_of_settings_is_read_as_any_editor_saves_it_or_refused_for_what_it_is()
 #[test]
 fn a_variable_that_is_not_utf_8_is_a_bad_setting_and_not_left_out() {
     let data = tempfile::tempdir().unwrap();
-    let odd = OsStr::from_bytes(b"4\xff");
-    // What the file says of it does not count: the environment wins.
-    let up = with_settings(data.path(), 0, "WORKERS=1\n").env("WORKERS", odd);
+    let invalid = OsStr::from_bytes(b"4\xff");
+    // The file does not count: the environment takes precedence.
+    let up = with_settings(data.path(), 0, "WORKERS=1\n").env("WORKERS", invalid);
     for (name, command) in [
         ("WORKERS", up),
-        ("PORT", spotter(["api"]).env("PORT", odd)),
-        ("NATS_URL", spotter(["worker"]).env("NATS_URL", odd)),
-        ("MODELS_DIR", spotter(["worker"]).env("MODELS_DIR", odd)),
-        ("RUST_LOG", spotter(["setup"]).env("RUST_LOG", odd)),
-        ("OTEL_EXPORTER_OTLP_ENDPOINT", spotter(["api"]).env("OTEL_EXPORTER_OTLP_ENDPOINT", odd)),
-        ("NATS_CREDENTIALS_FILE", spotter(["dlq", "list"]).env("NATS_CREDENTIALS_FILE", odd)),
+        ("PORT", spotter(["api"]).env("PORT", invalid)),
+        ("NATS_URL", spotter(["worker"]).env("NATS_URL", invalid)),
+        ("MODELS_DIR", spotter(["worker"]).env("MODELS_DIR", invalid)),
+        ("RUST_LOG", spotter(["setup"]).env("RUST_LOG", invalid)),
+        (
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+            spotter(["api"]).env("OTEL_EXPORTER_OTLP_ENDPOINT", invalid),
+        ),
+        ("NATS_CREDENTIALS_FILE", spotter(["dlq", "list"]).env("NATS_CREDENTIALS_FILE", invalid)),
     ] {
         let ended = Ended::of(command);
         assert_eq!(ended.code, Some(64), "{name}: {ended:?}");
@@ -219,7 +221,7 @@ fn a_variable_that_is_not_utf_8_is_a_bad_setting_and_not_left_out() {
 }
 
 #[tokio::test]
-async fn killed_it_leaves_nothing_running() {
+async fn after_a_kill_nothing_runs() {
     let mut up = Up::start(0);
     let children = descendants(up.process.id());
     up.process.kill9();

@@ -1,4 +1,4 @@
-//! docker-compose.yml as far as it can be looked at without an engine; `make test-compose` runs it.
+//! Checks of docker-compose.yml without an engine; `make test-compose` runs it.
 
 use std::{collections::BTreeSet, fs, process::Command};
 
@@ -14,7 +14,7 @@ fn variables(compose: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn every_variable_is_told_of() {
+fn every_variable_is_documented() {
     let compose = read("docker-compose.yml");
     let told = read(".env.example") + &read("docs/configuration.md");
     let words: BTreeSet<&str> =
@@ -27,7 +27,7 @@ fn every_variable_is_told_of() {
 }
 
 #[test]
-fn what_is_built_from_is_sent_to_the_builder() {
+fn every_source_of_the_build_is_sent_to_the_builder() {
     let sent = read(".dockerignore");
     let dockerfile = read("deploy/Dockerfile");
     let copied = dockerfile
@@ -45,7 +45,7 @@ fn what_is_built_from_is_sent_to_the_builder() {
 }
 
 #[test]
-fn docker_compose_understands_it() {
+fn docker_compose_accepts_it() {
     let docker = |arguments: &[&str]| {
         Command::new("docker").args(arguments).current_dir(workspace_root()).output()
     };

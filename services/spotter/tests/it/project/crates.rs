@@ -1,4 +1,4 @@
-//! Who may depend on whom: the table of ARCHITECTURE.md, held against `cargo metadata`.
+//! The allowed dependencies: the table of ARCHITECTURE.md, checked against `cargo metadata`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use testkit::workspace_root;
 
-/// Each crate of the project and the crates of the project it may depend on.
+/// The crates of the project, each with those it may depend on.
 const ALLOWED: [(&str, &[&str]); 9] = [
     ("domain", &[]),
     ("service", &[]),
@@ -24,7 +24,7 @@ const ALLOWED: [(&str, &[&str]); 9] = [
     ),
 ];
 
-/// Packages from outside that only one crate may know.
+/// External packages, each with the only crates that may depend on it.
 const OWNED: [(&str, &[&str]); 14] = [
     ("ort", &["detector"]),
     ("image", &["detector"]),
@@ -42,7 +42,7 @@ const OWNED: [(&str, &[&str]); 14] = [
     ("redis", &["spotter-api"]),
 ];
 
-/// The crates of the project, as cargo tells of them.
+/// The crates of the project, from `cargo metadata`.
 fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
@@ -53,7 +53,7 @@ fn packages() -> Vec<Value> {
     metadata["packages"].as_array().unwrap().clone()
 }
 
-/// What a crate depends on outside its tests.
+/// A crate's dependencies without dev-dependencies.
 fn dependencies_of(package: &Value) -> impl Iterator<Item = &Value> {
     let dependencies = package["dependencies"].as_array().unwrap().iter();
     dependencies.filter(|dependency| dependency["kind"] != "dev")
@@ -69,28 +69,31 @@ fn text(value: &Value, key: &str) -> String {
 }
 
 #[test]
-fn crates_of_the_project_know_only_whom_they_may() {
+fn crates_depend_only_on_those_allowed() {
     let found = dependencies();
     let named: BTreeSet<_> = ALLOWED.iter().map(|(name, _)| (*name).to_owned()).collect();
     assert_eq!(found.keys().cloned().collect::<BTreeSet<_>>(), named, "a new crate needs a row");
     for (name, allowed) in ALLOWED {
         for dependency in found[name].intersection(&named) {
-            assert!(allowed.contains(&dependency.as_str()), "{name} must not know {dependency}");
+            assert!(
+                allowed.contains(&dependency.as_str()),
+                "{name} must not depend on {dependency}"
+            );
         }
     }
 }
 
 #[test]
-fn a_package_from_outside_has_one_owner() {
+fn an_external_package_has_one_owner() {
     for (name, dependencies) in dependencies() {
         for (package, owners) in OWNED {
             let may = owners.contains(&name.as_str());
-            assert!(may || !dependencies.contains(package), "{name} must not know {package}");
+            assert!(may || !dependencies.contains(package), "{name} must not depend on {package}");
         }
     }
 }
 
-/// A build that people run must not do what a variable of the environment says about crashing.
+/// A build for users must not crash because of an environment variable.
 #[test]
 fn only_tests_turn_failpoints_on() {
     const FEATURE: &str = "failpoints";
@@ -100,7 +103,7 @@ fn only_tests_turn_failpoints_on() {
         assert!(by_default.iter().all(|feature| feature != FEATURE), "{name} has it by default");
         for dependency in dependencies_of(&package) {
             let mut features = dependency["features"].as_array().unwrap().iter();
-            assert!(features.all(|feature| feature != FEATURE), "{name} asks for it: {dependency}");
+            assert!(features.all(|feature| feature != FEATURE), "{name} enables it: {dependency}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What k8s/ starts, run as processes: names, logins, certificates and probes as in a cluster.
+//! The containers of k8s/ as processes, with names, logins, certificates and probes as in a cluster.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use testkit::{Process, workspace_root};
 
 use crate::harness::Ended;
 
-/// Only a run that hangs takes this long; a test runner would end it a minute later.
+/// Only a run that hangs takes this long; the test runner would stop it a minute later.
 const LONGEST: Duration = Duration::from_secs(9 * 60);
 
 /// Three NATS servers with TLS, Redis with TLS, set-up, an API and a worker.
 #[test]
-fn what_the_production_overlay_starts_runs_a_picture() {
+fn the_production_overlay_runs_a_picture() {
     let script = workspace_root().join("scripts/run-overlay");
     let program = ["--spotter", env!("CARGO_BIN_EXE_spotter")];
     let mut run = Process::builder(script).arg("production").args(program).start();

@@ -1,4 +1,4 @@
-//! The README's curl lines, run as they stand against a running system.
+//! Runs the README's curl lines against a running system.
 
 use std::{fs, process::Command};
 

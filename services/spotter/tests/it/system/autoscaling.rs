@@ -1,8 +1,8 @@
-//! Workers come and go with the backlog, as KEDA and the HPA would have it, and nothing is lost.
+//! Workers are scaled with the backlog as by KEDA and the HPA, and nothing is lost.
 //!
-//! Queue, API, workers, model and signals are real; what decides is `testkit::Autoscaler`, by the
-//! ScaledObject that ships. Its time is compressed, the workers' is not. With `AUTOSCALING_JSON=file`
-//! the run is longer and its time series is written there, for `scripts/plots/plot-autoscaling`.
+//! Queue, API, workers, model and signals are real; `testkit::Autoscaler` decides by the ScaledObject in k8s/. Its time
+//! is compressed, the workers' is not. With `AUTOSCALING_JSON=file` the run is longer and its time series is written
+//! there, for `scripts/plots/plot-autoscaling`.
 
 use std::{
     fs,
@@ -23,29 +23,29 @@ use crate::harness::{System, TIMEOUT, spotter};
 /// A second stands for a minute.
 const COMPRESSION: u32 = 60;
 
-/// As many workers as two cores can be asked to bear.
+/// The maximum number of workers for two cores.
 const MOST: u32 = 4;
 
-/// Jobs that a worker with one slot holds: one that runs, one that is being decoded.
+/// The jobs in flight of a worker with one slot: one that runs, one that is being decoded.
 const HELD: u64 = 2;
 
-/// So long jobs may finish after SIGTERM, the least that can be set: too short for one that lingers.
+/// The workers' grace period, the shortest that can be set: too short for a slow job.
 const SHUTDOWN_GRACE_SECONDS: &str = "1";
 
-/// After this a Deployment would kill a worker that is still there.
+/// The time after which a Deployment kills a worker.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// What ships.
+/// The ScaledObject of the project.
 const MANIFEST: &str = "k8s/base/worker-scaling.yaml";
 
-/// What a picture says that a worker lingers over, longer than that; see `service::lifecycle::failpoints`.
+/// The comment of a picture that takes longer than the grace period; see `service::lifecycle::failpoints`.
 const LINGERING: &str = "this picture takes its time";
 
-/// How long a run is.
+/// The length of the test.
 struct Plan {
-    /// Backlog of the burst, in what all workers together are for.
+    /// The backlog of the burst, in multiples of what all workers are scaled for.
     burst: u64,
-    /// Pictures one after another, a tenth of a second or more apart.
+    /// The number of pictures that are sent one after another, at least a tenth of a second apart.
     trickle: usize,
     json: Option<PathBuf>,
 }
@@ -68,17 +68,17 @@ async fn replicas_follow_the_backlog_and_nothing_is_lost() {
 
     run.phase("burst");
     run.send_until(for_all * plan.burst, Kind::Quick, |_| true).await;
-    // They must be there before fewer are wanted, or it would be others that are stopped.
+    // All workers must be ready before fewer are wanted, or workers without jobs are stopped.
     run.send_until(for_all * 3 / 2, Kind::Quick, |now| now.replicas.ready == MOST).await;
     assert_eq!(run.latest().replicas.wanted, MOST);
 
     run.phase("trickle");
-    // So little that one worker is enough, and so much that each of them has its hands full.
+    // A lag for one worker that still keeps every worker busy.
     let threshold = run.scaled.trigger.lag_threshold;
     let (fewer, kept) = (1, all * HELD);
     assert_eq!(proposal(MOST, kept, threshold), fewer, "{:?}", run.scaled);
-    // Before that, what they have in hands must be slow: on a slow machine the last quick ones were still
-    // there when it was one worker's work, and those that were stopped finished them in time.
+    // Before that, the jobs in flight must be slow: on a slow machine, stopped workers finished the last quick ones
+    // in time.
     let quick = run.accepted.len() as u64;
     let more = threshold + HELD;
     assert!(proposal(MOST, more, threshold) > fewer, "{:?}", run.scaled);
@@ -108,7 +108,7 @@ async fn replicas_follow_the_backlog_and_nothing_is_lost() {
 #[derive(Clone, Copy)]
 enum Kind {
     Quick,
-    /// Longer in hands than a worker that was told to stop has time.
+    /// Takes longer than the grace period.
     Slow,
 }
 
@@ -165,7 +165,7 @@ impl Run {
         id
     }
 
-    /// Fills the backlog up to `lag` again and again until there comes a moment that `enough` accepts.
+    /// Keeps the backlog at `lag` until `enough` accepts a sample.
     async fn send_until(&mut self, lag: u64, kind: Kind, enough: impl Fn(&Sample) -> bool) {
         let started = Instant::now();
         loop {
@@ -181,7 +181,7 @@ impl Run {
         }
     }
 
-    /// Holds what has become of all pictures against what was sent.
+    /// Checks the results of all pictures, and the recording.
     async fn end(self, plan: &Plan) {
         for id in &self.accepted {
             let task = self.system.task(*id).await;
@@ -194,14 +194,12 @@ impl Run {
         assert!(ended.crashed.is_empty() && ended.killed.is_empty(), "{ended:?}");
         let most = samples.iter().map(|sample| sample.replicas.wanted).max();
         assert_eq!(most, Some(MOST));
-        // What the whole test is about: workers were stopped in the middle of jobs.
+        // The purpose of the test: workers were stopped in the middle of jobs.
         let handed_back: usize = ended.stopped.iter().map(handed_back).sum();
         let accepted = self.accepted.len();
         #[allow(clippy::print_stderr, reason = "a test's report goes to standard error")]
         {
-            eprintln!(
-                "{accepted} pictures, {handed_back} handed back by workers that were stopped"
-            );
+            eprintln!("{accepted} pictures, {handed_back} released by workers that were stopped");
         }
         assert!(handed_back > 0, "no worker was stopped in the middle of a job");
         if let Some(file) = &plan.json {
@@ -225,21 +223,21 @@ fn worker(url: &str) -> Process {
         .start()
 }
 
-/// The same picture, with a word in it that does not show.
+/// The same picture with a comment segment.
 fn with_comment(jpeg: &[u8], comment: &str) -> Vec<u8> {
     let (start_of_image, rest) = jpeg.split_at(2);
     let length = u16::try_from(comment.len() + 2).unwrap().to_be_bytes();
     [start_of_image, &[0xff, 0xfe], &length, comment.as_bytes(), rest].concat()
 }
 
-/// How many jobs a worker gave back for others to run.
+/// The number of jobs that a worker released.
 fn handed_back(worker: &Process) -> usize {
     let lines = worker.finished_lines();
     let of = |line: &Line| line.json().map(|json| json["outcome"].clone());
     lines.iter().filter(|line| of(line) == Some(Value::from("HandedBack"))).count()
 }
 
-/// The ScaledObject that ships, for a server without accounts.
+/// The ScaledObject of the project, for a server without accounts.
 fn shipped() -> ScaledObject {
     let file = workspace_root().join(MANIFEST);
     let mut scaled = ScaledObject::read(&file).expect("what ships can be read");
@@ -247,7 +245,7 @@ fn shipped() -> ScaledObject {
     scaled
 }
 
-/// What the plot says about the run.
+/// The settings that the plot shows.
 fn settings(scaled: &ScaledObject) -> Value {
     json!({
         "compression": COMPRESSION,

@@ -1,4 +1,4 @@
-//! Several workers on one queue; one of them killed; the cache killed.
+//! Several workers on one queue, a worker that is killed, a cache that is killed.
 
 use std::fs;
 
@@ -47,7 +47,7 @@ async fn two_workers_share_two_hundred_pictures() {
 #[tokio::test]
 async fn a_worker_killed_in_mid_job_loses_nothing() {
     let system = System::start();
-    // It never comes to an end with a picture: it is killed in the middle of a job, however late.
+    // It never finishes a picture: whenever it is killed, it is in the middle of a job.
     let mut doomed = system.worker_with(&[("FAILPOINTS", "worker-detect=hang")]);
     let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
     doomed.wait_for_line(|line| line.text.contains("failing as told"), TIMEOUT);
@@ -79,7 +79,7 @@ async fn redis_killed_while_results_are_read_changes_no_answer() {
             40 => system.redis.restart(),
             _ => {}
         }
-        // `result` fails on anything but 200.
+        // `result` fails on any status but 200.
         for (id, expected) in &finished {
             assert_eq!(&system.result(*id).await, expected, "round {round}");
         }

@@ -1,5 +1,4 @@
-//! What `/metrics` has, held against all that speaks of it: the table for operators, the dashboard,
-//! the alerts.
+//! Checks that the documentation, the dashboard and the alerts use metrics that exist.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -13,7 +12,7 @@ use testkit::{eventually, free_address, picture, workspace_root};
 
 use crate::harness::{System, TIMEOUT};
 
-/// What PromQL says besides the names of metrics.
+/// The words of PromQL that are not names of metrics.
 const WORDS: [&str; 16] = [
     "absent",
     "and",
@@ -33,10 +32,10 @@ const WORDS: [&str; 16] = [
     "without",
 ];
 
-/// Metrics of other programs. `up` is what Prometheus itself knows of a process it scrapes.
+/// Metrics of other programs. `up` is set by Prometheus itself.
 const OTHERS: [&str; 1] = ["up"];
 
-/// What both services say after a few pictures.
+/// The metrics of both services after a few pictures.
 struct Scraped {
     api: String,
     worker: String,
@@ -50,7 +49,7 @@ impl Scraped {
         for _ in 0..4 {
             ids.push(system.start_task("bus.jpg", bytes.clone()).await);
         }
-        // Jobs that wait for their worker, some of which it runs together.
+        // Jobs that wait for the worker, so that it runs some of them in a batch.
         let address = free_address();
         let settings = [("PROBES_ADDRESS", address.as_str()), ("MAX_BATCH", "2")];
         let _worker = system.worker_with(&settings);
@@ -64,7 +63,7 @@ impl Scraped {
         eventually(TIMEOUT, async || {
             let api = ask(format!("{}/metrics", system.base)).await;
             let worker = ask(format!("http://{address}/metrics")).await;
-            // The last of what comes by itself: a round of the reconciler, a look at the queue.
+            // Metrics that appear after a while: of the reconciler, and of the queue.
             let is_whole = api.contains("spotter_reconciler_last_round_timestamp_seconds{")
                 && api.contains("spotter_queue_oldest_job_age_seconds{")
                 && worker.contains("stage=\"store\"");
@@ -73,7 +72,7 @@ impl Scraped {
         .await
     }
 
-    /// Each metric with its type and who has it.
+    /// Each metric with its type and its services.
     fn metrics(&self) -> BTreeMap<String, (String, &'static str)> {
         let mut found = BTreeMap::new();
         for (who, text) in [("API", &self.api), ("worker", &self.worker)] {
@@ -105,7 +104,7 @@ fn documented() -> BTreeMap<String, (String, &'static str)> {
     .collect()
 }
 
-/// Every query of the dashboard and the alerts, and where it stands.
+/// Every query of the dashboard and the alerts, with its file.
 fn queries() -> Vec<(&'static str, String)> {
     let dashboard = "deploy/grafana/dashboards/spotter.json";
     let text = fs::read_to_string(workspace_root().join(dashboard)).unwrap();
@@ -118,7 +117,7 @@ fn queries() -> Vec<(&'static str, String)> {
     let text = fs::read_to_string(workspace_root().join(alerts)).unwrap();
     for rule in text.split("- alert: ").skip(1) {
         let (_, rest) = rule.split_once("expr: ").unwrap();
-        // The next key ends it; both kinds of rules have one of these.
+        // The expression ends at the next key, which is one of these.
         let end =
             ["\n        for:", "\n        labels:"].iter().filter_map(|key| rest.find(key)).min();
         queries.push((alerts, rest[..end.unwrap()].trim_start_matches(">-").to_owned()));
@@ -126,7 +125,7 @@ fn queries() -> Vec<(&'static str, String)> {
     queries
 }
 
-/// What lies between each `open` and the next `close`, and the text without it.
+/// The parts between each `open` and the next `close`, and the text without them.
 fn cut(text: &str, open: &str, close: char) -> (Vec<String>, String) {
     let (mut inside, mut outside) = (Vec::new(), String::new());
     let mut rest = text;
@@ -155,7 +154,7 @@ fn names(query: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The labels with their values that a query asks for or leaves out, as `/metrics` writes them.
+/// The label matchers of a query, in the format of `/metrics`.
 fn labels(query: &str) -> Vec<String> {
     let (matchers, _) = cut(query, "{", '}');
     let pairs = matchers.iter().flat_map(|matchers| matchers.split(','));
@@ -164,7 +163,7 @@ fn labels(query: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn what_is_said_of_metrics_is_so() {
+async fn documented_and_queried_metrics_exist() {
     let scraped = Scraped::after_a_few_pictures().await;
     let found = scraped.metrics();
     assert_eq!(documented(), found, "docs/telemetry.md (left) and /metrics (right) differ");
@@ -182,7 +181,7 @@ async fn what_is_said_of_metrics_is_so() {
             assert!(is_known, "{file}: there is no {name}, asked for in {query}");
         }
         for label in labels(&query) {
-            // `job` is given by Prometheus.
+            // `job` is set by Prometheus.
             let is_known = label.starts_with("job=") || scraped.has_label(&label);
             assert!(is_known, "{file}: nothing has {label}, asked for in {query}");
         }
@@ -190,7 +189,7 @@ async fn what_is_said_of_metrics_is_so() {
 }
 
 #[test]
-fn names_are_told_from_what_surrounds_them() {
+fn names_are_separated_from_the_rest_of_a_query() {
     let query = "histogram_quantile(0.5, sum by (le, stage) (rate(a_bucket{b=\"c\"}[5m]))) \
                  / sum(d) unless on () max(e) > 0";
     assert_eq!(names(query), ["a_bucket", "d", "e"].map(str::to_owned).into());
@@ -198,11 +197,11 @@ fn names_are_told_from_what_surrounds_them() {
 }
 
 #[test]
-fn alerts_fire_on_what_they_are_for() {
+fn alerts_fire_as_specified() {
     let fetched = workspace_root().join(".cache/bin/promtool");
     let found = if fetched.is_file() { Some(fetched) } else { find_on_path("promtool") };
     let Some(promtool) = found else {
-        eprintln!("SKIPPED: promtool is not here; scripts/fetch-promtool fetches it");
+        eprintln!("SKIPPED: promtool is not installed; scripts/fetch-promtool fetches it");
         return;
     };
     let folder = workspace_root().join("deploy/prometheus");

@@ -1,4 +1,4 @@
-//! The system as processes, each with the login of its role: what is shipped in `deploy/nats`.
+//! The system as processes, each with the login and the permissions of its role in `deploy/nats`.
 
 use std::fs;
 
@@ -19,7 +19,7 @@ fn set_up(url: &str) -> Ended {
 }
 
 #[tokio::test]
-async fn the_system_runs_with_a_login_for_each_part() {
+async fn the_system_runs_with_a_login_for_each_role() {
     let nats = NatsServer::builder().roles().start();
     for part in ["api", "worker"] {
         let command = spotter([part]).env("PORT", "0").env("NATS_URL", nats.url_as(part));
@@ -41,7 +41,7 @@ async fn the_system_runs_with_a_login_for_each_part() {
     let _worker = system.worker_with(&worker);
     let small = fs::read(picture("bus.jpg")).unwrap();
     let mut large = small.clone();
-    // Bytes behind its end are part of the file: more than travels inside a message.
+    // Bytes after the end of the JPEG are part of the file: it exceeds the inline limit.
     large.resize(2 << 20, 7);
     for bytes in [small, large] {
         let id = system.start_task("bus.jpg", bytes).await;
@@ -58,7 +58,7 @@ async fn the_system_runs_with_a_login_for_each_part() {
 
     let transcript = system.nats.transcript();
     let denied: Vec<_> = transcript.lines().filter(|line| line.contains("Violation")).collect();
-    // The two that came before the set-up, and nothing since.
+    // The two before the set-up, and none since.
     assert_eq!(denied.len(), 2, "{denied:#?}");
     assert!(denied.iter().all(|line| line.contains("$JS.API.STREAM.CREATE.JOBS")), "{denied:#?}");
 }

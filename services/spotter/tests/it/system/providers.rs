@@ -1,5 +1,4 @@
-//! What runs models: execution providers, and what a worker says when it cannot have one; memory that
-//! cannot be shared.
+//! Execution providers, a worker without the one it needs, and weights that cannot be shared.
 
 use std::fs;
 
@@ -11,7 +10,7 @@ use crate::{
 };
 
 #[test]
-fn a_provider_that_cannot_be_had_ends_the_worker_and_is_explained() {
+fn a_provider_that_is_not_available_ends_the_worker_with_an_explanation() {
     let cpu = workspace_root().join(".cache/lib/libonnxruntime.so");
     let cpu = cpu.to_str().unwrap();
     let absent = "/absent/libonnxruntime.so";
@@ -33,9 +32,11 @@ fn a_provider_that_cannot_be_had_ends_the_worker_and_is_explained() {
 }
 
 #[tokio::test]
-async fn openvino_finds_what_the_cpu_finds() {
+async fn openvino_gives_the_results_of_the_cpu() {
     if !workspace_root().join(".cache/lib/openvino/libonnxruntime.so").exists() {
-        eprintln!("SKIPPED: OpenVINO is not here; scripts/setup --provider openvino fetches it");
+        eprintln!(
+            "SKIPPED: OpenVINO is not installed; scripts/setup --provider openvino fetches it"
+        );
         return;
     }
     let system = System::start();

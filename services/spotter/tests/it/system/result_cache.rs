@@ -1,4 +1,4 @@
-//! The same picture again, through the whole system.
+//! Cached results of repeated submissions.
 
 use std::fs;
 
@@ -24,22 +24,22 @@ impl System {
     }
 }
 
-/// A busy machine is not to be taken for a Redis that does not answer.
-const PATIENT: &[(&str, &str)] = &[("REDIS_TIMEOUT_MS", "20000")];
+/// A timeout that a busy machine does not reach.
+const REDIS_TIMEOUT: &[(&str, &str)] = &[("REDIS_TIMEOUT_MS", "20000")];
 
-/// Whether a worker says that it has run a task.
+/// Whether a worker has logged a run of the task.
 fn has_run(worker: &Process, task: &Task) -> bool {
     let text = format!("detected task_id={}", task.task_id);
     worker.lines().iter().any(|line| line.text.contains(&text))
 }
 
 #[tokio::test]
-async fn a_picture_is_run_once_for_all_who_send_it() {
-    let mut system = System::start_with(PATIENT);
+async fn a_picture_is_run_once_for_all_its_submissions() {
+    let mut system = System::start_with(REDIS_TIMEOUT);
     let worker = system.worker();
     let first = system.run(&coffee()).await;
     assert_eq!(first.objects[0].label, "cup", "{first:?}");
-    // Its result is kept in the background.
+    // The result is cached in the background.
     let again = eventually(TIMEOUT, async || {
         let again = system.run(&coffee()).await;
         again.cached.then_some(again)
@@ -63,7 +63,7 @@ async fn a_picture_is_run_once_for_all_who_send_it() {
     ] {
         let ran = system.run(&submission).await;
         assert_eq!((ran.cached, ran.attempts), (false, 1), "{ran:?}");
-        // What was sent before it would have been run and told by now.
+        // Jobs that were sent before would have been run and logged by now.
         eventually(TIMEOUT, async || has_run(&worker, &ran).then_some(())).await;
     }
     let run_for_nothing: Vec<_> = hits.iter().filter(|hit| has_run(&worker, hit)).collect();
@@ -76,7 +76,7 @@ async fn a_picture_is_run_once_for_all_who_send_it() {
 
 #[tokio::test]
 async fn another_file_under_the_same_name_is_another_model() {
-    let system = System::start_with(PATIENT);
+    let system = System::start_with(REDIS_TIMEOUT);
     let mut old = system.worker();
     let of_old = system.run(&coffee()).await.objects;
     eventually(TIMEOUT, async || system.run(&coffee()).await.cached.then_some(())).await;
@@ -92,11 +92,11 @@ async fn another_file_under_the_same_name_is_another_model() {
     fs::write(target.join("model.toml"), renamed).unwrap();
 
     let _new = system.worker_with(&[("MODELS_DIR", models.path().to_str().unwrap())]);
-    // It has announced its model to NATS. The API hears of it a moment later; then it knows of two.
+    // The worker has sent its heartbeat. The API receives it a moment later, and then knows two models.
     eventually(TIMEOUT, async || (!system.run(&coffee()).await.cached).then_some(())).await;
     old.terminate();
     old.wait_exit(TIMEOUT);
-    // Run now, or in the meantime by the new worker.
+    // Run now, or meanwhile by the new worker.
     let ran = system.run(&coffee()).await;
     assert_ne!(ran.objects, of_old, "{ran:?}");
     let again = eventually(TIMEOUT, async || {

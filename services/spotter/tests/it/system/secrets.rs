@@ -1,4 +1,4 @@
-//! No secret in anything that a process writes, however much it is told to write.
+//! No process writes a secret, at any log level.
 
 use std::{
     fs,
@@ -12,20 +12,19 @@ use testkit::{NatsServer, Output, Process, ProcessBuilder, RedisServer, picture}
 
 use crate::harness::{TIMEOUT, spotter};
 
-/// Marks everything that must not be seen; each secret has it in the middle, so that no escaping or
-/// cutting at an end hides it.
+/// Marks every secret. It is in the middle, so that neither escaping nor truncation hides it.
 const MARK: &str = "Hush4711";
-/// No secret: each part of a deployment has its own, and the library tells it where all is told.
+/// Not a secret: the client library logs it at the lowest level.
 const USER: &str = "spotter";
 const NATS_PASSWORD: &str = "natsHush4711secret";
 const REDIS_PASSWORD: &str = "redisHush4711secret";
 
-/// As much as can be logged.
-fn loud(part: &str) -> ProcessBuilder {
+/// A service at the most verbose log level.
+fn verbose(part: &str) -> ProcessBuilder {
     spotter([part])
         .env("RUST_LOG", "trace")
         .env("RUST_BACKTRACE", "full")
-        // What a collector of traces may want to see, and nobody else. This one is not there.
+        // Credentials for a collector, which is absent.
         .env(
             "OTEL_EXPORTER_OTLP_ENDPOINT",
             format!("http://{USER}:otlp{MARK}pw@127.0.0.1:{}", testkit::free_port()),
@@ -43,7 +42,7 @@ fn assert_silent(process: &Process) -> usize {
     lines.len()
 }
 
-/// Waits until it has ended, and returns its exit code.
+/// Waits until it has exited, and returns its exit code.
 fn ended(mut process: Process) -> Option<i32> {
     let code = process.wait_exit(TIMEOUT).code();
     let _ = process.finished_lines();
@@ -51,13 +50,13 @@ fn ended(mut process: Process) -> Option<i32> {
     code
 }
 
-/// A NATS server that wants user and password.
+/// A NATS server that requires user and password.
 fn guarded_nats() -> NatsServer {
     let users = format!("authorization {{ user: {USER}, password: {NATS_PASSWORD} }}");
     NatsServer::builder().config(&users).start()
 }
 
-/// A Redis server that wants a password.
+/// A Redis server that requires a password.
 fn guarded_redis() -> RedisServer {
     let redis = RedisServer::start();
     let mut connection = TcpStream::connect(("127.0.0.1", redis.port())).unwrap();
@@ -74,7 +73,7 @@ fn with_login(url: &str, login: &str) -> String {
     url.replace("://", &format!("://{login}@"))
 }
 
-/// A credentials file as NATS writes it, with a seed that is good.
+/// A credentials file in the format of NATS, with a valid seed.
 fn credentials() -> (tempfile::NamedTempFile, String) {
     let seed = nkeys::KeyPair::new_user().seed().unwrap();
     let file = tempfile::NamedTempFile::new().unwrap();
@@ -87,12 +86,12 @@ fn credentials() -> (tempfile::NamedTempFile, String) {
 }
 
 #[tokio::test]
-async fn not_while_all_is_well() {
+async fn not_in_normal_operation() {
     let (nats, redis) = (guarded_nats(), guarded_redis());
     let nats_url = with_login(&nats.url(), &format!("{USER}:{NATS_PASSWORD}"));
     let redis_url = with_login(&redis.url(), &format!(":{REDIS_PASSWORD}"));
-    let mut api = loud("api").env("NATS_URL", &nats_url).env("REDIS_URL", &redis_url).start();
-    let mut worker = loud("worker").env("NATS_URL", &nats_url).start();
+    let mut api = verbose("api").env("NATS_URL", &nats_url).env("REDIS_URL", &redis_url).start();
+    let mut worker = verbose("worker").env("NATS_URL", &nats_url).start();
     let base = api.wait_for_line(|line| line.output == Output::Stdout, TIMEOUT).text;
     let base = base.strip_prefix("listening on ").unwrap().to_owned();
     worker.wait_for_line(|line| line.text == "ready", TIMEOUT);
@@ -123,15 +122,15 @@ fn not_when_a_server_refuses_or_is_gone() {
     let free = testkit::free_port();
     let nobody = format!("nats://{USER}:{NATS_PASSWORD}@127.0.0.1:{free}");
 
-    // The cache refuses; the API runs all the same.
+    // The cache refuses the login; the API runs without it.
     let wrong_cache = with_login(&redis.url(), &format!(":wrong{MARK}"));
-    let mut api = loud("api").env("NATS_URL", &nats_url).env("REDIS_URL", wrong_cache).start();
+    let mut api = verbose("api").env("NATS_URL", &nats_url).env("REDIS_URL", wrong_cache).start();
 
     let mut processes = Vec::new();
     for part in ["api", "worker"] {
-        processes.push((64, loud(part).env("NATS_URL", &wrong_login).start()));
-        processes.push((69, loud(part).env("NATS_URL", &nobody).start()));
-        let by_file = loud(part).env("NATS_URL", nats.url());
+        processes.push((64, verbose(part).env("NATS_URL", &wrong_login).start()));
+        processes.push((69, verbose(part).env("NATS_URL", &nobody).start()));
+        let by_file = verbose(part).env("NATS_URL", nats.url());
         processes.push((64, by_file.env("NATS_CREDENTIALS_FILE", credentials.path()).start()));
     }
     for (expected, mut process) in processes {
@@ -157,7 +156,7 @@ fn not_when_a_server_refuses_or_is_gone() {
 }
 
 #[test]
-fn not_in_the_complaint_about_a_setting() {
+fn not_in_the_error_about_a_setting() {
     let secret = format!("top{MARK}secret");
     let bad = [
         ("NATS_URL", format!("http://bob:{secret}@host")),
@@ -168,14 +167,14 @@ fn not_in_the_complaint_about_a_setting() {
         ("REDIS_URL", format!("http://:{secret}/{secret}@host")),
         ("REDIS_URL", format!("redis:{secret}@host")),
         ("REDIS_URL", format!("http://host?password={secret}")),
-        // Its part before the slash would be the host, and the rest would be shown with it.
+        // The part before the slash would be parsed as the host, and shown.
         ("NATS_URL", format!("nats://u:p@{secret}/{secret}@host")),
         ("NATS_URL", format!("nats://u:p@S3#{secret}@host")),
         ("NATS_URL", format!("nats://u:p@{secret},x@host")),
         ("NATS_URL", format!("nats://{secret}/x@host")),
         ("REDIS_URL", format!("redis://:p@S3/{secret}@host/0")),
         ("REDIS_URL", format!("redis://:12345?{secret}@host/0")),
-        // An address where something else is wanted.
+        // An address in a setting of another type.
         ("PROBES_ADDRESS", format!("nats://u:{secret}@host")),
         ("MODEL", format!("redis://:{secret}@host")),
         ("NATS_CA_FILE", format!("nats://u:{secret}@host")),
@@ -191,7 +190,7 @@ fn not_in_the_complaint_about_a_setting() {
     let started: Vec<_> = bad
         .iter()
         .flat_map(|(name, value)| parts((*name, value)))
-        .map(|(part, name, value)| (name, loud(part).env(name, &value).start()))
+        .map(|(part, name, value)| (name, verbose(part).env(name, &value).start()))
         .collect();
     for (name, process) in started {
         let complaint = process.wait_for_line(|line| line.text.contains(name), TIMEOUT);
@@ -200,7 +199,7 @@ fn not_in_the_complaint_about_a_setting() {
 }
 
 #[test]
-fn not_in_the_complaint_about_a_file_of_settings() {
+fn not_in_the_error_about_a_file_of_settings() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("settings.env");
     fs::write(&file, format!("PORT=5000\nREDIS_URL=redis://:top{MARK} secret@host\n")).unwrap();
@@ -211,15 +210,15 @@ fn not_in_the_complaint_about_a_file_of_settings() {
 }
 
 #[test]
-fn not_in_the_help_or_the_complaint_of_a_command() {
+fn not_in_the_help_or_the_error_of_a_command() {
     let secret = format!("top{MARK}secret");
-    let odd = format!("http://u:p@127.0.0.1/{secret}@host");
-    // Nobody is there, as far as this address is one.
+    let ambiguous = format!("http://u:p@127.0.0.1/{secret}@host");
+    // As far as this is an address, nothing listens there.
     let free = testkit::free_port();
     let token = format!("http://u:{secret}@127.0.0.1:{free}/{secret}?key={secret}");
     let submit = |api: &str| spotter(["submit", "--api", api]).arg(picture("bus.jpg"));
     let cases = [
-        (64, submit(&odd)),
+        (64, submit(&ambiguous)),
         (69, submit(&token)),
         (0, spotter(["submit", "--help"]).env("SPOTTER_API", &token)),
         (0, spotter(["dlq", "list", "--help"]).env("NATS_URL", format!("nats://u:{secret}@host"))),
@@ -232,7 +231,7 @@ fn not_in_the_help_or_the_complaint_of_a_command() {
 }
 
 #[test]
-fn not_in_what_the_whole_system_says() {
+fn not_in_the_output_of_spotter_up() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("settings.env");
     for (name, url) in [

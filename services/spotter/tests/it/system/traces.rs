@@ -16,7 +16,7 @@ use testkit::{Collector, Line, Process, ReceivedSpan, eventually, picture};
 
 use crate::harness::{System, TIMEOUT};
 
-/// What makes a process send its spans to a collector, and soon.
+/// Settings that export spans to a collector without delay.
 fn exporting(endpoint: &str) -> [(&str, &str); 3] {
     [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint),
@@ -29,8 +29,8 @@ fn api_settings<'a>(exporting: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)>
     [("RESPONSE_CACHE_SECONDS", "0")].iter().chain(exporting).copied().collect()
 }
 
-/// The spans of the trace that the job of this task was sent in, once all of these names are among them.
-/// Each process sends its spans in several parcels, and the collector does not keep them in order.
+/// The spans of the trace in which the job of this task was sent, once it has spans of all these names. Each process
+/// exports its spans in several batches, which the collector may reorder.
 async fn trace_of(collector: &Collector, task_id: TaskId, names: &[&str]) -> Vec<ReceivedSpan> {
     eventually(TIMEOUT, async || {
         let spans = collector.spans();
@@ -55,7 +55,7 @@ fn only<'a>(trace: &'a [ReceivedSpan], name: &str) -> &'a ReceivedSpan {
     }
 }
 
-/// The name of the span above this one; empty if there is none in the trace.
+/// The name of a span's parent; empty if it is not in the trace.
 fn parent<'a>(trace: &'a [ReceivedSpan], span: &ReceivedSpan) -> &'a str {
     let above = trace.iter().find(|above| above.span_id == span.parent_id);
     above.map_or("", |above| above.name.as_str())
@@ -78,7 +78,7 @@ async fn one_upload_is_one_tree_over_two_processes() {
         assert_eq!(answer.status(), StatusCode::OK);
     }
     let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
-    // Name, kind, and the name of the span above.
+    // Name, kind, and the name of the parent.
     let expected = [
         ("POST /start_task", "Server", ""),
         ("receive picture", "Internal", "POST /start_task"),
@@ -136,7 +136,7 @@ async fn one_upload_is_one_tree_over_two_processes() {
 }
 
 #[tokio::test]
-async fn a_callers_trace_goes_on_here() {
+async fn a_callers_trace_is_continued() {
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
     const CALLER: &str = "00f067aa0ba902b7";
     let collector = Collector::start();
@@ -151,7 +151,7 @@ async fn a_callers_trace_goes_on_here() {
         assert_eq!(answer.status(), StatusCode::ACCEPTED);
         answer.json::<Task>().await.unwrap().task_id
     };
-    // One that its caller does not record, and one that says nothing.
+    // A trace that its caller does not sample, and an invalid header.
     upload(format!("00-{}-{CALLER}-00", "a".repeat(32))).await;
     let of_nonsense = upload("00-nonsense".to_owned()).await;
     let id = upload(format!("00-{TRACE}-{CALLER}-01")).await;
@@ -165,11 +165,11 @@ async fn a_callers_trace_goes_on_here() {
 }
 
 #[tokio::test]
-async fn a_job_that_comes_again_is_in_the_trace_it_was_in() {
+async fn a_redelivered_job_stays_in_its_trace() {
     let collector = Collector::start();
     let endpoint = collector.endpoint();
     let mut settings = api_settings(&exporting(&endpoint));
-    // Longer than a process stands still that has to keep its job, also on a busy machine.
+    // Longer than a process is delayed on a busy machine: it must keep its job.
     settings.push(("ACK_WAIT_SECONDS", "6"));
     let system = System::start_with(&settings);
     settings.push(("FAILPOINTS", "worker-before-store=crash"));
@@ -203,7 +203,7 @@ async fn pictures_that_run_together_are_linked_to_their_run() {
         let trace = trace_of(&collector, *id, &["infer", "process jobs"]).await;
         let infer = only(&trace, "infer");
         assert_eq!(parent(&trace, infer), "process jobs");
-        // One that had the worker to itself was in no batch.
+        // A picture that ran alone was in no batch.
         if let [link] = &infer.links[..] {
             let process = only(&trace, "process jobs").span_id.clone();
             runs.entry(link.clone()).or_default().insert(process);
@@ -223,10 +223,10 @@ async fn pictures_that_run_together_are_linked_to_their_run() {
     }
 }
 
-/// What a process does whose collector is not of use.
-async fn assert_nobody_waits_for(endpoint: &str) {
+/// A process with an unusable collector works as usual.
+async fn assert_no_process_waits_for(endpoint: &str) {
     let mut settings = exporting(endpoint).to_vec();
-    // Whoever waited for it would wait for longer than this test.
+    // A process that waited for it would wait longer than this test.
     settings.push(("OTEL_EXPORTER_OTLP_TIMEOUT", "600000"));
     let mut system = System::start_with(&api_settings(&settings));
     let mut worker = system.worker_with(&settings);
@@ -238,21 +238,21 @@ async fn assert_nobody_waits_for(endpoint: &str) {
     }
     for process in [&mut worker, &mut system.api] {
         process.terminate();
-        // Three seconds are given to the last spans.
+        // The last spans are exported for at most three seconds.
         let status = process.wait_exit(TIMEOUT);
         assert!(status.success(), "{status}");
     }
 }
 
 #[tokio::test]
-async fn nobody_waits_for_a_collector_that_hangs() {
-    // Takes connections, by the kernel's hand, and says nothing on any of them.
+async fn no_process_waits_for_a_collector_that_hangs() {
+    // The kernel accepts connections, and nothing answers.
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
-    assert_nobody_waits_for(&format!("http://{}", silent.local_addr().unwrap())).await;
+    assert_no_process_waits_for(&format!("http://{}", silent.local_addr().unwrap())).await;
 }
 
 #[tokio::test]
-async fn nobody_waits_for_a_collector_that_is_not_there() {
+async fn no_process_waits_for_an_absent_collector() {
     let nobody = testkit::free_port();
-    assert_nobody_waits_for(&format!("http://127.0.0.1:{nobody}")).await;
+    assert_no_process_waits_for(&format!("http://127.0.0.1:{nobody}")).await;
 }
