@@ -275,14 +275,14 @@ def the_scaler_knows_the_queue(objects: Objects) -> Iterator[str]:
         yield f"the ScaledObject has fields that no rule knows: {sorted(scaled.keys() - known)}"
     (trigger,) = scaled["triggers"]
     metadata, worker = trigger["metadata"], objects.settings("worker")
-    layout = "libs/messaging/src/layout.rs"
+    names = "libs/messaging/src/provision/names.rs"
     pictures = int(worker["CONCURRENCY"]) * int(worker.get("MAX_BATCH", 1))
     expected = {
         "natsServerMonitoringEndpoint": "nats-headless.spotter.svc:8222",
         "useHttps": "false",
         "account": constant("deploy/nats/permissions.conf", r"accounts \{\s+(\w+) \{"),
-        "stream": constant(layout, r'JOBS_STREAM: &str = "(.*)"'),
-        "consumer": constant(layout, r'WORKER_CONSUMER: &str = "(.*)"'),
+        "stream": constant(names, r'JOBS_STREAM: &str = "(.*)"'),
+        "consumer": constant(names, r'WORKER_CONSUMER: &str = "(.*)"'),
         "lagThreshold": str(JOBS_PER_PICTURE * pictures),
         "activationLagThreshold": "0",
     }

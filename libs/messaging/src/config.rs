@@ -4,10 +4,10 @@ use std::{path::PathBuf, time::Duration};
 
 use service::config::Reader;
 
-use crate::{address::NatsServers, layout, tls::TlsFiles};
+use crate::connection::{address::NatsServers, tls::TlsFiles};
 
 /// The least that `QUEUE_MAX_BYTES` may be.
-const LEAST_QUEUE_BYTES: u64 = 1 << 20;
+pub(crate) const LEAST_QUEUE_BYTES: u64 = 1 << 20;
 
 /// Which part of the system a connection belongs to. Each has its own name and inbox prefix, so
 /// that permissions can be given to one of them and an operator can tell them apart.
@@ -110,27 +110,6 @@ impl MessagingConfig {
             request_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(10),
         }
-    }
-}
-
-impl MessagingConfig {
-    /// How many bytes a server's disk should have free before the streams are made there: what their limits
-    /// come to, and a third more, for records and because a server without a limit of its own takes three
-    /// quarters of what is free.
-    #[must_use]
-    pub fn disk_bytes(&self) -> u64 {
-        let reserved = layout::reserved_bytes(self);
-        reserved.saturating_add(reserved / 3)
-    }
-
-    /// The largest `QUEUE_MAX_BYTES` for whose streams a disk with so many bytes free has room; `None` where
-    /// it has none for the least queue.
-    #[must_use]
-    pub fn largest_queue(&self, free: u64) -> Option<u64> {
-        let without = self.limits.max_bytes.saturating_mul(2);
-        let others = layout::reserved_bytes(self).saturating_sub(without);
-        let queue = (free / 4 * 3).saturating_sub(others) / 2;
-        (queue >= LEAST_QUEUE_BYTES).then_some(queue)
     }
 
     /// Reads the settings as every process of a deployment does: `NATS_URL`,

@@ -1,16 +1,20 @@
 //! The jobs that were given up, for people to look at, to run again or to throw away.
 
+pub(crate) mod copy;
+pub(crate) mod pictures;
+pub(crate) mod wire;
+
 use std::{fmt, str::FromStr};
 
 use bytes::Bytes;
 use domain::{Job, TaskId, TaskRecord};
 use time::OffsetDateTime;
 
+use self::wire::{BuriedHeaders, PicturePieces};
 use crate::{
-    Messaging, MessagingError, RequeueError, dead_pictures,
-    layout::{DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT},
-    stretch::{self, Payloads, Stored, Stretch},
-    wire::{self, BuriedHeaders, PicturePieces},
+    Messaging, MessagingError, RequeueError,
+    provision::names::{DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT},
+    stream_range::{self, Payloads, Stored, StreamRange},
 };
 
 /// How many dead letters are read at a time.
@@ -159,7 +163,7 @@ impl DeadLetters {
         match &letter.picture {
             DeadPicture::Absent => Ok(None),
             DeadPicture::Stored(StoredPieces(pieces)) => {
-                dead_pictures::get(&self.messaging, pieces).await
+                pictures::get(&self.messaging, pieces).await
             }
             DeadPicture::Inline { .. } => {
                 let found = self.read(all(), letter.sequence, 1, Payloads::Read).await?;
@@ -212,7 +216,7 @@ impl DeadLetters {
         }
         match (&letter.picture, &letter.job) {
             (DeadPicture::Stored(_), Some(job)) => {
-                dead_pictures::remove(&self.messaging, job.task_id).await
+                pictures::remove(&self.messaging, job.task_id).await
             }
             _ => Ok(()),
         }
@@ -225,8 +229,8 @@ impl DeadLetters {
         most: usize,
         payloads: Payloads,
     ) -> Result<Vec<Stored>, MessagingError> {
-        let stretch = Stretch { stream: DEAD_LETTER_STREAM, subject, from, most, payloads };
-        stretch::read(&self.messaging, &stretch).await
+        let range = StreamRange { stream: DEAD_LETTER_STREAM, subject, from, most, payloads };
+        stream_range::read(&self.messaging, &range).await
     }
 }
 

@@ -9,45 +9,39 @@
 //! job may be handed out again after any of these steps, and running it twice changes nothing,
 //! because the first end stored wins.
 
-mod address;
-mod announcements;
 mod config;
 mod connection;
+mod coordination;
 mod dead_letters;
-mod dead_pictures;
-mod deliveries;
-mod delivery;
 mod error;
-mod idempotency;
-mod layout;
-mod leases;
-mod permissions;
-mod pictures;
-mod queue;
-mod reconciler;
-mod refusal;
-mod stretch;
-mod tasks;
-mod tls;
-mod trace;
-mod wire;
-mod writes;
+mod jobs;
+mod messaging;
+mod provision;
+mod reconcile;
+mod records;
+mod stream_range;
 
-pub use address::{InvalidNatsServers, NatsServers};
-pub use announcements::{Announcement, Announcements, Heard};
 pub use config::{MessagingConfig, QueueLimits, Role};
 pub use connection::Messaging;
+pub use connection::address::{InvalidNatsServers, NatsServers};
+pub use connection::tls::{ClientCertificate, TlsFiles};
+pub use connection::write_faults::Writes;
+pub use coordination::heartbeat::{Announcement, Announcements, Heard};
+pub use coordination::lease::Lease;
+pub use coordination::{
+    fingerprint::Submission,
+    idempotency::{Claimed, IdempotencyKeys},
+};
 pub use dead_letters::{
     DeadLetter, DeadLetterId, DeadLetters, DeadPicture, InvalidDeadLetterId, StoredPieces,
 };
-pub use deliveries::Deliveries;
-pub use delivery::{Delivery, KeepAlive, Settlement};
 pub use error::{ErrorKind, MessagingError, PictureFetchError, RequeueError, SubmitError};
-pub use idempotency::{Claimed, IdempotencyKeys, Submission};
-pub use layout::{ANNOUNCEMENT_LIFE, Arranged, Arrangement};
-pub use leases::{LEASE_LIFE, Lease};
-pub use queue::{JobQueue, QueueDepth, QueueReport};
-pub use reconciler::{Discrepancy, Findings, Reconciler};
-pub use tasks::{BeginOutcome, FinishOutcome, Return, Snapshot, TaskStore};
-pub use tls::{ClientCertificate, TlsFiles};
-pub use writes::Writes;
+pub use jobs::delivery::{Delivery, KeepAlive, Settlement};
+pub use jobs::publish::{JobQueue, QueueDepth, QueueReport};
+pub use jobs::pull::Deliveries;
+pub use provision::{
+    Arranged, Arrangement,
+    names::{ANNOUNCEMENT_LIFE, LEASE_LIFE},
+};
+pub use reconcile::{Discrepancy, Findings, Reconciler};
+pub use records::store::{BeginOutcome, FinishOutcome, Return, Snapshot, TaskStore};

@@ -14,7 +14,7 @@ use messaging::{BeginOutcome, Delivery, Messaging, MessagingConfig, Role, Settle
 use time::OffsetDateTime;
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use crate::{median, servers::Servers};
+use crate::servers::Servers;
 
 /// Jobs on their way to the queue at a time, as from so many uploads.
 const SENDERS: usize = 16;
@@ -213,4 +213,9 @@ fn noise(length: usize) -> Bytes {
     let mut bytes = vec![0_u8; length];
     rand::fill(&mut bytes[..]);
     bytes.into()
+}
+
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

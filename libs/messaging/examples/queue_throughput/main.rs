@@ -25,7 +25,7 @@ use clap::Parser;
 use serde_json::{Value, json};
 
 use crate::{
-    load::{Case, Measured, Records, Way, measure},
+    load::{Case, Measured, Records, Way, measure, median},
     servers::{Kind, Servers},
 };
 
@@ -124,9 +124,4 @@ fn row(kind: Kind, case: Case, measured: &[Measured]) -> Value {
         "server_cpu_ms": all(|m| m.cpu_ms),
         "written_kib": all(|m| m.written_kib),
     })
-}
-
-pub(crate) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }

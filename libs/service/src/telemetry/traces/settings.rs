@@ -163,11 +163,11 @@ impl FromStr for Endpoint {
         let uri: Uri = text.parse().map_err(|error| format!("{error}; {expected}"))?;
         match uri.scheme_str() {
             Some("http") if uri.host().is_some_and(|host| !host.is_empty()) => Ok(Self(uri)),
-            Some("https") => {
-                Err("TLS to a collector is not supported; run a collector nearby that forwards over \
+            Some("https") => Err(
+                "TLS to a collector is not supported; run a collector nearby that forwards over \
                      TLS, and name that one: http://127.0.0.1:4318"
-                    .to_owned())
-            }
+                    .to_owned(),
+            ),
             _ => Err(expected.to_owned()),
         }
     }

@@ -6,108 +6,79 @@ use async_nats::{
     HeaderMap,
     jetstream::{self, message::PublishMessage, stream::PurgeErrorKind},
 };
-use tokio::time::timeout;
+use futures_util::future::join_all;
+use tokio::time::{sleep, timeout};
 
-use crate::{
-    Messaging, Role,
-    error::api_error,
-    layout::{
-        ANNOUNCEMENT_STREAM, DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT, DEAD_PICTURE_STREAM,
-        DEAD_PICTURE_SUBJECT, IDEMPOTENCY_STREAM, JOBS_STREAM, JOBS_SUBJECT, LEASE_STREAM,
-        PICTURE_STORE, PICTURE_STREAM, TASK_STREAM,
-    },
+use super::{
+    Messaging,
     refusal::Refusal,
+    write_faults::{self, ProbeKind, Target, Verdict},
 };
+use crate::error::api_error;
+
+/// How often streams are probed while all is well, as where nobody writes.
+const PROBE_EVERY: Duration = Duration::from_secs(15);
+
+/// How often they are probed while something is wrong.
+const PROBE_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a probe waits for its answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The last token of the subject that no message has.
-const NO_MESSAGE: &str = "no-message";
-
-/// The key of a bucket's marker.
-const MARKER: &str = "write-probe";
-
 /// All that can be said of a marker for which a server has no room.
 const NO_ANSWER: &str = "writes go unanswered, as they do after the server's disk was full";
 
-/// A stream, and how to find out whether it stores.
-#[derive(Debug, Clone)]
-pub(super) struct Target {
-    pub(super) stream: &'static str,
-    subject: String,
-    kind: Kind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// A purge of a subject that no message has. It changes nothing, and a server that keeps a write error of
-    /// the stream answers with that. A disk that is full and that nobody has written to is not seen.
-    EmptyPurge,
-    /// A deletion marker for a key that nobody uses: a write like any other, of which a bucket keeps one.
-    Marker,
-}
-
-/// What a probe has found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
-    Stores,
-    /// The server's own word that it does not, and why.
-    Fails(String),
-    Unanswered(String),
-    /// It may not be asked.
-    NotPermitted,
-}
-
-/// The streams that a role watches: those without which it can do nothing, each in a way that the role's
-/// permissions have a line for anyway.
-pub(super) fn targets(role: Role) -> Vec<Target> {
-    match role {
-        Role::Api => vec![
-            Target::purged(JOBS_STREAM),
-            Target::purged(PICTURE_STREAM),
-            Target::marked(TASK_STREAM),
-            Target::marked(IDEMPOTENCY_STREAM),
-        ],
-        Role::Worker => vec![Target::marked(TASK_STREAM)],
-        Role::Setup | Role::Cli => Vec::new(),
+impl Messaging {
+    /// Probes whether the streams that this role writes to are stored: rarely while all is well, soon after a
+    /// question has gone unanswered, and every second until a fault is over. Never returns.
+    pub async fn watch_writes(&self) {
+        let writes = self.writes().clone();
+        let targets = writes.targets();
+        let mut unanswered = vec![0; targets.len()];
+        loop {
+            // Without a connection nothing can be told; what was known before still holds.
+            if self.is_connected() {
+                let verdicts = join_all(targets.iter().map(|target| target.probe(self))).await;
+                let noted = targets.iter().zip(&mut unanswered).zip(verdicts);
+                for ((target, unanswered), verdict) in noted {
+                    writes.note(target.stream, unanswered, verdict);
+                }
+            }
+            let is_well = writes.fault().is_none() && unanswered.iter().all(|count| *count == 0);
+            if is_well && self.is_connected() {
+                tokio::select! {
+                    () = sleep(PROBE_EVERY) => {}
+                    () = writes.suspected() => {}
+                }
+            } else {
+                sleep(PROBE_AGAIN).await;
+            }
+        }
     }
-}
 
-/// All streams, probed without a write.
-pub(super) fn all() -> [Target; 8] {
-    [
-        JOBS_STREAM,
-        PICTURE_STREAM,
-        TASK_STREAM,
-        IDEMPOTENCY_STREAM,
-        LEASE_STREAM,
-        ANNOUNCEMENT_STREAM,
-        DEAD_LETTER_STREAM,
-        DEAD_PICTURE_STREAM,
-    ]
-    .map(Target::purged)
+    /// A stream that the server cannot write any more, of all that there are, in the server's words; `None`
+    /// where it has not failed to write any. Writes nothing itself.
+    pub async fn find_write_error(&self) -> Option<(&'static str, String)> {
+        let targets = write_faults::all();
+        let verdicts = join_all(targets.iter().map(|target| target.probe(self))).await;
+        targets.iter().zip(verdicts).find_map(|(target, verdict)| match verdict {
+            Verdict::Fails(why) => Some((target.stream, why)),
+            _ => None,
+        })
+    }
 }
 
 impl Target {
-    fn purged(stream: &'static str) -> Self {
-        Self { stream, subject: subject(stream, NO_MESSAGE), kind: Kind::EmptyPurge }
-    }
-
-    fn marked(stream: &'static str) -> Self {
-        Self { stream, subject: subject(stream, MARKER), kind: Kind::Marker }
-    }
-
-    pub(super) async fn probe(&self, messaging: &Messaging) -> Verdict {
+    async fn probe(&self, messaging: &Messaging) -> Verdict {
         let asked = async {
             match self.kind {
-                Kind::EmptyPurge => self.purge(messaging).await,
-                Kind::Marker => self.mark(messaging).await,
+                ProbeKind::EmptyPurge => self.purge(messaging).await,
+                ProbeKind::Marker => self.mark(messaging).await,
             }
         };
         let denied = messaging.denials().of(match self.kind {
-            Kind::EmptyPurge => format!("$JS.API.STREAM.PURGE.{}", self.stream),
-            Kind::Marker => self.subject.clone(),
+            ProbeKind::EmptyPurge => format!("$JS.API.STREAM.PURGE.{}", self.stream),
+            ProbeKind::Marker => self.subject.clone(),
         });
         tokio::select! {
             verdict = timeout(PROBE_TIMEOUT, asked) => {
@@ -174,17 +145,6 @@ fn reason(said: &str) -> &str {
     description.rsplit(": ").next().unwrap_or(description)
 }
 
-/// A subject of the stream that ends with `token`.
-fn subject(stream: &str, token: &str) -> String {
-    match stream {
-        JOBS_STREAM => format!("{JOBS_SUBJECT}.-.{token}"),
-        PICTURE_STREAM => format!("$O.{PICTURE_STORE}.C.{token}"),
-        DEAD_LETTER_STREAM => format!("{DEAD_LETTER_SUBJECT}.{token}"),
-        DEAD_PICTURE_STREAM => format!("{DEAD_PICTURE_SUBJECT}.-.{token}"),
-        bucket => format!("$KV.{}.{token}", bucket.trim_start_matches("KV_")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -219,21 +179,5 @@ mod tests {
         assert_eq!(refused(&error(10_110), &WRITE_ERROR), Verdict::NotPermitted);
         // A cluster without a leader.
         assert!(matches!(refused(&error(10_008), &NO_ROOM), Verdict::Unanswered(_)));
-    }
-
-    #[test]
-    fn probes_stay_within_their_streams() {
-        let subjects: Vec<_> = all().map(|target| target.subject).into();
-        let expected = [
-            "jobs.-.no-message",
-            "$O.pictures.C.no-message",
-            "$KV.tasks.no-message",
-            "$KV.idempotency.no-message",
-            "$KV.leases.no-message",
-            "$KV.models.no-message",
-            "dlq.no-message",
-            "dlq_pictures.-.no-message",
-        ];
-        assert_eq!(subjects, expected);
     }
 }

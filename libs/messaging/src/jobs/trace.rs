@@ -10,10 +10,8 @@ use opentelemetry::{
 };
 use service::telemetry::traces::{self, TraceContext};
 
-use crate::{
-    layout::{JOBS_SUBJECT, WORKER_CONSUMER},
-    wire,
-};
+use super::wire;
+use crate::provision::names::{JOBS_SUBJECT, WORKER_CONSUMER};
 
 /// Writes the span that runs at the moment into a job's headers.
 pub(crate) fn carry(headers: &mut HeaderMap) {

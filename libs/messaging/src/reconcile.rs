@@ -18,7 +18,10 @@ use domain::{FailureReason, Job, TaskId, TaskRecord, TaskState};
 use time::OffsetDateTime;
 
 use self::{ledger::Ledger, stored_jobs::StoredJob, stuck::Stuck};
-use crate::{FinishOutcome, Messaging, MessagingError, TaskStore, pictures, wire};
+use crate::{
+    FinishOutcome, Messaging, MessagingError, TaskStore,
+    jobs::{picture_store, wire},
+};
 
 /// How many discrepancies of one kind are dealt with in one round; the rest waits for the next.
 const MOST: usize = 1000;
@@ -181,7 +184,7 @@ impl Reconciler {
         if job.is_overdue(now) {
             return self.expire(record).await;
         }
-        if pictures::find(&self.messaging, &wire::object_name(task_id)).await?.is_some() {
+        if picture_store::find(&self.messaging, &wire::object_name(task_id)).await?.is_some() {
             let is_restored = stored_jobs::restore(&self.messaging, job).await?;
             if is_restored {
                 tracing::warn!(%task_id, "the queue had lost a job; it is stored again");
@@ -310,7 +313,7 @@ impl Reconciler {
     /// Removes a job and its picture. Only of a task whose end is stored.
     async fn remove(&self, job: &Job) -> Result<(), MessagingError> {
         stored_jobs::remove(&self.messaging, &wire::job_subject(job)).await?;
-        pictures::delete(&self.messaging, &wire::object_name(job.task_id)).await;
+        picture_store::delete(&self.messaging, &wire::object_name(job.task_id)).await;
         Ok(())
     }
 }

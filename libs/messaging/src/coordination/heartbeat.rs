@@ -9,7 +9,7 @@ use tokio::{sync::OnceCell, time::timeout};
 
 use crate::{
     Messaging, MessagingError,
-    layout::{ANNOUNCEMENT_BUCKET, ANNOUNCEMENT_LIFE},
+    provision::names::{ANNOUNCEMENT_BUCKET, ANNOUNCEMENT_LIFE},
 };
 
 /// What is stored of a worker.

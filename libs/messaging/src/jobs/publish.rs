@@ -14,13 +14,16 @@ use service::{
 };
 use time::OffsetDateTime;
 
-use crate::{
-    Deliveries, Messaging, MessagingError, SubmitError,
-    layout::{DEAD_LETTER_STREAM, JOBS_STREAM, WORKER_CONSUMER},
-    pictures::{self, Upload},
-    refusal::NotPublished,
+use super::{
+    picture_store::{self, Upload},
+    pull::Deliveries,
     trace,
     wire::{self, PictureSource},
+};
+use crate::{
+    Messaging, MessagingError, SubmitError,
+    connection::refusal::NotPublished,
+    provision::names::{DEAD_LETTER_STREAM, JOBS_STREAM, WORKER_CONSUMER},
 };
 
 /// What a message may need besides picture and job: subject, header names, and on its way to the
@@ -96,7 +99,7 @@ impl JobQueue {
         if picture.len() <= self.largest_inline(job) {
             return self.send(job, PictureSource::Inline(picture)).await;
         }
-        let upload = pictures::upload(&self.messaging, job.task_id, &picture).await?;
+        let upload = picture_store::upload(&self.messaging, job.task_id, &picture).await?;
         let (queue, job) = (self.clone(), job.clone());
         let task_id = job.task_id;
         // In a task of its own: it ends even if the caller goes away, so that no picture is left
@@ -177,7 +180,7 @@ impl JobQueue {
         let picture = upload.complete().await?;
         let outcome = self.send(job, PictureSource::Object(picture.name.clone())).await;
         if !matches!(outcome, Ok(()) | Err(SubmitError::Unconfirmed { .. })) {
-            pictures::take_back(&self.messaging, &picture).await;
+            picture_store::take_back(&self.messaging, &picture).await;
         }
         outcome
     }

@@ -3,11 +3,11 @@
 use bytes::{Bytes, BytesMut};
 use domain::TaskId;
 
+use super::wire::PicturePieces;
 use crate::{
     Messaging, MessagingError,
-    layout::{DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT},
-    stretch::{self, Payloads, Stretch},
-    wire::PicturePieces,
+    provision::names::{DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT},
+    stream_range::{self, Payloads, StreamRange},
 };
 
 /// The size of a piece, in bytes.
@@ -42,14 +42,14 @@ pub(crate) async fn get(
     let mut picture = BytesMut::new();
     let mut from = 1;
     loop {
-        let stretch = Stretch {
+        let range = StreamRange {
             stream: DEAD_PICTURE_STREAM,
             subject: pieces.subject.clone(),
             from,
             most: PIECES_AT_A_TIME,
             payloads: Payloads::Read,
         };
-        let read = stretch::read(messaging, &stretch).await?;
+        let read = stream_range::read(messaging, &range).await?;
         let Some(last) = read.last() else { break };
         from = last.sequence + 1;
         for piece in &read {

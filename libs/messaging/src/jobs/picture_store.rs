@@ -24,12 +24,12 @@ use rand::{RngExt, distr::Alphanumeric};
 use time::OffsetDateTime;
 use tokio::{io::AsyncReadExt, runtime::Handle};
 
+use super::wire::object_name;
 use crate::{
     Messaging, MessagingError, PictureFetchError, SubmitError,
+    connection::refusal::NotPublished,
     error::api_error,
-    layout::{PICTURE_STORE, PICTURE_STREAM},
-    refusal::NotPublished,
-    wire::object_name,
+    provision::names::{PICTURE_STORE, PICTURE_STREAM},
 };
 
 /// The size of an object's pieces, in bytes: the library's default, and NATS's recommendation.

@@ -17,12 +17,14 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{
-    Delivery, Messaging,
-    connection::Link,
-    delivery::{self, NAK},
-    layout::{JOBS_STREAM, WORKER_CONSUMER},
+use super::{
+    delivery::{self, Delivery, NAK},
     wire,
+};
+use crate::{
+    Messaging,
+    connection::Link,
+    provision::names::{JOBS_STREAM, WORKER_CONSUMER},
 };
 
 /// How long the server remembers a pull request.

@@ -1,7 +1,5 @@
 //! The records of tasks. Once an end is stored, it stays.
 
-mod waiting;
-
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_nats::jetstream::{
@@ -14,7 +12,9 @@ use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
-use crate::{Messaging, MessagingError, layout::TASK_STREAM, refusal::is_overtaken};
+use crate::{
+    Messaging, MessagingError, connection::refusal::is_overtaken, provision::names::TASK_STREAM,
+};
 
 /// How often a write is tried against others that change the same record, or against a replica that
 /// still answers with an older one.
@@ -32,7 +32,7 @@ const UNANSWERED: u32 = 2;
 /// The records of tasks. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct TaskStore {
-    messaging: Messaging,
+    pub(super) messaging: Messaging,
     /// The runs that this process has begun and not brought to an end: what it wrote is still there,
     /// most likely, and need not be read before the next write.
     begun: Arc<Mutex<HashMap<TaskId, (TaskRecord, u64)>>>,

@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 
 use crate::{
     Messaging, MessagingError,
-    layout::{TASK_BUCKET, TASK_STREAM},
-    stretch::{self, Payloads, Stored, Stretch},
+    provision::names::{TASK_BUCKET, TASK_STREAM},
+    stream_range::{self, Payloads, Stored, StreamRange},
 };
 
 /// How many records are read at a time.
@@ -78,14 +78,14 @@ impl Ledger {
     async fn read_up_to(&mut self, state: &State) -> Result<(), MessagingError> {
         self.read_to = self.read_to.max(state.first_sequence.saturating_sub(1));
         while self.read_to < state.last_sequence {
-            let stretch = Stretch {
+            let range = StreamRange {
                 stream: TASK_STREAM,
                 subject: format!("$KV.{TASK_BUCKET}.>"),
                 from: self.read_to + 1,
                 most: PAGE,
                 payloads: Payloads::Read,
             };
-            let page = stretch::read(&self.messaging, &stretch).await?;
+            let page = stream_range::read(&self.messaging, &range).await?;
             // A replica that lags behind has fewer; the next look finds the rest.
             let Some(last) = page.last() else { return Ok(()) };
             self.read_to = last.sequence;

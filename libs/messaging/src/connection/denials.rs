@@ -6,8 +6,6 @@
 
 use tokio::sync::broadcast;
 
-use crate::{Messaging, MessagingError};
-
 /// How many denials a slow listener may be behind.
 const REMEMBERED: usize = 64;
 
@@ -41,26 +39,6 @@ impl Denials {
                     Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
                 }
             }
-        }
-    }
-}
-
-impl Messaging {
-    /// As [`Messaging::within_timeout`], for a question that the role's credentials may not permit:
-    /// a denial of `subject` is told at once.
-    ///
-    /// # Errors
-    /// [`MessagingError::NotPermitted`] besides [`MessagingError::Timeout`].
-    pub(crate) async fn if_permitted<T>(
-        &self,
-        what: &'static str,
-        subject: String,
-        call: impl Future<Output = T>,
-    ) -> Result<T, MessagingError> {
-        let denied = self.denials().of(subject.clone());
-        tokio::select! {
-            answer = self.within_timeout(what, call) => answer,
-            () = denied => Err(MessagingError::NotPermitted { what, subject }),
         }
     }
 }

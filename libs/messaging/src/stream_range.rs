@@ -1,4 +1,4 @@
-//! Reading a bounded stretch of a stream, oldest message first, without taking anything from it.
+//! Reading a bounded range of a stream, oldest message first, without taking anything from it.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use async_nats::jetstream::{
 use futures_util::StreamExt;
 use time::OffsetDateTime;
 
-use crate::{Messaging, MessagingError, refusal::Refusal};
+use crate::{Messaging, MessagingError, connection::refusal::Refusal};
 
 /// How long the server keeps a reader's place if the reader does not say that it has finished.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 
 /// Which messages to read.
-pub(crate) struct Stretch {
+pub(crate) struct StreamRange {
     pub(crate) stream: &'static str,
     /// May have wildcards.
     pub(crate) subject: String,
@@ -44,25 +44,25 @@ pub(crate) struct Stored {
 /// Reads what there is now; fewer than `most` messages are the last ones.
 pub(crate) async fn read(
     messaging: &Messaging,
-    stretch: &Stretch,
+    range: &StreamRange,
 ) -> Result<Vec<Stored>, MessagingError> {
     let what = "read a stream";
     let jetstream = messaging.jetstream();
-    let stream = messaging.within(what, jetstream.get_stream_no_info(stretch.stream)).await?;
-    let config = reader(stretch);
+    let stream = messaging.within(what, jetstream.get_stream_no_info(range.stream)).await?;
+    let config = reader(range);
     let consumer = messaging.within_timeout(what, stream.create_consumer(config)).await?;
     let consumer = consumer.map_err(|error| refusal(messaging, what, error))?;
-    let messages = collect(messaging, &consumer, stretch.most).await;
+    let messages = collect(messaging, &consumer, range.most).await;
     forget(messaging, &stream, &consumer).await;
     messages
 }
 
-fn reader(stretch: &Stretch) -> pull::Config {
+fn reader(range: &StreamRange) -> pull::Config {
     pull::Config {
-        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: stretch.from.max(1) },
+        deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: range.from.max(1) },
         ack_policy: AckPolicy::None,
-        filter_subject: stretch.subject.clone(),
-        headers_only: stretch.payloads == Payloads::LeftOut,
+        filter_subject: range.subject.clone(),
+        headers_only: range.payloads == Payloads::LeftOut,
         inactive_threshold: FORGOTTEN_AFTER,
         num_replicas: 1,
         memory_storage: true,

@@ -1,7 +1,5 @@
 //! Which task a client's idempotency key stands for: a record made once and never changed.
 
-mod fingerprint;
-
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_nats::jetstream::kv::{self, CreateErrorKind};
@@ -9,11 +7,11 @@ use domain::{Sha256Digest, TaskId};
 use serde::{Deserialize, Serialize};
 use tokio::{sync::OnceCell, time::sleep};
 
-pub use self::fingerprint::Submission;
+use super::fingerprint::{self, Submission};
 use crate::{
     Messaging, MessagingError,
-    layout::{IDEMPOTENCY_BUCKET, IDEMPOTENCY_STREAM},
-    refusal::is_overtaken,
+    connection::refusal::is_overtaken,
+    provision::names::{IDEMPOTENCY_BUCKET, IDEMPOTENCY_STREAM},
 };
 
 /// How often a key is claimed that somebody else has claimed and that cannot be read.

@@ -7,8 +7,8 @@ use domain::{TaskId, TaskRecord};
 use futures_util::StreamExt;
 use tokio::time::sleep;
 
-use super::TaskStore;
-use crate::{MessagingError, layout};
+use super::store::TaskStore;
+use crate::{MessagingError, provision::names};
 
 /// The pause before a record is read again all the same, at first and at the longest. The server publishes
 /// each record once: a message is lost while the connection is broken, and while a server of the cluster
@@ -31,7 +31,7 @@ impl TaskStore {
         id: TaskId,
         give_up: impl Future<Output = ()>,
     ) -> Result<Option<TaskRecord>, MessagingError> {
-        let subject = format!("{}.{id}", layout::RECORDS_SUBJECT);
+        let subject = format!("{}.{id}", names::RECORDS_SUBJECT);
         let subscribed = self.messaging.client().subscribe(subject).await;
         let mut records = subscribed
             .map_err(|error| MessagingError::failed("subscribe to a task's records", error))?;

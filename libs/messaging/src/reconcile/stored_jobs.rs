@@ -14,8 +14,8 @@ use time::OffsetDateTime;
 
 use crate::{
     Messaging, MessagingError,
-    layout::{JOBS_STREAM, JOBS_SUBJECT},
-    wire,
+    jobs::wire,
+    provision::names::{JOBS_STREAM, JOBS_SUBJECT},
 };
 
 /// A job as it lies in the stream.

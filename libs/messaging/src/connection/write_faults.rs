@@ -5,27 +5,27 @@
 //! that stream no answer at all. So a timeout raises a suspicion, and a probe asks the server: its answer tells a
 //! failed store from a full queue, which is answered as such, and from one lost message.
 
-mod probe;
-
 use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 
-use futures_util::future::join_all;
-use tokio::{
-    sync::{Notify, watch},
-    time::sleep,
-};
+use tokio::sync::{Notify, watch};
 
-use self::probe::{Target, Verdict};
-use crate::{Messaging, MessagingError, Role};
+use crate::{
+    Role,
+    provision::names::{
+        ANNOUNCEMENT_STREAM, DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT, DEAD_PICTURE_STREAM,
+        DEAD_PICTURE_SUBJECT, IDEMPOTENCY_STREAM, JOBS_STREAM, JOBS_SUBJECT, LEASE_STREAM,
+        PICTURE_STORE, PICTURE_STREAM, TASK_STREAM,
+    },
+};
 
 /// How long a question may go unanswered before it raises a suspicion.
 pub(crate) const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);
 
-/// How often streams are probed while all is well, as where nobody writes.
-const PROBE_EVERY: Duration = Duration::from_secs(15);
+/// The last token of the subject that no message has.
+const NO_MESSAGE: &str = "no-message";
 
-/// How often they are probed while something is wrong.
-const PROBE_AGAIN: Duration = Duration::from_secs(1);
+/// The key of a bucket's marker.
+const MARKER: &str = "write-probe";
 
 /// How many probes in a row must go unanswered until writes count as failing. An election in a cluster and a
 /// slow disk cost one or two.
@@ -48,7 +48,7 @@ struct Shared {
 impl Writes {
     pub(crate) fn of(role: Role) -> Self {
         let shared = Shared {
-            targets: probe::targets(role),
+            targets: targets(role),
             faults: watch::channel(BTreeMap::new()).0,
             suspicion: Notify::new(),
         };
@@ -79,6 +79,16 @@ impl Writes {
         let _ = faults.wait_for(BTreeMap::is_empty).await;
     }
 
+    /// The streams that this process writes to.
+    pub(super) fn targets(&self) -> &[Target] {
+        &self.shared.targets
+    }
+
+    /// Completes when somebody asks for a probe.
+    pub(super) async fn suspected(&self) {
+        self.shared.suspicion.notified().await;
+    }
+
     /// Asks for a probe of all streams now.
     pub(crate) fn suspect(&self) {
         self.shared.suspicion.notify_one();
@@ -96,7 +106,7 @@ impl Writes {
     }
 
     /// Takes a verdict over; `unanswered` counts those in a row of this stream. Logs only what has changed.
-    fn note(&self, stream: &'static str, unanswered: &mut u32, verdict: Verdict) {
+    pub(super) fn note(&self, stream: &'static str, unanswered: &mut u32, verdict: Verdict) {
         *unanswered = match &verdict {
             Verdict::Unanswered(_) => unanswered.saturating_add(1),
             _ => 0,
@@ -123,61 +133,82 @@ impl Writes {
     }
 }
 
-impl Messaging {
-    /// Probes whether the streams that this role writes to are stored: rarely while all is well, soon after a
-    /// question has gone unanswered, and every second until a fault is over. Never returns.
-    pub async fn watch_writes(&self) {
-        let writes = self.writes().clone();
-        let targets = &writes.shared.targets;
-        let mut unanswered = vec![0; targets.len()];
-        loop {
-            // Without a connection nothing can be told; what was known before still holds.
-            if self.is_connected() {
-                let verdicts = join_all(targets.iter().map(|target| target.probe(self))).await;
-                let noted = targets.iter().zip(&mut unanswered).zip(verdicts);
-                for ((target, unanswered), verdict) in noted {
-                    writes.note(target.stream, unanswered, verdict);
-                }
-            }
-            let is_well = writes.fault().is_none() && unanswered.iter().all(|count| *count == 0);
-            if is_well && self.is_connected() {
-                tokio::select! {
-                    () = sleep(PROBE_EVERY) => {}
-                    () = writes.shared.suspicion.notified() => {}
-                }
-            } else {
-                sleep(PROBE_AGAIN).await;
-            }
-        }
+/// A stream, and how to find out whether it stores.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) stream: &'static str,
+    pub(super) subject: String,
+    pub(super) kind: ProbeKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ProbeKind {
+    /// A purge of a subject that no message has. It changes nothing, and a server that keeps a write error of
+    /// the stream answers with that. A disk that is full and that nobody has written to is not seen.
+    EmptyPurge,
+    /// A deletion marker for a key that nobody uses: a write like any other, of which a bucket keeps one.
+    Marker,
+}
+
+/// What a probe has found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    Stores,
+    /// The server's own word that it does not, and why.
+    Fails(String),
+    Unanswered(String),
+    /// It may not be asked.
+    NotPermitted,
+}
+
+/// The streams that a role watches: those without which it can do nothing, each in a way that the role's
+/// permissions have a line for anyway.
+pub(super) fn targets(role: Role) -> Vec<Target> {
+    match role {
+        Role::Api => vec![
+            Target::purged(JOBS_STREAM),
+            Target::purged(PICTURE_STREAM),
+            Target::marked(TASK_STREAM),
+            Target::marked(IDEMPOTENCY_STREAM),
+        ],
+        Role::Worker => vec![Target::marked(TASK_STREAM)],
+        Role::Setup | Role::Cli => Vec::new(),
+    }
+}
+
+/// All streams, probed without a write.
+pub(super) fn all() -> [Target; 8] {
+    [
+        JOBS_STREAM,
+        PICTURE_STREAM,
+        TASK_STREAM,
+        IDEMPOTENCY_STREAM,
+        LEASE_STREAM,
+        ANNOUNCEMENT_STREAM,
+        DEAD_LETTER_STREAM,
+        DEAD_PICTURE_STREAM,
+    ]
+    .map(Target::purged)
+}
+
+impl Target {
+    fn purged(stream: &'static str) -> Self {
+        Self { stream, subject: subject(stream, NO_MESSAGE), kind: ProbeKind::EmptyPurge }
     }
 
-    /// A stream that the server cannot write any more, of all that there are, in the server's words; `None`
-    /// where it has not failed to write any. Writes nothing itself.
-    pub async fn find_write_error(&self) -> Option<(&'static str, String)> {
-        let targets = probe::all();
-        let verdicts = join_all(targets.iter().map(|target| target.probe(self))).await;
-        targets.iter().zip(verdicts).find_map(|(target, verdict)| match verdict {
-            Verdict::Fails(why) => Some((target.stream, why)),
-            _ => None,
-        })
+    fn marked(stream: &'static str) -> Self {
+        Self { stream, subject: subject(stream, MARKER), kind: ProbeKind::Marker }
     }
+}
 
-    /// Runs a write to `stream` under the configured timeout. It is not tried, or is given up, when the stream
-    /// is known to fail: there would be no answer.
-    ///
-    /// # Errors
-    /// [`MessagingError::CannotStore`] besides [`MessagingError::Timeout`].
-    pub(crate) async fn within_write<T>(
-        &self,
-        what: &'static str,
-        stream: &'static str,
-        write: impl Future<Output = T>,
-    ) -> Result<T, MessagingError> {
-        tokio::select! {
-            biased;
-            why = self.writes().failed(stream) => Err(MessagingError::CannotStore { what, stream, why }),
-            answer = self.within_timeout(what, write) => answer,
-        }
+/// A subject of the stream that ends with `token`.
+fn subject(stream: &str, token: &str) -> String {
+    match stream {
+        JOBS_STREAM => format!("{JOBS_SUBJECT}.-.{token}"),
+        PICTURE_STREAM => format!("$O.{PICTURE_STORE}.C.{token}"),
+        DEAD_LETTER_STREAM => format!("{DEAD_LETTER_SUBJECT}.{token}"),
+        DEAD_PICTURE_STREAM => format!("{DEAD_PICTURE_SUBJECT}.-.{token}"),
+        bucket => format!("$KV.{}.{token}", bucket.trim_start_matches("KV_")),
     }
 }
 
@@ -229,5 +260,21 @@ mod tests {
             writes.note("KV_tasks", &mut count, Verdict::NotPermitted);
         }
         assert_eq!(writes.fault(), None);
+    }
+
+    #[test]
+    fn probes_stay_within_their_streams() {
+        let subjects: Vec<_> = all().map(|target| target.subject).into();
+        let expected = [
+            "jobs.-.no-message",
+            "$O.pictures.C.no-message",
+            "$KV.tasks.no-message",
+            "$KV.idempotency.no-message",
+            "$KV.leases.no-message",
+            "$KV.models.no-message",
+            "dlq.no-message",
+            "dlq_pictures.-.no-message",
+        ];
+        assert_eq!(subjects, expected);
     }
 }

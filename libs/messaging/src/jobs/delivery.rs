@@ -4,16 +4,21 @@ use std::time::Duration;
 
 use async_nats::{
     Subject,
-    jetstream::{self, AckKind, context::PublishErrorKind, message::PublishMessage},
+    jetstream::{self, AckKind},
 };
 use bytes::Bytes;
 use domain::Job;
 use service::telemetry::traces::{self, Span};
 use tokio::{task::JoinHandle, time::Instant};
 
+use super::{picture_store, trace, wire::PictureSource};
 use crate::{
-    Messaging, MessagingError, PictureFetchError, dead_pictures, pictures, trace,
-    wire::{self, Burial, PicturePieces, PictureSource},
+    Messaging, MessagingError, PictureFetchError,
+    dead_letters::{
+        copy::copy_to_dead_letters,
+        pictures as dead_pictures,
+        wire::{Burial, PicturePieces},
+    },
 };
 
 pub(crate) const NAK: Bytes = Bytes::from_static(b"-NAK");
@@ -109,7 +114,7 @@ impl Delivery {
             // Already here, and no larger than the server lets a message be.
             PictureSource::Inline(picture) => Ok(picture.clone()),
             PictureSource::Object(name) => {
-                pictures::get(&self.messaging, self.job.task_id, name, most).await
+                picture_store::get(&self.messaging, self.job.task_id, name, most).await
             }
         }
     }
@@ -157,7 +162,7 @@ impl Delivery {
             Settlement::Ack => {
                 confirm(&self.messaging, &self.reply, ACK).await?;
                 if let PictureSource::Object(name) = &self.source {
-                    pictures::delete(&self.messaging, name).await;
+                    picture_store::delete(&self.messaging, name).await;
                 }
                 Ok(())
             }
@@ -191,7 +196,7 @@ impl Delivery {
         copy_to_dead_letters(&self.messaging, &self.message, &burial).await?;
         confirm(&self.messaging, &self.reply, ACK).await?;
         if let PictureSource::Object(name) = &self.source {
-            pictures::delete(&self.messaging, name).await;
+            picture_store::delete(&self.messaging, name).await;
         }
         Ok(())
     }
@@ -290,28 +295,5 @@ pub(crate) async fn bury(messaging: Messaging, message: async_nats::Message, rea
     };
     if let Err(error) = outcome {
         tracing::warn!(%error, "a message that is no job will be handed out again");
-    }
-}
-
-async fn copy_to_dead_letters(
-    messaging: &Messaging,
-    message: &async_nats::Message,
-    burial: &Burial<'_>,
-) -> Result<(), MessagingError> {
-    let (subject, headers) = wire::dead_letter(message, burial);
-    let what = "copy a message to the dead letters";
-    let publish = async |payload: Bytes| {
-        let copy = PublishMessage::build().headers(headers.clone()).payload(payload);
-        messaging.jetstream().send_publish(subject.clone(), copy).await?.await
-    };
-    match messaging.within_timeout(what, publish(message.payload.clone())).await? {
-        Ok(_) => Ok(()),
-        // This job is among the dead letters already.
-        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(()),
-        // Somebody else's message may be exactly as large as is allowed. Its headers must do.
-        Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
-            messaging.within(what, publish(Bytes::new())).await.map(drop)
-        }
-        Err(error) => Err(MessagingError::failed(what, error)),
     }
 }

@@ -3,16 +3,13 @@
 //! A lease spares work, it does not make anything right: two processes may for a moment both take
 //! themselves for the holder, so what they do must come to the same when it is done twice.
 
-use std::time::Duration;
-
 use async_nats::jetstream::kv::{self, CreateErrorKind};
 use rand::{RngExt, distr::Alphanumeric};
 use tokio::sync::OnceCell;
 
-use crate::{Messaging, MessagingError, layout::LEASE_BUCKET, refusal::is_overtaken};
-
-/// How long a lease outlives its holder, who renews it several times in this time.
-pub const LEASE_LIFE: Duration = Duration::from_secs(30);
+use crate::{
+    Messaging, MessagingError, connection::refusal::is_overtaken, provision::names::LEASE_BUCKET,
+};
 
 /// A lease that this process may come to hold.
 pub struct Lease {

@@ -13,7 +13,10 @@ use async_nats::jetstream::context::ConsumerInfoErrorKind;
 
 use crate::{
     Messaging, MessagingError,
-    layout::{self, JOBS_STREAM, WORKER_CONSUMER},
+    provision::{
+        self,
+        names::{JOBS_STREAM, WORKER_CONSUMER},
+    },
 };
 
 /// How often, and how far apart, the oldest message is looked at: longer than removing what is
@@ -84,5 +87,5 @@ pub(super) async fn repair(messaging: &Messaging, found: Stuck) -> Result<(), Me
         let outcome = messaging.if_permitted(what, subject, delete).await?;
         outcome.map_err(|error| MessagingError::failed(what, error))?;
     }
-    layout::ensure_consumer(messaging).await.map(drop)
+    provision::ensure_consumer(messaging).await.map(drop)
 }

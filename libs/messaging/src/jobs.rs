@@ -1,0 +1,8 @@
+//! Jobs: publishing them with their pictures, pulling them, and settling them.
+
+pub(crate) mod delivery;
+pub(crate) mod picture_store;
+pub(crate) mod publish;
+pub(crate) mod pull;
+pub(crate) mod trace;
+pub(crate) mod wire;

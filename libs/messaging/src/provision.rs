@@ -1,0 +1,257 @@
+//! Provisioning: streams, buckets, the object store and the consumer are created, or brought up to date.
+
+pub(crate) mod names;
+mod streams;
+
+use async_nats::jetstream::{
+    consumer::{FromConsumer, pull},
+    context::{ConsumerInfoErrorKind, CreateStreamErrorKind, GetStreamErrorKind},
+    stream::{Config, ConsumerError},
+};
+use service::files::human_size;
+
+use self::{
+    names::{JOBS_STREAM, WORKER_CONSUMER},
+    streams::{MAX_DEAD_LETTER_BYTES, reserved_bytes, streams, worker_consumer},
+};
+use crate::{
+    Messaging, MessagingConfig, MessagingError, connection::refusal::Refusal, error::Cause,
+};
+
+/// What came of setting one thing up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arranged {
+    /// It was not there.
+    Made,
+    /// It was there with other settings.
+    Changed,
+    /// It was there as it should be.
+    Unchanged,
+    /// It is there with other settings, which these credentials may not change.
+    LeftAlone,
+}
+
+/// One thing that is there now, and how it came to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Arrangement {
+    /// `stream JOBS`, `consumer worker`.
+    pub what: String,
+    /// How it came to be.
+    pub arranged: Arranged,
+}
+
+impl Messaging {
+    /// Creates streams, consumer, bucket and object store, or changes those there are to what the
+    /// configuration says, and tells what it did. Safe to call from many processes at once.
+    ///
+    /// Credentials that may only look are enough where everything is there. Settings that differ are
+    /// then left as they are, with a warning.
+    ///
+    /// # Errors
+    /// [`MessagingError::Setup`] when the server refuses, [`MessagingError::SetUpFirst`] when something
+    /// is missing that these credentials may not make, [`MessagingError::Timeout`] when the server does
+    /// not answer, [`MessagingError::Failed`] when what was made is gone again.
+    pub async fn ensure(&self) -> Result<Vec<Arrangement>, MessagingError> {
+        let mut provisioned = Vec::new();
+        for stream in streams(self.config()) {
+            let what = format!("stream {}", stream.name);
+            let arranged = ensure_stream(self, &what, stream).await?;
+            provisioned.push(Arrangement { what, arranged });
+        }
+        provisioned.push(ensure_consumer(self).await?);
+        // Now, while the server answers, so that later requests have one question less to ask.
+        self.task_bucket().await?;
+        self.picture_store().await?;
+        Ok(provisioned)
+    }
+}
+
+pub(crate) async fn ensure_consumer(messaging: &Messaging) -> Result<Arrangement, MessagingError> {
+    let what = format!("consumer {WORKER_CONSUMER}");
+    let arranged = arrange_consumer(messaging, &what).await?;
+    Ok(Arrangement { what, arranged })
+}
+
+/// Of a denied creation: what is missing must be provisioned with other credentials.
+fn missing(what: &str, denied: MessagingError) -> MessagingError {
+    match denied {
+        MessagingError::NotPermitted { .. } => MessagingError::SetUpFirst { what: what.to_owned() },
+        other => other,
+    }
+}
+
+/// Of a denied change: looking is enough where there is something to see. `None` if it was denied.
+fn if_changeable<T>(
+    what: &str,
+    outcome: Result<T, MessagingError>,
+) -> Result<Option<T>, MessagingError> {
+    match outcome {
+        Ok(changed) => Ok(Some(changed)),
+        Err(MessagingError::NotPermitted { .. }) => {
+            tracing::warn!(
+                "{what} has other settings than this process was given, whose credentials may not \
+                 change it: run the set-up, or give every process the same settings"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Makes the stream, or changes those of its settings that are ours. What an operator has set
+/// besides (placement, compression, republishing where we have none) stays as it is.
+async fn ensure_stream(
+    messaging: &Messaging,
+    what: &str,
+    wanted: Config,
+) -> Result<Arranged, MessagingError> {
+    let jetstream = messaging.jetstream();
+    let name = wanted.name.clone();
+    let api = |verb: &str| format!("$JS.API.STREAM.{verb}.{name}");
+    let look = jetstream.get_stream(&name);
+    let found = messaging.if_permitted("look a stream up", api("INFO"), look).await?;
+    let (outcome, arranged) = match found {
+        Ok(stream) => {
+            let present = &stream.cached_info().config;
+            let updated = with_ours(present.clone(), &wanted);
+            if updated == *present {
+                return Ok(Arranged::Unchanged);
+            }
+            let update = jetstream.update_stream(&updated);
+            let change = messaging.if_permitted("change a stream", api("UPDATE"), update).await;
+            let Some(outcome) = if_changeable(what, change)? else {
+                return Ok(Arranged::LeftAlone);
+            };
+            (outcome.map(drop), Arranged::Changed)
+        }
+        Err(error) => match error.kind() {
+            GetStreamErrorKind::JetStream(found) if found.code() == 404 => {
+                let create = jetstream.create_stream(&wanted);
+                let create = messaging.if_permitted("create a stream", api("CREATE"), create);
+                let outcome = create.await.map_err(|denied| missing(what, denied))?;
+                (outcome.map(drop), Arranged::Made)
+            }
+            _ => {
+                return Err(refused(messaging.config(), what.to_owned(), error.into()));
+            }
+        },
+    };
+    match outcome {
+        Ok(()) => Ok(arranged),
+        Err(error) => Err(match error.kind() {
+            CreateStreamErrorKind::JetStream(api) => {
+                refused(messaging.config(), what.to_owned(), Box::new(api))
+            }
+            _ => refused(messaging.config(), what.to_owned(), error.into()),
+        }),
+    }
+}
+
+fn with_ours(present: Config, wanted: &Config) -> Config {
+    let wanted = wanted.clone();
+    Config {
+        description: wanted.description,
+        subjects: wanted.subjects,
+        retention: wanted.retention,
+        storage: wanted.storage,
+        discard: wanted.discard,
+        num_replicas: wanted.num_replicas,
+        max_bytes: wanted.max_bytes,
+        max_messages: wanted.max_messages,
+        max_messages_per_subject: wanted.max_messages_per_subject,
+        max_age: wanted.max_age,
+        duplicate_window: wanted.duplicate_window,
+        allow_rollup: wanted.allow_rollup,
+        deny_delete: wanted.deny_delete,
+        allow_direct: wanted.allow_direct,
+        republish: wanted.republish.or(present.republish),
+        ..present
+    }
+}
+
+/// Makes the consumer, or changes those of its settings that are ours.
+async fn arrange_consumer(messaging: &Messaging, what: &str) -> Result<Arranged, MessagingError> {
+    let refused = |cause: Cause| {
+        let what = format!("consumer {WORKER_CONSUMER} of {JOBS_STREAM}");
+        refused(messaging.config(), what, cause)
+    };
+    let jetstream = messaging.jetstream();
+    let api = |verb: &str| format!("$JS.API.CONSUMER.{verb}.{JOBS_STREAM}.{WORKER_CONSUMER}");
+    let wanted = worker_consumer(messaging.config());
+    let stream = jetstream.get_stream_no_info(JOBS_STREAM);
+    let stream = messaging.within("look the consumer up", stream).await?;
+    let look = stream.consumer_info(WORKER_CONSUMER);
+    let found = messaging.if_permitted("look the consumer up", api("INFO"), look).await?;
+    let config = match found {
+        Ok(info) => match pull::Config::try_from_consumer_config(info.config) {
+            Ok(present) if with_our_settings(present.clone(), &wanted) == present => {
+                return Ok(Arranged::Unchanged);
+            }
+            Ok(present) => Some(with_our_settings(present, &wanted)),
+            // One that pushes cannot be changed into ours; the server will say so.
+            Err(_) => Some(wanted.clone()),
+        },
+        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => None,
+        Err(error) => return Err(refused(error.into())),
+    };
+    let is_there = config.is_some();
+    let create = jetstream.create_consumer_on_stream(config.unwrap_or(wanted), JOBS_STREAM);
+    let written = messaging.if_permitted("provision the consumer", api("CREATE"), create).await;
+    let (outcome, arranged): (Result<_, ConsumerError>, _) = if is_there {
+        let Some(outcome) = if_changeable(what, written)? else { return Ok(Arranged::LeftAlone) };
+        (outcome, Arranged::Changed)
+    } else {
+        (written.map_err(|denied| missing(what, denied))?, Arranged::Made)
+    };
+    outcome.map(|_| arranged).map_err(|error| refused(error.into()))
+}
+
+fn with_our_settings(present: pull::Config, wanted: &pull::Config) -> pull::Config {
+    pull::Config {
+        description: wanted.description.clone(),
+        ack_policy: wanted.ack_policy,
+        ack_wait: wanted.ack_wait,
+        max_deliver: wanted.max_deliver,
+        max_ack_pending: wanted.max_ack_pending,
+        max_waiting: wanted.max_waiting,
+        ..present
+    }
+}
+
+fn refused(config: &MessagingConfig, what: String, cause: Cause) -> MessagingError {
+    let advice = match Refusal::in_chain(cause.as_ref()) {
+        Some(Refusal::ServerFull) => {
+            return MessagingError::Setup { what, cause, advice: storage_advice(config) };
+        }
+        Some(Refusal::TooFewServers) => {
+            "set no more replicas than there are servers in the cluster"
+        }
+        Some(Refusal::NoJetStream) | None => {
+            "check that JetStream is enabled on the server and for this account"
+        }
+        Some(
+            Refusal::StreamFull
+            | Refusal::AccountFull
+            | Refusal::Overtaken
+            | Refusal::WriteError
+            | Refusal::PurgeForbidden
+            | Refusal::NoStream
+            | Refusal::Other,
+        ) => "change the setting back, or remove it on the server so that it is made anew",
+    };
+    MessagingError::Setup { what, cause, advice: advice.to_owned() }
+}
+
+fn storage_advice(config: &MessagingConfig) -> String {
+    format!(
+        "the streams set aside {reserved} on each server: 2 × QUEUE_MAX_BYTES ({each} each, for jobs and \
+         for large pictures) and {dead} for dead letters. The server's limit, max_file_store, is less, or \
+         others have taken it. Where none is set, it is three quarters of the disk's free space at the \
+         server's start, so {disk} must be free then. Lower QUEUE_MAX_BYTES, raise max_file_store, or make \
+         room and restart the server",
+        reserved = human_size(reserved_bytes(config)),
+        each = human_size(config.limits.max_bytes),
+        dead = human_size(2 * MAX_DEAD_LETTER_BYTES.unsigned_abs()),
+        disk = human_size(config.disk_bytes()),
+    )
+}

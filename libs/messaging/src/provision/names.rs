@@ -1,0 +1,30 @@
+//! What streams, subjects and buckets are called, and how long the entries of some live. Imports nothing, so
+//! that every file may import it.
+
+use std::time::Duration;
+
+pub(crate) const JOBS_STREAM: &str = "JOBS";
+pub(crate) const JOBS_SUBJECT: &str = "jobs";
+pub(crate) const WORKER_CONSUMER: &str = "worker";
+pub(crate) const DEAD_LETTER_STREAM: &str = "DLQ";
+pub(crate) const DEAD_LETTER_SUBJECT: &str = "dlq";
+pub(crate) const DEAD_PICTURE_STREAM: &str = "DLQ_PICTURES";
+pub(crate) const DEAD_PICTURE_SUBJECT: &str = "dlq_pictures";
+pub(crate) const TASK_BUCKET: &str = "tasks";
+/// Where the server tells of each record that it has stored.
+pub(crate) const RECORDS_SUBJECT: &str = "records";
+pub(crate) const IDEMPOTENCY_BUCKET: &str = "idempotency";
+pub(crate) const TASK_STREAM: &str = "KV_tasks";
+pub(crate) const IDEMPOTENCY_STREAM: &str = "KV_idempotency";
+pub(crate) const LEASE_BUCKET: &str = "leases";
+pub(crate) const LEASE_STREAM: &str = "KV_leases";
+pub(crate) const ANNOUNCEMENT_BUCKET: &str = "models";
+pub(crate) const ANNOUNCEMENT_STREAM: &str = "KV_models";
+pub(crate) const PICTURE_STORE: &str = "pictures";
+pub(crate) const PICTURE_STREAM: &str = "OBJ_pictures";
+
+/// How long a worker's word on its model holds. It gives it several times in this time.
+pub const ANNOUNCEMENT_LIFE: Duration = Duration::from_secs(30);
+
+/// How long a lease outlives its holder, who renews it several times in this time.
+pub const LEASE_LIFE: Duration = Duration::from_secs(30);

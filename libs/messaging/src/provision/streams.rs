@@ -1,0 +1,223 @@
+//! The settings of each stream, bucket and consumer, and the room that they need.
+//!
+//! A bucket and an object store are streams with agreed names and settings (NATS ADR-8 and ADR-20).
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    consumer::{AckPolicy, pull},
+    stream::{Config, DiscardPolicy, Republish, RetentionPolicy, StorageType},
+};
+
+use super::names::{
+    ANNOUNCEMENT_BUCKET, ANNOUNCEMENT_LIFE, DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT,
+    DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT, IDEMPOTENCY_BUCKET, JOBS_STREAM, JOBS_SUBJECT,
+    LEASE_BUCKET, LEASE_LIFE, PICTURE_STORE, PICTURE_STREAM, RECORDS_SUBJECT, TASK_BUCKET,
+    WORKER_CONSUMER,
+};
+use crate::{MessagingConfig, config::LEAST_QUEUE_BYTES};
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// The server's default, for streams that are not the queue.
+const SHORT_DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// Dead letters are for people to look at; the oldest make room.
+pub(super) const MAX_DEAD_LETTER_BYTES: i64 = 256 << 20;
+
+const DEAD_LETTER_AGE: Duration = DAY.saturating_mul(7);
+
+/// A dead letter's picture is stored a moment before the letter and must not go before it.
+const DEAD_PICTURE_AGE: Duration = DEAD_LETTER_AGE.saturating_add(Duration::from_secs(3600));
+
+/// More jobs at work than all workers together will ever hold: this must never throttle them.
+const MAX_ACK_PENDING: i64 = 100_000;
+
+/// How many pull requests may wait at once. A worker has up to one per free slot. The server's
+/// default is 512, and it cannot be changed once the consumer exists.
+const MAX_WAITING: i64 = 8192;
+
+pub(super) fn streams(config: &MessagingConfig) -> [Config; 8] {
+    [
+        jobs(config),
+        dead_letters(config),
+        dead_pictures(config),
+        tasks(config),
+        idempotency(config),
+        leases(config),
+        announcements(config),
+        pictures(config),
+    ]
+}
+
+/// What the limits of all streams come to, in bytes: so much each server sets aside for them when they are
+/// made.
+pub(super) fn reserved_bytes(config: &MessagingConfig) -> u64 {
+    let limits = streams(config).map(|stream| u64::try_from(stream.max_bytes).unwrap_or(0));
+    limits.into_iter().fold(0, u64::saturating_add)
+}
+
+impl MessagingConfig {
+    /// How many bytes a server's disk should have free before the streams are made there: what their limits
+    /// come to, and a third more, for records and because a server without a limit of its own takes three
+    /// quarters of what is free.
+    #[must_use]
+    pub fn disk_bytes(&self) -> u64 {
+        let reserved = reserved_bytes(self);
+        reserved.saturating_add(reserved / 3)
+    }
+
+    /// The largest `QUEUE_MAX_BYTES` for whose streams a disk with so many bytes free has room; `None` where
+    /// it has none for the least queue.
+    #[must_use]
+    pub fn largest_queue(&self, free: u64) -> Option<u64> {
+        let without = self.limits.max_bytes.saturating_mul(2);
+        let others = reserved_bytes(self).saturating_sub(without);
+        let queue = (free / 4 * 3).saturating_sub(others) / 2;
+        (queue >= LEAST_QUEUE_BYTES).then_some(queue)
+    }
+}
+
+/// What all streams have in common. -1 is "no limit", as the server itself writes it.
+fn stored(name: String, subjects: Vec<String>, config: &MessagingConfig) -> Config {
+    Config {
+        name,
+        subjects,
+        storage: StorageType::File,
+        num_replicas: config.replicas,
+        max_bytes: -1,
+        max_messages: -1,
+        max_messages_per_subject: -1,
+        max_message_size: -1,
+        max_consumers: -1,
+        duplicate_window: SHORT_DUPLICATE_WINDOW,
+        ..Config::default()
+    }
+}
+
+fn jobs(config: &MessagingConfig) -> Config {
+    Config {
+        description: Some("Jobs that no worker has finished yet".to_owned()),
+        retention: RetentionPolicy::WorkQueue,
+        // No max_age: a job that silently disappears is a loss.
+        discard: DiscardPolicy::New,
+        max_bytes: server_limit(config.limits.max_bytes),
+        max_messages: server_limit(config.limits.max_messages),
+        duplicate_window: config.duplicate_window,
+        ..stored(JOBS_STREAM.to_owned(), vec![format!("{JOBS_SUBJECT}.>")], config)
+    }
+}
+
+fn dead_letters(config: &MessagingConfig) -> Config {
+    Config {
+        description: Some("Messages that no worker could deal with".to_owned()),
+        discard: DiscardPolicy::Old,
+        max_age: DEAD_LETTER_AGE,
+        max_bytes: MAX_DEAD_LETTER_BYTES,
+        ..stored(DEAD_LETTER_STREAM.to_owned(), vec![format!("{DEAD_LETTER_SUBJECT}.>")], config)
+    }
+}
+
+/// A plain stream and no object store: here too the oldest make room, and nothing stays of what is
+/// removed.
+fn dead_pictures(config: &MessagingConfig) -> Config {
+    let subjects = vec![format!("{DEAD_PICTURE_SUBJECT}.>")];
+    Config {
+        description: Some("Pictures of dead letters, in pieces".to_owned()),
+        discard: DiscardPolicy::Old,
+        max_age: DEAD_PICTURE_AGE,
+        max_bytes: MAX_DEAD_LETTER_BYTES,
+        ..stored(DEAD_PICTURE_STREAM.to_owned(), subjects, config)
+    }
+}
+
+fn tasks(config: &MessagingConfig) -> Config {
+    Config {
+        republish: Some(Republish {
+            source: format!("$KV.{TASK_BUCKET}.>"),
+            destination: format!("{RECORDS_SUBJECT}.>"),
+            headers_only: false,
+        }),
+        ..bucket(TASK_BUCKET, "The newest record of each task", config)
+    }
+}
+
+fn idempotency(config: &MessagingConfig) -> Config {
+    Config {
+        // A claim is read right after somebody else made it, and a lagging replica would deny it.
+        allow_direct: false,
+        ..bucket(IDEMPOTENCY_BUCKET, "The task that each idempotency key stands for", config)
+    }
+}
+
+fn leases(config: &MessagingConfig) -> Config {
+    Config {
+        // A lease that nobody renews expires.
+        max_age: LEASE_LIFE,
+        duplicate_window: LEASE_LIFE,
+        // Only the leader knows who holds it.
+        allow_direct: false,
+        ..bucket(LEASE_BUCKET, "Work that one process does for all", config)
+    }
+}
+
+fn announcements(config: &MessagingConfig) -> Config {
+    Config {
+        max_age: ANNOUNCEMENT_LIFE,
+        duplicate_window: ANNOUNCEMENT_LIFE,
+        ..bucket(ANNOUNCEMENT_BUCKET, "Which model file each worker runs", config)
+    }
+}
+
+/// A key-value bucket that keeps the newest value of each key for as long as results are kept.
+fn bucket(name: &str, description: &str, config: &MessagingConfig) -> Config {
+    Config {
+        description: Some(description.to_owned()),
+        discard: DiscardPolicy::New,
+        max_messages_per_subject: 1,
+        max_age: config.result_ttl,
+        // The server refuses a window longer than the age.
+        duplicate_window: SHORT_DUPLICATE_WINDOW.min(config.result_ttl),
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        ..stored(format!("KV_{name}"), vec![format!("$KV.{name}.>")], config)
+    }
+}
+
+fn pictures(config: &MessagingConfig) -> Config {
+    let subjects = vec![format!("$O.{PICTURE_STORE}.C.>"), format!("$O.{PICTURE_STORE}.M.>")];
+    Config {
+        description: Some("Pictures too large to travel inside their job".to_owned()),
+        discard: DiscardPolicy::New,
+        // Not before the record that the job with this picture may have.
+        max_age: DAY.max(config.result_ttl),
+        max_bytes: server_limit(config.limits.max_bytes),
+        allow_rollup: true,
+        // Only the leader says where a picture's pieces are: a replica that has not heard of it yet
+        // would say that it is gone, and its job would fail.
+        allow_direct: false,
+        ..stored(PICTURE_STREAM.to_owned(), subjects, config)
+    }
+}
+
+/// The one consumer that all workers share.
+pub(super) fn worker_consumer(config: &MessagingConfig) -> pull::Config {
+    pull::Config {
+        durable_name: Some(WORKER_CONSUMER.to_owned()),
+        description: Some("All workers share it; each message goes to one of them".to_owned()),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: config.ack_wait,
+        // Attempts are counted in the task's record: a message the server gives up on stays in the
+        // stream, invisible to everyone.
+        max_deliver: -1,
+        max_ack_pending: MAX_ACK_PENDING,
+        max_waiting: MAX_WAITING,
+        ..pull::Config::default()
+    }
+}
+
+/// A limit as the server counts; what is too large for it is no limit.
+fn server_limit(limit: u64) -> i64 {
+    i64::try_from(limit).unwrap_or(-1)
+}
