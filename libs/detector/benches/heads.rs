@@ -1,7 +1,7 @@
-//! What comes after the model: reading its outputs, and dropping boxes that overlap.
+//! Postprocessing: decoding boxes, and non-maximum suppression.
 //!
-//! The outputs are made up so that about as many cells pass as in a street scene: some dozens at a
-//! confidence of 0.25, about two thousand at 0.001.
+//! In the generated outputs about as many cells pass as in a street scene: some dozens with a threshold
+//! of 0.25, about two thousand with 0.001.
 
 #![allow(clippy::expect_used)]
 

@@ -1,5 +1,4 @@
-//! What a picture costs before the model sees it, on one core: decoding and letterboxing bus.jpg (810 × 1080), and
-//! pictures of 12 megapixels made from it.
+//! Preprocessing on one core: decoding and letterboxing bus.jpg (810 × 1080), and pictures of 12 megapixels made from it.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -47,8 +46,8 @@ fn preprocess(criterion: &mut Criterion) {
     });
 }
 
-/// Two kinds, both stored with colour at half the resolution: bus.jpg enlarged, which is as smooth as a picture gets,
-/// and bus.jpg repeated, which has as much detail in each pixel as a small picture has.
+/// Two kinds, both with colour at half the resolution: bus.jpg enlarged, which is very smooth, and bus.jpg repeated, which
+/// has as much detail per pixel as a small picture.
 fn twelve_megapixels(criterion: &mut Criterion) {
     const WIDTH: u32 = 3000;
     const HEIGHT: u32 = 4000;

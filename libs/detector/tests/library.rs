@@ -14,7 +14,7 @@ fn fetched() -> std::path::PathBuf {
     library
 }
 
-/// A shared library that has nothing to do with it, where there is one.
+/// An unrelated shared library, where there is one.
 fn foreign() -> Option<&'static Path> {
     let candidates = ["/lib/x86_64-linux-gnu/libm.so.6", "/lib/aarch64-linux-gnu/libm.so.6"];
     candidates.into_iter().map(Path::new).find(|path| path.exists())
@@ -34,7 +34,7 @@ fn only_the_right_library_is_loaded_and_kept() {
         }
         None => eprintln!("SKIPPED: no libm where Debian keeps it"),
     }
-    // None of them stands in the way of the right one, which may be loaded again but not exchanged.
+    // A failure does not prevent loading the right one, which may be loaded again but not replaced.
     let runtime = OnnxRuntime::load(&fetched()).unwrap();
     assert_eq!(OnnxRuntime::load(runtime.library()).unwrap().library(), runtime.library());
     let copy = dir.path().join("copy.so");

@@ -19,7 +19,7 @@ use crate::support::{Loaded, Models, beside, detect, picture, weights};
 
 type Row = (u32, &'static str, f32, [f32; 4]);
 
-/// What Ultralytics' own implementation finds with YOLOv8n and its default settings: class, name,
+/// The detections of Ultralytics' own implementation with YOLOv8n and default settings: class, name,
 /// confidence, x1, y1, x2, y2.
 // Copied as printed, with a digit more than a float holds.
 #[allow(clippy::excessive_precision)]
@@ -100,7 +100,7 @@ fn enlarged(name: &str, factor: u32) -> Vec<u8> {
     annotate::encode(&large, PictureFormat::Jpeg).unwrap()
 }
 
-/// So large a file is not decoded in full, and its boxes are in its own pixels all the same.
+/// A file of this size is decoded at a reduced size, but its boxes are in the pixels of the full size.
 #[test]
 fn an_enlarged_picture_has_the_same_objects_in_the_same_places() {
     const FACTOR: u32 = 4;
@@ -239,7 +239,7 @@ fn bytes_that_do_not_decode_are_refused_before_the_model_runs() {
 }
 
 #[test]
-fn a_picture_prepared_for_another_model_is_refused() {
+fn a_picture_preprocessed_for_another_model_is_rejected() {
     let models = Models::new();
     let source = weights("yolov8n");
     let dynamic = models.load(&models.install(&source).bundle);
@@ -252,7 +252,7 @@ fn a_picture_prepared_for_another_model_is_refused() {
 }
 
 #[test]
-fn detectors_that_share_weights_find_what_one_by_itself_finds() {
+fn detectors_with_shared_weights_find_the_same_objects() {
     let models = Models::new();
     let bundle = models.install(&weights("yolov8n")).bundle;
     let shared = SharedModel::load(&models.runtime, &bundle, ExecutionProvider::Cpu).unwrap();
@@ -261,7 +261,7 @@ fn detectors_that_share_weights_find_what_one_by_itself_finds() {
     let two_threads = SessionOptions { threads: NonZero::new(2).unwrap(), ..one_thread };
     let mut sharing = [one_thread, one_thread, two_threads]
         .map(|options| Loaded::new(shared.detector(&options).unwrap(), &bundle));
-    // Sessions keep what they need of it.
+    // The sessions keep the weights alive.
     drop(shared);
     let mut alone = models.load(&bundle);
     for name in ["bus.jpg", "astronaut.png", "zidane.jpg"] {
@@ -312,7 +312,7 @@ fn a_batch_gives_each_owner_what_its_picture_gives_alone() {
 }
 
 #[test]
-fn a_model_of_a_fixed_batch_says_so() {
+fn a_model_with_a_fixed_batch_takes_no_batches() {
     let models = Models::new();
     let options = InstallOptions { head: HeadChoice::KeepPlain, ..models.options("plain") };
     let plain = ModelBundle::install(&weights("yolov8n"), &options, &models.runtime).unwrap();

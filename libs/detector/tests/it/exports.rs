@@ -40,7 +40,7 @@ struct Tried {
     found: Detections,
 }
 
-/// Installs `model` and finds what it is surer of than `least` in the picture `bytes`.
+/// Installs `model` and runs it on the picture `bytes` with the threshold `least`.
 #[track_caller]
 fn run(models: &Models, model: &OnnxModel, head: HeadChoice, bytes: &[u8], least: f32) -> Tried {
     let installed = models.try_install(model, head).unwrap_or_else(|error| panic!("{error}"));
@@ -62,7 +62,7 @@ fn find(
     run(models, model, head, bytes, least).found
 }
 
-/// That two models found the same objects, within `pixels` and `score`.
+/// Asserts that two models found the same objects, within `pixels` and `score`.
 #[track_caller]
 fn assert_same(found: &Detections, expected: &Detections, pixels: f32, score: f32) {
     assert_eq!(found.objects.len(), expected.objects.len(), "{found:#?} {expected:#?}");
@@ -81,10 +81,10 @@ fn assert_same(found: &Detections, expected: &Detections, pixels: f32, score: f3
 }
 
 #[test]
-fn an_export_whose_shapes_say_nothing_is_told_by_what_it_gives() {
+fn an_export_with_dynamic_shapes_is_recognised_by_a_run() {
     let models = Models::new();
     let default = read("yolo11n");
-    // What `dynamic=True` without simplification leaves of the shapes, and less.
+    // The shapes of `dynamic=True` without simplification, and with less information.
     let mut unsimplified = default.clone();
     let names = [Some("batch"), Some("Concatoutput0_dim_1"), Some("anchors")];
     free_dimensions(&mut graph(&mut unsimplified).output[0], &names);
@@ -138,11 +138,11 @@ fn an_export_for_several_pictures_takes_any_number() {
 }
 
 #[test]
-fn a_batch_that_the_graph_insists_on_is_filled_up() {
+fn a_batch_that_stays_fixed_is_padded() {
     let models = Models::new();
     let mut model = for_batch(4);
     let graph = graph(&mut model);
-    // A shape that is computed, so that it cannot be told from the graph what it depends on.
+    // A computed shape, whose dependence on the batch the graph does not show.
     let name = "computed_shape";
     let reshape = graph.node.iter_mut().find(|node| node.op_type() == "Reshape").unwrap();
     let shape = std::mem::replace(&mut reshape.input[1], name.to_owned());
@@ -216,7 +216,7 @@ fn levels_of_other_strides_are_found() {
 }
 
 #[test]
-fn at_64_pixels_the_numbers_tell_cells_from_classes() {
+fn at_64_pixels_the_values_decide_between_cells_and_classes() {
     let models = Models::new();
     let real = at_size(&read("yolov8n"), 64, 64).unwrap();
     assert_eq!(real.outputs()[0].to_string(), "output0 [1, 84, 84]");
@@ -331,7 +331,7 @@ fn poses_and_oriented_boxes_are_refused_as_such_without_any_metadata() {
 }
 
 #[test]
-fn what_a_head_was_made_of_may_come_beside_the_boxes() {
+fn outputs_beside_the_boxes_are_dropped() {
     let models = Models::new();
     let mut model = TinyDetector { width: 384, height: 256, ..TinyDetector::default() }.model();
     set_metadata(&mut model, "names", "['a', 'b', 'c']");

@@ -25,7 +25,7 @@ fn tiny() -> OnnxModel {
     model
 }
 
-/// Says that the values of `tensor` are elsewhere, and takes them away.
+/// Moves the values of `tensor` into another file.
 fn move_out(tensor: &mut TensorProto, entries: &[(&str, String)]) {
     let entry = |(key, value): &(&str, String)| StringStringEntryProto {
         key: Some((*key).to_owned()),
@@ -144,7 +144,7 @@ fn a_missing_file_of_weights_is_named() {
 }
 
 #[test]
-fn a_file_of_weights_must_have_what_the_model_says() {
+fn a_file_of_weights_must_have_the_declared_size() {
     let models = Models::new();
     let file = models.dir.path().join("short.data");
     fs::write(&file, [0; 64]).unwrap();
@@ -177,7 +177,7 @@ fn more_weights_than_a_file_can_hold_are_refused_unread() {
     let models = Models::new();
     let mut model = tiny();
     let tensor = constants(graph(&mut model)).next().unwrap();
-    // Sparse: it takes no room, and read it would take three gigabytes of memory.
+    // Sparse: it uses no disk space, and reading it would take three gigabytes of memory.
     let file = File::create(models.dir.path().join("huge.data")).unwrap();
     file.set_len(3 << 30).unwrap();
     tensor.dims = vec![3 << 28];
@@ -186,7 +186,7 @@ fn more_weights_than_a_file_can_hold_are_refused_unread() {
     assert!(matches!(error, OnnxError::TooLarge { bytes } if bytes > 3 << 30), "{error}");
     assert!(error.to_string().contains("less than 2 GiB"), "{error}");
 
-    // Many tensors in the same place are as many times its size.
+    // Many tensors at the same offset count once each.
     let mut model = tiny();
     for tensor in constants(graph(&mut model)) {
         tensor.dims = vec![1 << 27];

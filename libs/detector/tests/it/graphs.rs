@@ -283,7 +283,7 @@ pub(crate) fn set_element_type(info: &mut ValueInfoProto, data_type: i32) {
     tensor_of(info).elem_type = Some(data_type);
 }
 
-/// Leaves the file silent about what comes out.
+/// Removes the declared shape of an output.
 pub(crate) fn forget_shape(info: &mut ValueInfoProto) {
     tensor_of(info).shape = None;
 }

@@ -1,4 +1,4 @@
-//! What is installed, and what is refused.
+//! Which files are installed, and which are rejected.
 
 use std::fs;
 
@@ -56,7 +56,7 @@ fn a_yolox_keeps_its_head_and_size() {
     assert_eq!(manifest.input, ModelInput::Fixed { width: 416, height: 416 });
     assert_eq!(manifest.license, "Apache-2.0");
     assert_eq!(manifest.sha256, manifest.source_sha256);
-    // The file has no names, and that COCO's were taken is said.
+    // The file has no names; a note says that COCO's were used.
     assert_eq!(installed.notes, [InstallNote::LabelsAssumed]);
 }
 
@@ -79,7 +79,7 @@ fn an_installed_model_is_replaced_only_when_asked() {
 }
 
 #[test]
-fn strange_files_are_refused_and_leave_nothing() {
+fn other_files_are_rejected_and_nothing_is_left_behind() {
     let real = fs::read(weights("yolov8n")).unwrap();
     let bytes = |model| OnnxModel { proto: model }.to_bytes();
     let picture = &[1, 3, 640, 640][..];
@@ -217,11 +217,11 @@ fn names_that_cannot_be_read_never_become_cocos() {
     let models = Models::new();
     let mut model = TinyDetector { classes: 80, ..TinyDetector::default() }.model();
     let cut = HeadChoice::CutIfPossible;
-    // What is assumed of a file without names is said.
+    // For a file without names, a note says that COCO's were used.
     let installed = models.try_install(&model, cut).unwrap();
     assert!(installed.notes.contains(&InstallNote::LabelsAssumed), "{:?}", installed.notes);
     assert_eq!(installed.bundle.labels(), &detector::model::labels::coco());
-    // Where the file says how many there are only when it runs, too.
+    // The same where only a run shows the number of classes.
     let mut silent = read("yolo11n");
     free_dimensions(&mut graph(&mut silent).output[0], &[None, Some("rows")]);
     for model in [&mut model, &mut silent] {

@@ -156,7 +156,7 @@ fn heads_of_other_exports_are_found() {
 }
 
 #[test]
-fn a_head_that_is_not_clear_is_left_alone() {
+fn an_ambiguous_head_is_not_cut() {
     let error = find_head(&head_without_concats(64, 16), 64).unwrap_err();
     assert_eq!(error, CannotCut::Ambiguous(64));
     let error = find_head(&head_without_concats(80, 16), 20).unwrap_err();
@@ -186,7 +186,7 @@ fn a_head_that_is_not_clear_is_left_alone() {
 }
 
 #[test]
-fn bins_that_are_claimed_and_not_there_are_none() {
+fn declared_bins_without_values_do_not_count() {
     for claimed in [i64::MAX, i64::MAX / 4 + 1, 17, 0, -1] {
         for values in [16, 0] {
             let mut model = head_without_concats(80, 16);
@@ -221,7 +221,7 @@ fn a_plain_export_at_another_size_finds_what_its_cut_graph_finds() {
         assert!((found.bbox.x1 - expected.bbox.x1).abs() < 0.01, "{found:?} {expected:?}");
         assert!((found.confidence - expected.confidence).abs() < 1e-4, "{found:?} {expected:?}");
     }
-    // YOLO11's anchors are computed, so there is nothing to write anew.
+    // YOLO11's anchors are computed, so there is no constant to replace.
     let free = OnnxModel::parse(fs::read(weights("yolo11n")).unwrap()).unwrap();
     assert!(at_size(&free, 480, 640).is_err());
 }

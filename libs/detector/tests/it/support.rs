@@ -1,4 +1,4 @@
-//! Where the real things are, and models installed from them.
+//! The fetched models and pictures, and models installed from them.
 
 use std::{
     fs,
@@ -17,7 +17,7 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// A file that set-up puts in place.
+/// A file that set-up fetches.
 pub(crate) fn fetched(path: &str) -> PathBuf {
     let path = root().join(path);
     assert!(path.exists(), "{} is missing: run `make setup`", path.display());
@@ -28,7 +28,7 @@ pub(crate) fn weights(name: &str) -> PathBuf {
     fetched(&format!(".cache/weights/{name}.onnx"))
 }
 
-/// A file beside the repository that not every machine has; says so when it is absent.
+/// A file beside the repository that not every machine has; prints SKIPPED when it is absent.
 pub(crate) fn beside(path: &str) -> Option<PathBuf> {
     let path = root().join("../shared").join(path);
     if !path.exists() {

@@ -1,4 +1,4 @@
-//! What is drawn, and that nothing is drawn outside.
+//! Drawing boxes and labels, and clipping them.
 
 use detector::annotate::{EncodeError, annotate, encode};
 use detector::decode::{Picture, decode};

@@ -1,4 +1,4 @@
-//! Files cut short are an error; files damaged are too, or decoded as far as they go with a warning; never a panic.
+//! Truncated files are an error. Damaged files are an error, or decode as far as possible with a warning. None panics.
 
 use detector::decode::{DecodeError, Picture, Warnings, decode, decode_into};
 use domain::picture::{PictureError, inspect};
@@ -58,14 +58,14 @@ fn a_jpeg_with_a_hole_in_its_pixels() {
     holed.drain(bytes.len() - 120..bytes.len() - 20);
     let (picture, warnings) = with_warnings(&holed);
     assert_eq!(warnings.len(), 1, "{warnings:?}");
-    // What stands before the hole is as it was.
+    // The pixels before the hole are unchanged.
     let first_pixels = ..3 * 24;
     assert!(picture.rgb()[first_pixels] == whole.rgb()[first_pixels]);
     assert!(picture != whole);
 }
 
 #[test]
-fn rubbish_between_a_jpegs_segments_is_harmless() {
+fn bytes_between_a_jpegs_segments_are_harmless() {
     let bytes = read(&golden("files/baseline.jpg"));
     let whole = (decode(&bytes, &LIMITS).expect("a good picture"), Warnings::new());
     let scan = bytes.windows(2).position(|pair| pair == [0xFF, 0xDA]).expect("a scan");
@@ -83,7 +83,7 @@ fn rubbish_between_a_jpegs_segments_is_harmless() {
 }
 
 #[test]
-fn what_is_odd_in_a_jpegs_header_is_harmless() {
+fn faults_in_a_jpegs_header_are_harmless() {
     let bytes = read(&golden("files/baseline.jpg"));
     let whole = (decode(&bytes, &LIMITS).expect("a good picture"), Warnings::new());
     let scan = bytes.windows(2).position(|pair| pair == [0xFF, 0xDA]).expect("a scan");
@@ -94,7 +94,7 @@ fn what_is_odd_in_a_jpegs_header_is_harmless() {
         changed.splice(at..at + replaced, by.iter().copied());
         with_warnings(&changed)
     };
-    // As a family of telephones writes it, and others.
+    // As some phones write them, and others.
     for odd in [[0, 0, 0], [0, 63, 0x10], [1, 5, 0xFF], [255, 255, 255]] {
         assert_eq!(with(parameters, 3, &odd), whole, "{odd:?}");
     }
@@ -104,7 +104,7 @@ fn what_is_odd_in_a_jpegs_header_is_harmless() {
     for transform in [2, 3, 255] {
         let adobe = [b"\xFF\xEE\0\x0EAdobe\0\x64\0\0\0\0", &[transform][..]].concat();
         assert_eq!(with(2, 0, &adobe), whole, "Adobe {transform}");
-        // Without JFIF, which says the same about colours, libjpeg has only Adobe's word.
+        // Without JFIF, only the Adobe segment defines the colours.
         let alone = [&bytes[..2], &adobe, &bytes[20..]].concat();
         assert_eq!(with_warnings(&alone), whole, "only Adobe {transform}");
     }
@@ -119,16 +119,16 @@ fn what_is_odd_in_a_jpegs_header_is_harmless() {
             assert_eq!(with(2, 0, &[0xFF, marker, 0, len]), whole, "{marker:#x} of {len}");
         }
     }
-    // What stands between the last pixel and the end.
+    // Bytes between the last pixel and the end.
     let end = bytes.len() - 2;
     for odd in [&b"\xFF\xE7\0\x04ab"[..], b"\xFF\x45", b"\xFF\xF3\0\x02", b"\xFF\xC4\0\x02"] {
         assert_eq!(with(end, 0, odd), whole, "{odd:?} before the end");
     }
 }
 
-/// A harmless oddity, of which libjpeg speaks first, must not hide what is wrong with the pixels.
+/// A harmless fault, of which libjpeg warns first, must not hide damaged pixels.
 #[test]
-fn nothing_harmless_hides_what_is_not() {
+fn a_harmless_fault_does_not_hide_damaged_pixels() {
     let bytes = read(&golden("files/baseline.jpg"));
     let mut holed = bytes.clone();
     holed.drain(bytes.len() - 120..bytes.len() - 20);

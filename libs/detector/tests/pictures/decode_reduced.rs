@@ -1,4 +1,4 @@
-//! JPEGs decoded at a part of their size: everything stays in its place, and other files stay as they are.
+//! JPEGs decoded at a reduced size: positions do not change, and other files are decoded at full size.
 
 use std::f64::consts::TAU;
 
@@ -57,7 +57,7 @@ fn waves(width: u32, height: u32) -> Picture {
 }
 
 #[test]
-fn everything_lies_where_it_lies_in_full_size() {
+fn positions_are_those_of_the_full_size() {
     // Sides that are one more than whole blocks have the most made-up pixels in their last one.
     for (width, height) in [(1601, 1201), (809, 1041), (521, 641), (640, 480), (449, 393)] {
         let stored = waves(width, height);
@@ -168,10 +168,9 @@ fn one_picture_after_another_into_the_same_memory() {
     }
 }
 
-/// Bytes that do not decode in full size must not pass for a picture because fewer pixels were wanted, and what is
-/// warned of in full size is warned of then too.
+/// Bytes that do not decode at full size do not decode at a reduced one, and the warnings are the same.
 #[test]
-fn what_is_damaged_is_as_bad_when_less_of_it_is_wanted() {
+fn a_reduced_size_does_not_hide_damage() {
     let mut full = Picture::default();
     let mut small = ReducedPicture::default();
     for (name, bytes) in golden_pictures() {

@@ -38,7 +38,7 @@ fn planes(tensor: &InputTensor) -> Vec<u8> {
 
 #[test]
 fn synthetic_pictures_of_all_shapes() {
-    // One tensor for all: what an earlier picture left in it must not show.
+    // One tensor for all: values of an earlier picture must not remain.
     let mut tensor = InputTensor::default();
     let lines = golden_lines("letterbox.txt");
     assert!(lines.len() > 50);

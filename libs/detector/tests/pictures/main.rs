@@ -1,4 +1,4 @@
-//! Pictures from bytes to tensor, held against OpenCV's results. No model and no ONNX Runtime is needed.
+//! Pictures from bytes to tensor, compared with OpenCV's results. No model and no ONNX Runtime is needed.
 
 // Outside of test functions clippy does not see that this is a test.
 #![allow(clippy::expect_used)]

@@ -1,4 +1,4 @@
-//! Where the golden data lies, and how it is compared.
+//! Golden data, and how it is compared.
 
 use std::path::{Path, PathBuf};
 

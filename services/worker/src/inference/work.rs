@@ -116,3 +116,42 @@ impl Batch {
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn reply() -> (Reply, Answer) {
+        let (sender, answer) = oneshot::channel();
+        (Reply(Arc::new(Mutex::new(Some(sender)))), Answer(answer))
+    }
+
+    #[tokio::test]
+    async fn the_first_answer_counts() {
+        let (reply, answer) = reply();
+        let of_the_lease = reply.clone();
+        reply.send(Err(InferenceError::SlotEnded));
+        assert!(reply.is_closed(), "it is answered");
+        of_the_lease.send(Err(InferenceError::Hung(Duration::ZERO)));
+        assert!(matches!(answer.detections().await, Err(InferenceError::SlotEnded)));
+    }
+
+    #[tokio::test]
+    async fn a_job_whose_replies_are_dropped_is_requeued() {
+        let (reply, answer) = reply();
+        drop(reply.clone());
+        assert!(!reply.is_closed());
+        drop(reply);
+        assert!(matches!(answer.detections().await, Err(InferenceError::Broken)));
+    }
+
+    #[test]
+    fn a_job_that_no_longer_waits_is_known() {
+        let (reply, answer) = reply();
+        drop(answer);
+        assert!(reply.is_closed());
+        reply.send(Err(InferenceError::Broken));
+    }
+}

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 use crate::fixture::{Queue, bus};
 
 #[tokio::test]
-async fn all_hear_of_a_workers_model_from_its_start_to_its_end() {
+async fn a_workers_model_is_known_from_its_start_to_its_end() {
     let queue = Queue::start().await;
     let (heard, mut hears) = mpsc::unbounded_channel();
     let announcements = queue.messaging.announcements();

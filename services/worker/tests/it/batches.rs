@@ -61,12 +61,12 @@ async fn pictures_of_one_size_run_together_and_each_gets_its_own_result() {
     let undecodable = FailureReason::UndecodablePicture;
     assert!(matches!(failed, TaskState::Failure { reason, .. } if reason == undecodable));
     let (runs, pictures) = runs_and_pictures(&address).await;
-    // One whose turn is alone on the worker goes past the batches.
+    // A job that runs alone on the worker is not batched.
     assert!(pictures >= 3 * EACH as u64 - 1, "{pictures} pictures");
     assert!(runs < pictures, "{runs} runs of {pictures} pictures");
 }
 
-/// After a change of model the queue still holds jobs of the previous one. Both models take tensors of one size.
+/// After a change of model the queue still holds jobs for the previous one. Both models take tensors of one size.
 #[tokio::test]
 async fn jobs_of_two_models_run_side_by_side_and_each_gets_the_result_of_its_own() {
     const EACH: usize = 6;

@@ -10,8 +10,8 @@ use time::OffsetDateTime;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
-/// Longer than anything takes on a busy machine; only a failing test waits for it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// Longer than anything takes on a busy machine: only a failing test reaches it.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Pictures above this many bytes are in the object store of [`Queue::for_held_tasks`].
 const INLINE_LIMIT: usize = 1000;
@@ -62,7 +62,7 @@ impl Queue {
     /// The record once it is terminal. There may be none yet, and the server may just be restarting.
     pub(crate) async fn ended(&self, id: TaskId) -> TaskRecord {
         let tasks = self.messaging.tasks();
-        eventually(PATIENCE, async || {
+        eventually(TIMEOUT, async || {
             tasks.get(id).await.ok().flatten().filter(|record| record.state.is_terminal())
         })
         .await
@@ -71,7 +71,7 @@ impl Queue {
     /// Waits until every job has been settled. The stream knows of a job as soon as it is stored, its
     /// consumer a moment later.
     pub(crate) async fn drained(&self) {
-        eventually(PATIENCE, async || {
+        eventually(TIMEOUT, async || {
             let stored = self.nats.stream("JOBS").expect("there is a queue").messages;
             let depth = self.messaging.queue().depth().await.expect("NATS answers");
             (stored == 0 && depth.in_progress == 0).then_some(())
@@ -107,7 +107,7 @@ impl Worker {
     /// As SIGTERM does.
     pub(crate) async fn stop(self) -> Result<(), worker::WorkerError> {
         self.shutdown.cancel();
-        let ended = tokio::time::timeout(PATIENCE, self.task).await;
+        let ended = tokio::time::timeout(TIMEOUT, self.task).await;
         ended.expect("it stops").expect("it does not panic")
     }
 }
@@ -154,7 +154,7 @@ impl HeldTask {
 
     /// Waits until a worker runs it.
     pub(crate) async fn started(&self, queue: &Queue) {
-        eventually(PATIENCE, async || self.is_running(queue).await.then_some(())).await;
+        eventually(TIMEOUT, async || self.is_running(queue).await.then_some(())).await;
     }
 
     pub(crate) async fn is_running(&self, queue: &Queue) -> bool {

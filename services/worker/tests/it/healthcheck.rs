@@ -4,7 +4,7 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
 
 use testkit::{Process, free_address};
 
-use crate::fixture::{PATIENCE, Queue};
+use crate::fixture::{Queue, TIMEOUT};
 
 /// What `spotter-worker healthcheck` ends with, for a worker that answers probes there.
 async fn exit_code(probes: &str) -> Option<i32> {
@@ -16,7 +16,7 @@ async fn exit_code_of(argument: impl AsRef<OsStr>, probes: &str) -> Option<i32> 
         .arg(argument)
         .env("PROBES_ADDRESS", probes)
         .start();
-    tokio::task::spawn_blocking(move || process.wait_exit(PATIENCE).code()).await.unwrap()
+    tokio::task::spawn_blocking(move || process.wait_exit(TIMEOUT).code()).await.unwrap()
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use domain::{Job, TaskState};
 use messaging::{BeginOutcome, Deliveries, Delivery, Return, Settlement};
 use testkit::eventually;
 
-use crate::fixture::{HeldTask, PATIENCE, Queue, bus, job};
+use crate::fixture::{HeldTask, Queue, TIMEOUT, bus, job};
 
 const SETTINGS: [(&str, &str); 2] = [("CONCURRENCY", "4"), ("THREADS_PER_PICTURE", "1")];
 
@@ -60,7 +60,7 @@ async fn a_job_whose_worker_died_in_its_run_waits_until_it_is_alone() {
     held.started(&queue).await;
 
     delivery.settle(Settlement::Release).await.unwrap();
-    eventually(PATIENCE, async || {
+    eventually(TIMEOUT, async || {
         let depth = queue.messaging.queue().depth().await.unwrap();
         (depth.waiting == 0 && depth.in_progress == 2).then_some(())
     })

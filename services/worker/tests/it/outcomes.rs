@@ -1,4 +1,4 @@
-//! What becomes of jobs.
+//! The outcomes of jobs.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use messaging::{DeadLetterId, FinishOutcome, Settlement};
 use testkit::eventually;
 use time::OffsetDateTime;
 
-use crate::fixture::{HeldTask, PATIENCE, Queue, bus, job};
+use crate::fixture::{HeldTask, Queue, TIMEOUT, bus, job};
 
 fn failure(record: &TaskRecord) -> Option<FailureReason> {
     match record.state {
@@ -66,10 +66,10 @@ async fn thresholds_of_the_job_are_used() {
 }
 
 #[tokio::test]
-async fn bytes_that_do_not_decode_fail_for_good_and_hold_nobody_up() {
+async fn bytes_that_do_not_decode_fail_permanently_and_delay_no_other_job() {
     let queue = Queue::start().await;
     let _worker = queue.worker(&[("CONCURRENCY", "1")]).await;
-    // Whole by its markers, so the API lets it in; only the decoder sees the damage.
+    // Complete by its markers, so the API accepts it; only the decoder finds the damage.
     let mut bad = bus();
     let frame = bad.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
     // Twelve bits for each sample, and not eight.
@@ -218,7 +218,7 @@ async fn a_run_that_must_wait_puts_its_deadline_off() {
     let _worker = queue.worker(&[("JOB_DEADLINE_SECONDS", "1")]).await;
     held.started(&queue).await;
     let (started_at, first) = held.run(&queue).await;
-    eventually(PATIENCE, async || {
+    eventually(TIMEOUT, async || {
         let (start, deadline) = held.run(&queue).await;
         assert_eq!(start, started_at);
         (deadline > first && deadline > started_at + Duration::from_secs(2)).then_some(())

@@ -1,4 +1,4 @@
-//! What a worker answers to probes.
+//! A worker's health probes and metrics.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::fixture::{PATIENCE, Queue, bus, job};
+use crate::fixture::{Queue, TIMEOUT, bus, job};
 
 pub(crate) async fn ask(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -36,7 +36,7 @@ async fn a_worker_is_ready_while_it_has_its_queue() {
     let id = queue.submit(bus()).await;
     queue.ended(id).await;
     queue.drained().await;
-    eventually(PATIENCE, async || {
+    eventually(TIMEOUT, async || {
         let metrics = ask(&address, "/metrics").await;
         let counted = metrics.contains("spotter_jobs_total{outcome=\"stored\"");
         (counted && metrics.contains("spotter_stage_seconds_bucket{")).then_some(())
@@ -44,14 +44,14 @@ async fn a_worker_is_ready_while_it_has_its_queue() {
     .await;
 
     queue.nats.kill();
-    eventually(PATIENCE, async || {
+    eventually(TIMEOUT, async || {
         let answer = ask(&address, "/health/ready").await;
         answer.contains("not connected to NATS").then_some(())
     })
     .await;
     assert!(is_ok(&ask(&address, "/health/live").await), "a restart would do no good");
     queue.nats.restart();
-    eventually(PATIENCE, async || is_ok(&ask(&address, "/health/ready").await).then_some(())).await;
+    eventually(TIMEOUT, async || is_ok(&ask(&address, "/health/ready").await).then_some(())).await;
 }
 
 #[tokio::test]
@@ -62,7 +62,7 @@ async fn probes_are_answered_while_the_worker_waits_for_its_queue() {
     let variables = variables.map(|(name, value)| (name.to_owned(), value));
     let config = worker::Config::read(&std::collections::HashMap::from(variables)).unwrap();
     let worker = tokio::spawn(worker::run(config, Default::default(), || ()));
-    eventually(PATIENCE, async || TcpStream::connect(&address).await.ok().map(drop)).await;
+    eventually(TIMEOUT, async || TcpStream::connect(&address).await.ok().map(drop)).await;
     assert!(is_ok(&ask(&address, "/health/live").await));
     for path in ["/health/startup", "/health/ready"] {
         let answer = ask(&address, path).await;
@@ -71,7 +71,7 @@ async fn probes_are_answered_while_the_worker_waits_for_its_queue() {
     worker.abort();
 }
 
-/// How many pictures were given so many cores.
+/// How many pictures ran on `cores`.
 async fn pictures(address: &str, cores: &str) -> u64 {
     let metrics = ask(address, "/metrics").await;
     let label = format!("cores=\"{cores}\"");
@@ -96,7 +96,7 @@ async fn a_picture_that_has_the_worker_to_itself_gets_every_core() {
         queue.ended(id).await;
     }
     queue.drained().await;
-    // The last of the queue has nobody behind it; whether it has somebody beside it is luck.
+    // No job waits behind the last one. It may or may not run alone.
     let in_slots = pictures(&address, "slot").await;
     assert!(in_slots >= QUEUED as u64 - 1, "{in_slots}");
     let alone_before = pictures(&address, "all").await;
@@ -117,10 +117,10 @@ async fn a_worker_whose_records_are_not_stored_is_not_ready_until_they_are() {
     let _worker = queue.worker(&[("PROBES_ADDRESS", &address)]).await;
 
     disk.fill();
-    // A record that finds no room in the last page of its file.
+    // A record that does not fit into the last page of its file.
     let long = Job { picture_name: "x".repeat(100_000), ..job() };
     queue.messaging.tasks().create_queued(&TaskRecord::queued(long)).await.unwrap_err();
-    eventually(PATIENCE, async || {
+    eventually(TIMEOUT, async || {
         let answer = ask(&address, "/health/ready").await;
         let is_told = answer.contains("KV_tasks") && answer.contains("unanswered");
         (answer.starts_with("HTTP/1.1 503 ") && is_told).then_some(())
@@ -128,7 +128,7 @@ async fn a_worker_whose_records_are_not_stored_is_not_ready_until_they_are() {
     .await;
     assert!(is_ok(&ask(&address, "/health/live").await), "a restart of it does no good");
 
-    // The queue itself stores again, the records do not.
+    // The queue's stream stores again, that of the records does not.
     disk.make_room();
     let job = job();
     queue.messaging.queue().submit(&job, Bytes::from(bus())).await.unwrap();
