@@ -279,7 +279,8 @@ fn poison_is_given_up_and_others_succeed() {
         scenario.finish(Bounds { terminal_within: FIVE_RUNS_THAT_HANG, ..Bounds::default() });
     assert_worked(&report);
     assert_eq!(report.total().failure, Poison::ALL.len() as u64);
-    let failed = lines.iter().filter(|line| line.contains("failing as told")).count();
+    let failed =
+        lines.iter().filter(|line| line.contains("executing a failpoint's action")).count();
     let expected = MOST_RUNS..=MOST_RUNS * Poison::ALL.len();
     assert!(expected.contains(&failed), "{failed} runs of {} pictures", Poison::ALL.len());
 }

@@ -195,18 +195,18 @@ impl Run {
         let most = samples.iter().map(|sample| sample.replicas.wanted).max();
         assert_eq!(most, Some(MOST));
         // The purpose of the test: workers were stopped in the middle of jobs.
-        let handed_back: usize = ended.stopped.iter().map(handed_back).sum();
+        let released: usize = ended.stopped.iter().map(released).sum();
         let accepted = self.accepted.len();
         #[allow(clippy::print_stderr, reason = "a test's report goes to standard error")]
         {
-            eprintln!("{accepted} pictures, {handed_back} released by workers that were stopped");
+            eprintln!("{accepted} pictures, {released} released by workers that were stopped");
         }
-        assert!(handed_back > 0, "no worker was stopped in the middle of a job");
+        assert!(released > 0, "no worker was stopped in the middle of a job");
         if let Some(file) = &plan.json {
             let mut json = recording.json();
             json["phases"] = json!(self.phases);
             json["settings"] = settings(&self.scaled);
-            json["handed_back"] = json!(handed_back);
+            json["released"] = json!(released);
             fs::write(file, json.to_string()).unwrap();
         }
     }
@@ -231,10 +231,10 @@ fn with_comment(jpeg: &[u8], comment: &str) -> Vec<u8> {
 }
 
 /// The number of jobs that a worker released.
-fn handed_back(worker: &Process) -> usize {
+fn released(worker: &Process) -> usize {
     let lines = worker.finished_lines();
     let of = |line: &Line| line.json().map(|json| json["outcome"].clone());
-    lines.iter().filter(|line| of(line) == Some(Value::from("HandedBack"))).count()
+    lines.iter().filter(|line| of(line) == Some(Value::from("Released"))).count()
 }
 
 /// The ScaledObject of the project, for a server without accounts.

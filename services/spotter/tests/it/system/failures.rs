@@ -50,7 +50,7 @@ async fn a_worker_killed_in_mid_job_loses_nothing() {
     // It never finishes a picture: whenever it is killed, it is in the middle of a job.
     let mut doomed = system.worker_with(&[("FAILPOINTS", "worker-detect=hang")]);
     let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
-    doomed.wait_for_line(|line| line.text.contains("failing as told"), TIMEOUT);
+    doomed.wait_for_line(|line| line.text.contains("executing a failpoint's action"), TIMEOUT);
     doomed.kill9();
     assert_eq!(system.task(id).await.state, State::Started, "it was in the middle of the job");
 

@@ -53,7 +53,7 @@ async fn where_no_temporary_file_can_be_written_each_slot_has_weights_of_its_own
     let system = System::start();
     let worker = spotter(["worker"]).env("TMPDIR", "/absent").env("CONCURRENCY", "1");
     let worker = worker.env("NATS_URL", system.nats.url()).start();
-    worker.wait_for_line(|line| line.text.contains("weights for itself"), TIMEOUT);
+    worker.wait_for_line(|line| line.text.contains("a copy of the model's weights"), TIMEOUT);
     worker.wait_for_line(|line| line.text == "ready", TIMEOUT);
     let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
     system.terminal(id).await;
