@@ -9,6 +9,7 @@ mod model_name;
 pub mod picture;
 mod settings;
 mod task;
+mod task_id;
 mod threshold;
 
 pub use detection::{ClassId, DetectedObject, Detection, LabelMap};
@@ -16,5 +17,6 @@ pub use digest::{InvalidSha256Digest, Sha256Digest, Sha256Hasher};
 pub use geometry::BoundingBox;
 pub use model_name::{InvalidModelName, ModelName};
 pub use settings::{DetectionSettings, MAX_DETECTIONS_LIMIT, MaxDetections};
-pub use task::{FailureReason, InvalidTaskId, Job, TaskId, TaskRecord, TaskState};
+pub use task::{FailureReason, Job, TaskRecord, TaskState};
+pub use task_id::{InvalidTaskId, TaskId};
 pub use threshold::{ConfidenceThreshold, IouThreshold, OutOfUnitRange};

@@ -1,65 +1,9 @@
-//! Tasks: their ids, their states, and the rule that an end is final.
-
-use std::{fmt, str::FromStr};
+//! Tasks: jobs, records and states, and the rule that a terminal state never changes.
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use uuid::Uuid;
 
-use crate::{DetectedObject, DetectionSettings, ModelName, Sha256Digest};
-
-/// The id of a task: a UUIDv7, so its age can be read from it long after its record has expired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct TaskId(Uuid);
-
-/// A text that is no UUID in the hyphenated form clients are given.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a task id is a UUID such as 0190b5a3-7c1e-7d2a-9f61-3a5d0c9e8b47, got '{0}'")]
-pub struct InvalidTaskId(pub String);
-
-impl TaskId {
-    /// A fresh id, made of the time now and randomness.
-    #[must_use]
-    pub fn generate() -> Self {
-        Self(Uuid::now_v7())
-    }
-
-    /// When the id was made, or `None` if this id was not made by [`TaskId::generate`].
-    #[must_use]
-    pub fn created_at(&self) -> Option<OffsetDateTime> {
-        if self.0.get_version_num() != 7 {
-            return None;
-        }
-        let (seconds, nanoseconds) = self.0.get_timestamp()?.to_unix();
-        let nanoseconds = i128::from(seconds) * 1_000_000_000 + i128::from(nanoseconds);
-        OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok()
-    }
-
-    /// The UUID itself.
-    #[must_use]
-    pub fn uuid(&self) -> Uuid {
-        self.0
-    }
-}
-
-impl FromStr for TaskId {
-    type Err = InvalidTaskId;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // `Uuid` also reads braces and URNs; a client was only ever given the 36-character form.
-        match Uuid::try_parse(text) {
-            Ok(uuid) if text.len() == 36 => Ok(Self(uuid)),
-            _ => Err(InvalidTaskId(text.to_owned())),
-        }
-    }
-}
-
-impl fmt::Display for TaskId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+use crate::{DetectedObject, DetectionSettings, ModelName, Sha256Digest, TaskId};
 
 /// What a worker needs to know to run one task; the picture's bytes travel beside it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -277,28 +221,6 @@ mod tests {
             submitted_at: OffsetDateTime::UNIX_EPOCH,
             deadline: None,
             picture_sha256: Some([7; 32].into()),
-        }
-    }
-
-    #[test]
-    fn an_id_tells_its_age() {
-        let before = OffsetDateTime::now_utc();
-        let created = TaskId::generate().created_at().unwrap();
-        assert!((created - before).abs() < time::Duration::seconds(5), "{created} vs {before}");
-    }
-
-    #[test]
-    fn a_foreign_uuid_is_an_id_without_an_age() {
-        let id: TaskId = "f94c7d98-80c4-4e5d-b543-a6fa2ca332b3".parse().unwrap();
-        assert_eq!(id.created_at(), None);
-    }
-
-    #[test]
-    fn only_the_hyphenated_form_is_an_id() {
-        let id = TaskId::generate();
-        assert_eq!(id.to_string().parse(), Ok(id));
-        for bad in ["", "abc", &id.uuid().simple().to_string(), &format!("{{{id}}}"), "../etc"] {
-            assert_eq!(bad.parse::<TaskId>(), Err(InvalidTaskId(bad.to_owned())));
         }
     }
 

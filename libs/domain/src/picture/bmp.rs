@@ -1,7 +1,6 @@
 //! Windows bitmap: a file header, an information header, then rows of pixels or runs of them.
 
-use super::Size;
-use super::fields::{Fields, Flaw, Parsed};
+use super::fields::{Fields, Flaw, Parsed, Size};
 
 /// The information header of OS/2 1.x, the only one with 16-bit sides.
 const CORE_HEADER_LEN: u32 = 12;

@@ -57,3 +57,10 @@ impl<'a> Fields<'a> {
 pub(super) fn after(at: usize, len: u32) -> Parsed<usize> {
     usize::try_from(len).ok().and_then(|len| at.checked_add(len)).ok_or(Flaw::Short)
 }
+
+/// A picture's sides in pixels, as its header claims them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) width: u32,
+    pub(super) height: u32,
+}

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::Size;
-use super::fields::{Fields, Flaw, Parsed};
+use super::fields::{Fields, Flaw, Parsed, Size};
 
 const FIRST_BLOCK_AT: usize = 13;
 const EXTENSION: u8 = 0x21;

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::Size;
-use super::fields::{Fields, Flaw, Parsed};
+use super::fields::{Fields, Flaw, Parsed, Size};
 
 /// The first byte of every marker.
 pub const MARKER: u8 = 0xFF;

@@ -2,8 +2,7 @@
 
 use std::ops::Range;
 
-use super::Size;
-use super::fields::{Fields, Flaw, Parsed, after};
+use super::fields::{Fields, Flaw, Parsed, Size, after};
 
 const FIRST_CHUNK_AT: usize = 12;
 const PAYLOAD_AT: usize = FIRST_CHUNK_AT + 8;
