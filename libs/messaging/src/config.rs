@@ -59,7 +59,7 @@ impl Default for QueueLimits {
     }
 }
 
-/// How to connect, and how the streams are set up by [`Messaging::ensure`](crate::Messaging::ensure).
+/// How to connect, and how the streams are set up by [`Messaging::provision`](crate::Messaging::provision).
 ///
 /// Every process of one deployment is given the same values: the last one to start wins.
 #[derive(Debug, Clone, PartialEq, Eq)]

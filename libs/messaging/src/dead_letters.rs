@@ -10,7 +10,7 @@ use bytes::Bytes;
 use domain::{Job, TaskId, TaskRecord};
 use time::OffsetDateTime;
 
-use self::wire::{BuriedHeaders, PicturePieces};
+use self::wire::{DeadLetterHeaders, PicturePieces};
 use crate::{
     Messaging, MessagingError, RequeueError,
     provision::names::{DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT},
@@ -33,7 +33,7 @@ pub struct DeadLetter {
     /// Its place among the dead letters.
     pub sequence: u64,
     /// When it was given up.
-    pub buried_at: OffsetDateTime,
+    pub dead_lettered_at: OffsetDateTime,
     /// Why, for people.
     pub reason: String,
     /// How often it had been handed to a worker; 0 if that is not known.
@@ -43,13 +43,13 @@ pub struct DeadLetter {
     /// The job, or `None` if the message was none.
     pub job: Option<Job>,
     /// Where its picture is.
-    pub picture: DeadPicture,
+    pub picture: DeadLetterPicture,
 }
 
 /// Where a dead letter's picture is. Of a message that is no job, its payload stands for a picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum DeadPicture {
+pub enum DeadLetterPicture {
     /// In the dead letter itself.
     Inline {
         /// Its length.
@@ -65,7 +65,7 @@ pub enum DeadPicture {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredPieces(PicturePieces);
 
-impl DeadPicture {
+impl DeadLetterPicture {
     /// The picture's length in bytes, if there is one.
     #[must_use]
     pub fn bytes(&self) -> Option<u64> {
@@ -131,7 +131,7 @@ impl DeadLetters {
     /// first, and none means that there are no more. Pictures are not read.
     ///
     /// # Errors
-    /// [`MessagingError::NotSetUp`], [`MessagingError::Failed`] or [`MessagingError::Timeout`].
+    /// [`MessagingError::NotProvisioned`], [`MessagingError::Failed`] or [`MessagingError::Timeout`].
     pub async fn list_after(&self, sequence: u64) -> Result<Vec<DeadLetter>, MessagingError> {
         let from = sequence.saturating_add(1);
         let found = self.read(all(), from, PAGE, Payloads::LeftOut).await?;
@@ -161,11 +161,11 @@ impl DeadLetters {
     /// As [`DeadLetters::list_after`].
     pub async fn picture(&self, letter: &DeadLetter) -> Result<Option<Bytes>, MessagingError> {
         match &letter.picture {
-            DeadPicture::Absent => Ok(None),
-            DeadPicture::Stored(StoredPieces(pieces)) => {
+            DeadLetterPicture::Absent => Ok(None),
+            DeadLetterPicture::Stored(StoredPieces(pieces)) => {
                 pictures::get(&self.messaging, pieces).await
             }
-            DeadPicture::Inline { .. } => {
+            DeadLetterPicture::Inline { .. } => {
                 let found = self.read(all(), letter.sequence, 1, Payloads::Read).await?;
                 let letter = found.into_iter().find(|found| found.sequence == letter.sequence);
                 Ok(letter.map(|found| found.message.payload))
@@ -215,7 +215,7 @@ impl DeadLetters {
             return Err(MessagingError::failed(what, error));
         }
         match (&letter.picture, &letter.job) {
-            (DeadPicture::Stored(_), Some(job)) => {
+            (DeadLetterPicture::Stored(_), Some(job)) => {
                 pictures::remove(&self.messaging, job.task_id).await
             }
             _ => Ok(()),
@@ -254,15 +254,15 @@ fn understand(found: Stored) -> DeadLetter {
     let Stored { sequence, stored_at, message } = found;
     let headers = message.headers.unwrap_or_default();
     let buried = wire::read_dead_letter(message.subject.as_str(), &headers);
-    let BuriedHeaders { job, reason, deliveries, original_subject, pieces } = buried;
+    let DeadLetterHeaders { job, reason, deliveries, original_subject, pieces } = buried;
     let bytes = headers.get("Nats-Msg-Size").and_then(|size| size.as_str().parse().ok());
     let picture = match (pieces, bytes) {
-        (Some(pieces), _) => DeadPicture::Stored(StoredPieces(pieces)),
-        (None, None | Some(0)) => DeadPicture::Absent,
-        (None, Some(bytes)) => DeadPicture::Inline { bytes },
+        (Some(pieces), _) => DeadLetterPicture::Stored(StoredPieces(pieces)),
+        (None, None | Some(0)) => DeadLetterPicture::Absent,
+        (None, Some(bytes)) => DeadLetterPicture::Inline { bytes },
     };
-    let buried_at = stored_at;
-    DeadLetter { sequence, buried_at, reason, deliveries, original_subject, job, picture }
+    let dead_lettered_at = stored_at;
+    DeadLetter { sequence, dead_lettered_at, reason, deliveries, original_subject, job, picture }
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub enum MessagingError {
     },
     /// A stream, consumer or bucket cannot be set up as configured.
     #[error("{what} cannot be set up as configured: {cause}; {advice}")]
-    Setup {
+    Provision {
         /// What was to be set up.
         what: String,
         /// What the server said.
@@ -82,7 +82,7 @@ pub enum MessagingError {
         "{what} is missing, and these credentials may not create it: it must be provisioned first, with \
          credentials that may"
     )]
-    SetUpFirst {
+    MustBeProvisioned {
         /// What is missing.
         what: String,
     },
@@ -91,7 +91,7 @@ pub enum MessagingError {
         "the NATS server at {address} holds no queue of spotter's: check the address; an API or a \
          worker sets the queue up when it starts"
     )]
-    NotSetUp {
+    NotProvisioned {
         /// The server's address, without the password.
         address: String,
     },
@@ -147,8 +147,10 @@ impl MessagingError {
             Self::Credentials(_) | Self::LoginRefused { .. } | Self::NotPermitted { .. } => {
                 ErrorKind::Configuration
             }
-            Self::Setup { .. } => ErrorKind::Provisioning,
-            Self::SetUpFirst { .. } | Self::NotSetUp { .. } => ErrorKind::NotProvisioned,
+            Self::Provision { .. } => ErrorKind::Provisioning,
+            Self::MustBeProvisioned { .. } | Self::NotProvisioned { .. } => {
+                ErrorKind::NotProvisioned
+            }
             Self::Unreachable { .. }
             | Self::Timeout { .. }
             | Self::CannotStore { .. }

@@ -26,22 +26,22 @@ pub use connection::Messaging;
 pub use connection::address::{InvalidNatsServers, NatsServers};
 pub use connection::tls::{ClientCertificate, TlsFiles};
 pub use connection::write_faults::Writes;
-pub use coordination::heartbeat::{Announcement, Announcements, Heard};
+pub use coordination::heartbeat::{HeartbeatEvent, Heartbeats, WorkerHeartbeat};
 pub use coordination::lease::Lease;
 pub use coordination::{
     fingerprint::Submission,
     idempotency::{Claimed, IdempotencyKeys},
 };
 pub use dead_letters::{
-    DeadLetter, DeadLetterId, DeadLetters, DeadPicture, InvalidDeadLetterId, StoredPieces,
+    DeadLetter, DeadLetterId, DeadLetterPicture, DeadLetters, InvalidDeadLetterId, StoredPieces,
 };
 pub use error::{ErrorKind, MessagingError, PictureFetchError, RequeueError, SubmitError};
 pub use jobs::delivery::{Delivery, KeepAlive, Settlement};
 pub use jobs::publish::{JobQueue, QueueDepth, QueueReport};
 pub use jobs::pull::Deliveries;
 pub use provision::{
-    Arranged, Arrangement,
-    names::{ANNOUNCEMENT_LIFE, LEASE_LIFE},
+    ProvisionOutcome, Provisioned,
+    names::{HEARTBEAT_TTL, LEASE_TTL},
 };
 pub use reconcile::{Discrepancy, Findings, Reconciler};
-pub use records::store::{BeginOutcome, FinishOutcome, Return, Snapshot, TaskStore};
+pub use records::store::{BeginOutcome, FinishOutcome, RequeueReason, Snapshot, TaskStore};

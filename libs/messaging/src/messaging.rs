@@ -1,7 +1,7 @@
 //! Everything that one connection gives access to.
 
 use crate::{
-    Announcements, DeadLetters, IdempotencyKeys, JobQueue, Lease, Messaging, Reconciler, TaskStore,
+    DeadLetters, Heartbeats, IdempotencyKeys, JobQueue, Lease, Messaging, Reconciler, TaskStore,
 };
 
 impl Messaging {
@@ -31,8 +31,8 @@ impl Messaging {
 
     /// What the workers say of the models they run.
     #[must_use]
-    pub fn announcements(&self) -> Announcements {
-        Announcements::new(self.clone())
+    pub fn heartbeats(&self) -> Heartbeats {
+        Heartbeats::new(self.clone())
     }
 
     /// The lease on the work called `name` (letters, digits, `-`, `_`). Nobody holds it yet.

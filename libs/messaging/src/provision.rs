@@ -20,24 +20,24 @@ use crate::{
 
 /// What came of setting one thing up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Arranged {
+pub enum ProvisionOutcome {
     /// It was not there.
-    Made,
+    Created,
     /// It was there with other settings.
-    Changed,
+    Updated,
     /// It was there as it should be.
     Unchanged,
     /// It is there with other settings, which these credentials may not change.
-    LeftAlone,
+    Differs,
 }
 
 /// One thing that is there now, and how it came to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Arrangement {
+pub struct Provisioned {
     /// `stream JOBS`, `consumer worker`.
     pub what: String,
     /// How it came to be.
-    pub arranged: Arranged,
+    pub outcome: ProvisionOutcome,
 }
 
 impl Messaging {
@@ -48,15 +48,15 @@ impl Messaging {
     /// then left as they are, with a warning.
     ///
     /// # Errors
-    /// [`MessagingError::Setup`] when the server refuses, [`MessagingError::SetUpFirst`] when something
+    /// [`MessagingError::Provision`] when the server refuses, [`MessagingError::MustBeProvisioned`] when something
     /// is missing that these credentials may not make, [`MessagingError::Timeout`] when the server does
     /// not answer, [`MessagingError::Failed`] when what was made is gone again.
-    pub async fn ensure(&self) -> Result<Vec<Arrangement>, MessagingError> {
+    pub async fn provision(&self) -> Result<Vec<Provisioned>, MessagingError> {
         let mut provisioned = Vec::new();
         for stream in streams(self.config()) {
             let what = format!("stream {}", stream.name);
-            let arranged = ensure_stream(self, &what, stream).await?;
-            provisioned.push(Arrangement { what, arranged });
+            let outcome = ensure_stream(self, &what, stream).await?;
+            provisioned.push(Provisioned { what, outcome });
         }
         provisioned.push(ensure_consumer(self).await?);
         // Now, while the server answers, so that later requests have one question less to ask.
@@ -66,16 +66,18 @@ impl Messaging {
     }
 }
 
-pub(crate) async fn ensure_consumer(messaging: &Messaging) -> Result<Arrangement, MessagingError> {
+pub(crate) async fn ensure_consumer(messaging: &Messaging) -> Result<Provisioned, MessagingError> {
     let what = format!("consumer {WORKER_CONSUMER}");
-    let arranged = arrange_consumer(messaging, &what).await?;
-    Ok(Arrangement { what, arranged })
+    let outcome = ensure_consumer_settings(messaging, &what).await?;
+    Ok(Provisioned { what, outcome })
 }
 
 /// Of a denied creation: what is missing must be provisioned with other credentials.
 fn missing(what: &str, denied: MessagingError) -> MessagingError {
     match denied {
-        MessagingError::NotPermitted { .. } => MessagingError::SetUpFirst { what: what.to_owned() },
+        MessagingError::NotPermitted { .. } => {
+            MessagingError::MustBeProvisioned { what: what.to_owned() }
+        }
         other => other,
     }
 }
@@ -104,40 +106,40 @@ async fn ensure_stream(
     messaging: &Messaging,
     what: &str,
     wanted: Config,
-) -> Result<Arranged, MessagingError> {
+) -> Result<ProvisionOutcome, MessagingError> {
     let jetstream = messaging.jetstream();
     let name = wanted.name.clone();
     let api = |verb: &str| format!("$JS.API.STREAM.{verb}.{name}");
     let look = jetstream.get_stream(&name);
     let found = messaging.if_permitted("look a stream up", api("INFO"), look).await?;
-    let (outcome, arranged) = match found {
+    let (written, outcome) = match found {
         Ok(stream) => {
             let present = &stream.cached_info().config;
             let updated = with_ours(present.clone(), &wanted);
             if updated == *present {
-                return Ok(Arranged::Unchanged);
+                return Ok(ProvisionOutcome::Unchanged);
             }
             let update = jetstream.update_stream(&updated);
             let change = messaging.if_permitted("change a stream", api("UPDATE"), update).await;
             let Some(outcome) = if_changeable(what, change)? else {
-                return Ok(Arranged::LeftAlone);
+                return Ok(ProvisionOutcome::Differs);
             };
-            (outcome.map(drop), Arranged::Changed)
+            (outcome.map(drop), ProvisionOutcome::Updated)
         }
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(found) if found.code() == 404 => {
                 let create = jetstream.create_stream(&wanted);
                 let create = messaging.if_permitted("create a stream", api("CREATE"), create);
                 let outcome = create.await.map_err(|denied| missing(what, denied))?;
-                (outcome.map(drop), Arranged::Made)
+                (outcome.map(drop), ProvisionOutcome::Created)
             }
             _ => {
                 return Err(refused(messaging.config(), what.to_owned(), error.into()));
             }
         },
     };
-    match outcome {
-        Ok(()) => Ok(arranged),
+    match written {
+        Ok(()) => Ok(outcome),
         Err(error) => Err(match error.kind() {
             CreateStreamErrorKind::JetStream(api) => {
                 refused(messaging.config(), what.to_owned(), Box::new(api))
@@ -170,7 +172,10 @@ fn with_ours(present: Config, wanted: &Config) -> Config {
 }
 
 /// Makes the consumer, or changes those of its settings that are ours.
-async fn arrange_consumer(messaging: &Messaging, what: &str) -> Result<Arranged, MessagingError> {
+async fn ensure_consumer_settings(
+    messaging: &Messaging,
+    what: &str,
+) -> Result<ProvisionOutcome, MessagingError> {
     let refused = |cause: Cause| {
         let what = format!("consumer {WORKER_CONSUMER} of {JOBS_STREAM}");
         refused(messaging.config(), what, cause)
@@ -185,7 +190,7 @@ async fn arrange_consumer(messaging: &Messaging, what: &str) -> Result<Arranged,
     let config = match found {
         Ok(info) => match pull::Config::try_from_consumer_config(info.config) {
             Ok(present) if with_our_settings(present.clone(), &wanted) == present => {
-                return Ok(Arranged::Unchanged);
+                return Ok(ProvisionOutcome::Unchanged);
             }
             Ok(present) => Some(with_our_settings(present, &wanted)),
             // One that pushes cannot be changed into ours; the server will say so.
@@ -197,13 +202,15 @@ async fn arrange_consumer(messaging: &Messaging, what: &str) -> Result<Arranged,
     let is_there = config.is_some();
     let create = jetstream.create_consumer_on_stream(config.unwrap_or(wanted), JOBS_STREAM);
     let written = messaging.if_permitted("provision the consumer", api("CREATE"), create).await;
-    let (outcome, arranged): (Result<_, ConsumerError>, _) = if is_there {
-        let Some(outcome) = if_changeable(what, written)? else { return Ok(Arranged::LeftAlone) };
-        (outcome, Arranged::Changed)
+    let (written, outcome): (Result<_, ConsumerError>, _) = if is_there {
+        let Some(outcome) = if_changeable(what, written)? else {
+            return Ok(ProvisionOutcome::Differs);
+        };
+        (outcome, ProvisionOutcome::Updated)
     } else {
-        (written.map_err(|denied| missing(what, denied))?, Arranged::Made)
+        (written.map_err(|denied| missing(what, denied))?, ProvisionOutcome::Created)
     };
-    outcome.map(|_| arranged).map_err(|error| refused(error.into()))
+    written.map(|_| outcome).map_err(|error| refused(error.into()))
 }
 
 fn with_our_settings(present: pull::Config, wanted: &pull::Config) -> pull::Config {
@@ -221,7 +228,7 @@ fn with_our_settings(present: pull::Config, wanted: &pull::Config) -> pull::Conf
 fn refused(config: &MessagingConfig, what: String, cause: Cause) -> MessagingError {
     let advice = match Refusal::in_chain(cause.as_ref()) {
         Some(Refusal::ServerFull) => {
-            return MessagingError::Setup { what, cause, advice: storage_advice(config) };
+            return MessagingError::Provision { what, cause, advice: storage_advice(config) };
         }
         Some(Refusal::TooFewServers) => {
             "set no more replicas than there are servers in the cluster"
@@ -239,7 +246,7 @@ fn refused(config: &MessagingConfig, what: String, cause: Cause) -> MessagingErr
             | Refusal::Other,
         ) => "change the setting back, or remove it on the server so that it is made anew",
     };
-    MessagingError::Setup { what, cause, advice: advice.to_owned() }
+    MessagingError::Provision { what, cause, advice: advice.to_owned() }
 }
 
 fn storage_advice(config: &MessagingConfig) -> String {

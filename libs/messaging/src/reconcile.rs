@@ -264,7 +264,7 @@ impl Reconciler {
                 Ok(true)
             }
             // An API that may put jobs in need not be one that may say who gets them.
-            Err(MessagingError::NotPermitted { .. } | MessagingError::SetUpFirst { .. }) => {
+            Err(MessagingError::NotPermitted { .. } | MessagingError::MustBeProvisioned { .. }) => {
                 tracing::error!(
                     jobs,
                     "the queue delivers these jobs to no worker, and these credentials may not recreate \

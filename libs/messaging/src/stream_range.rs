@@ -99,7 +99,7 @@ async fn forget(messaging: &Messaging, stream: &Stream<()>, consumer: &PullConsu
 fn refusal(messaging: &Messaging, what: &'static str, error: ConsumerError) -> MessagingError {
     match error.kind() {
         ConsumerErrorKind::JetStream(api) if Refusal::of(&api) == Refusal::NoStream => {
-            MessagingError::NotSetUp { address: messaging.address().to_owned() }
+            MessagingError::NotProvisioned { address: messaging.address().to_owned() }
         }
         _ => MessagingError::failed(what, error),
     }

@@ -95,7 +95,7 @@ impl ServeError {
 /// Why the queue cannot be used, and what to do about it: messaging knows no commands.
 fn explained(error: &MessagingError) -> String {
     match error {
-        MessagingError::SetUpFirst { .. } => {
+        MessagingError::MustBeProvisioned { .. } => {
             format!("{error}: run the set-up first (`spotter-api setup`)")
         }
         _ => error.to_string(),
@@ -131,7 +131,7 @@ pub async fn serve(
         None => None,
     };
     let messaging = Messaging::connect(config.messaging.clone()).await?;
-    messaging.ensure().await?;
+    messaging.provision().await?;
     let metrics = Metrics::new()?;
     let backpressure = Backpressure::of(messaging.writes().clone());
     tokio::spawn(backpressure::watch(backpressure.clone(), messaging.queue(), shutdown.clone()));
@@ -162,7 +162,7 @@ pub async fn serve(
     let tasks = tasks(&config, &messaging, breaker, backpressure, api_metrics);
     if let Some(responses) = &tasks.responses {
         let (current, model) = (responses.model.clone(), config.model.clone());
-        let announcements = messaging.announcements();
+        let announcements = messaging.heartbeats();
         tokio::spawn(current_model::watch(current, announcements, model, shutdown.clone()));
     }
     let vitals = ApiVitals { messaging: messaging.clone(), shutdown: shutdown.clone() };

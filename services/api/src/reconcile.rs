@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use messaging::{Discrepancy, Findings, LEASE_LIFE, Lease, Messaging, MessagingError, Reconciler};
+use messaging::{Discrepancy, Findings, LEASE_TTL, Lease, Messaging, MessagingError, Reconciler};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +15,7 @@ const LEASE: &str = "reconciler";
 /// How often the lease is renewed or asked for, several times in its life, and tasks past their
 /// deadline are looked for: their clients are promised a terminal state within a minute of it.
 const TURN: Duration = Duration::from_secs(5);
-const _: () = assert!(TURN.as_secs() * 3 <= LEASE_LIFE.as_secs());
+const _: () = assert!(TURN.as_secs() * 3 <= LEASE_TTL.as_secs());
 
 /// How many turns in a row must fail to be worth a warning.
 const LASTING: u32 = 2;

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use messaging::{
-    Arranged, Arrangement, ErrorKind, Messaging, MessagingConfig, MessagingError, Role,
+    ErrorKind, Messaging, MessagingConfig, MessagingError, ProvisionOutcome, Provisioned, Role,
 };
 use service::{
     config::{ConfigError, Reader, Source},
@@ -74,7 +74,7 @@ async fn patiently(messaging: &Messaging, replicas: usize) -> Result<Vec<String>
 }
 
 async fn once(messaging: &Messaging) -> Result<Vec<String>, MessagingError> {
-    let mut lines: Vec<String> = messaging.ensure().await?.iter().map(line).collect();
+    let mut lines: Vec<String> = messaging.provision().await?.iter().map(line).collect();
     match messaging.free_stuck_jobs().await? {
         0 => {}
         jobs => lines.push(format!("consumer made anew: it handed {jobs} jobs to nobody")),
@@ -91,12 +91,12 @@ fn may_pass(error: &MessagingError, replicas: usize) -> bool {
     }
 }
 
-fn line(Arrangement { what, arranged }: &Arrangement) -> String {
-    let done = match arranged {
-        Arranged::Made => "made",
-        Arranged::Changed => "changed to the present settings",
-        Arranged::Unchanged => "there already",
-        Arranged::LeftAlone => "left as it is: these credentials may not change it",
+fn line(Provisioned { what, outcome }: &Provisioned) -> String {
+    let done = match outcome {
+        ProvisionOutcome::Created => "created",
+        ProvisionOutcome::Updated => "updated to the present settings",
+        ProvisionOutcome::Unchanged => "there already",
+        ProvisionOutcome::Differs => "left as it is: these credentials may not change it",
     };
     format!("{what}: {done}")
 }

@@ -69,7 +69,7 @@ impl Supervisor {
         let nats_url = servers::nats(settings, &mut self.servers).await?;
         let redis_url = servers::redis(settings, &mut self.servers).await?;
         let service = |name, part: &str| {
-            let mut spec = Spec::new(name, env::current_exe()?, Ready::Announced)
+            let mut spec = Spec::new(name, env::current_exe()?, Ready::StoredHeartbeat)
                 .arg(part)
                 .envs(settings.variables.clone())
                 .env("NATS_URL", &nats_url)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use messaging::{ANNOUNCEMENT_LIFE, Announcement};
+use messaging::{HEARTBEAT_TTL, WorkerHeartbeat};
 use tokio::{
     task::JoinHandle,
     time::{sleep, timeout},
@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(8);
 /// How long a worker that stops waits until its word is taken back.
 const END_PATIENCE: Duration = Duration::from_secs(1);
 
-const _: () = assert!(EVERY.as_secs() * 3 <= ANNOUNCEMENT_LIFE.as_secs());
+const _: () = assert!(EVERY.as_secs() * 3 <= HEARTBEAT_TTL.as_secs());
 
 /// An announcement that is being renewed until this is dropped.
 pub(crate) struct Announcing {
@@ -34,7 +34,7 @@ impl Announcing {
 
 /// Says it once, and goes on saying it in a task of its own. A failure is no reason not to work: as
 /// long as it lasts, nobody is answered without a run.
-pub(crate) async fn announce(announcement: Announcement) -> Announcing {
+pub(crate) async fn announce(announcement: WorkerHeartbeat) -> Announcing {
     renew(&announcement).await;
     let end = CancellationToken::new();
     let ended = end.clone();
@@ -49,7 +49,7 @@ pub(crate) async fn announce(announcement: Announcement) -> Announcing {
     Announcing { end: end.drop_guard(), renewing }
 }
 
-async fn renew(announcement: &Announcement) {
+async fn renew(announcement: &WorkerHeartbeat) {
     if let Err(error) = announcement.renew().await {
         tracing::debug!(%error, "this worker's model was not announced; trying again");
     }

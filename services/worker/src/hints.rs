@@ -45,7 +45,7 @@ pub fn model(error: &ModelError) -> String {
 #[must_use]
 pub fn messaging(error: &MessagingError) -> String {
     match error {
-        MessagingError::SetUpFirst { .. } => {
+        MessagingError::MustBeProvisioned { .. } => {
             format!("{error}: run the set-up first (`spotter setup`)")
         }
         _ => error.to_string(),

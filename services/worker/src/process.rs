@@ -10,7 +10,8 @@ use bytes::Bytes;
 use detector::{Detections, ModelError};
 use domain::{FailureReason, Job, TaskRecord, TaskState};
 use messaging::{
-    BeginOutcome, Delivery, FinishOutcome, PictureFetchError, Return, Snapshot, TaskStore, Writes,
+    BeginOutcome, Delivery, FinishOutcome, PictureFetchError, RequeueReason, Snapshot, TaskStore,
+    Writes,
 };
 use opentelemetry::trace::SpanBuilder;
 use service::{
@@ -115,12 +116,12 @@ pub(crate) async fn process(
         outcome = run(context, delivery, &begun, parallelism) => match outcome {
             Ok(outcome) => outcome,
             Err(error) => {
-                give_back(context, &begun, Return::Failed).await;
+                requeue(context, &begun, RequeueReason::RunFailed).await;
                 Outcome::Failed { error, attempt: begun.attempts }
             }
         },
         () = context.hand_back.cancelled() => {
-            give_back(context, &begun, Return::HandedBack).await;
+            requeue(context, &begun, RequeueReason::Released).await;
             Outcome::Released
         }
         never = keep_extending(context, &begun) => match never {},
@@ -179,7 +180,7 @@ async fn run(
     begun: &TaskRecord,
     parallelism: Parallelism,
 ) -> Result<Outcome, RunError> {
-    let picture = match delivery.picture_of_at_most(context.most_picture_bytes).await {
+    let picture = match delivery.picture_up_to(context.most_picture_bytes).await {
         Ok(picture) => picture,
         Err(error @ PictureFetchError::Gone { .. }) => {
             return fail(context, begun, FailureReason::PictureGone, error.to_string()).await;
@@ -193,7 +194,7 @@ async fn run(
     match detect(context, picture, &begun.job, parallelism).await {
         Ok(found) => succeed(context, begun, found).await,
         Err(InferenceError::Broken) => {
-            give_back(context, begun, Return::HandedBack).await;
+            requeue(context, begun, RequeueReason::Released).await;
             Ok(Outcome::Released)
         }
         Err(InferenceError::Model(error @ ModelError::NotInstalled { .. })) => {
@@ -319,8 +320,8 @@ async fn finish(
 
 /// Says that the task waits again. A failure to say so costs the onlooker a little truth, and a
 /// run that was handed back an attempt.
-async fn give_back(context: &Context, begun: &TaskRecord, why: Return) {
-    if let Err(error) = context.tasks.give_back(begun, why).await {
+async fn requeue(context: &Context, begun: &TaskRecord, reason: RequeueReason) {
+    if let Err(error) = context.tasks.requeue(begun, reason).await {
         tracing::warn!(task_id = %begun.job.task_id, %error, "a record could not be set back");
     }
 }

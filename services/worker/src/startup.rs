@@ -129,7 +129,7 @@ pub async fn run(
             .map_err(io::Error::other)??
     };
     let messaging = Messaging::connect(config.messaging.clone()).await?;
-    messaging.ensure().await?;
+    messaging.provision().await?;
     health.started(messaging.clone());
     let connection = messaging.clone();
     metrics.flag("spotter_nats_connected", "1 while there is a connection to NATS.", move || {
@@ -160,7 +160,7 @@ pub async fn run(
         hand_back: CancellationToken::new(),
         broken,
     });
-    let announcement = messaging.announcements().of_worker(&config.model, model_digest);
+    let announcement = messaging.heartbeats().of_worker(&config.model, model_digest);
     // Before the first job, so that the model is known before its first result.
     let announcing = announce(announcement).await;
     tracing::info!(

@@ -124,7 +124,7 @@ impl Flow {
             ..MessagingConfig::new(servers.url().parse().unwrap(), Role::Cli)
         };
         let messaging = Messaging::connect(config).await.expect("the server answers");
-        messaging.ensure().await.expect("the streams can be made");
+        messaging.provision().await.expect("the streams can be made");
         Self {
             messaging,
             picture: noise(case.bytes),

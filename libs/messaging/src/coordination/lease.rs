@@ -29,7 +29,7 @@ impl Lease {
     }
 
     /// Takes the lease if nobody holds it, or renews it; tells whether this process holds it now,
-    /// for [`LEASE_LIFE`].
+    /// for [`LEASE_TTL`].
     ///
     /// # Errors
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`]; then nobody knows, and trying

@@ -3,14 +3,14 @@
 use async_nats::jetstream::{context::PublishErrorKind, message::PublishMessage};
 use bytes::Bytes;
 
-use super::wire::{self, Burial};
+use super::wire::{self, DeadLetterInfo};
 use crate::{Messaging, MessagingError};
 
 /// Stores a copy of `message` among the dead letters, unless one is there already.
 pub(crate) async fn copy_to_dead_letters(
     messaging: &Messaging,
     message: &async_nats::Message,
-    burial: &Burial<'_>,
+    burial: &DeadLetterInfo<'_>,
 ) -> Result<(), MessagingError> {
     let (subject, headers) = wire::dead_letter(message, burial);
     let what = "copy a message to the dead letters";

@@ -25,7 +25,7 @@ const LONGEST_REASON: usize = 1024;
 
 /// What is known of a message when it is given up.
 #[derive(Debug)]
-pub(crate) struct Burial<'a> {
+pub(crate) struct DeadLetterInfo<'a> {
     /// `None` for a message that is no job.
     pub(crate) task_id: Option<TaskId>,
     pub(crate) reason: &'a str,
@@ -46,7 +46,7 @@ pub(crate) struct PicturePieces {
 
 /// What a dead letter's headers tell.
 #[derive(Debug, PartialEq)]
-pub(crate) struct BuriedHeaders {
+pub(crate) struct DeadLetterHeaders {
     /// `None` if the message was no job.
     pub(crate) job: Option<Job>,
     pub(crate) reason: String,
@@ -63,7 +63,7 @@ pub(crate) fn dead_letter_subject(task_id: TaskId) -> String {
 /// The subject and headers of the copy that goes to the dead letters; its payload is the original's.
 pub(crate) fn dead_letter(
     message: &async_nats::Message,
-    burial: &Burial<'_>,
+    burial: &DeadLetterInfo<'_>,
 ) -> (String, HeaderMap) {
     let mut headers = HeaderMap::new();
     for (name, values) in message.headers.iter().flat_map(HeaderMap::iter) {
@@ -97,13 +97,13 @@ pub(crate) fn dead_letter(
 
 /// Reads what [`dead_letter`] wrote. What is missing, in letters of another program's making, is
 /// empty.
-pub(crate) fn read_dead_letter(subject: &str, headers: &HeaderMap) -> BuriedHeaders {
+pub(crate) fn read_dead_letter(subject: &str, headers: &HeaderMap) -> DeadLetterHeaders {
     let text = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
     let job = text(JOB).and_then(|json| serde_json::from_str::<Job>(&json).ok());
     let pieces = text(PIECES)
         .zip(text(PIECES_BYTES).and_then(|bytes| bytes.parse().ok()))
         .map(|(subject, bytes)| PicturePieces { subject, bytes });
-    BuriedHeaders {
+    DeadLetterHeaders {
         // A message whose job was not that of its subject was buried as unreadable.
         job: job.filter(|job| subject == dead_letter_subject(job.task_id)),
         reason: text(REASON).unwrap_or_default(),
@@ -153,13 +153,14 @@ mod tests {
         headers.insert("Nats-Expected-Last-Sequence", "7");
         headers.insert("X-Kept", "yes");
         let original = message("jobs.x".to_owned(), Some(headers), Bytes::new());
-        let burial = Burial { task_id: None, reason: "two\nlines", deliveries: 1, pieces: None };
+        let burial =
+            DeadLetterInfo { task_id: None, reason: "two\nlines", deliveries: 1, pieces: None };
         let (subject, headers) = dead_letter(&original, &burial);
         assert_eq!(subject, "dlq.unreadable");
         assert!(headers.get("Nats-Expected-Last-Sequence").is_none());
         assert_eq!(headers.get("X-Kept").unwrap().as_str(), "yes");
         let read = read_dead_letter(&subject, &headers);
-        let expected = BuriedHeaders {
+        let expected = DeadLetterHeaders {
             job: None,
             reason: "two lines".to_owned(),
             deliveries: 1,
@@ -180,7 +181,8 @@ mod tests {
         let original = message(job_subject(&job), Some(headers), payload);
         let pieces = PicturePieces { subject: "x.y".to_owned(), bytes: 5_000_000 };
         let task_id = Some(job.task_id);
-        let burial = Burial { task_id, reason: "poison", deliveries: 6, pieces: Some(&pieces) };
+        let burial =
+            DeadLetterInfo { task_id, reason: "poison", deliveries: 6, pieces: Some(&pieces) };
         let (subject, headers) = dead_letter(&original, &burial);
         assert!(headers.get(PICTURE_OBJECT).is_none(), "the object will not be there");
         assert!(headers.get("traceparent").is_some(), "its trace can still be found");

@@ -17,7 +17,7 @@ use crate::{
     dead_letters::{
         copy::copy_to_dead_letters,
         pictures as dead_pictures,
-        wire::{Burial, PicturePieces},
+        wire::{DeadLetterInfo, PicturePieces},
     },
 };
 
@@ -101,7 +101,7 @@ impl Delivery {
     /// [`PictureFetchError::Gone`] if it will never come back, [`PictureFetchError::Transient`] if trying
     /// again makes sense.
     pub async fn picture(&self) -> Result<Bytes, PictureFetchError> {
-        self.picture_of_at_most(u64::MAX).await
+        self.picture_up_to(u64::MAX).await
     }
 
     /// The picture's bytes as the client sent them, if there are no more than `most`: whoever may write
@@ -109,7 +109,7 @@ impl Delivery {
     ///
     /// # Errors
     /// Those of [`Delivery::picture`], and [`PictureFetchError::TooLarge`].
-    pub async fn picture_of_at_most(&self, most: u64) -> Result<Bytes, PictureFetchError> {
+    pub async fn picture_up_to(&self, most: u64) -> Result<Bytes, PictureFetchError> {
         match &self.source {
             // Already here, and no larger than the server lets a message be.
             PictureSource::Inline(picture) => Ok(picture.clone()),
@@ -187,7 +187,7 @@ impl Delivery {
 
     async fn reject(self, reason: &str) -> Result<(), MessagingError> {
         let pieces = self.keep_large_picture().await?;
-        let burial = Burial {
+        let burial = DeadLetterInfo {
             task_id: Some(self.job.task_id),
             reason,
             deliveries: self.attempt,
@@ -285,7 +285,7 @@ async fn confirm(
 pub(crate) async fn bury(messaging: Messaging, message: async_nats::Message, reason: String) {
     let Some(reply) = &message.reply else { return };
     let deliveries = HandOver::read(&messaging, &message).map_or(0, |found| found.attempt);
-    let burial = Burial { task_id: None, reason: &reason, deliveries, pieces: None };
+    let burial = DeadLetterInfo { task_id: None, reason: &reason, deliveries, pieces: None };
     let outcome = match copy_to_dead_letters(&messaging, &message, &burial).await {
         Ok(()) => confirm(&messaging, reply, ACK).await,
         Err(error) => {

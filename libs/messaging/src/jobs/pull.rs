@@ -118,7 +118,7 @@ impl Deliveries {
     /// Stops asking. What the server has already sent is given back at once, for others to take.
     pub async fn stop(mut self) {
         if let Some(pull) = self.pull.take() {
-            give_back(self.messaging.clone(), pull.subscriber).await;
+            requeue(self.messaging.clone(), pull.subscriber).await;
         }
     }
 
@@ -188,7 +188,7 @@ impl Deliveries {
     /// Drops the pull, gives back what it still receives, and decides when to open the next.
     fn give_up(&mut self, broken: Broken) {
         if let Some(pull) = self.pull.take() {
-            tokio::spawn(give_back(self.messaging.clone(), pull.subscriber));
+            tokio::spawn(requeue(self.messaging.clone(), pull.subscriber));
         }
         match broken {
             Broken::Reconnected => {
@@ -200,7 +200,7 @@ impl Deliveries {
                     tracing::warn!("the server does not know the queue's consumer; setting it up");
                     let messaging = self.messaging.clone();
                     self.setting_up = Some(tokio::spawn(async move {
-                        if let Err(error) = messaging.ensure().await {
+                        if let Err(error) = messaging.provision().await {
                             tracing::warn!(%error, "the queue could not be set up");
                         }
                     }));
@@ -272,7 +272,7 @@ impl Pull {
 }
 
 /// Ends a subscription and tells the server at once that what still came in is not taken.
-async fn give_back(messaging: Messaging, mut subscriber: Subscriber) {
+async fn requeue(messaging: Messaging, mut subscriber: Subscriber) {
     let giving_back = async {
         if subscriber.drain().await.is_err() {
             return;

@@ -18,13 +18,13 @@ pub(crate) const TASK_STREAM: &str = "KV_tasks";
 pub(crate) const IDEMPOTENCY_STREAM: &str = "KV_idempotency";
 pub(crate) const LEASE_BUCKET: &str = "leases";
 pub(crate) const LEASE_STREAM: &str = "KV_leases";
-pub(crate) const ANNOUNCEMENT_BUCKET: &str = "models";
-pub(crate) const ANNOUNCEMENT_STREAM: &str = "KV_models";
+pub(crate) const HEARTBEAT_BUCKET: &str = "models";
+pub(crate) const HEARTBEAT_STREAM: &str = "KV_models";
 pub(crate) const PICTURE_STORE: &str = "pictures";
 pub(crate) const PICTURE_STREAM: &str = "OBJ_pictures";
 
 /// How long a worker's word on its model holds. It gives it several times in this time.
-pub const ANNOUNCEMENT_LIFE: Duration = Duration::from_secs(30);
+pub const HEARTBEAT_TTL: Duration = Duration::from_secs(30);
 
 /// How long a lease outlives its holder, who renews it several times in this time.
-pub const LEASE_LIFE: Duration = Duration::from_secs(30);
+pub const LEASE_TTL: Duration = Duration::from_secs(30);

@@ -10,10 +10,9 @@ use async_nats::jetstream::{
 };
 
 use super::names::{
-    ANNOUNCEMENT_BUCKET, ANNOUNCEMENT_LIFE, DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT,
-    DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT, IDEMPOTENCY_BUCKET, JOBS_STREAM, JOBS_SUBJECT,
-    LEASE_BUCKET, LEASE_LIFE, PICTURE_STORE, PICTURE_STREAM, RECORDS_SUBJECT, TASK_BUCKET,
-    WORKER_CONSUMER,
+    DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT, DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT,
+    HEARTBEAT_BUCKET, HEARTBEAT_TTL, IDEMPOTENCY_BUCKET, JOBS_STREAM, JOBS_SUBJECT, LEASE_BUCKET,
+    LEASE_TTL, PICTURE_STORE, PICTURE_STREAM, RECORDS_SUBJECT, TASK_BUCKET, WORKER_CONSUMER,
 };
 use crate::{MessagingConfig, config::LEAST_QUEUE_BYTES};
 
@@ -45,7 +44,7 @@ pub(super) fn streams(config: &MessagingConfig) -> [Config; 8] {
         tasks(config),
         idempotency(config),
         leases(config),
-        announcements(config),
+        heartbeats(config),
         pictures(config),
     ]
 }
@@ -153,19 +152,19 @@ fn idempotency(config: &MessagingConfig) -> Config {
 fn leases(config: &MessagingConfig) -> Config {
     Config {
         // A lease that nobody renews expires.
-        max_age: LEASE_LIFE,
-        duplicate_window: LEASE_LIFE,
+        max_age: LEASE_TTL,
+        duplicate_window: LEASE_TTL,
         // Only the leader knows who holds it.
         allow_direct: false,
         ..bucket(LEASE_BUCKET, "Work that one process does for all", config)
     }
 }
 
-fn announcements(config: &MessagingConfig) -> Config {
+fn heartbeats(config: &MessagingConfig) -> Config {
     Config {
-        max_age: ANNOUNCEMENT_LIFE,
-        duplicate_window: ANNOUNCEMENT_LIFE,
-        ..bucket(ANNOUNCEMENT_BUCKET, "Which model file each worker runs", config)
+        max_age: HEARTBEAT_TTL,
+        duplicate_window: HEARTBEAT_TTL,
+        ..bucket(HEARTBEAT_BUCKET, "Which model file each worker runs", config)
     }
 }
 

@@ -61,11 +61,11 @@ pub enum BeginOutcome {
 
 /// Why a run that has begun goes back to the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Return {
+pub enum RequeueReason {
     /// It failed and is to be tried again: the run counts.
-    Failed,
+    RunFailed,
     /// The worker was told to stop: the run does not count.
-    HandedBack,
+    Released,
 }
 
 /// What came of writing an end.
@@ -143,7 +143,7 @@ impl TaskStore {
     ///
     /// # Errors
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
-    pub async fn create_ended(&self, record: &TaskRecord) -> Result<bool, MessagingError> {
+    pub async fn create_terminal(&self, record: &TaskRecord) -> Result<bool, MessagingError> {
         debug_assert!(record.state.is_terminal(), "a state on the way is no end");
         Ok(self.create(record).await?.is_some())
     }
@@ -248,10 +248,14 @@ impl TaskStore {
     ///
     /// # Errors
     /// As [`TaskStore::begin`].
-    pub async fn give_back(&self, begun: &TaskRecord, why: Return) -> Result<(), MessagingError> {
-        let attempts = match why {
-            Return::Failed => begun.attempts,
-            Return::HandedBack => begun.attempts.saturating_sub(1),
+    pub async fn requeue(
+        &self,
+        begun: &TaskRecord,
+        reason: RequeueReason,
+    ) -> Result<(), MessagingError> {
+        let attempts = match reason {
+            RequeueReason::RunFailed => begun.attempts,
+            RequeueReason::Released => begun.attempts.saturating_sub(1),
         };
         let queued = TaskRecord { attempts, ..begun.with_state(TaskState::Queued) };
         self.write(begun.job.task_id, |_| queued.clone()).await.map(drop)

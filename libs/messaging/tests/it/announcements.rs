@@ -1,7 +1,7 @@
 //! What workers say of the models they run.
 
 use domain::{ModelName, Sha256Digest};
-use messaging::{ANNOUNCEMENT_LIFE, Announcement, Heard};
+use messaging::{HEARTBEAT_TTL, HeartbeatEvent, WorkerHeartbeat};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::fixture::{A_WHILE, Fixture, LONG};
@@ -10,15 +10,15 @@ const ONE: [u8; 32] = [1; 32];
 const TWO: [u8; 32] = [2; 32];
 
 impl Fixture {
-    fn worker(&self, model: &str, digest: [u8; 32]) -> Announcement {
+    fn worker(&self, model: &str, digest: [u8; 32]) -> WorkerHeartbeat {
         let model: ModelName = model.parse().unwrap();
-        self.messaging.announcements().of_worker(&model, digest.into())
+        self.messaging.heartbeats().of_worker(&model, digest.into())
     }
 
     /// What is heard of `yolov8n` from now on, by somebody who never stops listening.
-    fn listen(&self) -> mpsc::UnboundedReceiver<Heard> {
+    fn listen(&self) -> mpsc::UnboundedReceiver<HeartbeatEvent> {
         let (heard, hears) = mpsc::unbounded_channel();
-        let announcements = self.messaging.announcements();
+        let announcements = self.messaging.heartbeats();
         tokio::spawn(async move {
             let model = ModelName::default();
             let listener = |word| heard.send(word).unwrap_or_default();
@@ -28,7 +28,9 @@ impl Fixture {
     }
 }
 
-async fn next(hears: &mut mpsc::UnboundedReceiver<Heard>) -> (String, Option<Sha256Digest>) {
+async fn next(
+    hears: &mut mpsc::UnboundedReceiver<HeartbeatEvent>,
+) -> (String, Option<Sha256Digest>) {
     let heard = timeout(LONG, hears.recv()).await.expect("something is heard").unwrap();
     (heard.worker, heard.model_digest)
 }
@@ -60,7 +62,7 @@ async fn every_worker_is_heard_until_it_stops() {
 async fn a_silent_worker_is_forgotten_by_the_server() {
     let fixture = Fixture::start().await;
     let bucket = fixture.raw().await.get_stream("KV_models").await.unwrap();
-    assert_eq!(bucket.cached_info().config.max_age, ANNOUNCEMENT_LIFE);
+    assert_eq!(bucket.cached_info().config.max_age, HEARTBEAT_TTL);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use domain::{Job, TaskRecord, TaskState};
 use messaging::{
-    DeadLetter, DeadLetterId, DeadPicture, Messaging, MessagingConfig, MessagingError,
+    DeadLetter, DeadLetterId, DeadLetterPicture, Messaging, MessagingConfig, MessagingError,
     RequeueError, Role, Settlement,
 };
 use testkit::{NatsServer, eventually};
@@ -52,7 +52,7 @@ async fn a_dead_letter_tells_why_how_often_and_shows_the_picture() {
         assert_eq!((letter.reason.as_str(), letter.deliveries), ("poison", 2));
         assert_eq!(letter.job.as_ref(), Some(&job));
         assert_eq!(letter.picture.bytes(), Some(picture.len() as u64));
-        assert!((OffsetDateTime::now_utc() - letter.buried_at).abs() < LONG);
+        assert!((OffsetDateTime::now_utc() - letter.dead_lettered_at).abs() < LONG);
         assert_eq!(dead.picture(&letter).await.unwrap(), Some(picture));
         let by_number = dead.get(DeadLetterId::Sequence(letter.sequence)).await.unwrap();
         assert_eq!(by_number.as_ref(), Some(&letter));
@@ -111,7 +111,7 @@ async fn a_job_whose_picture_has_expired_is_buried_without_it() {
     let reject = Settlement::Reject { reason: "poison".to_owned() };
     next(&mut fixture.deliveries(), 1).await.settle(reject).await.unwrap();
     let [letter] = &fixture.dead_letters().await[..] else { panic!("one was buried") };
-    assert_eq!((&letter.picture, letter.picture.bytes()), (&DeadPicture::Absent, None));
+    assert_eq!((&letter.picture, letter.picture.bytes()), (&DeadLetterPicture::Absent, None));
     assert_eq!(fixture.messaging.dead_letters().picture(letter).await.unwrap(), None);
 }
 
@@ -213,5 +213,5 @@ async fn a_server_without_a_queue_says_so() {
     let config = MessagingConfig::new(server.url().parse().unwrap(), Role::Cli);
     let messaging = Messaging::connect(config).await.unwrap();
     let error = messaging.dead_letters().list_after(0).await.unwrap_err();
-    assert!(matches!(error, MessagingError::NotSetUp { .. }), "{error:?}");
+    assert!(matches!(error, MessagingError::NotProvisioned { .. }), "{error:?}");
 }

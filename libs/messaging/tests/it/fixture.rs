@@ -46,7 +46,7 @@ impl Fixture {
         let mut config = MessagingConfig::new(server.url().parse().unwrap(), Role::Worker);
         change(&mut config);
         let messaging = Messaging::connect(config).await.unwrap();
-        messaging.ensure().await.unwrap();
+        messaging.provision().await.unwrap();
         Self { server, messaging }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use messaging::{LEASE_LIFE, Lease};
+use messaging::{LEASE_TTL, Lease};
 use tokio::time::timeout;
 
 use crate::fixture::{Fixture, LONG};
@@ -14,7 +14,7 @@ impl Fixture {
     async fn shorten_leases(&self) {
         let raw = self.raw().await;
         let mut config = raw.get_stream("KV_leases").await.unwrap().cached_info().config.clone();
-        assert_eq!((config.max_age, config.allow_direct), (LEASE_LIFE, false));
+        assert_eq!((config.max_age, config.allow_direct), (LEASE_TTL, false));
         (config.max_age, config.duplicate_window) = (SHORT_LIFE, SHORT_LIFE);
         raw.update_stream(&config).await.unwrap();
     }

@@ -122,8 +122,8 @@ async fn a_picture_of_too_many_bytes_is_not_read() {
     fixture.messaging.queue().submit(&job, large_picture(3 * LARGE)).await.unwrap();
     let delivery = next(&mut fixture.deliveries(), 1).await;
     let bytes = 3 * LARGE as u64;
-    assert_eq!(delivery.picture_of_at_most(bytes).await.unwrap().len() as u64, bytes);
-    let error = delivery.picture_of_at_most(bytes - 1).await.unwrap_err();
+    assert_eq!(delivery.picture_up_to(bytes).await.unwrap().len() as u64, bytes);
+    let error = delivery.picture_up_to(bytes - 1).await.unwrap_err();
     assert!(matches!(error, PictureFetchError::TooLarge { .. }), "{error:?}");
 
     // One that claims more than any memory has is refused before anything is set aside for it.

@@ -12,7 +12,7 @@ use async_nats::jetstream::kv;
 use bytes::Bytes;
 use domain::{FailureReason, Job, TaskId, TaskRecord, TaskState};
 use messaging::{
-    BeginOutcome, Discrepancy, Findings, FinishOutcome, Reconciler, Return, Settlement,
+    BeginOutcome, Discrepancy, Findings, FinishOutcome, Reconciler, RequeueReason, Settlement,
 };
 use time::OffsetDateTime;
 use tokio::time::timeout;
@@ -113,7 +113,7 @@ async fn a_busy_queue_is_well() {
                 panic!("nobody else ends it");
             };
             if begun.attempts == 1 && number % 5 == 0 {
-                tasks.give_back(&begun, Return::Failed).await.unwrap();
+                tasks.requeue(&begun, RequeueReason::RunFailed).await.unwrap();
                 let again = Settlement::RetryAfter(Duration::from_millis(300));
                 delivery.settle(again).await.unwrap();
             } else {
@@ -247,7 +247,7 @@ async fn records_that_went_without_a_trace_come_back() {
     for is_bucket_lost in [false, true] {
         if is_bucket_lost {
             raw.delete_stream("KV_tasks").await.unwrap();
-            fixture.messaging.ensure().await.unwrap();
+            fixture.messaging.provision().await.unwrap();
             // The new bucket has come further than the old one.
             for _ in 0..3 {
                 fixture.accept(&self::job(), picture()).await;

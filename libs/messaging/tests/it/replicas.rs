@@ -80,7 +80,7 @@ async fn what_two_write_at_once_is_no_error() {
     };
     let (api, worker) = (connect(Role::Api).await, connect(Role::Worker).await);
     // What is asked while a stream elects its leader may never be answered, and is asked again.
-    let arranging = async || timeout(LONG / 10, api.ensure()).await.ok()?.ok();
+    let arranging = async || timeout(LONG / 10, api.provision()).await.ok()?.ok();
     eventually(2 * LONG, arranging).await;
 
     let (stored, run) = (api.tasks(), worker.tasks());

@@ -7,8 +7,8 @@ use async_nats::{ConnectOptions, Event, ServerError};
 use bytes::Bytes;
 use domain::{Sha256Digest, TaskRecord};
 use messaging::{
-    Arranged, BeginOutcome, Claimed, DeadLetterId, Discrepancy, Messaging, MessagingConfig,
-    MessagingError, Role, Settlement,
+    BeginOutcome, Claimed, DeadLetterId, Discrepancy, Messaging, MessagingConfig, MessagingError,
+    ProvisionOutcome, Role, Settlement,
 };
 use testkit::{NatsServer, eventually};
 use tokio::{sync::mpsc, time::timeout};
@@ -44,8 +44,8 @@ async fn raw(server: &NatsServer, role: &str, options: ConnectOptions) -> async_
 
 async fn set_up(server: &NatsServer) -> Messaging {
     let setup = connect(server, Role::Setup).await;
-    let arranged = setup.ensure().await.unwrap();
-    assert!(arranged.iter().all(|one| one.arranged == Arranged::Made), "{arranged:?}");
+    let arranged = setup.provision().await.unwrap();
+    assert!(arranged.iter().all(|one| one.outcome == ProvisionOutcome::Created), "{arranged:?}");
     setup
 }
 
@@ -53,12 +53,12 @@ async fn set_up(server: &NatsServer) -> Messaging {
 async fn the_whole_way_of_a_picture_is_permitted() {
     let server = start();
     let setup = set_up(&server).await;
-    let again = setup.ensure().await.unwrap();
-    assert!(again.iter().all(|one| one.arranged == Arranged::Unchanged), "{again:?}");
+    let again = setup.provision().await.unwrap();
+    assert!(again.iter().all(|one| one.outcome == ProvisionOutcome::Unchanged), "{again:?}");
     assert_eq!(setup.free_stuck_jobs().await.unwrap(), 0);
     let (api, worker) = (connect(&server, Role::Api).await, connect(&server, Role::Worker).await);
-    assert_eq!(api.ensure().await.unwrap(), again);
-    assert_eq!(worker.ensure().await.unwrap(), again);
+    assert_eq!(api.provision().await.unwrap(), again);
+    assert_eq!(worker.provision().await.unwrap(), again);
 
     let mut deliveries = worker.queue().deliveries();
     for picture in [picture(), large_picture(3 << 20)] {
@@ -146,11 +146,11 @@ async fn what_one_api_does_for_all_is_permitted() {
 
     let model = overdue.model;
     let digest: Sha256Digest = "0".repeat(64).parse().unwrap();
-    let announcement = worker.announcements().of_worker(&model, digest);
+    let announcement = worker.heartbeats().of_worker(&model, digest);
     announcement.renew().await.unwrap();
     let (heard, mut hear) = mpsc::unbounded_channel();
     let following = tokio::spawn(async move {
-        api.announcements()
+        api.heartbeats()
             .follow(&model, |one| {
                 let _ = heard.send(one.model_digest);
             })
@@ -173,7 +173,7 @@ async fn those_who_wait_and_follow_go_on_after_the_server_has_gone() {
         api.tasks().create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
     }
     let (heard, mut hear) = mpsc::unbounded_channel();
-    let (following, model) = (api.announcements(), waited_for.model.clone());
+    let (following, model) = (api.heartbeats(), waited_for.model.clone());
     // As the API does: whoever follows may be sent away, and comes again.
     let following = tokio::spawn(async move {
         loop {
@@ -196,7 +196,7 @@ async fn those_who_wait_and_follow_go_on_after_the_server_has_gone() {
     server.restart();
     worker.tasks().finish(&success(&waited_for)).await.unwrap();
     let digest: Sha256Digest = "0".repeat(64).parse().unwrap();
-    let announcement = worker.announcements().of_worker(&other.model, digest);
+    let announcement = worker.heartbeats().of_worker(&other.model, digest);
     announcement.renew().await.unwrap();
     assert_eq!(waiting.await.unwrap(), success(&waited_for));
     assert_eq!(timeout(LONG, hear.recv()).await.unwrap(), Some(()));
@@ -413,9 +413,9 @@ async fn what_is_missing_and_may_not_be_made_is_said_at_once() {
         // Longer than anybody waits: it is the denial that is told, not a lapse of time.
         config.request_timeout = Duration::from_secs(600);
         let messaging = Messaging::connect(config).await.unwrap();
-        let error = timeout(LONG, messaging.ensure()).await.unwrap().unwrap_err();
+        let error = timeout(LONG, messaging.provision()).await.unwrap().unwrap_err();
         assert!(
-            matches!(&error, MessagingError::SetUpFirst { what } if what == "stream JOBS"),
+            matches!(&error, MessagingError::MustBeProvisioned { what } if what == "stream JOBS"),
             "{error:?}"
         );
         assert!(!error.is_configuration(), "trying again helps once the set-up has run");
@@ -432,19 +432,22 @@ async fn other_settings_are_left_alone_by_those_who_may_only_look() {
     let changed =
         |role| MessagingConfig { servers: server.url_as(role).parse().unwrap(), ..config.clone() };
     let api = Messaging::connect(changed("api")).await.unwrap();
-    let arranged = api.ensure().await.unwrap();
-    let of = |arranged: &[messaging::Arrangement], what: &str| {
-        arranged.iter().find(|one| one.what == what).map(|one| one.arranged)
+    let arranged = api.provision().await.unwrap();
+    let of = |arranged: &[messaging::Provisioned], what: &str| {
+        arranged.iter().find(|one| one.what == what).map(|one| one.outcome)
     };
-    assert_eq!(of(&arranged, "stream JOBS"), Some(Arranged::LeftAlone));
-    assert_eq!(of(&arranged, "consumer worker"), Some(Arranged::LeftAlone));
-    assert_eq!(of(&arranged, "stream DLQ"), Some(Arranged::Unchanged));
+    assert_eq!(of(&arranged, "stream JOBS"), Some(ProvisionOutcome::Differs));
+    assert_eq!(of(&arranged, "consumer worker"), Some(ProvisionOutcome::Differs));
+    assert_eq!(of(&arranged, "stream DLQ"), Some(ProvisionOutcome::Unchanged));
 
     let setup = MessagingConfig { role: Role::Setup, ..changed("setup") };
-    let arranged = Messaging::connect(setup).await.unwrap().ensure().await.unwrap();
-    assert_eq!(of(&arranged, "stream JOBS"), Some(Arranged::Changed));
-    assert_eq!(of(&arranged, "consumer worker"), Some(Arranged::Changed));
-    assert_eq!(of(&api.ensure().await.unwrap(), "stream JOBS"), Some(Arranged::Unchanged));
+    let arranged = Messaging::connect(setup).await.unwrap().provision().await.unwrap();
+    assert_eq!(of(&arranged, "stream JOBS"), Some(ProvisionOutcome::Updated));
+    assert_eq!(of(&arranged, "consumer worker"), Some(ProvisionOutcome::Updated));
+    assert_eq!(
+        of(&api.provision().await.unwrap(), "stream JOBS"),
+        Some(ProvisionOutcome::Unchanged)
+    );
 }
 
 #[tokio::test]

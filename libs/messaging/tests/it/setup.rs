@@ -44,7 +44,7 @@ async fn setting_up_again_changes_nothing() {
     fixture.submit_many(3).await;
     let raw = fixture.raw().await;
     let before = raw.get_stream("JOBS").await.unwrap().cached_info().clone();
-    fixture.messaging.ensure().await.unwrap();
+    fixture.messaging.provision().await.unwrap();
     let after = raw.get_stream("JOBS").await.unwrap().cached_info().clone();
     assert_eq!(before.config, after.config);
     fixture.depth_becomes((3, 0)).await;
@@ -57,7 +57,7 @@ async fn many_processes_may_set_up_at_once() {
     for _ in 0..8 {
         let config = MessagingConfig::new(server.url().parse().unwrap(), Role::Worker);
         starting.push(tokio::spawn(async move {
-            Messaging::connect(config).await.unwrap().ensure().await
+            Messaging::connect(config).await.unwrap().provision().await
         }));
     }
     for one in starting {
@@ -74,7 +74,7 @@ async fn changed_settings_are_taken_over_and_no_job_is_dropped() {
     config.limits = QueueLimits { max_bytes: 1 << 20, max_messages: 2 };
     config.ack_wait = Duration::from_secs(7);
     config.result_ttl = Duration::from_secs(60);
-    Messaging::connect(config).await.unwrap().ensure().await.unwrap();
+    Messaging::connect(config).await.unwrap().provision().await.unwrap();
     let raw = fixture.raw().await;
     let jobs = raw.get_stream("JOBS").await.unwrap();
     assert_eq!(jobs.cached_info().config.max_messages, 2);
@@ -98,7 +98,7 @@ async fn what_an_operator_has_set_stays() {
     };
     config.republish = Some(republish.clone());
     raw.update_stream(&config).await.unwrap();
-    fixture.messaging.ensure().await.unwrap();
+    fixture.messaging.provision().await.unwrap();
     let after = raw.get_stream("JOBS").await.unwrap().cached_info().config.clone();
     assert_eq!((after.max_message_size, after.max_messages), (5 << 20, 10_000));
     assert_eq!(after.republish, Some(republish));
@@ -112,7 +112,7 @@ async fn a_bucket_that_tells_nobody_is_made_to() {
     assert!(made.republish.is_some());
     let silent = stream::Config { republish: None, ..made.clone() };
     raw.update_stream(&silent).await.unwrap();
-    fixture.messaging.ensure().await.unwrap();
+    fixture.messaging.provision().await.unwrap();
     let after = raw.get_stream("KV_tasks").await.unwrap().cached_info().config.clone();
     assert_eq!(after.republish, made.republish);
 }
@@ -124,8 +124,8 @@ async fn what_the_server_refuses_is_said() {
     let mut replicated = MessagingConfig::new(roomy.url().parse().unwrap(), Role::Api);
     replicated.replicas = 3;
     for config in [MessagingConfig::new(small.url().parse().unwrap(), Role::Api), replicated] {
-        let error = Messaging::connect(config).await.unwrap().ensure().await.unwrap_err();
-        assert!(matches!(error, MessagingError::Setup { .. }), "{error:?}");
+        let error = Messaging::connect(config).await.unwrap().provision().await.unwrap_err();
+        assert!(matches!(error, MessagingError::Provision { .. }), "{error:?}");
     }
 }
 
@@ -133,7 +133,8 @@ async fn what_the_server_refuses_is_said() {
 async fn too_little_storage_is_said_by_the_variables_name_and_with_figures() {
     let small = NatsServer::builder().jetstream_max_store(1 << 20).start();
     let config = MessagingConfig::new(small.url().parse().unwrap(), Role::Api);
-    let error = Messaging::connect(config).await.unwrap().ensure().await.unwrap_err().to_string();
+    let error =
+        Messaging::connect(config).await.unwrap().provision().await.unwrap_err().to_string();
     for part in
         ["QUEUE_MAX_BYTES (1.00 GiB each", "2.50 GiB", "512.0 MiB", "3.33 GiB", "max_file_store"]
     {

@@ -4,7 +4,9 @@ use std::{future::pending, time::Duration};
 
 use domain::{Job, TaskId, TaskRecord, TaskState};
 use futures_util::StreamExt;
-use messaging::{BeginOutcome, FinishOutcome, Messaging, MessagingConfig, Return, Role, TaskStore};
+use messaging::{
+    BeginOutcome, FinishOutcome, Messaging, MessagingConfig, RequeueReason, Role, TaskStore,
+};
 use testkit::{Direction, TcpProxy};
 use tokio::time::sleep;
 
@@ -33,15 +35,15 @@ async fn runs_that_failed_count_and_runs_that_were_handed_back_do_not() {
     tasks.create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
     let given_back = async |why| {
         let begun = begin(&tasks, &job).await;
-        tasks.give_back(&begun, why).await.unwrap();
+        tasks.requeue(&begun, why).await.unwrap();
         let record = tasks.get(job.task_id).await.unwrap().unwrap();
         assert_eq!(record.state, TaskState::Queued);
         record.attempts
     };
-    assert_eq!(given_back(Return::Failed).await, 1);
-    assert_eq!(given_back(Return::HandedBack).await, 1);
-    assert_eq!(given_back(Return::HandedBack).await, 1);
-    assert_eq!(given_back(Return::Failed).await, 2);
+    assert_eq!(given_back(RequeueReason::RunFailed).await, 1);
+    assert_eq!(given_back(RequeueReason::Released).await, 1);
+    assert_eq!(given_back(RequeueReason::Released).await, 1);
+    assert_eq!(given_back(RequeueReason::RunFailed).await, 2);
     // A worker that was killed gave nothing back: its run counts.
     assert_eq!(begin(&tasks, &job).await.attempts, 3);
     assert_eq!(begin(&tasks, &job).await.attempts, 4);

@@ -19,7 +19,7 @@ impl Watching {
         let mut config = MessagingConfig::new(server.url().parse().unwrap(), role);
         config.limits = QueueLimits { max_messages, ..QueueLimits::default() };
         let messaging = Messaging::connect(config).await.unwrap();
-        messaging.ensure().await.unwrap();
+        messaging.provision().await.unwrap();
         let watched = messaging.clone();
         let task = tokio::spawn(async move { watched.watch_writes().await });
         Self { messaging, task }

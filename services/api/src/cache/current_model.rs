@@ -7,7 +7,7 @@ use std::{
 };
 
 use domain::{ModelName, Sha256Digest};
-use messaging::{ANNOUNCEMENT_LIFE, Announcements, Heard};
+use messaging::{HEARTBEAT_TTL, HeartbeatEvent, Heartbeats};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -31,15 +31,15 @@ impl CurrentModel {
         let workers = self.workers.lock();
         let mut living = workers
             .values()
-            .filter(|(_, heard_at)| now.duration_since(*heard_at) < ANNOUNCEMENT_LIFE)
+            .filter(|(_, heard_at)| now.duration_since(*heard_at) < HEARTBEAT_TTL)
             .map(|(digest, _)| *digest);
         let first = living.next()?;
         living.all(|digest| digest == first).then_some(first)
     }
 
-    fn hear(&self, heard: Heard, now: Instant) {
+    fn hear(&self, heard: HeartbeatEvent, now: Instant) {
         let mut workers = self.workers.lock();
-        workers.retain(|_, (_, heard_at)| now.duration_since(*heard_at) < ANNOUNCEMENT_LIFE);
+        workers.retain(|_, (_, heard_at)| now.duration_since(*heard_at) < HEARTBEAT_TTL);
         match heard.model_digest {
             Some(digest) => workers.insert(heard.worker, (digest, now)),
             None => workers.remove(&heard.worker),
@@ -51,7 +51,7 @@ impl CurrentModel {
 /// goes out of date.
 pub(crate) async fn watch(
     current: CurrentModel,
-    announcements: Announcements,
+    announcements: Heartbeats,
     model: ModelName,
     shutdown: CancellationToken,
 ) {
@@ -74,8 +74,11 @@ pub(crate) async fn watch(
 mod tests {
     use super::*;
 
-    fn heard(worker: &str, digest: Option<u8>) -> Heard {
-        Heard { worker: worker.to_owned(), model_digest: digest.map(|byte| [byte; 32].into()) }
+    fn heard(worker: &str, digest: Option<u8>) -> HeartbeatEvent {
+        HeartbeatEvent {
+            worker: worker.to_owned(),
+            model_digest: digest.map(|byte| [byte; 32].into()),
+        }
     }
 
     #[test]
@@ -92,9 +95,9 @@ mod tests {
         current.hear(heard("three", None), start);
         assert_eq!(known(start), Some(1), "it has stopped");
 
-        let later = start + ANNOUNCEMENT_LIFE;
+        let later = start + HEARTBEAT_TTL;
         current.hear(heard("four", Some(4)), later);
         assert_eq!(known(later), Some(4), "the others have been silent for too long");
-        assert_eq!(known(later + ANNOUNCEMENT_LIFE), None);
+        assert_eq!(known(later + HEARTBEAT_TTL), None);
     }
 }

@@ -137,7 +137,7 @@ impl Tasks {
         let Some(responses) = &self.responses else { return Ok(None) };
         let Some(end) = responses.end_of(job).await else { return Ok(None) };
         let record = TaskRecord::queued(job.clone()).with_state(end);
-        let created = self.store.create_ended(&record).await;
+        let created = self.store.create_terminal(&record).await;
         if !created.map_err(|error| unavailable(job.task_id, "end", &error))? {
             return Ok(None);
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::TaskId;
-use messaging::LEASE_LIFE;
+use messaging::LEASE_TTL;
 use reqwest::StatusCode;
 use testkit::eventually;
 
@@ -106,6 +106,6 @@ async fn whoever_stops_makes_room_for_another() {
     first.stop();
     let stopped = std::time::Instant::now();
     second.reaches("spotter_reconciler_holder", "", 1).await;
-    assert!(stopped.elapsed() < LEASE_LIFE - Duration::from_secs(10), "it was not given up");
+    assert!(stopped.elapsed() < LEASE_TTL - Duration::from_secs(10), "it was not given up");
     second.one_more_round().await;
 }

@@ -9,7 +9,7 @@ use crate::fixture::{Queue, bus};
 async fn a_workers_model_is_known_from_its_start_to_its_end() {
     let queue = Queue::start().await;
     let (heard, mut hears) = mpsc::unbounded_channel();
-    let announcements = queue.messaging.announcements();
+    let announcements = queue.messaging.heartbeats();
     let listening = tokio::spawn(async move {
         let listener = |word| heard.send(word).unwrap_or_default();
         announcements.follow(&ModelName::default(), listener).await

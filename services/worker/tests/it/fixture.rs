@@ -42,7 +42,7 @@ impl Queue {
         let mut config = MessagingConfig::new(nats.url().parse().unwrap(), Role::Api);
         change(&mut config);
         let messaging = Messaging::connect(config).await.expect("NATS answers");
-        messaging.ensure().await.expect("the queue can be set up");
+        messaging.provision().await.expect("the queue can be set up");
         Self { nats, messaging }
     }
 

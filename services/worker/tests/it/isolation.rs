@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::{Job, TaskState};
-use messaging::{BeginOutcome, Deliveries, Delivery, Return, Settlement};
+use messaging::{BeginOutcome, Deliveries, Delivery, RequeueReason, Settlement};
 use testkit::eventually;
 
 use crate::fixture::{HeldTask, Queue, TIMEOUT, bus, job};
@@ -29,7 +29,7 @@ async fn a_job_that_was_handed_back_or_never_begun_runs_beside_others() {
     let BeginOutcome::Begun(begun) = tasks.begin(&handed_back).await.unwrap() else {
         panic!("its run begins")
     };
-    tasks.give_back(&begun, Return::HandedBack).await.unwrap();
+    tasks.requeue(&begun, RequeueReason::Released).await.unwrap();
     deliveries.stop().await;
     let held = HeldTask::submit(&queue).await;
     let _worker = queue.worker(&SETTINGS).await;

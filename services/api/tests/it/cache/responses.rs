@@ -1,7 +1,7 @@
 //! The same picture again, with the same model and settings, is not run again.
 
 use domain::{Sha256Digest, TaskRecord};
-use messaging::Announcement;
+use messaging::WorkerHeartbeat;
 use reqwest::{StatusCode, multipart::Form};
 use serde_json::Value;
 use testkit::eventually;
@@ -12,8 +12,8 @@ const ENTRIES: &str = "spotter:response:";
 
 impl TestApp {
     /// Says what a worker says when it starts, and waits until the API has heard of it.
-    async fn worker_runs(&self, digest: Sha256Digest) -> Announcement {
-        let announcements = self.worker_side().await.announcements();
+    async fn worker_runs(&self, digest: Sha256Digest) -> WorkerHeartbeat {
+        let announcements = self.worker_side().await.heartbeats();
         let announcement = announcements.of_worker(&"yolov8n".parse().unwrap(), digest);
         let misses = self.lookups("miss").await;
         announcement.renew().await.unwrap();
@@ -196,7 +196,7 @@ async fn another_model_file_is_asked_itself() {
     let old = app.worker_runs(model()).await;
     assert_eq!(app.bus_state().await, "SUCCESS");
     // In the middle of a change nobody knows which of them a job would meet.
-    let announcements = app.worker_side().await.announcements();
+    let announcements = app.worker_side().await.heartbeats();
     let new = announcements.of_worker(&"yolov8n".parse().unwrap(), [2; 32].into());
     new.renew().await.unwrap();
     let until = async |state: &str| {
@@ -211,7 +211,7 @@ async fn another_model_file_is_asked_itself() {
     })
     .await;
     // And back again.
-    let back = app.worker_side().await.announcements();
+    let back = app.worker_side().await.heartbeats();
     let back = back.of_worker(&"yolov8n".parse().unwrap(), model());
     back.renew().await.unwrap();
     new.withdraw().await.unwrap();

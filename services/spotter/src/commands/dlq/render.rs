@@ -16,8 +16,8 @@ const HEADINGS: [&str; 5] = ["ID", "GIVEN UP", "DELIVERIES", "PICTURE", "REASON"
 struct LetterJson<'a> {
     id: String,
     sequence: u64,
-    #[serde(with = "time::serde::rfc3339")]
-    buried_at: OffsetDateTime,
+    #[serde(rename = "buried_at", with = "time::serde::rfc3339")]
+    dead_lettered_at: OffsetDateTime,
     reason: &'a str,
     deliveries: u32,
     subject: &'a str,
@@ -52,7 +52,7 @@ pub(super) fn json(letter: &DeadLetter) -> Result<(), CliError> {
     let letter = LetterJson {
         id: letter.id().to_string(),
         sequence: letter.sequence,
-        buried_at: letter.buried_at,
+        dead_lettered_at: letter.dead_lettered_at,
         reason: &letter.reason,
         deliveries: letter.deliveries,
         subject: &letter.original_subject,
@@ -86,7 +86,7 @@ fn row(letter: &DeadLetter) -> [String; 5] {
     }
     [
         letter.id().to_string(),
-        moment(letter.buried_at),
+        moment(letter.dead_lettered_at),
         letter.deliveries.to_string(),
         format!("{shortened} ({})", size(letter)),
         printable(&letter.reason),
@@ -104,7 +104,7 @@ pub(super) fn details(letter: &DeadLetter, record: Option<&TaskRecord>) -> Resul
     let field = |name: &str, text: String| output::line(format_args!("{name:<11} {text}"));
     field("id", letter.id().to_string())?;
     field("sequence", letter.sequence.to_string())?;
-    field("given up", moment(letter.buried_at))?;
+    field("given up", moment(letter.dead_lettered_at))?;
     field("reason", printable(&letter.reason))?;
     field("deliveries", letter.deliveries.to_string())?;
     let Some(job) = &letter.job else {

@@ -21,7 +21,7 @@ impl Queue {
         let nats = NatsServer::start();
         let config = MessagingConfig::new(nats.url().parse().unwrap(), Role::Api);
         let messaging = Messaging::connect(config).await.unwrap();
-        messaging.ensure().await.unwrap();
+        messaging.provision().await.unwrap();
         Self { nats, messaging }
     }
 
