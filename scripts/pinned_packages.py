@@ -1,6 +1,6 @@
-"""Python packages for one of these scripts: as they are installed, or the pinned versions.
+"""Python packages for a script: those that are installed, or the pinned versions.
 
-Where one is missing, pip puts all that the script's own requirements file pins into .cache/, once.
+If one is missing, pip installs the packages that the script's requirements file pins into .cache/, once.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-# The kind of a folder whose packages are for this Python.
+# The Python version, as the kind of a folder.
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 class PackagesMissing(Exception):
-    """pip could not install what is needed; the text says what to do."""
+    """pip failed to install the packages; the text says what to do."""
 
 
 def make_importable(script: str, modules: list[str], described: str) -> None:
@@ -38,7 +38,7 @@ def requirements_of(script: str) -> Path:
 def folder_of(script: str, kind: str) -> Path:
     """Where the packages of `script` are, for one kind of machine or of Python.
 
-    Its name says what is pinned: after a change of the pins, what was installed before is not taken for them.
+    Its name contains a hash of the pins: after a change of the pins, the packages are installed again.
     """
     pins = hashlib.sha256(requirements_of(script).read_bytes()).hexdigest()[:8]
     return ROOT / f".cache/python/{script}-{kind}-{pins}"
@@ -48,7 +48,7 @@ def install(script: str, folder: Path, described: str) -> None:
     """Install what the requirements file of `script` pins into `folder`."""
     print(f"Fetching {described} into .cache/ …", file=sys.stderr, flush=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Installed beside its place and then renamed: a run that was cut short leaves nothing half done.
+    # Installed into a temporary folder and then renamed: an interrupted run leaves nothing incomplete.
     with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
         target = Path(unfinished) / "packages"
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -56,7 +56,7 @@ def install(script: str, folder: Path, described: str) -> None:
         done = subprocess.run([*pip, *pinned, f"--target={target}"], check=False)
         if done.returncode != 0:
             raise PackagesMissing(
-                f"pip could not install {described}; its words stand above. The pinned wheels are for "
+                f"pip could not install {described}; see its output above. The pinned wheels are for "
                 f"Python 3.11 to 3.14 and this is {sys.version.split()[0]}. "
                 "If pip itself is missing: apt-get install python3-pip"
             )

@@ -1,6 +1,6 @@
-"""What a build of the images compiled, by its log, and whether a rebuild was a small part of a whole one.
+"""The crates that a build of the images compiled, from its log, and whether a rebuild was a small part of a full one.
 
-No limit in seconds: that would say how fast the machine is and what else it does.
+There is no limit in seconds, which would depend on the machine and on what else it does.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 # cargo's line, behind BuildKit's step and time. Crates of the workspace are shown with their folder.
 COMPILING = re.compile(r"\bCompiling (?P<crate>\S+) v\S+(?P<ours> \(/build/)?")
-# What a changed line in services/api has compiled: the API, and the command that has it in it.
+# A changed line in services/api compiles the API, and the command that contains it.
 AFTER_A_CHANGE = {"spotter-api", "spotter"}
-# The largest part of a whole build's time that a rebuild may take. Seen: 70.3 s after 717 s, a tenth, on a
-# machine with other work to do; the last step, linking two programs, takes most of it.
+# The maximum share of a full build's time that a rebuild may take. Measured: 70.3 s after 717 s, a tenth, on a busy
+# machine; the last step, linking two programs, takes most of it.
 LARGEST_SHARE = 1 / 4
-# A build that compiled fewer crates of others than this found most of them in the builder's cache, and says
-# nothing of how long a whole one takes.
+# A build that compiled fewer external crates than this found most of them in the builder's cache, and is no measure
+# of a full one.
 LEAST_OF_A_WHOLE_BUILD = 100
 
 
@@ -47,10 +47,10 @@ class Build:
 
 
 def describe(first: Build, rebuild: Build) -> str:
-    told = f"rebuilt after a changed line in services/api in {rebuild.seconds:.1f} s"
+    rebuilt = f"rebuilt after a changed line in services/api in {rebuild.seconds:.1f} s"
     if not first.is_whole():
-        return f"{told}; no share of the first build is judged, which compiled only {first.others} crates of others"
-    return f"{told}, {rebuild.seconds / first.seconds:.0%} of the first build"
+        return f"{rebuilt}; its share is not checked: the first build compiled only {first.others} external crates"
+    return f"{rebuilt}, {rebuild.seconds / first.seconds:.0%} of the first build"
 
 
 def problem_of_a_rebuild(first: Build, rebuild: Build) -> str | None:
@@ -58,7 +58,7 @@ def problem_of_a_rebuild(first: Build, rebuild: Build) -> str | None:
     if "spotter-api" not in rebuild.ours:
         return "the log of the rebuild does not say that spotter-api was compiled"
     if rebuild.others:
-        return f"the rebuild compiled {rebuild.others} crates of others, which had not changed"
+        return f"the rebuild compiled {rebuild.others} external crates, which had not changed"
     if rebuild.ours - AFTER_A_CHANGE:
         return f"the rebuild compiled what had not changed: {', '.join(sorted(rebuild.ours - AFTER_A_CHANGE))}"
     if first.is_whole() and rebuild.seconds > LARGEST_SHARE * first.seconds:

@@ -1,6 +1,6 @@
-"""Settings in docker-compose.yml, held against docs/configuration.md: none that nobody reads, none forgotten.
+"""Checks the settings in docker-compose.yml against docs/configuration.md: none unknown, none missing.
 
-`make test-compose` runs the file; a variable with a slip in its name would change nothing there.
+`make test-compose` runs the file, and would not notice a misspelt variable.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OF_THE_FILE = {
     ),
     *("REDIS_CA_FILE", "MODELS_DIR", "EXECUTION_PROVIDER", "ORT_DYLIB_PATH", "SHUTDOWN_GRACE_SECONDS"),
 }
-# Each service of ours, and the sections of docs/configuration.md that are for it.
+# The services of the project, each with its sections of docs/configuration.md.
 SECTIONS = {
     "api": ("API", "Both: the queue", "Both: logs", "Both: traces"),
     "worker": ("Worker", "Both: the queue", "Both: logs", "Both: traces"),

@@ -1,4 +1,4 @@
-"""Rules that a schema does not know: what Kubernetes refuses to admit, and who must be let through its network."""
+"""Rules that a schema does not express: what Kubernetes does not admit, and connections that must be allowed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from manifests.objects import Objects, matches, quantity
 
 DNS = "namespace kube-system"
-# Who must reach whom, on which port: without one of them the system stands still or nobody sees it.
+# The connections that the system and its monitoring need, with their ports.
 NEEDED = {
     ("api", "nats", "client"),
     ("api", "redis", "redis"),

@@ -1,4 +1,4 @@
-"""Rules about what docs/kubernetes.md has people type: every name in it is one that the manifests make."""
+"""Rules about the commands in docs/kubernetes.md: every name in them is defined by the manifests."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def images_are_of_this_version(objects: Objects) -> Iterator[str]:
 
 
 def evictions_are_possible(objects: Objects) -> Iterator[str]:
-    """A budget that lets nobody go keeps a node from being drained for ever."""
+    """A budget that allows no disruption prevents a node from being drained."""
     for found in objects.of("PodDisruptionBudget"):
         spec = found["spec"]
         for workload in objects.of("Deployment", "StatefulSet"):

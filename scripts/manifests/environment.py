@@ -1,4 +1,4 @@
-"""What a container is started with: its variables and its arguments, as the kubelet makes them.
+"""The variables and arguments of a container, as the kubelet expands them.
 
 The kubelet replaces `$(NAME)` in a variable's value by a variable that stands before it in the same
 container's list, or that comes from `envFrom`; in `command` and `args` by any of the container's

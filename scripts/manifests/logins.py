@@ -1,9 +1,8 @@
-"""NATS and Redis, started as the manifests start them, and everybody's login tried.
+"""Starts NATS and Redis with the manifests' settings, and tries every login.
 
-Each program has the arguments, the variables and the files that the kubelet would give it
-(environment.py), with the secrets that docs/kubernetes.md has made; only its ports and its folders
-are others. Then each part logs in by its own address: its name is looked up nowhere, but its server's
-certificate must be for that name.
+Each program has the arguments, the variables and the files that the kubelet would give it (environment.py), with the
+secrets of docs/kubernetes.md; only its ports and its folders differ. Then each component logs in by its own address:
+the name is not resolved, but the server's certificate must be for it.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ PORT_ATTEMPTS = 5
 
 
 class NoLogin(Exception):
-    """A server does not start, or does not let somebody in; the text says what it said."""
+    """A server does not start, or refuses a login; the text contains its output."""
 
 
 class NoTls(Exception):
@@ -142,7 +141,7 @@ def nats(node: Node, program: str) -> Iterator[int]:
             try:
                 urllib.request.urlopen(listens["monitoring"][0] + path, timeout=PATIENCE).close()
             except urllib.error.HTTPError as error:
-                # 503: one server of three is not healthy. Anything else is no answer to a probe.
+                # 503: one server of three is not healthy. Any other status is an error.
                 if error.code != 503:
                     raise NoLogin(f"the {kind} probe of nats asks for {path}, and is told {error.code}") from error
         yield found
@@ -186,7 +185,7 @@ def answers(port: int) -> bool:
 def parsed(address: str) -> re.Match:
     found = ADDRESS.fullmatch(address)
     if found is None:
-        raise NoLogin("that is no address")
+        raise NoLogin("that is not an address")
     return found
 
 
@@ -302,7 +301,7 @@ def addresses(node: Node, server: str) -> Iterator[tuple[str, str, str | None]]:
         if address is not None:
             yield name, address, authority_of(node, name, given.get(f"{server.upper()}_CA_FILE"))
     if server == "NATS":
-        # Those who are no part of the manifests: people, and what watches.
+        # Clients outside the manifests: operators and monitoring.
         scheme, _, place = variables["api"]["NATS_URL"].partition("://")
         authority = authority_of(node, "api", variables["api"].get("NATS_CA_FILE"))
         source = next(

@@ -1,4 +1,4 @@
-"""Manifests made wrong, one way each: what scripts/check-manifests must find out before it is believed."""
+"""Manifests with one mistake each, which scripts/check-manifests must detect."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNKNOWN_FIELD = "Additional properties are not allowed"
 
 @dataclass(frozen=True)
 class Mutation:
-    """One change to the objects of an overlay, and words of the problem that must come of it."""
+    """One change to the objects of an overlay, and a part of the problem that must be reported."""
 
     name: str
     expected: str
@@ -161,8 +161,8 @@ MUTATIONS = [
     Mutation("no such priority", "has no PriorityClass", without("PriorityClass", "spotter-worker")),
     Mutation("no such account", "has no ServiceAccount", without("ServiceAccount", "worker")),
     Mutation("a mount without a volume", "mounts the volume", in_pod("api", "volumes", [])),
-    Mutation("settings that are not there", "worker refers to the ConfigMap none, which nobody is told to make", in_container("worker", "envFrom", [{"configMapRef": {"name": "none"}}])),
-    Mutation("files that are not there", "nats refers to the ConfigMap none, which nobody is told to make", lambda o: pod(o, "nats")["volumes"].append({"name": "more", "configMap": {"name": "none"}})),
+    Mutation("settings that are not there", "worker refers to the ConfigMap none, which no documented command creates", in_container("worker", "envFrom", [{"configMapRef": {"name": "none"}}])),
+    Mutation("files that are not there", "nats refers to the ConfigMap none, which no documented command creates", lambda o: pod(o, "nats")["volumes"].append({"name": "more", "configMap": {"name": "none"}})),
     Mutation("a claim that is not there", "mounts the claim", lambda o: pod(o, "worker")["volumes"].append({"name": "more", "persistentVolumeClaim": {"claimName": "none"}})),
     Mutation("a scaler of nothing", "scales the Deployment", in_spec("ScaledObject", "worker", "scaleTargetRef", {"name": "workers"})),
     Mutation("a number of replicas", "has a number of replicas", in_spec("Deployment", "worker", "replicas", 3)),
@@ -180,10 +180,10 @@ MUTATIONS = [
     Mutation("no limits", "no limits of", in_container("redis", "resources", {"requests": {"cpu": 1, "memory": 1}})),
     Mutation("no probe", "has no livenessProbe", lambda o: o.container("worker").pop("livenessProbe")),
     Mutation("a Secret in the manifests", "there is a Secret", lambda o: o.all.append({"kind": "Secret", "metadata": {"name": "x", "namespace": "spotter"}})),
-    Mutation("a secret nobody makes", "which nobody is told to make", in_secret_reference("name", "other")),
+    Mutation("a secret nobody makes", "which no documented command creates", in_secret_reference("name", "other")),
     Mutation("another's password", "is given the password of setup", in_secret_reference("key", "setup")),
     Mutation("a password in the open", "has a password in it", setting("api", "NATS_URL", "tls://api:secret@nats:4222")),
-    Mutation("a secret mounted that nobody makes", "nats refers to the Secret none, which nobody is told to make", lambda o: pod(o, "nats")["volumes"].append({"name": "more", "secret": {"secretName": "none"}})),
+    Mutation("a secret mounted that nobody makes", "nats refers to the Secret none, which no documented command creates", lambda o: pod(o, "nats")["volumes"].append({"name": "more", "secret": {"secretName": "none"}})),
     # What a program starts with.
     Mutation("an address before its password", "api: NATS_URL refers to $(NATS_PASSWORD), which is no variable that stands before it", first("api", "NATS_URL")),
     Mutation("the same on GPUs", "worker: NATS_URL refers to $(NATS_SCHEME)", first("worker", "NATS_URL"), "gpu"),
@@ -280,7 +280,7 @@ MUTATIONS = [
     Mutation("an API killed in mid-request", "an API is killed after 30 s", in_pod("api", "terminationGracePeriodSeconds", 30)),
     Mutation("an API that stops at once", "does not wait until", lambda o: o.container("api").pop("lifecycle")),
     Mutation("NATS killed in lame duck mode", "NATS is killed after 30 s", in_pod("nats", "terminationGracePeriodSeconds", 30)),
-    Mutation("NATS that is not told", "NATS is not told", lambda o: o.container("nats").pop("lifecycle")),
+    Mutation("NATS that is not told", "NATS has no preStop hook", lambda o: o.container("nats").pop("lifecycle")),
     Mutation("uploads beyond the memory", "of an API's memory", setting("api", "MAX_CONCURRENT_UPLOADS", "64")),
     Mutation("slots without cores", "cores for CONCURRENCY=4", setting("worker", "CONCURRENCY", "4")),
     Mutation("nowhere to lay the model out", "no folder to lay", lambda o: pod(o, "worker")["volumes"].pop(next(i for i, v in enumerate(pod(o, "worker")["volumes"]) if "emptyDir" in v))),
@@ -313,7 +313,7 @@ def in_nats_file(file: str, old: str, new: str) -> Change:
     return lambda objects: objects.nats_files().update({file: objects.nats_files()[file].replace(old, new)})
 
 
-# What shows when NATS or Redis runs, and somebody logs in there.
+# Mistakes that only show when NATS or Redis runs and a component logs in.
 LOGIN_MUTATIONS = {
     "NATS": [
         Mutation("an address before its password", "worker cannot log in to NATS by tls://worker:$(NATS_PASSWORD)@nats:4222: NATS says -ERR 'Authorization Violation'", patched("worker", "NATS_URL", "tls://worker:$(NATS_PASSWORD)@nats:4222")),

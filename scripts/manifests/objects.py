@@ -1,4 +1,4 @@
-"""Rendered manifests, and what is looked up in them again and again."""
+"""Rendered manifests, and lookups in them."""
 
 from __future__ import annotations
 

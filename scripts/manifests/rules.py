@@ -1,6 +1,6 @@
-"""The rules that the manifests in k8s/ keep besides Kubernetes' own schemas.
+"""The rules for the manifests in k8s/ in addition to Kubernetes' own schemas.
 
-Each rule is a function that takes the objects of one overlay and yields what is wrong with them.
+Each rule is a function that takes the objects of one overlay and yields the problems.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ def time_to_stop_is_enough(objects: Objects) -> Iterator[str]:
     if grace["nats"] <= lame:
         yield f"NATS is killed after {grace['nats']} s, and lets clients move for {lame} s"
     if objects.container("nats").get("lifecycle", {}).get("preStop", {}).get("exec") is None:
-        yield "NATS is not told that it is to stop"
+        yield "NATS has no preStop hook"
 
 
 def memory_and_disk_are_enough(objects: Objects) -> Iterator[str]:

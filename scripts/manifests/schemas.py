@@ -1,4 +1,4 @@
-"""Kubernetes' and KEDA's schemas, held against rendered objects; unknown fields are refused."""
+"""Validates rendered objects against Kubernetes' and KEDA's schemas; unknown fields are errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KUBERNETES_VERSIONS = ["1.32", "1.36"]
 
 
 class NoSuchSchema(Exception):
-    """A schema that was named is not there."""
+    """The schema that was named does not exist."""
 
 
 def kubernetes_problems(objects: list[dict], version: str) -> list[str]:
@@ -38,7 +38,7 @@ def keda_schema() -> dict | None:
     named = os.environ.get("KEDA_SCHEMA")
     path = Path(named) if named else ROOT.parent / "shared/schemas/scaledobject-keda-v1alpha1.json"
     if named and not path.is_file():
-        raise NoSuchSchema(f"KEDA_SCHEMA names {path}, and there is no such file")
+        raise NoSuchSchema(f"KEDA_SCHEMA names {path}, which does not exist")
     return json.loads(path.read_text()) if path.is_file() else None
 
 

@@ -1,4 +1,4 @@
-"""The secrets that docs/kubernetes.md has operators make, made by its own commands, with certificates for its names."""
+"""The secrets of docs/kubernetes.md, created by its commands, with certificates for its names."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Made = dict[tuple[str, str], dict[str, str]]
 
 
 class NotMade(Exception):
-    """The documentation's secrets cannot be made here; the text says why."""
+    """The documentation's secrets cannot be created here; the text says why."""
 
 
 def documented_secrets(kubectl: str, scratch: Path) -> Made:
     """All that the table of docs/kubernetes.md names, but for the certificate of the Ingress."""
     made: Made = {("Secret", name): values for name, values in made_by_commands(kubectl).items()}
     if shutil.which("openssl") is None:
-        raise NotMade("there is no openssl here to make certificates with")
+        raise NotMade("openssl is not installed; it creates the certificates")
     authority = make_authority(scratch)
     made["ConfigMap", "spotter-ca"] = {"ca.crt": authority}
     for name, hosts in hosts_of_certificates().items():

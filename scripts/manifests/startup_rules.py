@@ -1,7 +1,7 @@
 """Rules about what a container starts with: its variables, its arguments, and the files that it finds.
 
-Nothing of this is seen by Kubernetes' own validation, and all of it ends a program that is started
-otherwise, or has it log in as nobody.
+Kubernetes' own validation does not detect any of these mistakes, and each of them makes a program exit at its start
+or log in without credentials.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def what_is_made_beforehand_is_documented(objects: Objects) -> Iterator[str]:
         held = objects.values(kind, reference["name"])
         keys = held.keys() if held is not None else documented.get((kind, reference["name"]))
         if keys is None:
-            yield f"{name} refers to the {kind} {reference['name']}, which nobody is told to make"
+            yield f"{name} refers to the {kind} {reference['name']}, which no documented command creates"
         elif "key" in reference and reference["key"] not in keys:
             yield f"{name} refers to {reference['key']} of the {kind} {reference['name']}, which does not hold it"
         if reference.get("optional"):
