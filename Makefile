@@ -38,8 +38,9 @@ test: setup lint check-manifests test-scripts ## Set up, check the format, lint,
 fmt: cargo-is-here ## Format the code
 	@cargo fmt --all
 
-lint: cargo-is-here ## Check the format, run ruff on the Python scripts, and clippy with warnings denied
+lint: cargo-is-here ## Check the format and the imports between files, run ruff, and clippy with warnings denied
 	@cargo fmt --all --check
+	@scripts/check-imports
 	@scripts/lint-scripts
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
 
