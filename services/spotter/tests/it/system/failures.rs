@@ -60,6 +60,33 @@ async fn a_worker_killed_in_mid_job_loses_nothing() {
     assert_bus(&system.result(id).await["result"]);
 }
 
+/// ONNX Runtime may hang in an operator, which cannot be cancelled.
+#[tokio::test]
+async fn a_worker_whose_model_hangs_stops_and_another_runs_its_jobs() {
+    let system = System::start();
+    for settings in [&[][..], &[("MAX_BATCH", "4"), ("CONCURRENCY", "1")]] {
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let bus = fs::read(picture("bus.jpg")).unwrap();
+            ids.push(system.start_task("bus.jpg", bus).await);
+        }
+        let hanging = [("FAILPOINTS", "worker-detect=hang"), ("JOB_DEADLINE_SECONDS", "1")];
+        let settings: Vec<_> = hanging.iter().chain(settings).copied().collect();
+        let mut hanging = system.worker_with(&settings);
+        let status = hanging.wait_exit(TIMEOUT);
+        assert_eq!(status.code(), Some(70), "{:#?}", hanging.lines());
+
+        let mut another = system.worker();
+        for id in ids {
+            let task = system.terminal(id).await;
+            assert_eq!(task.state, State::Success, "{task:?}");
+            assert_bus(&system.result(id).await["result"]);
+        }
+        another.terminate();
+        another.wait_exit(TIMEOUT);
+    }
+}
+
 #[tokio::test]
 async fn redis_killed_while_results_are_read_changes_no_answer() {
     let mut system = System::start();
