@@ -1,5 +1,5 @@
-//! HTTP itself, whatever the routes: connections and their timeouts, what all answers have in common, and what is
-//! measured of each request.
+//! HTTP independent of the routes: connections and their timeouts, what all responses have in common, and the
+//! metrics of each request.
 
 pub(crate) mod docs;
 pub(crate) mod fallback;

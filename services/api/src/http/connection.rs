@@ -1,4 +1,4 @@
-//! One connection, from its first byte until either side ends it.
+//! One connection, from its first byte until either side closes it.
 
 use std::{
     convert::Infallible,
@@ -29,35 +29,35 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     limits::ConnectionLimits,
-    request_body::{Discarded, KeptBody, Rest},
-    stream::{PIECE_BYTES, PacedStream},
-    timeouts::{MAX_DISCARDED_BYTES, Overdue, Pace},
+    request_body::{DiscardedBody, SharedBody, Unread},
+    stream::{CHUNK_BYTES, TimedStream},
+    timeouts::{MAX_DISCARDED_BYTES, Overdue, Timeouts},
 };
 
-/// The most bytes of a request's first line and headers together; beyond it 431.
+/// Maximum size of the request line and headers, in bytes; beyond it 431.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
-/// The most bytes read ahead of whoever takes them, or kept for a client that is slow to read.
+/// Maximum size of the read buffer and of the write buffer of a connection, in bytes.
 const MAX_BUFFER_BYTES: usize = 128 * 1024;
-/// Why connections are ended, as the metric says it.
+/// Why the server closes connections: values of the metric's label.
 pub(super) const REFUSED: &str = "refused";
 const SLOW_HEADER: &str = "slow_header";
 const SLOW_ANSWER: &str = "slow_answer";
 const UNREAD_BODY: &str = "unread_body";
 
-/// What all connections of a server share.
+/// The state that all connections of a server share.
 pub(super) struct Shared<E> {
     endpoint: E,
     limits: ConnectionLimits,
     address: LocalAddr,
-    /// The server takes no more connections, and each ends with the request it is at.
+    /// Cancelled at shutdown: each connection closes after its current request.
     draining: CancellationToken,
-    /// The grace is over.
+    /// Cancelled when the shutdown grace period is over.
     pub(super) abandoned: CancellationToken,
     cut: Counter<u64>,
 }
 
 impl<E> Shared<E> {
-    /// `draining` is the server's shutdown.
+    /// `draining` is cancelled when the server shuts down.
     pub(super) fn new(
         endpoint: E,
         limits: ConnectionLimits,
@@ -69,7 +69,7 @@ impl<E> Shared<E> {
             .u64_counter("spotter_http_connections_cut")
             .with_description("Connections that this server ended on its clients, by reason.")
             .build();
-        // From the start, so that the first one is seen to be one.
+        // Series start at 0, so that an increase to 1 is visible.
         for reason in [REFUSED, SLOW_HEADER, SLOW_ANSWER, UNREAD_BODY] {
             cut.add(0, &[KeyValue::new("reason", reason)]);
         }
@@ -82,7 +82,7 @@ impl<E> Shared<E> {
     }
 }
 
-/// Serves one connection until either side ends it.
+/// Serves one connection until either side closes it.
 pub(super) async fn serve_connection<E>(
     stream: TcpStream,
     remote: RemoteAddr,
@@ -90,140 +90,141 @@ pub(super) async fn serve_connection<E>(
 ) where
     E: Endpoint<Output = Response> + 'static,
 {
-    // Answers are written whole: to hold back their last piece would gain nothing.
+    // Responses are written whole, so delaying the last segment gains nothing.
     let _ = stream.set_nodelay(true);
-    let pace = Pace::new(shared.limits);
-    let discarded = Discarded::default();
+    let timeouts = Timeouts::new(shared.limits);
+    let discarded = DiscardedBody::default();
     let service = service_fn(|request: hyper::Request<Incoming>| {
         let (remote, shared) = (remote.clone(), Arc::clone(&shared));
-        let (pace, discarded) = (pace.clone(), discarded.clone());
+        let (timeouts, discarded) = (timeouts.clone(), discarded.clone());
         async move {
-            pace.header_came();
+            timeouts.header_received();
             let request = (request, shared.address.clone(), remote, Scheme::HTTP).into();
-            let answer = answer(&shared.endpoint, request, &pace, &discarded).await;
+            let answer = answer(&shared.endpoint, request, &timeouts, &discarded).await;
             Ok::<_, Infallible>(hyper::Response::from(answer))
         }
     });
-    let io = TokioIo::new(PacedStream::new(stream, pace.clone()));
+    let io = TokioIo::new(TimedStream::new(stream, timeouts.clone()));
     let mut connection = builder().serve_connection(io, service);
-    let mut clock = Clock { pace: &pace, timer: pin!(tokio::time::sleep(Duration::ZERO)) };
+    let mut timer =
+        DeadlineTimer { timeouts: &timeouts, timer: pin!(tokio::time::sleep(Duration::ZERO)) };
     loop {
         let step = poll_fn(|context| {
             if Pin::new(&mut connection).poll(context).is_ready() {
                 return Poll::Ready(None);
             }
             if discarded.poll_end(context).is_ready() {
-                pace.rest_came();
+                timeouts.body_discarded();
             }
-            clock.poll(context).map(Some)
+            timer.poll(context).map(Some)
         });
         tokio::select! {
             overdue = step => match overdue {
                 None => break,
                 Some(what) => return report(what, &remote, &shared),
             },
-            () = shared.draining.cancelled(), if !pace.is_stopping() => {
+            () = shared.draining.cancelled(), if !timeouts.is_stopping() => {
                 Pin::new(&mut connection).graceful_shutdown();
-                pace.stop();
+                timeouts.begin_shutdown();
             }
             () = shared.abandoned.cancelled() => return,
         }
     }
-    if pace.hangs_up() {
-        linger(connection.into_parts().io.into_inner(), clock, &remote, &shared).await;
+    if timeouts.start_closing() {
+        linger(connection.into_parts().io.into_inner(), timer, &remote, &shared).await;
     }
 }
 
 fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder.max_header_size(MAX_HEADER_BYTES).max_buf_size(MAX_BUFFER_BYTES);
-    // Its clock runs between requests as well, which is a time of another length: see `pace`.
+    // hyper's timer would also run between requests, where another timeout applies: see `timeouts`.
     builder.header_read_timeout(None);
-    // A client may close its sending side after its request (`shutdown(SHUT_WR)`) and wait for the answer.
-    // The server cannot tell it from one that has closed both sides until it writes, so the connection of a
-    // client that has gone stays open until its answer.
+    // A client may close its sending side after its request (`shutdown(SHUT_WR)`) and wait for the response.
+    // Until the server writes, it cannot distinguish such a client from one that has closed both sides, so
+    // the connection of a disconnected client stays open until its response.
     builder.half_close(true);
     builder
 }
 
-/// Answers `request`. What the client has not sent of it by then is discarded.
+/// Answers `request`. The part of its body that is unread by then is discarded.
 async fn answer<E>(
     endpoint: &E,
     mut request: Request,
-    pace: &Pace,
-    discarded: &Discarded,
+    timeouts: &Timeouts,
+    discarded: &DiscardedBody,
 ) -> Response
 where
     E: Endpoint<Output = Response>,
 {
-    let body = KeptBody::of(&mut request);
+    let body = SharedBody::of(&mut request);
     let mut answer = endpoint.get_response(request).await;
-    let rest = body.map_or(Rest::Nothing, |body| body.rest());
-    let goes_on = match &rest {
-        Rest::Nothing => true,
-        Rest::Unread(body) => size_of_rest(body) <= MAX_DISCARDED_BYTES,
-        Rest::Unknown => false,
+    let unread = body.map_or(Unread::Nothing, |body| body.take_unread());
+    let keeps_open = match &unread {
+        Unread::Nothing => true,
+        Unread::Body(body) => max_size(body) <= MAX_DISCARDED_BYTES,
+        Unread::Unknown => false,
     };
-    if !goes_on {
+    if !keeps_open {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    match rest {
-        Rest::Nothing => pace.answered(),
-        Rest::Unread(body) => {
-            pace.answered_early();
+    match unread {
+        Unread::Nothing => timeouts.answered(),
+        Unread::Body(body) => {
+            timeouts.answered_early();
             discarded.begin(body);
         }
-        Rest::Unknown => pace.answered_early(),
+        Unread::Unknown => timeouts.answered_early(),
     }
     answer
 }
 
-/// The most that is known to come of it, in bytes; 0 if that is not known.
-fn size_of_rest(body: &impl hyper::body::Body) -> u64 {
+/// The known maximum of the remaining bytes; 0 if it is unknown.
+fn max_size(body: &impl hyper::body::Body) -> u64 {
     body.size_hint().upper().unwrap_or_default()
 }
 
-/// Closes the connection of a client that may still be sending: first the sending side, and the other one
-/// once the client has closed its own. The kernel resets a connection that is closed with unread bytes, and
-/// the client may lose the answer.
+/// Closes the connection of a client that may still be sending: first the sending side, and the receiving
+/// side once the client has closed its own. The kernel resets a connection that is closed with unread bytes,
+/// and the client may lose the response.
 async fn linger<E>(
-    mut stream: PacedStream,
-    mut clock: Clock<'_>,
+    mut stream: TimedStream,
+    mut timer: DeadlineTimer<'_>,
     remote: &RemoteAddr,
     shared: &Shared<E>,
 ) {
-    let pace = clock.pace;
+    let timeouts = timer.timeouts;
     let discard = async {
-        // hyper has done this already, unless the client offered an upgrade.
+        // hyper has done this already, unless the client requested an upgrade.
         let _ = stream.shutdown().await;
-        let mut waste = vec![0; PIECE_BYTES];
+        let mut waste = vec![0; CHUNK_BYTES];
         while matches!(stream.read(&mut waste).await, Ok(read) if read > 0) {}
     };
     let mut discard = pin!(discard);
     loop {
         tokio::select! {
             () = &mut discard => return,
-            what = poll_fn(|context| clock.poll(context)) => return match what {
-                // It has sent everything and only keeps its side open.
-                Overdue::SilentRest => {}
+            what = poll_fn(|context| timer.poll(context)) => return match what {
+                // The client has sent everything and only keeps its side open.
+                Overdue::SilentBody => {}
                 what => report(what, remote, shared),
             },
-            () = shared.draining.cancelled(), if !pace.is_stopping() => pace.stop(),
+            () = shared.draining.cancelled(), if !timeouts.is_stopping() => timeouts.begin_shutdown(),
             () = shared.abandoned.cancelled() => return,
         }
     }
 }
 
-/// Tells when a client is overdue.
-struct Clock<'a> {
-    pace: &'a Pace,
+/// Completes when a client's timeout expires.
+struct DeadlineTimer<'a> {
+    timeouts: &'a Timeouts,
     timer: Pin<&'a mut Sleep>,
 }
 
-impl Clock<'_> {
-    /// To be polled whenever something has happened on the connection: the deadline may be another then.
+impl DeadlineTimer<'_> {
+    /// To be polled after every event on the connection, which may change the deadline.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Overdue> {
-        let Some((deadline, what)) = self.pace.deadline() else { return Poll::Pending };
+        let Some((deadline, what)) = self.timeouts.deadline() else { return Poll::Pending };
         if self.timer.deadline() != deadline {
             self.timer.as_mut().reset(deadline);
         }
@@ -233,12 +234,12 @@ impl Clock<'_> {
 
 fn report<E>(what: Overdue, remote: &RemoteAddr, shared: &Shared<E>) {
     let reason = match what {
-        // Nothing was wrong with it.
+        // An idle connection is closed without an error.
         Overdue::NextRequest => return,
         Overdue::Header => SLOW_HEADER,
         Overdue::Answer => SLOW_ANSWER,
-        Overdue::Rest | Overdue::SilentRest => UNREAD_BODY,
+        Overdue::UnreadBody | Overdue::SilentBody => UNREAD_BODY,
     };
-    tracing::debug!(%remote, reason, "a connection is cut off");
+    tracing::debug!(%remote, reason, "closing a connection after a timeout");
     shared.count_cut(reason);
 }

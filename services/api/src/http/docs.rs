@@ -1,8 +1,7 @@
 //! Swagger UI under `/docs`, as a page without inline scripts or styles.
 //!
-//! poem-openapi has Swagger UI inside, but gives it out only as one page with its script and its style
-//! in it, which no strict Content-Security-Policy lets run. The page is taken apart at start, and its
-//! pieces are served as files.
+//! poem-openapi contains Swagger UI, but only as one page with inline script and style, which a strict
+//! Content-Security-Policy does not allow. The page is split at startup, and its parts are served as files.
 
 use bytes::Bytes;
 use domain::Sha256Digest;
@@ -14,14 +13,14 @@ use poem::{
     web::Html,
 };
 
-/// What the page may do: load its own files, ask its own server, and show the pictures that are written
-/// in its style as `data:`. Nothing inline runs.
+/// What the page may do: load its own files, send requests to its own server, and show the `data:` images of
+/// its style. Inline scripts do not run.
 pub(crate) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'self'; \
     frame-ancestors 'none'";
 
-/// Its files carry what they come to in their addresses: whoever has one never needs to ask again.
-const FOR_EVER: &str = "public, max-age=31536000, immutable";
+/// The files have their hash in their URL, so they can be cached forever.
+const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
 const START: &str = r"SwaggerUIBundle({
   dom_id: '#ui',
@@ -31,15 +30,15 @@ const START: &str = r"SwaggerUIBundle({
 });
 ";
 
-/// Why Swagger UI could not be taken out of the framework's page.
+/// The framework's page does not have the expected structure.
 #[derive(Debug, thiserror::Error)]
-#[error("Swagger UI has no {0} in the page that the framework makes of it")]
+#[error("the framework's page of Swagger UI has no {0}")]
 pub struct DocsPageError(&'static str);
 
-/// The page and its files, given the framework's page.
+/// The routes of the page and its files, taken from the framework's page.
 ///
 /// # Errors
-/// [`DocsPageError`] if that looks otherwise than expected, as a new version of it may.
+/// [`DocsPageError`] if the structure is not the expected one, as a new version may have another.
 pub(crate) fn endpoint(
     page: &str,
 ) -> Result<impl Endpoint<Output = Response> + use<>, DocsPageError> {
@@ -78,7 +77,7 @@ fn page_of(bundle: &Asset, style: &Asset, start: &Asset) -> String {
     )
 }
 
-/// What stands in the first element that begins with `open`, such as `<style`, and ends with `close`.
+/// The content of the first element from `open`, such as `<style`, to `close`.
 fn between<'a>(page: &'a str, open: &'static str, close: &str) -> Result<&'a str, DocsPageError> {
     let inside = page.split_once(open).and_then(|(_, rest)| rest.split_once('>'));
     let inside = inside.and_then(|(_, rest)| rest.split_once(close)).map(|(inside, _)| inside);
@@ -109,7 +108,7 @@ impl Asset {
         let mut answer = self.bytes.clone().into_response();
         let headers = answer.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.media_type));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(FOR_EVER));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(IMMUTABLE));
         answer
     }
 }
@@ -119,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_frameworks_page_has_what_is_taken_out_of_it() {
+    fn the_frameworks_page_has_the_expected_structure() {
         let page = crate::routes::openapi::service().swagger_ui_html();
         let bundle = between(&page, "<script", "</script>").unwrap();
         assert!(bundle.contains("SwaggerUIBundle") && bundle.len() > 1_000_000);

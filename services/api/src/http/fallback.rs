@@ -1,4 +1,4 @@
-//! Words the errors that no route has worded: unknown paths, wrong methods, bad parameters.
+//! Responses to errors outside the routes: unknown paths, wrong methods, invalid parameters.
 
 use poem::{
     IntoResponse, Response,
@@ -10,8 +10,8 @@ use serde_json::json;
 
 use super::route_table::RouteTable;
 
-/// The answer to `OPTIONS`: what `path` may be asked for; `None` where there is no such route. Nothing for
-/// other sites' pages: CORS is not spoken.
+/// The response to `OPTIONS`: the methods of `path`; `None` if there is no such route. There are no CORS
+/// headers.
 pub(crate) fn options(path: &str, routes: &RouteTable) -> Option<Response> {
     let allowed = HeaderValue::from_str(&routes.options(path)?).ok()?;
     let mut answer = StatusCode::NO_CONTENT.into_response();
@@ -19,7 +19,7 @@ pub(crate) fn options(path: &str, routes: &RouteTable) -> Option<Response> {
     Some(answer)
 }
 
-/// The answer to a request that ended in `error`.
+/// The response to a request that failed with `error`.
 pub(crate) fn answer(error: poem::Error, path: &str, routes: &RouteTable) -> Response {
     if error.is_from_response() {
         return error.into_response();
@@ -47,8 +47,8 @@ pub(crate) fn answer(error: poem::Error, path: &str, routes: &RouteTable) -> Res
     answer
 }
 
-/// What is wrong with parameter `name`. The framework words a bound that is broken as
-/// `verification failed. maximum(1, exclusive: false)`.
+/// The error for parameter `name`. The framework reports a violated bound as `verification failed. maximum(1,
+/// exclusive: false)`.
 fn in_words(name: &str, reason: &str) -> String {
     let bound = |which: &str| {
         let rest = reason.strip_prefix("verification failed. ")?.strip_prefix(which)?;
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_broken_bound_is_said_in_words() {
+    fn a_violated_bound_is_reported_in_words() {
         let cases = [
             ("verification failed. maximum(1, exclusive: false)", "iou must be at most 1"),
             ("verification failed. minimum(0, exclusive: false)", "iou must be at least 0"),

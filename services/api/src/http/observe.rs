@@ -1,4 +1,4 @@
-//! What is measured of each request: how long it took, and where traces are on, its span.
+//! Observes each request: its duration as a metric and, if tracing is on, its span.
 
 use std::{sync::Arc, time::Instant};
 
@@ -16,14 +16,15 @@ use service::telemetry::traces::{Span, TraceContext};
 
 use super::route_table::RouteTable;
 
-/// Seconds: those of OpenTelemetry's conventions, and two for requests that wait for a result.
+/// Histogram buckets in seconds: those of OpenTelemetry's conventions, and two for requests that wait for a
+/// result.
 const BUCKETS: [f64; 16] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0];
 
-/// Methods by their own names; any other would be a label of a client's choosing.
+/// Methods with a label of their own; for any other, a client would choose the label.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"];
 
-/// Measures each request to `app` but those of probes and scrapers, which would drown the others.
+/// Observes each request to `app` except probes and scrapes, which would outnumber the others.
 pub(crate) fn observed(
     app: impl Endpoint<Output = Response> + 'static,
     routes: Arc<RouteTable>,
@@ -46,7 +47,7 @@ pub(crate) fn observed(
     })
 }
 
-/// One request, from its head on.
+/// One request, from its header on.
 struct Observation {
     started: Instant,
     method: &'static str,
@@ -88,7 +89,7 @@ impl Observation {
         let labels = [
             KeyValue::new("http.request.method", self.method),
             KeyValue::new("http.response.status_code", code),
-            // Of a path without a route only this is told: its client may have made it up.
+            // A path without a route has no label: clients can send any path.
             KeyValue::new("http.route", self.route.unwrap_or_else(|| "".into())),
         ];
         durations.record(self.started.elapsed().as_secs_f64(), &labels);
@@ -96,7 +97,7 @@ impl Observation {
     }
 }
 
-/// A server's span by OpenTelemetry's conventions for HTTP.
+/// A server span by OpenTelemetry's conventions for HTTP.
 fn describe(request: &Request, method: &'static str, route: Option<&Arc<str>>) -> SpanBuilder {
     let header = |name: &str| request.header(name).map(str::to_owned);
     let name = match route {

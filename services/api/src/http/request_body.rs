@@ -1,7 +1,7 @@
-//! The body of a request: a route reads it, the connection owns it.
+//! The body of a request: the route reads it, the connection owns it.
 //!
-//! A route that answers before it has read the body drops what it was given. If that were the body itself,
-//! hyper would close the connection while the client is still sending, and the client would lose the answer.
+//! A route that answers before it has read the body drops its handle. If that were the body itself, hyper
+//! would close the connection while the client is still sending, and the client would lose the response.
 
 use std::{
     io, mem,
@@ -21,56 +21,56 @@ use poem::{
 
 type AnyBody = BoxBody<Bytes, io::Error>;
 
-/// A request's body that the connection keeps. Cheap to clone; all clones are the same body.
+/// A request's body that route and connection share. Cheap to clone; all clones are the same body.
 #[derive(Clone)]
-pub(super) struct KeptBody(Arc<Mutex<Kept>>);
+pub(super) struct SharedBody(Arc<Mutex<BodyState>>);
 
-enum Kept {
-    /// The client waits for `100 Continue` before it sends it, and hyper has not sent that yet.
+enum BodyState {
+    /// The client waits for `100 Continue` before it sends the body, and hyper has not sent that yet.
     Withheld(AnyBody),
-    /// It is arriving, or has arrived.
-    Coming(AnyBody),
-    /// It has failed, or the request has been answered.
+    /// The body is arriving, or has arrived.
+    Arriving(AnyBody),
+    /// The body has failed, or the request has been answered.
     Gone,
 }
 
-/// What the client has still to send once its request is answered.
-pub(super) enum Rest {
-    /// Nothing.
+/// The part of a body that is unread when its request is answered.
+pub(super) enum Unread {
+    /// Nothing is unread.
     Nothing,
-    /// This much of its body, to be read and discarded.
-    Unread(AnyBody),
-    /// A body that it was not asked for and may send all the same, or one whose framing is broken. The server
-    /// cannot tell where it ends.
+    /// The rest of the body, to be read and discarded.
+    Body(AnyBody),
+    /// The server did not request the body, but the client may send it all the same, or the framing is
+    /// broken. The server cannot tell where the body ends.
     Unknown,
 }
 
-impl KeptBody {
-    /// Keeps the body of `request`, if it has one, and leaves the route one that reads from it.
+impl SharedBody {
+    /// Takes the body of `request`, if it has one, and leaves a shared one in its place.
     pub(super) fn of(request: &mut Request) -> Option<Self> {
         let is_withheld = expects_continue(request);
         let body: AnyBody = request.take_body().into();
         if body.is_end_stream() {
             return None;
         }
-        let kept = if is_withheld { Kept::Withheld(body) } else { Kept::Coming(body) };
-        let this = Self(Arc::new(Mutex::new(kept)));
+        let state = if is_withheld { BodyState::Withheld(body) } else { BodyState::Arriving(body) };
+        let this = Self(Arc::new(Mutex::new(state)));
         request.set_body(AnyBody::new(this.clone()));
         Some(this)
     }
 
-    /// Takes the body from the route, which has answered.
-    pub(super) fn rest(&self) -> Rest {
-        match mem::replace(&mut *self.0.lock(), Kept::Gone) {
-            Kept::Coming(body) if body.is_end_stream() => Rest::Nothing,
-            Kept::Coming(body) => Rest::Unread(body),
-            // Reading it would make hyper send `100 Continue`.
-            Kept::Withheld(_) | Kept::Gone => Rest::Unknown,
+    /// Takes the body away from the route, which has answered.
+    pub(super) fn take_unread(&self) -> Unread {
+        match mem::replace(&mut *self.0.lock(), BodyState::Gone) {
+            BodyState::Arriving(body) if body.is_end_stream() => Unread::Nothing,
+            BodyState::Arriving(body) => Unread::Body(body),
+            // Reading a withheld body would make hyper send `100 Continue`.
+            BodyState::Withheld(_) | BodyState::Gone => Unread::Unknown,
         }
     }
 }
 
-impl Body for KeptBody {
+impl Body for SharedBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -78,17 +78,17 @@ impl Body for KeptBody {
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let mut kept = self.0.lock();
-        if let Kept::Withheld(body) = &mut *kept {
-            *kept = Kept::Coming(mem::take(body));
+        let mut state = self.0.lock();
+        if let BodyState::Withheld(body) = &mut *state {
+            *state = BodyState::Arriving(mem::take(body));
         }
-        let Kept::Coming(body) = &mut *kept else {
+        let BodyState::Arriving(body) = &mut *state else {
             return Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into())));
         };
         let polled = Pin::new(body).poll_frame(context);
         match polled {
-            Poll::Ready(Some(Err(_))) => *kept = Kept::Gone,
-            Poll::Ready(None) => *kept = Kept::Coming(AnyBody::default()),
+            Poll::Ready(Some(Err(_))) => *state = BodyState::Gone,
+            Poll::Ready(None) => *state = BodyState::Arriving(AnyBody::default()),
             _ => {}
         }
         polled
@@ -96,37 +96,37 @@ impl Body for KeptBody {
 
     fn is_end_stream(&self) -> bool {
         match &*self.0.lock() {
-            Kept::Withheld(body) | Kept::Coming(body) => body.is_end_stream(),
-            Kept::Gone => false,
+            BodyState::Withheld(body) | BodyState::Arriving(body) => body.is_end_stream(),
+            BodyState::Gone => false,
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &*self.0.lock() {
-            Kept::Withheld(body) | Kept::Coming(body) => body.size_hint(),
-            Kept::Gone => SizeHint::default(),
+            BodyState::Withheld(body) | BodyState::Arriving(body) => body.size_hint(),
+            BodyState::Gone => SizeHint::default(),
         }
     }
 }
 
-/// Whether the client waits for `100 Continue`, as hyper decides it.
+/// Whether the client waits for `100 Continue`, by the same rule as hyper's.
 fn expects_continue(request: &Request) -> bool {
     let expect = request.headers().get(header::EXPECT);
     request.version() > Version::HTTP_10
         && expect.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// The body that a connection is discarding, if it is. Cheap to clone; all clones are the same one.
+/// The body that a connection is discarding, if any. Cheap to clone; all clones are the same.
 #[derive(Clone, Default)]
-pub(super) struct Discarded(Arc<Mutex<Option<AnyBody>>>);
+pub(super) struct DiscardedBody(Arc<Mutex<Option<AnyBody>>>);
 
-impl Discarded {
-    /// From now on `body` is discarded.
+impl DiscardedBody {
+    /// Starts to discard `body`.
     pub(super) fn begin(&self, body: AnyBody) {
         *self.0.lock() = Some(body);
     }
 
-    /// Discards what has come. Ready once, when the body has come to its end; never while there is none.
+    /// Discards what has arrived. Ready once, at the end of the body; pending while there is no body.
     pub(super) fn poll_end(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut discarded = self.0.lock();
         while let Some(body) = &mut *discarded {
@@ -136,7 +136,7 @@ impl Discarded {
                     *discarded = None;
                     return Poll::Ready(());
                 }
-                // hyper closes the connection by itself.
+                // hyper closes the connection.
                 Poll::Ready(Some(Err(_))) => *discarded = None,
                 Poll::Pending => return Poll::Pending,
             }

@@ -1,4 +1,4 @@
-//! Which routes there are, and which methods each has.
+//! The routes and the methods of each.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 /// Routes that the document does not describe: itself, its page and that page's files.
 const UNDESCRIBED: [&str; 3] = ["/docs", "/docs/{file}", "/openapi.json"];
 
-/// The routes and the methods of each, read from the OpenAPI document.
+/// All routes and the methods of each, read from the OpenAPI document.
 pub(crate) struct RouteTable(Vec<(Arc<str>, String)>);
 
 impl RouteTable {
@@ -23,18 +23,18 @@ impl RouteTable {
         Self(described.chain(undescribed).collect())
     }
 
-    /// The route that `path` takes, such as `/v1/tasks/{task_id}`.
+    /// The route of `path`, such as `/v1/tasks/{task_id}`.
     pub(crate) fn template(&self, path: &str) -> Option<Arc<str>> {
         self.find(path).map(|(template, _)| Arc::clone(template))
     }
 
-    /// All that the route that `path` takes answers to, as `OPTIONS` tells it; of all routes together for `*`.
+    /// All methods of the route of `path`, for the response to `OPTIONS`; of all routes together for `*`.
     pub(super) fn options(&self, path: &str) -> Option<String> {
         let mut methods: Vec<&str> = match path {
             "*" => self.0.iter().flat_map(|(_, methods)| methods.split(", ")).collect(),
             _ => self.find(path)?.1.split(", ").collect(),
         };
-        // Routes answer HEAD with the head of what GET would be answered with.
+        // Routes with GET answer HEAD as well.
         if methods.contains(&"GET") {
             methods.push("HEAD");
         }
@@ -44,7 +44,7 @@ impl RouteTable {
         Some(methods.join(", "))
     }
 
-    /// The methods of the route that `path` takes, as an `Allow` header lists them.
+    /// The methods of the route of `path`, for an `Allow` header.
     pub(super) fn allowed(&self, path: &str) -> &str {
         self.find(path).map_or("GET", |(_, methods)| methods)
     }
@@ -54,7 +54,7 @@ impl RouteTable {
     }
 }
 
-/// Whether `path` takes the route `template`, such as `/v1/tasks/{task_id}`.
+/// Whether `path` matches the route `template`, such as `/v1/tasks/{task_id}`.
 fn matches(template: &str, path: &str) -> bool {
     let (mut wanted, mut found) = (template.split('/'), path.split('/'));
     loop {
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_all_that_a_path_answers_to() {
+    fn options_are_all_methods_of_a_path() {
         let document = json!({ "paths": {
             "/v1/tasks": { "post": {} },
             "/v1/tasks/{task_id}": { "delete": {}, "get": {} },

@@ -1,33 +1,33 @@
-//! Headers that keep a browser from doing more with an answer than it is meant for.
+//! Headers that restrict what a browser does with a response.
 //!
-//! The values are those of OWASP's REST Security Cheat Sheet. `Strict-Transport-Security` is not among
-//! them: it is for whoever ends TLS to promise, and this server never does.
+//! The values are those of OWASP's REST Security Cheat Sheet. `Strict-Transport-Security` is not among them:
+//! the proxy that terminates TLS has to set it, and this server does not.
 
 use poem::{
     Response,
     http::{HeaderMap, HeaderName, HeaderValue, header},
 };
 
-/// Set where the route has not set its own.
+/// Set unless the route has set the header.
 const DEFAULTS: [(HeaderName, &str); 2] = [
-    // JSON and text: nothing in them is to be loaded, run or framed.
+    // JSON and text: a browser must not load, run or frame anything in them.
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
-    // A task changes, and its result is its client's own.
+    // A task changes, and its result belongs to its client only.
     (header::CACHE_CONTROL, "no-store"),
 ];
 
-/// Set on every answer.
+/// Set on every response.
 const ALWAYS: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    // What `frame-ancestors` says, to browsers that do not know it.
+    // The same as `frame-ancestors`, for old browsers.
     (header::X_FRAME_OPTIONS, "DENY"),
-    // A task's id is in its address, and whoever knows it may read its result.
+    // A task's id is part of its URL, and everybody who knows it can read the result.
     (header::REFERRER_POLICY, "no-referrer"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
 ];
 
-/// `answer` with these headers.
+/// Adds these headers to `answer`.
 pub(crate) fn protect(mut answer: Response) -> Response {
     let headers: &mut HeaderMap = answer.headers_mut();
     for (name, value) in DEFAULTS {
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_route_has_set_itself_stays_as_far_as_it_may() {
+    fn headers_that_a_route_has_set_stay_except_the_mandatory_ones() {
         let own = "x"
             .with_header(header::CACHE_CONTROL, "max-age=5")
             .with_header(header::X_FRAME_OPTIONS, "SAMEORIGIN")

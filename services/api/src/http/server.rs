@@ -1,8 +1,8 @@
-//! The listener: takes connections, bounds what each may hold, and ends them when told to stop.
+//! The listener: accepts connections, limits their number, and drains them at shutdown.
 //!
-//! poem's own server bounds neither how long a header may take to come nor how long an answer may
-//! take to go, and has no limit on connections; so its endpoint is served through hyper here. HTTP/1.1
-//! only: HTTP/2's ways of making a server work for nothing are the business of the proxy in front.
+//! poem's own server has no timeout for headers and none for responses, and no limit on connections, so its
+//! endpoint is served through hyper here. HTTP/1.1 only: attacks that are specific to HTTP/2 are left to the
+//! proxy in front.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -18,26 +18,26 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     connection::{REFUSED, Shared, serve_connection},
     limits::ConnectionLimits,
-    overload::{MOST_REFUSALS, Refusals},
+    overload::{MAX_REJECTIONS, Rejections},
 };
 
-/// Files that are no clients' connections: those to NATS and Redis, the listener, the log.
+/// File descriptors other than clients' connections: NATS, Redis, the listener, the log.
 const OTHER_FILES: usize = 64;
-/// How long nothing is accepted after the kernel has refused to.
+/// The pause after a failed accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A listener and what its connections may take.
+/// A listener and the limits of its connections.
 pub(crate) struct HttpServer {
     pub(crate) listener: TcpListener,
     pub(crate) limits: ConnectionLimits,
-    /// How long requests may finish once the server was told to stop.
+    /// How long open requests may take after a shutdown has begun.
     pub(crate) grace: Duration,
     pub(crate) meter: Meter,
 }
 
 impl HttpServer {
-    /// Answers by `endpoint` until `shutdown`, and then for as long as open requests take, but no longer
-    /// than the grace.
+    /// Serves `endpoint` until `shutdown`, and then until open requests have finished, at most for the grace
+    /// period.
     ///
     /// # Errors
     /// If the listener has no address.
@@ -55,7 +55,7 @@ impl HttpServer {
             .build();
         let address = LocalAddr(Addr::SocketAddr(listener.local_addr()?));
         let shared = Arc::new(Shared::new(endpoint, limits, address, shutdown.clone(), &meter));
-        let refusals = Refusals::new(shared.abandoned.clone());
+        let rejections = Rejections::new(shared.abandoned.clone());
         let most = affordable(limits.most);
         loop {
             let accepted = tokio::select! {
@@ -65,41 +65,45 @@ impl HttpServer {
             match accepted {
                 Ok((stream, _)) if connections.len() >= most => {
                     shared.count_cut(REFUSED);
-                    refusals.refuse(stream);
+                    rejections.reject(stream);
                 }
                 Ok((stream, peer)) => {
                     let remote = RemoteAddr(Addr::SocketAddr(peer));
                     connections.spawn(serve_connection(stream, remote, Arc::clone(&shared)));
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    // Out of files or memory, most likely: to try again at once would burn a core.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    // Most likely out of file descriptors or memory: an immediate retry would only burn CPU.
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
         drop(listener);
         connections.close();
-        let all_ended = async { tokio::join!(connections.wait(), refusals.end()) };
+        let all_ended = async { tokio::join!(connections.wait(), rejections.end()) };
         if tokio::time::timeout(grace, all_ended).await.is_err() {
             let left = connections.len();
-            tracing::warn!(connections = left, ?grace, "the grace is over: requests are cut off");
+            tracing::warn!(
+                connections = left,
+                ?grace,
+                "the shutdown grace period is over: aborting open requests"
+            );
             shared.abandoned.cancel();
-            tokio::join!(connections.wait(), refusals.end());
+            tokio::join!(connections.wait(), rejections.end());
         }
         Ok(())
     }
 }
 
-/// As many connections as were asked for, or as this process may open.
+/// `wanted` connections, or as many as this process may open.
 fn affordable(wanted: usize) -> usize {
     let files = open_files::raise_limit();
-    let possible = files.saturating_sub(OTHER_FILES + MOST_REFUSALS).max(1);
+    let possible = files.saturating_sub(OTHER_FILES + MAX_REJECTIONS).max(1);
     if possible < wanted {
         tracing::warn!(
             files,
             connections = possible,
-            "MAX_CONNECTIONS is {wanted}, but this process may not open so many files"
+            "MAX_CONNECTIONS is {wanted}, more than this process may open"
         );
     }
     wanted.min(possible)

@@ -1,4 +1,4 @@
-//! A client's connection as bytes, whose progress its [`Pace`] follows.
+//! A client's TCP stream that reports its progress to [`Timeouts`].
 
 use std::{
     io::{self, IoSlice},
@@ -11,63 +11,63 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::timeouts::Pace;
+use super::timeouts::Timeouts;
 
-/// How much is read at once of what is only discarded.
-pub(super) const PIECE_BYTES: usize = 16 * 1024;
+/// Maximum size of one read while a body is discarded.
+pub(super) const CHUNK_BYTES: usize = 16 * 1024;
 
-/// A client's stream that tells its [`Pace`] what comes and what does not go.
-pub(super) struct PacedStream {
+/// A client's stream that reports reads and blocked writes.
+pub(super) struct TimedStream {
     stream: TcpStream,
-    pace: Pace,
+    timeouts: Timeouts,
 }
 
-impl PacedStream {
-    pub(super) fn new(stream: TcpStream, pace: Pace) -> Self {
-        Self { stream, pace }
+impl TimedStream {
+    pub(super) fn new(stream: TcpStream, timeouts: Timeouts) -> Self {
+        Self { stream, timeouts }
     }
 
-    /// Reads no more than [`PIECE_BYTES`]: buffers grow with what is read at once, and what is only to be
-    /// discarded is to take no memory.
-    fn poll_read_piece(
+    /// Reads at most [`CHUNK_BYTES`]: hyper's buffer grows with the size of reads, and discarding must not
+    /// take memory.
+    fn poll_read_chunk(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let most = buffer.remaining().min(PIECE_BYTES);
-        let mut piece = ReadBuf::new(buffer.initialize_unfilled_to(most));
-        let outcome = Pin::new(&mut self.stream).poll_read(context, &mut piece);
-        let count = piece.filled().len();
+        let most = buffer.remaining().min(CHUNK_BYTES);
+        let mut chunk = ReadBuf::new(buffer.initialize_unfilled_to(most));
+        let outcome = Pin::new(&mut self.stream).poll_read(context, &mut chunk);
+        let count = chunk.filled().len();
         buffer.advance(count);
-        self.pace.received(count);
+        self.timeouts.received(count);
         outcome
     }
 
     fn written(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if outcome.is_pending() {
-            self.pace.blocked();
+            self.timeouts.blocked();
         }
         outcome
     }
 }
 
-impl AsyncRead for PacedStream {
+impl AsyncRead for TimedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.pace.is_discarding() {
-            return self.poll_read_piece(context, buffer);
+        if self.timeouts.is_discarding() {
+            return self.poll_read_chunk(context, buffer);
         }
         let before = buffer.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(context, buffer);
-        self.pace.received(buffer.filled().len() - before);
+        self.timeouts.received(buffer.filled().len() - before);
         outcome
     }
 }
 
-impl AsyncWrite for PacedStream {
+impl AsyncWrite for TimedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -90,10 +90,10 @@ impl AsyncWrite for PacedStream {
         self.stream.is_write_vectored()
     }
 
-    /// Called once everything was written: that alone, and not some progress, ends a client's time, or
-    /// one byte a minute would do.
+    /// Called once everything is written. Only that resets the timeout, not partial progress; otherwise a
+    /// client that reads one byte a minute would never time out.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.pace.flushed();
+        self.timeouts.flushed();
         Pin::new(&mut self.stream).poll_flush(context)
     }
 
@@ -102,10 +102,10 @@ impl AsyncWrite for PacedStream {
     }
 }
 
-impl Drop for PacedStream {
+impl Drop for TimedStream {
     fn drop(&mut self) {
-        if self.pace.is_blocked() {
-            // What this client has not read, the kernel would go on trying to send for minutes.
+        if self.timeouts.is_blocked() {
+            // The kernel would try for minutes to send what this client has not read.
             let _ = self.stream.set_zero_linger();
         }
     }
