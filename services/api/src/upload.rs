@@ -1,4 +1,4 @@
-//! One picture out of a multipart form, checked while it arrives.
+//! Uploads: a picture in a multipart form, checked while it arrives.
 
 pub(crate) mod cache_control;
 pub(crate) mod multipart;

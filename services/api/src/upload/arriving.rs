@@ -1,4 +1,4 @@
-//! The bytes of a picture while they come in.
+//! A picture while it arrives.
 
 use bytes::{Bytes, BytesMut};
 use domain::{
@@ -6,18 +6,18 @@ use domain::{
     picture::{PictureError, PictureHeader, PictureLimits, inspect, inspect_header},
 };
 
-/// A picture whose end has not come yet.
+/// A picture of which some bytes have arrived.
 pub(super) struct ArrivingPicture<'a> {
     limits: &'a PictureLimits,
     bytes: BytesMut,
     header: Option<PictureHeader>,
-    /// With so many bytes the header is looked for again.
+    /// The header is searched for again once this many bytes have arrived.
     look_at: usize,
     hasher: Option<Sha256Hasher>,
 }
 
 impl<'a> ArrivingPicture<'a> {
-    /// `expected_bytes` are made room for, as far as `limits` allow; `hasher` takes the bytes, if there is one.
+    /// Allocates `expected_bytes`, as far as `limits` allow. `hasher`, if any, hashes the bytes.
     pub(super) fn new(
         limits: &'a PictureLimits,
         expected_bytes: u64,
@@ -27,14 +27,14 @@ impl<'a> ArrivingPicture<'a> {
         Self { limits, bytes: BytesMut::with_capacity(capacity), header: None, look_at: 0, hasher }
     }
 
-    /// Takes the next bytes in.
+    /// Adds the next bytes.
     ///
     /// # Errors
-    /// [`PictureError`], as soon as it can be told: a bomb or a text file is refused at its first bytes and
-    /// not after its last. Which error it is does not depend on how the bytes are cut.
+    /// [`PictureError`], as early as possible: a decompression bomb or a text file is rejected at its first
+    /// bytes and not after its last. The error does not depend on how the bytes are split.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<(), PictureError> {
         self.bytes.extend_from_slice(bytes);
-        // Piece by piece as it comes: all of a large picture at once would hold others up.
+        // In small steps: hashing a large picture at once would block other requests.
         if let Some(hasher) = &mut self.hasher {
             hasher.update(bytes);
         }
@@ -45,16 +45,16 @@ impl<'a> ArrivingPicture<'a> {
         }
         if self.header.is_none() && self.bytes.len() >= self.look_at {
             self.header = inspect_header(&self.bytes, self.limits)?;
-            // Each look begins at the first byte, so there are only as many as doublings of the length.
+            // Each search starts at the first byte, so the length doubles between searches.
             self.look_at = self.bytes.len() * 2;
         }
         Ok(())
     }
 
-    /// Looks for the header in all that has come.
+    /// Searches for the header in all bytes that have arrived.
     ///
     /// # Errors
-    /// [`PictureError`], other than for the number of bytes.
+    /// [`PictureError`], except for the number of bytes.
     pub(super) fn check(&self) -> Result<(), PictureError> {
         let most = usize::try_from(self.limits.max_bytes).unwrap_or(usize::MAX);
         match self.header {
@@ -65,10 +65,10 @@ impl<'a> ArrivingPicture<'a> {
         }
     }
 
-    /// The whole picture, and its digest if one was asked for.
+    /// The complete picture, and its digest if it was hashed.
     ///
     /// # Errors
-    /// [`PictureError`] if it is none, or not whole.
+    /// [`PictureError`] if it is not a picture, or incomplete.
     pub(super) fn finish(self) -> Result<(Bytes, Option<Sha256Digest>), PictureError> {
         inspect(&self.bytes, self.limits)?;
         Ok((self.bytes.freeze(), self.hasher.map(Sha256Hasher::finish)))

@@ -1,18 +1,19 @@
-//! What a client wants to do with results that are kept: header `Cache-Control` of a submission.
+//! The header `Cache-Control` of a submission: whether its result may come from the response cache and go
+//! into it.
 
 use poem::http::{HeaderMap, header};
 
-/// The two directives of RFC 9111 (section 5.2.1) that mean something here.
+/// The two directives of RFC 9111 (section 5.2.1) that apply here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct CacheControl {
-    /// `no-cache`: no earlier result is to be given.
+    /// `no-cache`: run the model, whatever is cached.
     pub(crate) no_cache: bool,
-    /// `no-store`: that neither, and the result is not to be kept for others.
+    /// `no-store`: the same, and do not cache the result.
     pub(crate) no_store: bool,
 }
 
 impl CacheControl {
-    /// Reads it from a request. What is not understood means nothing, as the RFC has it.
+    /// Parses the headers of a request. Unknown directives are ignored, as the RFC requires.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let values = headers.get_all(header::CACHE_CONTROL).into_iter();
         let mut control = Self::default();

@@ -1,21 +1,21 @@
-//! Why an upload gave no picture, in words: what was found, what was expected, what to do.
+//! Why an upload is rejected: what was found, what was expected, what to do.
 
 use std::{fmt, io, time::Duration};
 
 use domain::picture::{PictureError, PictureFormat};
 
 use super::{
-    multipart::{BoundaryError, FormError, PartHead, shown},
-    rules::{FIELD, FORM_OVERHEAD_BYTES, LEAST_BYTES_PER_SECOND, LONGEST_FILE_NAME},
+    multipart::{BoundaryError, FormError, PartHead, printable},
+    rules::{FIELD, FORM_OVERHEAD_BYTES, MAX_FILE_NAME_CHARS, MIN_BYTES_PER_SECOND},
 };
 
-/// The most fields that a message names.
+/// Maximum number of fields that an error names.
 const NAMED_FIELDS: usize = 10;
-/// What to do instead.
+/// How to send a picture.
 const ADVICE: &str = "send the picture as a file in field 'file' of a multipart/form-data form, as \
     `curl -F file=@picture.jpg` does";
 
-/// Why a form gave no picture.
+/// Why an upload is rejected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UploadError {
     #[error("no picture: {0}; {ADVICE}")]
@@ -37,7 +37,7 @@ pub(crate) enum UploadError {
         rest = FORM_OVERHEAD_BYTES
     )]
     FormTooLarge { most: u64, max_bytes: u64 },
-    #[error("the file name has more than {LONGEST_FILE_NAME} characters")]
+    #[error("the file name has more than {MAX_FILE_NAME_CHARS} characters")]
     NameTooLong,
     #[error("unsupported file name '{0}': allowed extensions are {allowed}", allowed = allowed_extensions())]
     Extension(String),
@@ -45,7 +45,7 @@ pub(crate) enum UploadError {
     Picture { filename: String, error: PictureError },
     #[error("the upload did not arrive within {0:?}")]
     TooSlow(Duration),
-    #[error("the upload came at less than {LEAST_BYTES_PER_SECOND} bytes a second")]
+    #[error("the upload came at less than {MIN_BYTES_PER_SECOND} bytes a second")]
     Trickle,
     #[error("too many uploads at once, try again shortly")]
     TooManyUploads,
@@ -62,7 +62,7 @@ fn allowed_extensions() -> String {
     PictureFormat::EXTENSIONS.join(", ")
 }
 
-/// What to do about a body that is no form; the other errors say it themselves.
+/// The advice for a body that is not a form; the other errors include theirs.
 fn advice_on(error: &BoundaryError) -> String {
     match error {
         BoundaryError::NoType | BoundaryError::OtherType(_) => format!(": {ADVICE}"),
@@ -94,25 +94,27 @@ impl UploadError {
     }
 }
 
-/// The fields of a form in which the picture was looked for.
+/// The fields of a form without a picture.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct FieldsSent {
-    /// The first of them, as messages show them.
+    /// The first of them, described for an error.
     first: Vec<String>,
     all: usize,
 }
 
 impl FieldsSent {
-    /// Adds a part whose content had so many bytes.
+    /// Adds a part and the size of its content.
     pub(super) fn add(&mut self, part: &PartHead, bytes: u64) {
         self.all += 1;
         if self.first.len() < NAMED_FIELDS {
             let name = match &part.name {
-                Some(name) => format!("'{}'", shown(name)),
+                Some(name) => format!("'{}'", printable(name)),
                 None => "one without a name".to_owned(),
             };
             self.first.push(match &part.file_name {
-                Some(file_name) => format!("{name} (file '{}', {bytes} bytes)", shown(file_name)),
+                Some(file_name) => {
+                    format!("{name} (file '{}', {bytes} bytes)", printable(file_name))
+                }
                 None => format!("{name} (text, {bytes} bytes)"),
             });
         }

@@ -1,4 +1,4 @@
-//! Reads a form off the body of a request, and finds the picture in it.
+//! Reads a form from the body of a request, and finds its picture.
 
 use std::io;
 
@@ -13,25 +13,25 @@ use super::{
     arriving::ArrivingPicture,
     error::{FieldsSent, UploadError},
     limited_body::LimitedBody,
-    multipart::{Event, Parser, PartHead, shown},
-    rules::{FIELD, FileNames, LONGEST_FILE_NAME},
+    multipart::{Event, Parser, PartHead, printable},
+    rules::{FIELD, FileNames, MAX_FILE_NAME_CHARS},
 };
 
-/// Room for a picture whose client does not say how long its request is.
-const FIRST_BYTES: u64 = 64 * 1024;
+/// Capacity for a picture in a request without `Content-Length`.
+const INITIAL_CAPACITY: u64 = 64 * 1024;
 
-/// A form that comes in.
+/// A form that is being read.
 pub(super) struct Form<'a, S> {
     body: LimitedBody<'a, S>,
     parser: Parser,
     limits: &'a PictureLimits,
     expected_bytes: u64,
-    /// Whether the parser is within a part, and how much of its content it has given out.
+    /// Whether the parser is within a part, and how many bytes of its content have been read.
     is_in_part: bool,
     part_bytes: u64,
 }
 
-/// A picture and what is known of it.
+/// A picture with its name and digest.
 #[derive(Debug)]
 pub(super) struct FoundPicture {
     pub(super) name: String,
@@ -40,7 +40,7 @@ pub(super) struct FoundPicture {
 }
 
 impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
-    /// `length` is how many bytes the body has, if its client has said so.
+    /// `length` is the `Content-Length` of the body, if there is one.
     pub(super) fn new(
         body: LimitedBody<'a, S>,
         length: Option<u64>,
@@ -51,16 +51,17 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
             body,
             parser: Parser::new(boundary),
             limits,
-            expected_bytes: length.unwrap_or(FIRST_BYTES),
+            expected_bytes: length.unwrap_or(INITIAL_CAPACITY),
             is_in_part: false,
             part_bytes: 0,
         }
     }
 
-    /// Reads up to the end of the picture, and feeds its bytes to `hasher`.
+    /// Reads up to the end of the picture, and hashes it with `hasher`.
     ///
     /// # Errors
-    /// [`UploadError`] if there is no picture that this route takes, or the form is broken before its end.
+    /// [`UploadError`] if there is no picture that this route accepts, or the form is malformed before its
+    /// end.
     pub(super) async fn find_picture(
         &mut self,
         names: FileNames,
@@ -98,7 +99,7 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
         hasher: Option<Sha256Hasher>,
     ) -> Result<FoundPicture, UploadError> {
         if !matches!(part.transfer_encoding.as_str(), "" | "binary" | "8bit" | "7bit") {
-            let encoding = shown(&part.transfer_encoding).into_owned();
+            let encoding = printable(&part.transfer_encoding).into_owned();
             return Err(UploadError::TransferEncoding(encoding));
         }
         let refused = |error| UploadError::Picture { filename: name.to_owned(), error };
@@ -108,7 +109,7 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
                 Ok(Some(bytes)) => picture.push(&bytes).map_err(refused)?,
                 Ok(None) => break,
                 Err(error) => {
-                    // A bomb that breaks off is a bomb.
+                    // An incomplete bomb is reported as a bomb.
                     picture.check().map_err(refused)?;
                     return Err(error);
                 }
@@ -118,7 +119,7 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
         Ok(FoundPicture { name: name.to_owned(), bytes, sha256 })
     }
 
-    /// The next part, whatever is left of this one passed over.
+    /// The next part. The rest of the current one is skipped.
     async fn next_part(&mut self) -> Result<Option<PartHead>, UploadError> {
         loop {
             match self.next().await? {
@@ -169,12 +170,12 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
     }
 }
 
-/// What a part is to the search.
+/// The role of a part in the search for the picture.
 enum Role<'a> {
     /// The file of this name in field [`FIELD`].
     Picture(&'a str),
-    /// Text in field [`FIELD`], or a picture whose client gave it no file name. It is the picture if there is
-    /// none with a name.
+    /// Text in field [`FIELD`], or a picture without a file name. It is the picture if there is none with a
+    /// name.
     Nameless,
     Other,
 }
@@ -189,7 +190,7 @@ impl<'a> Role<'a> {
     }
 }
 
-/// Whether a part without a file name, whose bytes are no picture by this error, is just a text field.
+/// Whether a part without a file name that failed with this error is a text field.
 fn may_be_text(part: &PartHead, error: &UploadError) -> bool {
     let is_binary =
         part.media_type.starts_with("image/") || part.media_type == "application/octet-stream";
@@ -201,13 +202,13 @@ fn may_be_text(part: &PartHead, error: &UploadError) -> bool {
 }
 
 fn check_name(name: &str, names: FileNames) -> Result<(), UploadError> {
-    if name.chars().count() > LONGEST_FILE_NAME {
+    if name.chars().count() > MAX_FILE_NAME_CHARS {
         return Err(UploadError::NameTooLong);
     }
     if names == FileNames::Any {
         return Ok(());
     }
-    // Windows does not see a dot or a space at the end of a name.
+    // Windows ignores dots and spaces at the end of a name.
     let extension = name.trim_end_matches(['.', ' ']).rsplit_once('.');
     match extension.and_then(|(_, extension)| PictureFormat::from_extension(extension)) {
         Some(_) => Ok(()),

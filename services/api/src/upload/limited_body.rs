@@ -1,4 +1,4 @@
-//! The body of a request as a stream of segments, held to the most bytes that a form may have.
+//! The body of a request as a stream of segments, limited to the maximum size of a form.
 
 use std::{
     io,
@@ -9,35 +9,35 @@ use bytes::Bytes;
 use domain::picture::PictureLimits;
 use futures_util::{Stream, StreamExt};
 
-use super::{error::UploadError, rules::most_bytes};
+use super::{error::UploadError, rules::max_form_bytes};
 
-/// A body that is read up to its limit.
+/// A body that is read up to the limit.
 pub(super) struct LimitedBody<'a, S> {
     segments: S,
     limits: &'a PictureLimits,
     /// How many bytes have arrived.
     arrived: &'a AtomicU64,
-    /// How many more of them are read.
+    /// How many more bytes are read.
     left: u64,
-    /// Whether more than that have arrived.
+    /// Whether the body has more bytes than that.
     is_over: bool,
 }
 
 impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> LimitedBody<'a, S> {
     /// A body that arrives in `segments`; `arrived` counts its bytes.
     pub(super) fn new(segments: S, limits: &'a PictureLimits, arrived: &'a AtomicU64) -> Self {
-        Self { segments, limits, arrived, left: most_bytes(limits), is_over: false }
+        Self { segments, limits, arrived, left: max_form_bytes(limits), is_over: false }
     }
 
     /// The next bytes, or `None` at the end of the body.
     ///
     /// # Errors
-    /// [`UploadError::FormTooLarge`] once all bytes within the limit have been read, so that which error it is
-    /// does not depend on how the body is cut; [`UploadError::Body`].
+    /// [`UploadError::FormTooLarge`] once all bytes within the limit have been read, so that the error does
+    /// not depend on how the body is split; [`UploadError::Body`].
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, UploadError> {
         if self.is_over {
             let max_bytes = self.limits.max_bytes;
-            return Err(UploadError::FormTooLarge { most: most_bytes(self.limits), max_bytes });
+            return Err(UploadError::FormTooLarge { most: max_form_bytes(self.limits), max_bytes });
         }
         let Some(segment) = self.segments.next().await else { return Ok(None) };
         let mut segment = segment?;

@@ -1,8 +1,8 @@
-//! `multipart/form-data` (RFC 7578) as clients write it, read while it arrives.
+//! A streaming parser of `multipart/form-data` (RFC 7578), tolerant of what clients send.
 //!
-//! [`Parser`] does no I/O: it takes segments of the body in and gives parts and their content out. What it
-//! gives out depends on the bytes alone and never on where they are cut into segments. Content is not copied,
-//! and no more of the body is kept than could be the beginning of a delimiter, or the header of one part.
+//! [`Parser`] does no I/O: its input are segments of the body, its output are parts and their content. The
+//! output depends on the bytes only, never on how they are split into segments. Content is not copied, and
+//! the parser buffers only a possible start of a delimiter, or the header of one part.
 
 mod boundary;
 mod parameters;
@@ -13,4 +13,4 @@ mod text;
 pub(crate) use boundary::{BoundaryError, boundary_of};
 pub(crate) use parser::{Event, FormError, Parser};
 pub(crate) use part::PartHead;
-pub(crate) use text::shown;
+pub(crate) use text::printable;

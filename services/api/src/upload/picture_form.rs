@@ -28,40 +28,40 @@ use super::{
     error::{FieldsSent, UploadError},
     form::{Form, FoundPicture},
     limited_body::LimitedBody,
-    multipart::{BoundaryError, boundary_of, shown},
-    rules::{FIELD, FileNames, LEAST_BYTES_PER_SECOND, UploadRules, most_bytes},
+    multipart::{BoundaryError, boundary_of, printable},
+    rules::{FIELD, FileNames, MIN_BYTES_PER_SECOND, UploadRules, max_form_bytes},
 };
 
-/// What `Content-Encoding` says of a body that is sent as it is. All but `identity` are mistakes, which change
-/// nothing.
+/// Values of `Content-Encoding` that mean an unencoded body. All except `identity` are clients' mistakes
+/// without effect.
 const PLAIN_CODINGS: [&str; 7] = ["", "identity", "none", "utf-8", "binary", "7bit", "8bit"];
-/// When an upload is first held to that.
+/// How long an upload runs before its rate is checked.
 const RATE_GRACE: Duration = Duration::from_secs(10);
 const RATE_CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// A picture that arrived whole and whose header is in order.
+/// A complete picture with a valid header.
 #[derive(Debug)]
 pub(crate) struct UploadedPicture {
-    /// Its file name, as the client gave it.
+    /// Its file name as sent by the client.
     pub(crate) name: String,
-    /// Its bytes, encoded as they came.
+    /// Its encoded bytes as received.
     pub(crate) bytes: Bytes,
-    /// What they come to, unless its result is not to be kept.
+    /// Their digest, or `None` if the result is not to be cached.
     pub(crate) sha256: Option<Sha256Digest>,
-    /// Its place in memory; to be kept for as long as the bytes are.
+    /// Its permit for memory, to be held as long as the bytes.
     pub(crate) slot: OwnedSemaphorePermit,
 }
 
-/// A kind of route that pictures are submitted to.
+/// A route that accepts submissions.
 pub(crate) trait SubmissionRoute: Send + Sync + 'static {
     const NAMES: FileNames;
-    /// What the document says of its form.
+    /// The description of its form in the document.
     const DESCRIPTION: &'static str;
 }
 
 /// The request body of a submission: a multipart form with the picture in field `file`.
 ///
-/// Extracting it never fails: each route words the errors its own clients expect.
+/// The extractor never fails: each route renders errors for its own clients.
 pub(crate) struct PictureForm<R>(
     pub(crate) Result<UploadedPicture, UploadError>,
     pub(crate) PhantomData<R>,
@@ -127,20 +127,20 @@ async fn read_form(
     let headers = request.headers();
     let length = headers.get(header::CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok());
     let boundary = match boundary_of(headers) {
-        // A form without any field may come as no bytes at all.
+        // A form without fields may have an empty body.
         Ok(_) | Err(BoundaryError::NoBoundary) if length == Some(0) => {
             return Err(UploadError::NoPicture(FieldsSent::default()));
         }
         boundary => boundary?,
     };
     check_encoding(headers)?;
-    let (most, max_bytes) = (most_bytes(&rules.limits), rules.limits.max_bytes);
+    let (most, max_bytes) = (max_form_bytes(&rules.limits), rules.limits.max_bytes);
     if length.is_some_and(|length| length > most) {
-        // Said by the client itself: refused without reading the body.
+        // The client announces it: rejected without reading the body.
         return Err(UploadError::FormTooLarge { most, max_bytes });
     }
     if rules.backpressure.is_full(Instant::now()) {
-        // Nothing is read for a queue that would not take it.
+        // Nothing is read while the queue would reject the job.
         return Err(UploadError::QueueFull { retry_after: rules.backpressure.retry_after() });
     }
     if rules.backpressure.cannot_store() {
@@ -163,25 +163,25 @@ async fn read_form(
     Ok(UploadedPicture { name, bytes, sha256, slot })
 }
 
-/// Refuses compressed bodies: pictures are compressed already, and the inflated size would need a limit of its
-/// own.
+/// Rejects compressed bodies: pictures are compressed already, and the decompressed size would need a limit
+/// of its own.
 fn check_encoding(headers: &HeaderMap) -> Result<(), UploadError> {
     for value in headers.get_all(header::CONTENT_ENCODING) {
         let value = String::from_utf8_lossy(value.as_bytes());
         for coding in value.split(',').map(str::trim) {
             if !PLAIN_CODINGS.iter().any(|plain| coding.eq_ignore_ascii_case(plain)) {
-                return Err(UploadError::ContentEncoding(shown(coding).into_owned()));
+                return Err(UploadError::ContentEncoding(printable(coding).into_owned()));
             }
         }
     }
     Ok(())
 }
 
-/// Ends when the upload has become slower than uploads may be.
+/// Completes when the upload is slower than the minimum rate.
 async fn trickles(arrived: &AtomicU64) {
     let began = Instant::now();
     tokio::time::sleep(RATE_GRACE).await;
-    while arrived.load(Ordering::Relaxed) >= began.elapsed().as_secs() * LEAST_BYTES_PER_SECOND {
+    while arrived.load(Ordering::Relaxed) >= began.elapsed().as_secs() * MIN_BYTES_PER_SECOND {
         tokio::time::sleep(RATE_CHECK_EVERY).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What the API asks of uploads.
+//! The limits of uploads.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,38 +9,37 @@ use crate::tasks::backpressure::Backpressure;
 
 /// The form field that carries the picture.
 pub(super) const FIELD: &str = "file";
-/// What a request may hold besides the largest picture: other fields, headers, boundaries.
+/// The size of a form without the picture, in bytes: other fields, headers, boundaries.
 pub(super) const FORM_OVERHEAD_BYTES: u64 = 1024 * 1024;
-/// In characters.
-pub(super) const LONGEST_FILE_NAME: usize = 255;
-/// An upload that comes more slowly than this, on the average since it began, is given up: a few of
-/// them that drip would hold all places until their time is up.
-pub(super) const LEAST_BYTES_PER_SECOND: u64 = 1024;
+/// Maximum length of a file name, in characters.
+pub(super) const MAX_FILE_NAME_CHARS: usize = 255;
+/// Minimum average rate of an upload. A few slower ones would otherwise occupy all slots until their timeout.
+pub(super) const MIN_BYTES_PER_SECOND: u64 = 1024;
 
-/// What the API asks of uploads.
+/// The limits of uploads.
 #[derive(Clone)]
 pub(crate) struct UploadRules {
     pub(crate) limits: PictureLimits,
-    /// The longest an upload may take to arrive.
+    /// Timeout of an upload.
     pub(crate) timeout: Duration,
-    /// What is known of the queue these pictures would go to.
+    /// The state of the queue that pictures go to.
     pub(crate) backpressure: Backpressure,
-    /// One permit for each picture in memory: bounds what they take.
+    /// One permit for each picture in memory, which limits memory.
     pub(crate) slots: Arc<Semaphore>,
-    /// Whether pictures are told apart by their digests.
+    /// Whether to hash pictures for the response cache.
     pub(crate) digests: bool,
 }
 
-/// The names that a route takes for the file of a picture.
+/// Which file names of pictures a route accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FileNames {
-    /// Those with the extension of a picture. A part without a file name is a text field.
+    /// File names with the extension of a picture format. A part without a file name is a text field.
     WithExtension,
-    /// All of them, and none: the bytes tell.
+    /// Any file name, or none: the format is detected from the bytes.
     Any,
 }
 
-/// The most bytes of a request's body.
-pub(super) fn most_bytes(limits: &PictureLimits) -> u64 {
+/// Maximum size of a request's body, in bytes.
+pub(super) fn max_form_bytes(limits: &PictureLimits) -> u64 {
     limits.max_bytes.saturating_add(FORM_OVERHEAD_BYTES)
 }

@@ -1,13 +1,13 @@
-//! The boundary that a request's `Content-Type` names.
+//! The boundary in a request's `Content-Type`.
 
 use poem::http::{HeaderMap, header};
 
-use super::{parameters::parameters, text::shown};
+use super::{parameters::parameters, text::printable};
 
-/// RFC 2046 allows 70 bytes; some clients write more.
-const LONGEST_BOUNDARY: usize = 256;
+/// RFC 2046 allows 70 bytes; some clients send more.
+const MAX_BOUNDARY_BYTES: usize = 256;
 
-/// Why a request is not taken for a form.
+/// Why a request is not accepted as a form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BoundaryError {
     #[error("the request has no Content-Type")]
@@ -20,7 +20,7 @@ pub(crate) enum BoundaryError {
     )]
     NoBoundary,
     #[error(
-        "the boundary in the Content-Type has {0} bytes, more than the {LONGEST_BOUNDARY} allowed"
+        "the boundary in the Content-Type has {0} bytes, more than the {MAX_BOUNDARY_BYTES} allowed"
     )]
     TooLong(usize),
 }
@@ -28,10 +28,11 @@ pub(crate) enum BoundaryError {
 /// The boundary, byte for byte, of a request with these headers.
 ///
 /// # Errors
-/// [`BoundaryError`] if there is none, or the body is not said to be `multipart/form-data`.
+/// [`BoundaryError`] if there is none, or the type is not `multipart/form-data`.
 pub(crate) fn boundary_of(headers: &HeaderMap) -> Result<Vec<u8>, BoundaryError> {
     let mut found = Err(BoundaryError::NoType);
-    // A client that sets the header beside its HTTP library sends two, and the library's has the boundary.
+    // A client that sets the header in addition to its HTTP library sends two, and the library's has the
+    // boundary.
     for value in headers.get_all(header::CONTENT_TYPE) {
         match boundary_in(value.as_bytes()) {
             Ok(boundary) => return Ok(boundary),
@@ -45,15 +46,15 @@ fn boundary_in(value: &[u8]) -> Result<Vec<u8>, BoundaryError> {
     let media_type = value.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     if !media_type.eq_ignore_ascii_case(b"multipart/form-data") {
         let found = String::from_utf8_lossy(media_type);
-        return Err(BoundaryError::OtherType(shown(&found).into_owned()));
+        return Err(BoundaryError::OtherType(printable(&found).into_owned()));
     }
     let boundary = parameters(value).into_iter().find(|(name, _)| name == "boundary");
     let (_, mut boundary) = boundary.ok_or(BoundaryError::NoBoundary)?;
-    // It ends at its last character that is no space, says RFC 2046.
+    // By RFC 2046 a boundary does not end with a space.
     boundary.truncate(boundary.trim_ascii_end().len());
     match boundary.len() {
         0 => Err(BoundaryError::NoBoundary),
-        1..=LONGEST_BOUNDARY => Ok(boundary),
+        1..=MAX_BOUNDARY_BYTES => Ok(boundary),
         bytes => Err(BoundaryError::TooLong(bytes)),
     }
 }

@@ -4,17 +4,17 @@ use percent_encoding::percent_decode;
 
 use super::text::{Charset, decode_words, without_controls};
 
-/// The most parameters of a header that are looked at; clients write three.
-const MOST_PARAMETERS: usize = 64;
+/// Maximum number of parameters that are parsed; clients send three.
+const MAX_PARAMETERS: usize = 64;
 
 /// A parameter's name in lower case, and the bytes of its value without quotes.
 pub(super) type Parameter = (String, Vec<u8>);
 
-/// The first parameters of `header`, in their order. One without a value is left out.
+/// The first parameters of `header`, in order. Those without a value are skipped.
 pub(super) fn parameters(header: &[u8]) -> Vec<Parameter> {
     let mut found = Vec::new();
     let mut rest = behind(header, b';');
-    while !rest.is_empty() && found.len() < MOST_PARAMETERS {
+    while !rest.is_empty() && found.len() < MAX_PARAMETERS {
         let end = rest.iter().position(|byte| matches!(byte, b'=' | b';')).unwrap_or(rest.len());
         let (name, behind_name) = rest.split_at(end);
         let Some((b'=', value)) = behind_name.split_first() else {
@@ -36,7 +36,7 @@ pub(super) fn parameters(header: &[u8]) -> Vec<Parameter> {
     found
 }
 
-/// What stands behind the first `separator`.
+/// The text after the first `separator`.
 fn behind(text: &[u8], separator: u8) -> &[u8] {
     match text.iter().position(|byte| *byte == separator) {
         Some(at) => &text[at + 1..],
@@ -44,11 +44,11 @@ fn behind(text: &[u8], separator: u8) -> &[u8] {
     }
 }
 
-/// The value of a quoted string without its first quote, and what stands behind it.
+/// Splits `text`, a quoted string without its opening quote, into its value and the text after it.
 ///
-/// By RFC 9110 a backslash escapes what follows. Browsers write it as it is, also in the paths that old ones
-/// send for file names, and so do encodings in which it is the half of a character. So it escapes nothing but a
-/// quote, and that only where the string is then followed by the next parameter or by nothing.
+/// By RFC 9110 a backslash escapes the next character. Browsers send it unescaped, old ones also in the paths
+/// that they send as file names, and in some encodings it is the second byte of a character. So it escapes
+/// only a quote, and only if the next parameter or the end follows the string.
 fn unquote(text: &[u8]) -> (Vec<u8>, &[u8]) {
     let mut value = Vec::new();
     let mut rest = text;
@@ -66,7 +66,7 @@ fn unquote(text: &[u8]) -> (Vec<u8>, &[u8]) {
             }
         }
     }
-    // A quote in the name that is not escaped, or a backslash at its end.
+    // An unescaped quote in the name, or a backslash at its end.
     let is_end = |at: &usize| text[*at] == b'"' && ends_parameter(&text[at + 1..]);
     match (0..text.len()).find(is_end) {
         Some(end) => (text[..end].to_vec(), &text[end + 1..]),
@@ -78,9 +78,9 @@ fn ends_parameter(behind: &[u8]) -> bool {
     matches!(behind.trim_ascii_start().first(), None | Some(b';'))
 }
 
-/// The text of parameter `name`, in any of the ways in which clients write what is not ASCII: `name*` (RFC 5987),
-/// `name*0`, `name*1` (RFC 2231), `name` with encoded words (RFC 2047), in UTF-8, or in an encoding that is not
-/// named, of which only the ASCII characters are known. Control characters are replaced.
+/// The text of parameter `name`, in any of the encodings that clients use for non-ASCII text: `name*` (RFC
+/// 5987), `name*0`, `name*1` (RFC 2231), `name` with encoded words (RFC 2047), UTF-8, or an unnamed encoding,
+/// of which only the ASCII characters are decoded. Control characters are replaced.
 pub(super) fn text_parameter(parameters: &[Parameter], name: &str) -> Option<String> {
     let value = |name: &str| {
         let found = parameters.iter().find(|(found, _)| found == name);
@@ -100,7 +100,7 @@ pub(super) fn text_parameter(parameters: &[Parameter], name: &str) -> Option<Str
 fn continued<'a>(value: &impl Fn(&str) -> Option<&'a [u8]>, name: &str) -> Option<String> {
     let mut charset = Charset::Utf8;
     let mut bytes = Vec::new();
-    for number in 0..MOST_PARAMETERS {
+    for number in 0..MAX_PARAMETERS {
         if let Some(encoded) = value(&format!("{name}*{number}*")) {
             if number == 0 {
                 let first = Extended::parse(encoded);
@@ -120,7 +120,7 @@ fn continued<'a>(value: &impl Fn(&str) -> Option<&'a [u8]>, name: &str) -> Optio
 
 /// A value such as `UTF-8''%e7%8c%ab.jpg`.
 struct Extended {
-    /// `None` if nobody here knows it.
+    /// `None` if it is not supported.
     charset: Option<Charset>,
     bytes: Vec<u8>,
 }
@@ -169,10 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn only_the_first_of_many_parameters_are_looked_at() {
-        let header = format!("x{}; name*{MOST_PARAMETERS}=y", "; name*0=a; b".repeat(1000));
+    fn only_the_first_of_many_parameters_are_parsed() {
+        let header = format!("x{}; name*{MAX_PARAMETERS}=y", "; name*0=a; b".repeat(1000));
         let found = parameters(header.as_bytes());
-        assert_eq!(found.len(), MOST_PARAMETERS);
+        assert_eq!(found.len(), MAX_PARAMETERS);
         assert_eq!(text_parameter(&found, "name").as_deref(), Some("a"));
     }
 }

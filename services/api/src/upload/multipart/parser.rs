@@ -6,17 +6,18 @@ mod tests;
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::{memchr, memmem::Finder, memrchr};
 
-use super::{part::PartHead, text::shown};
+use super::{part::PartHead, text::printable};
 
-/// The most parts of a form. Flask's own limit.
+/// Maximum number of parts of a form, as in Flask.
 const MAX_PARTS: usize = 1000;
-/// The most bytes of a part's header lines together.
+/// Maximum size of a part's header, in bytes.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
-/// The most bytes before the first delimiter.
+/// Maximum number of bytes before the first delimiter.
 const MAX_PREAMBLE_BYTES: usize = 64 * 1024;
-/// The most spaces and tabs between a boundary and the end of its line; with more it is content.
+/// Maximum number of spaces and tabs between a boundary and the end of its line; with more, the line is
+/// content.
 const MAX_PADDING: usize = 128;
-/// How much of a body without a delimiter is shown.
+/// How many bytes of a body without a delimiter an error quotes.
 const SHOWN_BYTES: usize = 80;
 
 /// Why a form cannot be read.
@@ -39,47 +40,48 @@ pub(crate) enum FormError {
     TooManyParts,
 }
 
-/// What comes next in a form.
+/// An event of the parser.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// Nothing before the next segment, or before it is known that there is none.
+    /// The parser needs the next segment, or the end of the body.
     NeedsMore,
-    /// A part begins.
+    /// A part starts.
     Part(PartHead),
     /// Some of the part's content, never empty.
     Content(Bytes),
     /// The part is complete.
     PartEnd,
-    /// The form is complete. What follows in the body is to be passed over.
+    /// The form is complete. The rest of the body is to be ignored.
     End,
 }
 
 /// A parser of one form.
 ///
-/// A delimiter is a line of its own: two dashes, the boundary, spaces or tabs. Two more dashes in their place
-/// end the form, as does the end of the body right behind the boundary. Lines end with CR LF, or with LF alone.
+/// A delimiter is a line of its own: two dashes, the boundary, spaces or tabs. Two more dashes in place of
+/// the spaces end the form, as does the end of the body right after the boundary. Lines end with CR LF or LF.
 #[derive(Debug)]
 pub(crate) struct Parser {
-    /// Of a line feed and the delimiter. The boundary has no line feed, so it holds no other.
+    /// Finds a line feed and the delimiter. The boundary has no line feed, so the needle has no other.
     finder: Finder<'static>,
-    /// Of the delimiter alone. The first one may stand anywhere: some clients write a byte order mark before it.
+    /// Finds the delimiter alone. The first one may be anywhere: some clients send a byte order mark before
+    /// it.
     first_finder: Finder<'static>,
-    /// What has come and was not given out.
+    /// Input that has not been returned yet.
     input: Bytes,
-    /// So much of the input is known to hold no delimiter.
+    /// This many bytes of the input are known to contain no delimiter.
     searched: usize,
-    /// Whether there is nothing after the input.
+    /// Whether the body ends with the input.
     is_last: bool,
     /// Whether the input begins with the first byte of a line.
     at_line_start: bool,
     state: State,
-    /// The header lines of the part that begins.
+    /// The header of the next part, as far as it has arrived.
     header: Vec<u8>,
-    /// How many parts have begun.
+    /// How many parts have started.
     parts: usize,
-    /// How messages name the part that is read.
+    /// The current part's name in errors.
     part: String,
-    /// How many bytes came before the first delimiter, and the first of them.
+    /// How many bytes there are before the first delimiter, and the first of them.
     preamble_bytes: usize,
     opening: Vec<u8>,
 }
@@ -92,7 +94,7 @@ enum State {
     End,
 }
 
-/// What is next in the input.
+/// The next token of the input.
 enum Step {
     NeedsMore,
     /// Never empty.
@@ -100,26 +102,26 @@ enum Step {
     Delimiter(Follows),
 }
 
-/// What a delimiter is followed by.
+/// What follows a delimiter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Follows {
     Part,
     Nothing,
 }
 
-/// What the text behind a boundary makes of it.
+/// What the text after a boundary means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tail {
-    /// A delimiter, with so many bytes behind the boundary.
+    /// A delimiter with this many bytes after the boundary.
     Delimiter(Follows, usize),
-    /// It is too early to say.
+    /// Undecided without more input.
     Undecided,
-    /// Not the end of a line: all of it is text.
+    /// No delimiter: all of it is text.
     Text,
 }
 
 impl Parser {
-    /// `boundary` as [`super::boundary_of`] gives it: without a line end.
+    /// `boundary` is from [`super::boundary_of`] and has no line feed.
     pub(crate) fn new(boundary: &[u8]) -> Self {
         let needle = [b"\n--", boundary].concat();
         Self {
@@ -138,12 +140,12 @@ impl Parser {
         }
     }
 
-    /// Takes the next bytes of the body in, after [`Event::NeedsMore`].
+    /// Adds the next segment of the body, after [`Event::NeedsMore`].
     pub(crate) fn feed(&mut self, segment: Bytes) {
         if self.input.is_empty() {
             self.input = segment;
         } else {
-            // What is left is no longer than a delimiter, and most times nothing is.
+            // The remaining input is no longer than a delimiter, and usually empty.
             let mut joined = BytesMut::with_capacity(self.input.len() + segment.len());
             joined.extend_from_slice(&self.input);
             joined.extend_from_slice(&segment);
@@ -151,15 +153,15 @@ impl Parser {
         }
     }
 
-    /// Says that the body has no more bytes.
+    /// Marks the end of the body.
     pub(crate) fn finish(&mut self) {
         self.is_last = true;
     }
 
-    /// What comes next in the form. After [`Self::finish`] it is never [`Event::NeedsMore`].
+    /// The next event. Never [`Event::NeedsMore`] after [`Self::finish`].
     ///
     /// # Errors
-    /// [`FormError`]. Nothing more can be read then.
+    /// [`FormError`]. The parser must not be used after it.
     pub(crate) fn next(&mut self) -> Result<Event, FormError> {
         match self.state {
             State::Preamble => self.preamble(),
@@ -185,7 +187,7 @@ impl Parser {
                     return self.next();
                 }
                 Step::NeedsMore if !self.is_last => return Ok(Event::NeedsMore),
-                // A form without fields may come as no bytes at all.
+                // A form without fields may have an empty body.
                 Step::NeedsMore if self.preamble_bytes == 0 => {
                     self.state = State::End;
                     return Ok(Event::End);
@@ -226,8 +228,8 @@ impl Parser {
         self.part = head
             .name
             .as_deref()
-            .map_or_else(|| number.to_string(), |name| format!("'{}'", shown(name)));
-        // A part may be empty, without a line end of its own.
+            .map_or_else(|| number.to_string(), |name| format!("'{}'", printable(name)));
+        // A part may be empty, without a line ending of its own.
         self.at_line_start = true;
         self.state = State::Content;
         Ok(Event::Part(head))
@@ -247,7 +249,7 @@ impl Parser {
         }
     }
 
-    /// Takes text up to a delimiter, or the delimiter with its line ends, off the input.
+    /// Takes text up to a delimiter, or the delimiter with its line endings, from the input.
     fn step(&mut self) -> Step {
         if self.at_line_start {
             match self.delimiter_at_line_start() {
@@ -272,11 +274,11 @@ impl Parser {
                 Tail::Delimiter(follows, length) if text == 0 => {
                     return self.pass(follows, end + length);
                 }
-                // The delimiter is found again at once.
+                // The next step finds the delimiter again.
                 Tail::Delimiter(..) | Tail::Undecided => return self.text(text),
             }
         }
-        let kept = if self.is_last { 0 } else { unsettled(&self.input, needle) };
+        let kept = if self.is_last { 0 } else { undecided_suffix(&self.input, needle) };
         match self.input.len() - kept {
             0 => Step::NeedsMore,
             text => self.text(text),
@@ -311,14 +313,14 @@ impl Parser {
 
     fn no_delimiter(&self) -> FormError {
         let opening = String::from_utf8_lossy(&self.opening);
-        let begins = shown(opening.lines().next().unwrap_or_default()).into_owned();
+        let begins = printable(opening.lines().next().unwrap_or_default()).into_owned();
         FormError::NoDelimiter { boundary: self.boundary(), begins }
     }
 
-    /// The boundary, as messages show it.
+    /// The boundary for errors.
     fn boundary(&self) -> String {
         let boundary = &self.finder.needle()[b"\n--".len()..];
-        shown(&String::from_utf8_lossy(boundary)).into_owned()
+        printable(&String::from_utf8_lossy(boundary)).into_owned()
     }
 }
 
@@ -331,7 +333,7 @@ impl State {
     }
 }
 
-/// What `behind` a boundary says of it.
+/// Classifies the text `behind` a boundary.
 fn tail(behind: &[u8], is_last: bool) -> Tail {
     if behind.starts_with(b"--") {
         return Tail::Delimiter(Follows::Nothing, 2);
@@ -343,7 +345,7 @@ fn tail(behind: &[u8], is_last: bool) -> Tail {
     match &behind[padding..] {
         [b'\n', ..] => Tail::Delimiter(Follows::Part, padding + 1),
         [b'\r', b'\n', ..] => Tail::Delimiter(Follows::Part, padding + 2),
-        // Some clients leave the last dashes out.
+        // Some clients omit the last dashes.
         [] | [b'\r'] if is_last => Tail::Delimiter(Follows::Nothing, behind.len()),
         [b'-'] if is_last && padding == 0 => Tail::Delimiter(Follows::Nothing, 1),
         [] | [b'\r'] => Tail::Undecided,
@@ -352,12 +354,12 @@ fn tail(behind: &[u8], is_last: bool) -> Tail {
     }
 }
 
-/// How many of the last bytes of `input`, which ends with no `needle`, may be the beginning of one, or the
+/// How many of the last bytes of `input`, which contains no `needle`, may be the start of one, or the
 /// carriage return before it.
-fn unsettled(input: &[u8], needle: &[u8]) -> usize {
+fn undecided_suffix(input: &[u8], needle: &[u8]) -> usize {
     let end = &input[input.len().saturating_sub(needle.len() - 1)..];
     let begun = match needle[0] {
-        // It is the only line feed of the needle, so no other than the last can be its beginning.
+        // The needle has only one line feed, so only the last one of the input can be its start.
         b'\n' => {
             let last = memrchr(b'\n', end).filter(|newline| needle.starts_with(&end[*newline..]));
             last.map_or(0, |newline| end.len() - newline)

@@ -4,22 +4,21 @@ use std::borrow::Cow;
 
 use super::parameters::{parameters, text_parameter};
 
-/// What the header lines of a part say. Lines that are no header lines, and headers that nobody here needs,
-/// are passed over.
+/// The header of a part. Malformed lines and other headers are ignored.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct PartHead {
-    /// The form field.
+    /// The name of the form field.
     pub(crate) name: Option<String>,
-    /// The file name, if it has one: without it the part is a text field.
+    /// The file name. Without one, the part is a text field.
     pub(crate) file_name: Option<String>,
     /// `Content-Type` in lower case, without its parameters.
     pub(crate) media_type: String,
-    /// `Content-Transfer-Encoding` in lower case. The content is given out as it came.
+    /// `Content-Transfer-Encoding` in lower case. The content is not decoded.
     pub(crate) transfer_encoding: String,
 }
 
 impl PartHead {
-    /// Reads header lines, the empty one at the end included.
+    /// Parses header lines, including the empty one at the end.
     pub(super) fn parse(block: &[u8]) -> Self {
         let mut head = Self::default();
         let mut has_disposition = false;
@@ -42,7 +41,7 @@ impl PartHead {
     }
 }
 
-/// The lines of `block`, those that begin with a space or a tab joined to the one before them.
+/// The lines of `block`; those that start with a space or a tab continue the line before them.
 fn unfolded(block: &[u8]) -> Vec<Cow<'_, [u8]>> {
     let mut lines: Vec<Cow<'_, [u8]>> = Vec::new();
     for line in block.split(|byte| *byte == b'\n') {

@@ -1,4 +1,4 @@
-//! Text in headers that is more than ASCII, and text of clients in messages.
+//! Decodes non-ASCII text in headers, and makes clients' text safe for errors.
 
 use std::borrow::Cow;
 
@@ -9,9 +9,9 @@ use base64::{
 };
 use percent_encoding::percent_decode;
 
-/// The most characters of a client's text in a message.
+/// Maximum number of characters of a client's text in an error.
 const SHOWN_CHARACTERS: usize = 100;
-/// Some clients leave the padding out.
+/// Some clients omit the padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -19,7 +19,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_allow_trailing_bits(true),
 );
 
-/// The encodings that RFC 5987 asks for.
+/// The encodings that RFC 5987 requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Charset {
     Utf8,
@@ -36,7 +36,7 @@ impl Charset {
         }
     }
 
-    /// Bytes that mean nothing become U+FFFD.
+    /// Invalid bytes become U+FFFD.
     pub(super) fn decode(self, bytes: &[u8]) -> String {
         match self {
             Self::Utf8 => String::from_utf8_lossy(bytes).into_owned(),
@@ -45,7 +45,8 @@ impl Charset {
     }
 }
 
-/// Decodes the encoded words of RFC 2047 in `value`, such as `=?utf-8?B?54yr?=`, and leaves the rest as it is.
+/// Decodes the encoded words of RFC 2047 in `value`, such as `=?utf-8?B?54yr?=`, and leaves the rest
+/// unchanged.
 pub(super) fn decode_words(value: &[u8]) -> String {
     let value = String::from_utf8_lossy(value);
     let mut decoded = String::with_capacity(value.len());
@@ -54,7 +55,7 @@ pub(super) fn decode_words(value: &[u8]) -> String {
     while let Some(start) = rest.find("=?") {
         let (before, from_start) = rest.split_at(start);
         let word = decode_word(from_start);
-        // Space between two words only keeps them apart.
+        // White space between two encoded words is not part of the text.
         if !(is_behind_word && word.is_some() && before.trim().is_empty()) {
             decoded.push_str(before);
         }
@@ -73,11 +74,11 @@ pub(super) fn decode_words(value: &[u8]) -> String {
     decoded + rest
 }
 
-/// The text of the encoded word that `text` begins with, and what stands behind it.
+/// The text of the encoded word at the start of `text`, and the text after it.
 fn decode_word(text: &str) -> Option<(String, &str)> {
     let mut fields = text.strip_prefix("=?")?.splitn(3, '?');
     let (charset, encoding, rest) = (fields.next()?, fields.next()?, fields.next()?);
-    // The text itself has no question mark, so no word is looked for beyond the beginning of the next.
+    // Encoded text has no question mark, so the search ends at the start of the next word.
     let (encoded, behind) = rest.split_once('?')?;
     let behind = behind.strip_prefix('=')?;
     // A language may follow the charset.
@@ -94,8 +95,7 @@ fn decode_word(text: &str) -> Option<(String, &str)> {
     Some((charset.decode(&bytes), behind))
 }
 
-/// `text` with U+FFFD in the place of control characters, which have no business in names and may do harm in
-/// logs and terminals.
+/// `text` with U+FFFD in place of control characters, which can manipulate logs and terminals.
 pub(super) fn without_controls(text: &str) -> Cow<'_, str> {
     if text.contains(char::is_control) {
         text.replace(char::is_control, "\u{FFFD}").into()
@@ -104,8 +104,8 @@ pub(super) fn without_controls(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// A client's text as it is shown in a message: on one line, and not too long.
-pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+/// A client's text for errors: on one line, and shortened.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
     match text.char_indices().nth(SHOWN_CHARACTERS) {
         Some((end, _)) => format!("{}…", without_controls(&text[..end])).into(),
         None => without_controls(text),
@@ -139,8 +139,8 @@ mod tests {
 
     #[test]
     fn what_is_shown_is_short_and_on_one_line() {
-        assert_eq!(shown("a\n\x1b[31mb"), "a\u{FFFD}\u{FFFD}[31mb");
+        assert_eq!(printable("a\n\x1b[31mb"), "a\u{FFFD}\u{FFFD}[31mb");
         let long = "猫".repeat(1000);
-        assert_eq!(shown(&long).chars().count(), SHOWN_CHARACTERS + 1);
+        assert_eq!(printable(&long).chars().count(), SHOWN_CHARACTERS + 1);
     }
 }

@@ -1,12 +1,11 @@
-//! Bodies cut at every byte.
+//! Bodies that are split at every byte.
 
 use super::*;
 
 /// The parts of a form as name and content, or why it cannot be read.
 type Outcome = Result<Vec<(String, Vec<u8>)>, FormError>;
 
-/// Reads a body that comes in segments of the lengths that `cuts` gives, and checks that no event is empty
-/// and none comes out of turn.
+/// Parses a body in segments of the lengths `cuts`, and checks that no event is empty or out of order.
 fn parse(boundary: &str, body: &[u8], mut cuts: impl Iterator<Item = usize>) -> Outcome {
     let mut parser = Parser::new(boundary.as_bytes());
     let mut rest = body;
@@ -47,7 +46,7 @@ fn parse(boundary: &str, body: &[u8], mut cuts: impl Iterator<Item = usize>) -> 
     }
 }
 
-/// The outcome, which must be the same whole, byte by byte, and cut anywhere into two.
+/// The outcome, which must be the same for the whole body, byte by byte, and split into two anywhere.
 fn outcome(boundary: &str, body: &[u8]) -> Outcome {
     let whole = parse(boundary, body, [usize::MAX].into_iter());
     for length in 1..20 {
@@ -150,7 +149,7 @@ fn headers_parts_and_preambles_are_bounded_to_the_byte() {
     }
 }
 
-/// Bodies of pieces that are nearly delimiters, cut at random.
+/// Bodies of fragments that are almost delimiters, split at random.
 #[test]
 fn no_segmentation_changes_the_outcome() {
     let pieces = [
@@ -169,7 +168,7 @@ fn no_segmentation_changes_the_outcome() {
         A,
         "Content-",
     ];
-    // A linear congruential generator (Knuth's MMIX), so that a failure comes again.
+    // A linear congruential generator (Knuth's MMIX), so that a failure can be reproduced.
     let mut state = 1_u64;
     let mut random = move |below: usize| {
         state =
