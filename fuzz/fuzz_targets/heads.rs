@@ -26,7 +26,8 @@ struct Run {
 impl<'a> Arbitrary<'a> for Run {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
         let kind = *u.choose(&[HeadKind::Yolov8Cut, HeadKind::Yolov8, HeadKind::Yolox])?;
-        let strides = u.choose(&[&[8, 16, 32][..], &[4, 8, 16, 32], &[8], &[16, 64], &[]])?.to_vec();
+        let strides =
+            u.choose(&[&[8, 16, 32][..], &[4, 8, 16, 32], &[8], &[16, 64], &[]])?.to_vec();
         let head = Head { kind, strides, classes: u.int_in_range(0..=90)? };
         let request = DecodeRequest {
             batch_index: u.int_in_range(0..=2)?,

@@ -1,5 +1,5 @@
 //! A request body to the code that takes uploads: an answer that is not the server's fault, and the same
-//! wherever the body is torn.
+//! wherever the body is split.
 
 #![no_main]
 
@@ -8,10 +8,10 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
     let Some(upload) = Upload::from_input(input) else { return };
-    let torn = answers(&upload);
-    for (status, text) in &torn {
+    let split = answers(&upload);
+    for (status, text) in &split {
         // 200 stands for a picture that would be queued.
         assert!(matches!(status, 200 | 400 | 413 | 415), "status {status}: {text}");
     }
-    assert_eq!(torn, answers(&Upload { torn_at: upload.body.len(), ..upload }));
+    assert_eq!(split, answers(&Upload { split_at: upload.body.len(), ..upload }));
 });

@@ -1,15 +1,14 @@
-//! The server: connects to what it needs, puts the routes together, runs until told to stop.
+//! Assembles the API: connects to NATS and Redis, builds the routes, and serves them until shutdown.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
-use messaging::{Messaging, MessagingError};
+use messaging::Messaging;
 use poem::{Endpoint, EndpointExt, Response, Route, get, http::Method};
 use service::{
-    lifecycle::exit,
     probes,
     telemetry::{
-        metrics::{Metrics, MetricsError, STREAM_WRITABLE},
-        traces::{Traces, TracesError},
+        metrics::{Metrics, STREAM_WRITABLE},
+        traces::Traces,
     },
 };
 use tokio::{net::TcpListener, sync::Semaphore};
@@ -32,75 +31,14 @@ use crate::{
     },
     metrics::{ApiMetrics, register_reconciliation},
     reconcile::{self, Reconciliation},
-    routes::{health::ApiVitals, index::Index, openapi},
+    routes::{health::ApiHealth, index::Index, openapi},
+    serve_error::ServeError,
     tasks::{
         Tasks,
         backpressure::{self, Backpressure},
     },
     upload::UploadRules,
 };
-
-/// Why the API could not start, or stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// NATS is not there, or refuses.
-    #[error("{}", explained(.0))]
-    Messaging(#[from] MessagingError),
-    /// Metrics could not be set up.
-    #[error(transparent)]
-    Metrics(#[from] MetricsError),
-    /// Traces cannot be exported.
-    #[error(transparent)]
-    Traces(#[from] TracesError),
-    /// The API's document is no JSON.
-    #[error("the OpenAPI document cannot be generated: {0}")]
-    Document(#[from] serde_json::Error),
-    /// The page that shows the API's document could not be made.
-    #[error(transparent)]
-    DocsPage(#[from] DocsPageError),
-    /// `HOST` and `PORT` cannot be listened on.
-    #[error("cannot listen on {address}: {source}; set HOST and PORT")]
-    Listen {
-        /// Host and port.
-        address: String,
-        /// Why not.
-        source: io::Error,
-    },
-    /// `PROBES_ADDRESS` cannot be listened on.
-    #[error(transparent)]
-    Probes(#[from] probes::ListenError),
-    /// The listener failed.
-    #[error("the HTTP server failed: {0}")]
-    Http(#[from] io::Error),
-}
-
-impl ServeError {
-    /// What the process should end with.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            // Whoever holds the port may let go of it.
-            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
-                exit::UNAVAILABLE
-            }
-            Self::Probes(error) if error.is_in_use() => exit::UNAVAILABLE,
-            Self::Traces(_) | Self::Listen { .. } | Self::Probes(_) => exit::USAGE,
-            Self::Messaging(error) if error.is_configuration() => exit::USAGE,
-            Self::Messaging(_) | Self::Http(_) => exit::UNAVAILABLE,
-            Self::Metrics(_) | Self::Document(_) | Self::DocsPage(_) => exit::SOFTWARE,
-        }
-    }
-}
-
-/// Why the queue cannot be used, and what to do about it: messaging knows no commands.
-fn explained(error: &MessagingError) -> String {
-    match error {
-        MessagingError::MustBeProvisioned { .. } => {
-            format!("{error}: run the set-up first (`spotter-api setup`)")
-        }
-        _ => error.to_string(),
-    }
-}
 
 /// Listens where `config` says.
 ///
@@ -113,11 +51,11 @@ pub async fn listen(config: &Config) -> Result<TcpListener, ServeError> {
         .map_err(|source| ServeError::Listen { address: host.with_port(*port), source })
 }
 
-/// Serves the API on `listener` until `shutdown` is cancelled, then lets open requests finish.
-/// `ready` is called once, when requests can be answered.
+/// Serves the API on `listener` until `shutdown` is cancelled, then drains open requests. `ready` is called
+/// once, when requests can be answered.
 ///
 /// # Errors
-/// [`ServeError`] if NATS cannot be reached within its time, or the listener fails.
+/// [`ServeError`] if NATS cannot be reached within the connect timeout, or the listener fails.
 pub async fn serve(
     listener: TcpListener,
     config: Config,
@@ -133,8 +71,6 @@ pub async fn serve(
     let messaging = Messaging::connect(config.messaging.clone()).await?;
     messaging.provision().await?;
     let metrics = Metrics::new()?;
-    let backpressure = Backpressure::of(messaging.writes().clone());
-    tokio::spawn(backpressure::watch(backpressure.clone(), messaging.queue(), shutdown.clone()));
     let reconciliation = Reconciliation::default();
     let reconciling = tokio::spawn(reconcile::watch(
         reconciliation.clone(),
@@ -143,7 +79,7 @@ pub async fn serve(
         shutdown.clone(),
     ));
     let upload_rules = UploadRules {
-        backpressure,
+        backpressure: watch_queue(&messaging, &shutdown),
         limits: config.picture_limits,
         timeout: config.upload_timeout,
         slots: Arc::new(Semaphore::new(config.max_concurrent_uploads)),
@@ -152,57 +88,61 @@ pub async fn serve(
     let breaker = Arc::new(Breaker::default());
     let api_metrics = ApiMetrics::new(&metrics, Arc::clone(&breaker), &upload_rules);
     register_reconciliation(&metrics.meter(), &reconciliation);
+    register_messaging(&metrics, &messaging);
+    let backpressure = upload_rules.backpressure.clone();
+    let tasks = tasks(&config, &messaging, breaker, backpressure, api_metrics);
+    if let Some(responses) = &tasks.responses {
+        let (current, model) = (responses.model.clone(), config.model.clone());
+        let heartbeats = messaging.heartbeats();
+        tokio::spawn(current_model::watch(current, heartbeats, model, shutdown.clone()));
+    }
+    let health = ApiHealth { messaging: messaging.clone(), shutdown: shutdown.clone() };
+    let end = CancellationToken::new();
+    let _stop_probes_at_the_end = end.clone().drop_guard();
+    tokio::spawn(watch_writes(messaging.clone(), end.clone()));
+    if let Some(listener) = probes_listener {
+        let health = Arc::new(health.clone());
+        tokio::spawn(probes::serve(listener, health, metrics.clone(), end));
+    }
+    let server = HttpServer {
+        listener,
+        limits: config.connections,
+        grace: config.shutdown_grace,
+        meter: metrics.meter(),
+    };
+    let app = app(tasks, upload_rules, health, metrics)?;
+
+    tracing::info!(%address, "API listening");
+    ready();
+    server.run(app, shutdown).await?;
+    if let Err(error) = reconciling.await {
+        tracing::error!(%error, "the reconciler has panicked");
+    }
+    // Each of them waits for a server that may be unavailable.
+    tokio::join!(messaging.close(), traces.stop());
+    tracing::info!("API stopped");
+    Ok(())
+}
+
+/// Samples the queue in the background until `shutdown`.
+fn watch_queue(messaging: &Messaging, shutdown: &CancellationToken) -> Backpressure {
+    let backpressure = Backpressure::of(messaging.writes().clone());
+    let watching = backpressure::watch(backpressure.clone(), messaging.queue(), shutdown.clone());
+    tokio::spawn(watching);
+    backpressure
+}
+
+/// Registers the state of the connection and of the streams.
+fn register_messaging(metrics: &Metrics, messaging: &Messaging) {
     let connection = messaging.clone();
     metrics.flag("spotter_nats_connected", "1 while there is a connection to NATS.", move || {
         connection.is_connected()
     });
     let writes = messaging.writes().clone();
     metrics.flags(STREAM_WRITABLE, "stream", move || writes.writable());
-    let backpressure = upload_rules.backpressure.clone();
-    let tasks = tasks(&config, &messaging, breaker, backpressure, api_metrics);
-    if let Some(responses) = &tasks.responses {
-        let (current, model) = (responses.model.clone(), config.model.clone());
-        let announcements = messaging.heartbeats();
-        tokio::spawn(current_model::watch(current, announcements, model, shutdown.clone()));
-    }
-    let vitals = ApiVitals { messaging: messaging.clone(), shutdown: shutdown.clone() };
-    let end = CancellationToken::new();
-    let _probes_end_with_us = end.clone().drop_guard();
-    tokio::spawn(watch_writes(messaging.clone(), end.clone()));
-    if let Some(listener) = probes_listener {
-        let vitals = Arc::new(vitals.clone());
-        tokio::spawn(probes::serve(listener, vitals, metrics.clone(), end));
-    }
-    let meter = metrics.meter();
-    let server = HttpServer {
-        listener,
-        limits: config.connections,
-        grace: config.shutdown_grace,
-        meter: meter.clone(),
-    };
-    let document = openapi::parsed()?;
-    let table = Arc::new(RouteTable::of(&document));
-    let app = routes(Arc::clone(&table))?
-        .data(tasks)
-        .data(upload_rules)
-        .data(vitals)
-        .data(metrics)
-        .data(Arc::new(Index::of(&document)));
-    let app = observed(app, table, meter);
-
-    tracing::info!(%address, "API listening");
-    ready();
-    server.run(app, shutdown).await?;
-    if let Err(error) = reconciling.await {
-        tracing::error!(%error, "comparing queue and records has broken off");
-    }
-    // Each waits for a server that may be away.
-    tokio::join!(messaging.close(), traces.stop());
-    tracing::info!("API stopped");
-    Ok(())
 }
 
-/// Finds out for as long as this process serves whether the server stores what it is sent.
+/// Monitors until `end` whether the NATS server stores messages.
 async fn watch_writes(messaging: Messaging, end: CancellationToken) {
     end.run_until_cancelled(messaging.watch_writes()).await;
 }
@@ -217,16 +157,16 @@ fn tasks(
     let result_ttl = config.messaging.result_ttl;
     let redis = match &config.redis {
         Some(server) => {
-            tracing::info!(redis = %server, "finished results are cached");
+            tracing::info!(redis = %server, "caching results in Redis");
             Some(RedisCache::new(server.clone(), config.redis_timeout, breaker))
         }
         None => {
-            tracing::warn!("REDIS_URL is not set: results are read from the bucket each time");
+            tracing::warn!("REDIS_URL is not set: no results are cached");
             None
         }
     };
     let responses = redis.clone().zip(config.response_cache_ttl).map(|(redis, ttl)| {
-        // No longer than a result is kept under its own id.
+        // No longer than the record of the task is kept.
         let ttl = ttl.min(result_ttl);
         ResponseCache { redis, ttl, model: CurrentModel::default(), metrics: metrics.clone() }
     });
@@ -243,6 +183,25 @@ fn tasks(
         deadline: config.task_deadline,
         metrics,
     }
+}
+
+/// The routes with the data that they need, observed.
+fn app(
+    tasks: Tasks,
+    upload_rules: UploadRules,
+    health: ApiHealth,
+    metrics: Metrics,
+) -> Result<impl Endpoint<Output = Response> + use<>, ServeError> {
+    let document = openapi::parsed()?;
+    let table = Arc::new(RouteTable::of(&document));
+    let meter = metrics.meter();
+    let routes = routes(Arc::clone(&table))?
+        .data(tasks)
+        .data(upload_rules)
+        .data(health)
+        .data(metrics)
+        .data(Arc::new(Index::of(&document)));
+    Ok(observed(routes, table, meter))
 }
 
 fn routes(table: Arc<RouteTable>) -> Result<impl Endpoint<Output = Response>, DocsPageError> {

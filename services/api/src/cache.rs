@@ -1,5 +1,5 @@
-//! What Redis holds for the API: copies of finished tasks, and results for pictures that come again.
-//! It may be empty, slow or away without any answer changing.
+//! The caches in Redis: copies of terminal records, and results by picture. Redis may be empty, slow or
+//! unavailable without any answer changing.
 
 pub(crate) mod breaker;
 pub(crate) mod current_model;

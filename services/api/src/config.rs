@@ -1,4 +1,4 @@
-//! The API's settings, one variable each.
+//! The API's settings and their variables.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -11,7 +11,7 @@ use service::{
 
 use crate::{cache::RedisServer, http::ConnectionLimits};
 
-/// Everything that can be set about the API.
+/// The settings of the API.
 #[derive(Clone)]
 pub struct Config {
     /// `HOST`: the name or address to listen on, an IPv6 address with brackets or without. Default
@@ -19,39 +19,39 @@ pub struct Config {
     pub host: Host,
     /// `PORT`: the port to listen on. Default 5000; 0 takes a free one.
     pub port: u16,
-    /// `PROBES_ADDRESS`: where `/health/…` and `/metrics` are served a second time, out of the clients'
-    /// reach, such as `127.0.0.1:9090`. Unset: nowhere else.
+    /// `PROBES_ADDRESS`: a second address for `/health/…` and `/metrics`, which clients cannot reach, such as
+    /// `127.0.0.1:9090`. Unset: none.
     pub probes_address: Option<SocketAddr>,
-    /// `MODEL`: the model that pictures are sent to. Default `yolov8n`.
+    /// `MODEL`: the model for new jobs. Default `yolov8n`.
     pub model: ModelName,
     /// `MAX_PICTURE_BYTES` (default 20 MiB) and `MAX_PICTURE_PIXELS` (default 64 Mi).
     pub picture_limits: PictureLimits,
-    /// `MAX_CONCURRENT_UPLOADS`: uploads being read at one time. Default 64.
+    /// `MAX_CONCURRENT_UPLOADS`: maximum number of pictures in memory. Default 64.
     pub max_concurrent_uploads: usize,
-    /// `UPLOAD_TIMEOUT_SECONDS`: the longest an upload may take to arrive. Default 60.
+    /// `UPLOAD_TIMEOUT_SECONDS`: timeout of an upload. Default 60.
     pub upload_timeout: Duration,
-    /// `MAX_CONNECTIONS`, `HEADER_TIMEOUT_SECONDS`, `KEEP_ALIVE_SECONDS`, `ANSWER_TIMEOUT_SECONDS`: what
-    /// clients' connections may take.
+    /// `MAX_CONNECTIONS`, `HEADER_TIMEOUT_SECONDS`, `KEEP_ALIVE_SECONDS`, `ANSWER_TIMEOUT_SECONDS`: limits of
+    /// connections.
     pub connections: ConnectionLimits,
     /// `TASK_DEADLINE_SECONDS`: how long a job may wait for a worker before it expires. Default 24 h.
     pub task_deadline: Duration,
-    /// `RECONCILE_SECONDS`: how often queue and records are compared. Default 60.
+    /// `RECONCILE_SECONDS`: interval of the reconciler. Default 60.
     pub reconcile_every: Duration,
-    /// `REDIS_URL`: the cache of finished results. Unset: no cache, same answers. `REDIS_CA_FILE`: certificates to
-    /// trust for a `rediss://` address. Unset: the system's.
+    /// `REDIS_URL`: the Redis server for the caches. Unset: no cache, the same answers. `REDIS_CA_FILE`:
+    /// trusted certificates for a `rediss://` address. Unset: the system's.
     pub redis: Option<RedisServer>,
-    /// `REDIS_TIMEOUT_MS`: how long an answer may wait for the cache. Default 100.
+    /// `REDIS_TIMEOUT_MS`: timeout of a request to Redis. Default 100.
     pub redis_timeout: Duration,
-    /// `RESPONSE_CACHE_SECONDS`: how long after a run its result is given to those who send the same
-    /// picture. Default an hour; 0, given as `None`, turns that off.
+    /// `RESPONSE_CACHE_SECONDS`: TTL of the response cache, from the end of a run. Default one hour; 0
+    /// (`None`) turns it off.
     pub response_cache_ttl: Option<Duration>,
-    /// `NATS_URL` and what else there is about the queue and the records.
+    /// `NATS_URL` and the other settings of the queue and the records.
     pub messaging: MessagingConfig,
-    /// `SHUTDOWN_GRACE_SECONDS`: how long requests may finish after SIGTERM. Default 25.
+    /// `SHUTDOWN_GRACE_SECONDS`: how long open requests are drained after SIGTERM. Default 25.
     pub shutdown_grace: Duration,
-    /// `LOG_FORMAT` and `RUST_LOG`: how log lines look, and what is logged.
+    /// `LOG_FORMAT` and `RUST_LOG`: format and filter of logs.
     pub log: LogSettings,
-    /// `OTEL_…`: whether and how traces are exported. Default: not at all.
+    /// `OTEL_…`: the export of traces. Default: none.
     pub traces: TraceSettings,
 }
 
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_set_listens_on_loopback_only() {
+    fn the_default_listens_on_loopback_only() {
         let config = read(&[]).unwrap();
         assert_eq!((config.host.as_str(), config.port), ("127.0.0.1", 5000));
         assert!(config.redis.is_none());

@@ -1,5 +1,5 @@
-//! The upload code without a server round it, for the fuzz targets under `fuzz/`. It is compiled
-//! for them and for tests only: cargo-fuzz sets `cfg(fuzzing)`.
+//! The upload code without a server, for the fuzz targets under `fuzz/`. Compiled for them and for tests
+//! only: cargo-fuzz sets `cfg(fuzzing)`.
 
 #![allow(clippy::expect_used, reason = "a panic is how a fuzz target reports")]
 
@@ -22,7 +22,7 @@ use crate::{
     upload::{PictureForm, SubmissionRoute, UploadRules},
 };
 
-/// A submission as it comes over the wire.
+/// A submission as a client sends it.
 #[derive(Debug, Clone, Copy)]
 pub struct Upload<'a> {
     /// The `Content-Type` header.
@@ -33,13 +33,13 @@ pub struct Upload<'a> {
     pub content_encoding: Option<&'a str>,
     /// The body.
     pub body: &'a [u8],
-    /// The body comes in two segments, the first of this many bytes.
-    pub torn_at: usize,
+    /// The body arrives in two segments, the first of this many bytes.
+    pub split_at: usize,
 }
 
 impl<'a> Upload<'a> {
-    /// Reads it off a fuzzer's input. The first byte chooses the headers, two more where the body is torn; the
-    /// rest is the body.
+    /// Builds it from a fuzzer's input. The first byte selects the headers, the next two where the body is
+    /// split; the rest is the body.
     #[must_use]
     pub fn from_input(input: &'a [u8]) -> Option<Self> {
         let ([choice, low, high], body) = input.split_first_chunk()?;
@@ -62,15 +62,15 @@ impl<'a> Upload<'a> {
             2 => Some("identity"),
             _ => None,
         };
-        let torn_at = usize::from(u16::from_le_bytes([*low, *high])).min(body.len());
-        Some(Self { content_type, content_length, content_encoding, body, torn_at })
+        let split_at = usize::from(u16::from_le_bytes([*low, *high])).min(body.len());
+        Some(Self { content_type, content_length, content_encoding, body, split_at })
     }
 }
 
-/// What both submission routes would answer: a status, and the body of the answer. Where they would queue the
-/// picture, 200 and its name.
+/// The responses of both submission routes: status and body. If they would queue the picture, 200 and its
+/// name.
 ///
-/// Limits are small, so that a short input can pass them: 4 KiB and a megapixel.
+/// Limits are small, so that a short input can exceed them: 4 KiB and a megapixel.
 #[must_use]
 pub fn answers(upload: &Upload<'_>) -> [(u16, String); 2] {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
@@ -98,7 +98,7 @@ async fn answer<R, E: IntoResponse>(
 }
 
 async fn extract<R: SubmissionRoute>(upload: &Upload<'_>) -> PictureForm<R> {
-    let (first, second) = upload.body.split_at(upload.torn_at);
+    let (first, second) = upload.body.split_at(upload.split_at);
     let segments =
         [first, second].map(|segment| Ok::<_, io::Error>(Bytes::copy_from_slice(segment)));
     let mut request = Request::builder();
@@ -121,7 +121,7 @@ async fn extract<R: SubmissionRoute>(upload: &Upload<'_>) -> PictureForm<R> {
     });
     let (request, mut body) = request.split();
     let form = PictureForm::from_request(&request, &mut body, ExtractParamOptions::default()).await;
-    form.expect("extracting never fails: each route words its own errors")
+    form.expect("the extractor never fails: each route renders its own errors")
 }
 
 #[cfg(test)]
@@ -131,22 +131,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_seeds_are_answered_the_same_wherever_they_are_torn() {
+    fn the_responses_to_the_seeds_do_not_depend_on_the_split() {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/multipart");
         let mut accepted = 0;
         for seed in fs::read_dir(folder).unwrap() {
             let path = seed.unwrap().path();
             let input = fs::read(&path).unwrap();
             let upload = Upload::from_input(&input).unwrap();
-            let whole = answers(&Upload { torn_at: upload.body.len(), ..upload });
+            let whole = answers(&Upload { split_at: upload.body.len(), ..upload });
             for (status, text) in &whole {
                 assert!(matches!(status, 200 | 400 | 413 | 415), "{path:?}: {status} {text}");
                 accepted += usize::from(*status == 200);
             }
-            // Each place in what is short, some in what is long.
-            for torn_at in (0..upload.body.len()).step_by(1 + upload.body.len() / 500) {
-                let torn = answers(&Upload { torn_at, ..upload });
-                assert_eq!(torn, whole, "{path:?} torn at {torn_at}");
+            // Every byte of short bodies, some of long ones.
+            for split_at in (0..upload.body.len()).step_by(1 + upload.body.len() / 500) {
+                let split = answers(&Upload { split_at, ..upload });
+                assert_eq!(split, whole, "{path:?} split at {split_at}");
             }
         }
         assert!(accepted > 20, "only {accepted} of them are pictures");

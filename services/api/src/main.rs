@@ -1,7 +1,7 @@
-//! The API as a process of its own: settings from the environment, until SIGTERM or Ctrl-C.
+//! The API as a process: settings from the environment, until SIGTERM or Ctrl-C.
 //!
-//! `spotter-api setup` makes streams, buckets and the consumer instead, says what it did, and ends.
-//! `spotter-api healthcheck`, with the same environment, asks the one that runs whether it is ready.
+//! `spotter-api setup` creates streams, buckets and the consumer, reports what it did, and exits.
+//! `spotter-api healthcheck`, with the same environment, checks whether the running API is ready.
 
 use std::{
     ffi::OsString,

@@ -1,4 +1,4 @@
-//! What the API counts.
+//! The API's metrics.
 
 use std::sync::Arc;
 
@@ -14,21 +14,21 @@ use crate::{
     upload::UploadRules,
 };
 
-/// How a submission may end.
+/// The outcomes of submissions.
 const SUBMISSIONS: [&str; 5] = ["accepted", "cached", "queue_full", "unavailable", "refused"];
 
-/// How a cache answered one question.
+/// The outcome of a cache lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CacheOutcome {
-    /// It had what was asked for.
+    /// The cache had the value.
     Hit,
-    /// It did not have it.
+    /// The cache did not have the value.
     Miss,
-    /// It failed or was too slow; the answer was found without it.
+    /// The cache failed or was too slow; the answer came from elsewhere.
     Error,
-    /// It had been failing and was not asked.
+    /// The circuit breaker was open.
     Skipped,
-    /// It was not asked: nobody knows which model file the workers run.
+    /// Not looked up: the model file that the workers run is unknown.
     ModelUnknown,
 }
 
@@ -46,7 +46,7 @@ impl CacheOutcome {
     }
 }
 
-/// Registers a gauge of something in the newest report on the queue.
+/// Registers a gauge of a value in the newest sample of the queue.
 fn queue_gauge(
     meter: &Meter,
     backpressure: &Backpressure,
@@ -65,15 +65,15 @@ fn queue_gauge(
         .build();
 }
 
-/// Registers what is known of how queue and records differ. Every kind is told from the start, 0
-/// where all is well and where another API compares them.
+/// Registers the reconciler's metrics. Every kind has a series from the start, 0 if there is no discrepancy
+/// or if another API is the reconciler.
 pub(crate) fn register_reconciliation(meter: &Meter, reconciliation: &Reconciliation) {
     let kinds =
         || Discrepancy::ALL.into_iter().map(|kind| (kind, [KeyValue::new("kind", kind.name())]));
     let known = reconciliation.clone();
     meter
         .u64_observable_gauge("spotter_discrepancies")
-        .with_description("Differences between queue and records that are not repaired yet.")
+        .with_description("Discrepancies between queue and records that are not repaired yet.")
         .with_callback(move |gauge| {
             kinds().for_each(|(kind, labels)| gauge.observe(known.open(kind), &labels));
         })
@@ -81,7 +81,7 @@ pub(crate) fn register_reconciliation(meter: &Meter, reconciliation: &Reconcilia
     let known = reconciliation.clone();
     meter
         .u64_observable_counter("spotter_repairs")
-        .with_description("Differences between queue and records that were repaired.")
+        .with_description("Discrepancies between queue and records that were repaired.")
         .with_callback(move |counter| {
             kinds().for_each(|(kind, labels)| counter.observe(known.repairs(kind), &labels));
         })
@@ -89,13 +89,13 @@ pub(crate) fn register_reconciliation(meter: &Meter, reconciliation: &Reconcilia
     let known = reconciliation.clone();
     meter
         .u64_observable_gauge("spotter_reconciler_holder")
-        .with_description("1 on the API that compares queue and records.")
+        .with_description("1 on the API that is the reconciler.")
         .with_callback(move |gauge| gauge.observe(u64::from(known.is_holder()), &[]))
         .build();
     let known = reconciliation.clone();
     meter
         .u64_observable_gauge("spotter_reconciler_last_round_timestamp_seconds")
-        .with_description("When this API last compared queue and records.")
+        .with_description("When this API's reconciler finished its last round.")
         .with_callback(move |gauge| {
             if let Some(seconds) = known.last_round() {
                 gauge.observe(seconds, &[]);
@@ -113,39 +113,33 @@ pub(crate) struct ApiMetrics {
 }
 
 impl ApiMetrics {
-    /// Registers the instruments; the breaker and the uploads' places are looked at with each
-    /// scrape.
+    /// Registers the instruments; each scrape reads the breaker and the upload slots.
     pub(crate) fn new(metrics: &Metrics, breaker: Arc<Breaker>, rules: &UploadRules) -> Self {
         let meter = metrics.meter();
         meter
             .u64_observable_gauge("spotter_cache_breaker_open")
-            .with_description("1 while the result cache has been failing and is not asked.")
+            .with_description("1 while the circuit breaker of the cache is open.")
             .with_callback(move |gauge| gauge.observe(u64::from(breaker.is_open()), &[]))
             .build();
-        let waiting = ("spotter_queue_waiting", "Jobs that no worker has yet.");
+        let waiting = ("spotter_queue_waiting", "Jobs that wait for a worker.");
         queue_gauge(&meter, &rules.backpressure, waiting, |report| report.depth.waiting as f64);
-        let in_progress = (
-            "spotter_queue_in_progress",
-            "Jobs that a worker has, or that wait to be tried again.",
-        );
+        let in_progress =
+            ("spotter_queue_in_progress", "Jobs that are running or wait for a retry.");
         queue_gauge(&meter, &rules.backpressure, in_progress, |report| {
             report.depth.in_progress as f64
         });
-        let dead_letters = (
-            "spotter_dead_letters",
-            "Messages that were given up and are kept for people to look at.",
-        );
+        let dead_letters = ("spotter_dead_letters", "Dead letters, kept for operators.");
         queue_gauge(&meter, &rules.backpressure, dead_letters, |report| report.dead_letters as f64);
         let oldest = (
             "spotter_queue_oldest_job_age_seconds",
-            "Age of the oldest job without an end, waiting or at work; 0 where there is none.",
+            "Age of the oldest job that is not settled; 0 if there is none.",
         );
         queue_gauge(&meter, &rules.backpressure, oldest, |report| report.oldest.as_secs_f64());
         let slots = Arc::clone(&rules.slots);
         let all = slots.available_permits();
         meter
             .u64_observable_gauge("spotter_uploads_in_memory")
-            .with_description("Pictures being read or stored at the moment.")
+            .with_description("Uploads in memory.")
             .with_callback(move |gauge| {
                 gauge.observe(all.saturating_sub(slots.available_permits()) as u64, &[]);
             })
@@ -153,25 +147,23 @@ impl ApiMetrics {
         let this = Self {
             cache: meter
                 .u64_counter("spotter_cache_requests")
-                .with_description("Questions to the result cache, by outcome.")
+                .with_description("Lookups in the result cache, by outcome.")
                 .build(),
             response_cache: meter
                 .u64_counter("spotter_response_cache_requests")
-                .with_description(
-                    "Pictures that were looked for in the response cache, by outcome.",
-                )
+                .with_description("Lookups in the response cache, by outcome.")
                 .build(),
             submissions: meter
                 .u64_counter("spotter_submissions")
-                .with_description("Pictures sent to this API, by outcome.")
+                .with_description("Submissions, by outcome.")
                 .build(),
         };
-        this.begin_at_zero();
+        this.start_at_zero();
         this
     }
 
-    /// An alert on an increase sees none in a series that begins with a 1.
-    fn begin_at_zero(&self) {
+    /// Series start at 0: an alert on an increase does not see one in a series that starts with 1.
+    fn start_at_zero(&self) {
         for outcome in CacheOutcome::ALL {
             let label = [KeyValue::new("outcome", outcome.name())];
             self.response_cache.add(0, &label);

@@ -1,4 +1,4 @@
-//! One of all APIs keeps queue and records together: whichever holds the lease on it.
+//! The reconciler: the API that holds its lease compares queue and records, and repairs discrepancies.
 
 use std::{
     sync::Arc,
@@ -9,18 +9,18 @@ use messaging::{Discrepancy, Findings, LEASE_TTL, Lease, Messaging, MessagingErr
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-/// What the lease is called.
+/// The name of the lease.
 const LEASE: &str = "reconciler";
 
-/// How often the lease is renewed or asked for, several times in its life, and tasks past their
-/// deadline are looked for: their clients are promised a terminal state within a minute of it.
+/// The interval at which the lease is renewed or requested, several times per TTL, and overdue tasks are
+/// expired: clients are promised a terminal state within a minute of the deadline.
 const TURN: Duration = Duration::from_secs(5);
 const _: () = assert!(TURN.as_secs() * 3 <= LEASE_TTL.as_secs());
 
-/// How many turns in a row must fail to be worth a warning.
+/// How many failed turns in a row are logged as a warning.
 const LASTING: u32 = 2;
 
-/// What this API's reconciler has found, for the metrics. Cheap to clone.
+/// The findings of this API's reconciler, for the metrics. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Reconciliation {
     state: Arc<Mutex<State>>,
@@ -35,22 +35,22 @@ struct State {
 }
 
 impl Reconciliation {
-    /// Whether this API is the one that does it.
+    /// Whether this API holds the lease.
     pub(crate) fn is_holder(&self) -> bool {
         self.state.lock().is_holder
     }
 
-    /// What the newest round has found of this kind and left; 0 where another API does it.
+    /// How many discrepancies of this kind the newest round has left; 0 if another API holds the lease.
     pub(crate) fn open(&self, kind: Discrepancy) -> u64 {
         self.state.lock().newest.open(kind)
     }
 
-    /// How many of this kind this API has repaired since it started.
+    /// How many discrepancies of this kind this API has repaired since its start.
     pub(crate) fn repairs(&self, kind: Discrepancy) -> u64 {
         self.state.lock().repairs[kind as usize]
     }
 
-    /// When this API ended its newest round, in seconds since 1970.
+    /// When this API finished its newest round, in seconds since 1970.
     pub(crate) fn last_round(&self) -> Option<u64> {
         let since = self.state.lock().last_round?.duration_since(UNIX_EPOCH).ok()?;
         Some(since.as_secs())
@@ -78,8 +78,8 @@ impl Reconciliation {
     }
 }
 
-/// Takes turns with all other APIs until `shutdown`, and does the work while it has the lease: a
-/// whole round each `every`.
+/// Competes with the other APIs for the lease until `shutdown`, and reconciles while it holds it: a full
+/// round each `every`.
 pub(crate) async fn watch(
     reconciliation: Reconciliation,
     messaging: Messaging,
@@ -97,29 +97,29 @@ pub(crate) async fn watch(
         };
         tokio::select! {
             () = turn => {}
-            // Whatever is cut off here is found again by the next holder.
+            // The next holder finds what is interrupted here.
             () = shutdown.cancelled() => break,
         }
     }
     candidate.resign().await;
 }
 
-/// Logs what lasts, once when it is known to and once when it is over. A cluster leaves a question
-/// unanswered now and then, and the next turn is soon.
+/// Logs lasting failures, once at the start and once at the end. In a cluster, single requests time out now
+/// and then, and the next turn is soon.
 fn log(outcome: Result<(), MessagingError>, failures: &mut u32) {
     match outcome {
         Ok(()) => {
             if *failures >= LASTING {
-                tracing::info!("queue and records can be compared again");
+                tracing::info!("the reconciler works again");
             }
             *failures = 0;
         }
         Err(error) => {
             *failures = failures.saturating_add(1);
             if *failures == LASTING {
-                tracing::warn!(%error, "queue and records cannot be compared; trying again");
+                tracing::warn!(%error, "the reconciler fails; retrying");
             } else {
-                tracing::debug!(%error, "queue and records were not compared");
+                tracing::debug!(%error, "the reconciler has failed");
             }
         }
     }
@@ -128,7 +128,7 @@ fn log(outcome: Result<(), MessagingError>, failures: &mut u32) {
 struct Candidate {
     messaging: Messaging,
     lease: Lease,
-    /// What there is only while the lease is held.
+    /// The state while the lease is held.
     held: Option<Held>,
     every: Duration,
     reconciliation: Reconciliation,
@@ -144,12 +144,12 @@ impl Candidate {
         let is_holder = self.lease.try_hold().await?;
         self.reconciliation.note_holder(is_holder);
         if !is_holder {
-            // What others do to the tasks from now on is not followed.
+            // The state would become outdated while others reconcile.
             self.held = None;
             return Ok(());
         }
         let held = self.held.get_or_insert_with(|| {
-            tracing::info!("this API compares queue and records");
+            tracing::info!("this API is the reconciler");
             Held { reconciler: self.messaging.reconciler(), next_round: Instant::now() }
         });
         let started = Instant::now();
@@ -165,13 +165,13 @@ impl Candidate {
         Ok(())
     }
 
-    /// Lets another API have the lease at once. Without a connection it has to wait for its end.
+    /// Releases the lease for another API. Without a connection, the lease expires.
     async fn resign(self) {
         self.reconciliation.note_holder(false);
         if self.messaging.is_connected()
             && let Err(error) = self.lease.release().await
         {
-            tracing::debug!(%error, "the reconciler's lease is left to expire");
+            tracing::debug!(%error, "cannot release the reconciler's lease; it will expire");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The routes, their requests and responses, and the document that describes them.
+//! The routes, their requests and responses, and the OpenAPI document.
 
 pub(crate) mod error;
 pub(crate) mod health;

@@ -1,6 +1,6 @@
-//! Making streams, buckets and the consumer before anything else runs: `spotter-api setup`.
+//! `spotter-api setup`: creates streams, buckets and the consumer before anything else runs.
 //!
-//! Where every part of the system logs in as a user of its own, only this one may make them.
+//! If every part of the system has a NATS user of its own, only the one of the set-up may create them.
 
 use std::time::Duration;
 
@@ -13,16 +13,16 @@ use service::{
 };
 use tokio::time::{Instant, sleep};
 
-/// How long the servers may take to come up, and a cluster of them to elect its leaders.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Timeout for the servers to start, and for a cluster to elect its leaders.
+const TIMEOUT: Duration = Duration::from_secs(300);
 
-/// The pause before it is tried again.
+/// The pause before a retry.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The settings of the set-up: those of the queue that every part of the system is given.
+/// The settings of the set-up: the common ones of the queue.
 #[derive(Clone)]
 pub struct SetUpConfig {
-    /// `NATS_URL` and what else there is about the queue and the records.
+    /// `NATS_URL` and the other settings of the queue and the records.
     pub messaging: MessagingConfig,
     /// `LOG_FORMAT` and `RUST_LOG`.
     pub log: LogSettings,
@@ -36,34 +36,36 @@ impl SetUpConfig {
     pub fn read(source: &dyn Source) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(source);
         let messaging = MessagingConfig::read(&mut reader, Role::Setup);
-        let messaging = MessagingConfig { connect_timeout: PATIENCE, ..messaging };
+        let messaging = MessagingConfig { connect_timeout: TIMEOUT, ..messaging };
         let log = LogSettings::read(&mut reader);
         reader.finish(Self { messaging, log })
     }
 }
 
-/// Makes what is missing and changes what is there to what `config` says. Waits up to five minutes
-/// for the servers. Returns a line for each thing, to be shown to people. Doing it again changes
-/// nothing.
+/// Creates what is missing and updates what exists to `config`. Waits up to five minutes for the servers.
+/// Returns a line for each stream, bucket and consumer, for operators. Idempotent.
 ///
 /// # Errors
 /// [`MessagingError`] of the last attempt.
 pub async fn set_up(config: &SetUpConfig) -> Result<Vec<String>, MessagingError> {
     let messaging = Messaging::connect(config.messaging.clone()).await?;
-    let outcome = patiently(&messaging, config.messaging.replicas).await;
+    let outcome = with_retries(&messaging, config.messaging.replicas).await;
     messaging.close().await;
     outcome
 }
 
-async fn patiently(messaging: &Messaging, replicas: usize) -> Result<Vec<String>, MessagingError> {
-    let deadline = Instant::now() + PATIENCE;
+async fn with_retries(
+    messaging: &Messaging,
+    replicas: usize,
+) -> Result<Vec<String>, MessagingError> {
+    let deadline = Instant::now() + TIMEOUT;
     let mut said = String::new();
     loop {
         match once(messaging).await {
             Err(error) if may_pass(&error, replicas) && Instant::now() < deadline => {
                 let text = error.to_string();
                 if text != said {
-                    tracing::warn!(%error, "not yet; trying again");
+                    tracing::warn!(%error, "set-up failed; retrying");
                     said = text;
                 }
                 sleep(PAUSE).await;
@@ -82,7 +84,7 @@ async fn once(messaging: &Messaging) -> Result<Vec<String>, MessagingError> {
     Ok(lines)
 }
 
-/// Whether waiting may help. A cluster that is just forming refuses what it cannot place yet.
+/// Whether a retry may help. A cluster that is still forming rejects streams that it cannot place yet.
 fn may_pass(error: &MessagingError, replicas: usize) -> bool {
     match error.kind() {
         ErrorKind::Transient => true,

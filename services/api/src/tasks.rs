@@ -1,4 +1,4 @@
-//! Taking a picture in, and finding out what became of it.
+//! Tasks: submitting them and looking them up.
 
 pub(crate) mod backpressure;
 pub(crate) mod lookup;
@@ -15,7 +15,7 @@ use crate::{
 };
 use backpressure::Backpressure;
 
-/// The two things the API does with tasks.
+/// The API's access to tasks.
 #[derive(Clone)]
 pub(crate) struct Tasks {
     pub(crate) queue: JobQueue,
@@ -26,7 +26,7 @@ pub(crate) struct Tasks {
     pub(crate) responses: Option<ResponseCache>,
     pub(crate) model: ModelName,
     pub(crate) result_ttl: Duration,
-    /// How long a job may wait for a worker, where its client has not said.
+    /// How long a job may wait for a worker, unless its client says otherwise.
     pub(crate) deadline: Duration,
     pub(crate) metrics: ApiMetrics,
 }

@@ -11,10 +11,8 @@ use prometheus::{Registry, TextEncoder};
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Name and description of the gauge, by stream, that API and worker share.
-pub const STREAM_WRITABLE: (&str, &str) = (
-    "spotter_stream_writable",
-    "1 while NATS stores what this process sends to the stream, as far as is known.",
-);
+pub const STREAM_WRITABLE: (&str, &str) =
+    ("spotter_stream_writable", "1 while NATS stores messages of the stream, as far as is known.");
 
 /// Why metrics could not be set up or read.
 #[derive(Debug, thiserror::Error)]

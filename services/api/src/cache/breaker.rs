@@ -1,4 +1,4 @@
-//! A circuit breaker: after a few failures in a row, stop asking for a while.
+//! A circuit breaker: after a few failures in a row, it stops calls for a while.
 
 use std::time::{Duration, Instant};
 
@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 const FAILURES_TO_OPEN: u32 = 3;
 const OPEN_FOR: Duration = Duration::from_secs(5);
 
-/// Says whether a server that has been failing is worth asking.
+/// Decides whether to call a server that has been failing.
 ///
-/// Closed: every call goes through. Three failures in a row open it for five seconds, in which none
-/// does. Then one call at a time is let through, and its outcome closes or reopens it.
+/// Closed: every call passes. Three failures in a row open it for five seconds, in which no call passes. Then
+/// one call at a time passes, and its outcome closes or reopens the breaker.
 #[derive(Debug, Default)]
 pub(crate) struct Breaker {
     state: Mutex<State>,
@@ -22,12 +22,12 @@ struct State {
     retry_at: Option<Instant>,
 }
 
-/// What a reported outcome changed.
+/// The effect of a reported outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     /// The breaker has just opened: calls stop.
     Opened,
-    /// The breaker has just closed: calls go through again.
+    /// The breaker has just closed: calls pass again.
     Closed,
     /// Nothing changed.
     None,
@@ -41,14 +41,14 @@ impl Breaker {
             None => true,
             Some(retry_at) if now < retry_at => false,
             Some(_) => {
-                // This caller tries; the others wait for its outcome.
+                // This caller tries; the others are skipped until its outcome.
                 state.retry_at = Some(now + OPEN_FOR);
                 true
             }
         }
     }
 
-    /// Takes note of how a call went.
+    /// Reports the outcome of a call.
     pub(crate) fn report<T, E>(&self, outcome: &Result<T, E>, now: Instant) -> Change {
         let mut state = self.state.lock();
         if outcome.is_ok() {
@@ -65,7 +65,7 @@ impl Breaker {
         if opened { Change::Opened } else { Change::None }
     }
 
-    /// Whether calls are being held back.
+    /// Whether calls are being skipped.
     pub(crate) fn is_open(&self) -> bool {
         self.state.lock().retry_at.is_some()
     }

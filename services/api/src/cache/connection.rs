@@ -1,4 +1,4 @@
-//! The one connection to Redis, and the breaker in front of it.
+//! The connection to Redis, and the circuit breaker in front of it.
 
 use std::{
     sync::Arc,
@@ -19,11 +19,11 @@ use super::{
 };
 use crate::metrics::CacheOutcome;
 
-/// The longest time that connecting may take, in the background: with TLS or over a long way it takes several
-/// times as long as an answer.
+/// Timeout for connecting, in the background. With TLS or a high latency it takes several times as long as
+/// one request.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// JSON texts in Redis. Cheap to clone.
+/// JSON values in Redis. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct RedisCache {
     shared: Arc<Shared>,
@@ -31,16 +31,16 @@ pub(crate) struct RedisCache {
 
 struct Shared {
     server: RedisServer,
-    /// Made on first use, dropped on failure: a manager that waits out its own back-off would go on
-    /// failing for as long after Redis has come back.
+    /// Created on first use, dropped on failure: a manager in its own back-off would continue to fail after
+    /// Redis is back.
     connection: RwLock<Option<ConnectionManager>>,
-    /// Held by the one task that connects.
+    /// Held by the task that connects.
     connecting: Arc<Mutex<()>>,
     timeout: Duration,
     breaker: Arc<Breaker>,
 }
 
-/// Why Redis gave no answer. Never shown to a client.
+/// Why Redis gave no answer. Never sent to a client.
 #[derive(Debug, thiserror::Error)]
 enum CacheError {
     #[error("no answer within {0:?}")]
@@ -51,7 +51,7 @@ enum CacheError {
     NotConnected,
 }
 
-/// A connection, and whether it was made for the question that got it.
+/// A connection, and whether it was established for the current request.
 struct Obtained {
     connection: ConnectionManager,
     is_new: bool,
@@ -65,8 +65,8 @@ impl RedisCache {
         Self { shared: Arc::new(shared) }
     }
 
-    /// What is stored under `key`, and how the question went. A text that cannot be read as a `T` is
-    /// removed and not there.
+    /// The value of `key`, and the outcome of the request. A value that is not a valid `T` is deleted and
+    /// counts as a miss.
     pub(super) async fn get<T: DeserializeOwned>(&self, key: &str) -> (Option<T>, CacheOutcome) {
         let shared = &self.shared;
         if !shared.breaker.allows(Instant::now()) {
@@ -81,7 +81,7 @@ impl RedisCache {
         }
     }
 
-    /// Stores `json` under `key` for `ttl`, without making anybody wait for it.
+    /// Stores `json` under `key` for `ttl`, without delaying the caller.
     pub(super) fn put_in_background(&self, key: String, json: Vec<u8>, ttl: Duration) {
         if !self.shared.breaker.allows(Instant::now()) {
             return;
@@ -105,9 +105,9 @@ async fn read<T: DeserializeOwned>(
     let Some(json) = json else { return Ok(None) };
     match serde_json::from_slice(&json) {
         Ok(value) => Ok(Some(value)),
-        // Another program's, or another version's. Redis itself is well.
+        // Written by another program or another version. Redis itself works.
         Err(error) => {
-            tracing::warn!(key, %error, "what is cached cannot be read and is dropped");
+            tracing::warn!(key, %error, "deleting a cached value that cannot be parsed");
             let () = connection.del(key).await?;
             Ok(None)
         }
@@ -115,8 +115,8 @@ async fn read<T: DeserializeOwned>(
 }
 
 impl Shared {
-    /// The whole exchange within one deadline. Where there is no connection yet, connecting goes on behind it, for
-    /// the next question.
+    /// One request within the timeout. If there is no connection yet, connecting continues in the background
+    /// for the next request.
     async fn ask<T>(
         self: &Arc<Self>,
         exchange: impl AsyncFnOnce(ConnectionManager) -> Result<T, CacheError>,
@@ -127,7 +127,7 @@ impl Shared {
         let Obtained { connection, is_new } = obtained?;
         match timeout_at(deadline, exchange(connection)).await {
             Ok(Ok(answer)) => Ok(answer),
-            // Connecting took most of the time, which says nothing about the connection.
+            // Connecting took most of the time, so the connection may be fine.
             Err(elapsed) if is_new => Err(too_late(elapsed)),
             failed => {
                 *self.connection.write() = None;
@@ -149,7 +149,7 @@ impl Shared {
                 });
                 connecting.await.map_err(|_| CacheError::NotConnected)??;
             }
-            // Another question's task is at it.
+            // Another request's task is connecting.
             Err(_) => drop(self.connecting.lock().await),
         }
         let connection = self.current().ok_or(CacheError::NotConnected)?;
@@ -176,9 +176,11 @@ impl Shared {
             (Change::Opened, Err(error)) => tracing::warn!(
                 redis = %self.server,
                 %error,
-                "the result cache fails; results are read from the bucket until it is back"
+                "the cache fails; results are read from the bucket until it is available again"
             ),
-            (Change::Closed, _) => tracing::info!(redis = %self.server, "the result cache is back"),
+            (Change::Closed, _) => {
+                tracing::info!(redis = %self.server, "the cache is available again")
+            }
             _ => {}
         }
     }

@@ -1,4 +1,4 @@
-//! Which model file the workers run now, as far as this API has heard.
+//! The model file that the workers run, by their heartbeats.
 
 use std::{
     collections::HashMap,
@@ -11,18 +11,18 @@ use messaging::{HEARTBEAT_TTL, HeartbeatEvent, Heartbeats};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-/// The pause before a broken watch is set up again.
+/// The pause before a failed subscription is retried.
 const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
-/// What the workers say of the model that this API asks for. Cheap to clone.
+/// The heartbeats of workers for the model of this API. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct CurrentModel {
     workers: Arc<Mutex<HashMap<String, (Sha256Digest, Instant)>>>,
 }
 
 impl CurrentModel {
-    /// What the model comes to that every worker runs which is known to live. `None` while none is
-    /// known, and while they run different ones, as in the middle of a change.
+    /// The digest of the model that all live workers run. `None` while no worker is known, and while they run
+    /// different files, as during an upgrade.
     pub(crate) fn digest(&self) -> Option<Sha256Digest> {
         self.digest_at(Instant::now())
     }
@@ -31,35 +31,35 @@ impl CurrentModel {
         let workers = self.workers.lock();
         let mut living = workers
             .values()
-            .filter(|(_, heard_at)| now.duration_since(*heard_at) < HEARTBEAT_TTL)
+            .filter(|(_, seen_at)| now.duration_since(*seen_at) < HEARTBEAT_TTL)
             .map(|(digest, _)| *digest);
         let first = living.next()?;
         living.all(|digest| digest == first).then_some(first)
     }
 
-    fn hear(&self, heard: HeartbeatEvent, now: Instant) {
+    fn record(&self, event: HeartbeatEvent, now: Instant) {
         let mut workers = self.workers.lock();
-        workers.retain(|_, (_, heard_at)| now.duration_since(*heard_at) < HEARTBEAT_TTL);
-        match heard.model_digest {
-            Some(digest) => workers.insert(heard.worker, (digest, now)),
-            None => workers.remove(&heard.worker),
+        workers.retain(|_, (_, seen_at)| now.duration_since(*seen_at) < HEARTBEAT_TTL);
+        match event.model_digest {
+            Some(digest) => workers.insert(event.worker, (digest, now)),
+            None => workers.remove(&event.worker),
         };
     }
 }
 
-/// Listens to the workers until `shutdown`. What broke is set up again; meanwhile what was heard last
-/// goes out of date.
+/// Follows the workers' heartbeats until `shutdown`. A failed subscription is retried; meanwhile the known
+/// heartbeats expire.
 pub(crate) async fn watch(
     current: CurrentModel,
-    announcements: Heartbeats,
+    heartbeats: Heartbeats,
     model: ModelName,
     shutdown: CancellationToken,
 ) {
     let listening = async {
         loop {
-            let listener = |heard| current.hear(heard, Instant::now());
-            if let Err(error) = announcements.follow(&model, listener).await {
-                tracing::debug!(%error, "listening to the workers again");
+            let listener = |event| current.record(event, Instant::now());
+            if let Err(error) = heartbeats.follow(&model, listener).await {
+                tracing::debug!(%error, "subscribing to the workers again");
             }
             tokio::time::sleep(WATCH_PAUSE).await;
         }
@@ -74,7 +74,7 @@ pub(crate) async fn watch(
 mod tests {
     use super::*;
 
-    fn heard(worker: &str, digest: Option<u8>) -> HeartbeatEvent {
+    fn event(worker: &str, digest: Option<u8>) -> HeartbeatEvent {
         HeartbeatEvent {
             worker: worker.to_owned(),
             model_digest: digest.map(|byte| [byte; 32].into()),
@@ -85,18 +85,18 @@ mod tests {
     fn a_model_is_known_while_all_living_workers_agree() {
         let (current, start) = (CurrentModel::default(), Instant::now());
         let known = |at| current.digest_at(at).map(|digest| digest.as_bytes()[0]);
-        assert_eq!(known(start), None, "nobody has said anything");
-        current.hear(heard("one", Some(1)), start);
-        current.hear(heard("two", Some(1)), start);
+        assert_eq!(known(start), None, "no heartbeat yet");
+        current.record(event("one", Some(1)), start);
+        current.record(event("two", Some(1)), start);
         assert_eq!(known(start), Some(1));
 
-        current.hear(heard("three", Some(2)), start);
+        current.record(event("three", Some(2)), start);
         assert_eq!(known(start), None, "one of them runs another");
-        current.hear(heard("three", None), start);
+        current.record(event("three", None), start);
         assert_eq!(known(start), Some(1), "it has stopped");
 
         let later = start + HEARTBEAT_TTL;
-        current.hear(heard("four", Some(4)), later);
+        current.record(event("four", Some(4)), later);
         assert_eq!(known(later), Some(4), "the others have been silent for too long");
         assert_eq!(known(later + HEARTBEAT_TTL), None);
     }

@@ -1,4 +1,4 @@
-//! Results for pictures that come again: the same bytes, the same model, the same settings.
+//! The response cache: results by picture, model and settings.
 
 use std::time::Duration;
 
@@ -8,24 +8,24 @@ use domain::{
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{connection::RedisCache, current_model::CurrentModel, results::remaining_life};
+use super::{connection::RedisCache, current_model::CurrentModel, results::remaining_ttl};
 use crate::metrics::{ApiMetrics, CacheOutcome};
 
-/// Part of every key. To be changed with whatever makes the same model answer otherwise: the resize,
-/// the decoding of boxes, what is stored.
+/// Part of every key. Increment it with every change of the results of the same model: the resize, the
+/// decoding of boxes, the stored fields.
 const VERSION: &str = "v2";
 
-/// Results by what they follow from.
+/// Results by picture, model and settings.
 #[derive(Clone)]
 pub(crate) struct ResponseCache {
     pub(crate) redis: RedisCache,
-    /// How long after a run its result is given to others.
+    /// The TTL of a result, from the end of its run.
     pub(crate) ttl: Duration,
     pub(crate) model: CurrentModel,
     pub(crate) metrics: ApiMetrics,
 }
 
-/// What is stored.
+/// The value in Redis.
 #[derive(Debug, Serialize, Deserialize)]
 struct Response {
     objects: Vec<DetectedObject>,
@@ -36,8 +36,8 @@ struct Response {
 }
 
 impl ResponseCache {
-    /// The end that a run of this job would come to, if one like it was run before.
-    pub(crate) async fn end_of(&self, job: &Job) -> Option<TaskState> {
+    /// The terminal state of this job, if its result is cached.
+    pub(crate) async fn lookup(&self, job: &Job) -> Option<TaskState> {
         let picture = job.picture_sha256?;
         let Some(model_digest) = self.model.digest() else {
             self.metrics.count_response_cache(CacheOutcome::ModelUnknown);
@@ -59,8 +59,8 @@ impl ResponseCache {
         })
     }
 
-    /// Keeps the result of a run for those who send the same picture, without making anybody wait.
-    /// It is filed under the model that made it, whichever the workers run by now.
+    /// Caches the result of a run without delaying the caller. The key has the model that was run, whichever
+    /// the workers run now.
     pub(crate) fn put_in_background(&self, record: &TaskRecord) {
         let TaskState::Success { objects, width, height, warnings, model_digest, cached, .. } =
             &record.state
@@ -72,7 +72,7 @@ impl ResponseCache {
         else {
             return;
         };
-        let Some(ttl) = remaining_life(record, self.ttl) else { return };
+        let Some(ttl) = remaining_ttl(record, self.ttl) else { return };
         let response = Response {
             objects: objects.clone(),
             width: *width,
@@ -86,7 +86,7 @@ impl ResponseCache {
 }
 
 fn key(picture: Sha256Digest, model: Sha256Digest, settings: DetectionSettings) -> String {
-    // Named one by one, so that a new setting cannot be forgotten here.
+    // Destructured, so that a new setting cannot be forgotten here.
     let DetectionSettings { confidence, iou, max_detections } = settings;
     let mut hasher = Sha256Hasher::new();
     hasher.update(picture.as_bytes());
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_a_result_follows_from_makes_another_key() {
+    fn every_input_of_a_result_changes_the_key() {
         let (one, two) = (Sha256Digest::from([1; 32]), Sha256Digest::from([2; 32]));
         let settings = DetectionSettings::default();
         let next = f32::from_bits(settings.confidence.get().to_bits() + 1);

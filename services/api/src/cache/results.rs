@@ -1,4 +1,4 @@
-//! Copies of terminal records, kept as long as the records themselves.
+//! The result cache: copies of terminal records with the TTL of the records.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use super::connection::RedisCache;
 use crate::metrics::ApiMetrics;
 
-/// Copies of finished tasks.
+/// Copies of terminal records.
 #[derive(Clone)]
 pub(crate) struct ResultCache {
     pub(crate) redis: RedisCache,
@@ -17,17 +17,17 @@ pub(crate) struct ResultCache {
 }
 
 impl ResultCache {
-    /// The record of a finished task, if the cache has it and answers in time.
+    /// The terminal record of a task, if the cache has it and answers in time.
     pub(crate) async fn get(&self, id: TaskId) -> Option<TaskRecord> {
         let (record, outcome) = self.redis.get(&key(id)).await;
         self.metrics.count_cache(outcome);
         record
     }
 
-    /// Keeps a copy of a finished task's record, without making anybody wait for it.
+    /// Copies a terminal record without delaying the caller.
     pub(crate) fn put_in_background(&self, record: &TaskRecord) {
-        let Some(ttl) = remaining_life(record, self.result_ttl) else { return };
-        // What came as JSON, or is about to go as JSON, can be written as such.
+        let Some(ttl) = remaining_ttl(record, self.result_ttl) else { return };
+        // Records are valid JSON, so this does not fail.
         let Ok(json) = serde_json::to_vec(record) else { return };
         self.redis.put_in_background(key(record.job.task_id), json, ttl);
     }
@@ -37,9 +37,9 @@ fn key(id: TaskId) -> String {
     format!("spotter:task:{id}")
 }
 
-/// How much is left of a life of `ttl` that began when the task ended: nothing in Redis outlives the
-/// record that it was taken from. `None` for a task without an end, and when that life is over.
-pub(super) fn remaining_life(record: &TaskRecord, ttl: Duration) -> Option<Duration> {
+/// The rest of a TTL that started when the task finished: no copy outlives its record. `None` for a task that
+/// is not terminal, and after the TTL.
+pub(super) fn remaining_ttl(record: &TaskRecord, ttl: Duration) -> Option<Duration> {
     let finished_at = record.state.finished_at()?;
     let age = OffsetDateTime::now_utc() - finished_at;
     ttl.checked_sub(age.try_into().unwrap_or_default()).filter(|life| !life.is_zero())

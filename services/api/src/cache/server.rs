@@ -1,4 +1,4 @@
-//! Which Redis is used: `REDIS_URL` and `REDIS_CA_FILE`.
+//! The Redis server: `REDIS_URL` and `REDIS_CA_FILE`.
 
 use std::{fmt, fs};
 
@@ -9,7 +9,7 @@ use service::config::{
     secret::Secret,
 };
 
-/// How each certificate in a PEM file begins.
+/// The start of each certificate in a PEM file.
 const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// A Redis server and how to connect to it.
@@ -21,14 +21,13 @@ pub struct RedisServer {
 }
 
 impl RedisServer {
-    /// Reads `REDIS_URL` and `REDIS_CA_FILE`. What is wrong with them is left with `reader`, and is not said in a
-    /// way that shows a password.
+    /// Reads `REDIS_URL` and `REDIS_CA_FILE`. `reader` collects what is wrong with them, without passwords.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let ca_file = reader.file("REDIS_CA_FILE");
         let url: Secret = reader.read_optional("REDIS_URL")?;
         let Some(address) = try_redact(url.expose()) else {
             let problem = format!(
-                "it is no Redis address (not shown, since it may hold a password): expected \
+                "it is not a Redis address (not shown, since it may contain a password): expected \
                  redis://host:port; {ADVICE}"
             );
             reader.problem("REDIS_URL", problem);
@@ -37,8 +36,8 @@ impl RedisServer {
         let client = match Client::open(url.expose()) {
             Ok(client) => client,
             Err(error) => {
-                // The client's words are about the address as it is shown.
-                let problem = format!("'{address}' is no Redis address: {error}");
+                // The client's error does not quote the address.
+                let problem = format!("'{address}' is not a Redis address: {error}");
                 reader.problem("REDIS_URL", problem);
                 return None;
             }
@@ -50,7 +49,7 @@ impl RedisServer {
             let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
             Client::build_with_tls(url.expose(), certificates).map_err(|error| error.to_string())
         } else {
-            // The client would trust nobody then.
+            // The client would trust no server then.
             Err("it holds no certificate in PEM".to_owned())
         };
         match client {

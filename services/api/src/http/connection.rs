@@ -67,7 +67,7 @@ impl<E> Shared<E> {
     ) -> Self {
         let cut = meter
             .u64_counter("spotter_http_connections_cut")
-            .with_description("Connections that this server ended on its clients, by reason.")
+            .with_description("Connections that the server closed, by reason.")
             .build();
         // Series start at 0, so that an increase to 1 is visible.
         for reason in [REFUSED, SLOW_HEADER, SLOW_ANSWER, UNREAD_BODY] {

@@ -32,7 +32,7 @@ pub(crate) fn observed(
 ) -> impl Endpoint<Output = Response> {
     let durations = meter
         .f64_histogram("http.server.request.duration")
-        .with_description("Time from a request's head to its answer, by method, route and status.")
+        .with_description("Duration of requests, by method, route and status.")
         .with_unit("s")
         .with_boundaries(BUCKETS.to_vec())
         .build();

@@ -50,7 +50,7 @@ impl HttpServer {
         let open = connections.clone();
         meter
             .u64_observable_gauge("spotter_http_connections")
-            .with_description("Connections of clients that are open.")
+            .with_description("Open connections.")
             .with_callback(move |gauge| gauge.observe(open.len() as u64, &[]))
             .build();
         let address = LocalAddr(Addr::SocketAddr(listener.local_addr()?));

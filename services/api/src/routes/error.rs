@@ -1,4 +1,4 @@
-//! The one place where what went wrong becomes an HTTP status, in the words of each API.
+//! Errors as HTTP responses, in the statuses and words of each API.
 
 use domain::TaskId;
 use poem_openapi::{ApiResponse, Object, payload::Json, types::Example};
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::tasks::submit::RETRY_AFTER_SECONDS;
 
-/// What the original says of every request in which it finds no picture.
+/// The original application's error for every request without a picture.
 const NO_PICTURE: &str = "No image provided";
 
 /// Why a picture was not taken in.

@@ -1,4 +1,4 @@
-//! The routes that machines ask: is it alive, is it ready, what has it counted.
+//! The routes of probes and metrics.
 
 use messaging::Messaging;
 use poem::web::Data;
@@ -16,14 +16,14 @@ use super::tag::Tag;
 /// Health and metrics.
 pub(crate) struct ProbesApi;
 
-/// How this API stands, from the moment on when everything is connected and requests are answered.
+/// The health of the API, once it is connected and serves requests.
 #[derive(Clone)]
-pub(crate) struct ApiVitals {
+pub(crate) struct ApiHealth {
     pub(crate) messaging: Messaging,
     pub(crate) shutdown: CancellationToken,
 }
 
-impl HealthSource for ApiVitals {
+impl HealthSource for ApiHealth {
     fn check(&self, probe: Probe) -> Result<(), String> {
         match probe {
             Probe::Startup | Probe::Live => Ok(()),
@@ -49,8 +49,8 @@ impl ProbesApi {
 
     /// Whether requests should be sent to this process
     #[oai(path = "/health/ready", method = "get")]
-    async fn ready(&self, vitals: Data<&ApiVitals>) -> Readiness {
-        match vitals.check(Probe::Ready) {
+    async fn ready(&self, health: Data<&ApiHealth>) -> Readiness {
+        match health.check(Probe::Ready) {
             Ok(()) => Readiness::Ready(Json(Health { status: "ok".to_owned() })),
             Err(obstacle) => Readiness::NotReady(Json(Health { status: obstacle })),
         }
@@ -65,7 +65,7 @@ impl ProbesApi {
                 service::telemetry::metrics::CONTENT_TYPE.to_owned(),
             ),
             Err(error) => {
-                tracing::error!(%error, "metrics cannot be rendered");
+                tracing::error!(%error, "cannot render the metrics");
                 MetricsResponse::Failed(PlainText(error.to_string()))
             }
         }

@@ -13,14 +13,14 @@ use super::schema::EXAMPLE_ID;
 /// The document's tags in the order of their routes: the original application's come first.
 const TAGS: [&str; 3] = ["Original", "v1", "Operations"];
 
-/// The description of a service at any address.
+/// The index of a service, independent of its address.
 pub(crate) struct Index {
-    /// A route each, without the examples that name an address.
+    /// One entry per route, without the examples, which contain the address.
     routes: Vec<Value>,
 }
 
 impl Index {
-    /// Of the service that `document`, OpenAPI as JSON, describes.
+    /// The index of the service that `document`, OpenAPI as JSON, describes.
     pub(crate) fn of(document: &Value) -> Self {
         let paths = document["paths"].as_object().into_iter().flatten();
         let mut operations: Vec<_> = paths
@@ -30,7 +30,7 @@ impl Index {
                 methods.map(move |(method, operation)| (path, method, operation))
             })
             .collect();
-        // A stable sort: within a tag they stay in the document's order.
+        // The sort is stable: within a tag, routes stay in the document's order.
         operations.sort_by_key(|(_, _, operation)| {
             let tag = TAGS.iter().position(|tag| operation["tags"][0] == *tag);
             tag.unwrap_or(TAGS.len())
@@ -49,8 +49,8 @@ impl Index {
         Self { routes: described.chain(undescribed).collect() }
     }
 
-    /// The description for a client that reaches the service at `base_url` (`http://host:port`), which its
-    /// examples use.
+    /// The index for a client that reaches the service at `base_url` (`http://host:port`), which the examples
+    /// use.
     pub(crate) fn at(&self, base_url: &str) -> Value {
         let mut routes = self.routes.clone();
         for route in &mut routes {
@@ -121,8 +121,7 @@ fn parameters(documented: &Value, place: &str) -> Map<String, Value> {
     parameters.collect()
 }
 
-/// What the original application said of its own routes. Its clients are given the same words and examples,
-/// besides what there is now.
+/// The original application's descriptions and examples of its routes, in addition to the generated ones.
 fn original_words(path: &str) -> Value {
     match path {
         "/start_task" => json!({
@@ -180,7 +179,7 @@ fn original_words(path: &str) -> Value {
     }
 }
 
-/// Commands for a shell that use the route.
+/// Shell commands as examples of the route.
 fn examples(path: &str, base_url: &str) -> Value {
     match path {
         "/start_task" => json!({ "request_body": {
@@ -201,7 +200,7 @@ fn examples(path: &str, base_url: &str) -> Value {
     }
 }
 
-/// Adds the fields of `more`, an object or nothing, to those of `value`, within their objects as well.
+/// Merges the fields of `more`, an object or null, into `value`, recursively.
 fn merge(value: &mut Value, more: Value) {
     match (value, more) {
         (Value::Object(fields), Value::Object(more)) => {
@@ -214,8 +213,8 @@ fn merge(value: &mut Value, more: Value) {
     }
 }
 
-/// `http://host:port` by which the client reaches this server: what the client calls it, since a container or a
-/// proxy has other addresses outside than within.
+/// The base URL by which the client reaches this server, from its `Host` header: behind a proxy or in a
+/// container, the listener has another address.
 pub(crate) fn base_url(request: &Request) -> String {
     named_or_listening(request.header(HOST), &request.local_addr().0)
 }
@@ -228,7 +227,7 @@ fn named_or_listening(host: Option<&str>, listening: &Addr) -> String {
     }
 }
 
-/// Whether a host can stand in a command for a shell.
+/// Whether a host is safe in a shell command.
 fn is_plain(host: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(&byte);
     !host.is_empty() && host.bytes().all(allowed)
@@ -239,7 +238,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_is_shown_the_address_it_has_used() {
+    fn examples_have_the_address_that_the_client_has_used() {
         let listening = Addr::SocketAddr("0.0.0.0:5000".parse().unwrap());
         for (host, expected) in [
             (Some("localhost:8080"), "http://localhost:8080"),
@@ -255,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn the_original_words_are_said_of_routes_and_statuses_that_there_are() {
+    fn the_original_words_are_for_documented_routes_and_statuses() {
         let document: Value =
             serde_json::from_str(&crate::routes::openapi::document().unwrap()).unwrap();
         for path in ["/start_task", "/task_result/{task_id}"] {

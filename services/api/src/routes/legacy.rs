@@ -91,7 +91,7 @@ impl OriginalApi {
             Ok(Lookup::Found(record)) => Ok(TaskResultResponse::Known(Json((*record).into()))),
             Ok(Lookup::Expired | Lookup::Unknown) => Err(TaskResultError::not_found(task_id)),
             Err(error) => {
-                tracing::warn!(%task_id, %error, "a record could not be read");
+                tracing::warn!(%task_id, %error, "cannot read a record");
                 Err(TaskResultError::unavailable(task_id))
             }
         }

@@ -1,10 +1,10 @@
-//! The API as a whole: its parts, their order, and the document that describes them.
+//! The OpenAPI document and the service that it describes.
 
 use poem_openapi::{LicenseObject, OpenApiService};
 
 use super::{health::ProbesApi, legacy::OriginalApi, v1::V1Api};
 
-/// All routes that the document describes, with its title, version and licence.
+/// All documented routes, with title, version and licence.
 pub(crate) fn service() -> OpenApiService<(OriginalApi, V1Api, ProbesApi), ()> {
     OpenApiService::new((OriginalApi, V1Api, ProbesApi), "spotter", service::VERSION)
         .summary("Object detection in pictures, on your own machines")
@@ -18,7 +18,7 @@ pub(crate) fn service() -> OpenApiService<(OriginalApi, V1Api, ProbesApi), ()> {
 /// The OpenAPI document of this API, as `openapi.json` holds it: indented JSON, newline at the end.
 ///
 /// # Errors
-/// If the generated document is no JSON, which would be a fault of the generator.
+/// If the generated document is not JSON, which would be a bug of the generator.
 pub fn document() -> Result<String, serde_json::Error> {
     Ok(serde_json::to_string_pretty(&parsed()?)? + "\n")
 }

@@ -1,4 +1,4 @@
-//! Why a submission is refused: one classification, which each API renders in its own statuses and words.
+//! Why a submission is rejected: one classification, which each API renders in its own statuses and words.
 
 use domain::picture::PictureError;
 
@@ -10,31 +10,31 @@ use crate::{
     },
 };
 
-/// Why a submission is refused.
+/// Why a submission is rejected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Rejection {
-    /// A parameter or a header that cannot be used: what was found, what was expected.
+    /// An invalid parameter or header, with what was found and what was expected.
     #[error("{0}")]
     Parameter(String),
-    /// The request body.
+    /// The upload.
     #[error(transparent)]
     Upload(#[from] UploadError),
-    /// A picture that is in order.
+    /// A valid picture that cannot be accepted.
     #[error(transparent)]
     NotAccepted(#[from] NotAccepted),
 }
 
-/// What kinds of rejections clients can tell apart. No variant of an error has a kind by default: a new one has
-/// to be given its own here.
+/// The kinds of rejections that clients can distinguish. No error variant has a kind by default: each new one
+/// needs its kind here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RejectionKind {
     /// The body is no multipart form.
     NotAForm,
-    /// The body is a multipart form by its type, which names no boundary.
+    /// The body is a multipart form, but its `Content-Type` has no boundary.
     NoBoundary,
     /// The form has no picture.
     NoPicture,
-    /// A form, a picture or a parameter that cannot be used.
+    /// An invalid form, picture or parameter.
     Invalid,
     /// The picture has too many bytes, or its form too many bytes or parts.
     TooLarge,
@@ -44,7 +44,7 @@ pub(crate) enum RejectionKind {
     TooSlow,
     /// The Idempotency-Key was used for another submission.
     KeyReused,
-    /// Trying again after so many seconds may help.
+    /// A retry after this many seconds may help.
     Unavailable { retry_after: u64 },
 }
 
@@ -65,7 +65,7 @@ impl Rejection {
         }
     }
 
-    /// The file name that is refused, or whose content is.
+    /// The file name of the rejected picture.
     pub(crate) fn filename(&self) -> Option<&str> {
         match self {
             Self::Upload(

@@ -1,6 +1,6 @@
-//! What the schemas of all routes share.
+//! Shared parts of the routes' schemas.
 
-/// The task id that every example shows.
+/// The task id in all examples.
 pub(super) const EXAMPLE_ID: &str = "0190b5a3-7c1e-7d2a-9f61-3a5d0c9e8b47";
 
 /// `value` to five decimals, as the original application wrote its numbers.

@@ -1,4 +1,4 @@
-//! The groups of routes in the document.
+//! The tags of routes in the document.
 
 use poem_openapi::Tags;
 

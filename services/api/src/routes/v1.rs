@@ -2,7 +2,7 @@
 
 #![allow(
     clippy::too_many_arguments,
-    reason = "the framework wants an argument for each parameter it is to document"
+    reason = "the framework needs an argument for each documented parameter"
 )]
 
 use std::time::Duration;
@@ -22,7 +22,7 @@ use time::OffsetDateTime;
 
 use super::{
     error::{SubmitFailure, TaskFailure},
-    health::ApiVitals,
+    health::ApiHealth,
     rejection::Rejection,
     schema::{EXAMPLE_ID, five_decimals},
     tag::Tag,
@@ -32,7 +32,7 @@ use crate::{
     upload::{FileNames, PictureForm, SubmissionRoute, cache_control::CacheControl},
 };
 
-/// The longest a status request may be held open.
+/// Maximum duration of a long poll.
 const LONGEST_WAIT_SECONDS: u64 = 30;
 
 /// The versioned API.
@@ -98,7 +98,7 @@ impl V1Api {
     async fn task(
         &self,
         tasks: Data<&Tasks>,
-        vitals: Data<&ApiVitals>,
+        health: Data<&ApiHealth>,
         /// The id that the submission answered with.
         task_id: Path<String>,
         /// Hold the answer back until the task ends, for this many seconds at most, up to 30.
@@ -108,14 +108,14 @@ impl V1Api {
             task_id.parse().map_err(|error| TaskFailure::unknown(format!("{error}")))?;
         let found = match wait.0.unwrap_or(0).min(LONGEST_WAIT_SECONDS) {
             0 => tasks.find(id).await,
-            seconds => tasks.wait(id, Duration::from_secs(seconds), &vitals.shutdown).await,
+            seconds => tasks.wait(id, Duration::from_secs(seconds), &health.shutdown).await,
         };
         match found {
             Ok(Lookup::Found(record)) => Ok(TaskResponse::Known(Json((*record).into()))),
             Ok(Lookup::Unknown) => Err(TaskFailure::unknown(format!("there is no task {id}"))),
             Ok(Lookup::Expired) => Err(TaskFailure::expired(id)),
             Err(error) => {
-                tracing::warn!(task_id = %id, %error, "a record could not be read");
+                tracing::warn!(task_id = %id, %error, "cannot read a record");
                 Err(TaskFailure::unavailable())
             }
         }
@@ -141,8 +141,8 @@ fn settings(
     })
 }
 
-/// A deadline of so many seconds. After a longer one there would be no record that could say what became of the
-/// task.
+/// A deadline in seconds, no longer than results are kept: after that there would be no record of the
+/// outcome.
 fn within(result_ttl: Duration, seconds: u64) -> Result<Duration, Rejection> {
     let deadline = Duration::from_secs(seconds);
     if deadline <= result_ttl {

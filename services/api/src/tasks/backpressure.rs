@@ -1,4 +1,4 @@
-//! Telling clients the truth about a full queue, and one that cannot store: at once, and for how long.
+//! Back-pressure: rejects uploads early while the queue is full or cannot store, with a `Retry-After`.
 
 use std::{
     collections::VecDeque,
@@ -10,24 +10,24 @@ use messaging::{JobQueue, QueueReport, Writes};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-/// How long after the queue refused a job uploads are refused unread. Then one is let in, to see.
+/// How long uploads are rejected unread after the queue has rejected a job. Then the next one is tried.
 const HOLD: Duration = Duration::from_secs(1);
-/// How often the queue is looked at.
+/// The interval between samples of the queue.
 const SAMPLE_EVERY: Duration = Duration::from_secs(5);
-/// How many looks the drain rate is taken over: a minute.
+/// The number of samples for the drain rate: one minute.
 const SAMPLES: usize = 13;
-/// The part of the waiting jobs that should be gone before a client comes back.
+/// The share of the waiting jobs that should be done before a client retries.
 const ROOM: f64 = 0.02;
-/// Seconds a client is asked to wait, at the least and at the most.
+/// Minimum and maximum `Retry-After`, in seconds.
 const RETRY_AFTER: (f64, f64) = (1.0, 60.0);
-/// Seconds a client is asked to wait where nothing is known of the drain rate.
+/// `Retry-After` in seconds while the drain rate is unknown.
 const RETRY_AFTER_UNKNOWN: u64 = 5;
 
-/// What the API knows of how full the queue is and how fast it drains. Cheap to clone.
+/// The state of the queue as the API knows it: how full it is and how fast it drains. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Backpressure {
     state: Arc<Mutex<State>>,
-    /// `None`: nobody looks.
+    /// `None`: writes are not monitored.
     writes: Option<Writes>,
 }
 
@@ -38,28 +38,28 @@ struct State {
 }
 
 impl Backpressure {
-    /// For a queue of which `writes` is known.
+    /// With the state of the server's writes.
     pub(crate) fn of(writes: Writes) -> Self {
         Self { writes: Some(writes), ..Self::default() }
     }
 
-    /// Whether the server is known not to store what it is sent. That is no full queue: it does not pass as
-    /// jobs are settled.
+    /// Whether the server is known not to store messages. Unlike a full queue, this does not end when jobs
+    /// are settled.
     pub(crate) fn cannot_store(&self) -> bool {
         self.writes.as_ref().is_some_and(|writes| writes.fault().is_some())
     }
 
-    /// Takes note that the queue has refused a job.
+    /// Records that the queue has rejected a job.
     pub(crate) fn note_full(&self, now: Instant) {
         self.state.lock().refused_at = Some(now);
     }
 
-    /// Whether the queue refused a job so shortly ago that there is no use in trying.
+    /// Whether the queue has rejected a job within the last second.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
         self.state.lock().refused_at.is_some_and(|refused| now.duration_since(refused) < HOLD)
     }
 
-    /// Seconds until there will be some room, at the rate jobs have been settled in the last minute.
+    /// Seconds until there is some room, at the rate at which jobs were settled in the last minute.
     pub(crate) fn retry_after(&self) -> u64 {
         let state = self.state.lock();
         let (Some((first_at, first)), Some((last_at, last))) =
@@ -74,18 +74,18 @@ impl Backpressure {
         }
         let room = (last.depth.waiting as f64 * ROOM).max(1.0);
         let (least, most) = RETRY_AFTER;
-        // Nothing settled makes this infinite, which is a long wait.
+        // Infinite if no job was settled, which gives the maximum.
         (room / (settled / elapsed)).clamp(least, most).ceil() as u64
     }
 
-    /// The newest look at the queue.
+    /// The newest sample of the queue.
     pub(crate) fn newest(&self) -> Option<QueueReport> {
         self.state.lock().samples.back().map(|(_, report)| *report)
     }
 
     fn observe(&self, report: QueueReport, now: Instant) {
         let mut state = self.state.lock();
-        // The count starts again when the queue is made anew.
+        // The count starts again when the queue is recreated.
         if state.samples.back().is_some_and(|(_, last)| last.settled > report.settled) {
             state.samples.clear();
         }
@@ -96,7 +96,7 @@ impl Backpressure {
     }
 }
 
-/// Looks at the queue again and again until `shutdown`.
+/// Samples the queue periodically until `shutdown`.
 pub(crate) async fn watch(
     backpressure: Backpressure,
     queue: JobQueue,
@@ -105,7 +105,7 @@ pub(crate) async fn watch(
     loop {
         match queue.report().await {
             Ok(report) => backpressure.observe(report, Instant::now()),
-            Err(error) => tracing::debug!(%error, "the queue could not be looked at"),
+            Err(error) => tracing::debug!(%error, "cannot sample the queue"),
         }
         tokio::select! {
             () = tokio::time::sleep(SAMPLE_EVERY) => {}
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn the_wait_follows_from_the_drain_rate() {
         let start = Instant::now();
-        // Waiting jobs, jobs settled in 10 s, seconds to wait.
+        // Waiting jobs, jobs settled in 10 s, `Retry-After`.
         let cases = [(10_000, 200, 10), (10_000, 100_000, 1), (100, 10, 2), (10_000, 0, 60)];
         for (waiting, settled, expected) in cases {
             let backpressure = Backpressure::default();
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_holds_for_a_moment() {
+    fn a_rejection_holds_for_a_second() {
         let backpressure = Backpressure::default();
         let now = Instant::now();
         assert!(!backpressure.is_full(now));

@@ -1,4 +1,4 @@
-//! Lookups: what is known of a task.
+//! Looks tasks up.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use tokio_util::sync::CancellationToken;
 
 use super::Tasks;
 
-/// What is known of an id.
+/// The result of a lookup.
 #[derive(Debug)]
 pub(crate) enum Lookup {
-    /// The task and where it stands.
+    /// The record of the task.
     Found(Box<TaskRecord>),
-    /// There was such a task, longer ago than results are kept.
+    /// The task is older than results are kept.
     Expired,
-    /// There never was such a task.
+    /// There is no such task.
     Unknown,
 }
 
 impl Tasks {
-    /// What is known of `id`: from the cache if it is a finished task, else from the bucket.
+    /// Looks `id` up: in Redis, which has copies of terminal records, then in the bucket.
     pub(crate) async fn find(&self, id: TaskId) -> Result<Lookup, MessagingError> {
         if let Some(cache) = &self.cache
             && let Some(record) = cache.get(id).await
@@ -32,9 +32,9 @@ impl Tasks {
         Ok(self.remember(id, record))
     }
 
-    /// What is known of `id` once the task has a terminal state, after `timeout`, or when `shutdown` begins,
+    /// As [`Self::find`], once the task has a terminal state, after `timeout`, or when `shutdown` begins,
     /// whichever comes first. The bucket is read once before waiting. Redis has copies of terminal records
-    /// only, so it is asked only where the bucket cannot be read.
+    /// only, so it is read only if the bucket cannot be.
     pub(crate) async fn wait(
         &self,
         id: TaskId,
@@ -70,7 +70,7 @@ impl Tasks {
         Lookup::Found(Box::new(record))
     }
 
-    /// An id carries its birth, so a missing record of an old id has expired.
+    /// An id contains its creation time, so a missing record of an old id has expired.
     fn absent(&self, id: TaskId) -> Lookup {
         let is_old = |born| OffsetDateTime::now_utc() - born > self.result_ttl;
         if id.created_at().is_some_and(is_old) { Lookup::Expired } else { Lookup::Unknown }

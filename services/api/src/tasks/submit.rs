@@ -1,4 +1,4 @@
-//! Submissions: a picture becomes a task.
+//! Submits pictures as tasks.
 
 use std::{
     str::FromStr,
@@ -15,22 +15,22 @@ use time::OffsetDateTime;
 use super::Tasks;
 use crate::upload::UploadedPicture;
 
-/// Seconds a client is asked to wait when the servers are away.
+/// `Retry-After` in seconds while NATS is not available.
 pub(crate) const RETRY_AFTER_SECONDS: u64 = 5;
 
-/// What a client may ask for along with its picture.
+/// The options of a submission.
 #[derive(Debug, Default)]
 pub(crate) struct SubmitOptions {
     pub(crate) settings: DetectionSettings,
     /// How long the job may wait for a worker.
     pub(crate) deadline: Option<Duration>,
-    /// Makes a repeated submission the same one.
+    /// Identifies retries of the same submission.
     pub(crate) idempotency_key: Option<IdempotencyKey>,
-    /// Whether the model is to be run also where the result is known.
+    /// Whether to run the model even if the result is cached.
     pub(crate) no_cache: bool,
 }
 
-/// A key of the client's choosing, from header `Idempotency-Key`: 1 to 255 visible ASCII characters.
+/// A key that the client chooses, from header `Idempotency-Key`: 1 to 255 visible ASCII characters.
 #[derive(Debug)]
 pub(crate) struct IdempotencyKey(String);
 
@@ -48,7 +48,7 @@ impl FromStr for IdempotencyKey {
     }
 }
 
-/// Why a picture was not accepted although nothing is wrong with it.
+/// Why a valid picture was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotAccepted {
     #[error("the queue is full, try again later")]
@@ -68,14 +68,14 @@ pub(crate) enum NotAccepted {
 }
 
 fn unavailable(task_id: TaskId, what: &str, error: &MessagingError) -> NotAccepted {
-    tracing::warn!(%task_id, what, %error, "a submission could not be completed");
+    tracing::warn!(%task_id, what, %error, "cannot complete a submission");
     NotAccepted::Unavailable { task_id }
 }
 
 impl Tasks {
-    /// Puts the picture into the queue, or ends its task at once if its result is known. Once this
-    /// returns a record without an end the job is stored and will be run, unless no worker comes to
-    /// it before its deadline.
+    /// Puts the picture into the queue, or finishes its task immediately if the result is cached. A returned
+    /// record in state QUEUED means that the job is stored: it will be run, unless no worker takes it before
+    /// its deadline.
     pub(crate) async fn submit(
         &self,
         picture: UploadedPicture,
@@ -106,7 +106,7 @@ impl Tasks {
             model: self.model.clone(),
             settings,
             submitted_at: now,
-            // No longer than records are kept, or nobody could tell what became of it.
+            // No longer than records are kept: after that there would be no record of the outcome.
             deadline: Some(now + deadline.unwrap_or(self.deadline).min(self.result_ttl)),
             picture_sha256: sha256,
         };
@@ -118,12 +118,12 @@ impl Tasks {
                 if let Some(record) = record {
                     return Ok(record);
                 }
-                // Whoever came first is still at it, or was cut off before the job was stored. The
-                // queue takes one of several jobs of the same id.
+                // The first submission is still in progress, or was aborted before the job was stored. The
+                // queue stores one of several jobs with the same id.
                 job.task_id = task_id;
             }
         }
-        if !no_cache && let Some(ended) = self.end_at_once(&job).await? {
+        if !no_cache && let Some(ended) = self.finish_from_cache(&job).await? {
             return Ok(ended);
         }
         let record = TaskRecord::queued(job);
@@ -131,11 +131,11 @@ impl Tasks {
         Ok(record)
     }
 
-    /// Ends the task with the result of an earlier run on the same picture, and returns its record.
-    /// `None` where none is known, and where somebody else has stored a record of this task.
-    async fn end_at_once(&self, job: &Job) -> Result<Option<TaskRecord>, NotAccepted> {
+    /// Finishes the task with the cached result of the same picture, and returns its record. `None` if
+    /// nothing is cached, or if a record of this task exists already.
+    async fn finish_from_cache(&self, job: &Job) -> Result<Option<TaskRecord>, NotAccepted> {
         let Some(responses) = &self.responses else { return Ok(None) };
-        let Some(end) = responses.end_of(job).await else { return Ok(None) };
+        let Some(end) = responses.lookup(job).await else { return Ok(None) };
         let record = TaskRecord::queued(job.clone()).with_state(end);
         let created = self.store.create_terminal(&record).await;
         if !created.map_err(|error| unavailable(job.task_id, "end", &error))? {
@@ -147,7 +147,7 @@ impl Tasks {
         Ok(Some(record))
     }
 
-    /// The task that `key` stands for: a new one's id, `job`'s, for a key that is new.
+    /// The id of the task that `key` identifies: `job`'s own if the key is new.
     async fn claim(
         &self,
         key: &IdempotencyKey,
@@ -181,18 +181,18 @@ impl Tasks {
             SubmitError::Unavailable { .. }
             | SubmitError::Unconfirmed { .. }
             | SubmitError::TooLarge { .. } => {
-                tracing::warn!(%task_id, %error, "a job could not be published");
+                tracing::warn!(%task_id, %error, "cannot publish a job");
                 NotAccepted::Unavailable { task_id }
             }
         })?;
         failpoints::reach("api-before-record");
-        // After the publish, so that no record speaks of a job that was never stored. A worker that
-        // was faster has written its own record by now, and that one stays.
+        // After the publish, so that there is no record of a job that was never stored. A faster worker has
+        // written its own record already, which stays.
         let span = traces::span(|| SpanBuilder::from_name("store record"));
         let created = span.around(self.store.create_queued(record)).await;
         created.map_err(|error| {
             span.fail("not_stored", || error.to_string());
-            tracing::warn!(%task_id, %error, "a published job's record could not be written");
+            tracing::warn!(%task_id, %error, "cannot write the record of a published job");
             NotAccepted::Unavailable { task_id }
         })?;
         failpoints::reach("api-before-answer");

@@ -150,7 +150,7 @@ fn not_when_a_server_refuses_or_is_gone() {
         client.read_to_end(&mut Vec::new()).unwrap();
         client = TcpStream::connect(address).unwrap();
     }
-    api.wait_for_line(|line| line.text.contains("the result cache fails"), TIMEOUT);
+    api.wait_for_line(|line| line.text.contains("the cache fails"), TIMEOUT);
     api.terminate();
     ended(api);
 }

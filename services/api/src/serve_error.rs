@@ -1,0 +1,74 @@
+//! Why the API could not start or stopped, and its exit code.
+
+use std::io;
+
+use messaging::MessagingError;
+use service::{
+    lifecycle::exit,
+    probes,
+    telemetry::{metrics::MetricsError, traces::TracesError},
+};
+
+use crate::http::docs::DocsPageError;
+
+/// Why the API could not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// NATS is not available, or rejects the connection or the set-up.
+    #[error("{}", explained(.0))]
+    Messaging(#[from] MessagingError),
+    /// Metrics could not be set up.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// Traces cannot be exported.
+    #[error(transparent)]
+    Traces(#[from] TracesError),
+    /// The generated OpenAPI document is not JSON.
+    #[error("the OpenAPI document cannot be generated: {0}")]
+    Document(#[from] serde_json::Error),
+    /// The page of Swagger UI could not be built.
+    #[error(transparent)]
+    DocsPage(#[from] DocsPageError),
+    /// `HOST` and `PORT` cannot be listened on.
+    #[error("cannot listen on {address}: {source}; set HOST and PORT")]
+    Listen {
+        /// Host and port.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// `PROBES_ADDRESS` cannot be listened on.
+    #[error(transparent)]
+    Probes(#[from] probes::ListenError),
+    /// The listener failed.
+    #[error("the HTTP server failed: {0}")]
+    Http(#[from] io::Error),
+}
+
+impl ServeError {
+    /// The exit code of the process.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            // Another process holds the port and may release it.
+            Self::Listen { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
+                exit::UNAVAILABLE
+            }
+            Self::Probes(error) if error.is_in_use() => exit::UNAVAILABLE,
+            Self::Traces(_) | Self::Listen { .. } | Self::Probes(_) => exit::USAGE,
+            Self::Messaging(error) if error.is_configuration() => exit::USAGE,
+            Self::Messaging(_) | Self::Http(_) => exit::UNAVAILABLE,
+            Self::Metrics(_) | Self::Document(_) | Self::DocsPage(_) => exit::SOFTWARE,
+        }
+    }
+}
+
+/// The error with the command that helps, which the messaging crate does not know.
+fn explained(error: &MessagingError) -> String {
+    match error {
+        MessagingError::MustBeProvisioned { .. } => {
+            format!("{error}: run the set-up first (`spotter-api setup`)")
+        }
+        _ => error.to_string(),
+    }
+}
