@@ -12,43 +12,42 @@ use service::{
 
 use crate::cores::{self, CoreShares};
 
-/// Pictures of one run on a GPU, where none is set: a usual size, not one that was measured here.
+/// The default batch on a GPU: a common size, which was not measured.
 const GPU_BATCH: NonZero<usize> = NonZero::new(8).unwrap();
 
-/// Everything that can be set about a worker.
+/// All settings of a worker.
 #[derive(Clone)]
 pub struct Config {
-    /// `MODEL`: the model to run, by the name it is installed under. Default `yolov8n`.
+    /// `MODEL`: the name of the installed model to run. Default `yolov8n`.
     pub model: ModelName,
-    /// `MODELS_DIR`: the folder of installed models. Default: the nearest `models` upwards.
+    /// `MODELS_DIR`: the folder of installed models. Default: `models` in the current folder or the nearest
+    /// one above.
     pub models_dir: Option<PathBuf>,
-    /// `EXECUTION_PROVIDER`: what runs the model: `cpu` (the default), `openvino`, `cuda` or
-    /// `tensorrt`.
+    /// `EXECUTION_PROVIDER`: `cpu` (the default), `openvino`, `cuda` or `tensorrt`.
     pub provider: ExecutionProvider,
     /// `ORT_DYLIB_PATH`: ONNX Runtime's library. Default: the one that set-up fetched for that
     /// provider.
     pub onnx_runtime: Option<PathBuf>,
     /// `CONCURRENCY` and `THREADS_PER_PICTURE`: slots, and the cores of each.
     pub cores: CoreShares,
-    /// `MAX_BATCH`: pictures of one size that one run of the model takes together. Default 1; on a
-    /// GPU, 8.
+    /// `MAX_BATCH`: the most pictures of one size in one run of the model. Default 1; on a GPU, 8.
     pub max_batch: NonZero<usize>,
-    /// `BATCH_WINDOW_MS`: the longest a picture waits for others while a slot is free. Default 5.
+    /// `BATCH_WINDOW_MS`: the longest wait of a picture for others while a slot is free. Default 5.
     pub batch_window: Duration,
     /// `MAX_PICTURE_BYTES` (default 20 MiB) and `MAX_PICTURE_PIXELS` (default 64 Mi).
     pub picture_limits: PictureLimits,
     /// `JOB_DEADLINE_SECONDS`: the longest one run of the model may take. Default 60.
     pub job_deadline: Duration,
-    /// `MAX_ATTEMPTS`: how often a job is tried before it is given up as poison. Default 5.
+    /// `MAX_ATTEMPTS`: the attempts at a job before it fails as poison. Default 5.
     pub max_attempts: u32,
-    /// `SHUTDOWN_GRACE_SECONDS`: how long jobs may finish after SIGTERM. Default 25.
+    /// `SHUTDOWN_GRACE_SECONDS`: how long running jobs may go on after SIGTERM. Default 25.
     pub shutdown_grace: Duration,
-    /// `PROBES_ADDRESS`: where `/health/…` and `/metrics` are served, such as `127.0.0.1:9090`. Unset:
-    /// nowhere.
+    /// `PROBES_ADDRESS`: the address of `/health/…` and `/metrics`, such as `127.0.0.1:9090`. Unset: they are
+    /// not served.
     pub probes_address: Option<SocketAddr>,
-    /// `NATS_URL` and what else there is about the queue.
+    /// `NATS_URL` and the other settings of NATS and the queue.
     pub messaging: MessagingConfig,
-    /// `LOG_FORMAT` and `RUST_LOG`: how log lines look, and what is logged.
+    /// `LOG_FORMAT` and `RUST_LOG`: the format and the level of logs.
     pub log: LogSettings,
     /// `OTEL_…`: whether and how traces are exported. Default: not at all.
     pub traces: TraceSettings,

@@ -45,7 +45,7 @@ pub(crate) async fn consume(
     tracing::info!(running = jobs.len(), "no more jobs are pulled");
     if tokio::time::timeout(grace, join_all(&mut jobs)).await.is_err() {
         tracing::warn!(running = jobs.len(), "jobs that have not finished are released");
-        context.hand_back.cancel();
+        context.release.cancel();
         if tokio::time::timeout(RELEASE_GRACE, join_all(&mut jobs)).await.is_err() {
             // NATS does not answer. It redelivers these jobs after `ack_wait`.
             jobs.shutdown().await;

@@ -2,11 +2,11 @@
 //!
 //! Stateless: NATS redelivers the jobs of a worker that dies. It knows no HTTP.
 
-mod announce;
 mod config;
 mod consume;
 pub mod cores;
 mod health;
+mod heartbeat;
 pub mod hints;
 mod inference;
 mod metrics;

@@ -37,36 +37,36 @@ pub(crate) struct Context {
     pub(crate) metrics: WorkerMetrics,
     pub(crate) preprocessing: Arc<Preprocessing>,
     pub(crate) slots: Arc<Slots>,
-    /// Where pictures are put together; `None`: each is run by itself.
+    /// Batches pictures; `None`: each is run alone.
     pub(crate) batcher: Option<Batcher>,
     pub(crate) job_deadline: Duration,
     pub(crate) max_attempts: u32,
     pub(crate) most_picture_bytes: u64,
     /// Held by every job while it runs; see [`Isolation`].
     pub(crate) isolation: RwLock<()>,
-    /// Cancelled when jobs that still run must be handed back.
-    pub(crate) hand_back: CancellationToken,
-    /// Cancelled when this process is broken and should be replaced.
+    /// Cancelled when jobs that still run must be released.
+    pub(crate) release: CancellationToken,
+    /// Cancelled when this process is broken and should be restarted.
     pub(crate) broken: CancellationToken,
 }
 
 /// Whether other jobs run beside a job in this process.
 ///
-/// A picture that ends its worker takes the jobs in the other slots along. All of them come back at
-/// the same time, most likely to the same worker, and would die together until all are given up. So
-/// a job with a run that began and did not end runs alone: what ends the worker then is that job
-/// and no other. The record counts these runs. The queue's own count will not do: it rises when a
-/// worker that stops releases a job it has not run, and starts again with a new consumer.
+/// A picture that crashes its worker interrupts the jobs in the other slots. NATS redelivers all of them
+/// at the same time, most likely to the same worker, where they would crash it together until all fail as
+/// poison. So a job with a run that began and did not end runs alone: a crash then is due to that job. The
+/// record counts these runs. The count of deliveries does not serve: it rises when a worker that stops
+/// releases a job that it has not run, and is reset with a new consumer.
 enum Isolation<'a> {
     Shared { _running: RwLockReadGuard<'a, ()> },
     Exclusive { _running: RwLockWriteGuard<'a, ()> },
 }
 
 impl<'a> Isolation<'a> {
-    /// Waits until the job may run. New jobs do not overtake one that waits to be alone.
+    /// Waits until the job may run. New jobs do not overtake one that waits for exclusive isolation.
     async fn acquire(context: &'a Context, record: Option<&TaskRecord>) -> Self {
         let unended_runs = record.map_or(0, |record| record.attempts);
-        // With one more, the job is given up and not run.
+        // At the limit, the job fails as poison and is not run.
         if (1..context.max_attempts).contains(&unended_runs) {
             Self::Exclusive { _running: context.isolation.write().await }
         } else {
@@ -75,11 +75,11 @@ impl<'a> Isolation<'a> {
     }
 }
 
-/// Where a delivery stands once its record has been looked at.
+/// What to do with a delivery, by the record of its task.
 enum Step {
-    /// A run has begun; this is the record.
+    /// Run the job; a run has begun in this record.
     Run(Box<TaskRecord>),
-    /// There is nothing to run.
+    /// Nothing.
     Done(Outcome),
 }
 
@@ -90,7 +90,7 @@ pub(crate) async fn process(
     delivery: &Delivery,
     parallelism: Parallelism,
 ) -> Outcome {
-    // The lease on the job is extended from a task of its own, and for no longer than this runs.
+    // A task extends the lease on the job while this function runs.
     let _keep_alive = delivery.keep_alive();
     let snapshot = match context.tasks.snapshot(delivery.job.task_id).await {
         Ok(snapshot) => snapshot,
@@ -101,10 +101,10 @@ pub(crate) async fn process(
     {
         return already_terminal(record);
     }
-    // Before the run is counted, or waiting for another job's end would cost an attempt.
+    // Before the run is counted: waiting for other jobs must not cost an attempt.
     let _isolation = tokio::select! {
         isolation = Isolation::acquire(context, snapshot.record()) => isolation,
-        () = context.hand_back.cancelled() => return Outcome::Released,
+        () = context.release.cancelled() => return Outcome::Released,
         () = context.broken.cancelled() => return Outcome::Released,
     };
     let begun = match begin(context, delivery, snapshot).await {
@@ -120,7 +120,7 @@ pub(crate) async fn process(
                 Outcome::Failed { error, attempt: begun.attempts }
             }
         },
-        () = context.hand_back.cancelled() => {
+        () = context.release.cancelled() => {
             requeue(context, &begun, RequeueReason::Released).await;
             Outcome::Released
         }
@@ -128,13 +128,13 @@ pub(crate) async fn process(
     }
 }
 
-/// Puts the deadline in the run's record off for as long as the run goes on. Waiting for a slot may take
-/// as long as another run, and a run that its record calls over may be called lost.
+/// Extends the deadline in the run's record while the run goes on. Waiting for a slot may take as long as
+/// another run, and the reconciler calls a run past its deadline lost.
 async fn keep_extending(context: &Context, begun: &TaskRecord) -> Infallible {
     loop {
         tokio::time::sleep(context.job_deadline / 2).await;
         if let Err(error) = context.tasks.extend_run(begun, context.job_deadline).await {
-            tracing::warn!(task_id = %begun.job.task_id, %error, "a run's deadline was not put off");
+            tracing::warn!(task_id = %begun.job.task_id, %error, "the deadline of a run was not extended");
         }
     }
 }
@@ -151,7 +151,7 @@ async fn begin(
     };
     let now = OffsetDateTime::now_utc();
     if record.job.is_overdue(now) {
-        tracing::info!(task_id = %record.job.task_id, "expired before it was run");
+        tracing::info!(task_id = %record.job.task_id, "the job has expired before its run");
         let expired = TaskState::Expired { finished_at: now };
         return finish(context, &record, expired).await.map(Step::Done);
     }
@@ -167,8 +167,8 @@ async fn begin(
 /// The outcome for a task that has reached a terminal state before.
 fn already_terminal(record: &TaskRecord) -> Outcome {
     match record.state {
-        // A worker that died between the record and the dead letter left the letter to be written.
-        // Written twice it is still one.
+        // A worker may have died after the record and before the dead letter. Writing the letter twice
+        // has no effect.
         TaskState::Failure { reason: FailureReason::Poison, .. } => Outcome::Poison,
         _ => Outcome::Duplicate,
     }
@@ -219,7 +219,7 @@ async fn run(
     }
 }
 
-/// Prepares the picture beside whatever runs at the moment, then waits for a slot and runs it.
+/// Preprocesses the picture beside other runs, then waits for a slot and runs it.
 async fn detect(
     context: &Context,
     file: Bytes,
@@ -240,7 +240,7 @@ async fn detect(
     }
     let mut slot = tokio::select! {
         slot = context.slots.lease() => slot,
-        // The slot that hangs may be the one waited for. Another worker is free sooner.
+        // A slot that hangs never becomes idle. Another worker is free sooner.
         () = context.broken.cancelled() => return Err(InferenceError::Broken),
     };
     context.metrics.count_picture(parallelism);
@@ -286,7 +286,7 @@ async fn fail(
     reason: FailureReason,
     message: String,
 ) -> Result<Outcome, RunError> {
-    tracing::info!(task_id = %begun.job.task_id, ?reason, message, "failed for good");
+    tracing::info!(task_id = %begun.job.task_id, ?reason, message, "the job has failed permanently");
     let state = TaskState::Failure { finished_at: OffsetDateTime::now_utc(), reason, message };
     finish(context, begun, state).await
 }
@@ -300,7 +300,7 @@ async fn give_up(context: &Context, begun: &TaskRecord) -> Result<Outcome, RunEr
     Ok(if matches!(outcome, Outcome::Stored) { Outcome::Poison } else { outcome })
 }
 
-/// Stores the end. The first end stored wins.
+/// Stores the terminal state. The first one stored wins.
 async fn finish(
     context: &Context,
     begun: &TaskRecord,
@@ -318,11 +318,11 @@ async fn finish(
     }
 }
 
-/// Says that the task waits again. A failure to say so costs the onlooker a little truth, and a
-/// run that was handed back an attempt.
+/// Sets the task back to QUEUED. After a failure the record still says STARTED, and a released run counts
+/// as an attempt.
 async fn requeue(context: &Context, begun: &TaskRecord, reason: RequeueReason) {
     if let Err(error) = context.tasks.requeue(begun, reason).await {
-        tracing::warn!(task_id = %begun.job.task_id, %error, "a record could not be set back");
+        tracing::warn!(task_id = %begun.job.task_id, %error, "the record was not set back to QUEUED");
     }
 }
 

@@ -1,4 +1,4 @@
-//! How the end of processing becomes the fate of the delivery: the one place that decides.
+//! Maps the outcome of processing to the settlement of the delivery. The only place that decides this.
 
 use std::time::Duration;
 
@@ -23,31 +23,31 @@ pub(crate) enum RunError {
     Inference(#[from] InferenceError),
 }
 
-/// How processing one delivery ended.
+/// The outcome of processing one delivery.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// A terminal record is stored.
     Stored,
-    /// The task had ended before: this was a duplicate, and the record stays as it was.
+    /// The task was terminal before: the delivery is a duplicate, and the record is unchanged.
     Duplicate,
-    /// It may work next time.
+    /// The run failed, and the job is retried.
     Failed {
         /// What went wrong.
         error: RunError,
-        /// Which attempt at the job this was, from 1.
+        /// The number of the attempt, from 1.
         attempt: u32,
     },
-    /// It has been tried too often; its FAILURE record is stored.
+    /// The job has had too many attempts; its FAILURE record is stored.
     Poison,
     /// This worker is stopping, or is broken, and leaves the job to another.
     Released,
 }
 
 impl Outcome {
-    /// The names of all there are.
+    /// The names of all outcomes.
     pub(crate) const NAMES: [&str; 5] = ["stored", "duplicate", "failed", "poison", "handed_back"];
 
-    /// Its name, as the metric says it.
+    /// Its name in the metric.
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Stored => "stored",
@@ -59,7 +59,7 @@ impl Outcome {
     }
 }
 
-/// What to tell the queue.
+/// The settlement for an outcome.
 pub(crate) fn settlement(outcome: &Outcome) -> Settlement {
     match outcome {
         Outcome::Stored | Outcome::Duplicate => Settlement::Ack,
@@ -71,9 +71,9 @@ pub(crate) fn settlement(outcome: &Outcome) -> Settlement {
     }
 }
 
-/// Exponential back-off with jitter, so that jobs that failed together do not come back together.
+/// Exponential back-off with jitter, so that jobs that failed together are not retried together.
 ///
-/// `jitter` is from 0 to 1 and takes the delay down to half.
+/// `jitter` is from 0 to 1; at 0 the delay is halved.
 fn retry_delay(attempt: u32, jitter: f64) -> Duration {
     let doublings = attempt.saturating_sub(1).min(16);
     let delay = (FIRST_DELAY * 2_u32.pow(doublings)).min(LONGEST_DELAY);

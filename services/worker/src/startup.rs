@@ -24,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
-    announce::announce,
     consume::consume,
     cores,
     health::WorkerHealth,
+    heartbeat::Heartbeat,
     hints,
     inference::{
         AllCoresDetector, BatchRules, Batcher, LoadedModels, ModelSource, Preprocessing, Slots,
@@ -157,12 +157,12 @@ pub async fn run(
         max_attempts: config.max_attempts,
         most_picture_bytes: config.picture_limits.max_bytes,
         isolation: RwLock::default(),
-        hand_back: CancellationToken::new(),
+        release: CancellationToken::new(),
         broken,
     });
-    let announcement = messaging.heartbeats().of_worker(&config.model, model_digest);
+    let heartbeat = messaging.heartbeats().of_worker(&config.model, model_digest);
     // Before the first job, so that the model is known before its first result.
-    let announcing = announce(announcement).await;
+    let heartbeat = Heartbeat::start(heartbeat).await;
     tracing::info!(
         model = %config.model,
         provider = %config.provider,
@@ -174,7 +174,7 @@ pub async fn run(
     ready();
     let grace = config.shutdown_grace;
     consume(Arc::clone(&context), deliveries, max_batch, shutdown, grace).await;
-    announcing.end().await;
+    heartbeat.stop().await;
     // Each may wait for a server that does not answer.
     tokio::join!(messaging.close(), traces.stop());
     tracing::info!("worker stopped");

@@ -6,10 +6,10 @@
     reason = "in a test, a panic with a clear message is the right report"
 )]
 
-mod announcement;
 mod batches;
 mod fixture;
 mod healthcheck;
+mod heartbeat;
 mod isolation;
 mod outcomes;
 mod probes;

@@ -1,4 +1,4 @@
-//! A worker says which model file it runs, and writes it into its results.
+//! A worker's heartbeat names its model file, as do its results.
 
 use domain::{ModelName, TaskState};
 use tokio::sync::mpsc;
@@ -8,14 +8,14 @@ use crate::fixture::{Queue, bus};
 #[tokio::test]
 async fn a_workers_model_is_known_from_its_start_to_its_end() {
     let queue = Queue::start().await;
-    let (heard, mut hears) = mpsc::unbounded_channel();
-    let announcements = queue.messaging.heartbeats();
+    let (events, mut received) = mpsc::unbounded_channel();
+    let heartbeats = queue.messaging.heartbeats();
     let listening = tokio::spawn(async move {
-        let listener = |word| heard.send(word).unwrap_or_default();
-        announcements.follow(&ModelName::default(), listener).await
+        let listener = |event| events.send(event).unwrap_or_default();
+        heartbeats.follow(&ModelName::default(), listener).await
     });
     let worker = queue.worker(&[]).await;
-    let started = hears.recv().await.unwrap();
+    let started = received.recv().await.unwrap();
     let id = queue.submit(bus()).await;
     let record = queue.ended(id).await;
     let TaskState::Success { model_digest, cached, .. } = &record.state else {
@@ -26,9 +26,9 @@ async fn a_workers_model_is_known_from_its_start_to_its_end() {
 
     worker.stop().await.unwrap();
     let mut last = started.clone();
-    // It says it again every few seconds.
+    // The heartbeat is renewed every few seconds.
     while last.model_digest.is_some() {
-        last = hears.recv().await.unwrap();
+        last = received.recv().await.unwrap();
         assert_eq!(last.worker, started.worker);
     }
     listening.abort();
