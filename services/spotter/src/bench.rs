@@ -277,7 +277,7 @@ async fn reads(
             let per_api_core_second = environment.is_own().then(|| 1e3 / cost.milliseconds("API"));
             Ok(ReadsOf { source, reads, per_api_core_second })
         };
-        found.push(environment.with_system(1, cache.clone(), work).await?);
+        found.push(environment.with_system(1, *cache, work).await?);
     }
     Ok(found)
 }

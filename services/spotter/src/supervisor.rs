@@ -12,7 +12,7 @@ use std::{env, fs, path::Path, time::Duration};
 
 use service::lifecycle::shutdown;
 
-pub(crate) use self::settings::{ResultCache, Settings};
+pub(crate) use self::settings::{Queue, ResultCache, Settings};
 use self::{
     child::{Priority, Ready, Spec},
     group::ProcessGroup,
@@ -69,13 +69,14 @@ impl Supervisor {
         let nats_url = servers::nats(settings, &mut self.servers).await?;
         let redis_url = servers::redis(settings, &mut self.servers).await?;
         let service = |name, part: &str| {
-            let mut spec = Spec::new(name, env::current_exe()?, Ready::StoredHeartbeat)
+            let mut spec = Spec::new(name, env::current_exe()?, Ready::PrintsLine)
                 .arg(part)
                 .envs(settings.variables.clone())
-                .env("NATS_URL", &nats_url)
                 .env("MODEL", settings.model.as_str());
-            if let Some(url) = &redis_url {
-                spec = spec.env("REDIS_URL", url);
+            for (name, value) in [("NATS_URL", &nats_url), ("REDIS_URL", &redis_url)] {
+                if let Some(value) = value {
+                    spec = spec.env(name, value);
+                }
             }
             Ok::<_, CliError>(spec)
         };

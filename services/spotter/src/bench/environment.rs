@@ -19,7 +19,7 @@ use crate::{
     error::CliError,
     paths::PathsOptions,
     pictures::read_picture,
-    supervisor::{ResultCache, Settings, Supervisor},
+    supervisor::{Queue, ResultCache, Settings, Supervisor},
 };
 
 /// Queue limits above what any section sends.
@@ -142,7 +142,7 @@ impl BenchEnvironment {
             cores: CoreShares { slots: each, per_slot: NonZero::<usize>::MIN },
             model: self.model.clone(),
             data_dir: data_dir.to_owned(),
-            nats_url: None,
+            queue: Queue::Own,
             messaging: MessagingConfig::read(&mut Reader::new(&variables), Role::Cli),
             cache,
             paths: self.paths.clone(),

@@ -35,7 +35,7 @@ const PROBE_EVERY: Duration = Duration::from_millis(20);
 #[derive(Debug, Clone)]
 pub(super) enum Ready {
     /// It prints a line to its standard output.
-    StoredHeartbeat,
+    PrintsLine,
     /// It answers on its port and identifies itself.
     Answers(Server),
 }
@@ -239,7 +239,7 @@ pub(super) async fn start(
 
 async fn wait_until_ready(spec: &Spec, child: &mut Child) -> Result<String, StartError> {
     match &spec.ready {
-        Ready::StoredHeartbeat => {
+        Ready::PrintsLine => {
             let Some(stdout) = child.stdout.take() else { return Ok(String::new()) };
             let line = BufReader::new(stdout).lines().next_line().await?;
             match line {
@@ -378,7 +378,7 @@ mod tests {
         let log = logs.join("child.log");
         // It removes the folder of its log before it ends: without the folder it cannot be started.
         let script = "rm -r \"$1\"; exit 1";
-        let spec = Spec::new("child", "sh".into(), Ready::StoredHeartbeat)
+        let spec = Spec::new("child", "sh".into(), Ready::PrintsLine)
             .args(["-c", script, "sh"])
             .arg(&logs)
             .log_to(log);
@@ -400,7 +400,7 @@ mod tests {
     async fn the_exit_code_decides_whether_a_retry_may_help() {
         let cases = [("exit 1", true), ("exit 69", true), ("exit 64", false)];
         for (script, may_help) in cases {
-            let spec = Spec::new("child", "sh".into(), Ready::StoredHeartbeat).args(["-c", script]);
+            let spec = Spec::new("child", "sh".into(), Ready::PrintsLine).args(["-c", script]);
             let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
             let error = start(spec, Duration::ZERO, &stop, &mut tasks).await.unwrap_err();
             assert_eq!(matches!(error, StartError::Ended(_)), may_help, "{script}: {error:?}");

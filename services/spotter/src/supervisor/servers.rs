@@ -16,7 +16,7 @@ use super::{
     child::{Ready, Spec},
     group::ProcessGroup,
     probe::Server,
-    settings::{ResultCache, Settings},
+    settings::{Queue, ResultCache, Settings},
     storage::{self, StorageWatch},
 };
 use messaging::NatsServers;
@@ -29,14 +29,15 @@ const LOOPBACK: &str = "127.0.0.1";
 const NATS_PORT: u16 = 4222;
 const REDIS_PORT: u16 = 6379;
 
-/// Starts NATS with JetStream in the data folder, unless `NATS_URL` is set. Returns its address.
+/// Starts NATS with JetStream in the data folder, unless one is named. Returns the value that the services need for
+/// `NATS_URL`; `None`: it is set already.
 pub(super) async fn nats(
     settings: &Settings,
     servers: &mut ProcessGroup,
-) -> Result<String, CliError> {
-    if let Some(url) = &settings.nats_url {
+) -> Result<Option<String>, CliError> {
+    if settings.queue == Queue::Named {
         notice("  NATS: the server in NATS_URL");
-        return Ok(url.clone());
+        return Ok(None);
     }
     let program = find_upwards(Path::new(NATS_SERVER))
         .or_else(|| find_on_path("nats-server"))
@@ -60,25 +61,22 @@ pub(super) async fn nats(
     };
     let (port, _) = servers.start_near(&Host::default(), NATS_PORT, spec).await?;
     notice(format_args!("  NATS on port {port}, data in {}", settings.data_dir.display()));
-    Ok(nats_url(port))
+    Ok(Some(format!("nats://{LOOPBACK}:{port}")))
 }
 
-fn nats_url(port: u16) -> String {
-    format!("nats://{LOOPBACK}:{port}")
-}
-
-/// Starts Redis as a cache without persistence, unless `REDIS_URL` is set. `None`: it is not installed, and
-/// every result is read from the bucket.
+/// Starts Redis as a cache without persistence, unless one is named or it is not installed: every result is read from
+/// the bucket then. Returns the value that the services need for `REDIS_URL`; `None`: it is as it must be.
 pub(super) async fn redis(
     settings: &Settings,
     servers: &mut ProcessGroup,
 ) -> Result<Option<String>, CliError> {
-    match &settings.cache {
-        ResultCache::At(url) => {
+    match settings.cache {
+        ResultCache::Named => {
             notice("  Redis: the server in REDIS_URL");
-            return Ok(Some(url.clone()));
+            return Ok(None);
         }
-        ResultCache::Absent => return Ok(None),
+        // An empty variable counts as not set: one in the environment must not apply.
+        ResultCache::Absent => return Ok(Some(String::new())),
         ResultCache::Own => {}
     }
     let Some(program) = find_on_path("redis-server") else {

@@ -21,13 +21,22 @@ use crate::{cli::UpOptions, error::CliError, paths::PathsOptions};
 /// The default file of settings. It may be absent.
 const ENV_FILE: &str = ".env";
 
+/// Which NATS server the services use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// One that the supervisor starts.
+    Own,
+    /// The one in `NATS_URL`, which the services read themselves.
+    Named,
+}
+
 /// Where finished results are cached.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ResultCache {
     /// In a Redis server that the supervisor starts, if Redis is installed.
     Own,
-    /// In the Redis at this address.
-    At(String),
+    /// In the one in `REDIS_URL`, which the services read themselves.
+    Named,
     /// Nowhere.
     Absent,
 }
@@ -40,8 +49,7 @@ pub(crate) struct Settings {
     pub(crate) cores: CoreShares,
     pub(crate) model: ModelName,
     pub(crate) data_dir: PathBuf,
-    /// The NATS server to use; `None`: the supervisor starts one.
-    pub(crate) nats_url: Option<String>,
+    pub(crate) queue: Queue,
     /// How the API and the workers set up the queue.
     pub(crate) messaging: MessagingConfig,
     pub(crate) cache: ResultCache,
@@ -88,8 +96,8 @@ impl Settings {
         let host = reader.read("HOST", Host::default());
         let port = reader.read("PORT", 5000);
         let model = reader.read("MODEL", ModelName::default());
-        let nats_url = reader.read_optional("NATS_URL");
-        let redis_url = reader.read_optional("REDIS_URL");
+        // Their values are parsed below, with the services' other settings.
+        let is_named = |variable| source.get(variable).is_some_and(|value| is_set(&value));
         let messaging = MessagingConfig::read(&mut reader, Role::Cli);
         let paths = PathsOptions {
             models_dir: reader.read_optional("MODELS_DIR"),
@@ -102,9 +110,9 @@ impl Settings {
             cores,
             model: options.model.unwrap_or(model),
             data_dir: options.data_dir,
-            nats_url,
+            queue: if is_named("NATS_URL") { Queue::Named } else { Queue::Own },
             messaging,
-            cache: redis_url.map_or(ResultCache::Own, ResultCache::At),
+            cache: if is_named("REDIS_URL") { ResultCache::Named } else { ResultCache::Own },
             paths,
             variables: HashMap::new(),
         };

@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use serde_json::Value;
-use testkit::ProcessBuilder;
+use testkit::{ProcessBuilder, RedisServer};
 
 use crate::harness::{Ended, System, spotter};
 
@@ -104,6 +104,15 @@ fn a_running_system_is_measured_through_its_api() {
     assert!(report.get("growth").is_none() && report["latency"].get("model").is_none());
     assert!(report["latency"].get("on_the_way").is_none(), "{report:#}");
     assert!(ended.stderr.iter().any(|line| line.contains("left out")), "{ended:?}");
+}
+
+#[test]
+fn a_redis_server_in_the_environment_is_not_used() {
+    let (redis, data) = (RedisServer::start(), tempfile::tempdir().unwrap());
+    let few = ["bench", "--only", "reads", "--seconds", "1", "--data-dir"];
+    let ended = measured(spotter(few).arg(data.path()).env("REDIS_URL", redis.url()));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(redis.keys("spotter:"), [""; 0], "what was measured without a cache had one");
 }
 
 #[test]
