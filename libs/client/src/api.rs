@@ -2,10 +2,10 @@
 
 use std::{fmt, time::Duration};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use domain::TaskId;
 use reqwest::{
-    RequestBuilder, header,
+    RequestBuilder, Response, header,
     multipart::{Form, Part},
 };
 use tokio::time::sleep;
@@ -17,6 +17,9 @@ const WAIT: Duration = Duration::from_secs(20);
 
 /// The delay before a retry where the API does not name one.
 const RETRY_AFTER: Duration = Duration::from_secs(2);
+
+/// The longest answer in bytes. A task with 1,000 objects has a hundredth of it.
+const LONGEST_ANSWER: usize = 32 << 20;
 
 /// One API. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -145,13 +148,25 @@ async fn send(request: RequestBuilder) -> Result<Bytes, ClientError> {
     let status = answer.status();
     let header = answer.headers().get(header::RETRY_AFTER);
     let seconds = header.and_then(|value| value.to_str().ok()?.parse().ok());
-    let body = answer.bytes().await;
+    let body = read(answer).await;
     if status.is_success() {
         return Ok(body?);
     }
     // The status decides what happens next, also where the text that explains it is cut short.
     let body = body.unwrap_or_default();
     Err(ClientError::of_answer(status, seconds.map(Duration::from_secs), &body))
+}
+
+/// The whole body of an answer, within a limit.
+async fn read(mut answer: Response) -> Result<Bytes, ClientError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = answer.chunk().await? {
+        if body.len() + chunk.len() > LONGEST_ANSWER {
+            return Err(ClientError::Unexpected(format!("longer than {LONGEST_ANSWER} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
 }
 
 fn task(body: &[u8]) -> Result<Task, ClientError> {

@@ -29,9 +29,9 @@ pub enum ClientError {
     /// The request could not be sent, because the address is none or leads in a circle.
     #[error("{0}")]
     NotSent(String),
-    /// The API answered with success, and with a body that is not what `/v1` answers.
-    #[error("unexpected answer: {0}")]
-    Unexpected(#[from] serde_json::Error),
+    /// The answer is not one of `/v1`: no JSON of the documented form, or too long.
+    #[error("unexpected answer: {0}; check that this is the address of a spotter API")]
+    Unexpected(String),
 }
 
 impl ClientError {
@@ -64,6 +64,12 @@ impl ClientError {
             return Self::Busy { message, retry_after };
         }
         Self::Refused { status: status.as_u16(), message }
+    }
+}
+
+impl From<serde_json::Error> for ClientError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Unexpected(error.to_string())
     }
 }
 

@@ -94,7 +94,11 @@ async fn what_will_not_get_better_is_reported_in_the_apis_words() {
     let cases = [
         (answer("404 Not Found", "", r#"{"error":"there is no task"}"#), "there is no task"),
         (answer("410 Gone", "", "<html>"), "the API answered 410 Gone"),
-        (answer("200 OK", "", "<html>"), "unexpected answer: expected value at line 1 column 1"),
+        (
+            answer("200 OK", "", "<html>"),
+            "unexpected answer: expected value at line 1 column 1; check that this is the address of a \
+             spotter API",
+        ),
     ];
     for (answer, expected) in cases {
         let api = ScriptedApi::start(vec![answer]).await;
@@ -102,6 +106,13 @@ async fn what_will_not_get_better_is_reported_in_the_apis_words() {
         assert_eq!(error.to_string(), expected);
         assert!(!error.is_transient());
     }
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_not_kept() {
+    let api = ScriptedApi::start(vec![answer("200 OK", "", &" ".repeat(33 << 20))]).await;
+    let error = api.client().await_terminal(id()).await.unwrap_err();
+    assert!(matches!(&error, ClientError::Unexpected(why) if why.contains("longer")), "{error:?}");
 }
 
 #[tokio::test]

@@ -32,9 +32,9 @@ fn redis_ping(url: &str) -> std::io::Result<String> {
     redis_ping_within(LONG, url)
 }
 
-fn redis_ping_within(patience: Duration, url: &str) -> std::io::Result<String> {
+fn redis_ping_within(timeout: Duration, url: &str) -> std::io::Result<String> {
     let mut stream = TcpStream::connect(url.trim_start_matches("redis://"))?;
-    stream.set_read_timeout(Some(patience))?;
+    stream.set_read_timeout(Some(timeout))?;
     stream.write_all(b"PING\r\n")?;
     let mut answer = [0; 5];
     stream.read_exact(&mut answer)?;

@@ -73,9 +73,9 @@ fn a_cut_spares_no_connection_that_is_just_being_made() {
     // A server whose queue of connections is full: the kernel lets the next one wait.
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = server.local_addr().unwrap();
-    let patience = Duration::from_millis(200);
+    let timeout = Duration::from_millis(200);
     let mut waiting = Vec::new();
-    while let Ok(stream) = TcpStream::connect_timeout(&address, patience) {
+    while let Ok(stream) = TcpStream::connect_timeout(&address, timeout) {
         waiting.push(stream);
     }
     let proxy = TcpProxy::start(address.port());

@@ -13,7 +13,7 @@ pub(crate) struct BenchOptions {
     #[arg(long, value_name = "SECTION", value_delimiter = ',', hide_default_value = true,
         default_values_t = BenchSection::ALL)]
     pub(crate) only: Vec<BenchSection>,
-    /// Measure a running system through its API; sections that need own processes are left out
+    /// Measure a running system through its API; sections that need processes of their own are left out
     #[arg(long, value_name = "URL")]
     pub(crate) target: Option<String>,
     /// The picture to send
