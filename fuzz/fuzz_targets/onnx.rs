@@ -6,7 +6,7 @@ use std::path::Component;
 
 use detector::onnx::{
     OnnxModel,
-    batch::with_free_batch,
+    batch::with_dynamic_batch,
     cut::{InputSize, NewOutput, end_at, find_head},
     external::Place,
     float_ends::with_float32_ends,
@@ -27,7 +27,7 @@ fuzz_target!(|file: &[u8]| {
         }
     }
     let Ok(model) = OnnxModel::parse(file.to_vec()) else { return };
-    assert!(OnnxModel::parse(with_free_batch(&model, 4).to_bytes()).is_ok());
+    assert!(OnnxModel::parse(with_dynamic_batch(&model, 4).to_bytes()).is_ok());
     if let Some(converted) = with_float32_ends(&model) {
         assert!(with_float32_ends(&converted).is_none(), "converted once and for all");
     }
@@ -59,7 +59,7 @@ fuzz_target!(|file: &[u8]| {
                 channels,
             })
             .collect();
-        let cut = end_at(&model, &outputs, InputSize::Free);
+        let cut = end_at(&model, &outputs, InputSize::Dynamic);
         assert_eq!(cut.outputs().len(), outputs.len());
         assert!(OnnxModel::parse(cut.to_bytes()).is_ok(), "what was cut is a model");
     }

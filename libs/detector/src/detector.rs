@@ -32,9 +32,9 @@ pub use shared::SharedModel;
 /// How long each stage took for one picture.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StageTimings {
-    /// Bytes to pixels.
+    /// Decoding the file's bytes to pixels.
     pub decode: Duration,
-    /// Pixels to the model's input.
+    /// Scaling and padding the pixels to the model's input.
     pub letterbox: Duration,
     /// The run of the model. For a picture of a batch, the batch's run divided by its pictures.
     pub infer: Duration,

@@ -27,7 +27,7 @@ const TRIAL_CELLS: u32 = 4;
 pub struct BatchItem<'a, T> {
     /// The picture; all of a batch have tensors of one size.
     pub prepared: &'a PreprocessedPicture,
-    /// Its own thresholds.
+    /// The thresholds of its job, which may differ within a batch.
     pub settings: &'a DetectionSettings,
     /// Returned with the detections; identifies the picture to the caller.
     pub owner: T,

@@ -33,7 +33,7 @@ pub struct ModelBundle {
 /// A folder of `models_dir`, and the model in it.
 #[derive(Debug)]
 pub struct ListedModel {
-    /// The folder.
+    /// The folder, named after the model.
     pub dir: PathBuf,
     /// The model, or why it cannot be used.
     pub bundle: Result<ModelBundle, ModelError>,

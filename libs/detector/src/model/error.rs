@@ -14,7 +14,7 @@ pub enum ModelError {
     /// No model is installed in this folder.
     #[error("no model is installed at {dir} ({missing} is missing)")]
     NotInstalled {
-        /// The folder of the model.
+        /// The folder where the model was expected.
         dir: PathBuf,
         /// The file that should be in it.
         missing: &'static str,
@@ -22,29 +22,29 @@ pub enum ModelError {
     /// The file to install is not there.
     #[error("there is no file {path} to install a model from")]
     NoSuchFile {
-        /// The file.
+        /// The path that was given for installation.
         path: PathBuf,
     },
     /// A file cannot be read.
     #[error("{path} cannot be read: {source}")]
     Read {
-        /// The file.
+        /// The file that was to be read.
         path: PathBuf,
-        /// Why not.
+        /// The error of the file system.
         source: io::Error,
     },
     /// A file cannot be written.
     #[error("{path} cannot be written: {source}")]
     Write {
-        /// The file or folder.
+        /// The file or folder that was to be written.
         path: PathBuf,
-        /// Why not.
+        /// The error of the file system.
         source: io::Error,
     },
     /// `model.toml` is damaged.
     #[error("{path} is not a valid model description: {source}")]
     Manifest {
-        /// The file.
+        /// The path of the damaged `model.toml`.
         path: PathBuf,
         /// What is wrong with it.
         source: ManifestError,
@@ -52,7 +52,7 @@ pub enum ModelError {
     /// `model.onnx` is not the file that was installed.
     #[error("{path} was changed after it was installed: its sha256 is {found}, not {expected}")]
     ChecksumMismatch {
-        /// The file.
+        /// The path of the changed `model.onnx`.
         path: PathBuf,
         /// The sum in `model.toml`.
         expected: Sha256Digest,
@@ -62,7 +62,7 @@ pub enum ModelError {
     /// The file is no usable ONNX model.
     #[error("{path} cannot be installed: {source}")]
     NotOnnx {
-        /// The file.
+        /// The file that was to be installed.
         path: PathBuf,
         /// What is wrong with it.
         source: OnnxError,
@@ -70,15 +70,15 @@ pub enum ModelError {
     /// The file is larger than the ONNX format allows.
     #[error("{path} has {bytes} bytes; an ONNX file has less than 2 GiB")]
     TooLarge {
-        /// The file.
+        /// The file that was to be installed.
         path: PathBuf,
-        /// Its size.
+        /// Its size in bytes.
         bytes: u64,
     },
     /// An ONNX model, but not a supported detector.
     #[error("{path} is not a detector that can be run: found {found}; expected {expected}")]
     NotADetector {
-        /// The file.
+        /// The file that was to be installed.
         path: PathBuf,
         /// The file's inputs and outputs, or what is unexpected about them.
         found: String,
@@ -88,7 +88,7 @@ pub enum ModelError {
     /// A detector of a known kind that is not supported yet.
     #[error("{path} is recognised as {kind}, which is not supported yet: found {found}")]
     NotSupportedYet {
-        /// The file.
+        /// The file that was to be installed.
         path: PathBuf,
         /// The kind of detector.
         kind: &'static str,
@@ -98,7 +98,7 @@ pub enum ModelError {
     /// The classes' names are neither in the file nor given.
     #[error("{path} has {classes} classes and {why}")]
     LabelsNeeded {
-        /// The file.
+        /// The file that was to be installed.
         path: PathBuf,
         /// The classes it has.
         classes: usize,
@@ -108,7 +108,7 @@ pub enum ModelError {
     /// There are more or fewer labels than classes.
     #[error("{path} has {classes} classes, but there are {labels} labels from {origin}")]
     LabelCount {
-        /// The file.
+        /// The file that was to be installed.
         path: PathBuf,
         /// The classes it has.
         classes: usize,
@@ -120,23 +120,23 @@ pub enum ModelError {
     /// A model of this name exists.
     #[error("{dir} already holds a model; remove it, choose another name, or replace it")]
     AlreadyInstalled {
-        /// The folder.
+        /// The folder of the existing model.
         dir: PathBuf,
     },
     /// The model was loaded but does not run as its kind should.
     #[error("{path} does not run: {detail}")]
     DoesNotRun {
-        /// The file.
+        /// The ONNX file that was run.
         path: PathBuf,
-        /// What happened.
+        /// The error of the run, or the outputs that do not fit its kind.
         detail: String,
     },
     /// ONNX Runtime rejects the model.
     #[error("{path} cannot be loaded: {source}")]
     OnnxRuntime {
-        /// The file.
+        /// The ONNX file that was loaded.
         path: PathBuf,
-        /// What it reports.
+        /// The error of ONNX Runtime.
         source: OnnxRuntimeError,
     },
 }
@@ -155,15 +155,15 @@ pub enum LabelOrigin {
 /// Why a file does not give the names of its classes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoLabels {
-    /// It has none.
+    /// Its metadata has no `names`.
     #[error("does not name them")]
     Absent,
-    /// What it has cannot be parsed.
+    /// Its metadata has `names` that cannot be parsed.
     #[error(
         "its metadata has 'names' that are not a dict or list in Python's or JSON's syntax: {0:?}"
     )]
     Unreadable(
-        /// Its beginning.
+        /// The beginning of the text under `names`.
         String,
     ),
 }

@@ -49,7 +49,7 @@ pub enum Existing {
     /// Refuse with [`ModelError::AlreadyInstalled`].
     #[default]
     Refuse,
-    /// Replace it.
+    /// Replace that model once the new one is complete.
     Replace,
 }
 
@@ -88,7 +88,7 @@ impl InstallOptions {
 /// A model that has just been installed.
 #[derive(Debug)]
 pub struct Installed {
-    /// The model.
+    /// The installed model, read back from its folder.
     pub bundle: ModelBundle,
     /// Reports for the user.
     pub notes: Vec<InstallNote>,
@@ -175,13 +175,13 @@ impl Conversion<'_, '_> {
         labels: Option<usize>,
     ) -> Result<Converted, ModelError> {
         let (recognised, boxes) = self.trial.run_whole(facts, labels)?;
-        let is_batch_free = match facts.batch {
-            Some(batch) => self.free_batch(&recognised, batch, &boxes),
+        let is_batch_dynamic = match facts.batch {
+            Some(batch) => self.make_batch_dynamic(&recognised, batch, &boxes),
             None => true,
         };
         if recognised.reading.family == Family::Yolov8
             && self.head == HeadChoice::CutIfPossible
-            && is_batch_free
+            && is_batch_dynamic
         {
             match self.trial.cut(&recognised, &boxes) {
                 Ok(cut) => return Ok(self.cut(&recognised, cut)),
@@ -192,11 +192,16 @@ impl Conversion<'_, '_> {
     }
 
     /// Makes the batch dynamic, where possible.
-    fn free_batch(&mut self, recognised: &Recognised, batch: u64, boxes: &[Candidate]) -> bool {
-        match self.trial.with_free_batch(recognised, batch, boxes) {
-            Ok(freed) => {
-                self.trial = freed;
-                self.notes.push(InstallNote::BatchFreed(batch));
+    fn make_batch_dynamic(
+        &mut self,
+        recognised: &Recognised,
+        batch: u64,
+        boxes: &[Candidate],
+    ) -> bool {
+        match self.trial.with_dynamic_batch(recognised, batch, boxes) {
+            Ok(changed) => {
+                self.trial = changed;
+                self.notes.push(InstallNote::BatchMadeDynamic(batch));
                 true
             }
             Err(error) => {
@@ -230,10 +235,10 @@ impl Conversion<'_, '_> {
         let (width, height) = recognised.size;
         let mut size = InputSize::Fixed { height, width };
         // YOLOX's preprocessing has one size.
-        if recognised.is_size_free && recognised.reading.family == Family::Yolov8 {
+        if recognised.is_size_dynamic && recognised.reading.family == Family::Yolov8 {
             match self.trial.why_not_at_other_sizes(&head)? {
                 Some(detail) => self.notes.push(InstallNote::SizeFixed { detail }),
-                None => size = InputSize::Free,
+                None => size = InputSize::Dynamic,
             }
         }
         Ok(Converted {
@@ -249,7 +254,7 @@ impl Conversion<'_, '_> {
 fn model_input(recognised: &Recognised, size: InputSize) -> ModelInput {
     let (width, height) = recognised.size;
     match size {
-        InputSize::Free => ModelInput::Dynamic {
+        InputSize::Dynamic => ModelInput::Dynamic {
             long_side: width.max(height),
             multiple_of: recognised.largest_stride(),
         },

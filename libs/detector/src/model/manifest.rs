@@ -43,11 +43,11 @@ pub enum ModelInput {
         /// Both sides are padded to a multiple of it: the largest stride.
         multiple_of: u32,
     },
-    /// One size only.
+    /// One size only: every picture is padded to it.
     Fixed {
-        /// Width in pixels.
+        /// Width of the input in pixels.
         width: u32,
-        /// Height in pixels.
+        /// Height of the input in pixels.
         height: u32,
     },
 }

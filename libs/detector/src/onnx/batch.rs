@@ -21,11 +21,11 @@ use super::{
 /// The first dimension becomes dynamic in the input, in the outputs, and in every shape that begins with a
 /// multiple of `batch` and that a tensor depending on the picture is reshaped to.
 #[must_use]
-pub fn with_free_batch(model: &OnnxModel, batch: u64) -> OnnxModel {
-    let mut freed = model.clone();
+pub fn with_dynamic_batch(model: &OnnxModel, batch: u64) -> OnnxModel {
+    let mut changed = model.clone();
     let picture = model.inputs().first().map(|input| input.name.clone()).unwrap_or_default();
-    let (Some(graph), Some(whole)) = (&mut freed.proto.graph, &model.proto.graph) else {
-        return freed;
+    let (Some(graph), Some(whole)) = (&mut changed.proto.graph, &model.proto.graph) else {
+        return changed;
     };
     let index = GraphIndex::new(whole);
     let dependent = depending_on(whole, &picture);
@@ -47,9 +47,9 @@ pub fn with_free_batch(model: &OnnxModel, batch: u64) -> OnnxModel {
     graph.value_info.clear();
     let inputs = graph.input.iter_mut().filter(|input| input.name() == picture);
     for info in inputs.chain(&mut graph.output) {
-        free_first_dimension(info);
+        make_first_dimension_dynamic(info);
     }
-    freed
+    changed
 }
 
 /// The names of all tensors of `graph` that depend on `input`.
@@ -93,7 +93,7 @@ fn integers(name: &str, values: &[i64]) -> TensorProto {
     }
 }
 
-fn free_first_dimension(info: &mut ValueInfoProto) {
+fn make_first_dimension_dynamic(info: &mut ValueInfoProto) {
     let value = info.r#type.as_mut().and_then(|info| info.value.as_mut());
     let Some(TypeValue::TensorType(tensor)) = value else { return };
     if let Some(first) = tensor.shape.as_mut().and_then(|shape| shape.dim.first_mut()) {

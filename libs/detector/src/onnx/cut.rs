@@ -76,7 +76,7 @@ pub struct HeadConvolutions {
 pub struct NewOutput {
     /// Its name in the graph.
     pub tensor: String,
-    /// Its new name.
+    /// The name of the output in the cut graph.
     pub name: String,
     /// Its channels: the second of four dimensions.
     pub channels: usize,
@@ -86,8 +86,8 @@ pub struct NewOutput {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InputSize {
     /// Any multiple of the largest stride.
-    Free,
-    /// One size only.
+    Dynamic,
+    /// The size that the model was exported with.
     Fixed {
         /// Height in pixels.
         height: u32,
@@ -255,7 +255,7 @@ fn output_info(output: &NewOutput) -> ValueInfoProto {
 
 fn picture_info(name: &str, size: InputSize) -> ValueInfoProto {
     let (height, width) = match size {
-        InputSize::Free => (any("height"), any("width")),
+        InputSize::Dynamic => (any("height"), any("width")),
         InputSize::Fixed { height, width } => (exactly(height.into()), exactly(width.into())),
     };
     float_info(name, [any("batch"), exactly(3), height, width])

@@ -17,7 +17,7 @@ pub enum OnnxError {
     /// The location of a tensor in another file is invalid or not allowed.
     #[error("the values of tensor '{tensor}' are in another file, and {problem}")]
     BadExternalData {
-        /// The tensor.
+        /// The name of the tensor in the graph.
         tensor: String,
         /// What is wrong, and what to do about it.
         problem: String,
@@ -28,7 +28,7 @@ pub enum OnnxError {
          beside the model, or export the model with its weights in one file"
     )]
     UnreadableExternalData {
-        /// The tensor.
+        /// The name of the tensor in the graph.
         tensor: String,
         /// The file that holds its values.
         path: PathBuf,

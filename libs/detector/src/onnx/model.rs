@@ -9,7 +9,7 @@ use super::{
 /// An ONNX model held in memory.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OnnxModel {
-    /// The message itself.
+    /// The protobuf message of the file.
     pub proto: ModelProto,
 }
 

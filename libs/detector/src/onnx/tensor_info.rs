@@ -10,19 +10,19 @@ use super::proto::{
 /// One dimension of a tensor's shape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dimension {
-    /// Always this size.
+    /// A fixed size.
     Fixed(u64),
-    /// Any size; the name it has in the file, which may be empty.
-    Free(String),
+    /// A dynamic size, with its name in the file, which may be empty.
+    Dynamic(String),
 }
 
 impl Dimension {
-    /// The size, if it is fixed.
+    /// The size, or `None` if it is dynamic.
     #[must_use]
     pub fn fixed(&self) -> Option<u64> {
         match self {
             Self::Fixed(size) => Some(*size),
-            Self::Free(_) => None,
+            Self::Dynamic(_) => None,
         }
     }
 }
@@ -31,8 +31,8 @@ impl fmt::Display for Dimension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fixed(size) => write!(f, "{size}"),
-            Self::Free(name) if name.is_empty() => f.write_str("?"),
-            Self::Free(name) => f.write_str(name),
+            Self::Dynamic(name) if name.is_empty() => f.write_str("?"),
+            Self::Dynamic(name) => f.write_str(name),
         }
     }
 }
@@ -106,8 +106,8 @@ impl TensorInfo {
                 Some(DimensionValue::DimValue(size)) if *size > 0 => {
                     Dimension::Fixed(size.unsigned_abs())
                 }
-                Some(DimensionValue::DimParam(name)) => Dimension::Free(name.clone()),
-                _ => Dimension::Free(String::new()),
+                Some(DimensionValue::DimParam(name)) => Dimension::Dynamic(name.clone()),
+                _ => Dimension::Dynamic(String::new()),
             })
             .collect();
         Self { name, element: ElementType::of(tensor.elem_type()), shape }

@@ -25,7 +25,7 @@ pub enum OnnxRuntimeError {
         .provider.title()
     )]
     NoProvider {
-        /// The library.
+        /// The library without the provider.
         path: PathBuf,
         /// The provider that it lacks.
         provider: ExecutionProvider,
@@ -37,9 +37,9 @@ pub enum OnnxRuntimeError {
         .provider.needs()
     )]
     ProviderFailed {
-        /// The library.
+        /// The library that was loaded.
         path: PathBuf,
-        /// The provider.
+        /// The provider that was registered.
         provider: ExecutionProvider,
         /// What ONNX Runtime reports.
         source: OrtError,
@@ -47,9 +47,9 @@ pub enum OnnxRuntimeError {
     /// The file cannot be opened.
     #[error("ONNX Runtime's library {path} cannot be read: {source}")]
     Unreadable {
-        /// The file.
+        /// The path that was to be loaded.
         path: PathBuf,
-        /// Why not.
+        /// The error of the file system.
         source: io::Error,
     },
     /// The file is no ONNX Runtime, or one that is too old.
@@ -58,7 +58,7 @@ pub enum OnnxRuntimeError {
         ort::MINOR_VERSION
     )]
     Unusable {
-        /// The file.
+        /// The path that was to be loaded.
         path: PathBuf,
         /// What the loader reports.
         source: OrtError,

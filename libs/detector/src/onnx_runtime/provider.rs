@@ -36,7 +36,7 @@ impl fmt::Display for ExecutionProvider {
 }
 
 impl ExecutionProvider {
-    /// All of them.
+    /// Every provider, in the order of the documentation.
     pub const ALL: [Self; 4] = [Self::Cpu, Self::OpenVino, Self::Cuda, Self::TensorRt];
 
     /// Its name in settings.

@@ -17,8 +17,8 @@ use domain::{ConfidenceThreshold, DetectionSettings, picture::PictureFormat};
 
 use crate::{
     graphs::{
-        FLOAT16, TinyDetector, change_integers, constants, fix_dimensions, forget_shape,
-        free_dimensions, graph, info, set_element_type, set_metadata,
+        FLOAT16, TinyDetector, change_integers, constants, fix_dimensions, forget_shape, graph,
+        info, make_dynamic, set_element_type, set_metadata,
     },
     support::{Loaded, Models, picture, read},
 };
@@ -87,11 +87,11 @@ fn an_export_with_dynamic_shapes_is_recognised_by_a_run() {
     // The shapes of `dynamic=True` without simplification, and with less information.
     let mut unsimplified = default.clone();
     let names = [Some("batch"), Some("Concatoutput0_dim_1"), Some("anchors")];
-    free_dimensions(&mut graph(&mut unsimplified).output[0], &names);
+    make_dynamic(&mut graph(&mut unsimplified).output[0], &names);
     let mut silent = default.clone();
     forget_shape(&mut graph(&mut silent).output[0]);
     let mut all_free = unsimplified.clone();
-    free_dimensions(&mut graph(&mut all_free).input[0], &[None, Some("channels")]);
+    make_dynamic(&mut graph(&mut all_free).input[0], &[None, Some("channels")]);
     let bus = picture("bus.jpg");
     let (cut, plain) = (HeadChoice::CutIfPossible, HeadChoice::KeepPlain);
     let expected = find(&models, &default, cut, &bus, 0.25);
@@ -132,7 +132,7 @@ fn an_export_for_several_pictures_takes_any_number() {
         let mut tried = run(&models, &for_batch(4), head, &bus, 0.25);
         assert_same(&tried.found, &expected, 1e-3, 1e-5);
         let notes = &tried.installed.notes;
-        assert!(notes.contains(&InstallNote::BatchFreed(4)), "{notes:?}");
+        assert!(notes.contains(&InstallNote::BatchMadeDynamic(4)), "{notes:?}");
         assert!(tried.loaded.detector.takes_batches().unwrap());
     }
 }

@@ -262,7 +262,7 @@ fn tensor_of(info: &mut ValueInfoProto) -> &mut Tensor {
 }
 
 /// Names the dimensions of an input or output that are not to be fixed: `None` leaves one as it is.
-pub(crate) fn free_dimensions(info: &mut ValueInfoProto, names: &[Option<&str>]) {
+pub(crate) fn make_dynamic(info: &mut ValueInfoProto, names: &[Option<&str>]) {
     let shape = tensor_of(info).shape.as_mut().unwrap();
     for (dim, name) in shape.dim.iter_mut().zip(names) {
         if let Some(name) = name {

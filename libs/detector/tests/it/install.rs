@@ -18,7 +18,7 @@ use detector::{
 use domain::LabelMap;
 
 use crate::{
-    graphs::{TinyDetector, free_dimensions, graph, info, set_element_type, set_metadata},
+    graphs::{TinyDetector, graph, info, make_dynamic, set_element_type, set_metadata},
     support::{Models, beside, read, weights},
 };
 
@@ -223,7 +223,7 @@ fn names_that_cannot_be_read_never_become_cocos() {
     assert_eq!(installed.bundle.labels(), &detector::model::labels::coco());
     // The same where only a run shows the number of classes.
     let mut silent = read("yolo11n");
-    free_dimensions(&mut graph(&mut silent).output[0], &[None, Some("rows")]);
+    make_dynamic(&mut graph(&mut silent).output[0], &[None, Some("rows")]);
     for model in [&mut model, &mut silent] {
         for names in ["", "{0: person}", "person, bicycle", "{0: 'person'", "[]"] {
             set_metadata(model, "names", names);

@@ -78,7 +78,7 @@ fn near(host: &Host, wanted: u16) -> Result<(u16, PortReservation), CliError> {
     Err(CliError::Unavailable(format!("no port is free on {host}")))
 }
 
-fn is_free(host: &Host, port: u16) -> bool {
+fn is_dynamic(host: &Host, port: u16) -> bool {
     TcpListener::bind((host.as_str(), port)).is_ok()
 }
 
@@ -100,7 +100,7 @@ pub(super) async fn start_near<T>(
         match start(port).await {
             Ok(started) => return Ok(StartedNear { port, reservation, started }),
             // A server may report a taken port as a configuration error, which is not retried otherwise.
-            Err(StartError::Failed(error)) if is_free(host, port) => return Err(error),
+            Err(StartError::Failed(error)) if is_dynamic(host, port) => return Err(error),
             Err(StartError::Ended(error) | StartError::Failed(error)) => last = Some(error),
         }
     }

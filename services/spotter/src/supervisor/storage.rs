@@ -1,7 +1,7 @@
 //! The disk of the NATS server that the supervisor starts: checks its free space before the first start, and detects
 //! a server that failed to write.
 //!
-//! Such a server keeps each stream's write error until it is restarted, even after space was freed, and acknowledges
+//! Such a server keeps each stream's write error until it is restarted, even after space was changed, and acknowledges
 //! no publish meanwhile. Only the supervisor can restart it.
 
 use std::{

@@ -13,7 +13,7 @@ use super::{
     models::{JobModel, ModelSource},
 };
 
-/// The memory of larger pictures is freed: they are rare, and it would be kept for ever. In pixels.
+/// The memory of larger pictures is changed: they are rare, and it would be kept for ever. In pixels.
 const LARGEST_KEPT: u32 = 4_000_000;
 
 /// Resolves the models of jobs, and preprocesses pictures for them.

@@ -28,7 +28,7 @@ impl Trial<'_> {
         let convolutions = find_head(&self.model, recognised.reading.classes)?;
         let input = noise(recognised.size, HeadKind::Yolov8Cut);
         let (outputs, strides) = self.levels(recognised, &convolutions, &input)?;
-        let bytes = end_at(&self.model, &outputs, InputSize::Free).to_bytes();
+        let bytes = end_at(&self.model, &outputs, InputSize::Dynamic).to_bytes();
         let mut session = self.load(&bytes).map_err(differs)?;
         let head = Head { kind: HeadKind::Yolov8Cut, strides, classes: recognised.reading.classes };
         let boxes = every_cell(&mut session, &head, &input).map_err(differs)?;
@@ -40,7 +40,7 @@ impl Trial<'_> {
             let size = InputSize::Fixed { height, width };
             (end_at(&self.model, &outputs, size).to_bytes(), size)
         } else {
-            (bytes, InputSize::Free)
+            (bytes, InputSize::Dynamic)
         };
         let strides = head.strides;
         Ok(Cut { bytes, strides, size, why_fixed, difference })
@@ -63,7 +63,7 @@ impl Trial<'_> {
         let boxes = convolutions.boxes.iter().map(keep_name(4 * convolutions.bins));
         let scores = convolutions.scores.iter().map(keep_name(recognised.reading.classes));
         let ends: Vec<NewOutput> = boxes.chain(scores).collect();
-        let bytes = end_at(&self.model, &ends, InputSize::Free).to_bytes();
+        let bytes = end_at(&self.model, &ends, InputSize::Dynamic).to_bytes();
         let mut session = self.load(&bytes).map_err(differs)?;
         let outputs = session.run_quietly(&InputBatch::of(input)).map_err(differs)?;
         let mut found = Vec::new();

@@ -29,7 +29,7 @@ pub enum InstallNote {
         bytes: u64,
     },
     /// A fixed batch was made dynamic.
-    BatchFreed(
+    BatchMadeDynamic(
         /// The size of the fixed batch.
         u64,
     ),
@@ -75,7 +75,7 @@ impl fmt::Display for InstallNote {
                     few => f.write_str(&few.join(", ")),
                 }
             }
-            Self::BatchFreed(batch) => {
+            Self::BatchMadeDynamic(batch) => {
                 write!(f, "the fixed batch of {batch} pictures was made dynamic")
             }
             Self::BatchKept { batch, detail } => write!(

@@ -36,7 +36,7 @@ pub(super) struct Facts {
     /// The input's width and height in pixels; the size to run it at where the file does not state one.
     pub(super) size: (u32, u32),
     /// Whether height or width is dynamic.
-    pub(super) is_size_free: bool,
+    pub(super) is_size_dynamic: bool,
     /// The batch size, where it is fixed and not 1.
     pub(super) batch: Option<u64>,
     /// Whether it has outputs beside the boxes, such as the levels of the head.
@@ -66,7 +66,7 @@ pub(super) fn recognise(path: &Path, model: &OnnxModel) -> Result<Facts, ModelEr
         return Err(not_yet(END_TO_END));
     }
     let [input] = &inputs[..] else { return Err(refuse("one input, the picture")) };
-    let (size, is_size_free) = picture_size(model, input)
+    let (size, is_size_dynamic) = picture_size(model, input)
         .ok_or_else(|| refuse("an input of floats [batch, 3, height, width]"))?;
     let batch = fixed_batch(input, size).map_err(|problem| refuse(&problem))?;
     let output = match &outputs[..] {
@@ -83,7 +83,7 @@ pub(super) fn recognise(path: &Path, model: &OnnxModel) -> Result<Facts, ModelEr
     }
     // Output shapes may be dynamic; a run shows them.
     let readings = match &output.shape[..] {
-        [_, Dimension::Fixed(rows), Dimension::Fixed(columns)] if !is_size_free => {
+        [_, Dimension::Fixed(rows), Dimension::Fixed(columns)] if !is_size_dynamic => {
             let readings = reading::of([*rows, *columns], size);
             if readings.is_empty() {
                 return Err(no_reading(path, [*rows, *columns], describe(model)));
@@ -100,7 +100,7 @@ pub(super) fn recognise(path: &Path, model: &OnnxModel) -> Result<Facts, ModelEr
         _ => return Err(refuse(EXPECTED_OUTPUTS)),
     };
     let has_other_outputs = outputs.len() > 1;
-    Ok(Facts { size, is_size_free, batch, has_other_outputs, readings })
+    Ok(Facts { size, is_size_dynamic, batch, has_other_outputs, readings })
 }
 
 /// The error for an output whose shape has no known meaning.
@@ -157,7 +157,7 @@ fn picture_size(model: &OnnxModel, input: &TensorInfo) -> Option<((u32, u32), bo
     let [_, channels, height, width] = &input.shape[..] else { return None };
     let has_three = match channels {
         Dimension::Fixed(channels) => *channels == 3,
-        Dimension::Free(_) => model.metadata("channels").is_none_or(|channels| channels == "3"),
+        Dimension::Dynamic(_) => model.metadata("channels").is_none_or(|channels| channels == "3"),
     };
     if !input.element.is_float() || !has_three {
         return None;
@@ -167,8 +167,8 @@ fn picture_size(model: &OnnxModel, input: &TensorInfo) -> Option<((u32, u32), bo
         let side = side.fixed().unwrap_or(traced);
         SIDES.contains(&side).then_some(side as u32)
     };
-    let is_free = height.fixed().is_none() || width.fixed().is_none();
-    Some(((side(width, traced_width)?, side(height, traced_height)?), is_free))
+    let is_dynamic = height.fixed().is_none() || width.fixed().is_none();
+    Some(((side(width, traced_width)?, side(height, traced_height)?), is_dynamic))
 }
 
 /// The size a dynamic export was traced with, which Ultralytics notes as `[height, width]`.

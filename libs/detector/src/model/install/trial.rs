@@ -11,14 +11,14 @@ use super::{
 use crate::{
     error::DetectError,
     model::error::ModelError,
-    onnx::{OnnxModel, batch::with_free_batch, float_ends::has_half_floats},
+    onnx::{OnnxModel, batch::with_dynamic_batch, float_ends::has_half_floats},
     onnx_runtime::{error::OnnxRuntimeError, library::OnnxRuntime, session::InferenceSession},
     postprocess::candidate::Candidate,
     postprocess::heads::{DecodeRequest, Head, HeadKind},
     tensor::{InputBatch, InputTensor, OutputView},
 };
 
-/// Other sizes, width × height, at which a model with a free size must run.
+/// Other sizes, width × height, at which a model with a dynamic size must run.
 const OTHER_SIZES: [(u32, u32); 2] = [(480, 640), (320, 256)];
 
 /// The largest differences between the candidates of a changed model and of the whole one.
@@ -69,7 +69,7 @@ pub(super) struct Recognised {
     /// The input's width and height in pixels; the size to run it at where the file does not state one.
     pub(super) size: (u32, u32),
     /// Whether height or width is dynamic.
-    pub(super) is_size_free: bool,
+    pub(super) is_size_dynamic: bool,
 }
 
 impl Recognised {
@@ -116,8 +116,8 @@ impl<'a> Trial<'a> {
         let (shape, data) =
             first_output(&mut session, &noise(facts.size, kind)).map_err(does_not_run)?;
         let reading = self.read(facts, &shape, &data, labels)?;
-        let (size, is_size_free) = (facts.size, facts.is_size_free);
-        let recognised = Recognised { reading, size, is_size_free };
+        let (size, is_size_dynamic) = (facts.size, facts.is_size_dynamic);
+        let recognised = Recognised { reading, size, is_size_dynamic };
         let head = recognised.plain_head();
         let input = noise(size, head.kind);
         if head.kind != kind {
@@ -169,20 +169,20 @@ impl<'a> Trial<'a> {
     }
 
     /// The model with its fixed `batch` made dynamic, if its candidates are still `whole`.
-    pub(super) fn with_free_batch(
+    pub(super) fn with_dynamic_batch(
         &self,
         recognised: &Recognised,
         batch: u64,
         whole: &[Candidate],
     ) -> Result<Trial<'a>, TrialError> {
-        let model = with_free_batch(&self.model, batch);
-        let freed =
+        let model = with_dynamic_batch(&self.model, batch);
+        let changed =
             Trial { path: self.path, runtime: self.runtime, bytes: model.to_bytes(), model };
-        let mut session = freed.load(&freed.bytes)?;
+        let mut session = changed.load(&changed.bytes)?;
         let input = noise(recognised.size, recognised.plain_head().kind);
         let boxes = every_cell(&mut session, &recognised.plain_head(), &input)?;
         self.compare(recognised, whole, &boxes)?;
-        Ok(freed)
+        Ok(changed)
     }
 
     /// Why the model with its plain `head` does not run at other sizes, if so.

@@ -33,18 +33,18 @@ impl Letterbox {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TargetSize {
     /// The longer side is `long_side`, rounded up to a multiple of `multiple_of`; the shorter one is as long as
-    /// the picture's shape asks for, padded up to such a multiple. For models with free height and width.
+    /// the picture's shape requires, padded up to such a multiple. For models with dynamic height and width.
     Rect {
         /// The longer side in pixels.
         long_side: u32,
         /// The largest stride of the model, mostly 32.
         multiple_of: u32,
     },
-    /// Always this size.
+    /// One size, for models with a fixed input.
     Fixed {
-        /// Width in pixels.
+        /// Width of the input in pixels.
         width: u32,
-        /// Height in pixels.
+        /// Height of the input in pixels.
         height: u32,
     },
 }
@@ -70,16 +70,16 @@ pub enum ChannelOrder {
 /// What the brightest value becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ValueRange {
-    /// 0 to 1.
+    /// 0 to 1: bytes are divided by 255.
     Unit,
-    /// 0 to 255.
+    /// 0 to 255: bytes as they are.
     Byte,
 }
 
 /// What a model wants its input to be like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LetterboxSpec {
-    /// Height and width.
+    /// The input's height and width.
     pub target: TargetSize,
     /// Where the picture lies in it.
     pub placement: Placement,
