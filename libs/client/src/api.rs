@@ -150,7 +150,7 @@ async fn send(request: RequestBuilder) -> Result<Bytes, ClientError> {
     let seconds = header.and_then(|value| value.to_str().ok()?.parse().ok());
     let body = read(answer).await;
     if status.is_success() {
-        return Ok(body?);
+        return body;
     }
     // The status decides what happens next, also where the text that explains it is cut short.
     let body = body.unwrap_or_default();
