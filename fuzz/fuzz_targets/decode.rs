@@ -1,4 +1,4 @@
-//! Bytes to pixels: no panic, no more than was allowed, and nothing of an earlier picture.
+//! Decodes bytes to pixels: no panic, no more pixels than allowed, and no pixels of an earlier picture.
 
 #![no_main]
 
@@ -12,13 +12,13 @@ fuzz_target!(|file: &[u8]| {
     let Ok(picture) = decode(file, &LIMITS) else { return };
     let header = inspect(file, &LIMITS).expect("decode inspects first");
     let (width, height) = (picture.width(), picture.height());
-    // EXIF may turn it by a quarter.
+    // EXIF may rotate the picture by 90°.
     let stored = (header.width, header.height);
     assert!((width, height) == stored || (height, width) == stored);
     let pixels = width as usize * height as usize;
     assert_eq!(picture.rgb().len(), 3 * pixels);
 
-    // Decoded at a part of its size it is as good, says the same size, and has no more pixels.
+    // Decoded at reduced size, the picture also decodes, reports the same size, and has no more pixels.
     for scale in [0.1, 0.05, 0.01] {
         let mut reduced = ReducedPicture::default();
         decode_reduced_into(file, &LIMITS, |_, _| scale, &mut reduced).expect("it decoded before");
@@ -26,7 +26,8 @@ fuzz_target!(|file: &[u8]| {
         assert!(reduced.pixels().rgb().len() <= picture.rgb().len());
     }
 
-    // Decoded over an earlier picture, it must not show any of that one's pixels. Only the small ones, for time.
+    // Decoded into the buffer of an earlier picture, it must not have any of its pixels. Only small pictures,
+    // for speed.
     if pixels <= 1 << 16 {
         let mut reused =
             Picture::from_rgb(width, height, vec![0xA5; 3 * pixels]).expect("its size");

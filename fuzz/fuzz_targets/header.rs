@@ -1,4 +1,4 @@
-//! What a picture's first bytes say must not contradict what the whole file says.
+//! The header of a picture's prefix must not contradict the whole file.
 
 #![no_main]
 
@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 
 const LIMITS: PictureLimits = PictureLimits { max_bytes: 1 << 20, max_pixels: 1_000_000 };
 
-/// Every length up to the longest fixed header, then ever longer ones.
+/// Every length up to the longest fixed header, then growing steps.
 fn prefix_lengths(len: usize) -> impl Iterator<Item = usize> {
     let longer = std::iter::successors(Some(80_usize), |at| Some(at + at / 4));
     (0..80).chain(longer).take_while(move |at| *at < len)
@@ -24,7 +24,7 @@ fuzz_target!(|file: &[u8]| {
             assert!(u64::from(whole.width) * u64::from(whole.height) <= LIMITS.max_pixels);
             assert!(whole.width > 0 && whole.height > 0);
         }
-        (Ok(_), _) => panic!("the whole file is good and its header is not: {header:?}"),
+        (Ok(_), _) => panic!("the whole file is valid and its header is not: {header:?}"),
         (Err(whole), Err(header)) => assert!(whole == header || file.is_empty()),
         (Err(PictureError::TooManyPixels { .. } | PictureError::TooManyBytes { .. }), Ok(_)) => {
             panic!("only the whole file passes a limit: {whole:?}")
@@ -33,12 +33,14 @@ fuzz_target!(|file: &[u8]| {
     }
     for len in prefix_lengths(file.len()) {
         match inspect_header(&file[..len], &LIMITS) {
-            // An upload that is refused at its first bytes would have been refused after its last.
+            // An upload that is rejected at its first bytes would be rejected after its last.
             Err(error) => {
-                assert!(whole.is_err(), "{len} bytes of a good file are refused: {error}");
+                assert!(whole.is_err(), "{len} bytes of a valid file are rejected: {error}");
                 assert!(!matches!(error, PictureError::Empty | PictureError::Truncated { .. }));
             }
-            Ok(Some(told)) => assert_eq!(header, Ok(Some(told)), "{len} bytes told something else"),
+            Ok(Some(early)) => {
+                assert_eq!(header, Ok(Some(early)), "{len} bytes have another header")
+            }
             Ok(None) => {}
         }
     }

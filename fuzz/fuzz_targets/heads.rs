@@ -1,4 +1,4 @@
-//! Outputs of a model, of any shape and holding anything, to boxes: finite, and no more than asked for.
+//! Decodes outputs of any shape and content to boxes: finite, and no more than requested.
 
 #![no_main]
 
@@ -13,7 +13,7 @@ use detector::{
 use domain::{ConfidenceThreshold, IouThreshold, MaxDetections};
 use libfuzzer_sys::fuzz_target;
 
-/// What a run of some model could have left, and what is asked of it.
+/// Outputs that a model could have, and the settings of the request.
 #[derive(Debug)]
 struct Run {
     head: Head,
@@ -53,7 +53,7 @@ impl<'a> Arbitrary<'a> for Run {
     }
 }
 
-/// The shapes that the head needs, so that most runs get past their check.
+/// The shapes that the head expects, so that most inputs pass the check of shapes.
 fn right_shapes(
     head: &Head,
     request: &DecodeRequest,
@@ -80,7 +80,7 @@ fn right_shapes(
     })
 }
 
-/// An output of this shape, now and then of another one or with more or fewer elements than it says.
+/// An output of this shape, sometimes of another one, or with more or fewer elements than its shape.
 fn output(mut shape: Vec<i64>, u: &mut Unstructured<'_>) -> Result<(Vec<i64>, Vec<f32>)> {
     if u.ratio(1, 16)? {
         let at = u.choose_index(shape.len())?;
@@ -97,7 +97,7 @@ fn output(mut shape: Vec<i64>, u: &mut Unstructured<'_>) -> Result<(Vec<i64>, Ve
     if u.ratio(1, 16)? {
         len = u.int_in_range(0..=len + 3)?;
     }
-    // A few values over and over: the outputs are far longer than an input of the fuzzer.
+    // A few repeated values: the outputs are far longer than an input of the fuzzer.
     let mut values = Vec::new();
     for _ in 0..u.int_in_range(1..=24)? {
         values.push(value(u)?);
@@ -136,7 +136,7 @@ fuzz_target!(|run: Run| {
     assert!(candidates.len() <= cells, "more boxes than a cell of one pixel each would give");
     for found in &candidates {
         let bbox = found.bbox;
-        // JSON has no other numbers: a record that holds one could be stored and never read again.
+        // JSON has finite numbers only: a record with another one could be stored, but never parsed.
         for number in [bbox.x1, bbox.y1, bbox.x2, bbox.y2, found.score] {
             assert!(number.is_finite(), "{found:?}");
         }

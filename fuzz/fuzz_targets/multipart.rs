@@ -1,5 +1,5 @@
-//! A request body to the code that takes uploads: an answer that is not the server's fault, and the same
-//! wherever the body is split.
+//! Passes a request body to the upload code: the response is never a 5xx, and does not depend on how the body
+//! is split.
 
 #![no_main]
 
@@ -10,7 +10,7 @@ fuzz_target!(|input: &[u8]| {
     let Some(upload) = Upload::from_input(input) else { return };
     let split = answers(&upload);
     for (status, text) in &split {
-        // 200 stands for a picture that would be queued.
+        // 200: the picture would be queued.
         assert!(matches!(status, 200 | 400 | 413 | 415), "status {status}: {text}");
     }
     assert_eq!(split, answers(&Upload { split_at: upload.body.len(), ..upload }));

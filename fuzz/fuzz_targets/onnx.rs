@@ -1,4 +1,4 @@
-//! A file that says it is a model: read, questioned, its head looked for, cut and written again.
+//! Parses a model file, searches for its head, cuts it and serializes the result.
 
 #![no_main]
 
@@ -19,7 +19,7 @@ const CLASSES: [usize; 4] = [0, 2, 64, 80];
 
 fuzz_target!(|file: &[u8]| {
     let Ok(model) = OnnxModel::parse_graph(file.to_vec()) else { return };
-    // Where a tensor says that its values are, they are looked for: nowhere above the model's folder.
+    // External weights are read only within the model's directory.
     for tensor in model.proto.graph.iter().flat_map(|graph| &graph.initializer) {
         if let Ok(place) = Place::of(tensor) {
             assert!(place.file.is_relative());
@@ -29,7 +29,10 @@ fuzz_target!(|file: &[u8]| {
     let Ok(model) = OnnxModel::parse(file.to_vec()) else { return };
     assert!(OnnxModel::parse(with_dynamic_batch(&model, 4).to_bytes()).is_ok());
     if let Some(converted) = with_float32_ends(&model) {
-        assert!(with_float32_ends(&converted).is_none(), "converted once and for all");
+        assert!(
+            with_float32_ends(&converted).is_none(),
+            "a second conversion finds nothing to convert"
+        );
     }
     for tensor in model.inputs().into_iter().chain(model.outputs()) {
         let _ = tensor.to_string();
@@ -61,6 +64,6 @@ fuzz_target!(|file: &[u8]| {
             .collect();
         let cut = end_at(&model, &outputs, InputSize::Dynamic);
         assert_eq!(cut.outputs().len(), outputs.len());
-        assert!(OnnxModel::parse(cut.to_bytes()).is_ok(), "what was cut is a model");
+        assert!(OnnxModel::parse(cut.to_bytes()).is_ok(), "the cut graph is a model");
     }
 });

@@ -85,12 +85,12 @@ pub fn answers(upload: &Upload<'_>) -> [(u16, String); 2] {
 
 async fn answer<R, E: IntoResponse>(
     form: PictureForm<R>,
-    refusal: fn(Rejection) -> E,
+    render: fn(Rejection) -> E,
 ) -> (u16, String) {
     match form.0 {
         Ok(picture) => (200, picture.name),
         Err(error) => {
-            let answer = refusal(error.into()).into_response();
+            let answer = render(error.into()).into_response();
             let status = answer.status().as_u16();
             (status, answer.into_body().into_string().await.expect("JSON is UTF-8"))
         }

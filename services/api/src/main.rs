@@ -36,7 +36,7 @@ async fn main() -> ExitCode {
 async fn serve() -> ExitCode {
     let config = match api::Config::read(&ProcessEnvironment) {
         Ok(config) => config,
-        Err(error) => return refuse(&error),
+        Err(error) => return report(&error),
     };
     telemetry::start(&config.log);
     match run(config).await {
@@ -60,14 +60,14 @@ async fn check_health() -> ExitCode {
             Some(address) => healthcheck::command(Some(address)).await,
             None => healthcheck::command(Some((config.host.as_str(), config.port))).await,
         },
-        Err(error) => refuse(&error),
+        Err(error) => report(&error),
     }
 }
 
 async fn set_up() -> ExitCode {
     let config = match api::SetUpConfig::read(&ProcessEnvironment) {
         Ok(config) => config,
-        Err(error) => return refuse(&error),
+        Err(error) => return report(&error),
     };
     telemetry::start(&config.log);
     let outcome = match shutdown::on_signal() {
@@ -87,7 +87,7 @@ async fn set_up() -> ExitCode {
     }
 }
 
-fn refuse(error: &ConfigError) -> ExitCode {
+fn report(error: &ConfigError) -> ExitCode {
     telemetry::start(&LogSettings::default());
     tracing::error!("{error}");
     exit::code(exit::USAGE)

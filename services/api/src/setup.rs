@@ -59,14 +59,14 @@ async fn with_retries(
     replicas: usize,
 ) -> Result<Vec<String>, MessagingError> {
     let deadline = Instant::now() + TIMEOUT;
-    let mut said = String::new();
+    let mut logged = String::new();
     loop {
         match once(messaging).await {
             Err(error) if may_pass(&error, replicas) && Instant::now() < deadline => {
                 let text = error.to_string();
-                if text != said {
+                if text != logged {
                     tracing::warn!(%error, "set-up failed; retrying");
-                    said = text;
+                    logged = text;
                 }
                 sleep(PAUSE).await;
             }
@@ -79,7 +79,7 @@ async fn once(messaging: &Messaging) -> Result<Vec<String>, MessagingError> {
     let mut lines: Vec<String> = messaging.provision().await?.iter().map(line).collect();
     match messaging.free_stuck_jobs().await? {
         0 => {}
-        jobs => lines.push(format!("consumer made anew: it handed {jobs} jobs to nobody")),
+        jobs => lines.push(format!("consumer recreated: {jobs} jobs were not being delivered")),
     }
     Ok(lines)
 }
@@ -96,9 +96,9 @@ fn may_pass(error: &MessagingError, replicas: usize) -> bool {
 fn line(Provisioned { what, outcome }: &Provisioned) -> String {
     let done = match outcome {
         ProvisionOutcome::Created => "created",
-        ProvisionOutcome::Updated => "updated to the present settings",
-        ProvisionOutcome::Unchanged => "there already",
-        ProvisionOutcome::Differs => "left as it is: these credentials may not change it",
+        ProvisionOutcome::Updated => "updated",
+        ProvisionOutcome::Unchanged => "unchanged",
+        ProvisionOutcome::Differs => "differs, not updated: these credentials do not permit it",
     };
     format!("{what}: {done}")
 }

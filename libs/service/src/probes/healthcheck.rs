@@ -29,7 +29,7 @@ pub enum NotReady {
     Silent,
     /// The status of the response was not 200.
     #[error("the response was: {0}")]
-    Refused(String),
+    NotOk(String),
 }
 
 /// The command `healthcheck` of a service: requests `/health/ready` at `address`, logs what is wrong, and
@@ -60,7 +60,7 @@ pub async fn ask(address: impl ToSocketAddrs) -> Result<(), NotReady> {
     if answer.starts_with("HTTP/1.") && status == Some("200") {
         Ok(())
     } else {
-        Err(NotReady::Refused(answer.trim_end().to_owned()))
+        Err(NotReady::NotOk(answer.trim_end().to_owned()))
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
     #[tokio::test]
     async fn the_reason_is_reported() {
         let error = ask_process_that_is(Err("not connected to NATS")).await.unwrap_err();
-        assert!(matches!(error, NotReady::Refused(ref answer)
+        assert!(matches!(error, NotReady::NotOk(ref answer)
             if answer.starts_with("HTTP/1.0 503") && answer.ends_with("not connected to NATS")));
     }
 

@@ -33,7 +33,7 @@ pub(crate) struct Backpressure {
 
 #[derive(Default)]
 struct State {
-    refused_at: Option<Instant>,
+    rejected_at: Option<Instant>,
     samples: VecDeque<(Instant, QueueReport)>,
 }
 
@@ -51,12 +51,12 @@ impl Backpressure {
 
     /// Records that the queue has rejected a job.
     pub(crate) fn note_full(&self, now: Instant) {
-        self.state.lock().refused_at = Some(now);
+        self.state.lock().rejected_at = Some(now);
     }
 
     /// Whether the queue has rejected a job within the last second.
     pub(crate) fn is_full(&self, now: Instant) -> bool {
-        self.state.lock().refused_at.is_some_and(|refused| now.duration_since(refused) < HOLD)
+        self.state.lock().rejected_at.is_some_and(|at| now.duration_since(at) < HOLD)
     }
 
     /// Seconds until there is some room, at the rate at which jobs were settled in the last minute.

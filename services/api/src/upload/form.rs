@@ -102,20 +102,20 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
             let encoding = printable(&part.transfer_encoding).into_owned();
             return Err(UploadError::TransferEncoding(encoding));
         }
-        let refused = |error| UploadError::Picture { filename: name.to_owned(), error };
+        let rejected = |error| UploadError::Picture { filename: name.to_owned(), error };
         let mut picture = ArrivingPicture::new(self.limits, self.expected_bytes, hasher);
         loop {
             match self.content().await {
-                Ok(Some(bytes)) => picture.push(&bytes).map_err(refused)?,
+                Ok(Some(bytes)) => picture.push(&bytes).map_err(rejected)?,
                 Ok(None) => break,
                 Err(error) => {
                     // An incomplete bomb is reported as a bomb.
-                    picture.check().map_err(refused)?;
+                    picture.check().map_err(rejected)?;
                     return Err(error);
                 }
             }
         }
-        let (bytes, sha256) = picture.finish().map_err(refused)?;
+        let (bytes, sha256) = picture.finish().map_err(rejected)?;
         Ok(FoundPicture { name: name.to_owned(), bytes, sha256 })
     }
 

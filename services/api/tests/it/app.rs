@@ -18,7 +18,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Longer than anything takes on a busy machine; only a failing test waits for it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An API with servers of its own; all of it ends with the test.
 pub(crate) struct TestApp {
@@ -61,7 +61,7 @@ impl TestApp {
         if is_ready.await.is_err() {
             panic!("the API did not start: {:?}", server.await);
         }
-        let client = Client::builder().timeout(PATIENCE).build().expect("a client can be made");
+        let client = Client::builder().timeout(TEST_TIMEOUT).build().expect("a client can be made");
         Self { nats, redis, client, base, shutdown, server }
     }
 
@@ -143,7 +143,7 @@ impl TestApp {
 
     /// Waits until it has stopped.
     pub(crate) async fn stopped(mut self) {
-        let stopped = timeout(PATIENCE, &mut self.server).await.expect("it stops");
+        let stopped = timeout(TEST_TIMEOUT, &mut self.server).await.expect("it stops");
         stopped.expect("it does not panic").expect("it stops in order");
     }
 

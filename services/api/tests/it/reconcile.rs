@@ -7,7 +7,7 @@ use messaging::LEASE_TTL;
 use reqwest::StatusCode;
 use testkit::eventually;
 
-use crate::app::{PATIENCE, TestApp, bus_form, json};
+use crate::app::{TEST_TIMEOUT, TestApp, bus_form, json};
 
 const KINDS: [&str; 4] = ["record_without_job", "job_without_record", "overdue", "stuck_jobs"];
 
@@ -31,7 +31,7 @@ impl TestApp {
     }
 
     async fn reaches(&self, metric: &str, labels: &str, value: u64) {
-        eventually(PATIENCE, async || {
+        eventually(TEST_TIMEOUT, async || {
             (self.metric(metric, labels).await == Some(value)).then_some(())
         })
         .await;
@@ -41,7 +41,7 @@ impl TestApp {
     async fn one_more_round(&self) {
         for _ in 0..2 {
             let before = self.last_round().await;
-            eventually(PATIENCE, async || (self.last_round().await != before).then_some(())).await;
+            eventually(TEST_TIMEOUT, async || (self.last_round().await != before).then_some(())).await;
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::app::{PATIENCE, TestApp};
+use crate::app::{TEST_TIMEOUT, TestApp};
 
 /// A whole picture of one pixel.
 const GIF: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff\x2c\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02\x44\x01\x00\x3b";
@@ -143,7 +143,7 @@ async fn send(app: &TestApp, route: &str, case: &Case, segment: Option<usize>) -
         writer
     });
     let mut answer = Vec::new();
-    let read = timeout(PATIENCE, reader.read_to_end(&mut answer)).await;
+    let read = timeout(TEST_TIMEOUT, reader.read_to_end(&mut answer)).await;
     read.unwrap_or_else(|_| panic!("{}: no answer", case.what)).unwrap_or_default();
     drop(writing.await);
     let answer = String::from_utf8_lossy(&answer);

@@ -60,12 +60,12 @@ struct Client {
 #[async_trait]
 impl HttpClient for Client {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
-        let patience = self.timeout;
+        let limit = self.timeout;
         // The exporter's thread has no async runtime: the request runs in the service's.
-        let sending = self.runtime.spawn(async move { timeout(patience, send(request)).await });
+        let sending = self.runtime.spawn(async move { timeout(limit, send(request)).await });
         let outcome = match sending.await? {
             Ok(outcome) => outcome,
-            Err(_) => Err(format!("no answer within {patience:?}").into()),
+            Err(_) => Err(format!("no answer within {limit:?}").into()),
         };
         self.log(&outcome);
         outcome

@@ -6,7 +6,7 @@ use reqwest::{StatusCode, multipart::Form};
 use serde_json::Value;
 use testkit::eventually;
 
-use crate::app::{PATIENCE, TestApp, bus_bytes, bus_form, form, json, model};
+use crate::app::{TEST_TIMEOUT, TestApp, bus_bytes, bus_form, form, json, model};
 
 const ENTRIES: &str = "spotter:response:";
 
@@ -17,7 +17,7 @@ impl TestApp {
         let announcement = announcements.of_worker(&"yolov8n".parse().unwrap(), digest);
         let misses = self.lookups("miss").await;
         announcement.renew().await.unwrap();
-        eventually(PATIENCE, async || {
+        eventually(TEST_TIMEOUT, async || {
             self.submit("", coffee(), "").await;
             (self.lookups("miss").await > misses).then_some(())
         })
@@ -51,7 +51,7 @@ impl TestApp {
         let id = self.start_task().await;
         let record = self.succeed(id).await;
         self.read(&id.to_string()).await;
-        eventually(PATIENCE, async || (!self.redis.keys(ENTRIES).is_empty()).then_some(())).await;
+        eventually(TEST_TIMEOUT, async || (!self.redis.keys(ENTRIES).is_empty()).then_some(())).await;
         record
     }
 
@@ -128,7 +128,7 @@ async fn warnings_are_kept_with_the_result() {
     let fields: Vec<_> = original.as_object().unwrap().keys().collect();
     assert_eq!(fields, ["image_name", "result", "status", "task_id"]);
 
-    eventually(PATIENCE, async || (!app.redis.keys(ENTRIES).is_empty()).then_some(())).await;
+    eventually(TEST_TIMEOUT, async || (!app.redis.keys(ENTRIES).is_empty()).then_some(())).await;
     let again = app.submit("", bus_form(), "").await;
     assert_eq!(
         (&again["cached"], &again["warnings"]),
@@ -174,14 +174,14 @@ async fn a_client_may_want_its_picture_run() {
     let ended = app.succeed(id.parse().unwrap()).await;
     assert_eq!(ended.job.picture_sha256, None);
     app.read(id).await;
-    eventually(PATIENCE, async || app.redis.get(&format!("spotter:task:{id}"))).await;
+    eventually(TEST_TIMEOUT, async || app.redis.get(&format!("spotter:task:{id}"))).await;
     assert_eq!(app.redis.keys(ENTRIES), [""; 0]);
     // What is to be run anew is kept anew.
     let task = app.submit("", bus_form(), "no-cache").await;
     let id = task["task_id"].as_str().unwrap();
     app.succeed(id.parse().unwrap()).await;
     app.read(id).await;
-    eventually(PATIENCE, async || (app.redis.keys(ENTRIES).len() == 1).then_some(())).await;
+    eventually(TEST_TIMEOUT, async || (app.redis.keys(ENTRIES).len() == 1).then_some(())).await;
     assert_eq!(app.bus_state().await, "SUCCESS");
 }
 
@@ -200,12 +200,12 @@ async fn another_model_file_is_asked_itself() {
     let new = announcements.of_worker(&"yolov8n".parse().unwrap(), [2; 32].into());
     new.renew().await.unwrap();
     let until = async |state: &str| {
-        eventually(PATIENCE, async || (app.bus_state().await == state).then_some(())).await;
+        eventually(TEST_TIMEOUT, async || (app.bus_state().await == state).then_some(())).await;
     };
     until("QUEUED").await;
     let misses = app.lookups("miss").await;
     old.withdraw().await.unwrap();
-    eventually(PATIENCE, async || {
+    eventually(TEST_TIMEOUT, async || {
         assert_eq!(app.bus_state().await, "QUEUED", "the old model's result is not given");
         (app.lookups("miss").await > misses).then_some(())
     })
@@ -270,6 +270,6 @@ async fn it_can_be_turned_off() {
     let record = app.succeed(id).await;
     assert_eq!(record.job.picture_sha256, None, "nothing is computed in vain");
     app.read(&id.to_string()).await;
-    eventually(PATIENCE, async || app.redis.get(&format!("spotter:task:{id}"))).await;
+    eventually(TEST_TIMEOUT, async || app.redis.get(&format!("spotter:task:{id}"))).await;
     assert_eq!(app.redis.keys(ENTRIES), [""; 0]);
 }

@@ -7,7 +7,7 @@ use reqwest::StatusCode;
 use serde_json::Value;
 use testkit::{Certificates, RedisServer, TcpProxy, eventually};
 
-use crate::app::{PATIENCE, TestApp};
+use crate::app::{TEST_TIMEOUT, TestApp};
 
 async fn result(app: &TestApp, id: TaskId) -> Value {
     let (status, body) = app.get(&format!("/task_result/{id}")).await;
@@ -23,7 +23,7 @@ async fn cache_requests(app: &TestApp, outcome: &str) -> u64 {
 /// Asks until one more answer has come from the cache; all are `expected`.
 async fn result_from_the_cache(app: &TestApp, id: TaskId, expected: &Value) {
     let hits = cache_requests(app, "hit").await;
-    eventually(PATIENCE, async || {
+    eventually(TEST_TIMEOUT, async || {
         assert_eq!(result(app, id).await, *expected);
         (cache_requests(app, "hit").await > hits).then_some(())
     })
@@ -91,7 +91,7 @@ async fn a_frozen_cache_holds_nobody_up() {
     app.redis.pause();
     // Three questions run into the timeout; then nobody asks any more. Were each of the 50 to
     // wait, this would take 100 seconds, which is more than a test is given.
-    tokio::time::timeout(PATIENCE, async {
+    tokio::time::timeout(TEST_TIMEOUT, async {
         for _ in 0..50 {
             assert_eq!(result(&app, id).await, before);
         }
@@ -126,7 +126,7 @@ async fn the_cache_is_used_over_tls_and_only_under_a_certificate_that_is_trusted
         let app = TestApp::start_with(&settings).await;
         let id = app.start_task().await;
         app.succeed(id).await;
-        eventually(PATIENCE, async || {
+        eventually(TEST_TIMEOUT, async || {
             assert_eq!(result(&app, id).await["status"], "SUCCESS");
             (cache_requests(&app, outcome).await > 0).then_some(())
         })

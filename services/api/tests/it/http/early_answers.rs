@@ -12,7 +12,7 @@ use reqwest::StatusCode;
 use testkit::eventually;
 use tokio::task::spawn_blocking;
 
-use crate::app::{PATIENCE, TestApp, bus_bytes, bus_form};
+use crate::app::{TEST_TIMEOUT, TestApp, bus_bytes, bus_form};
 
 /// Of a request's body, in bytes: beyond what one socket buffer takes, two, and what any takes.
 pub(crate) const SIZES: [usize; 3] = [200_000, 5_000_000, 25_000_000];
@@ -104,13 +104,13 @@ pub(crate) enum Framing {
 fn write_first(address: &str, opening: &[u8], rest: &[u8]) -> io::Result<Option<String>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(EARLY_TIMEOUT))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(TEST_TIMEOUT))?;
     stream.write_all(opening)?;
     match stream.peek(&mut [0]) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
         outcome => outcome?,
     };
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TEST_TIMEOUT))?;
     for piece in rest.chunks(16 * 1024) {
         stream.write_all(piece)?;
     }
@@ -260,7 +260,7 @@ pub(crate) async fn stalled_upload(app: &TestApp) -> TcpStream {
     let request = head(&early, Framing::Length, 200_000);
     stream.write_all(request.as_bytes()).unwrap();
     stream.write_all(&early.body.bytes(200_000)[..190_000]).unwrap();
-    eventually(PATIENCE, async || {
+    eventually(TEST_TIMEOUT, async || {
         app.metric("spotter_uploads_in_memory", "").await.filter(|held| *held == 1)
     })
     .await;
@@ -332,7 +332,7 @@ pub(crate) fn ask_and_wait(
     then: impl FnOnce(&TcpStream),
 ) -> io::Result<String> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TEST_TIMEOUT))?;
     stream.write_all(request)?;
     then(&stream);
     let mut answer = Vec::new();
@@ -345,7 +345,7 @@ async fn pipelined(app: &TestApp, opening: Vec<u8>, rest: Vec<u8>, count: usize)
     let address = app.address();
     let answers = spawn_blocking(move || {
         let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TEST_TIMEOUT))?;
         stream.write_all(&opening)?;
         stream.peek(&mut [0])?;
         stream.write_all(&rest)?;

@@ -8,7 +8,7 @@ use std::{
 use tokio::task::spawn_blocking;
 
 use crate::{
-    app::{PATIENCE, TestApp},
+    app::{TEST_TIMEOUT, TestApp},
     http::early_answers::{
         Content, Early, Framing, ask_and_wait, head, read_answer, stalled_upload,
     },
@@ -65,7 +65,7 @@ async fn a_client_that_asks_first_and_is_wanted_is_told_to_send() {
     let (address, head) = (app.address(), withheld(&early, body.len()));
     let answers = spawn_blocking(move || {
         let mut stream = TcpStream::connect(address)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(TEST_TIMEOUT))?;
         stream.write_all(head.as_bytes())?;
         let mut asked = vec![0; "HTTP/1.1 100 Continue\r\n\r\n".len()];
         stream.read_exact(&mut asked)?;

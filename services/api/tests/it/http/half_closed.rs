@@ -9,7 +9,7 @@ use testkit::eventually;
 use tokio::task::spawn_blocking;
 
 use crate::{
-    app::{PATIENCE, TestApp},
+    app::{TEST_TIMEOUT, TestApp},
     http::early_answers::{Content, Early, Framing, ask_and_wait, head, in_chunks},
 };
 
@@ -52,7 +52,7 @@ async fn a_client_that_has_no_more_to_say_is_answered() {
         }
     }
     // And none of them leaves anything behind.
-    eventually(PATIENCE, async || {
+    eventually(TEST_TIMEOUT, async || {
         let open = app.metric("spotter_http_connections{", "").await;
         // The one that asks, and the other that it keeps.
         open.filter(|open| *open <= 2)
@@ -66,7 +66,7 @@ async fn a_client_that_has_gone_is_not_held_on_to() {
     let id = app.start_task().await;
     let request = format!("GET /v1/tasks/{id}?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n");
     let open = async || app.metric("spotter_http_connections{", "").await;
-    let before = eventually(PATIENCE, open).await;
+    let before = eventually(TEST_TIMEOUT, open).await;
     let streams: Vec<_> = (0..20)
         .map(|_| {
             let mut stream = TcpStream::connect(app.address()).unwrap();
@@ -74,9 +74,9 @@ async fn a_client_that_has_gone_is_not_held_on_to() {
             stream
         })
         .collect();
-    eventually(PATIENCE, async || open().await.filter(|open| *open >= before + 20)).await;
+    eventually(TEST_TIMEOUT, async || open().await.filter(|open| *open >= before + 20)).await;
     drop(streams);
     // The answer that they wait for finds nobody.
     app.succeed(id).await;
-    eventually(PATIENCE, async || open().await.filter(|open| *open <= before)).await;
+    eventually(TEST_TIMEOUT, async || open().await.filter(|open| *open <= before)).await;
 }

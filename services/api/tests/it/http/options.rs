@@ -7,7 +7,7 @@ use reqwest::{
 };
 
 use crate::{
-    app::{PATIENCE, TestApp},
+    app::{TEST_TIMEOUT, TestApp},
     http::early_answers::ask_and_wait,
 };
 
@@ -65,7 +65,7 @@ async fn the_server_as_a_whole_has_options() {
     let address = app.address();
     let request = b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let asking = tokio::task::spawn_blocking(move || ask_and_wait(&address, request, |_| ()));
-    let answer = tokio::time::timeout(PATIENCE, asking).await.unwrap().unwrap().unwrap();
+    let answer = tokio::time::timeout(TEST_TIMEOUT, asking).await.unwrap().unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
     assert!(answer.contains("\r\nallow: GET, HEAD, OPTIONS, POST\r\n"), "{answer}");
 }

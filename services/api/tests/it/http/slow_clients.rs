@@ -22,7 +22,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::app::{PATIENCE, TestApp, bus_bytes, bus_form, json};
+use crate::app::{TEST_TIMEOUT, TestApp, bus_bytes, bus_form, json};
 
 /// Of each kind; there are four.
 const EACH: usize = 250;
@@ -58,9 +58,9 @@ impl ApiProcess {
             api = api.env(name, value);
         }
         let process = api.start();
-        let line = process.wait_for_line(|line| line.text.contains("API listening"), PATIENCE);
+        let line = process.wait_for_line(|line| line.text.contains("API listening"), TEST_TIMEOUT);
         let address = line.json().unwrap()["address"].as_str().unwrap().to_owned();
-        let client = Client::builder().timeout(PATIENCE).build().unwrap();
+        let client = Client::builder().timeout(TEST_TIMEOUT).build().unwrap();
         Self { process, address, client, _servers: servers }
     }
 
@@ -196,7 +196,7 @@ async fn a_thousand_slow_clients_hold_nobody_up() {
     let before = api.open_files();
     let ended = Arc::new(AtomicUsize::new(0));
     let mut slow = api.misbehave(&ended).await;
-    eventually(PATIENCE, async || (api.open_files() >= before + 4 * EACH).then_some(())).await;
+    eventually(TEST_TIMEOUT, async || (api.open_files() >= before + 4 * EACH).then_some(())).await;
 
     // Nobody waits for their turn behind the slow ones: none of those is let go for ten minutes.
     api.send_status_requests(id).await;
@@ -205,7 +205,7 @@ async fn a_thousand_slow_clients_hold_nobody_up() {
 
     // What they leave behind when they hang up is nothing.
     slow.shutdown().await;
-    eventually(PATIENCE, async || (api.open_files() <= before + 8).then_some(())).await;
+    eventually(TEST_TIMEOUT, async || (api.open_files() <= before + 8).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -236,7 +236,7 @@ async fn a_thousand_slow_clients_are_cut_off() {
         let expected = matches!(how, Slow::DripsBody);
         assert_eq!(told.starts_with("HTTP/1.1 408 "), expected, "{how:?}: {told}");
     }
-    eventually(PATIENCE, async || (api.open_files() <= before + 8).then_some(())).await;
+    eventually(TEST_TIMEOUT, async || (api.open_files() <= before + 8).then_some(())).await;
 }
 
 #[tokio::test]
@@ -267,7 +267,7 @@ async fn ask(app: &TestApp, request: &[u8]) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request).await?;
     let mut answer = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server hangs up")?;
+    timeout(TEST_TIMEOUT, stream.read_to_end(&mut answer)).await.expect("the server hangs up")?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
@@ -323,7 +323,7 @@ async fn a_connection_too_many_is_told_so() {
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
     }
     drop(first);
-    let metrics = eventually(PATIENCE, async || {
+    let metrics = eventually(TEST_TIMEOUT, async || {
         let request = b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
         ask(&app, request).await.ok().filter(|answer| answer.starts_with("HTTP/1.1 200 "))
     })

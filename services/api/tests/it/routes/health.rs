@@ -4,7 +4,7 @@ use std::{ffi::OsStr, net::TcpListener, os::unix::ffi::OsStrExt};
 
 use testkit::{NatsServer, Process, free_address, free_port};
 
-use crate::app::{PATIENCE, TestApp};
+use crate::app::{TEST_TIMEOUT, TestApp};
 
 /// What `spotter-api ARGUMENT` ends with, for an API on this port.
 async fn exit_code(argument: impl AsRef<OsStr>, port: u16) -> Option<i32> {
@@ -17,7 +17,7 @@ async fn exit_code_with(argument: impl AsRef<OsStr>, variables: &[(&str, &str)])
         check = check.env(name, value);
     }
     let mut process = check.start();
-    tokio::task::spawn_blocking(move || process.wait_exit(PATIENCE).code()).await.unwrap()
+    tokio::task::spawn_blocking(move || process.wait_exit(TEST_TIMEOUT).code()).await.unwrap()
 }
 
 #[tokio::test]
@@ -26,7 +26,7 @@ async fn it_tells_an_api_that_is_ready_from_one_that_is_not() {
     let port = app.url("").rsplit_once(':').unwrap().1.parse().unwrap();
     assert_eq!(exit_code("healthcheck", port).await, Some(0));
     app.nats.kill();
-    testkit::eventually(PATIENCE, async || {
+    testkit::eventually(TEST_TIMEOUT, async || {
         (exit_code("healthcheck", port).await == Some(1)).then_some(())
     })
     .await;
@@ -60,7 +60,7 @@ async fn an_ipv6_address_may_be_written_with_brackets_and_without() {
             .env("LOG_FORMAT", "json")
             .env("NATS_URL", nats.url())
             .start();
-        let line = api.wait_for_line(|line| line.text.contains("API listening"), PATIENCE);
+        let line = api.wait_for_line(|line| line.text.contains("API listening"), TEST_TIMEOUT);
         let address = line.json().unwrap()["address"].as_str().unwrap().to_owned();
         let port = address.strip_prefix("[::1]:").unwrap_or_else(|| panic!("{host}: {address}"));
         let home = reqwest::get(format!("http://{address}/")).await.unwrap().text().await.unwrap();

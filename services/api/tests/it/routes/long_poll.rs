@@ -6,7 +6,7 @@ use domain::TaskId;
 use reqwest::StatusCode;
 use testkit::{Direction, NatsServer, TcpProxy, eventually};
 
-use crate::app::{PATIENCE, TestApp, json};
+use crate::app::{TEST_TIMEOUT, TestApp, json};
 
 /// What an API sends to NATS about one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +96,7 @@ async fn a_stop_answers_with_what_is_known() {
     let sent = record(&proxy, id, 1);
     let waiting = app.client.get(app.url(&format!("/v1/tasks/{id}?wait=30"))).send();
     let waiting = tokio::spawn(waiting);
-    eventually(PATIENCE, async || sent.lock().unwrap().contains(&Sent::Read).then_some(())).await;
+    eventually(TEST_TIMEOUT, async || sent.lock().unwrap().contains(&Sent::Read).then_some(())).await;
     app.stop();
     let (status, task) = json(waiting.await.unwrap().unwrap()).await;
     assert_eq!((status, task["state"].as_str()), (StatusCode::OK, Some("QUEUED")), "{task}");
@@ -108,7 +108,7 @@ async fn a_copy_in_redis_is_the_answer_while_nats_is_away() {
     let id = app.start_task().await;
     app.succeed(id).await;
     app.get(&format!("/v1/tasks/{id}")).await;
-    eventually(PATIENCE, async || app.redis.get(&format!("spotter:task:{id}"))).await;
+    eventually(TEST_TIMEOUT, async || app.redis.get(&format!("spotter:task:{id}"))).await;
     app.nats.kill();
     let (status, task) = app.get(&format!("/v1/tasks/{id}?wait=1")).await;
     assert_eq!((status, task["state"].as_str()), (StatusCode::OK, Some("SUCCESS")), "{task}");

@@ -3,7 +3,7 @@
 use domain::TaskId;
 use testkit::eventually;
 
-use crate::app::{PATIENCE, TestApp, bus_form};
+use crate::app::{TEST_TIMEOUT, TestApp, bus_form};
 
 const REQUESTS: &str = "http_server_request_duration_seconds_count";
 
@@ -33,19 +33,19 @@ async fn the_oldest_job_ages_until_it_has_an_end() {
         let line = text.lines().find(|line| line.starts_with(name))?.to_owned();
         line.rsplit(' ').next()?.parse::<f64>().ok()
     };
-    let first = eventually(PATIENCE, async || age().await).await;
+    let first = eventually(TEST_TIMEOUT, async || age().await).await;
     assert_eq!(first, 0.0, "there is no job yet");
     app.start_task().await;
     // By the next look at the queue, five seconds later at most.
-    let young = eventually(PATIENCE, async || age().await.filter(|age| *age > 0.0)).await;
-    eventually(PATIENCE, async || age().await.filter(|age| *age > young)).await;
+    let young = eventually(TEST_TIMEOUT, async || age().await.filter(|age| *age > 0.0)).await;
+    eventually(TEST_TIMEOUT, async || age().await.filter(|age| *age > young)).await;
     assert_eq!(app.metric("spotter_queue_waiting", "").await, Some(1));
 
     let worker = app.worker_side().await;
     let delivery = worker.queue().deliveries().next(1).await;
     let poison = messaging::Settlement::Reject { reason: "poison".to_owned() };
     delivery.settle(poison).await.unwrap();
-    eventually(PATIENCE, async || age().await.filter(|age| *age == 0.0)).await;
+    eventually(TEST_TIMEOUT, async || age().await.filter(|age| *age == 0.0)).await;
     assert_eq!(app.metric("spotter_dead_letters", "").await, Some(1));
     assert_eq!(app.metric("spotter_nats_connected", "").await, Some(1));
 }

@@ -7,7 +7,7 @@ use reqwest::{StatusCode, header};
 use testkit::eventually;
 use uuid::{NoContext, Timestamp, Uuid};
 
-use crate::app::{PATIENCE, TestApp, bus_form, json};
+use crate::app::{TEST_TIMEOUT, TestApp, bus_form, json};
 
 #[tokio::test]
 async fn a_submission_says_where_the_task_is() {
@@ -113,7 +113,7 @@ async fn uploads_beyond_the_limit_are_asked_to_wait() {
     loop {
         // A body whose end never comes holds the only place until its time is up.
         let slow = tokio::spawn(endless_form(&app, head, "").send());
-        eventually(PATIENCE, async || {
+        eventually(TEST_TIMEOUT, async || {
             let holds_it = app.metric("spotter_uploads_in_memory", "").await == Some(1);
             (holds_it || slow.is_finished()).then_some(())
         })
@@ -201,7 +201,7 @@ async fn a_stop_does_not_wait_for_long_polls() {
     let waiting = app.client.get(app.url(&format!("/v1/tasks/{id}?wait=30"))).send();
     let waiting = tokio::spawn(waiting);
     let record = format!("records.{id}");
-    eventually(PATIENCE, async || app.nats.is_subscribed_to(&record).then_some(())).await;
+    eventually(TEST_TIMEOUT, async || app.nats.is_subscribed_to(&record).then_some(())).await;
     let started = std::time::Instant::now();
     app.stop();
     let (status, task) = json(waiting.await.unwrap().unwrap()).await;

@@ -6,7 +6,7 @@ use messaging::Settlement;
 use reqwest::{StatusCode, header};
 use testkit::{NatsServer, SmallDisk, eventually};
 
-use crate::app::{PATIENCE, TestApp, bus_form, form, json};
+use crate::app::{TEST_TIMEOUT, TestApp, bus_form, form, json};
 
 #[tokio::test]
 async fn a_full_queue_asks_to_come_back_later() {
@@ -23,7 +23,7 @@ async fn a_full_queue_asks_to_come_back_later() {
     }
     // Known to be full, it does not even look at what comes for a second: this is no picture, and no 400.
     // On a machine that was busy for longer than that it has to be known anew.
-    eventually(PATIENCE, async || {
+    eventually(TEST_TIMEOUT, async || {
         let refused = app.post("/start_task", bus_form()).await;
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
         let unread = app.post("/start_task", form("x.jpg", b"no picture".to_vec())).await;
@@ -33,7 +33,7 @@ async fn a_full_queue_asks_to_come_back_later() {
 
     let worker = app.worker_side().await;
     worker.queue().deliveries().next(1).await.settle(Settlement::Ack).await.unwrap();
-    eventually(PATIENCE, async || {
+    eventually(TEST_TIMEOUT, async || {
         let answer = app.post("/start_task", bus_form()).await;
         (answer.status() == StatusCode::ACCEPTED).then_some(())
     })
@@ -48,7 +48,7 @@ async fn without_nats_everything_is_unavailable_until_it_is_back() {
     assert_eq!(status, StatusCode::OK);
 
     app.nats.kill();
-    eventually(PATIENCE, async || {
+    eventually(TEST_TIMEOUT, async || {
         let (status, _) = app.get("/health/ready").await;
         (status == StatusCode::SERVICE_UNAVAILABLE).then_some(())
     })
@@ -64,7 +64,7 @@ async fn without_nats_everything_is_unavailable_until_it_is_back() {
     assert_eq!(status, StatusCode::OK, "it is alive, only not ready");
 
     app.nats.restart();
-    eventually(PATIENCE, async || {
+    eventually(TEST_TIMEOUT, async || {
         let (status, _) = app.get("/health/ready").await;
         (status == StatusCode::OK).then_some(())
     })
@@ -91,7 +91,7 @@ async fn a_server_that_cannot_write_is_known_and_refused_for_at_once() {
     // The first one finds out. That it is refused is all that its client needs to know.
     let answer = app.post("/start_task", bus_form()).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    let (status, body) = eventually(PATIENCE, async || {
+    let (status, body) = eventually(TEST_TIMEOUT, async || {
         let (status, body) = app.get("/health/ready").await;
         (status == StatusCode::SERVICE_UNAVAILABLE).then_some((status, body))
     })
@@ -116,7 +116,7 @@ async fn a_server_that_cannot_write_is_known_and_refused_for_at_once() {
     assert_eq!((status, body["status"].as_str()), (StatusCode::OK, Some("PENDING")));
 
     app.nats.restart();
-    eventually(PATIENCE, async || {
+    eventually(TEST_TIMEOUT, async || {
         (app.get("/health/ready").await.0 == StatusCode::OK).then_some(())
     })
     .await;
