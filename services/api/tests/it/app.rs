@@ -1,4 +1,4 @@
-//! An API of one's own for each test.
+//! An API with servers of its own for each test.
 
 use std::{collections::HashMap, fs, time::Duration};
 
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 /// Longer than anything takes on a busy machine; only a failing test waits for it.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// An API with servers of its own; all of it ends with the test.
+/// An API with its own NATS and Redis, all of which end with the test.
 pub(crate) struct TestApp {
     pub(crate) nats: NatsServer,
     pub(crate) redis: RedisServer,
@@ -41,14 +41,14 @@ impl TestApp {
         Self::start_on(NatsServer::start(), settings).await
     }
 
-    /// With a NATS server of the test's own making.
+    /// With the given NATS server.
     pub(crate) async fn start_on(nats: NatsServer, settings: &[(&str, &str)]) -> Self {
         let redis = RedisServer::start();
         let mut variables: HashMap<String, String> =
             settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         variables.entry("NATS_URL".to_owned()).or_insert_with(|| nats.url());
         variables.entry("REDIS_URL".to_owned()).or_insert_with(|| redis.url());
-        // A busy machine is not to be taken for a Redis that does not answer.
+        // On a busy machine, Redis must not run into its timeout.
         variables.entry("REDIS_TIMEOUT_MS".to_owned()).or_insert_with(|| "20000".to_owned());
         let config = api::Config::read(&variables).expect("the test's settings are right");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
@@ -86,18 +86,18 @@ impl TestApp {
         body["task_id"].as_str().expect("an id").parse().expect("a UUID")
     }
 
-    /// What a worker would use to write records.
+    /// A connection as a worker.
     pub(crate) async fn worker_side(&self) -> Messaging {
         let config = MessagingConfig::new(self.nats.url().parse().unwrap(), Role::Worker);
         Messaging::connect(config).await.expect("NATS answers")
     }
 
-    /// Ends a task with one bus, as a worker would.
+    /// Stores SUCCESS with one bus, as a worker would.
     pub(crate) async fn succeed(&self, id: TaskId) -> TaskRecord {
         self.succeed_with_warnings(id, &[]).await
     }
 
-    /// The same of a picture whose pixels are damaged.
+    /// The same with warnings about damaged pixels.
     pub(crate) async fn succeed_with_warnings(&self, id: TaskId, warnings: &[&str]) -> TaskRecord {
         let state = TaskState::Success {
             started_at: None,
@@ -112,7 +112,7 @@ impl TestApp {
         self.end(id, state).await
     }
 
-    /// Ends a task as failed, as a worker would.
+    /// Stores FAILURE, as a worker would.
     pub(crate) async fn fail(&self, id: TaskId, message: &str) -> TaskRecord {
         let state = TaskState::Failure {
             finished_at: OffsetDateTime::now_utc(),
@@ -130,18 +130,18 @@ impl TestApp {
         record
     }
 
-    /// How many jobs the queue holds. Unlike its consumer, which counts those that wait, the stream knows
-    /// of a job as soon as it is stored.
+    /// How many jobs are in the queue. The stream counts a job as soon as it is stored, its consumer a moment
+    /// later.
     pub(crate) fn jobs(&self) -> u64 {
         self.nats.stream("JOBS").expect("there is a queue").messages
     }
 
-    /// As SIGTERM does.
+    /// Begins the shutdown, as SIGTERM does.
     pub(crate) fn stop(&self) {
         self.shutdown.cancel();
     }
 
-    /// Waits until it has stopped.
+    /// Waits until the API has stopped.
     pub(crate) async fn stopped(mut self) {
         let stopped = timeout(TEST_TIMEOUT, &mut self.server).await.expect("it stops");
         stopped.expect("it does not panic").expect("it stops in order");
@@ -181,7 +181,7 @@ pub(crate) fn bus_form() -> Form {
     form("bus.jpg", bus_bytes())
 }
 
-/// What the model comes to that [`TestApp::succeed`] has run.
+/// The digest of the model in the records of [`TestApp::succeed`].
 pub(crate) fn model() -> Sha256Digest {
     [1; 32].into()
 }

@@ -1,4 +1,4 @@
-//! What Redis holds, and what happens without it.
+//! The caches in Redis, and the API without Redis.
 
 mod responses;
 mod results;

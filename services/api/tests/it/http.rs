@@ -1,4 +1,4 @@
-//! Connections, and what all answers have in common.
+//! Connections, and what all responses have in common.
 
 mod browsers;
 mod early_answers;

@@ -1,10 +1,10 @@
-//! The API against a real NATS and a real Redis, with the test in the place of the worker.
+//! The API with a real NATS and a real Redis; the test plays the worker.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::print_stderr,
-    reason = "in a test, a panic with a clear message is the right report, and what is skipped is said aloud"
+    reason = "in a test, a panic with a clear message is the right report, and skipped tests are reported"
 )]
 
 mod app;

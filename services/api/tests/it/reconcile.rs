@@ -1,4 +1,4 @@
-//! Queue and records kept together by one of the APIs.
+//! The reconciler of one of the APIs.
 
 use std::time::Duration;
 
@@ -37,11 +37,12 @@ impl TestApp {
         .await;
     }
 
-    /// Waits until a round that begins after this call has ended.
+    /// Waits for the end of a round that starts after this call.
     async fn one_more_round(&self) {
         for _ in 0..2 {
             let before = self.last_round().await;
-            eventually(TEST_TIMEOUT, async || (self.last_round().await != before).then_some(())).await;
+            eventually(TEST_TIMEOUT, async || (self.last_round().await != before).then_some(()))
+                .await;
         }
     }
 
@@ -54,7 +55,7 @@ impl TestApp {
 }
 
 #[tokio::test]
-async fn where_all_is_well_every_kind_is_0() {
+async fn without_discrepancies_every_kind_is_0() {
     let app = TestApp::reconciling_every("1").await;
     app.start_task().await;
     app.one_more_round().await;
@@ -64,8 +65,8 @@ async fn where_all_is_well_every_kind_is_0() {
 }
 
 #[tokio::test]
-async fn a_lost_job_is_told_and_its_task_ends() {
-    // Long enough to see what was found before it is repaired, also on a busy machine.
+async fn a_lost_job_is_reported_and_its_task_fails() {
+    // Long enough to see the finding before it is repaired, even on a busy machine.
     let app = TestApp::reconciling_every("6").await;
     let id = app.start_task().await;
     app.one_more_round().await;
@@ -83,7 +84,7 @@ async fn a_lost_job_is_told_and_its_task_ends() {
 
 #[tokio::test]
 async fn a_task_expires_without_a_worker() {
-    // A whole round would come too late.
+    // A full round would be too late.
     let app = TestApp::start_with(&[("RECONCILE_SECONDS", "3600")]).await;
     app.reaches("spotter_reconciler_holder", "", 1).await;
     let (_, task) = json(app.post("/v1/tasks?deadline=1", bus_form()).await).await;
@@ -96,7 +97,7 @@ async fn a_task_expires_without_a_worker() {
 }
 
 #[tokio::test]
-async fn whoever_stops_makes_room_for_another() {
+async fn an_api_that_stops_releases_the_lease() {
     let first = TestApp::reconciling_every("1").await;
     let url = first.nats.url();
     let second = TestApp::start_with(&[("NATS_URL", &url), ("RECONCILE_SECONDS", "1")]).await;
@@ -106,6 +107,6 @@ async fn whoever_stops_makes_room_for_another() {
     first.stop();
     let stopped = std::time::Instant::now();
     second.reaches("spotter_reconciler_holder", "", 1).await;
-    assert!(stopped.elapsed() < LEASE_TTL - Duration::from_secs(10), "it was not given up");
+    assert!(stopped.elapsed() < LEASE_TTL - Duration::from_secs(10), "the lease was not released");
     second.one_more_round().await;
 }

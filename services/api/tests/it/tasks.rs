@@ -1,4 +1,4 @@
-//! Submissions that are repeated, and those that the queue does not take.
+//! Repeated submissions, and submissions that the queue rejects.
 
 mod idempotency;
 mod outage;

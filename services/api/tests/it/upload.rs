@@ -1,5 +1,4 @@
-//! Forms as clients write them, byte for byte, on both submission routes and however they are cut into
-//! segments.
+//! Forms as clients send them, byte for byte, on both submission routes and in any segmentation.
 
 use std::fmt::Write as _;
 
@@ -12,12 +11,12 @@ use tokio::{
 
 use crate::app::{TEST_TIMEOUT, TestApp};
 
-/// A whole picture of one pixel.
+/// A complete picture of one pixel.
 const GIF: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff\x2c\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02\x44\x01\x00\x3b";
 const FORM: &str = "Content-Type: multipart/form-data; boundary=X\r\n";
 const NO_IMAGE: Expected = Refused(400, &["=No image provided"]);
 
-/// What a route answers.
+/// The response of a route.
 #[derive(Debug, Clone, Copy)]
 enum Expected {
     /// 202, with this as the picture's name.
@@ -28,13 +27,13 @@ enum Expected {
 
 use Expected::{Accepted, Refused};
 
-/// One request and what both routes say to it.
+/// One request and the responses of both routes.
 struct Case {
     what: String,
-    /// Header lines, each with its line end.
+    /// Header lines, each with its line ending.
     headers: Vec<u8>,
     body: Vec<u8>,
-    /// By `/start_task` and by `/v1/tasks`.
+    /// Of `/start_task` and of `/v1/tasks`.
     expected: [Expected; 2],
 }
 
@@ -113,8 +112,8 @@ fn agrees((status, body): &(u16, Value), expected: Expected) -> bool {
     }
 }
 
-/// Sends a request over a connection of its own, its body in one piece or in chunks of HTTP of so many
-/// bytes, each of which reaches the API as a segment of its own.
+/// Sends a request over a connection of its own, its body whole or in HTTP chunks of this many bytes, each of
+/// which reaches the API as a segment of its own.
 async fn send(app: &TestApp, route: &str, case: &Case, segment: Option<usize>) -> (u16, Value) {
     let mut request =
         format!("POST {route} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n").into_bytes();
@@ -153,7 +152,7 @@ async fn send(app: &TestApp, route: &str, case: &Case, segment: Option<usize>) -
 }
 
 #[tokio::test]
-async fn a_file_name_is_read_however_it_is_written() {
+async fn a_file_name_is_read_in_every_encoding() {
     let cases: &[(&[u8], &str)] = &[
         (b"form-data; name=\"file\"; filename=\"a.gif\"", "a.gif"),
         (b"form-data; filename=\"a.gif\"; name=\"file\"", "a.gif"),
@@ -169,14 +168,14 @@ async fn a_file_name_is_read_however_it_is_written() {
         (b"form-data; name=\"file\"; filename*=UTF-8''%e7%8c%ab.gif; filename=\"x.gif\"", "猫.gif"),
         (b"form-data; name=\"file\"; FileName*=iso-8859-1''caf%E9.gif", "café.gif"),
         (b"form-data; name=\"file\"; filename*=\"UTF-8''%e7%8c%ab.gif\"", "猫.gif"),
-        // A charset that nobody knows, and none: the plain one, or what can be made of it.
+        // An unknown charset, and none: the plain name, or what can be decoded.
         (b"form-data; name=\"file\"; filename=\"x.gif\"; filename*=EBCDIC''%e7.gif", "x.gif"),
         (b"form-data; name=\"file\"; filename*=Shift_JIS''%83%5c.gif", "\u{FFFD}\\.gif"),
         (b"form-data; name=\"file\"; filename*=plain.gif", "plain.gif"),
         // RFC 2231's continuations, by Python's `email`.
         (b"form-data; name=\"file\"; filename*0=\"a\"; filename*1=\"b.gif\"", "ab.gif"),
         (b"form-data; name=\"file\"; filename*0*=utf-8''%e7%8c; filename*1*=%ab; filename*2=.gif", "猫.gif"),
-        // RFC 2047, as .NET writes it.
+        // RFC 2047, as .NET sends it.
         (b"form-data; name=file; filename=\"=?utf-8?B?54yrLmdpZg==?=\"", "猫.gif"),
         (b"form-data; name=file; filename==?UTF-8?Q?caf=C3=A9_1.gif?=", "café 1.gif"),
         (b"form-data; name=file; filename=\"=?utf-8?b?54yr?= =?iso-8859-1?q?caf=E9.gif?=\"", "猫café.gif"),
@@ -186,7 +185,7 @@ async fn a_file_name_is_read_however_it_is_written() {
         (b"form-data; name=\"file\"; filename=\"\x83\x5C.gif\"", "\u{FFFD}\\.gif"),
         (b"form-data; name=\"file\"; filename=\"\xC3\xA8\xD5\xD5.gif\"", "è\u{FFFD}\u{FFFD}.gif"),
         ("form-data; name=\"file\"; filename=\"猫 🚌.gif\"".as_bytes(), "猫 🚌.gif"),
-        // What looks like something else.
+        // Values that resemble other syntax.
         (b"form-data; name=\"file\"; filename=\"a name=x.gif\"", "a name=x.gif"),
         (b"form-data; filename=\"a; name=b; filename=c.gif\"; name=\"file\"", "a; name=b; filename=c.gif"),
         (b"form-data; name=\"file\"; filename=\"a;b.gif\"", "a;b.gif"),
@@ -204,7 +203,7 @@ async fn a_file_name_is_read_however_it_is_written() {
         (b"form-data; name=\"file\"; filename*=UTF-8''a%0D%0Ab%1B%5B31m.gif", "a\u{FFFD}\u{FFFD}b\u{FFFD}[31m.gif"),
         (b"form-data; name=\"file\";\r\n filename=\"a.gif\"", "a.gif"),
         (b"form-data;\r\n\tname=\"file\";\r\n\tfilename=\"a.gif\"", "a.gif"),
-        // Names of JPEGs, and what Windows and Excel leave behind.
+        // Names of JPEGs, and suffixes that Windows and Excel add.
         (b"form-data; name=\"file\"; filename=\"a.jfif\"", "a.jfif"),
         (b"form-data; name=\"file\"; filename=\"a.JPE\"", "a.JPE"),
         (b"form-data; name=\"file\"; filename=\"a.gif \"", "a.gif "),
@@ -270,7 +269,7 @@ async fn of_several_parts_the_file_with_a_name_is_the_picture() {
 }
 
 #[tokio::test]
-async fn line_ends_and_boundaries_are_read_as_clients_write_them() {
+async fn line_endings_and_boundaries_are_read_as_clients_send_them() {
     let body = one_part("form-data; name=\"file\"; filename=\"a.gif\"");
     let with = |prefix: &[u8], suffix: &[u8]| [prefix, &body, suffix].concat();
     let replaced = |old: &str, new: &str| {
@@ -334,7 +333,7 @@ async fn line_ends_and_boundaries_are_read_as_clients_write_them() {
 }
 
 #[tokio::test]
-async fn the_picture_under_another_name_is_said_to_be() {
+async fn a_picture_in_another_field_is_reported() {
     let large = [GIF, &vec![0; 300_000]].concat();
     let image: (&[u8], &[u8]) = (b"form-data; name=\"image\"; filename=\"bus.gif\"", GIF);
     let larger: (&[u8], &[u8]) = (b"form-data; name=\"image\"; filename=\"bus.gif\"", &large);
@@ -357,7 +356,7 @@ async fn the_picture_under_another_name_is_said_to_be() {
 }
 
 #[tokio::test]
-async fn what_is_no_form_is_told_what_it_is() {
+async fn a_body_that_is_not_a_form_is_reported_as_what_it_is() {
     let body = one_part("form-data; name=\"file\"; filename=\"a.gif\"");
     let typed = |media_type: &str| format!("Content-Type: {media_type}\r\n");
     let not_a_form = |media_type: &'static [&str]| [NO_IMAGE, Refused(415, media_type)];
@@ -392,7 +391,7 @@ async fn what_is_no_form_is_told_what_it_is() {
 }
 
 #[tokio::test]
-async fn a_broken_form_is_told_where_it_breaks() {
+async fn a_malformed_form_is_reported_with_the_place() {
     let body = one_part("form-data; name=\"file\"; filename=\"a.gif\"");
     let head = "--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.gif\"";
     let long_header = format!("{head}\r\nX-Long: {}\r\n\r\n", "x".repeat(20_000));
@@ -423,7 +422,7 @@ async fn a_broken_form_is_told_where_it_breaks() {
 }
 
 #[tokio::test]
-async fn a_form_that_is_too_large_says_how_much_fits() {
+async fn a_form_that_is_too_large_is_reported_with_the_limit() {
     let app = TestApp::start_with(&[("MAX_PICTURE_BYTES", "1000")]).await;
     let note = vec![b'x'; 2_000_000];
     let file: (&[u8], &[u8]) = (b"form-data; name=\"file\"; filename=\"a.gif\"", GIF);
@@ -439,7 +438,7 @@ async fn a_form_that_is_too_large_says_how_much_fits() {
 }
 
 #[tokio::test]
-async fn no_bytes_at_all_are_a_form_without_fields_and_need_no_boundary() {
+async fn an_empty_body_is_a_form_without_fields_and_needs_no_boundary() {
     let app = TestApp::start().await;
     let headers = "Content-Type: multipart/form-data\r\n";
     let expected = [NO_IMAGE, Refused(400, &["no fields", "'file'"])];

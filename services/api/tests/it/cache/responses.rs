@@ -1,4 +1,4 @@
-//! The same picture again, with the same model and settings, is not run again.
+//! The response cache: the same picture with the same model and settings is not run again.
 
 use domain::{Sha256Digest, TaskRecord};
 use messaging::WorkerHeartbeat;
@@ -11,7 +11,7 @@ use crate::app::{TEST_TIMEOUT, TestApp, bus_bytes, bus_form, form, json, model};
 const ENTRIES: &str = "spotter:response:";
 
 impl TestApp {
-    /// Says what a worker says when it starts, and waits until the API has heard of it.
+    /// Publishes a worker's heartbeat, and waits until the API has received it.
     async fn worker_runs(&self, digest: Sha256Digest) -> WorkerHeartbeat {
         let announcements = self.worker_side().await.heartbeats();
         let announcement = announcements.of_worker(&"yolov8n".parse().unwrap(), digest);
@@ -46,12 +46,13 @@ impl TestApp {
         self.state("", bus_form(), "").await
     }
 
-    /// Runs bus.jpg as a worker would, and waits until its result is kept for others.
+    /// Runs bus.jpg as a worker would, and waits until its result is cached.
     async fn run_bus(&self) -> TaskRecord {
         let id = self.start_task().await;
         let record = self.succeed(id).await;
         self.read(&id.to_string()).await;
-        eventually(TEST_TIMEOUT, async || (!self.redis.keys(ENTRIES).is_empty()).then_some(())).await;
+        eventually(TEST_TIMEOUT, async || (!self.redis.keys(ENTRIES).is_empty()).then_some(()))
+            .await;
         record
     }
 
@@ -67,7 +68,7 @@ fn coffee() -> Form {
 }
 
 #[tokio::test]
-async fn a_picture_that_comes_again_is_answered_at_once() {
+async fn the_same_picture_is_answered_from_the_cache() {
     let app = TestApp::start().await;
     let _worker = app.worker_runs(model()).await;
     let ran = app.run_bus().await;
@@ -75,7 +76,7 @@ async fn a_picture_that_comes_again_is_answered_at_once() {
     let first = app.read(&ran.job.task_id.to_string()).await;
     assert_eq!(first["cached"], false);
 
-    // Under another name: only the bytes count.
+    // Under another name: the key has only the bytes.
     let again = app.submit("", form("again.jpg", bus_bytes()), "").await;
     assert_eq!((&again["state"], &again["cached"]), (&"SUCCESS".into(), &true.into()), "{again}");
     for same in ["objects", "width", "height"] {
@@ -85,18 +86,18 @@ async fn a_picture_that_comes_again_is_answered_at_once() {
     assert_eq!((&again["attempts"], &again["picture_name"]), (&0.into(), &"again.jpg".into()));
     assert_eq!(app.read(again["task_id"].as_str().unwrap()).await, again);
 
-    // The bucket holds the truth about this task, too.
+    // The bucket has the record of this task, too.
     app.redis.flush();
     assert_eq!(app.read(again["task_id"].as_str().unwrap()).await, again);
     assert_eq!(app.jobs(), jobs, "no job is published");
     let outcome = "outcome=\"cached\"";
     assert_eq!(app.metric("spotter_submissions_total", outcome).await, Some(1));
-    // What was not run here is not kept any longer for that.
+    // A cached result does not extend its TTL.
     assert_eq!(app.bus_state().await, "QUEUED");
 }
 
 #[tokio::test]
-async fn the_original_route_answers_as_ever() {
+async fn the_original_route_answers_as_without_a_cache() {
     let app = TestApp::start().await;
     let _worker = app.worker_runs(model()).await;
     let ran = app.run_bus().await;
@@ -115,14 +116,14 @@ async fn the_original_route_answers_as_ever() {
 }
 
 #[tokio::test]
-async fn warnings_are_kept_with_the_result() {
+async fn warnings_are_cached_with_the_result() {
     let app = TestApp::start().await;
     let _worker = app.worker_runs(model()).await;
     let id = app.start_task().await;
     let warnings = ["the missing part is filled in"];
     app.succeed_with_warnings(id, &warnings).await;
     assert_eq!(app.read(&id.to_string()).await["warnings"], serde_json::json!(warnings));
-    // From Redis, and to the original route's clients without a word.
+    // From Redis; the original route has no warnings.
     assert_eq!(app.read(&id.to_string()).await["warnings"], serde_json::json!(warnings));
     let (_, original) = app.get(&format!("/task_result/{id}")).await;
     let fields: Vec<_> = original.as_object().unwrap().keys().collect();
@@ -145,7 +146,7 @@ async fn other_settings_and_other_bytes_are_run() {
     for query in ["?confidence=0.3", "?iou=0.6", "?max_detections=299"] {
         assert_eq!(app.state(query, bus_form(), "").await, "QUEUED", "{query}");
     }
-    // The defaults, said aloud.
+    // The defaults, set explicitly.
     let query = "?confidence=0.25&iou=0.7&max_detections=300&deadline=60";
     assert_eq!(app.state(query, bus_form(), "").await, "SUCCESS");
     let longer = [bus_bytes(), vec![0]].concat();
@@ -153,7 +154,7 @@ async fn other_settings_and_other_bytes_are_run() {
 }
 
 #[tokio::test]
-async fn a_client_may_want_its_picture_run() {
+async fn cache_control_forces_a_run() {
     let app = TestApp::start().await;
     let _worker = app.worker_runs(model()).await;
     app.run_bus().await;
@@ -167,7 +168,7 @@ async fn a_client_may_want_its_picture_run() {
     }
     assert_eq!(app.bus_state().await, "SUCCESS");
 
-    // What is not to be stored is not: its record has nothing to file it under.
+    // With no-store nothing is cached: the record has no digest.
     app.redis.flush();
     let task = app.submit("", bus_form(), "no-store").await;
     let id = task["task_id"].as_str().unwrap();
@@ -176,7 +177,7 @@ async fn a_client_may_want_its_picture_run() {
     app.read(id).await;
     eventually(TEST_TIMEOUT, async || app.redis.get(&format!("spotter:task:{id}"))).await;
     assert_eq!(app.redis.keys(ENTRIES), [""; 0]);
-    // What is to be run anew is kept anew.
+    // With no-cache the new result is cached.
     let task = app.submit("", bus_form(), "no-cache").await;
     let id = task["task_id"].as_str().unwrap();
     app.succeed(id.parse().unwrap()).await;
@@ -186,16 +187,16 @@ async fn a_client_may_want_its_picture_run() {
 }
 
 #[tokio::test]
-async fn another_model_file_is_asked_itself() {
+async fn another_model_file_has_its_own_results() {
     let app = TestApp::start().await;
-    // Filed under the model that made it, although nobody knows of a worker.
+    // Cached under the digest of its model, although no worker is known.
     app.run_bus().await;
     assert_eq!(app.bus_state().await, "QUEUED");
     assert!(app.lookups("model_unknown").await > 0);
 
     let old = app.worker_runs(model()).await;
     assert_eq!(app.bus_state().await, "SUCCESS");
-    // In the middle of a change nobody knows which of them a job would meet.
+    // During an upgrade, a job could run with either of them.
     let announcements = app.worker_side().await.heartbeats();
     let new = announcements.of_worker(&"yolov8n".parse().unwrap(), [2; 32].into());
     new.renew().await.unwrap();
@@ -206,7 +207,7 @@ async fn another_model_file_is_asked_itself() {
     let misses = app.lookups("miss").await;
     old.withdraw().await.unwrap();
     eventually(TEST_TIMEOUT, async || {
-        assert_eq!(app.bus_state().await, "QUEUED", "the old model's result is not given");
+        assert_eq!(app.bus_state().await, "QUEUED", "the old model's result is not used");
         (app.lookups("miss").await > misses).then_some(())
     })
     .await;
@@ -257,7 +258,7 @@ async fn the_same_key_is_the_same_task_with_and_without_a_run() {
     };
     let waiting = submit("early").await;
     app.run_bus().await;
-    assert_eq!(submit("early").await, waiting, "its own run is still to come");
+    assert_eq!(submit("early").await, waiting, "its own run is still pending");
     let ended = submit("late").await;
     assert_eq!(ended["cached"], true, "{ended}");
     assert_eq!(submit("late").await, ended);
@@ -268,7 +269,7 @@ async fn it_can_be_turned_off() {
     let app = TestApp::start_with(&[("RESPONSE_CACHE_SECONDS", "0")]).await;
     let id = app.start_task().await;
     let record = app.succeed(id).await;
-    assert_eq!(record.job.picture_sha256, None, "nothing is computed in vain");
+    assert_eq!(record.job.picture_sha256, None, "the picture is not hashed");
     app.read(&id.to_string()).await;
     eventually(TEST_TIMEOUT, async || app.redis.get(&format!("spotter:task:{id}"))).await;
     assert_eq!(app.redis.keys(ENTRIES), [""; 0]);

@@ -1,4 +1,4 @@
-//! Redis may be empty, slow or away: no answer changes.
+//! The result cache: Redis may be empty, slow or unavailable without any answer changing.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn cache_requests(app: &TestApp, outcome: &str) -> u64 {
     app.metric("spotter_cache_requests_total", &label).await.unwrap_or(0)
 }
 
-/// Asks until one more answer has come from the cache; all are `expected`.
+/// Repeats the request until an answer comes from the cache; all are `expected`.
 async fn result_from_the_cache(app: &TestApp, id: TaskId, expected: &Value) {
     let hits = cache_requests(app, "hit").await;
     eventually(TEST_TIMEOUT, async || {
@@ -36,7 +36,7 @@ async fn a_finished_task_is_answered_from_the_cache() {
     let id = app.start_task().await;
     app.succeed(id).await;
     let first = result(&app, id).await;
-    // The copy is made in the background.
+    // The copy is written in the background.
     result_from_the_cache(&app, id, &first).await;
 }
 
@@ -81,7 +81,7 @@ async fn a_killed_cache_changes_no_answer_and_is_used_again_when_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_frozen_cache_holds_nobody_up() {
+async fn a_frozen_cache_does_not_delay_answers() {
     let timeout = Duration::from_secs(2);
     let timeout_ms = timeout.as_millis().to_string();
     let mut app = TestApp::start_with(&[("REDIS_TIMEOUT_MS", &timeout_ms)]).await;
@@ -89,8 +89,8 @@ async fn a_frozen_cache_holds_nobody_up() {
     app.succeed(id).await;
     let before = result(&app, id).await;
     app.redis.pause();
-    // Three questions run into the timeout; then nobody asks any more. Were each of the 50 to
-    // wait, this would take 100 seconds, which is more than a test is given.
+    // Three requests run into the timeout; then the breaker opens. If each of the 50 waited, this would take
+    // 100 seconds, longer than the timeout of the test.
     tokio::time::timeout(TEST_TIMEOUT, async {
         for _ in 0..50 {
             assert_eq!(result(&app, id).await, before);
@@ -106,7 +106,7 @@ async fn a_frozen_cache_holds_nobody_up() {
 async fn a_cache_that_takes_longer_to_connect_to_than_an_answer_may_is_used() {
     let redis = RedisServer::start();
     let proxy = TcpProxy::start(redis.port());
-    // Each question takes 400 ms of 600; to connect takes as long again.
+    // Each request takes 400 of 600 ms, and connecting the same again.
     proxy.delay(Duration::from_millis(200));
     let url = format!("redis://127.0.0.1:{}", proxy.port());
     let app = TestApp::start_with(&[("REDIS_URL", &url), ("REDIS_TIMEOUT_MS", "600")]).await;

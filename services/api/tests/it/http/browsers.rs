@@ -1,4 +1,4 @@
-//! What a browser is told about answers, and the page it shows.
+//! Security headers, and the page of Swagger UI.
 
 use reqwest::{
     Response, StatusCode,
@@ -16,7 +16,7 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn every_answer_carries_the_headers_that_hold_a_browser_back() {
+async fn every_response_has_the_security_headers() {
     let app = TestApp::start().await;
     let mut answers = vec![app.post("/start_task", bus_form()).await];
     for path in
@@ -40,7 +40,7 @@ async fn every_answer_carries_the_headers_that_hold_a_browser_back() {
     }
 }
 
-/// The addresses that stand in `page` behind `attribute`, such as ` src="`.
+/// The URLs in `page` after `attribute`, such as ` src="`.
 fn addresses<'a>(page: &'a str, attribute: &str) -> Vec<&'a str> {
     page.split(attribute).skip(1).filter_map(|rest| rest.split('"').next()).collect()
 }

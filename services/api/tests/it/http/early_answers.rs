@@ -1,5 +1,5 @@
-//! Clients that write their whole request before they read: an answer that was given before the request
-//! had come is not lost to them.
+//! Clients that write their whole request before they read: a response that is sent before the request has
+//! arrived is not lost.
 
 use std::{
     io::{self, Read, Write},
@@ -14,21 +14,21 @@ use tokio::task::spawn_blocking;
 
 use crate::app::{TEST_TIMEOUT, TestApp, bus_bytes, bus_form};
 
-/// Of a request's body, in bytes: beyond what one socket buffer takes, two, and what any takes.
+/// Sizes of bodies, in bytes: beyond one socket buffer, beyond two, and beyond all.
 pub(crate) const SIZES: [usize; 3] = [200_000, 5_000_000, 25_000_000];
 /// How often each request is sent.
 const TIMES: usize = 3;
-/// What of a body goes out before its client looks whether it is answered.
+/// How many bytes of a body are sent before the client checks for a response.
 const OPENING: usize = 150_000;
-/// How long it looks, and how often it begins again: a queue is known to be full for a second only, and a
-/// request that comes later is read to its end.
+/// How long it checks, and how often it retries: a queue counts as full for a second only, and a later
+/// request is read to its end.
 const EARLY_TIMEOUT: Duration = Duration::from_secs(5);
 const ATTEMPTS: usize = 5;
 const BOUNDARY: &str = "early-answers";
 
-/// So that even the largest of them is not too large.
+/// Larger than the largest of them.
 pub(crate) const LARGE: (&str, &str) = ("MAX_PICTURE_BYTES", "30000000");
-/// For one connection, which may say nothing for as long as it likes.
+/// For one connection, which may be idle for as long as it likes.
 pub(crate) const NO_ROOM: [(&str, &str); 2] =
     [("MAX_CONNECTIONS", "1"), ("HEADER_TIMEOUT_SECONDS", "600")];
 
@@ -47,12 +47,12 @@ pub(crate) enum Content {
     Picture(&'static str),
     /// A form with zeros under this file name.
     Zeros(&'static str),
-    /// JSON, which no route takes.
+    /// JSON, which no route accepts.
     Json,
 }
 
 impl Content {
-    /// As the scripts in `tests/clients` call it.
+    /// The argument for the scripts in `tests/clients`.
     pub(crate) fn named(self) -> String {
         match self {
             Self::Picture(name) => format!("picture:{name}"),
@@ -89,18 +89,18 @@ impl Content {
     }
 }
 
-/// How a request says how long its body is.
+/// How a request frames its body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
     Length,
     Chunks,
 }
 
-/// Sends the first bytes of a request, waits until it is answered, sends the rest and only then reads. `None`: it
-/// was not answered before the rest.
+/// Sends the first bytes of a request, waits for the response, sends the rest and only then reads. `None`:
+/// there was no response before the rest.
 ///
 /// # Errors
-/// If anything could not be sent, as for a client that gives up there.
+/// If a write fails, where a client would give up.
 fn write_first(address: &str, opening: &[u8], rest: &[u8]) -> io::Result<Option<String>> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(EARLY_TIMEOUT))?;
@@ -117,7 +117,7 @@ fn write_first(address: &str, opening: &[u8], rest: &[u8]) -> io::Result<Option<
     read_answer(&mut stream).map(Some)
 }
 
-/// Reads one answer, body and all.
+/// Reads one response with its body.
 pub(crate) fn read_answer(stream: &mut TcpStream) -> io::Result<String> {
     let mut answer = Vec::new();
     let mut piece = [0; 4096];
@@ -160,12 +160,12 @@ impl TestApp {
         self.url("").trim_start_matches("http://").to_owned()
     }
 
-    /// Sends `early` again and again, in each size and framing; each answer has to be seen.
+    /// Sends `early` repeatedly, in each size and framing; each response must be readable.
     async fn answers_early(&self, early: &Early) {
         self.answers_early_to(early, TIMES, || async {}).await;
     }
 
-    /// The answer to `request`, which is sent again until it is answered before it was read.
+    /// The response to `request`, which is repeated until the response comes before the body was read.
     async fn answer_early_to<F: Future<Output = ()>>(
         &self,
         request: &Arc<Vec<u8>>,
@@ -221,7 +221,7 @@ impl TestApp {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refusal_by_the_route_is_seen() {
+async fn a_rejection_by_the_route_is_readable() {
     let app = TestApp::start_with(&[LARGE]).await;
     let cases = [
         ("/start_task", Content::Picture("a.txt"), 400),
@@ -236,15 +236,15 @@ async fn a_refusal_by_the_route_is_seen() {
     for (path, body, status) in cases {
         app.answers_early(&Early { path, body, status }).await;
     }
-    // All of them were read to their end, so nothing was cut off.
+    // All of them were read to their end, so no connection was closed.
     let cut = app.metric("spotter_http_connections_cut_total", "unread_body").await;
     assert_eq!(cut, Some(0));
-    // Nor does any of them hold a place.
+    // None of them holds a slot.
     assert_eq!(app.metric("spotter_uploads_in_memory", "").await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refusal_of_too_many_bytes_is_seen() {
+async fn a_rejection_of_too_many_bytes_is_readable() {
     let app = TestApp::start_with(&[("MAX_PICTURE_BYTES", "100000")]).await;
     for path in ["/start_task", "/v1/tasks"] {
         let picture = Content::Picture("a.jpg");
@@ -252,8 +252,8 @@ async fn a_refusal_of_too_many_bytes_is_seen() {
     }
 }
 
-/// An upload that has begun, holds a place and goes on no further. So much of it has come that it is not
-/// taken for too slow.
+/// An upload that has started, holds a slot and stalls. Enough of it has arrived to be above the minimum
+/// rate.
 pub(crate) async fn stalled_upload(app: &TestApp) -> TcpStream {
     let mut stream = TcpStream::connect(app.address()).unwrap();
     let early = Early { path: "/v1/tasks", body: Content::Picture("a.jpg"), status: 0 };
@@ -268,7 +268,7 @@ pub(crate) async fn stalled_upload(app: &TestApp) -> TcpStream {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refusal_for_want_of_room_is_seen() {
+async fn a_rejection_of_too_many_uploads_is_readable() {
     let app = TestApp::start_with(&[("MAX_CONCURRENT_UPLOADS", "1"), LARGE]).await;
     let _held = stalled_upload(&app).await;
     app.answers_early(&Early { path: "/v1/tasks", body: Content::Picture("a.jpg"), status: 503 })
@@ -276,7 +276,7 @@ async fn a_refusal_for_want_of_room_is_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refusal_for_a_full_queue_is_seen() {
+async fn a_rejection_for_a_full_queue_is_readable() {
     let app = TestApp::start_with(&[("QUEUE_MAX_MESSAGES", "1"), LARGE]).await;
     app.start_task().await;
     let early = Early { path: "/start_task", body: Content::Picture("a.jpg"), status: 503 };
@@ -288,7 +288,7 @@ async fn a_refusal_for_a_full_queue_is_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refusal_of_a_slow_upload_is_seen() {
+async fn a_rejection_of_a_slow_upload_is_readable() {
     let app = TestApp::start_with(&[("UPLOAD_TIMEOUT_SECONDS", "1"), LARGE]).await;
     app.answers_early_to(
         &Early { path: "/v1/tasks", body: Content::Picture("a.jpg"), status: 408 },
@@ -299,7 +299,7 @@ async fn a_refusal_of_a_slow_upload_is_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refusal_of_the_connection_is_seen() {
+async fn a_rejection_of_the_connection_is_readable() {
     let app = TestApp::start_with(&NO_ROOM).await;
     let _held = TcpStream::connect(app.address()).unwrap();
     app.answers_early(&Early { path: "/v1/tasks", body: Content::Picture("a.jpg"), status: 503 })
@@ -307,7 +307,7 @@ async fn a_refusal_of_the_connection_is_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_refusal_of_the_header_is_seen() {
+async fn a_rejection_of_the_header_is_readable() {
     let app = TestApp::start().await;
     let long = format!("x-long: {}\r\n", "x".repeat(17 * 1024));
     for (line, status) in [(long.as_str(), 431), ("no header\r\n", 400), ("x: \u{1}\r\n", 400)] {
@@ -319,13 +319,13 @@ async fn a_refusal_of_the_header_is_seen() {
             let answer = spawn_blocking(move || write_first(&address, head.as_bytes(), &body));
             let answer = answer.await.unwrap();
             let answer = answer.unwrap_or_else(|error| panic!("{status}, {size} bytes: {error}"));
-            let answer = answer.expect("it is answered before its body has come");
+            let answer = answer.expect("there is a response before the body has arrived");
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{line}: {answer}");
         }
     }
 }
 
-/// Sends `request` and reads what is said until the server hangs up.
+/// Sends `request` and reads until the server closes the connection.
 pub(crate) fn ask_and_wait(
     address: &str,
     request: &[u8],
@@ -340,7 +340,8 @@ pub(crate) fn ask_and_wait(
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
-/// The first `count` answers to a client that sends `opening`, waits for an answer, sends `rest` and then reads.
+/// The first `count` responses to a client that sends `opening`, waits for a response, sends `rest` and then
+/// reads.
 async fn pipelined(app: &TestApp, opening: Vec<u8>, rest: Vec<u8>, count: usize) -> Vec<String> {
     let address = app.address();
     let answers = spawn_blocking(move || {
@@ -355,7 +356,7 @@ async fn pipelined(app: &TestApp, opening: Vec<u8>, rest: Vec<u8>, count: usize)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_goes_on_after_an_early_answer() {
+async fn a_connection_is_kept_after_an_early_response() {
     let app = TestApp::start().await;
     let early = Early { path: "/nowhere", body: Content::Zeros("a.jpg"), status: 404 };
     for framing in [Framing::Length, Framing::Chunks] {
@@ -371,17 +372,17 @@ async fn a_connection_goes_on_after_an_early_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_with_habits_of_their_own_see_early_answers_too() {
+async fn clients_with_special_headers_read_early_responses_too() {
     let app = TestApp::start().await;
     let length = 5_000_000;
     for (habit, line) in [
-        // Java's client offers it with each request.
+        // Java's client sends it with each request.
         (
             "offers HTTP/2",
             "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n",
         ),
         ("hangs up afterwards", "Connection: close\r\n"),
-        // As curl does after a second without an answer.
+        // As curl does after a second without a response.
         ("asks and does not wait", "Expect: 100-continue\r\n"),
     ] {
         for version in ["1.0", "1.1"] {
@@ -398,12 +399,12 @@ async fn clients_with_habits_of_their_own_see_early_answers_too() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_body_that_is_no_longer_one_is_refused_for_all_to_see() {
+async fn a_body_with_broken_framing_is_rejected_readably() {
     let app = TestApp::start().await;
     let picture = Early { path: "/v1/tasks", body: Content::Picture("a.jpg"), status: 400 };
     let mut opening = head(&picture, Framing::Chunks, 0).into_bytes();
     opening.extend(in_chunks(&picture.body.bytes(200_000))[..100_000].iter());
-    // Within a chunk nothing is looked at, so the next one has to begin.
+    // Framing is only checked between chunks, so the next one has to start.
     opening.extend(vec![b'z'; 100_000]);
     let answers = pipelined(&app, opening, vec![b'z'; 5_000_000], 1).await;
     assert!(answers[0].starts_with("HTTP/1.1 400 "), "{answers:?}");
@@ -411,7 +412,7 @@ async fn a_body_that_is_no_longer_one_is_refused_for_all_to_see() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_goes_on_sending_nothing_is_cut_off() {
+async fn a_client_that_stalls_after_its_response_is_disconnected() {
     let app = TestApp::start().await;
     let early = Early { path: "/nowhere", body: Content::Zeros("a.jpg"), status: 404 };
     let (address, request) = (app.address(), head(&early, Framing::Length, 5_000_000));
@@ -423,7 +424,7 @@ async fn a_client_that_goes_on_sending_nothing_is_cut_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_does_not_wait_for_what_is_only_discarded() {
+async fn a_shutdown_does_not_wait_for_discarded_bodies() {
     let app = TestApp::start_with(&[("SHUTDOWN_GRACE_SECONDS", "600")]).await;
     let early = Early { path: "/nowhere", body: Content::Zeros("a.jpg"), status: 404 };
     let (address, request) = (app.address(), head(&early, Framing::Length, 1_000_000_000));
@@ -433,7 +434,7 @@ async fn a_stop_does_not_wait_for_what_is_only_discarded() {
         stream.write_all(request.as_bytes()).unwrap();
         stream.peek(&mut [0]).unwrap();
         answered.send(()).unwrap();
-        // It would go on for ever: only the server can end this.
+        // The client never stops: only the server can close this.
         while stream.write_all(&[0; 1000]).is_ok() {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }

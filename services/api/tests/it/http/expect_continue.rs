@@ -1,4 +1,4 @@
-//! Clients that send `Expect: 100-continue` are refused before they send their bodies.
+//! Clients that send `Expect: 100-continue` are rejected before they send their bodies.
 
 use std::{
     io::{self, Read, Write},
@@ -14,25 +14,25 @@ use crate::{
     },
 };
 
-/// A request that holds its body back until it is asked for it.
+/// A request that withholds its body until `100 Continue`.
 fn withheld(early: &Early, size: usize) -> String {
     head(early, Framing::Length, size).replace("\r\n\r\n", "\r\nExpect: 100-Continue\r\n\r\n")
 }
 
-/// Asks whether it may send a body of `size` bytes, and is refused. Not a byte of it is sent, so the answer
-/// cannot have waited for one.
-async fn is_refused_before_it_sends(app: &TestApp, early: Early, size: usize) {
+/// Announces a body of `size` bytes, and is rejected. No byte of it is sent, so the response cannot have
+/// waited for one.
+async fn is_rejected_before_it_sends(app: &TestApp, early: Early, size: usize) {
     let (address, head) = (app.address(), withheld(&early, size));
     let answer = spawn_blocking(move || ask_and_wait(&address, head.as_bytes(), |_| ()));
     let answer = answer.await.unwrap().unwrap();
     let Early { path, status, .. } = early;
     assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
-    // Whether a body follows is for the client to decide, so nobody knows where the next request begins.
+    // The client may send the body or not, so the server cannot know where the next request begins.
     assert!(answer.to_lowercase().contains("\r\nconnection: close\r\n"), "{path}: {answer}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_asks_first_is_refused_before_it_sends() {
+async fn a_client_that_expects_continue_is_rejected_before_it_sends() {
     let app = TestApp::start_with(&[("MAX_PICTURE_BYTES", "100000")]).await;
     let picture = Content::Picture("a.jpg");
     let cases = [
@@ -43,22 +43,22 @@ async fn a_client_that_asks_first_is_refused_before_it_sends() {
         ("/health/live", picture, 405),
     ];
     for (path, body, status) in cases {
-        is_refused_before_it_sends(&app, Early { path, body, status }, 25_000_000).await;
+        is_rejected_before_it_sends(&app, Early { path, body, status }, 25_000_000).await;
     }
     let json = Early { path: "/v1/tasks", body: Content::Json, status: 415 };
-    is_refused_before_it_sends(&app, json, 90_000).await;
+    is_rejected_before_it_sends(&app, json, 90_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_asks_first_is_told_that_there_is_no_room() {
+async fn a_client_that_expects_continue_reads_that_there_are_too_many_uploads() {
     let app = TestApp::start_with(&[("MAX_CONCURRENT_UPLOADS", "1")]).await;
     let _held = stalled_upload(&app).await;
     let early = Early { path: "/v1/tasks", body: Content::Picture("a.jpg"), status: 503 };
-    is_refused_before_it_sends(&app, early, 90_000).await;
+    is_rejected_before_it_sends(&app, early, 90_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_asks_first_and_is_wanted_is_told_to_send() {
+async fn an_accepted_client_that_expects_continue_gets_100() {
     let app = TestApp::start().await;
     let body = Content::Picture("bus.jpg").bytes(200_000);
     let early = Early { path: "/v1/tasks", body: Content::Picture("bus.jpg"), status: 202 };

@@ -14,7 +14,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_has_no_more_to_say_is_answered() {
+async fn a_client_that_closes_its_sending_side_is_answered() {
     let app = TestApp::start().await;
     let picture = Early { path: "/v1/tasks", body: Content::Picture("bus.jpg"), status: 202 };
     let upload = |framing| {
@@ -51,17 +51,17 @@ async fn a_client_that_has_no_more_to_say_is_answered() {
             );
         }
     }
-    // And none of them leaves anything behind.
+    // No connection stays open.
     eventually(TEST_TIMEOUT, async || {
         let open = app.metric("spotter_http_connections{", "").await;
-        // The one that asks, and the other that it keeps.
+        // The connection of this request, and a kept-alive one.
         open.filter(|open| *open <= 2)
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_has_gone_is_not_held_on_to() {
+async fn the_connection_of_a_disconnected_client_is_closed() {
     let app = TestApp::start().await;
     let id = app.start_task().await;
     let request = format!("GET /v1/tasks/{id}?wait=30 HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -76,7 +76,7 @@ async fn a_client_that_has_gone_is_not_held_on_to() {
         .collect();
     eventually(TEST_TIMEOUT, async || open().await.filter(|open| *open >= before + 20)).await;
     drop(streams);
-    // The answer that they wait for finds nobody.
+    // Writing the response detects that the client has disconnected.
     app.succeed(id).await;
     eventually(TEST_TIMEOUT, async || open().await.filter(|open| *open <= before)).await;
 }

@@ -1,4 +1,4 @@
-//! What may be asked of each path, told by `OPTIONS` and held against what the path answers.
+//! `OPTIONS` of each path, compared with the methods that the path answers.
 
 use domain::TaskId;
 use reqwest::{
@@ -21,7 +21,7 @@ fn allowed(answer: &Response) -> Vec<Method> {
 }
 
 #[tokio::test]
-async fn every_path_tells_what_it_answers() {
+async fn options_are_the_methods_that_a_path_answers() {
     let app = TestApp::start().await;
     let document = app.get("/openapi.json").await.1;
     let described = document["paths"].as_object().unwrap().keys().cloned();

@@ -1,5 +1,5 @@
-//! The same early answers as other programs' clients see them: Node's fetch, Python's urllib and
-//! http.client, curl, and both of Java's, each where it is installed.
+//! Early responses as other programs' clients read them: Node's fetch, Python's urllib and http.client, curl,
+//! and both of Java's, if they are installed.
 
 #![allow(clippy::print_stderr, reason = "a test's report goes to standard error")]
 
@@ -15,7 +15,7 @@ use crate::{
 
 const TIMES: usize = 1;
 
-/// A request to `url`, and the status it is refused with.
+/// A request to `url`, and the status of its rejection.
 #[derive(Clone)]
 struct Sent {
     url: String,
@@ -43,7 +43,7 @@ const PROGRAMS: [Program; 7] = [
 ];
 
 impl Program {
-    /// Sends `requests`, one after the other, and tells the status or the error of each; `None` where the
+    /// Sends `requests` one after the other, and returns the status or the error of each; `None` if the
     /// program is not installed.
     fn send(self, requests: &[Sent]) -> Option<Vec<String>> {
         let outcome = if self.name == "curl" {
@@ -97,7 +97,7 @@ impl Program {
 }
 
 impl TestApp {
-    /// Sends each of `early` in all sizes by every program there is; each answer has to be seen.
+    /// Sends each of `early` in all sizes with every installed program; each must read its response.
     async fn programs_are_answered(&self, early: &[Early]) {
         let mut requests = Vec::new();
         for Early { path, body, status } in early {
@@ -133,7 +133,7 @@ impl TestApp {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn programs_see_what_a_route_refuses_them_with() {
+async fn programs_read_a_rejection_by_the_route() {
     let app = TestApp::start_with(&[LARGE]).await;
     let picture = Content::Picture("a.jpg");
     app.programs_are_answered(&[
@@ -147,14 +147,14 @@ async fn programs_see_what_a_route_refuses_them_with() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn programs_see_that_their_picture_is_too_large() {
+async fn programs_read_that_their_picture_is_too_large() {
     let app = TestApp::start_with(&[("MAX_PICTURE_BYTES", "100000")]).await;
     let picture = Content::Picture("a.jpg");
     app.programs_are_answered(&[Early { path: "/start_task", body: picture, status: 413 }]).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn programs_see_that_there_is_no_room() {
+async fn programs_read_that_there_are_too_many_uploads() {
     let app = TestApp::start_with(&[("MAX_CONCURRENT_UPLOADS", "1"), LARGE]).await;
     let _held = stalled_upload(&app).await;
     let picture = Content::Picture("a.jpg");
@@ -162,7 +162,7 @@ async fn programs_see_that_there_is_no_room() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn programs_see_that_there_is_no_room_for_their_connection() {
+async fn programs_read_that_there_are_too_many_connections() {
     let app = TestApp::start_with(&NO_ROOM).await;
     let _held = tokio::net::TcpStream::connect(app.address()).await.unwrap();
     let picture = Content::Picture("a.jpg");

@@ -1,4 +1,4 @@
-//! A thousand clients that are slow on purpose, and the one who is not.
+//! A thousand slow clients, and normal ones beside them.
 
 use std::{
     fs, io,
@@ -26,14 +26,14 @@ use crate::app::{TEST_TIMEOUT, TestApp, bus_bytes, bus_form, json};
 
 /// Of each kind; there are four.
 const EACH: usize = 250;
-/// How long the server waits for any of them where they are to be cut off.
+/// The timeouts of the server in the test that slow clients are disconnected.
 const DEADLINE_SECONDS: &str = "5";
-/// The same where they are to stay: longer than the test.
+/// The timeouts in the test that they stay: longer than the test.
 const NO_DEADLINE_SECONDS: &str = "600";
-/// When a client that is not cut off is given up; only a test that fails waits so long.
+/// The timeout of the test for a client that is not disconnected.
 const HANG_TIMEOUT: Duration = Duration::from_secs(240);
-/// The pause between two drops of those who drip: a byte of a header, or as much of a body as keeps it
-/// just above the least rate of an upload.
+/// The pause between two writes of slow senders: a byte of a header, or enough of a body to stay just above
+/// the minimum rate of uploads.
 const DRIP_EVERY: Duration = Duration::from_millis(500);
 const DROP_BYTES: usize = 1024;
 const STATUS_REQUESTS: usize = 500;
@@ -68,14 +68,14 @@ impl ApiProcess {
         format!("http://{}{path}", self.address)
     }
 
-    /// A client's connection that can take in next to nothing without reading.
+    /// A client's connection with a very small receive buffer.
     async fn connect(&self) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         socket.connect(self.address.parse().unwrap()).await.expect("the API accepts")
     }
 
-    /// Files that the process has open, connections among them.
+    /// Open file descriptors of the process, including connections.
     fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
     }
@@ -128,7 +128,7 @@ enum Slow {
     NeverReads,
 }
 
-/// Behaves badly until the server ends the connection; returns what it was told by then.
+/// Is slow until the server closes the connection; returns what it has received by then.
 async fn misbehave(how: Slow, mut stream: TcpStream) -> Vec<u8> {
     let opening = match how {
         Slow::SaysNothing => String::new(),
@@ -137,12 +137,12 @@ async fn misbehave(how: Slow, mut stream: TcpStream) -> Vec<u8> {
             Content-Type: multipart/form-data; boundary=X\r\n\r\n--X\r\nContent-Disposition: \
             form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n"
             .to_owned(),
-        // Far more than any buffer between the two takes.
+        // Far more than all buffers in between hold.
         Slow::NeverReads => "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(300),
     };
     let _ = stream.write_all(opening.as_bytes()).await;
     if matches!(how, Slow::NeverReads) {
-        // Nothing is read, so only an error tells of the end.
+        // Nothing is read, so only an error shows that the connection is closed.
         let _ = stream.ready(tokio::io::Interest::ERROR).await;
         return Vec::new();
     }
@@ -162,7 +162,7 @@ async fn misbehave(how: Slow, mut stream: TcpStream) -> Vec<u8> {
                 break;
             }
         }
-        // How it ended is for the reader to find out.
+        // The reading side reports how it ended.
         std::future::pending::<()>().await;
     };
     tokio::select! {
@@ -172,8 +172,8 @@ async fn misbehave(how: Slow, mut stream: TcpStream) -> Vec<u8> {
     told
 }
 
-/// An API whose deadlines for clients are all as given, or `None` where this process may not open a file
-/// for each of the slow clients.
+/// An API with the given timeouts, or `None` if this process may not open a file descriptor for each of the
+/// slow clients.
 fn api_for_slow_clients(deadline_seconds: &str) -> Option<ApiProcess> {
     let files = 4 * EACH + 100;
     if service::lifecycle::open_files::raise_limit() < files {
@@ -184,13 +184,13 @@ fn api_for_slow_clients(deadline_seconds: &str) -> Option<ApiProcess> {
         ("HEADER_TIMEOUT_SECONDS", deadline_seconds),
         ("ANSWER_TIMEOUT_SECONDS", deadline_seconds),
         ("UPLOAD_TIMEOUT_SECONDS", deadline_seconds),
-        // Room for all who drip and one more, or most of them would be refused at once.
+        // Slots for all slow uploads and one more; otherwise most of them would be rejected immediately.
         ("MAX_CONCURRENT_UPLOADS", "300"),
     ]))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_slow_clients_hold_nobody_up() {
+async fn a_thousand_slow_clients_do_not_delay_others() {
     let Some(api) = api_for_slow_clients(NO_DEADLINE_SECONDS) else { return };
     let id = api.start_task().await;
     let before = api.open_files();
@@ -198,18 +198,22 @@ async fn a_thousand_slow_clients_hold_nobody_up() {
     let mut slow = api.misbehave(&ended).await;
     eventually(TEST_TIMEOUT, async || (api.open_files() >= before + 4 * EACH).then_some(())).await;
 
-    // Nobody waits for their turn behind the slow ones: none of those is let go for ten minutes.
+    // Others do not wait for the slow clients, whose timeout is ten minutes.
     api.send_status_requests(id).await;
     api.start_task().await;
-    assert_eq!(ended.load(Ordering::Relaxed), 0, "slow clients have gone: this proves nothing");
+    assert_eq!(
+        ended.load(Ordering::Relaxed),
+        0,
+        "slow clients have been disconnected: this proves nothing"
+    );
 
-    // What they leave behind when they hang up is nothing.
+    // They leave no open file descriptors behind.
     slow.shutdown().await;
     eventually(TEST_TIMEOUT, async || (api.open_files() <= before + 8).then_some(())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_slow_clients_are_cut_off() {
+async fn a_thousand_slow_clients_are_disconnected() {
     let Some(api) = api_for_slow_clients(DEADLINE_SECONDS) else { return };
     let before = api.open_files();
     let mut slow = api.misbehave(&Arc::default()).await;
@@ -240,8 +244,8 @@ async fn a_thousand_slow_clients_are_cut_off() {
 }
 
 #[tokio::test]
-async fn an_upload_that_trickles_gives_its_place_up_before_its_time() {
-    // It would have ten minutes if it came fast enough.
+async fn an_upload_below_the_minimum_rate_is_aborted_before_its_timeout() {
+    // Its timeout is ten minutes.
     let settings =
         [("MAX_CONCURRENT_UPLOADS", "1"), ("UPLOAD_TIMEOUT_SECONDS", NO_DEADLINE_SECONDS)];
     let app = TestApp::start_with(&settings).await;
@@ -261,18 +265,20 @@ async fn an_upload_that_trickles_gives_its_place_up_before_its_time() {
     assert_eq!(app.post("/v1/tasks", bus_form()).await.status(), StatusCode::ACCEPTED);
 }
 
-/// What the server says to `request` until it hangs up.
+/// Everything that the server sends in response to `request` until it closes the connection.
 async fn ask(app: &TestApp, request: &[u8]) -> io::Result<String> {
     let address = app.url("").trim_start_matches("http://").to_owned();
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request).await?;
     let mut answer = Vec::new();
-    timeout(TEST_TIMEOUT, stream.read_to_end(&mut answer)).await.expect("the server hangs up")?;
+    timeout(TEST_TIMEOUT, stream.read_to_end(&mut answer))
+        .await
+        .expect("the server closes the connection")?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 #[tokio::test]
-async fn a_header_that_is_too_large_is_refused() {
+async fn a_header_that_is_too_large_is_rejected() {
     let app = TestApp::start().await;
     let with_header = |bytes: usize| {
         let value = "x".repeat(bytes);
@@ -291,24 +297,24 @@ async fn a_header_that_is_too_large_is_refused() {
 }
 
 #[tokio::test]
-async fn http_2_is_not_spoken() {
+async fn http_2_is_not_supported() {
     let app = TestApp::start().await;
     let answer = ask(&app, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
     assert!(answer.is_err() || !answer.unwrap().starts_with('\0'), "it answered with frames");
 }
 
 #[tokio::test]
-async fn a_connection_waits_for_its_next_request_and_not_for_ever() {
+async fn an_idle_connection_is_closed_after_its_timeout() {
     let app = TestApp::start_with(&[("KEEP_ALIVE_SECONDS", "1")]).await;
     let started = Instant::now();
     let answer = ask(&app, b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     let kept = started.elapsed();
-    assert!(kept >= Duration::from_secs(1), "it hung up after {kept:?}");
+    assert!(kept >= Duration::from_secs(1), "it was closed after {kept:?}");
 }
 
 #[tokio::test]
-async fn a_connection_too_many_is_told_so() {
+async fn one_connection_too_many_gets_a_503() {
     let probes = free_address();
     let app = TestApp::start_with(&[("MAX_CONNECTIONS", "2"), ("PROBES_ADDRESS", &probes)]).await;
     let address = app.url("").trim_start_matches("http://").to_owned();
@@ -317,7 +323,7 @@ async fn a_connection_too_many_is_told_so() {
     let refused = ask(&app, b"").await.unwrap();
     assert!(refused.starts_with("HTTP/1.1 503 "), "{refused}");
     assert!(refused.contains("retry-after: 5"), "{refused}");
-    // Whoever watches over this process still finds out that nothing is wrong with it.
+    // Probes still find that the process is healthy.
     for path in ["/health/startup", "/health/live", "/health/ready", "/metrics"] {
         let answer = reqwest::get(format!("http://{probes}{path}")).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{path}");

@@ -6,7 +6,7 @@ use testkit::{NatsServer, Process, free_address, free_port};
 
 use crate::app::{TEST_TIMEOUT, TestApp};
 
-/// What `spotter-api ARGUMENT` ends with, for an API on this port.
+/// The exit code of `spotter-api ARGUMENT`, for an API on this port.
 async fn exit_code(argument: impl AsRef<OsStr>, port: u16) -> Option<i32> {
     exit_code_with(argument, &[("PORT", &port.to_string())]).await
 }
@@ -21,7 +21,7 @@ async fn exit_code_with(argument: impl AsRef<OsStr>, variables: &[(&str, &str)])
 }
 
 #[tokio::test]
-async fn it_tells_an_api_that_is_ready_from_one_that_is_not() {
+async fn healthcheck_distinguishes_a_ready_api_from_one_that_is_not() {
     let mut app = TestApp::start().await;
     let port = app.url("").rsplit_once(':').unwrap().1.parse().unwrap();
     assert_eq!(exit_code("healthcheck", port).await, Some(0));
@@ -37,7 +37,7 @@ async fn it_tells_an_api_that_is_ready_from_one_that_is_not() {
 }
 
 #[tokio::test]
-async fn it_asks_where_machines_are_to_ask() {
+async fn healthcheck_uses_the_address_of_the_probes() {
     let (probes, nobody) = (free_address(), free_address());
     let _app = TestApp::start_with(&[("PROBES_ADDRESS", &probes)]).await;
     assert_eq!(exit_code_with("healthcheck", &[("PROBES_ADDRESS", &probes)]).await, Some(0));

@@ -42,11 +42,11 @@ async fn home_lists_the_statuses_that_the_document_describes() {
             described += 1;
         }
     }
-    // Besides those of the document: its page and itself.
+    // In addition to those of the document: its page and itself.
     assert_eq!(listed.len(), described + 2);
 }
 
-/// What the original application answered `GET /` with, as far as its clients may go by it.
+/// The original application's response to `GET /`, as far as clients may depend on it.
 #[tokio::test]
 async fn home_has_the_original_fields_and_words() {
     let app = TestApp::start().await;
@@ -98,7 +98,7 @@ async fn home_has_the_original_fields_and_words() {
     assert_contains(&home, &original, "");
 }
 
-/// Asserts that `found` has every field of `expected`, and the first of its items.
+/// Asserts that `found` has every field and every item of `expected`.
 fn assert_contains(found: &Value, expected: &Value, at: &str) {
     match expected {
         Value::Object(fields) => {
@@ -163,14 +163,14 @@ async fn a_failed_task_says_why() {
 }
 
 #[tokio::test]
-async fn every_allowed_format_is_taken_by_its_bytes() {
+async fn every_allowed_format_is_detected_by_its_bytes() {
     let app = TestApp::start().await;
     for name in ["astronaut.png", "coffee.png"] {
         let bytes = std::fs::read(testkit::picture(name)).unwrap();
         let answer = app.post("/start_task", form(name, bytes)).await;
         assert_eq!(answer.status(), StatusCode::ACCEPTED, "{name}");
     }
-    // A PNG that calls itself JPEG is still a picture.
+    // A PNG with the extension of a JPEG is still a picture.
     let bytes = std::fs::read(testkit::picture("coffee.png")).unwrap();
     let answer = app.post("/start_task", form("coffee.JPEG", bytes)).await;
     assert_eq!(answer.status(), StatusCode::ACCEPTED);
@@ -188,7 +188,7 @@ async fn an_unknown_or_malformed_id_is_not_found() {
 }
 
 #[tokio::test]
-async fn no_picture_in_the_form_is_said_in_the_original_words() {
+async fn a_form_without_a_picture_gets_the_original_error() {
     let app = TestApp::start().await;
     let nothing = json!({ "error": "No image provided" });
     let forms = [Form::new(), Form::new().text("other", "x")];
@@ -201,7 +201,7 @@ async fn no_picture_in_the_form_is_said_in_the_original_words() {
 }
 
 #[tokio::test]
-async fn other_file_names_are_refused_with_the_allowed_ones() {
+async fn other_extensions_are_rejected_with_the_allowed_ones() {
     let app = TestApp::start().await;
     for name in ["bus.txt", "bus", "bus.jpg.exe", ""] {
         let (status, body) = json(app.post("/start_task", form(name, bus_bytes())).await).await;
@@ -215,7 +215,7 @@ async fn other_file_names_are_refused_with_the_allowed_ones() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_whole_picture_are_refused() {
+async fn bytes_that_are_not_a_complete_picture_are_rejected() {
     let app = TestApp::start().await;
     let bus = bus_bytes();
     let mut bomb = std::fs::read(testkit::picture("coffee.png")).unwrap();
@@ -233,13 +233,13 @@ async fn bytes_that_are_no_whole_picture_are_refused() {
         assert_eq!(status, StatusCode::BAD_REQUEST, "{what}: {body}");
         assert!(body["error"].is_string() && body["filename"] == "x.jpg", "{what}: {body}");
     }
-    assert_eq!(app.jobs(), 0, "nothing of this reached the queue");
+    assert_eq!(app.jobs(), 0, "nothing reached the queue");
 }
 
 #[tokio::test]
-async fn a_picture_with_too_many_bytes_is_refused() {
+async fn a_picture_with_too_many_bytes_is_rejected() {
     let app = TestApp::start_with(&[("MAX_PICTURE_BYTES", "100000")]).await;
-    // Once told by Content-Length, once found out while the body comes in without one.
+    // Once known from Content-Length, once detected while the body arrives without one.
     let told = app.post("/start_task", form("x.jpg", vec![0; 3_000_000])).await;
     assert_eq!(told.status(), StatusCode::PAYLOAD_TOO_LARGE);
     let (status, body) = json(app.post("/start_task", bus_form()).await).await;
@@ -248,7 +248,7 @@ async fn a_picture_with_too_many_bytes_is_refused() {
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_refused() {
+async fn an_incomplete_body_is_rejected() {
     let app = TestApp::start().await;
     let body =
         "--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\nabc";

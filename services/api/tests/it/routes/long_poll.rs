@@ -8,12 +8,12 @@ use testkit::{Direction, NatsServer, TcpProxy, eventually};
 
 use crate::app::{TEST_TIMEOUT, TestApp, json};
 
-/// What an API sends to NATS about one task.
+/// A message from an API to NATS about one task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sent {
-    /// It subscribes to the task's records.
+    /// A subscription to the task's records.
     Subscription,
-    /// It reads the task's record.
+    /// A read of the task's record.
     Read,
 }
 
@@ -31,7 +31,7 @@ impl Sent {
     }
 }
 
-/// An API whose messages to NATS pass a proxy.
+/// An API that connects to NATS through a proxy.
 async fn start_behind_proxy() -> (TestApp, TcpProxy) {
     let nats = NatsServer::start();
     let proxy = TcpProxy::for_nats(nats.port());
@@ -53,7 +53,7 @@ fn record(proxy: &TcpProxy, id: TaskId, answered: usize) -> Arc<Mutex<Vec<Sent>>
     sent
 }
 
-/// How often Redis was asked for a task, or was not for its failures.
+/// How many lookups in the result cache there were.
 async fn cache_lookups(app: &TestApp) -> u64 {
     let mut sum = 0;
     for outcome in ["hit", "miss", "error", "skipped"] {
@@ -74,7 +74,7 @@ async fn it_subscribes_then_reads_once_then_waits() {
     assert_eq!(sent[..2], [Sent::Subscription, Sent::Read], "{sent:?}");
     // A message may be lost, so the record is read again after half a second, and again a second later.
     assert!(sent.len() <= 3, "{sent:?}");
-    assert_eq!(cache_lookups(&app).await, 0, "Redis has no copies of tasks that have not ended");
+    assert_eq!(cache_lookups(&app).await, 0, "Redis has copies of terminal records only");
 }
 
 #[tokio::test]
@@ -89,21 +89,22 @@ async fn a_task_that_has_ended_is_read_once() {
 }
 
 #[tokio::test]
-async fn a_stop_answers_with_what_is_known() {
+async fn a_shutdown_answers_with_the_last_known_record() {
     let (app, proxy) = start_behind_proxy().await;
     let id = app.start_task().await;
-    // Only the first read is answered: one after the stop would find nothing.
+    // Only the first read is answered: another one after the shutdown would fail.
     let sent = record(&proxy, id, 1);
     let waiting = app.client.get(app.url(&format!("/v1/tasks/{id}?wait=30"))).send();
     let waiting = tokio::spawn(waiting);
-    eventually(TEST_TIMEOUT, async || sent.lock().unwrap().contains(&Sent::Read).then_some(())).await;
+    eventually(TEST_TIMEOUT, async || sent.lock().unwrap().contains(&Sent::Read).then_some(()))
+        .await;
     app.stop();
     let (status, task) = json(waiting.await.unwrap().unwrap()).await;
     assert_eq!((status, task["state"].as_str()), (StatusCode::OK, Some("QUEUED")), "{task}");
 }
 
 #[tokio::test]
-async fn a_copy_in_redis_is_the_answer_while_nats_is_away() {
+async fn a_copy_in_redis_is_the_answer_while_nats_is_unavailable() {
     let mut app = TestApp::start().await;
     let id = app.start_task().await;
     app.succeed(id).await;

@@ -1,4 +1,4 @@
-//! What is measured of requests and of the queue.
+//! Metrics of requests and of the queue.
 
 use domain::TaskId;
 use testkit::eventually;
@@ -8,7 +8,7 @@ use crate::app::{TEST_TIMEOUT, TestApp, bus_form};
 const REQUESTS: &str = "http_server_request_duration_seconds_count";
 
 #[tokio::test]
-async fn requests_are_told_apart_by_route_and_never_by_id() {
+async fn requests_are_labelled_by_route_and_never_by_id() {
     let app = TestApp::start().await;
     for _ in 0..3 {
         app.get(&format!("/v1/tasks/{}", TaskId::generate())).await;
@@ -25,7 +25,7 @@ async fn requests_are_told_apart_by_route_and_never_by_id() {
 }
 
 #[tokio::test]
-async fn the_oldest_job_ages_until_it_has_an_end() {
+async fn the_oldest_job_ages_until_it_is_settled() {
     let app = TestApp::start().await;
     let age = async || {
         let text = app.client.get(app.url("/metrics")).send().await.unwrap().text().await.unwrap();
@@ -36,7 +36,7 @@ async fn the_oldest_job_ages_until_it_has_an_end() {
     let first = eventually(TEST_TIMEOUT, async || age().await).await;
     assert_eq!(first, 0.0, "there is no job yet");
     app.start_task().await;
-    // By the next look at the queue, five seconds later at most.
+    // The next sample of the queue is at most five seconds later.
     let young = eventually(TEST_TIMEOUT, async || age().await.filter(|age| *age > 0.0)).await;
     eventually(TEST_TIMEOUT, async || age().await.filter(|age| *age > young)).await;
     assert_eq!(app.metric("spotter_queue_waiting", "").await, Some(1));

@@ -39,7 +39,7 @@ async fn thresholds_travel_with_the_job() {
 }
 
 #[tokio::test]
-async fn thresholds_out_of_range_are_refused() {
+async fn thresholds_out_of_range_are_rejected() {
     let app = TestApp::start().await;
     for query in ["confidence=1.5", "iou=-1", "max_detections=0", "confidence=high", "iou=NaN"] {
         let answer = app.post(&format!("/v1/tasks?{query}"), bus_form()).await;
@@ -71,7 +71,7 @@ async fn unknown_and_expired_are_two_answers() {
 }
 
 #[tokio::test]
-async fn waiting_ends_when_the_task_does() {
+async fn a_long_poll_ends_when_the_task_does() {
     let app = TestApp::start().await;
     let id = app.start_task().await;
     let path = format!("/v1/tasks/{id}?wait=30");
@@ -86,7 +86,7 @@ async fn waiting_ends_when_the_task_does() {
 }
 
 #[tokio::test]
-async fn waiting_in_vain_answers_with_the_state_as_it_is() {
+async fn a_long_poll_that_times_out_answers_with_the_present_state() {
     let app = TestApp::start().await;
     let id = app.start_task().await;
     let (status, task) = app.get(&format!("/v1/tasks/{id}?wait=1")).await;
@@ -105,13 +105,13 @@ async fn a_failure_carries_its_reason() {
 }
 
 #[tokio::test]
-async fn uploads_beyond_the_limit_are_asked_to_wait() {
+async fn uploads_beyond_the_limit_get_a_503_with_retry_after() {
     let app =
         TestApp::start_with(&[("MAX_CONCURRENT_UPLOADS", "1"), ("UPLOAD_TIMEOUT_SECONDS", "3")])
             .await;
     let head = "--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n";
     loop {
-        // A body whose end never comes holds the only place until its time is up.
+        // A body that never ends holds the only slot until its timeout.
         let slow = tokio::spawn(endless_form(&app, head, "").send());
         eventually(TEST_TIMEOUT, async || {
             let holds_it = app.metric("spotter_uploads_in_memory", "").await == Some(1);
@@ -121,7 +121,7 @@ async fn uploads_beyond_the_limit_are_asked_to_wait() {
         let refused = app.post("/v1/tasks", bus_form()).await;
         let was_held = !slow.is_finished();
         assert_eq!(slow.await.unwrap().unwrap().status(), StatusCode::REQUEST_TIMEOUT);
-        // On a machine so busy that the place was free again, the answer says nothing.
+        // On a busy machine the slot may be free again, and the response proves nothing.
         if was_held {
             assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
             assert!(refused.headers().contains_key(header::RETRY_AFTER));
@@ -132,7 +132,7 @@ async fn uploads_beyond_the_limit_are_asked_to_wait() {
 }
 
 #[tokio::test]
-async fn a_part_header_without_an_end_is_cut_off() {
+async fn an_endless_part_header_is_rejected() {
     let app = TestApp::start().await;
     let head = "--X\r\nContent-Disposition: form-data; name=\"file\"; x=\"";
     let answer = endless_form(&app, head, "abcdefghijklmnopqrstuvwxyz").send().await.unwrap();
@@ -140,7 +140,7 @@ async fn a_part_header_without_an_end_is_cut_off() {
     assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
 }
 
-/// A form that begins with `head` and goes on with `rest` again and again; with nothing, it stalls.
+/// A form that starts with `head` and repeats `rest` endlessly; without a `rest` it stalls.
 fn endless_form(app: &TestApp, head: &'static str, rest: &'static str) -> reqwest::RequestBuilder {
     let mut next = head;
     let chunks = futures_util::stream::poll_fn(move |_| match std::mem::replace(&mut next, rest) {
@@ -169,7 +169,7 @@ async fn a_job_carries_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_deadline_beyond_what_is_kept_is_refused() {
+async fn a_deadline_beyond_the_ttl_of_results_is_rejected() {
     for (ttl, longest) in [(None, 86_400), (Some("3600"), 3600), (Some("604800"), 604_800)] {
         let settings: Vec<_> = ttl.map(|ttl| ("RESULT_TTL_SECONDS", ttl)).into_iter().collect();
         let app = TestApp::start_with(&settings).await;
@@ -190,12 +190,12 @@ async fn a_deadline_beyond_what_is_kept_is_refused() {
             let is_framework = longest == 604_800 && said > longest;
             assert!(error.contains(&said.to_string()) || is_framework, "{error}");
         }
-        assert_eq!(app.jobs(), 1, "what is refused is not stored");
+        assert_eq!(app.jobs(), 1, "a rejected submission is not stored");
     }
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_long_polls() {
+async fn a_shutdown_does_not_wait_for_long_polls() {
     let app = TestApp::start().await;
     let id = app.start_task().await;
     let waiting = app.client.get(app.url(&format!("/v1/tasks/{id}?wait=30"))).send();
@@ -206,5 +206,5 @@ async fn a_stop_does_not_wait_for_long_polls() {
     app.stop();
     let (status, task) = json(waiting.await.unwrap().unwrap()).await;
     assert_eq!((status, task["state"].as_str()), (StatusCode::OK, Some("QUEUED")));
-    assert!(started.elapsed() < Duration::from_secs(20), "it waited all the same");
+    assert!(started.elapsed() < Duration::from_secs(20), "the shutdown waited for the long poll");
 }

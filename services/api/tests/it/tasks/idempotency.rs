@@ -26,7 +26,7 @@ async fn the_same_key_and_picture_are_the_same_task() {
 }
 
 #[tokio::test]
-async fn the_same_key_with_something_else_is_refused() {
+async fn the_same_key_with_another_submission_is_rejected() {
     let app = TestApp::start().await;
     let coffee = std::fs::read(testkit::picture("coffee.png")).unwrap();
     assert_eq!(submit(&app, "/start_task", "k", bus_form()).await.0, StatusCode::ACCEPTED);
@@ -60,7 +60,7 @@ async fn a_hundred_at_once_are_one_job() {
 }
 
 #[tokio::test]
-async fn a_key_that_cannot_be_one_is_refused() {
+async fn an_invalid_key_is_rejected() {
     let app = TestApp::start().await;
     let (long, spaced) = ("k".repeat(256), "a b");
     for key in ["", &long, spaced] {

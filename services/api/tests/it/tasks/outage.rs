@@ -1,4 +1,4 @@
-//! The queue full, the disk full, and NATS away.
+//! A full queue, a full disk, and NATS unavailable.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use testkit::{NatsServer, SmallDisk, eventually};
 use crate::app::{TEST_TIMEOUT, TestApp, bus_form, form, json};
 
 #[tokio::test]
-async fn a_full_queue_asks_to_come_back_later() {
+async fn a_full_queue_is_a_503_with_retry_after() {
     let app = TestApp::start_with(&[("QUEUE_MAX_MESSAGES", "2")]).await;
     for _ in 0..2 {
         app.start_task().await;
@@ -21,8 +21,8 @@ async fn a_full_queue_asks_to_come_back_later() {
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(body["error"].as_str().unwrap().contains("full"), "{body}");
     }
-    // Known to be full, it does not even look at what comes for a second: this is no picture, and no 400.
-    // On a machine that was busy for longer than that it has to be known anew.
+    // For a second after a rejection uploads are rejected unread: this is not a picture, but no 400. On a
+    // machine that was busy for longer, the queue has to reject a job again.
     eventually(TEST_TIMEOUT, async || {
         let refused = app.post("/start_task", bus_form()).await;
         assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -75,7 +75,7 @@ async fn without_nats_everything_is_unavailable_until_it_is_back() {
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_write_is_known_and_refused_for_at_once() {
+async fn while_nats_cannot_write_uploads_are_rejected_unread() {
     let Some(disk) = SmallDisk::mount(32 << 20) else {
         eprintln!("SKIPPED: this user may not mount a small disk");
         return;
@@ -88,7 +88,7 @@ async fn a_server_that_cannot_write_is_known_and_refused_for_at_once() {
     assert_eq!(app.metric("spotter_stream_writable", jobs).await, Some(1));
 
     disk.fill();
-    // The first one finds out. That it is refused is all that its client needs to know.
+    // The first submission detects it and is rejected.
     let answer = app.post("/start_task", bus_form()).await;
     assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     let (status, body) = eventually(TEST_TIMEOUT, async || {
@@ -99,19 +99,19 @@ async fn a_server_that_cannot_write_is_known_and_refused_for_at_once() {
     let obstacle = body["status"].as_str().unwrap();
     assert!(obstacle.contains("JOBS") && obstacle.contains("no space left"), "{status} {obstacle}");
     assert_eq!(app.metric("spotter_stream_writable", jobs).await, Some(0));
-    assert_eq!(app.get("/health/live").await.0, StatusCode::OK, "a restart of it does no good");
+    assert_eq!(app.get("/health/live").await.0, StatusCode::OK, "a restart does not help");
 
-    // The server keeps its error when there is room again.
+    // The NATS server keeps its error after there is room again.
     disk.make_room();
     for path in ["/start_task", "/v1/tasks"] {
-        // It is not even looked at: this is no picture, and no 400.
+        // Rejected unread: this is not a picture, but no 400.
         let unread = app.post(path, form("x.jpg", b"no picture".to_vec())).await;
         assert!(unread.headers().contains_key(header::RETRY_AFTER));
         let (status, body) = json(unread).await;
         assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
         assert!(body["error"].as_str().unwrap().contains("cannot store"), "{body}");
     }
-    // What is known is still told.
+    // Records can still be read.
     let (status, body) = app.get(&format!("/task_result/{id}")).await;
     assert_eq!((status, body["status"].as_str()), (StatusCode::OK, Some("PENDING")));
 
