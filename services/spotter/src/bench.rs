@@ -12,7 +12,7 @@ mod rates;
 mod report;
 mod samples;
 
-use std::{collections::BTreeMap, fs, thread, time::Duration};
+use std::{collections::BTreeMap, fs, time::Duration};
 
 use detector::StageTimings;
 use service::lifecycle::shutdown;
@@ -98,7 +98,7 @@ fn machine(options: &BenchOptions) -> Machine {
     Machine {
         version: service::VERSION,
         cpu: cpu.map_or("unknown CPU", |(_, name)| name).to_owned(),
-        cores: thread::available_parallelism().map_or(1, usize::from),
+        cores: worker::cores::all().get(),
         model: options.model.to_string(),
         picture: options.picture.display().to_string(),
         input: None,

@@ -5,14 +5,13 @@ use std::{
     fs,
     num::NonZero,
     path::{Path, PathBuf},
-    thread,
     time::Duration,
 };
 
 use domain::picture::PictureLimits;
 use messaging::{MessagingConfig, Role};
 use service::config::{Reader, host::Host};
-use worker::CoreShares;
+use worker::{CoreShares, cores};
 
 use super::{driver::Driver, loops::Loops, options::BenchOptions};
 use crate::{
@@ -56,7 +55,7 @@ impl BenchEnvironment {
             model: options.model.clone(),
             plain: options.plain.clone().unwrap_or_else(|| worker::nearest(&plain)),
             picture: picture.map_err(unreadable)?,
-            slots: thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN),
+            slots: cores::all(),
             time: Duration::from_secs(options.seconds.get()),
             data_dir: options.data_dir.clone(),
             client: tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
@@ -139,7 +138,7 @@ impl BenchEnvironment {
             host: Host::default(),
             port: 0,
             workers,
-            cores: CoreShares { slots: each, per_slot: NonZero::<usize>::MIN },
+            cores: CoreShares { all: cores::all(), slots: each, per_slot: NonZero::<usize>::MIN },
             model: self.model.clone(),
             data_dir: data_dir.to_owned(),
             queue: Queue::Own,

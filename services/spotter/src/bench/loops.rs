@@ -48,7 +48,7 @@ impl Loops {
         slots: NonZero<usize>,
     ) -> Result<Self, CliError> {
         let one_thread = SessionOptions::default();
-        let cores = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+        let cores = worker::cores::all();
         let all_threads = SessionOptions { threads: cores, ..one_thread };
         let preprocessor = bundle.preprocessor(PictureLimits::default());
         let pipeline = || -> Result<WholePipeline, CliError> {

@@ -2,7 +2,7 @@
 
 mod drawings;
 
-use std::{num::NonZero, path::Path, thread, time::Instant};
+use std::{path::Path, time::Instant};
 
 use detector::{Detections, Detector, ModelBundle, Preprocessor, SessionOptions};
 use domain::{DetectionSettings, picture::PictureLimits};
@@ -23,7 +23,7 @@ pub(crate) fn detect(options: &DetectOptions) -> Result<(), CliError> {
     };
     let bundle = options.paths.bundle(&options.model)?;
     let runtime = options.paths.runtime()?;
-    let threads = thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN);
+    let threads = worker::cores::all();
     let session = SessionOptions { threads, ..SessionOptions::default() };
     let mut model = LoadedModel {
         detector: Detector::load(&runtime, &bundle, &session)?,

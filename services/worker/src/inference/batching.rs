@@ -114,8 +114,8 @@ impl Scheduler {
             return Some(batch);
         }
         let missing = self.rules.most.saturating_sub(batch.works().len());
-        if let Some(patience) = self.arrivals.wait_for(missing, Instant::now()) {
-            let until = tokio::time::Instant::now() + patience;
+        if let Some(wait) = self.arrivals.wait_for(missing, Instant::now()) {
+            let until = tokio::time::Instant::now() + wait;
             while batch.works().len() < self.rules.most
                 && let Ok(Some(work)) = timeout_at(until, self.queue.recv()).await
             {
