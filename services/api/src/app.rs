@@ -1,5 +1,7 @@
 //! Assembles the API: connects to NATS and Redis, builds the routes, and serves them until shutdown.
 
+mod error;
+
 use std::sync::Arc;
 
 use messaging::Messaging;
@@ -32,13 +34,14 @@ use crate::{
     metrics::{ApiMetrics, register_reconciliation},
     reconcile::{self, Reconciliation},
     routes::{health::ApiHealth, index::Index, openapi},
-    serve_error::ServeError,
     tasks::{
         Tasks,
         backpressure::{self, Backpressure},
     },
     upload::UploadRules,
 };
+
+pub use error::ServeError;
 
 /// Listens where `config` says.
 ///

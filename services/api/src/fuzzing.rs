@@ -14,8 +14,8 @@ use tokio::sync::Semaphore;
 
 use crate::{
     routes::{
-        error::{StartTaskError, SubmitFailure},
-        legacy::OriginalApi,
+        error::{StartTaskError, V1SubmitError},
+        legacy::LegacyApi,
         rejection::Rejection,
         v1::V1Api,
     },
@@ -77,8 +77,8 @@ pub fn answers(upload: &Upload<'_>) -> [(u16, String); 2] {
     let runtime = runtime.expect("a runtime without sockets");
     runtime.block_on(async {
         [
-            answer(extract::<OriginalApi>(upload).await, StartTaskError::from).await,
-            answer(extract::<V1Api>(upload).await, SubmitFailure::from).await,
+            answer(extract::<LegacyApi>(upload).await, StartTaskError::from).await,
+            answer(extract::<V1Api>(upload).await, V1SubmitError::from).await,
         ]
     })
 }

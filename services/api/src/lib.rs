@@ -13,15 +13,13 @@ mod http;
 mod metrics;
 mod reconcile;
 mod routes;
-mod serve_error;
 mod setup;
 mod tasks;
 mod upload;
 
-pub use app::{listen, serve};
+pub use app::{ServeError, listen, serve};
 pub use cache::RedisServer;
 pub use config::Config;
 pub use http::{ConnectionLimits, docs::DocsPageError};
 pub use routes::openapi::document as openapi_document;
-pub use serve_error::ServeError;
 pub use setup::{SetUpConfig, set_up};

@@ -143,7 +143,7 @@ impl Example for ErrorBody {
 }
 
 #[derive(ApiResponse)]
-pub(crate) enum SubmitFailure {
+pub(crate) enum V1SubmitError {
     /// No picture, a form that cannot be read, bytes that are no whole picture, or a threshold out of
     /// range.
     #[oai(status = 400)]
@@ -170,7 +170,7 @@ pub(crate) enum SubmitFailure {
     ),
 }
 
-impl From<Rejection> for SubmitFailure {
+impl From<Rejection> for V1SubmitError {
     fn from(rejection: Rejection) -> Self {
         let body = Json(ErrorBody { error: rejection.to_string() });
         match rejection.kind() {
@@ -187,7 +187,7 @@ impl From<Rejection> for SubmitFailure {
 }
 
 #[derive(ApiResponse)]
-pub(crate) enum TaskFailure {
+pub(crate) enum V1TaskError {
     /// `wait` is no whole number.
     #[oai(status = 400)]
     #[allow(dead_code, reason = "documents what the framework answers before this code is reached")]
@@ -208,7 +208,7 @@ pub(crate) enum TaskFailure {
     ),
 }
 
-impl TaskFailure {
+impl V1TaskError {
     pub(crate) fn unknown(error: String) -> Self {
         Self::Unknown(Json(ErrorBody { error }))
     }

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::tag::Tag;
 
 /// Health and metrics.
-pub(crate) struct ProbesApi;
+pub(crate) struct HealthApi;
 
 /// The health of the API, once it is connected and serves requests.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ impl HealthSource for ApiHealth {
 }
 
 #[OpenApi(tag = "Tag::Operations")]
-impl ProbesApi {
+impl HealthApi {
     /// Whether this process has started
     #[oai(path = "/health/startup", method = "get")]
     async fn startup(&self) -> Json<Health> {

@@ -24,16 +24,16 @@ use crate::{
 };
 
 /// The original API.
-pub(crate) struct OriginalApi;
+pub(crate) struct LegacyApi;
 
-impl SubmissionRoute for OriginalApi {
+impl SubmissionRoute for LegacyApi {
     const NAMES: FileNames = FileNames::WithExtension;
     const DESCRIPTION: &'static str = "A form with the picture as a file in field `file`. The file's name has the \
         extension of a picture. Other fields are passed over.";
 }
 
 #[OpenApi(tag = "Tag::Original")]
-impl OriginalApi {
+impl LegacyApi {
     /// What this service is and which routes it has
     #[oai(path = "/", method = "get")]
     async fn home(
@@ -60,7 +60,7 @@ impl OriginalApi {
         #[oai(name = "Cache-Control")]
         _cache_control: Header<Option<String>>,
         request: &Request,
-        form: PictureForm<OriginalApi>,
+        form: PictureForm<LegacyApi>,
     ) -> Result<StartTaskResponse, StartTaskError> {
         let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
         let idempotency_key = idempotency_key.map_err(Rejection::Parameter)?;

@@ -21,7 +21,7 @@ use poem_openapi::{
 use time::OffsetDateTime;
 
 use super::{
-    error::{SubmitFailure, TaskFailure},
+    error::{V1SubmitError, V1TaskError},
     health::ApiHealth,
     rejection::Rejection,
     schema::{EXAMPLE_ID, five_decimals},
@@ -79,7 +79,7 @@ impl V1Api {
         _cache_control: Header<Option<String>>,
         request: &Request,
         form: PictureForm<V1Api>,
-    ) -> Result<SubmitResponse, SubmitFailure> {
+    ) -> Result<SubmitResponse, V1SubmitError> {
         let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
         let options = SubmitOptions {
             settings: settings(confidence.0, iou.0, max_detections.0)?,
@@ -103,20 +103,20 @@ impl V1Api {
         task_id: Path<String>,
         /// Hold the answer back until the task ends, for this many seconds at most, up to 30.
         wait: Query<Option<u64>>,
-    ) -> Result<TaskResponse, TaskFailure> {
+    ) -> Result<TaskResponse, V1TaskError> {
         let id: TaskId =
-            task_id.parse().map_err(|error| TaskFailure::unknown(format!("{error}")))?;
+            task_id.parse().map_err(|error| V1TaskError::unknown(format!("{error}")))?;
         let found = match wait.0.unwrap_or(0).min(LONGEST_WAIT_SECONDS) {
             0 => tasks.find(id).await,
             seconds => tasks.wait(id, Duration::from_secs(seconds), &health.shutdown).await,
         };
         match found {
             Ok(Lookup::Found(record)) => Ok(TaskResponse::Known(Json((*record).into()))),
-            Ok(Lookup::Unknown) => Err(TaskFailure::unknown(format!("there is no task {id}"))),
-            Ok(Lookup::Expired) => Err(TaskFailure::expired(id)),
+            Ok(Lookup::Unknown) => Err(V1TaskError::unknown(format!("there is no task {id}"))),
+            Ok(Lookup::Expired) => Err(V1TaskError::expired(id)),
             Err(error) => {
                 tracing::warn!(task_id = %id, %error, "cannot read a record");
-                Err(TaskFailure::unavailable())
+                Err(V1TaskError::unavailable())
             }
         }
     }
