@@ -9,18 +9,18 @@ use crate::BoundingBox;
 #[serde(transparent)]
 pub struct ClassId(pub u32);
 
-/// One object as the model sees it: where, what, how sure.
+/// One detected object: its box, its class and the score.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Detection {
-    /// Where it is, in pixels of the source picture.
+    /// Its bounding box, in pixels of the source picture.
     pub bbox: BoundingBox,
-    /// What it is; its name is in the model's [`LabelMap`].
+    /// Its class; the name is in the model's [`LabelMap`].
     pub class_id: ClassId,
     /// The score of that class, from 0 to 1.
     pub confidence: f32,
 }
 
-/// A [`Detection`] with the name of its class: what is stored and sent to people.
+/// A [`Detection`] with the name of its class, as it is stored and sent to clients.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct DetectedObject {
     /// The detection itself.
@@ -65,7 +65,7 @@ impl LabelMap {
         self.0.iter().map(String::as_str)
     }
 
-    /// Puts the class's name beside a detection; a class without a name is called `class 17`.
+    /// Adds the class's name to a detection; a class without a name is called `class 17`.
     #[must_use]
     pub fn name(&self, detection: Detection) -> DetectedObject {
         let label = match self.get(detection.class_id) {

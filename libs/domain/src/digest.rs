@@ -1,4 +1,4 @@
-//! SHA-256 digests: the only place that computes, parses and writes them.
+//! SHA-256 digests. The only file that computes, parses and formats them.
 
 use std::{fmt, str::FromStr};
 
@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 #[serde(try_from = "String", into = "String")]
 pub struct Sha256Digest([u8; 32]);
 
-/// A text that is no [`Sha256Digest`].
+/// A text that cannot be parsed as a [`Sha256Digest`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a sha256 has 64 hexadecimal digits, got '{0}'")]
 pub struct InvalidSha256Digest(pub String);
@@ -20,13 +20,13 @@ pub struct InvalidSha256Digest(pub String);
 pub struct Sha256Hasher(Sha256);
 
 impl Sha256Hasher {
-    /// A hasher that has seen no bytes.
+    /// A hasher without any bytes.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes the next bytes. How the bytes are cut into pieces does not change the digest.
+    /// Adds the next bytes. The digest does not depend on how the bytes are cut into pieces.
     pub fn update(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.update(bytes);
     }

@@ -1,4 +1,4 @@
-//! The words this service is built from: pictures, detections, thresholds, tasks.
+//! The domain model: tasks, pictures, detections, thresholds, digests.
 //!
 //! Pure types and rules. This crate does no I/O and knows neither the queue, the model, nor HTTP.
 

@@ -1,4 +1,4 @@
-//! The name a model is installed and asked for under.
+//! The name under which a model is installed and requested.
 
 use std::{fmt, str::FromStr};
 

@@ -1,4 +1,4 @@
-//! What can be told about a picture from its bytes without decoding it.
+//! Format, size, completeness and orientation of a picture, read from its bytes without decoding it.
 
 pub mod bmp;
 mod exif;
@@ -16,9 +16,9 @@ pub mod webp;
 pub use exif::ExifOrientation;
 use fields::{Fields, Flaw, Parsed, Size};
 pub use format::PictureFormat;
-use format::Unrecognised;
+use format::SignatureError;
 
-/// How large a picture may be.
+/// The limits of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PictureLimits {
     /// The most bytes of an encoded picture.
@@ -28,13 +28,13 @@ pub struct PictureLimits {
 }
 
 impl Default for PictureLimits {
-    /// 20 MiB and 64 Mi pixels: those of the cameras that are sold as 64 megapixels, 9280 × 6944 = 64.4 million, fit.
+    /// 20 MiB and 64 Mi pixels, enough for cameras that are sold as 64 megapixels: 9280 × 6944 = 64.4 million.
     fn default() -> Self {
         Self { max_bytes: 20 * 1024 * 1024, max_pixels: 64 * 1024 * 1024 }
     }
 }
 
-/// What a picture's header says.
+/// The contents of a picture's header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PictureHeader {
     /// The format its first bytes show, whatever its file name says.
@@ -51,7 +51,7 @@ pub enum PictureError {
     /// No bytes at all.
     #[error("the picture is empty (0 bytes)")]
     Empty,
-    /// The bytes start like none of the formats.
+    /// The bytes start with no signature of a supported format.
     #[error("these bytes are no JPEG, PNG, WebP, BMP or GIF picture")]
     Unrecognised,
     /// The header breaks its format's rules.
@@ -86,8 +86,8 @@ pub enum PictureError {
     },
 }
 
-/// Reads format and size off a whole file, holds them against `limits`, and checks that the file was not
-/// cut short, as far as its container shows that without decoding: the end marker of a JPEG, the `IEND` of a PNG,
+/// Reads format and size of a whole file, checks them against `limits`, and checks that the file is
+/// complete, as far as its container shows that without decoding: the end marker of a JPEG, the `IEND` of a PNG,
 /// the length fields of WebP and BMP, the end of a GIF's first frame.
 ///
 /// Time is linear in the file's length, and nothing is allocated.
@@ -99,7 +99,7 @@ pub fn inspect(bytes: &[u8], limits: &PictureLimits) -> Result<PictureHeader, Pi
         return Err(PictureError::Empty);
     }
     let Some(header) = inspect_header(bytes, limits)? else {
-        return Err(match PictureFormat::recognise(bytes) {
+        return Err(match PictureFormat::of_signature(bytes) {
             Ok(format) => PictureError::Truncated { format },
             Err(_) => PictureError::Unrecognised,
         });
@@ -120,9 +120,9 @@ pub fn inspect(bytes: &[u8], limits: &PictureLimits) -> Result<PictureHeader, Pi
     Ok(header)
 }
 
-/// Reads format and size off the first bytes of a file whose rest may not have arrived yet.
+/// Reads format and size from the first bytes of a file that has not arrived in full.
 ///
-/// `None` means that more bytes are needed: call it again with a longer prefix. An upload can so be refused
+/// `None` means that more bytes are needed: call it again with a longer prefix. So an upload can be refused
 /// long before its last byte.
 ///
 /// # Errors
@@ -134,10 +134,10 @@ pub fn inspect_header(
     if prefix.len() as u64 > limits.max_bytes {
         return Err(PictureError::TooManyBytes { max_bytes: limits.max_bytes });
     }
-    let format = match PictureFormat::recognise(prefix) {
+    let format = match PictureFormat::of_signature(prefix) {
         Ok(format) => format,
-        Err(Unrecognised::TooShort) => return Ok(None),
-        Err(Unrecognised::NoPicture) => return Err(PictureError::Unrecognised),
+        Err(SignatureError::TooShort) => return Ok(None),
+        Err(SignatureError::Unknown) => return Err(PictureError::Unrecognised),
     };
     match claimed_size(format, prefix) {
         Ok(Size { width, height }) => {
@@ -155,7 +155,7 @@ pub fn inspect_header(
 
 /// How a picture of `format` is to be turned upright, as OpenCV reads its EXIF blocks.
 ///
-/// BMP and GIF have none. Damaged blocks are no reason to refuse good pixels: they say nothing.
+/// BMP and GIF have none. Damaged blocks are ignored: they are no reason to refuse good pixels.
 #[must_use]
 pub fn orientation(bytes: &[u8], format: PictureFormat) -> ExifOrientation {
     match format {

@@ -1,10 +1,10 @@
-//! What a caller may set for one picture.
+//! The settings that a client may choose for a picture.
 
 use serde::{Deserialize, Serialize};
 
 use crate::{ConfidenceThreshold, IouThreshold};
 
-/// The most detections that may be asked for. The reference keeps 300; no field needs thousands.
+/// The largest `max_detections` that a client may choose. The reference keeps 300.
 pub const MAX_DETECTIONS_LIMIT: u16 = 1000;
 
 /// The most detections to report for one picture, from 1 to [`MAX_DETECTIONS_LIMIT`]. Default 300.

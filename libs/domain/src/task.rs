@@ -5,10 +5,10 @@ use time::OffsetDateTime;
 
 use crate::{DetectedObject, DetectionSettings, ModelName, Sha256Digest, TaskId};
 
-/// What a worker needs to know to run one task; the picture's bytes travel beside it.
+/// The data that a worker needs to run a task, besides the picture's bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
-    /// The task this job carries out.
+    /// The task of this job.
     pub task_id: TaskId,
     /// The file name the client gave the picture, such as `bus.jpg`.
     pub picture_name: String,
@@ -17,42 +17,42 @@ pub struct Job {
     /// The thresholds to run it with.
     #[serde(default)]
     pub settings: DetectionSettings,
-    /// When the API took the picture in.
+    /// When the API accepted the picture.
     #[serde(with = "time::serde::rfc3339")]
     pub submitted_at: OffsetDateTime,
-    /// From when on the job is too old to be worth running. `None`: never.
+    /// From this moment on the job is not run any more. `None`: no deadline.
     #[serde(
         default,
         with = "time::serde::rfc3339::option",
         skip_serializing_if = "Option::is_none"
     )]
     pub deadline: Option<OffsetDateTime>,
-    /// What the picture's bytes come to. `None` where the result is not to be kept for others who
-    /// send the same picture.
+    /// The digest of the picture's bytes. `None` where the result must not be cached for other tasks with the
+    /// same picture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture_sha256: Option<Sha256Digest>,
 }
 
 impl Job {
-    /// Whether the job is too old at `now` to be run.
+    /// Whether the job is past its deadline at `now`.
     #[must_use]
     pub fn is_overdue(&self, now: OffsetDateTime) -> bool {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 }
 
-/// Everything that is known about a task: the value of its key in the `tasks` bucket.
+/// The record of a task: the value of its key in the `tasks` bucket.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TaskRecord {
     /// The job as it was accepted.
     #[serde(flatten)]
     pub job: Job,
-    /// How many runs have begun and were not handed back by a worker that was told to stop. Kept
-    /// here and not left to the queue's own count, which counts hand-backs too and does not survive
-    /// every crash of the server.
+    /// How many runs have begun, without those that a stopping worker has released. The queue's count of
+    /// deliveries will not do: it includes released deliveries and does not survive every crash of the
+    /// server.
     #[serde(default)]
     pub attempts: u32,
-    /// Where the task stands.
+    /// The state of the task.
     #[serde(flatten)]
     pub state: TaskState,
 }
@@ -71,19 +71,19 @@ impl TaskRecord {
     }
 }
 
-/// Where a task stands. A terminal state, once stored, never changes.
+/// The state of a task. A terminal state, once stored, never changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TaskState {
-    /// Stored in the queue; no worker has it, or the last one gave it back.
+    /// Stored in the queue, and not in a run: not yet, or again after a release or a failed run.
     Queued,
-    /// A worker has it.
+    /// A worker runs it.
     Started {
-        /// When that worker took it.
+        /// When the run began.
         #[serde(with = "time::serde::rfc3339")]
         started_at: OffsetDateTime,
-        /// Until when the run may go on, by the worker's own limit. A run that must wait puts it off.
-        /// `None` in records of older workers.
+        /// The deadline of the run, which the worker extends while the run goes on. `None` in records of older
+        /// workers.
         #[serde(
             default,
             with = "time::serde::rfc3339::option",
@@ -91,10 +91,9 @@ pub enum TaskState {
         )]
         run_deadline: Option<OffsetDateTime>,
     },
-    /// The detector ran to its end.
+    /// The model has run.
     Success {
-        /// When the run began that found it. `None` where nothing was run, and in records of older
-        /// workers.
+        /// When the run began. `None` for a cached result, and in records of older workers.
         #[serde(
             default,
             with = "time::serde::rfc3339::option",
@@ -104,56 +103,54 @@ pub enum TaskState {
         /// When the result was ready.
         #[serde(with = "time::serde::rfc3339")]
         finished_at: OffsetDateTime,
-        /// What was found, highest confidence first.
+        /// The detections, highest confidence first.
         objects: Vec<DetectedObject>,
         /// The picture's width in pixels, after its EXIF orientation.
         width: u32,
         /// The picture's height in pixels, after its EXIF orientation.
         height: u32,
-        /// What is wrong with the picture's pixels, for people. Empty where nothing is, and in records of older
-        /// workers.
+        /// Warnings about damaged pixels of the picture, as texts. Empty in records of older workers.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<String>,
-        /// What the installed model that found it comes to. `None` in records of older workers.
+        /// The digest of the installed model that was run. `None` in records of older workers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model_digest: Option<Sha256Digest>,
-        /// Whether this is the result of an earlier run on the same picture, and nothing was run
-        /// for this task.
+        /// Whether this is the cached result of an earlier run on the same picture.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         cached: bool,
     },
     /// The task can never succeed.
     Failure {
-        /// When that was clear.
+        /// When it failed.
         #[serde(with = "time::serde::rfc3339")]
         finished_at: OffsetDateTime,
-        /// Why, for programs.
+        /// Why, as a code.
         reason: FailureReason,
-        /// Why, for people.
+        /// Why, as a text.
         message: String,
     },
-    /// Called off by its client before it was run.
+    /// Revoked by its client before it was run.
     Revoked {
-        /// When it was called off.
+        /// When it was revoked.
         #[serde(with = "time::serde::rfc3339")]
         finished_at: OffsetDateTime,
     },
-    /// Not run in time.
+    /// Not run before its deadline.
     Expired {
-        /// When it was found too old.
+        /// When it expired.
         #[serde(with = "time::serde::rfc3339")]
         finished_at: OffsetDateTime,
     },
 }
 
 impl TaskState {
-    /// Whether this is an end. Ends are final: the first one stored wins.
+    /// Whether the state is terminal. A terminal state never changes: the first one stored wins.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
         !matches!(self, Self::Queued | Self::Started { .. })
     }
 
-    /// When the run began that goes on, or that found the result.
+    /// When the present run began, or the one with the result.
     #[must_use]
     pub fn started_at(&self) -> Option<OffsetDateTime> {
         match self {
@@ -165,7 +162,7 @@ impl TaskState {
         }
     }
 
-    /// When the end came, or `None` before it.
+    /// When the task became terminal; `None` before that.
     #[must_use]
     pub fn finished_at(&self) -> Option<OffsetDateTime> {
         match self {
@@ -197,13 +194,13 @@ impl TaskState {
 pub enum FailureReason {
     /// The picture's bytes do not decode.
     UndecodablePicture,
-    /// The job names a model that is not installed where the workers are.
+    /// The job names a model that is not installed on the workers.
     UnknownModel,
-    /// The picture's bytes are gone: they expired before a worker came to them.
+    /// The picture's bytes are gone: they expired before a run.
     PictureGone,
-    /// Too many runs of the job began without coming to an end: it stops workers instead.
+    /// Too many runs of the job began and did not end: it crashes its workers.
     Poison,
-    /// The queue lost the job, and with it the picture.
+    /// The queue has lost the job and its picture.
     Lost,
 }
 
@@ -292,7 +289,7 @@ mod tests {
         };
         let record = TaskRecord { job: Job { picture_sha256: None, ..job() }, attempts: 1, state };
         let json = serde_json::to_value(&record).unwrap();
-        // They are left out, so that this is what an older version writes.
+        // Without these fields, the JSON is that of an older version.
         for name in ["picture_sha256", "started_at", "warnings", "model_digest", "cached"] {
             assert!(json.get(name).is_none(), "{name} in {json}");
         }

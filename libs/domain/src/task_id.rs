@@ -6,24 +6,24 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// The id of a task: a UUIDv7, so its age can be read from it long after its record has expired.
+/// The id of a task: a UUIDv7, which has the age of the task even when its record has expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TaskId(Uuid);
 
-/// A text that is no UUID in the hyphenated form clients are given.
+/// A text that is not a UUID in the hyphenated form.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a task id is a UUID such as 0190b5a3-7c1e-7d2a-9f61-3a5d0c9e8b47, got '{0}'")]
 pub struct InvalidTaskId(pub String);
 
 impl TaskId {
-    /// A fresh id, made of the time now and randomness.
+    /// A new id, of the present time and random bits.
     #[must_use]
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
     }
 
-    /// When the id was made, or `None` if this id was not made by [`TaskId::generate`].
+    /// When the id was generated; `None` if not by [`TaskId::generate`].
     #[must_use]
     pub fn created_at(&self) -> Option<OffsetDateTime> {
         if self.0.get_version_num() != 7 {
@@ -45,7 +45,7 @@ impl FromStr for TaskId {
     type Err = InvalidTaskId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // `Uuid` also reads braces and URNs; a client was only ever given the 36-character form.
+        // `Uuid` also parses braces and URNs; clients get the 36-character form only.
         match Uuid::try_parse(text) {
             Ok(uuid) if text.len() == 36 => Ok(Self(uuid)),
             _ => Err(InvalidTaskId(text.to_owned())),
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_tells_its_age() {
+    fn an_id_has_its_age() {
         let before = OffsetDateTime::now_utc();
         let created = TaskId::generate().created_at().unwrap();
         assert!((created - before).abs() < time::Duration::seconds(5), "{created} vs {before}");

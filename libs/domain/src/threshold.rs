@@ -1,16 +1,16 @@
-//! Numbers between 0 and 1 that have been checked to be so.
+//! Thresholds: numbers that are checked to be between 0 and 1.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// A number that had to lie from 0 to 1 and does not, or is no number.
+/// A value that is not a number from 0 to 1.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{what} must be a number from 0 to 1, got '{got}'")]
 pub struct OutOfUnitRange {
-    /// The quantity that was being set, such as `confidence`.
+    /// The quantity, such as `confidence`.
     pub what: &'static str,
-    /// What was found in its place.
+    /// The value.
     pub got: String,
 }
 

@@ -1,4 +1,4 @@
-//! What a process must know to take part in the queue.
+//! The settings of messaging: servers, limits and times.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -9,17 +9,17 @@ use crate::connection::{address::NatsServers, tls::TlsFiles};
 /// The least that `QUEUE_MAX_BYTES` may be.
 pub(crate) const LEAST_QUEUE_BYTES: u64 = 1 << 20;
 
-/// Which part of the system a connection belongs to. Each has its own name and inbox prefix, so
-/// that permissions can be given to one of them and an operator can tell them apart.
+/// Which part of the system a connection belongs to. Each part has its own client name and inbox prefix,
+/// for permissions and for operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Takes jobs in and reads records.
+    /// Publishes jobs and reads records.
     Api,
     /// Runs jobs and writes records.
     Worker,
-    /// Makes streams, buckets and the consumer, and nothing else.
+    /// Provisions streams, buckets and the consumer, and nothing else.
     Setup,
-    /// A person's command.
+    /// A command of the command line.
     Cli,
 }
 
@@ -43,7 +43,7 @@ impl Role {
     }
 }
 
-/// How much may wait in the queue before new jobs are refused.
+/// The limits of the queue. A full queue refuses new jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimits {
     /// The most bytes of all waiting jobs; the same again for pictures in the object store.
@@ -59,36 +59,36 @@ impl Default for QueueLimits {
     }
 }
 
-/// How to connect, and how the streams are set up by [`Messaging::provision`](crate::Messaging::provision).
+/// How to connect, and how [`Messaging::provision`](crate::Messaging::provision) provisions the streams.
 ///
-/// Every process of one deployment is given the same values: the last one to start wins.
+/// Every process of a deployment must have the same values: those of the last one to start win.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessagingConfig {
     /// The servers, and the login to them.
     pub servers: NatsServers,
-    /// A NATS credentials file, for servers that want one.
+    /// A NATS credentials file, for servers that require one.
     pub credentials_file: Option<PathBuf>,
-    /// The files that TLS needs.
+    /// The PEM files for TLS.
     pub tls: TlsFiles,
-    /// Whose connection this is.
+    /// The part of the system that connects.
     pub role: Role,
-    /// How much may wait in the queue.
+    /// The limits of the queue.
     pub limits: QueueLimits,
     /// How long a task's record is kept after its last change. Default 24 h.
     pub result_ttl: Duration,
     /// The largest picture, in bytes, that travels inside its message; a larger one goes through
-    /// the object store. Default 1 MiB; the server's own limit on messages is held to as well.
+    /// the object store. Default 1 MiB; the server's `max_payload` limits it further.
     pub inline_limit: usize,
-    /// How long a worker may be silent about a job before it is handed to another. Default 30 s.
+    /// How long the server waits for a worker before it redelivers a job. Default 30 s.
     pub ack_wait: Duration,
-    /// For how long the server refuses a second job of the same id. Default 10 minutes: longer than
-    /// any client's retries.
+    /// For how long the server drops a second job with the same id. Default 10 minutes: longer than any
+    /// client's retries.
     pub duplicate_window: Duration,
-    /// On how many servers each stream is stored. Default 1.
+    /// How many servers store each stream. Default 1.
     pub replicas: usize,
-    /// How long one question to the server may take. Default 5 s.
+    /// The timeout of one request to the server. Default 5 s.
     pub request_timeout: Duration,
-    /// How long to wait for the first connection. Default 10 s.
+    /// The timeout of the first connection, retries included. Default 10 s.
     pub connect_timeout: Duration,
 }
 
@@ -112,11 +112,10 @@ impl MessagingConfig {
         }
     }
 
-    /// Reads the settings as every process of a deployment does: `NATS_URL`,
-    /// `NATS_CREDENTIALS_FILE`, `NATS_CA_FILE`, `NATS_CERTIFICATE_FILE`, `NATS_KEY_FILE`, `NATS_REPLICAS`, `QUEUE_MAX_BYTES`, `QUEUE_MAX_MESSAGES`,
-    /// `RESULT_TTL_SECONDS`, `INLINE_LIMIT_BYTES`, `ACK_WAIT_SECONDS`,
-    /// `DUPLICATE_WINDOW_SECONDS`. What is wrong with them is
-    /// left with `reader`.
+    /// Reads the variables `NATS_URL`, `NATS_CREDENTIALS_FILE`, `NATS_CA_FILE`, `NATS_CERTIFICATE_FILE`,
+    /// `NATS_KEY_FILE`, `NATS_REPLICAS`, `QUEUE_MAX_BYTES`, `QUEUE_MAX_MESSAGES`, `RESULT_TTL_SECONDS`,
+    /// `INLINE_LIMIT_BYTES`, `ACK_WAIT_SECONDS` and `DUPLICATE_WINDOW_SECONDS`. `reader` collects what is
+    /// wrong with them.
     #[must_use]
     pub fn read(reader: &mut Reader<'_>, role: Role) -> Self {
         let servers = reader.read_secret("NATS_URL").unwrap_or_default();
@@ -158,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_connected_with_is_found_when_it_is_read() {
+    fn unusable_settings_are_reported_when_they_are_read() {
         let here = env!("CARGO_MANIFEST_DIR");
         let file = format!("{here}/Cargo.toml");
         assert_eq!(problems(&[]), []);

@@ -1,4 +1,4 @@
-//! The connection that everything else shares.
+//! The connection to NATS, which everything else in this crate shares.
 
 pub(crate) mod address;
 mod denials;
@@ -24,8 +24,8 @@ pub(crate) use self::link::Link;
 use self::{address::NatsServers, denials::Denials, write_faults::Writes};
 use crate::{MessagingConfig, MessagingError};
 
-/// How often to ask whether the server is still there. The library's default is a minute, in which
-/// a silent network would swallow every request.
+/// How often the client pings the server. The library's default is a minute, in which a network that
+/// drops packets would swallow every request.
 const PING_EVERY: Duration = Duration::from_secs(10);
 
 /// The pause between attempts at the first connection.
@@ -50,8 +50,8 @@ struct Inner {
 }
 
 impl Messaging {
-    /// Connects, trying again for up to `config.connect_timeout`. Once connected, a lost connection
-    /// is made again in the background for as long as the process lives.
+    /// Connects, with retries for up to `config.connect_timeout`. Once connected, the client library
+    /// reconnects in the background for as long as the process lives.
     ///
     /// # Errors
     /// [`MessagingError::Credentials`], [`MessagingError::LoginRefused`] or
@@ -62,10 +62,11 @@ impl Messaging {
         let options = options(&config, events, denials.clone()).await?;
         let address = config.servers.to_string();
         let client = first_connection(options, &config.servers, config.connect_timeout).await?;
-        // The event of this first connection comes from another task. Whoever looks at the link
-        // from here on must not take it for a second connection.
-        let patience = config.request_timeout;
-        let _ = tokio::time::timeout(patience, link.wait_for(|link| link.connects > 0)).await;
+        // The event of this first connection comes from another task. Readers of the link must not
+        // take it for a reconnection later.
+        let _ =
+            tokio::time::timeout(config.request_timeout, link.wait_for(|link| link.connects > 0))
+                .await;
         let mut jetstream = jetstream::new(client.clone());
         // Longer than `within` waits, so that there is one kind of timeout and not one per library call.
         jetstream.set_timeout(config.request_timeout + Duration::from_secs(1));
@@ -85,23 +86,21 @@ impl Messaging {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Whether the connection stands right now, as far as this side knows. Where it does not, nothing is
-    /// submitted either: both look at what the client library's events have told, and not at its own
-    /// state, which is a moment ahead of them.
+    /// Whether the connection is up, by the client library's events. Submissions go by the same events, and
+    /// not by the library's own state, which is a moment ahead of them.
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.inner.link.borrow().connected
     }
 
-    /// What is known of whether the server stores what this process sends. Somebody must run
-    /// [`Messaging::watch_writes`] for it.
+    /// Whether the server stores what this process sends. Known only while [`Messaging::watch_writes`] runs.
     #[must_use]
     pub fn writes(&self) -> &Writes {
         &self.inner.writes
     }
 
-    /// Why nothing can be stored right now, for people: no connection, or a server that does not store.
-    /// `None` while nothing is known to be wrong.
+    /// Why nothing can be stored right now, as a text for operators: no connection, or a server that does
+    /// not store. `None` while no fault is known.
     #[must_use]
     pub fn obstacle(&self) -> Option<String> {
         if self.is_connected() {
@@ -111,18 +110,18 @@ impl Messaging {
         }
     }
 
-    /// The server's address as it may be shown: without user and password.
+    /// The servers' addresses without user and password.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.inner.address
     }
 
-    /// Sends what is still to be sent and closes the connection, for this clone and all others.
-    /// Waits for the end no longer than the configured request timeout.
+    /// Flushes and closes the connection, for this clone and all others, within the configured request
+    /// timeout.
     pub async fn close(self) {
         let mut link = self.inner.link.clone();
         let closing = async {
-            // `drain` returns when the wish is noted, not when it is fulfilled.
+            // `drain` returns before the connection is closed.
             if self.inner.client.drain().await.is_ok() {
                 let _ = link.wait_for(|link| link.closed).await;
             }
@@ -190,20 +189,20 @@ async fn options(
     }
 }
 
-/// Connects, trying again until `patience` is over.
+/// Connects, with retries until `limit` has passed.
 ///
-/// The library's `retry_on_initial_connect` is not used: it tries for ever in a task that nothing
-/// ends, and keeps to itself why an attempt failed.
+/// The library's `retry_on_initial_connect` is not used: it retries for ever in a task that cannot be
+/// stopped, and does not report why an attempt failed.
 async fn first_connection(
     options: ConnectOptions,
     servers: &NatsServers,
-    patience: Duration,
+    limit: Duration,
 ) -> Result<Client, MessagingError> {
     let address = servers.to_string();
     let started = Instant::now();
     let mut cause = "no answer".to_owned();
     loop {
-        let left = patience.saturating_sub(started.elapsed());
+        let left = limit.saturating_sub(started.elapsed());
         let attempt = options.clone().connect(servers.addresses.clone());
         match tokio::time::timeout(left, attempt).await {
             Ok(Ok(client)) => return Ok(client),
@@ -215,10 +214,10 @@ async fn first_connection(
             },
             Err(_) => {}
         }
-        if started.elapsed() + RETRY_EVERY >= patience {
-            return Err(MessagingError::Unreachable { address, waited: patience, cause });
+        if started.elapsed() + RETRY_EVERY >= limit {
+            return Err(MessagingError::Unreachable { address, waited: limit, cause });
         }
-        tracing::warn!(%address, %cause, "no connection to NATS yet; trying again");
+        tracing::warn!(%address, %cause, "no connection to NATS yet; retrying");
         tokio::time::sleep(RETRY_EVERY).await;
     }
 }

@@ -1,4 +1,4 @@
-//! The jobs that were given up, for people to look at, to run again or to throw away.
+//! The dead letters: listing, reading, requeuing and deleting them.
 
 pub(crate) mod copy;
 pub(crate) mod pictures;
@@ -20,33 +20,33 @@ use crate::{
 /// How many dead letters are read at a time.
 const PAGE: usize = 200;
 
-/// The messages that no worker could deal with. Each is kept for seven days, together with its
-/// picture; before that the oldest make room when there are too many. Cheap to clone.
+/// The messages that no worker could process. Each is kept for seven days, with its picture; when there are
+/// too many, the oldest are deleted before that. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct DeadLetters {
     messaging: Messaging,
 }
 
-/// A message that was given up.
+/// A message that no worker could process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeadLetter {
-    /// Its place among the dead letters.
+    /// Its sequence in the stream of dead letters.
     pub sequence: u64,
-    /// When it was given up.
+    /// When it became a dead letter.
     pub dead_lettered_at: OffsetDateTime,
-    /// Why, for people.
+    /// Why, as a text for operators.
     pub reason: String,
-    /// How often it had been handed to a worker; 0 if that is not known.
+    /// How often it was delivered to a worker; 0 if unknown.
     pub deliveries: u32,
     /// The subject it was published under.
     pub original_subject: String,
-    /// The job, or `None` if the message was none.
+    /// The job; `None` if the message was not a job.
     pub job: Option<Job>,
     /// Where its picture is.
     pub picture: DeadLetterPicture,
 }
 
-/// Where a dead letter's picture is. Of a message that is no job, its payload stands for a picture.
+/// Where a dead letter's picture is. The payload of a message that is not a job counts as a picture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DeadLetterPicture {
@@ -55,13 +55,13 @@ pub enum DeadLetterPicture {
         /// Its length.
         bytes: u64,
     },
-    /// Beside the dead letter, in pieces.
+    /// In a stream of its own, in pieces.
     Stored(StoredPieces),
-    /// It was gone when the job was given up, or the message never had one.
+    /// The picture was gone already, or the message never had one.
     Absent,
 }
 
-/// A picture that is kept in pieces.
+/// A picture that is stored in pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredPieces(PicturePieces);
 
@@ -77,16 +77,16 @@ impl DeadLetterPicture {
     }
 }
 
-/// What a dead letter is called: by its task, or by its place where it has none.
+/// The id of a dead letter: its task, or its sequence for a message that is not a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DeadLetterId {
-    /// The task that was given up.
+    /// The task.
     Task(TaskId),
-    /// The place among the dead letters, from 1.
+    /// The sequence in the stream of dead letters, from 1.
     Sequence(u64),
 }
 
-/// A text that is no [`DeadLetterId`].
+/// A text that cannot be parsed as a [`DeadLetterId`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("'{0}' names no dead letter: expected a task id, or a number for an unreadable message")]
 pub struct InvalidDeadLetterId(pub String);
@@ -112,7 +112,7 @@ impl fmt::Display for DeadLetterId {
 }
 
 impl DeadLetter {
-    /// What this dead letter is called.
+    /// The id of this dead letter.
     #[must_use]
     pub fn id(&self) -> DeadLetterId {
         match &self.job {
@@ -127,18 +127,18 @@ impl DeadLetters {
         Self { messaging }
     }
 
-    /// The oldest dead letters behind the one with this sequence, at most 200; 0 begins with the
-    /// first, and none means that there are no more. Pictures are not read.
+    /// The oldest dead letters after this sequence, at most 200; 0 begins with the first, and an empty list
+    /// means that there are no more. Does not read pictures.
     ///
     /// # Errors
     /// [`MessagingError::NotProvisioned`], [`MessagingError::Failed`] or [`MessagingError::Timeout`].
     pub async fn list_after(&self, sequence: u64) -> Result<Vec<DeadLetter>, MessagingError> {
         let from = sequence.saturating_add(1);
         let found = self.read(all(), from, PAGE, Payloads::LeftOut).await?;
-        Ok(found.into_iter().map(understand).collect())
+        Ok(found.into_iter().map(parse).collect())
     }
 
-    /// The dead letter of this name, or `None` if there is none (any more).
+    /// The dead letter with this id, or `None` if there is none (any more).
     ///
     /// # Errors
     /// As [`DeadLetters::list_after`].
@@ -152,7 +152,7 @@ impl DeadLetters {
             DeadLetterId::Task(_) => true,
             DeadLetterId::Sequence(sequence) => found.sequence == sequence,
         };
-        Ok(found.into_iter().find(is_it).map(understand))
+        Ok(found.into_iter().find(is_it).map(parse))
     }
 
     /// The picture as the client sent it, or `None` if it is gone.
@@ -173,19 +173,18 @@ impl DeadLetters {
         }
     }
 
-    /// Puts the job back into the queue as a new task and returns that task's id. The end of the old
-    /// task stays what it was: an end is final. Only when the new job is stored is the dead letter
-    /// removed. A deadline is as far away as it was for the old task.
+    /// Queues the job again as a new task and returns that task's id. The record of the old task stays
+    /// terminal. The dead letter is deleted once the new job is stored. A deadline is as far away as it was
+    /// for the old task.
     ///
     /// # Errors
     /// With [`RequeueError::Unfinished`] the job is in the queue and the dead letter is still there.
-    /// Any other error leaves all as it was, except that a job whose publication was not confirmed
-    /// may be run ([`SubmitError::Unconfirmed`](crate::SubmitError::Unconfirmed)).
+    /// Any other error changes nothing, except that a job whose publication was not confirmed may be run ([`SubmitError::Unconfirmed`](crate::SubmitError::Unconfirmed)).
     pub async fn requeue(&self, letter: &DeadLetter) -> Result<TaskId, RequeueError> {
         let Some(job) = &letter.job else { return Err(RequeueError::Unreadable) };
         let picture = self.picture(letter).await?.ok_or(RequeueError::PictureGone)?;
-        let job = job_again(job);
-        // A new id, and so a message id that the duplicate window does not know.
+        let job = resubmitted(job);
+        // The new id is a message id that the duplicate window does not have.
         let task_id = job.task_id;
         self.messaging.queue().submit(&job, picture).await?;
         let finish = async {
@@ -198,18 +197,18 @@ impl DeadLetters {
         }
     }
 
-    /// Removes the dead letter and its picture. One that is gone already is no error.
+    /// Deletes the dead letter and its picture. It is not an error if it is gone already.
     ///
     /// # Errors
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
     pub async fn discard(&self, letter: &DeadLetter) -> Result<(), MessagingError> {
-        let what = "remove a dead letter";
+        let what = "delete a dead letter";
         let jetstream = self.messaging.jetstream();
         let stream =
             self.messaging.within(what, jetstream.get_stream_no_info(DEAD_LETTER_STREAM)).await?;
         let delete = stream.delete_message(letter.sequence);
         if let Err(error) = self.messaging.within_timeout(what, delete).await?
-            // The server has one code for "no such message" and "it could not be removed".
+            // The server has one code for "no such message" and for a failed deletion.
             && self.get(DeadLetterId::Sequence(letter.sequence)).await?.is_some()
         {
             return Err(MessagingError::failed(what, error));
@@ -234,13 +233,13 @@ impl DeadLetters {
     }
 }
 
-/// Matches every dead letter.
+/// The subject of all dead letters.
 fn all() -> String {
     format!("{DEAD_LETTER_SUBJECT}.>")
 }
 
-/// The same work under a new id, from now on.
-fn job_again(job: &Job) -> Job {
+/// The same job under a new id, submitted now.
+fn resubmitted(job: &Job) -> Job {
     let now = OffsetDateTime::now_utc();
     Job {
         task_id: TaskId::generate(),
@@ -250,7 +249,7 @@ fn job_again(job: &Job) -> Job {
     }
 }
 
-fn understand(found: Stored) -> DeadLetter {
+fn parse(found: Stored) -> DeadLetter {
     let Stored { sequence, stored_at, message } = found;
     let headers = message.headers.unwrap_or_default();
     let buried = wire::read_dead_letter(message.subject.as_str(), &headers);
@@ -272,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dead_letter_is_named_by_task_or_number() {
+    fn a_dead_letter_has_the_id_of_its_task_or_its_sequence() {
         let task_id = TaskId::generate();
         let cases = [
             (task_id.to_string(), Some(DeadLetterId::Task(task_id))),
@@ -289,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_runs_again_has_as_much_time_as_it_had() {
+    fn a_requeued_job_has_as_much_time_as_before() {
         let job = Job {
             task_id: TaskId::generate(),
             picture_name: "bus.jpg".to_owned(),
@@ -299,9 +298,9 @@ mod tests {
             deadline: Some(OffsetDateTime::UNIX_EPOCH + time::Duration::minutes(5)),
             picture_sha256: None,
         };
-        let again = job_again(&job);
+        let again = resubmitted(&job);
         assert_ne!(again.task_id, job.task_id);
         assert_eq!(again.deadline.unwrap() - again.submitted_at, time::Duration::minutes(5));
-        assert_eq!(job_again(&Job { deadline: None, ..job }).deadline, None);
+        assert_eq!(resubmitted(&Job { deadline: None, ..job }).deadline, None);
     }
 }

@@ -1,26 +1,26 @@
-//! Everything that can go wrong between this process and the NATS server.
+//! The errors of this crate.
 
 use std::{error::Error, time::Duration};
 
 use async_nats::jetstream;
 use domain::TaskId;
 
-/// An error of the client library, whichever of its many types.
+/// An error of the client library, of any of its types.
 pub(crate) type Cause = Box<dyn Error + Send + Sync>;
 
-/// Why something asked of the messaging layer did not happen.
+/// Why a request to NATS failed.
 #[derive(Debug, thiserror::Error)]
 pub enum MessagingError {
     /// The credentials file cannot be read.
     #[error("the NATS credentials file cannot be used: {0}")]
     Credentials(#[source] std::io::Error),
-    /// The server refuses this user.
+    /// The server refuses the login.
     #[error(
         "the NATS server at {address} refuses this login: check user and password in the URL, \
          or the credentials file"
     )]
     LoginRefused {
-        /// The server's address, without the password.
+        /// The servers' addresses, without the login.
         address: String,
     },
     /// No server answered in time.
@@ -29,118 +29,120 @@ pub enum MessagingError {
          check that nats-server runs there with JetStream (-js), or set another address"
     )]
     Unreachable {
-        /// The address that was tried, without the password.
+        /// The servers' addresses, without the login.
         address: String,
-        /// How long it was tried.
+        /// For how long the client tried to connect.
         waited: Duration,
-        /// What the last attempt said.
+        /// The error of the last attempt.
         cause: String,
     },
-    /// A question was not answered in time; what it asked for may still happen.
+    /// A request was not answered in time. It may still be carried out.
     #[error("no answer to '{what}' within {after:?}")]
     Timeout {
-        /// What was asked.
+        /// The request.
         what: &'static str,
-        /// How long was waited.
+        /// The timeout.
         after: Duration,
     },
-    /// The server is known not to store what this stream is sent, as on a full disk. What was asked for may
-    /// still have happened.
-    #[error("'{what}' failed: the server does not store what stream {stream} is sent: {why}")]
+    /// The server is known not to store messages of this stream, as on a full disk. The request may still
+    /// have been carried out.
+    #[error("'{what}' failed: the server does not store messages of stream {stream}: {why}")]
     CannotStore {
-        /// What was asked.
+        /// The request.
         what: &'static str,
-        /// Which stream.
+        /// The stream.
         stream: &'static str,
-        /// In the server's words.
+        /// The server's description of the fault.
         why: String,
     },
-    /// A stream, consumer or bucket cannot be set up as configured.
-    #[error("{what} cannot be set up as configured: {cause}; {advice}")]
+    /// A stream, consumer or bucket cannot be provisioned as configured.
+    #[error("{what} cannot be provisioned as configured: {cause}; {advice}")]
     Provision {
-        /// What was to be set up.
+        /// What was to be provisioned.
         what: String,
-        /// What the server said.
+        /// The error of the server.
         #[source]
         cause: Cause,
-        /// What to do about it.
+        /// What the operator can do.
         advice: String,
     },
-    /// The server does not let these credentials do it.
+    /// These credentials may not make the request.
     #[error(
         "'{what}' is not permitted: these credentials may not publish to {subject}; check which user \
          this process logs in as, and that user's permissions"
     )]
     NotPermitted {
-        /// What was asked.
+        /// The request.
         what: &'static str,
-        /// What the server denied.
+        /// The subject that the server denied.
         subject: String,
     },
-    /// Something is missing that these credentials may not make.
+    /// A stream or the consumer is missing, and these credentials may not create it.
     #[error(
         "{what} is missing, and these credentials may not create it: it must be provisioned first, with \
          credentials that may"
     )]
     MustBeProvisioned {
-        /// What is missing.
+        /// The missing stream or consumer.
         what: String,
     },
-    /// The server has no queue of ours: it may be another one than was meant.
+    /// The server has no queue of spotter. It may be the wrong server.
     #[error(
-        "the NATS server at {address} holds no queue of spotter's: check the address; an API or a \
-         worker sets the queue up when it starts"
+        "the NATS server at {address} has no queue of spotter: check the address; an API or a worker \
+         provisions the queue when it starts"
     )]
     NotProvisioned {
-        /// The server's address, without the password.
+        /// The servers' addresses, without the login.
         address: String,
     },
-    /// The server said no, or the connection broke.
+    /// The server refused the request, or the connection broke.
     #[error("'{what}' failed: {cause}")]
     Failed {
-        /// What was asked.
+        /// The request.
         what: &'static str,
-        /// What the library or the server said.
+        /// The error of the client library or of the server.
         #[source]
         cause: Cause,
     },
-    /// A stored record is none, or a record cannot be written as JSON.
-    #[error("the record of task {task_id} is not as this version writes it: {cause}")]
+    /// A stored record cannot be read, or a record cannot be written as JSON.
+    #[error("the record of task {task_id} cannot be read or written: {cause}")]
     Record {
-        /// Whose record.
+        /// The task.
         task_id: TaskId,
-        /// What is wrong with it.
+        /// Why not.
         #[source]
         cause: serde_json::Error,
     },
-    /// Others changed the same record each time this process was about to.
-    #[error("the record of task {task_id} was changed by others {attempts} times in a row")]
+    /// Other processes changed the record between each read and write of this one.
+    #[error(
+        "the record of task {task_id} was changed by other processes at each of {attempts} attempts"
+    )]
     Contended {
-        /// Whose record.
+        /// The task.
         task_id: TaskId,
-        /// How often it was tried.
+        /// The number of attempts.
         attempts: u32,
     },
 }
 
-/// What must change before asking again makes sense.
+/// What must change before a retry can succeed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// A setting of this process, or what its credentials may do.
+    /// A setting of this process, or the permissions of its credentials.
     Configuration,
     /// The settings of streams, or the servers that are to hold them: in a cluster that is still
     /// forming, waiting may help.
     Provisioning,
-    /// What only other credentials may provision.
+    /// Other credentials must provision something first.
     NotProvisioned,
-    /// Nothing but time: no connection, no answer, or a server that cannot do it now.
+    /// Nothing: no connection, no answer, or a server that cannot do it now. Retry later.
     Transient,
-    /// What is stored.
+    /// The stored data.
     Data,
 }
 
 impl MessagingError {
-    /// What kind of error this is.
+    /// The kind of this error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
@@ -160,8 +162,8 @@ impl MessagingError {
         }
     }
 
-    /// Whether a setting must be changed before trying again makes sense. A process that cannot
-    /// start for this reason need not be started again.
+    /// Whether a setting must be changed before a retry can succeed. A process that cannot start for this
+    /// reason should not be restarted.
     #[must_use]
     pub fn is_configuration(&self) -> bool {
         self.kind() == ErrorKind::Configuration
@@ -172,19 +174,19 @@ impl MessagingError {
     }
 }
 
-/// Why a job was not taken in.
+/// Why a job was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
-    /// The queue holds as much as it may. Nothing was stored; try again later.
+    /// The queue is full. Nothing was stored; retry later.
     #[error("the queue is full: {detail}")]
     QueueFull {
-        /// Which limit, in the server's words.
+        /// The server's description of the limit.
         detail: String,
     },
-    /// The job was not stored: no connection, or a server that cannot store now.
+    /// The job was not stored: no connection, or a server that cannot store it now.
     #[error("the queue cannot be reached: {detail}")]
     Unavailable {
-        /// What is wrong.
+        /// Why.
         detail: String,
     },
     /// The server did not confirm in time. The job may still be stored and run; submitting it again
@@ -194,10 +196,10 @@ pub enum SubmitError {
         /// The job's id.
         task_id: TaskId,
     },
-    /// The job can never be stored: without its picture it is larger than a message may be.
+    /// The job can never be stored: it is larger than a message may be, even without its picture.
     #[error("the job's own data is larger than the server's max_payload of {max_payload} bytes")]
     TooLarge {
-        /// The server's limit in bytes.
+        /// The server's `max_payload` in bytes.
         max_payload: usize,
     },
 }
@@ -205,41 +207,41 @@ pub enum SubmitError {
 /// Why a picture could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureFetchError {
-    /// It is not in the object store any more. It will never come back.
+    /// It is not in the object store any more. A retry is useless.
     #[error("the picture of task {task_id} is gone from the object store")]
     Gone {
-        /// Whose picture.
+        /// The task.
         task_id: TaskId,
     },
-    /// It has more bytes than pictures may have; it will not have fewer.
+    /// It has more bytes than pictures may have. A retry is useless.
     #[error("the picture of task {task_id} in the object store has more than {most} bytes")]
     TooLarge {
-        /// Whose picture.
+        /// The task.
         task_id: TaskId,
-        /// The most bytes that were allowed.
+        /// The limit in bytes.
         most: u64,
     },
-    /// It could not be read now; trying again later makes sense.
+    /// It could not be read now. Retry later.
     #[error("the picture cannot be read now: {0}")]
     Transient(#[source] MessagingError),
 }
 
-/// Why a dead letter was not put back into the queue.
+/// Why a dead letter was not requeued.
 #[derive(Debug, thiserror::Error)]
 pub enum RequeueError {
-    /// The message was no job, and will be none.
-    #[error("the message is no job: it can only be dropped")]
+    /// The message cannot be read as a job.
+    #[error("the message is not a job: it can only be dropped")]
     Unreadable,
-    /// There is nothing to run the job on.
+    /// The picture of the job is gone.
     #[error("its picture is gone: it can only be dropped")]
     PictureGone,
-    /// The queue did not take it.
+    /// The queue did not accept the job.
     #[error(transparent)]
     Submit(#[from] SubmitError),
     /// The dead letter could not be read.
     #[error(transparent)]
     Read(#[from] MessagingError),
-    /// The job is in the queue; only what comes after that failed.
+    /// The job is in the queue, and a later step failed.
     #[error(
         "the job is queued again as task {task_id}, but its dead letter is still there ({cause}): \
          drop it, or the job will be run twice"
@@ -253,7 +255,7 @@ pub enum RequeueError {
     },
 }
 
-/// What the server's JetStream API said, wherever in `error`'s chain of sources it is.
+/// The error of the server's JetStream API in `error`'s chain of sources.
 pub(crate) fn api_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a jetstream::Error> {
     let mut next = Some(error);
     while let Some(error) = next {

@@ -3,11 +3,11 @@
 //! Owns streams, the consumer, the key-value bucket and the object store. The only crate that knows
 //! `async-nats`; it knows no model and no HTTP.
 //!
-//! A picture's way: [`JobQueue::submit`] publishes it and waits until it is stored. A worker takes
-//! it from [`Deliveries::next`], reads [`Delivery::picture`], stores the end with
-//! [`TaskStore::finish`], and only then calls [`Delivery::settle`]. Everything is at least once: a
-//! job may be handed out again after any of these steps, and running it twice changes nothing,
-//! because the first end stored wins.
+//! The path of a picture: [`JobQueue::submit`] publishes it and waits until it is stored. A worker pulls
+//! it by [`Deliveries::next`], reads [`Delivery::picture`], stores the terminal record by
+//! [`TaskStore::finish`], and only then calls [`Delivery::settle`]. Delivery is at least once: the server
+//! may redeliver a job after any of these steps, and running it twice changes nothing, because the first
+//! terminal record wins.
 
 mod config;
 mod connection;

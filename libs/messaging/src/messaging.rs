@@ -1,4 +1,4 @@
-//! Everything that one connection gives access to.
+//! What a connection gives access to: queue, records, dead letters, coordination.
 
 use crate::{
     DeadLetters, Heartbeats, IdempotencyKeys, JobQueue, Lease, Messaging, Reconciler, TaskStore,
@@ -23,25 +23,25 @@ impl Messaging {
         IdempotencyKeys::new(self.clone())
     }
 
-    /// The messages that were given up.
+    /// The dead letters.
     #[must_use]
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters::new(self.clone())
     }
 
-    /// What the workers say of the models they run.
+    /// The heartbeats of the workers.
     #[must_use]
     pub fn heartbeats(&self) -> Heartbeats {
         Heartbeats::new(self.clone())
     }
 
-    /// The lease on the work called `name` (letters, digits, `-`, `_`). Nobody holds it yet.
+    /// A lease called `name` (letters, digits, `-`, `_`), not held yet.
     #[must_use]
     pub fn lease(&self, name: &'static str) -> Lease {
         Lease::new(self.clone(), name)
     }
 
-    /// Compares queue and records. It has seen nothing yet.
+    /// A reconciler of queue and records, without any state yet.
     #[must_use]
     pub fn reconciler(&self) -> Reconciler {
         Reconciler::new(self.clone())

@@ -18,39 +18,39 @@ use crate::{
     Messaging, MessagingConfig, MessagingError, connection::refusal::Refusal, error::Cause,
 };
 
-/// What came of setting one thing up.
+/// What provisioning did to a stream or consumer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProvisionOutcome {
-    /// It was not there.
+    /// It was missing and has been created.
     Created,
-    /// It was there with other settings.
+    /// Its settings differed and have been updated.
     Updated,
-    /// It was there as it should be.
+    /// It existed with the configured settings.
     Unchanged,
-    /// It is there with other settings, which these credentials may not change.
+    /// Its settings differ, and these credentials may not update them.
     Differs,
 }
 
-/// One thing that is there now, and how it came to be.
+/// A stream or consumer, and what provisioning did to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provisioned {
-    /// `stream JOBS`, `consumer worker`.
+    /// Its kind and name: `stream JOBS`, `consumer worker`.
     pub what: String,
-    /// How it came to be.
+    /// What was done.
     pub outcome: ProvisionOutcome,
 }
 
 impl Messaging {
-    /// Creates streams, consumer, bucket and object store, or changes those there are to what the
-    /// configuration says, and tells what it did. Safe to call from many processes at once.
+    /// Creates streams, buckets, object store and consumer, or updates their settings to the configured ones,
+    /// and returns what it did. Safe to call from many processes at once.
     ///
-    /// Credentials that may only look are enough where everything is there. Settings that differ are
-    /// then left as they are, with a warning.
+    /// Read permissions are enough where everything exists. Settings that differ are then left as they are,
+    /// with a warning.
     ///
     /// # Errors
     /// [`MessagingError::Provision`] when the server refuses, [`MessagingError::MustBeProvisioned`] when something
-    /// is missing that these credentials may not make, [`MessagingError::Timeout`] when the server does
-    /// not answer, [`MessagingError::Failed`] when what was made is gone again.
+    /// is missing that these credentials may not create, [`MessagingError::Timeout`] when the server does
+    /// not answer, [`MessagingError::Failed`] when a bucket was deleted meanwhile.
     pub async fn provision(&self) -> Result<Vec<Provisioned>, MessagingError> {
         let mut provisioned = Vec::new();
         for stream in streams(self.config()) {
@@ -59,7 +59,7 @@ impl Messaging {
             provisioned.push(Provisioned { what, outcome });
         }
         provisioned.push(ensure_consumer(self).await?);
-        // Now, while the server answers, so that later requests have one question less to ask.
+        // Opened now, so that later requests need not.
         self.task_bucket().await?;
         self.picture_store().await?;
         Ok(provisioned)
@@ -72,7 +72,7 @@ pub(crate) async fn ensure_consumer(messaging: &Messaging) -> Result<Provisioned
     Ok(Provisioned { what, outcome })
 }
 
-/// Of a denied creation: what is missing must be provisioned with other credentials.
+/// The error of a denied creation: other credentials must provision what is missing.
 fn missing(what: &str, denied: MessagingError) -> MessagingError {
     match denied {
         MessagingError::NotPermitted { .. } => {
@@ -82,7 +82,7 @@ fn missing(what: &str, denied: MessagingError) -> MessagingError {
     }
 }
 
-/// Of a denied change: looking is enough where there is something to see. `None` if it was denied.
+/// `None` if an update was denied: an existing stream can be used with other settings.
 fn if_changeable<T>(
     what: &str,
     outcome: Result<T, MessagingError>,
@@ -91,8 +91,8 @@ fn if_changeable<T>(
         Ok(changed) => Ok(Some(changed)),
         Err(MessagingError::NotPermitted { .. }) => {
             tracing::warn!(
-                "{what} has other settings than this process was given, whose credentials may not \
-                 change it: run the set-up, or give every process the same settings"
+                "{what} has other settings than this process, whose credentials may not update them: \
+                 provision it again, or give every process the same settings"
             );
             Ok(None)
         }
@@ -100,8 +100,8 @@ fn if_changeable<T>(
     }
 }
 
-/// Makes the stream, or changes those of its settings that are ours. What an operator has set
-/// besides (placement, compression, republishing where we have none) stays as it is.
+/// Creates the stream, or updates the settings that this project manages. Other settings of an operator
+/// (placement, compression, republishing where we have none) stay as they are.
 async fn ensure_stream(
     messaging: &Messaging,
     what: &str,
@@ -111,7 +111,7 @@ async fn ensure_stream(
     let name = wanted.name.clone();
     let api = |verb: &str| format!("$JS.API.STREAM.{verb}.{name}");
     let look = jetstream.get_stream(&name);
-    let found = messaging.if_permitted("look a stream up", api("INFO"), look).await?;
+    let found = messaging.if_permitted("look up a stream", api("INFO"), look).await?;
     let (written, outcome) = match found {
         Ok(stream) => {
             let present = &stream.cached_info().config;
@@ -171,7 +171,7 @@ fn with_ours(present: Config, wanted: &Config) -> Config {
     }
 }
 
-/// Makes the consumer, or changes those of its settings that are ours.
+/// Creates the consumer, or updates the settings that this project manages.
 async fn ensure_consumer_settings(
     messaging: &Messaging,
     what: &str,
@@ -184,16 +184,16 @@ async fn ensure_consumer_settings(
     let api = |verb: &str| format!("$JS.API.CONSUMER.{verb}.{JOBS_STREAM}.{WORKER_CONSUMER}");
     let wanted = worker_consumer(messaging.config());
     let stream = jetstream.get_stream_no_info(JOBS_STREAM);
-    let stream = messaging.within("look the consumer up", stream).await?;
+    let stream = messaging.within("look up the consumer", stream).await?;
     let look = stream.consumer_info(WORKER_CONSUMER);
-    let found = messaging.if_permitted("look the consumer up", api("INFO"), look).await?;
+    let found = messaging.if_permitted("look up the consumer", api("INFO"), look).await?;
     let config = match found {
         Ok(info) => match pull::Config::try_from_consumer_config(info.config) {
             Ok(present) if with_our_settings(present.clone(), &wanted) == present => {
                 return Ok(ProvisionOutcome::Unchanged);
             }
             Ok(present) => Some(with_our_settings(present, &wanted)),
-            // One that pushes cannot be changed into ours; the server will say so.
+            // A push consumer cannot be changed into a pull consumer; the server refuses it.
             Err(_) => Some(wanted.clone()),
         },
         Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => None,
@@ -244,7 +244,7 @@ fn refused(config: &MessagingConfig, what: String, cause: Cause) -> MessagingErr
             | Refusal::PurgeForbidden
             | Refusal::NoStream
             | Refusal::Other,
-        ) => "change the setting back, or remove it on the server so that it is made anew",
+        ) => "change the setting back, or delete it on the server so that it is created again",
     };
     MessagingError::Provision { what, cause, advice: advice.to_owned() }
 }

@@ -1,9 +1,9 @@
-//! Compares what the queue holds with what the records say, and repairs where they differ.
+//! Compares the queue with the records, and repairs differences.
 //!
-//! A record is written after its job is stored, and an end before its job is removed. So in between
-//! the two may differ for a moment, and only for a moment: what still differs when both are read
-//! again from the leader, in the order that makes it certain, is a loss. Every repair is a write
-//! that others may have overtaken: two reconcilers at once do no harm.
+//! A record is written after its job is stored, and a terminal record before its job is deleted. So the two
+//! may differ for a moment. A difference that is still there when both are read again from the leader, in
+//! an order that excludes such a moment, is a loss. Every repair is a conditional write: two reconcilers at
+//! once do no harm.
 
 mod ledger;
 mod stored_jobs;
@@ -23,35 +23,35 @@ use crate::{
     jobs::{picture_store, wire},
 };
 
-/// How many discrepancies of one kind are dealt with in one round; the rest waits for the next.
+/// How many discrepancies of one kind are repaired in one round; the rest waits for the next.
 const MOST: usize = 1000;
 
-/// How long a run whose record has no deadline of its own may go on after its task's deadline. It is of
-/// an older worker, and its client was promised an end within 60 s; the rest is for the next look.
+/// How long a run without a deadline in its record, of an older worker, may go on after its task's deadline.
+/// Clients are promised a terminal state within 60 s; the rest is for the interval of the checks.
 const LATE_RUN: Duration = Duration::from_secs(50);
 
-/// How long such a run may take in all, when its job has been lost: the default of older workers.
+/// How long such a run may take in all if its job has been lost: the default of older workers.
 const LONGEST_RUN: Duration = Duration::from_secs(60);
 
-/// A way in which queue and records differ.
+/// A kind of difference between queue and records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Discrepancy {
-    /// A task without an end, and no job that could bring it to one.
+    /// A task that is not terminal and has no job.
     RecordWithoutJob,
-    /// A job whose task is unknown: the API stopped between storing the one and the other.
+    /// A job without a record: the API stopped between storing the one and the other.
     JobWithoutRecord,
-    /// A task that is past its deadline and that no worker has ended.
+    /// A task that is past its deadline and not terminal.
     Overdue,
-    /// Jobs in the queue that it hands to nobody.
+    /// Jobs in the stream that its consumer does not deliver.
     StuckJobs,
 }
 
 impl Discrepancy {
-    /// All there are.
+    /// All kinds.
     pub const ALL: [Self; 4] =
         [Self::RecordWithoutJob, Self::JobWithoutRecord, Self::Overdue, Self::StuckJobs];
 
-    /// Its name, as metrics say it.
+    /// Its name in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -63,7 +63,7 @@ impl Discrepancy {
     }
 }
 
-/// What came of a round.
+/// The result of a round.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Findings {
     open: [u64; Discrepancy::ALL.len()],
@@ -71,7 +71,7 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// How many were found and not repaired yet.
+    /// How many were found and are not repaired yet.
     #[must_use]
     pub fn open(&self, kind: Discrepancy) -> u64 {
         self.open[kind as usize]
@@ -89,13 +89,13 @@ impl Findings {
     }
 }
 
-/// Compares and repairs, round after round. For one process at a time: whoever holds a
-/// [`Lease`](crate::Lease) on it.
+/// Compares and repairs, round after round. Meant for one process at a time, the holder of a
+/// [`Lease`](crate::Lease).
 pub struct Reconciler {
     messaging: Messaging,
     tasks: TaskStore,
     ledger: Ledger,
-    /// The tasks that had lost their job in the round before.
+    /// The tasks without a job in the previous round.
     lost_before: HashSet<TaskId>,
     stuck_before: Option<Stuck>,
 }
@@ -106,27 +106,27 @@ impl Reconciler {
         Self { messaging, tasks, ledger, lost_before: HashSet::new(), stuck_before: None }
     }
 
-    /// Compares everything, and repairs what can be repaired. A lost job and stuck ones are only
-    /// repaired when the round before has found them too.
+    /// Compares everything, and repairs what can be repaired. Lost and stuck jobs are repaired only if the
+    /// previous round has found them, too.
     ///
     /// # Errors
-    /// [`MessagingError`] if the server fails in between; what is repaired by then stays so.
+    /// [`MessagingError`] if the server fails in between; earlier repairs stay.
     pub async fn round(&mut self) -> Result<Findings, MessagingError> {
         let mut findings = self.expire_overdue().await?;
-        // A task that is known before the jobs are listed had its job stored before. Those that end
-        // while they are listed are told by the records that are read after it.
+        // The job of a task that is known before the jobs are listed was stored before. Tasks that become
+        // terminal during the listing are excluded by the records that are read after it.
         let known = self.ledger.ids();
         let jobs = stored_jobs::list(&self.messaging).await?;
         self.ledger.catch_up().await?;
         let lost = known.into_iter().filter(|id| !jobs.contains_key(id)).collect();
-        self.deal_with_lost(lost, &mut findings).await?;
-        self.deal_with_unrecorded(jobs, &mut findings).await?;
-        self.deal_with_stuck(&mut findings).await?;
+        self.repair_lost_jobs(lost, &mut findings).await?;
+        self.create_missing_records(jobs, &mut findings).await?;
+        self.repair_stuck_jobs(&mut findings).await?;
         Ok(findings)
     }
 
-    /// Ends the tasks that are past their deadline, and looks for nothing else. Costs little: what
-    /// has changed since the last look is read, and no more.
+    /// Expires the tasks that are past their deadline, and checks nothing else. Reads only the records that
+    /// have changed since the last check.
     ///
     /// # Errors
     /// As [`Reconciler::round`].
@@ -139,14 +139,14 @@ impl Reconciler {
         for id in overdue {
             let Some(record) = self.still_open(id).await? else { continue };
             if is_overdue(&record, now) {
-                let is_ended = self.expire(&record).await?;
-                findings.add(Discrepancy::Overdue, 1, is_ended);
+                let is_stored = self.expire(&record).await?;
+                findings.add(Discrepancy::Overdue, 1, is_stored);
             }
         }
         Ok(findings)
     }
 
-    async fn deal_with_lost(
+    async fn repair_lost_jobs(
         &mut self,
         mut ids: Vec<TaskId>,
         findings: &mut Findings,
@@ -167,8 +167,8 @@ impl Reconciler {
         Ok(())
     }
 
-    /// The task's record, if it has neither an end nor a job. In this order: the end is stored before
-    /// the job is removed, so a task without an end whose job was gone before has lost it.
+    /// The task's record, if it is not terminal and has no job. Job first: the terminal record is stored
+    /// before the job is deleted, so a task that is not terminal after its job was missing has lost it.
     async fn without_job(&mut self, id: TaskId) -> Result<Option<TaskRecord>, MessagingError> {
         let Some(record) = self.ledger.get(id) else { return Ok(None) };
         if stored_jobs::exists(&self.messaging, &wire::job_subject(&record.job)).await? {
@@ -177,7 +177,7 @@ impl Reconciler {
         self.still_open(id).await
     }
 
-    /// Puts the job back if its picture is still there, or ends the task. Tells whether it did.
+    /// Stores the job again if its picture is still there, or fails the task. Returns whether it did.
     async fn repair_lost(&mut self, record: &TaskRecord) -> Result<bool, MessagingError> {
         let (job, now) = (&record.job, OffsetDateTime::now_utc());
         let task_id = job.task_id;
@@ -187,7 +187,7 @@ impl Reconciler {
         if picture_store::find(&self.messaging, &wire::object_name(task_id)).await?.is_some() {
             let is_restored = stored_jobs::restore(&self.messaging, job).await?;
             if is_restored {
-                tracing::warn!(%task_id, "the queue had lost a job; it is stored again");
+                tracing::warn!(%task_id, "a job was lost from the queue; it has been stored again");
             }
             return Ok(is_restored);
         }
@@ -196,14 +196,14 @@ impl Reconciler {
             reason: FailureReason::Lost,
             message: "the job is no longer in the queue: submit the picture again".to_owned(),
         };
-        let is_ended = self.finish(&record.with_state(lost)).await?;
-        if is_ended {
-            tracing::warn!(%task_id, "the queue had lost a job and its picture; its task has failed");
+        let is_stored = self.finish(&record.with_state(lost)).await?;
+        if is_stored {
+            tracing::warn!(%task_id, "a job and its picture were lost; the task has failed");
         }
-        Ok(is_ended)
+        Ok(is_stored)
     }
 
-    async fn deal_with_unrecorded(
+    async fn create_missing_records(
         &mut self,
         jobs: HashMap<TaskId, String>,
         findings: &mut Findings,
@@ -214,8 +214,8 @@ impl Reconciler {
         for (id, subject) in unknown.into_iter().take(MOST) {
             match readable(id, self.tasks.get_from_leader(id).await)? {
                 Some(None) => {}
-                // Its end was stored, and then removing the job failed. No worker would do anything
-                // else with it.
+                // Its terminal record was stored, and deleting the job failed. A worker would do nothing but
+                // delete it.
                 Some(Some(TaskRecord { state: TaskState::Expired { .. }, job, .. })) => {
                     self.remove(&job).await?;
                     continue;
@@ -224,23 +224,24 @@ impl Reconciler {
             }
             let Some(job) = self.settled_job(&subject).await? else { continue };
             self.tasks.create_queued(&TaskRecord::queued(job)).await?;
-            tracing::warn!(task_id = %id, "a job had no record; it has one now");
+            tracing::warn!(task_id = %id, "a job had no record; it has been created");
             findings.add(Discrepancy::JobWithoutRecord, 1, true);
         }
         Ok(())
     }
 
-    /// The job of this subject, unless it is so fresh that the API may be about to write its record.
+    /// The job of this subject, unless it is so new that the API may be about to store its record.
     async fn settled_job(&self, subject: &str) -> Result<Option<Job>, MessagingError> {
-        // Opening the bucket and writing may each take the time that one question may take.
-        let fresh = self.messaging.config().request_timeout * 2;
+        // Opening the bucket and writing the record may each take one request timeout.
+        let write_time = self.messaging.config().request_timeout * 2;
         let found = stored_jobs::find(&self.messaging, subject).await?;
-        let is_settled = |found: &StoredJob| OffsetDateTime::now_utc() - found.stored_at > fresh;
+        let is_settled =
+            |found: &StoredJob| OffsetDateTime::now_utc() - found.stored_at > write_time;
         Ok(found.filter(is_settled).map(|found| found.job))
     }
 
-    async fn deal_with_stuck(&mut self, findings: &mut Findings) -> Result<(), MessagingError> {
-        let found = stuck::look(&self.messaging).await?;
+    async fn repair_stuck_jobs(&mut self, findings: &mut Findings) -> Result<(), MessagingError> {
+        let found = stuck::check(&self.messaging).await?;
         let before = std::mem::replace(&mut self.stuck_before, found);
         let (found, jobs, is_sure) = match (found, before) {
             (None, _) => return Ok(()),
@@ -256,14 +257,17 @@ impl Reconciler {
         Ok(())
     }
 
-    /// Tells whether it did.
+    /// Returns whether it did.
     async fn repair_stuck(&self, found: Stuck, jobs: u64) -> Result<bool, MessagingError> {
         match stuck::repair(&self.messaging, found).await {
             Ok(()) => {
-                tracing::warn!(jobs, "the queue's consumer was made anew: its jobs went to nobody");
+                tracing::warn!(
+                    jobs,
+                    "the queue's consumer was recreated: it did not deliver these jobs"
+                );
                 Ok(true)
             }
-            // An API that may put jobs in need not be one that may say who gets them.
+            // An API may publish jobs without being allowed to change the consumer.
             Err(MessagingError::NotPermitted { .. } | MessagingError::MustBeProvisioned { .. }) => {
                 tracing::error!(
                     jobs,
@@ -276,8 +280,7 @@ impl Reconciler {
         }
     }
 
-    /// The task's newest record if the task has no end. If it has one or is gone, it leaves the
-    /// ledger.
+    /// The task's newest record, if it is not terminal. Otherwise removes it from the ledger.
     async fn still_open(&mut self, id: TaskId) -> Result<Option<TaskRecord>, MessagingError> {
         let Some(record) = readable(id, self.tasks.get_from_leader(id).await)? else {
             return Ok(None);
@@ -289,28 +292,28 @@ impl Reconciler {
         Ok(record)
     }
 
-    /// Ends the task as EXPIRED and removes what there is of its job. Tells whether it did.
+    /// Expires the task and deletes its job and picture. Returns whether it did.
     async fn expire(&mut self, record: &TaskRecord) -> Result<bool, MessagingError> {
         let expired = TaskState::Expired { finished_at: OffsetDateTime::now_utc() };
-        let is_ended = self.finish(&record.with_state(expired)).await?;
-        if is_ended {
-            tracing::warn!(task_id = %record.job.task_id, "no worker came in time; expired");
+        let is_stored = self.finish(&record.with_state(expired)).await?;
+        if is_stored {
+            tracing::warn!(task_id = %record.job.task_id, "the task has expired before a worker could run it");
             self.remove(&record.job).await?;
         }
-        Ok(is_ended)
+        Ok(is_stored)
     }
 
-    /// Stores an end, unless there is one. Tells whether it did.
-    async fn finish(&mut self, end: &TaskRecord) -> Result<bool, MessagingError> {
-        let id = end.job.task_id;
-        let outcome = readable(id, self.tasks.finish(end).await)?;
+    /// Stores a terminal record, unless there is one. Returns whether it did.
+    async fn finish(&mut self, terminal: &TaskRecord) -> Result<bool, MessagingError> {
+        let id = terminal.job.task_id;
+        let outcome = readable(id, self.tasks.finish(terminal).await)?;
         if outcome.is_some() {
             self.ledger.remove(id);
         }
         Ok(outcome == Some(FinishOutcome::Stored))
     }
 
-    /// Removes a job and its picture. Only of a task whose end is stored.
+    /// Deletes the job and the picture of a task whose terminal record is stored.
     async fn remove(&self, job: &Job) -> Result<(), MessagingError> {
         stored_jobs::remove(&self.messaging, &wire::job_subject(job)).await?;
         picture_store::delete(&self.messaging, &wire::object_name(job.task_id)).await;
@@ -319,13 +322,13 @@ impl Reconciler {
 }
 
 impl Messaging {
-    /// Makes the queue's consumer anew if there are jobs that it hands to nobody; tells how many
-    /// there were. For credentials that may do it, where the reconciler's may not.
+    /// Recreates the queue's consumer if there are jobs that it does not deliver; returns their number. For
+    /// credentials that may do so, where those of the reconciler may not.
     ///
     /// # Errors
     /// [`MessagingError`] if the server fails or refuses.
     pub async fn free_stuck_jobs(&self) -> Result<u64, MessagingError> {
-        match stuck::look(self).await? {
+        match stuck::check(self).await? {
             None => Ok(0),
             Some(found @ (Stuck::NoConsumer { jobs } | Stuck::Jobs { jobs, .. })) => {
                 stuck::repair(self, found).await?;
@@ -335,7 +338,7 @@ impl Messaging {
     }
 }
 
-/// Whether nobody is going to bring this task to its end in time.
+/// Whether the task is past its deadline and no run of it may still go on.
 fn is_overdue(record: &TaskRecord, now: OffsetDateTime) -> bool {
     match record.state {
         TaskState::Started { run_deadline: Some(run_deadline), .. } => {
@@ -352,8 +355,8 @@ fn may_be_running(record: &TaskRecord) -> bool {
     OffsetDateTime::now_utc() < run_deadline.unwrap_or(started_at + LONGEST_RUN)
 }
 
-/// `None` for a record that cannot be read, or not be written for all the others who do: it keeps
-/// nobody from looking at the rest.
+/// `None` for a record that cannot be parsed, or that other processes keep changing: the round goes on with
+/// the other tasks.
 fn readable<T>(
     task_id: TaskId,
     outcome: Result<T, MessagingError>,
@@ -361,7 +364,7 @@ fn readable<T>(
     match outcome {
         Ok(value) => Ok(Some(value)),
         Err(error @ (MessagingError::Record { .. } | MessagingError::Contended { .. })) => {
-            tracing::warn!(%task_id, %error, "a task is left as it is");
+            tracing::warn!(%task_id, %error, "a task could not be reconciled");
             Ok(None)
         }
         Err(error) => Err(error),

@@ -1,4 +1,4 @@
-//! Reading a bounded range of a stream, oldest message first, without taking anything from it.
+//! Reads a bounded range of a stream, oldest message first, without removing anything.
 
 use std::time::Duration;
 
@@ -11,17 +11,17 @@ use time::OffsetDateTime;
 
 use crate::{Messaging, MessagingError, connection::refusal::Refusal};
 
-/// How long the server keeps a reader's place if the reader does not say that it has finished.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+/// How long the server keeps the temporary consumer of a reader that does not delete it.
+const INACTIVE_THRESHOLD: Duration = Duration::from_secs(30);
 
 /// Which messages to read.
 pub(crate) struct StreamRange {
     pub(crate) stream: &'static str,
     /// May have wildcards.
     pub(crate) subject: String,
-    /// The first sequence that counts.
+    /// The first sequence.
     pub(crate) from: u64,
-    /// How many messages at most.
+    /// The most messages.
     pub(crate) most: usize,
     pub(crate) payloads: Payloads,
 }
@@ -30,7 +30,7 @@ pub(crate) struct StreamRange {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Payloads {
     Read,
-    /// Their lengths are told in the header `Nats-Msg-Size`.
+    /// The header `Nats-Msg-Size` holds their lengths.
     LeftOut,
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct Stored {
     pub(crate) message: async_nats::Message,
 }
 
-/// Reads what there is now; fewer than `most` messages are the last ones.
+/// Reads the messages that are stored now. Fewer than `most` means that there are no more.
 pub(crate) async fn read(
     messaging: &Messaging,
     range: &StreamRange,
@@ -53,7 +53,7 @@ pub(crate) async fn read(
     let consumer = messaging.within_timeout(what, stream.create_consumer(config)).await?;
     let consumer = consumer.map_err(|error| refusal(messaging, what, error))?;
     let messages = collect(messaging, &consumer, range.most).await;
-    forget(messaging, &stream, &consumer).await;
+    delete_consumer(messaging, &stream, &consumer).await;
     messages
 }
 
@@ -63,7 +63,7 @@ fn reader(range: &StreamRange) -> pull::Config {
         ack_policy: AckPolicy::None,
         filter_subject: range.subject.clone(),
         headers_only: range.payloads == Payloads::LeftOut,
-        inactive_threshold: FORGOTTEN_AFTER,
+        inactive_threshold: INACTIVE_THRESHOLD,
         num_replicas: 1,
         memory_storage: true,
         ..pull::Config::default()
@@ -88,11 +88,11 @@ async fn collect(
     Ok(messages)
 }
 
-/// The server would forget it anyway, a little later.
-async fn forget(messaging: &Messaging, stream: &Stream<()>, consumer: &PullConsumer) {
+/// Deletes the temporary consumer. The server would delete it anyway, later.
+async fn delete_consumer(messaging: &Messaging, stream: &Stream<()>, consumer: &PullConsumer) {
     let delete = stream.delete_consumer(&consumer.cached_info().name);
-    if let Err(error) = messaging.within("end the reading of a stream", delete).await {
-        tracing::debug!(%error, "a reader is left for the server to forget");
+    if let Err(error) = messaging.within("delete a temporary consumer", delete).await {
+        tracing::debug!(%error, "a temporary consumer is left to expire");
     }
 }
 

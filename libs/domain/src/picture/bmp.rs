@@ -115,7 +115,7 @@ pub(super) fn size(fields: Fields<'_>) -> Parsed<Size> {
     }
 }
 
-/// Holds the pixels against the file's length: rows by their place and number, runs by following them.
+/// Checks the pixels against the file's length: rows by their position and number, runs by following them.
 ///
 /// What the header says about the length of runs is often 0, and sometimes wrong.
 pub(super) fn check_complete(fields: Fields<'_>) -> Parsed<()> {
@@ -132,7 +132,7 @@ pub(super) fn check_complete(fields: Fields<'_>) -> Parsed<()> {
     if is_whole { Ok(()) } else { Err(Flaw::Short) }
 }
 
-/// Whether runs come to their end mark, or to the last pixel without one.
+/// Whether the runs reach their end mark, or the last pixel without one.
 fn are_whole(header: &BmpHeader, pixels: &[u8]) -> bool {
     let (mut row, mut column) = (0_u64, 0_u64);
     let is_behind = |row: u64, column: u64| {

@@ -1,4 +1,4 @@
-//! How a camera was held, out of a picture's EXIF block.
+//! The orientation in a picture's EXIF block.
 //!
 //! A block is a TIFF structure (TIFF 6.0, section 2) whose first directory has an entry of tag 0x0112. It is read as
 //! OpenCV reads it (`exif.cpp`), so that boxes are those of `cv2.imread`'s picture: see `docs/pictures.md`.
@@ -27,7 +27,7 @@ impl ExifOrientation {
         }
     }
 
-    /// What the first of `blocks` to have an orientation says.
+    /// The orientation of the first of `blocks` that has one.
     pub(super) fn of_first<'a>(blocks: impl IntoIterator<Item = &'a [u8]>) -> Self {
         blocks.into_iter().find_map(orientation).map_or(Self::UPRIGHT, Self::of)
     }
@@ -90,8 +90,8 @@ impl<'a> Tiff<'a> {
 
 /// The orientation's number, which may be any; `None` where the block has none.
 ///
-/// OpenCV takes the first two bytes of the value whatever type and count the entry claims, and gives the directory up
-/// at the first entry that points outside the block.
+/// OpenCV takes the first two bytes of the value whatever type and count the entry claims, and stops reading the
+/// directory at the first entry that points outside the block.
 fn orientation(block: &[u8]) -> Option<u16> {
     let tiff = Tiff::of(block)?;
     let directory = usize::try_from(tiff.u32(4).ok()?).ok()?;

@@ -3,15 +3,15 @@
 /// Why a parser stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flaw {
-    /// The bytes end before what was looked for.
+    /// The bytes end before the field.
     Short,
-    /// The format's own rules are broken.
+    /// The bytes violate the format.
     Damaged(&'static str),
 }
 
 pub(super) type Parsed<T> = Result<T, Flaw>;
 
-/// A file's bytes, of which every part is asked for by place and length.
+/// The bytes of a file, read by position and length.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fields<'a>(pub(super) &'a [u8]);
 

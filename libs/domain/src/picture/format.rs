@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The picture formats that are taken in.
+/// The supported picture formats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PictureFormat {
@@ -20,7 +20,7 @@ pub enum PictureFormat {
     Gif,
 }
 
-/// The first bytes by which each format is known; `None` stands for a byte that may be anything.
+/// The signatures of the formats; `None` stands for any byte.
 const SIGNATURES: [(PictureFormat, &[Option<u8>]); 6] = [
     (PictureFormat::Jpeg, &signature(b"\xFF\xD8\xFF")),
     (PictureFormat::Png, &signature(b"\x89PNG\r\n\x1A\n")),
@@ -52,7 +52,7 @@ const fn signature<const N: usize>(bytes: &[u8; N]) -> [Option<u8>; N] {
 }
 
 impl fmt::Display for PictureFormat {
-    /// As people write it: `JPEG`, `WebP`.
+    /// The usual spelling: `JPEG`, `WebP`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Jpeg => "JPEG",
@@ -84,24 +84,24 @@ impl PictureFormat {
     }
 
     /// The format that the first bytes of a file show.
-    pub(super) fn recognise(bytes: &[u8]) -> Result<Self, Unrecognised> {
+    pub(super) fn of_signature(bytes: &[u8]) -> Result<Self, SignatureError> {
         let agrees = |signature: &[Option<u8>]| {
             signature.iter().zip(bytes).all(|(want, got)| want.is_none_or(|want| want == *got))
         };
         let mut candidates =
             SIGNATURES.iter().filter(|(_, signature)| agrees(signature)).peekable();
         match candidates.peek() {
-            None => Err(Unrecognised::NoPicture),
+            None => Err(SignatureError::Unknown),
             Some((format, signature)) if bytes.len() >= signature.len() => Ok(*format),
-            Some(_) => Err(Unrecognised::TooShort),
+            Some(_) => Err(SignatureError::TooShort),
         }
     }
 }
 
 /// Why no format could be named.
-pub(super) enum Unrecognised {
+pub(super) enum SignatureError {
     /// No format starts like this.
-    NoPicture,
+    Unknown,
     /// The bytes are the beginning of a signature.
     TooShort,
 }

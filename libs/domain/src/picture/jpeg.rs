@@ -39,7 +39,7 @@ pub struct Segment {
 
 /// The segments of a JPEG, in their order, to the end marker; or as far as they can be followed.
 ///
-/// Coded pixels, and bytes between segments that are no marker, are passed over.
+/// Coded pixels, and bytes between segments that are no marker, are skipped.
 pub fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment> {
     let mut next = Some(2);
     std::iter::from_fn(move || {
@@ -51,7 +51,7 @@ pub fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment> {
 
 /// The next marker at or after `at`.
 ///
-/// Bytes that are no marker are skipped, as libjpeg does: before the first scan they are rubbish that real files
+/// Bytes that are no marker are skipped, as libjpeg does: before the first scan they are garbage that real files
 /// have, after it they are the coded pixels, in which 0xFF is always followed by 0 or a restart marker.
 fn next_segment(fields: Fields<'_>, mut at: usize) -> Parsed<Segment> {
     loop {
@@ -67,7 +67,7 @@ fn next_segment(fields: Fields<'_>, mut at: usize) -> Parsed<Segment> {
                 let len = usize::from(fields.u16_be(at + 2)?);
                 let payload_len = match len.checked_sub(2) {
                     Some(payload_len) => payload_len,
-                    // As libjpeg does, which reads nothing out of these.
+                    // As libjpeg does, which ignores their contents.
                     None if matches!(marker, APP0..=APP15 | COMMENT | NUMBER_OF_LINES) => 0,
                     None => {
                         return Err(Flaw::Damaged(
@@ -111,7 +111,7 @@ pub(super) fn size(fields: Fields<'_>) -> Parsed<Size> {
 /// Walks over all scans to the end marker.
 ///
 /// Segments are skipped by their length, so that the end marker of a thumbnail inside one does not count;
-/// whatever follows the end marker is nobody's business. Damaged pixels may look like a segment that leads beyond
+/// bytes after the end marker are ignored. Damaged pixels may look like a segment that leads beyond
 /// the end marker, or to none: then any end marker behind the last start of a scan will do.
 pub(super) fn check_complete(fields: Fields<'_>) -> Parsed<()> {
     let mut at = 2;

@@ -71,7 +71,7 @@ pub(super) fn size(fields: Fields<'_>) -> Parsed<Size> {
 }
 
 /// Walks over the chunks to the end of `IEND`, or of the last one: a file that ends between two chunks behind its pixels
-/// lacks nothing that a picture needs, and neither does one with rubbish there. One that ends within a chunk was cut.
+/// is complete as a picture, as is one with garbage there. One that ends within a chunk was cut.
 pub(super) fn check_complete(fields: Fields<'_>) -> Parsed<()> {
     let mut at = FIRST_CHUNK_AT;
     let mut has_pixels = false;

@@ -25,13 +25,15 @@ fn format_and_size_of_each() {
 }
 
 #[test]
-fn a_file_cut_anywhere_is_never_taken() {
+fn a_file_cut_anywhere_is_refused() {
     for (format, file) in one_of_each() {
         for len in 0..file.len() {
             let got = inspect(&file[..len], &NO_LIMITS);
             let expected = match len {
                 0 => PictureError::Empty,
-                _ if PictureFormat::recognise(&file[..len]).is_err() => PictureError::Unrecognised,
+                _ if PictureFormat::of_signature(&file[..len]).is_err() => {
+                    PictureError::Unrecognised
+                }
                 // Between two chunks, behind the pixels: all that is missing is the end mark.
                 _ if format == PictureFormat::Png && len + 12 == file.len() => {
                     assert!(got.is_ok(), "{got:?}");
@@ -45,7 +47,7 @@ fn a_file_cut_anywhere_is_never_taken() {
 }
 
 #[test]
-fn a_prefix_asks_for_more_until_it_tells_the_size() {
+fn a_prefix_needs_more_bytes_until_it_has_the_size() {
     for (format, file) in one_of_each() {
         let answers: Vec<_> = (0..=file.len())
             .map(|len| inspect_header(&file[..len], &NO_LIMITS).expect("a good prefix is no error"))
@@ -142,7 +144,7 @@ fn scans_are_counted() {
 }
 
 #[test]
-fn no_picture_at_all() {
+fn bytes_of_no_known_format() {
     for bytes in [&b"hello"[..], b"<svg/>", b"RIFF\0\0\0\0WAVE", b"\0\0", b"GIF88a", b"%PDF-1.7"] {
         assert_eq!(inspect(bytes, &NO_LIMITS), Err(PictureError::Unrecognised));
         assert_eq!(inspect_header(bytes, &NO_LIMITS), Err(PictureError::Unrecognised));

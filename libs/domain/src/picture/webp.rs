@@ -1,4 +1,4 @@
-//! WebP: a RIFF file whose first chunk tells the size (RFC 9649).
+//! WebP: a RIFF file whose first chunk has the size (RFC 9649).
 
 use std::ops::Range;
 
@@ -6,9 +6,9 @@ use super::fields::{Fields, Flaw, Parsed, Size, after};
 
 const FIRST_CHUNK_AT: usize = 12;
 const PAYLOAD_AT: usize = FIRST_CHUNK_AT + 8;
-/// Of the extended header's flags, the one that announces EXIF.
+/// Of the extended header's flags, the one for EXIF.
 const EXIF_FLAG: u8 = 0x08;
-/// The one that announces frames.
+/// The one for frames.
 const ANIMATION_FLAG: u8 = 0x02;
 
 /// Width and height out of the lossy (`VP8 `), lossless (`VP8L`) or extended (`VP8X`) header.
@@ -47,7 +47,7 @@ fn lossless_size(fields: Fields<'_>) -> Parsed<Size> {
     Ok(Size { width: (bits & 0x3FFF) + 1, height: ((bits >> 14) & 0x3FFF) + 1 })
 }
 
-/// The TIFF structure of a WebP's EXIF chunk, where its extended header announces one.
+/// The TIFF structure of a WebP's EXIF chunk, where its extended header declares one.
 ///
 /// `None` also where the chunk is cut short.
 pub(super) fn exif_block(bytes: &[u8]) -> Option<&[u8]> {
@@ -94,7 +94,7 @@ pub fn chunks(bytes: &[u8]) -> impl Iterator<Item = Chunk> {
 
 /// A WebP with nothing but the pixels of a still picture: those of an extended one without an alpha channel.
 ///
-/// `None` for all others. Decoders that insist on what the extended header announces take it.
+/// `None` for all others. Decoders that require what the extended header declares accept it.
 #[must_use]
 pub fn without_extensions(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut pixels = None;
@@ -122,7 +122,7 @@ pub fn without_extensions(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(simple)
 }
 
-/// Holds the RIFF header's length against the file's.
+/// Checks the RIFF header's length against that of the file.
 pub(super) fn check_complete(fields: Fields<'_>) -> Parsed<()> {
     let end = after(8, fields.u32_le(4)?)?;
     if end > fields.0.len() {

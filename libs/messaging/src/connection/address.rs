@@ -1,5 +1,5 @@
-//! The addresses of NATS servers, parsed where the configuration is read. Their login is set apart, so that it
-//! reaches no log.
+//! The addresses of NATS servers, parsed where the configuration is read. The login is kept apart from them, so
+//! that it reaches no log.
 
 use std::{fmt, str::FromStr};
 
@@ -31,10 +31,10 @@ pub(crate) struct Login {
     pub(crate) password: Secret,
 }
 
-/// A text that is no [`NatsServers`]. It is not repeated.
+/// A text that is not a list of NATS addresses. The error does not quote it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "it is no NATS address (not shown, since it may hold a password): expected nats://host:port, or \
+    "it is not a NATS address (not shown, since it may hold a password): expected nats://host:port, or \
      several with commas; {ADVICE}"
 )]
 pub struct InvalidNatsServers;
@@ -59,7 +59,7 @@ impl FromStr for NatsServers {
     type Err = InvalidNatsServers;
 
     fn from_str(urls: &str) -> Result<Self, Self::Err> {
-        // The client library would take the part of a password for a host.
+        // The client library would take a part of a password for a host.
         if try_redact_list(urls).is_none() {
             return Err(InvalidNatsServers);
         }
@@ -136,7 +136,7 @@ mod tests {
         }
     }
 
-    /// What stands around every pair of characters that mean something in an address.
+    /// The parts of a password around each pair of reserved characters.
     const SECRETS: [&str; 3] = ["S3C", "RET", "PWD"];
 
     #[test]

@@ -1,15 +1,15 @@
-//! What the server says when credentials do not permit something.
+//! Permission denials by the server.
 //!
-//! It drops the message and tells so beside the answers, on the connection: whoever waits for an
-//! answer waits in vain. So what is denied is noted here, and those who ask something that their
-//! role may not be allowed to ask listen to both.
+//! The server drops a message that is not permitted and reports that as an error of the connection: the
+//! request never gets an answer. So denials are broadcast here, and a request that the role may not be
+//! permitted waits for its answer and for a denial.
 
 use tokio::sync::broadcast;
 
-/// How many denials a slow listener may be behind.
+/// How many denials a slow receiver may be behind.
 const REMEMBERED: usize = 64;
 
-/// Passes on which subjects the server has denied. Cheap to clone.
+/// Broadcasts the subjects that the server denies. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Denials {
     subjects: broadcast::Sender<String>,
@@ -20,10 +20,10 @@ impl Denials {
         Self { subjects: broadcast::channel(REMEMBERED).0 }
     }
 
-    /// Takes in what the server says, if it is a denial.
+    /// Broadcasts a server error, if it is a denial.
     pub(crate) fn note(&self, said: &str) {
         if let Some(subject) = denied_subject(said) {
-            // Nobody may be listening; the log has it.
+            // Fails without receivers; the denial is in the log.
             let _ = self.subjects.send(subject.to_owned());
         }
     }

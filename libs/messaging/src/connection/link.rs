@@ -1,4 +1,4 @@
-//! How the connection stands, by the client library's events.
+//! The state of the connection, by the client library's events.
 
 use std::time::Duration;
 
@@ -8,26 +8,25 @@ use tokio::sync::watch;
 const FIRST_RECONNECT_DELAY: Duration = Duration::from_millis(20);
 const LONGEST_RECONNECT_DELAY: Duration = Duration::from_secs(2);
 
-/// How the connection stands, as told by the client library's events.
+/// The state of the connection, by the client library's events.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Link {
-    /// How often a connection was made: a change means that the server forgot our pull requests.
+    /// The number of connections so far: a new one means that the server has dropped our pull requests.
     pub(crate) connects: u64,
     pub(crate) connected: bool,
     pub(super) closed: bool,
 }
 
-/// How long to wait before the `attempt`th attempt to get a lost connection back: at once, then
-/// twice as long each time up to two seconds, half of it at random so that a server that comes up
-/// is not met by all its clients in one moment.
+/// The delay before the `attempt`th attempt to reconnect: none, then doubling up to two seconds, with
+/// jitter of a half so that clients do not reconnect to a restarted server at the same moment.
 pub(super) fn reconnect_delay(attempt: usize) -> Duration {
     let Some(doublings) = attempt.checked_sub(2) else { return Duration::ZERO };
     let delay = FIRST_RECONNECT_DELAY.saturating_mul(1 << doublings.min(10));
     delay.min(LONGEST_RECONNECT_DELAY).mul_f64(rand::random_range(0.5..1.0))
 }
 
-/// Takes an event over into `link`, and logs a lost connection once: the library tells of every
-/// failed attempt to get it back, many in a second.
+/// Updates `link` by an event, and logs a lost connection once: the library reports every failed attempt
+/// to reconnect, many in a second.
 pub(super) fn note(event: &Event, link: &watch::Sender<Link>) {
     let before = *link.borrow();
     match event {
@@ -51,7 +50,7 @@ pub(super) fn note(event: &Event, link: &watch::Sender<Link>) {
         }
         Event::Disconnected => {
             if before.connected {
-                tracing::warn!("NATS: the connection is lost; trying again");
+                tracing::warn!("NATS: the connection is lost; reconnecting");
             }
             link.send_modify(|link| link.connected = false);
         }

@@ -1,4 +1,4 @@
-//! What the server's refusals mean: the one place that knows its error codes.
+//! What the server's refusals mean. The only file that knows its error codes.
 
 use std::error::Error;
 
@@ -18,10 +18,10 @@ pub(crate) enum Refusal {
     ServerFull,
     /// The account has no room for more.
     AccountFull,
-    /// Another write came first. Servers that store a stream together have a code of its own for a
-    /// write that is on its way to all of them.
+    /// Another write came first. A cluster has a second code for this, for a write that is being
+    /// replicated.
     Overtaken,
-    /// The stream keeps an error of an earlier write.
+    /// The stream is in error since an earlier write.
     WriteError,
     /// An operator has forbidden purges of the stream.
     PurgeForbidden,
@@ -109,8 +109,8 @@ pub(crate) enum NotPublished {
 }
 
 impl Messaging {
-    /// What a failed publish of a job or of its picture means to the client. What may come of a fault of
-    /// the server has the streams probed.
+    /// What a failed publish of a job or of its picture means to the client. Requests a probe of the
+    /// streams where a fault of the server may be the cause.
     pub(crate) fn not_published(&self, error: &PublishError) -> NotPublished {
         let unavailable = || SubmitError::Unavailable { detail: error.to_string() };
         let refused = match PublishFailure::of(error) {

@@ -1,4 +1,4 @@
-//! How each request to the server is limited in time, and what cuts it short.
+//! Requests to the server with a timeout, and what ends them before it.
 
 use std::{error::Error, pin::pin, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
 
 impl Messaging {
     /// Runs one call of the client library under the configured timeout: without a connection, the
-    /// library queues commands silently and would wait for ever.
+    /// library queues commands silently and waits for ever.
     pub(crate) async fn within<T, E>(
         &self,
         what: &'static str,
@@ -25,7 +25,7 @@ impl Messaging {
         result.map_err(|cause| MessagingError::failed(what, cause))
     }
 
-    /// As [`Messaging::within`], for callers that look at the library's own error.
+    /// As [`Messaging::within`], for callers that inspect the library's own error.
     pub(crate) async fn within_timeout<T>(
         &self,
         what: &'static str,
@@ -34,8 +34,8 @@ impl Messaging {
         self.within_time(what, self.config().request_timeout, call).await
     }
 
-    /// As [`Messaging::within_timeout`], for up to `after`. A question that goes unanswered has the streams
-    /// probed ([`Messaging::watch_writes`]) long before that.
+    /// As [`Messaging::within_timeout`], with the timeout `after`. A request that is slow to be answered
+    /// requests a probe of the streams ([`Messaging::watch_writes`]) before that.
     pub(crate) async fn within_time<T>(
         &self,
         what: &'static str,
@@ -52,19 +52,19 @@ impl Messaging {
         late.map_err(|_| MessagingError::Timeout { what, after })
     }
 
-    /// Waits for a lost connection to come back; tells whether it did within `patience`.
-    pub(crate) async fn wait_until_connected(&self, patience: Duration) -> bool {
+    /// Waits until the connection is up; returns whether it is within `limit`.
+    pub(crate) async fn wait_until_connected(&self, limit: Duration) -> bool {
         let mut link = self.link();
         let connected = link.wait_for(|link| link.connected);
-        matches!(tokio::time::timeout(patience, connected).await, Ok(Ok(_)))
+        matches!(tokio::time::timeout(limit, connected).await, Ok(Ok(_)))
     }
 
-    // The timeouts stand around the wait for others who are opening the same store: inside, each of
-    // those who wait would take a whole timeout of its own, one after another.
+    // Each timeout includes the wait for other callers that are opening the same store. With the timeout
+    // inside, those callers would time out one after another.
 
     pub(crate) async fn task_bucket(&self) -> Result<&kv::Store, MessagingError> {
         let open = || self.jetstream().get_key_value(TASK_BUCKET);
-        self.within("open the bucket of task records", self.inner.tasks.get_or_try_init(open)).await
+        self.within("open the bucket of records", self.inner.tasks.get_or_try_init(open)).await
     }
 
     pub(crate) async fn picture_store(&self) -> Result<&ObjectStore, MessagingError> {
@@ -72,8 +72,8 @@ impl Messaging {
         self.within("open the store of pictures", self.inner.pictures.get_or_try_init(open)).await
     }
 
-    /// As [`Messaging::within_timeout`], for a question that the role's credentials may not permit:
-    /// a denial of `subject` is told at once.
+    /// As [`Messaging::within_timeout`], for a request that the role's credentials may not permit: a
+    /// denial of `subject` ends it at once.
     ///
     /// # Errors
     /// [`MessagingError::NotPermitted`] besides [`MessagingError::Timeout`].
@@ -90,8 +90,8 @@ impl Messaging {
         }
     }
 
-    /// Runs a write to `stream` under the configured timeout. It is not tried, or is given up, when the stream
-    /// is known to fail: there would be no answer.
+    /// Runs a write to `stream` under the configured timeout. The write fails at once when the stream is known
+    /// to fail: the server would not answer.
     ///
     /// # Errors
     /// [`MessagingError::CannotStore`] besides [`MessagingError::Timeout`].

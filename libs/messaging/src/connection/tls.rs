@@ -1,24 +1,24 @@
-//! TLS on the way to the server: whom to trust, and who we are.
+//! TLS to the server: trusted certificates, and the client certificate.
 
 use std::path::PathBuf;
 
 use async_nats::ConnectOptions;
 use service::config::Reader;
 
-/// The files that TLS needs, all in PEM. None of them: TLS only where the address says `tls://` or
-/// the server asks for it, and the system's own certificates are trusted.
+/// The PEM files for TLS. Without any, TLS is used only where the address says `tls://` or the server
+/// requires it, and the system's certificates are trusted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TlsFiles {
     /// Certificates to trust instead of the system's. With it, a connection without TLS is refused.
     pub ca: Option<PathBuf>,
-    /// What this process shows to a server that asks who it is.
+    /// The client certificate, for servers that verify clients.
     pub client: Option<ClientCertificate>,
 }
 
 /// A certificate and its key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
-    /// The certificate, and those that lead from it to one that the server trusts.
+    /// The certificate and its chain, up to one that the server trusts.
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
@@ -49,7 +49,7 @@ impl TlsFiles {
 
     pub(crate) fn apply(&self, mut options: ConnectOptions) -> ConnectOptions {
         if let Some(ca) = &self.ca {
-            // Whoever names a certificate wants TLS: nobody in between may say that there is none.
+            // A CA file means TLS: a man in the middle must not be able to downgrade the connection.
             options = options.add_root_certificates(ca.clone()).require_tls(true);
         }
         if let Some(ClientCertificate { certificate, key }) = &self.client {

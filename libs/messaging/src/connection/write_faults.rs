@@ -1,9 +1,9 @@
-//! Whether the server stores what it is sent, stream by stream.
+//! Whether the server stores messages, stream by stream.
 //!
 //! A NATS server whose write to a stream's files has failed, as on a full disk, keeps that error until it is
-//! restarted, also when there is room again. Meanwhile it is connected, answers reads, and gives a publish to
-//! that stream no answer at all. So a timeout raises a suspicion, and a probe asks the server: its answer tells a
-//! failed store from a full queue, which is answered as such, and from one lost message.
+//! restarted, even when there is room again. Meanwhile it accepts connections and answers reads, and does not
+//! answer a publish to that stream. So a timeout requests a probe, and the answer to the probe distinguishes a
+//! failed store from a full queue, which the server reports as such, and from one lost message.
 
 use std::{collections::BTreeMap, future::pending, sync::Arc, time::Duration};
 
@@ -18,20 +18,20 @@ use crate::{
     },
 };
 
-/// How long a question may go unanswered before it raises a suspicion.
+/// How long a request may go unanswered before it requests a probe.
 pub(crate) const SUSPICIOUS_AFTER: Duration = Duration::from_secs(1);
 
-/// The last token of the subject that no message has.
+/// The last token of a subject that no message has.
 const NO_MESSAGE: &str = "no-message";
 
 /// The key of a bucket's marker.
 const MARKER: &str = "write-probe";
 
-/// How many probes in a row must go unanswered until writes count as failing. An election in a cluster and a
-/// slow disk cost one or two.
+/// How many probes in a row must go unanswered before writes count as failing. A leader election and a slow
+/// disk cost one or two.
 const UNANSWERED_PROBES: u32 = 3;
 
-/// What this process knows of whether the server stores what it sends. Cheap to clone.
+/// Which streams the server fails to store, as far as this process knows. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Writes {
     shared: Arc<Shared>,
@@ -55,7 +55,7 @@ impl Writes {
         Self { shared: Arc::new(shared) }
     }
 
-    /// Each stream that this process needs, and whether it stores messages as far as is known.
+    /// Each stream that this process writes to, and whether it is known to fail.
     #[must_use]
     pub fn writable(&self) -> Vec<(&'static str, bool)> {
         let faults = self.shared.faults.borrow();
@@ -63,7 +63,7 @@ impl Writes {
         streams.map(|stream| (stream, !faults.contains_key(stream))).collect()
     }
 
-    /// What is known to fail, for people; `None` while all is well.
+    /// The known faults, as a text for operators; `None` without any.
     #[must_use]
     pub fn fault(&self) -> Option<String> {
         let faults = self.shared.faults.borrow();
@@ -72,10 +72,10 @@ impl Writes {
         Some(format!("NATS does not store messages (stream {}): {why}", streams.join(", ")))
     }
 
-    /// Completes once nothing is known to fail, at once where that is so already.
+    /// Completes once no fault is known.
     pub async fn wait_until_well(&self) {
         let mut faults = self.shared.faults.subscribe();
-        // It fails only when all is dropped, and then nothing is known to fail.
+        // It fails only when the sender is dropped, and then no fault is known.
         let _ = faults.wait_for(BTreeMap::is_empty).await;
     }
 
@@ -84,28 +84,28 @@ impl Writes {
         &self.shared.targets
     }
 
-    /// Completes when somebody asks for a probe.
+    /// Completes when a probe is requested.
     pub(super) async fn suspected(&self) {
         self.shared.suspicion.notified().await;
     }
 
-    /// Asks for a probe of all streams now.
+    /// Requests a probe of all streams.
     pub(crate) fn suspect(&self) {
         self.shared.suspicion.notify_one();
     }
 
-    /// Completes with the reason once `stream` is known to fail, at once where it is already.
+    /// Completes with the reason once `stream` is known to fail.
     pub(crate) async fn failed(&self, stream: &str) -> String {
         let mut faults = self.shared.faults.subscribe();
         let failed = faults.wait_for(|faults| faults.contains_key(stream)).await;
         match failed.ok().and_then(|faults| faults.get(stream).cloned()) {
             Some(why) => why,
-            // Nobody will say so any more.
+            // The sender is dropped: no fault will be reported.
             None => pending().await,
         }
     }
 
-    /// Takes a verdict over; `unanswered` counts those in a row of this stream. Logs only what has changed.
+    /// Records a verdict; `unanswered` counts the unanswered probes of this stream in a row. Logs changes only.
     pub(super) fn note(&self, stream: &'static str, unanswered: &mut u32, verdict: Verdict) {
         *unanswered = match &verdict {
             Verdict::Unanswered(_) => unanswered.saturating_add(1),
@@ -133,7 +133,7 @@ impl Writes {
     }
 }
 
-/// A stream, and how to find out whether it stores.
+/// A stream, and how it is probed.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
     pub(super) stream: &'static str,
@@ -144,25 +144,25 @@ pub(super) struct Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProbeKind {
     /// A purge of a subject that no message has. It changes nothing, and a server that keeps a write error of
-    /// the stream answers with that. A disk that is full and that nobody has written to is not seen.
+    /// the stream answers with that error. It does not detect a full disk before a write has failed.
     EmptyPurge,
-    /// A deletion marker for a key that nobody uses: a write like any other, of which a bucket keeps one.
+    /// A deletion marker for a key that is not used: a write like any other, and a bucket keeps one of them.
     Marker,
 }
 
-/// What a probe has found.
+/// The result of a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
     Stores,
-    /// The server's own word that it does not, and why.
+    /// The server reports that it does not store, and why.
     Fails(String),
     Unanswered(String),
-    /// It may not be asked.
+    /// These credentials may not probe the stream.
     NotPermitted,
 }
 
-/// The streams that a role watches: those without which it can do nothing, each in a way that the role's
-/// permissions have a line for anyway.
+/// The streams that a role cannot do without, each probed by a request that the role's permissions allow
+/// anyway.
 pub(super) fn targets(role: Role) -> Vec<Target> {
     match role {
         Role::Api => vec![
@@ -230,12 +230,12 @@ mod tests {
         }
         writes.note("JOBS", &mut count, Verdict::Stores);
         writes.note("JOBS", &mut count, unanswered());
-        assert_eq!(writes.fault(), None, "they were not in a row");
+        assert_eq!(writes.fault(), None, "not in a row");
 
         writes.note("JOBS", &mut count, Verdict::Fails("no space left on device".to_owned()));
         let fault = writes.fault().unwrap();
         assert!(fault.contains("JOBS") && fault.contains("no space left"), "{fault}");
-        // One answer that is lost is no recovery either.
+        // One lost answer is not a recovery.
         writes.note("JOBS", &mut count, unanswered());
         assert!(writes.fault().is_some());
         writes.note("JOBS", &mut count, Verdict::Stores);

@@ -1,4 +1,4 @@
-//! Asking the server whether it stores a stream's messages, at little cost.
+//! Probes whether the server stores a stream's messages, at little cost.
 
 use std::{future::IntoFuture, time::Duration};
 
@@ -16,27 +16,27 @@ use super::{
 };
 use crate::error::api_error;
 
-/// How often streams are probed while all is well, as where nobody writes.
+/// The interval between probes while no fault is known.
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 
-/// How often they are probed while something is wrong.
+/// The interval between probes during a fault.
 const PROBE_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a probe waits for its answer.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// All that can be said of a marker for which a server has no room.
+/// The reason where a server does not answer a marker.
 const NO_ANSWER: &str = "writes go unanswered, as they do after the server's disk was full";
 
 impl Messaging {
-    /// Probes whether the streams that this role writes to are stored: rarely while all is well, soon after a
-    /// question has gone unanswered, and every second until a fault is over. Never returns.
+    /// Probes the streams that this role writes to: every 15 s while no fault is known, soon after a request has
+    /// gone unanswered, and every second during a fault. Never returns.
     pub async fn watch_writes(&self) {
         let writes = self.writes().clone();
         let targets = writes.targets();
         let mut unanswered = vec![0; targets.len()];
         loop {
-            // Without a connection nothing can be told; what was known before still holds.
+            // Without a connection a probe says nothing; the last verdicts stay.
             if self.is_connected() {
                 let verdicts = join_all(targets.iter().map(|target| target.probe(self))).await;
                 let noted = targets.iter().zip(&mut unanswered).zip(verdicts);
@@ -56,8 +56,8 @@ impl Messaging {
         }
     }
 
-    /// A stream that the server cannot write any more, of all that there are, in the server's words; `None`
-    /// where it has not failed to write any. Writes nothing itself.
+    /// The first of all streams that keeps a write error, and the server's description of it; `None` if none
+    /// does. Writes nothing itself.
     pub async fn find_write_error(&self) -> Option<(&'static str, String)> {
         let targets = write_faults::all();
         let verdicts = join_all(targets.iter().map(|target| target.probe(self))).await;
@@ -120,14 +120,14 @@ impl Target {
     }
 }
 
-/// What a server answers to a purge that keeps a write error of the stream.
+/// How a server refuses a purge of a stream that keeps a write error.
 const WRITE_ERROR: [Refusal; 1] = [Refusal::WriteError];
 
-/// What a server answers that has no room for a record.
+/// How a server without room refuses a record.
 const NO_ROOM: [Refusal; 3] = [Refusal::StreamFull, Refusal::ServerFull, Refusal::AccountFull];
 
-/// Of the server's errors, only `failures` say that it does not store. Others may be those of the moment, as
-/// while a cluster has no leader.
+/// Only `failures` mean that the server does not store. Other errors may be temporary, as while a cluster has
+/// no leader.
 fn refused(error: &jetstream::Error, failures: &[Refusal]) -> Verdict {
     match Refusal::of(error) {
         refusal if failures.contains(&refusal) => {
@@ -139,7 +139,7 @@ fn refused(error: &jetstream::Error, failures: &[Refusal]) -> Verdict {
 }
 
 /// `no space left on device` of `write /data/…/1.blk: no space left on device (code 500, …)`: the server's
-/// folders are nobody else's business.
+/// paths are not exposed.
 fn reason(said: &str) -> &str {
     let description = said.rsplit_once(" (code ").map_or(said, |(description, _)| description);
     description.rsplit(": ").next().unwrap_or(description)

@@ -1,4 +1,4 @@
-//! The digests by which a repeated submission is told from another one under the same key.
+//! The digests that distinguish a retry from another submission under the same key.
 //!
 //! Each form has a version and is written out field by field: a renamed type or field must not change
 //! it. APIs of two versions work side by side during an upgrade, so a claim carries its fingerprint in
@@ -29,9 +29,8 @@ pub(super) fn fingerprints(submission: &Submission<'_>) -> BTreeMap<u32, Sha256D
     [(NEWEST, version_1(submission))].into()
 }
 
-/// A line for each field, with the length of the only one whose text is free. A setting that is added
-/// to this form is written only where it differs from its default: then a claim that was stored before
-/// the setting existed still has the same fingerprint.
+/// A line for each field, with the length of the only free text. A setting that is added to this form must be
+/// written only where it differs from its default, so that the fingerprint of older claims stays valid.
 fn version_1(submission: &Submission<'_>) -> Sha256Digest {
     let Submission { picture_name, picture_sha256, settings, deadline } = submission;
     let DetectionSettings { confidence, iou, max_detections } = settings;
@@ -53,8 +52,8 @@ fn version_1(submission: &Submission<'_>) -> Sha256Digest {
     Sha256Digest::of(text)
 }
 
-/// The form before there were versions. It was made by `Debug` of the types that there were then; their
-/// names are spelled out here, so that it stays what it was.
+/// The form before there were versions: the `Debug` output of the types of that time, spelled out so that it
+/// never changes.
 pub(super) fn unversioned(submission: &Submission<'_>) -> Sha256Digest {
     let Submission { picture_name, picture_sha256, settings, deadline } = submission;
     let DetectionSettings { confidence, iou, max_detections } = settings;
@@ -101,8 +100,8 @@ mod tests {
         }
     }
 
-    /// What is stored under these versions. A change of any of them answers honest retries with 422
-    /// while an upgrade is under way: add a version instead.
+    /// The stored forms. A change of one of them would answer honest retries with 422 during an upgrade: add a
+    /// version instead.
     #[test]
     fn the_forms_stay_what_they_are() {
         let golden = [

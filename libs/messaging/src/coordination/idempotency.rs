@@ -1,4 +1,4 @@
-//! Which task a client's idempotency key stands for: a record made once and never changed.
+//! Which task a client's idempotency key stands for: a record that is created once and never changed.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,10 +14,10 @@ use crate::{
     provision::names::{IDEMPOTENCY_BUCKET, IDEMPOTENCY_STREAM},
 };
 
-/// How often a key is claimed that somebody else has claimed and that cannot be read.
+/// How often a claim is attempted while the claim of another process cannot be read.
 const CLAIM_ATTEMPTS: u32 = 5;
 
-/// The pause before the next attempt; grows with each.
+/// The delay before the next attempt; grows with each.
 const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 
 /// The record of a key.
@@ -25,11 +25,11 @@ const CLAIM_PAUSE: Duration = Duration::from_millis(20);
 struct Claim {
     /// The task that the key stands for.
     task_id: TaskId,
-    /// What was submitted under the key, in the form that had no version. It is all that APIs read and
-    /// write which know no versions. `None` once an API no longer writes it.
+    /// The fingerprint of the submission in the form without a version, the only one that older APIs read and
+    /// write. `None` in claims of an API that no longer writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fingerprint: Option<String>,
-    /// The same, by the version of the form.
+    /// The fingerprints of the submission, by the version of their form.
     #[serde(default)]
     fingerprints: BTreeMap<u32, Sha256Digest>,
 }
@@ -40,9 +40,9 @@ impl Claim {
         Self { task_id, fingerprint, fingerprints: fingerprint::fingerprints(submission) }
     }
 
-    /// Whether both are of the same submission, by the newest form that both have. Without one, as
-    /// between APIs that are several versions apart, they are taken to be: the key says so, and an
-    /// honest retry must not be refused because of an upgrade.
+    /// Whether both are of the same submission, by the newest form that both have. Without one, as between
+    /// APIs that are several versions apart, the key decides: an honest retry must not be refused because
+    /// of an upgrade.
     fn is_of_the_same(&self, other: &Self) -> bool {
         let versions = self.fingerprints.iter().rev();
         let mut common = versions.filter_map(|(version, own)| {
@@ -53,10 +53,10 @@ impl Claim {
     }
 }
 
-/// What a key stands for once it is claimed.
+/// The result of claiming a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claimed {
-    /// This task: the claimant's own, or that of an earlier submission of the same.
+    /// The key stands for this task: the claimed one, or that of an earlier submission of the same.
     Task(TaskId),
     /// Another submission has used the key.
     ByAnotherSubmission,
@@ -94,7 +94,7 @@ impl IdempotencyKeys {
         })
     }
 
-    /// The claim that holds: `claim` itself for the first to come, the first one's for all others.
+    /// The claim that is stored: `claim` itself, or an earlier one.
     async fn holding(&self, key: &str, claim: &Claim) -> Result<Claim, MessagingError> {
         let what = "claim an idempotency key";
         let json = serde_json::to_vec(claim)
@@ -114,9 +114,9 @@ impl IdempotencyKeys {
                 return serde_json::from_slice(&json)
                     .map_err(|cause| MessagingError::Record { task_id: claim.task_id, cause });
             }
-            // The one that came first is still on its way to all servers, or has just expired.
+            // The earlier claim is still being replicated, or has just expired.
             sleep(CLAIM_PAUSE * attempt).await;
         }
-        Err(MessagingError::failed(what, "somebody else's claim of it cannot be read"))
+        Err(MessagingError::failed(what, "the claim of another process cannot be read"))
     }
 }

@@ -1,7 +1,7 @@
-//! Work that one process does for all: whoever holds the lease on it.
+//! Leases on work that one process does for all.
 //!
-//! A lease spares work, it does not make anything right: two processes may for a moment both take
-//! themselves for the holder, so what they do must come to the same when it is done twice.
+//! A lease saves work and guarantees nothing: two processes may hold it for a moment, so the work must be
+//! idempotent.
 
 use async_nats::jetstream::kv::{self, CreateErrorKind};
 use rand::{RngExt, distr::Alphanumeric};
@@ -11,14 +11,14 @@ use crate::{
     Messaging, MessagingError, connection::refusal::is_overtaken, provision::names::LEASE_BUCKET,
 };
 
-/// A lease that this process may come to hold.
+/// A lease that this process may hold.
 pub struct Lease {
     messaging: Messaging,
     bucket: OnceCell<kv::Store>,
     name: &'static str,
-    /// What stands in the bucket while this process holds the lease.
+    /// The value in the bucket while this process holds the lease.
     holder: String,
-    /// Where the newest renewal stands in the bucket; `None` without one.
+    /// The revision of the newest renewal; `None` while the lease is not held.
     revision: Option<u64>,
 }
 
@@ -28,12 +28,12 @@ impl Lease {
         Self { messaging, bucket: OnceCell::new(), name, holder, revision: None }
     }
 
-    /// Takes the lease if nobody holds it, or renews it; tells whether this process holds it now,
-    /// for [`LEASE_TTL`].
+    /// Acquires the lease if it is free, or renews it; returns whether this process holds it now, for
+    /// [`LEASE_TTL`].
     ///
     /// # Errors
-    /// [`MessagingError::Failed`] or [`MessagingError::Timeout`]; then nobody knows, and trying
-    /// again tells.
+    /// [`MessagingError::Failed`] or [`MessagingError::Timeout`]; then it is unknown, and a
+    /// retry shows it.
     pub async fn try_hold(&mut self) -> Result<bool, MessagingError> {
         let renewed = match self.revision.take() {
             Some(revision) => self.renew(revision).await?,
@@ -41,19 +41,19 @@ impl Lease {
         };
         self.revision = match renewed {
             Some(revision) => Some(revision),
-            None => self.take().await?,
+            None => self.acquire().await?,
         };
         Ok(self.revision.is_some())
     }
 
-    /// Gives the lease up, so that another process need not wait until it expires.
+    /// Releases the lease, so that another process can acquire it before it expires.
     ///
     /// # Errors
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`]; then it expires.
     pub async fn release(mut self) -> Result<(), MessagingError> {
-        let what = "give a lease up";
+        let what = "release a lease";
         let Some(revision) = self.revision.take() else { return Ok(()) };
-        // Only this renewal: the lease may have expired and be somebody else's.
+        // Only this revision: the lease may have expired and be held by another process.
         let delete = self.bucket().await?.delete_expect_revision(self.name, Some(revision));
         match self.messaging.within_timeout(what, delete).await? {
             Err(error) if !is_overtaken(&error) => Err(MessagingError::failed(what, error)),
@@ -61,7 +61,7 @@ impl Lease {
         }
     }
 
-    /// The new revision, or `None` if the lease is not this process's any more.
+    /// The new revision, or `None` if this process does not hold the lease any more.
     async fn renew(&self, revision: u64) -> Result<Option<u64>, MessagingError> {
         let what = "renew a lease";
         let update = self.bucket().await?.update(self.name, self.holder.clone().into(), revision);
@@ -72,8 +72,8 @@ impl Lease {
         }
     }
 
-    async fn take(&self) -> Result<Option<u64>, MessagingError> {
-        let what = "take a lease";
+    async fn acquire(&self) -> Result<Option<u64>, MessagingError> {
+        let what = "acquire a lease";
         let bucket = self.bucket().await?;
         let create = bucket.create(self.name, self.holder.clone().into());
         match self.messaging.within_timeout(what, create).await? {
@@ -83,7 +83,7 @@ impl Lease {
             Err(error) => return Err(MessagingError::failed(what, error)),
         }
         match self.messaging.within(what, bucket.entry(self.name)).await? {
-            // The answer to an earlier attempt was lost, the attempt itself was not.
+            // An earlier attempt was stored, and its answer was lost.
             Some(entry) if entry.value == self.holder => self.renew(entry.revision).await,
             Some(_) | None => Ok(None),
         }

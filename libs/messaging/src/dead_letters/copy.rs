@@ -1,4 +1,4 @@
-//! Copying a message to the dead letters.
+//! Copies messages to the dead letters.
 
 use async_nats::jetstream::{context::PublishErrorKind, message::PublishMessage};
 use bytes::Bytes;
@@ -10,9 +10,9 @@ use crate::{Messaging, MessagingError};
 pub(crate) async fn copy_to_dead_letters(
     messaging: &Messaging,
     message: &async_nats::Message,
-    burial: &DeadLetterInfo<'_>,
+    letter: &DeadLetterInfo<'_>,
 ) -> Result<(), MessagingError> {
-    let (subject, headers) = wire::dead_letter(message, burial);
+    let (subject, headers) = wire::dead_letter(message, letter);
     let what = "copy a message to the dead letters";
     let publish = async |payload: Bytes| {
         let copy = PublishMessage::build().headers(headers.clone()).payload(payload);
@@ -20,9 +20,9 @@ pub(crate) async fn copy_to_dead_letters(
     };
     match messaging.within_timeout(what, publish(message.payload.clone())).await? {
         Ok(_) => Ok(()),
-        // This job is among the dead letters already.
+        // There is a dead letter of this job already.
         Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(()),
-        // Somebody else's message may be exactly as large as is allowed. Its headers must do.
+        // A message that is not a job may be as large as max_payload: its headers are kept without payload.
         Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
             messaging.within(what, publish(Bytes::new())).await.map(drop)
         }

@@ -1,4 +1,4 @@
-//! Pictures of dead letters that are too large for a message: kept in pieces, as long as the letters.
+//! Pictures of dead letters that are too large for a message: stored in pieces, as long as the letters.
 
 use bytes::{Bytes, BytesMut};
 use domain::TaskId;
@@ -22,19 +22,19 @@ pub(crate) async fn put(
     task_id: TaskId,
     picture: &Bytes,
 ) -> Result<PicturePieces, MessagingError> {
-    // Of its own for each attempt, so that what an attempt that was cut off has left cannot be
-    // taken for a part of the picture.
+    // A subject for each attempt, so that the pieces of an interrupted attempt cannot become a part of the
+    // picture.
     let subject = format!("{}.{:016x}", subject_of(task_id), rand::random::<u64>());
     let size = PIECE.min(messaging.client().max_payload());
     for start in (0..picture.len()).step_by(size) {
         let piece = picture.slice(start..picture.len().min(start + size));
         let publish = async { messaging.jetstream().publish(subject.clone(), piece).await?.await };
-        messaging.within("keep a dead letter's picture", publish).await?;
+        messaging.within("store a dead letter's picture", publish).await?;
     }
     Ok(PicturePieces { subject, bytes: picture.len() as u64 })
 }
 
-/// The whole picture, or `None` if some of it is gone: the oldest pictures make room for new ones.
+/// The whole picture, or `None` if a piece is gone: a full stream deletes the oldest ones.
 pub(crate) async fn get(
     messaging: &Messaging,
     pieces: &PicturePieces,
@@ -62,9 +62,9 @@ pub(crate) async fn get(
     Ok((picture.len() as u64 == pieces.bytes).then(|| picture.freeze()))
 }
 
-/// Removes what was kept for a task, in one attempt or in several.
+/// Deletes a task's pieces, of all attempts.
 pub(crate) async fn remove(messaging: &Messaging, task_id: TaskId) -> Result<(), MessagingError> {
-    let what = "remove a dead letter's picture";
+    let what = "delete a dead letter's picture";
     let jetstream = messaging.jetstream();
     let stream = messaging.within(what, jetstream.get_stream_no_info(DEAD_PICTURE_STREAM)).await?;
     let purge = async { stream.purge().filter(format!("{}.*", subject_of(task_id))).await };

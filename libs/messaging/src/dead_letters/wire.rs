@@ -1,4 +1,4 @@
-//! How a dead letter looks on the wire: the message that was given up, and headers that say why.
+//! The wire format of a dead letter: the original message, and headers that say why it is one.
 
 use async_nats::{
     HeaderMap,
@@ -17,25 +17,25 @@ const DELIVERIES: &str = "Spotter-Deliveries";
 const PIECES: &str = "Spotter-Picture-Pieces";
 const PIECES_BYTES: &str = "Spotter-Picture-Bytes";
 
-/// The last part of a dead letter's subject when there is no task to name.
+/// The last token of the subject of dead letters that are not jobs.
 const UNREADABLE: &str = "unreadable";
 
 /// The longest reason that is written into a header, in bytes.
 const LONGEST_REASON: usize = 1024;
 
-/// What is known of a message when it is given up.
+/// What is known of a message when it becomes a dead letter.
 #[derive(Debug)]
 pub(crate) struct DeadLetterInfo<'a> {
-    /// `None` for a message that is no job.
+    /// `None` for a message that is not a job.
     pub(crate) task_id: Option<TaskId>,
     pub(crate) reason: &'a str,
-    /// How often it was handed out.
+    /// How often it was delivered.
     pub(crate) deliveries: u32,
-    /// Where its picture is, if that does not travel in the message itself.
+    /// Where its picture is, if that is not in the message itself.
     pub(crate) pieces: Option<&'a PicturePieces>,
 }
 
-/// A dead letter's picture that is kept beside it, in pieces.
+/// A dead letter's picture that is stored in pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PicturePieces {
     /// The subject of all its pieces.
@@ -44,10 +44,10 @@ pub(crate) struct PicturePieces {
     pub(crate) bytes: u64,
 }
 
-/// What a dead letter's headers tell.
+/// The contents of a dead letter's headers.
 #[derive(Debug, PartialEq)]
 pub(crate) struct DeadLetterHeaders {
-    /// `None` if the message was no job.
+    /// `None` if the message was not a job.
     pub(crate) job: Option<Job>,
     pub(crate) reason: String,
     pub(crate) deliveries: u32,
@@ -60,43 +60,42 @@ pub(crate) fn dead_letter_subject(task_id: TaskId) -> String {
     format!("{DEAD_LETTER_SUBJECT}.{task_id}")
 }
 
-/// The subject and headers of the copy that goes to the dead letters; its payload is the original's.
+/// The subject and headers of a dead letter; its payload is that of the original.
 pub(crate) fn dead_letter(
     message: &async_nats::Message,
-    burial: &DeadLetterInfo<'_>,
+    letter: &DeadLetterInfo<'_>,
 ) -> (String, HeaderMap) {
     let mut headers = HeaderMap::new();
     for (name, values) in message.headers.iter().flat_map(HeaderMap::iter) {
         let lower = name.to_string().to_ascii_lowercase();
-        // The server acts on its own headers: an expected sequence or a time to live of the original
-        // must not be obeyed a second time. A job's object is removed once it is buried.
+        // The server acts on its own headers: an expected sequence or a TTL of the original must not apply
+        // to the copy. A job's object is deleted once the dead letter is stored.
         let is_left_out = lower.starts_with("nats-")
-            || (burial.task_id.is_some() && lower == PICTURE_OBJECT.to_ascii_lowercase());
+            || (letter.task_id.is_some() && lower == PICTURE_OBJECT.to_ascii_lowercase());
         if !is_left_out {
             for value in values {
                 headers.append(name.clone(), value.clone());
             }
         }
     }
-    headers.insert(REASON, header_text(burial.reason));
-    headers.insert(DELIVERIES, burial.deliveries.to_string());
+    headers.insert(REASON, header_text(letter.reason));
+    headers.insert(DELIVERIES, letter.deliveries.to_string());
     headers.insert(ORIGINAL_SUBJECT, header_text(message.subject.as_str()));
-    if let Some(pieces) = burial.pieces {
+    if let Some(pieces) = letter.pieces {
         headers.insert(PIECES, pieces.subject.clone());
         headers.insert(PIECES_BYTES, pieces.bytes.to_string());
     }
-    let Some(task_id) = burial.task_id else {
+    let Some(task_id) = letter.task_id else {
         return (format!("{DEAD_LETTER_SUBJECT}.{UNREADABLE}"), headers);
     };
-    // A second copy, made because the first one's confirmation was lost, is dropped within the
-    // duplicate window by its id, and refused after it because the first one is there.
+    // A second copy, sent because the confirmation of the first was lost, is dropped by its id within the
+    // duplicate window, and refused after it because the first is stored.
     headers.insert(NATS_MESSAGE_ID, task_id.to_string());
     headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
     (dead_letter_subject(task_id), headers)
 }
 
-/// Reads what [`dead_letter`] wrote. What is missing, in letters of another program's making, is
-/// empty.
+/// Parses the headers that [`dead_letter`] wrote. Missing headers are empty.
 pub(crate) fn read_dead_letter(subject: &str, headers: &HeaderMap) -> DeadLetterHeaders {
     let text = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
     let job = text(JOB).and_then(|json| serde_json::from_str::<Job>(&json).ok());
@@ -104,7 +103,7 @@ pub(crate) fn read_dead_letter(subject: &str, headers: &HeaderMap) -> DeadLetter
         .zip(text(PIECES_BYTES).and_then(|bytes| bytes.parse().ok()))
         .map(|(subject, bytes)| PicturePieces { subject, bytes });
     DeadLetterHeaders {
-        // A message whose job was not that of its subject was buried as unreadable.
+        // A message whose job was not that of its subject is unreadable.
         job: job.filter(|job| subject == dead_letter_subject(job.task_id)),
         reason: text(REASON).unwrap_or_default(),
         deliveries: text(DELIVERIES).and_then(|count| count.parse().ok()).unwrap_or(0),
@@ -148,14 +147,14 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_keeps_no_order_to_the_server() {
+    fn a_dead_letter_has_no_headers_that_the_server_acts_on() {
         let mut headers = HeaderMap::new();
         headers.insert("Nats-Expected-Last-Sequence", "7");
         headers.insert("X-Kept", "yes");
         let original = message("jobs.x".to_owned(), Some(headers), Bytes::new());
-        let burial =
+        let letter =
             DeadLetterInfo { task_id: None, reason: "two\nlines", deliveries: 1, pieces: None };
-        let (subject, headers) = dead_letter(&original, &burial);
+        let (subject, headers) = dead_letter(&original, &letter);
         assert_eq!(subject, "dlq.unreadable");
         assert!(headers.get("Nats-Expected-Last-Sequence").is_none());
         assert_eq!(headers.get("X-Kept").unwrap().as_str(), "yes");
@@ -173,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_job_tells_all_that_was_known_of_it() {
+    fn a_dead_letter_keeps_all_that_is_known_of_its_job() {
         let job = job("bus.jpg");
         let object = PictureSource::Object(object_name(job.task_id));
         let (mut headers, payload) = encode(&job, object).unwrap();
@@ -181,9 +180,9 @@ mod tests {
         let original = message(job_subject(&job), Some(headers), payload);
         let pieces = PicturePieces { subject: "x.y".to_owned(), bytes: 5_000_000 };
         let task_id = Some(job.task_id);
-        let burial =
+        let letter =
             DeadLetterInfo { task_id, reason: "poison", deliveries: 6, pieces: Some(&pieces) };
-        let (subject, headers) = dead_letter(&original, &burial);
+        let (subject, headers) = dead_letter(&original, &letter);
         assert!(headers.get(PICTURE_OBJECT).is_none(), "the object will not be there");
         assert!(headers.get("traceparent").is_some(), "its trace can still be found");
         let read = read_dead_letter(&subject, &headers);

@@ -1,4 +1,4 @@
-//! One hand-over of a job, from the moment it arrives to its settlement.
+//! One delivery of a job, from its arrival to its settlement.
 
 use std::time::Duration;
 
@@ -25,27 +25,27 @@ pub(crate) const NAK: Bytes = Bytes::from_static(b"-NAK");
 const ACK: Bytes = Bytes::from_static(b"+ACK");
 const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
 
-/// How often a settlement is told to the server before it is left to redelivery.
+/// How often a settlement is sent before the job is left to redelivery.
 const SETTLE_ATTEMPTS: u32 = 3;
 
-/// The pause before a settlement is told again.
+/// The delay before a settlement is sent again; grows with each attempt.
 const SETTLE_PAUSE: Duration = Duration::from_millis(200);
 
 /// How long a release may take. Its worker is about to stop.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a message that is no job waits when the dead letters cannot be reached.
-const BURY_AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// The delay before another attempt at a message that is not a job, when the dead letters cannot be reached.
+const DEAD_LETTER_RETRY_DELAY: Duration = Duration::from_secs(30);
 
-/// A job that has been handed to this worker. Until it is settled, the server waits; a worker that
-/// is silent for longer than `ack_wait` loses it to another.
+/// A job that has been delivered to this worker. The server redelivers it to another worker if it is
+/// neither settled nor kept alive for `ack_wait`.
 pub struct Delivery {
     /// The job.
     pub job: Job,
-    /// Which hand-over of this job it is, from 1. Counts hand-overs that nobody started, too; a
-    /// server that is killed may forget those of its last third of a second.
+    /// The number of this delivery of the job, from 1. Includes deliveries without a run; a server that is
+    /// killed may forget those of its last third of a second.
     pub attempt: u32,
-    /// How many jobs waited behind this one when it was handed out.
+    /// The number of jobs that waited behind this one when it was delivered.
     pub waiting: u64,
     message: async_nats::Message,
     reply: Subject,
@@ -53,27 +53,26 @@ pub struct Delivery {
     messaging: Messaging,
 }
 
-/// What is to become of a delivery.
+/// How a delivery is settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// The task's end is stored: remove the job, and its picture from the object store.
+    /// The task's terminal record is stored: delete the job, and its picture from the object store.
     Ack,
-    /// Something passing went wrong: hand the job out again after this time.
+    /// A temporary failure: redeliver the job after this time.
     RetryAfter(Duration),
-    /// This worker does not run the job: hand it out again at once. Sent, but not confirmed: a worker
-    /// that stops has no time for a server that does not answer. If the server does not receive it,
-    /// it hands the job out again after `ack_wait`.
+    /// This worker does not run the job: redeliver it at once. Sent without confirmation: a worker that stops
+    /// cannot wait for a server that does not answer. If the server does not receive it, it redelivers the
+    /// job after `ack_wait`.
     Release,
-    /// The job must not be run again: put a copy with its picture among the dead letters, then
-    /// remove it.
+    /// The job must not be run again: copy it with its picture to the dead letters, then delete it.
     Reject {
-        /// Why, for the person who reads the dead letters.
+        /// Why, for operators.
         reason: String,
     },
 }
 
 impl Delivery {
-    /// `None` for a message that did not come from a consumer: nothing can be settled then.
+    /// `None` for a message that no consumer delivered: it cannot be settled.
     pub(crate) fn new(
         messaging: Messaging,
         message: async_nats::Message,
@@ -81,15 +80,15 @@ impl Delivery {
         source: PictureSource,
     ) -> Option<Self> {
         let reply = message.reply.clone()?;
-        let Some(hand_over) = HandOver::read(&messaging, &message) else {
-            tracing::error!(task_id = %job.task_id, "a message from no consumer");
+        let Some(info) = DeliveryInfo::read(&messaging, &message) else {
+            tracing::error!(task_id = %job.task_id, "a message that no consumer delivered");
             return None;
         };
-        let HandOver { attempt, waiting } = hand_over;
+        let DeliveryInfo { attempt, waiting } = info;
         Some(Self { job, attempt, waiting, message, reply, source, messaging })
     }
 
-    /// Starts the span of the work on this delivery, in the trace of whoever sent the job.
+    /// Starts the span of the work on this delivery, in the trace of the job's sender.
     #[must_use = "the span ends when this is dropped"]
     pub fn span(&self) -> Span {
         trace::sender(&self.message).span(|| trace::processing(&self.job, self.attempt))
@@ -98,20 +97,19 @@ impl Delivery {
     /// The picture's bytes as the client sent them.
     ///
     /// # Errors
-    /// [`PictureFetchError::Gone`] if it will never come back, [`PictureFetchError::Transient`] if trying
-    /// again makes sense.
+    /// [`PictureFetchError::Gone`] if it is lost, [`PictureFetchError::Transient`] if a retry may succeed.
     pub async fn picture(&self) -> Result<Bytes, PictureFetchError> {
         self.picture_up_to(u64::MAX).await
     }
 
-    /// The picture's bytes as the client sent them, if there are no more than `most`: whoever may write
-    /// to the object store is not to decide how much memory this process takes.
+    /// The picture's bytes as the client sent them, if there are no more than `most`: a writer of the object
+    /// store must not decide how much memory this process allocates.
     ///
     /// # Errors
     /// Those of [`Delivery::picture`], and [`PictureFetchError::TooLarge`].
     pub async fn picture_up_to(&self, most: u64) -> Result<Bytes, PictureFetchError> {
         match &self.source {
-            // Already here, and no larger than the server lets a message be.
+            // In memory already, and limited by the server's max_payload.
             PictureSource::Inline(picture) => Ok(picture.clone()),
             PictureSource::Object(name) => {
                 picture_store::get(&self.messaging, self.job.task_id, name, most).await
@@ -119,45 +117,45 @@ impl Delivery {
         }
     }
 
-    /// Tells the server every third of `ack_wait` that the job is being worked on, until the value
-    /// returned is dropped. Works beside a thread that is busy with the job.
-    #[must_use = "dropping it lets the job go to another worker"]
+    /// Reports the job as in progress every third of `ack_wait`, from a task of its own, until the returned
+    /// value is dropped.
+    #[must_use = "the server redelivers the job after this is dropped"]
     pub fn keep_alive(&self) -> KeepAlive {
         let messaging = self.messaging.clone();
         let reply = self.reply.clone();
         let every = messaging.config().ack_wait / 3;
         let task = tokio::spawn(async move {
-            // Being handed out has just given it a whole `ack_wait`.
+            // The delivery has just started a whole `ack_wait`.
             let mut ticks = tokio::time::interval_at(Instant::now() + every, every);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
-                let tell = messaging.client().publish(reply.clone(), IN_PROGRESS);
-                if let Err(error) = messaging.within("keep a job", tell).await {
-                    tracing::warn!(%error, "the server was not told that a job is in progress");
+                let extend = messaging.client().publish(reply.clone(), IN_PROGRESS);
+                if let Err(error) = messaging.within("extend the ack_wait of a job", extend).await {
+                    tracing::warn!(%error, "the ack_wait of a job was not extended");
                 }
             }
         });
         KeepAlive { task }
     }
 
-    /// Tells the server what is to become of the job, and waits until it has confirmed that, except
-    /// for a [`Settlement::Release`].
+    /// Settles the delivery and waits until the server has confirmed it, except for a
+    /// [`Settlement::Release`].
     ///
     /// # Errors
-    /// [`MessagingError`] after several attempts. The job is then handed out again, which is
-    /// harmless: its task's end, if stored, stays as it is. A server that was killed may have
-    /// forgotten the hand-over and never confirms it.
+    /// [`MessagingError`] after several attempts. The job is then redelivered, which is harmless: a terminal
+    /// record stays as it is. A server that was killed may have forgotten the delivery and never confirms its
+    /// settlement.
     pub async fn settle(self, settlement: Settlement) -> Result<(), MessagingError> {
         let span = traces::span(|| trace::settling(&self.job));
-        let outcome = span.around(self.tell(settlement)).await;
+        let outcome = span.around(self.send_settlement(settlement)).await;
         if let Err(error) = &outcome {
             span.fail("not_confirmed", || error.to_string());
         }
         outcome
     }
 
-    async fn tell(self, settlement: Settlement) -> Result<(), MessagingError> {
+    async fn send_settlement(self, settlement: Settlement) -> Result<(), MessagingError> {
         match settlement {
             Settlement::Ack => {
                 confirm(&self.messaging, &self.reply, ACK).await?;
@@ -186,14 +184,14 @@ impl Delivery {
     }
 
     async fn reject(self, reason: &str) -> Result<(), MessagingError> {
-        let pieces = self.keep_large_picture().await?;
-        let burial = DeadLetterInfo {
+        let pieces = self.copy_large_picture().await?;
+        let letter = DeadLetterInfo {
             task_id: Some(self.job.task_id),
             reason,
             deliveries: self.attempt,
             pieces: pieces.as_ref(),
         };
-        copy_to_dead_letters(&self.messaging, &self.message, &burial).await?;
+        copy_to_dead_letters(&self.messaging, &self.message, &letter).await?;
         confirm(&self.messaging, &self.reply, ACK).await?;
         if let PictureSource::Object(name) = &self.source {
             picture_store::delete(&self.messaging, name).await;
@@ -201,9 +199,9 @@ impl Delivery {
         Ok(())
     }
 
-    /// Copies a picture from the object store, which would forget it long before the dead letter.
-    /// `None` if it travels in the message, or is gone.
-    async fn keep_large_picture(&self) -> Result<Option<PicturePieces>, MessagingError> {
+    /// Copies a picture from the object store, where it expires long before the dead letter. `None` if it is
+    /// in the message, or gone.
+    async fn copy_large_picture(&self) -> Result<Option<PicturePieces>, MessagingError> {
         if let PictureSource::Inline(_) = self.source {
             return Ok(None);
         }
@@ -226,16 +224,16 @@ impl std::fmt::Debug for Delivery {
     }
 }
 
-/// What the server says of one hand-over of a message.
-struct HandOver {
-    /// How often the message was handed out, this time included.
+/// The server's data about one delivery of a message.
+struct DeliveryInfo {
+    /// How often the message was delivered, this time included.
     attempt: u32,
-    /// How many messages waited behind it.
+    /// The number of messages that waited behind it.
     waiting: u64,
 }
 
-impl HandOver {
-    /// `None` if the message came from no consumer.
+impl DeliveryInfo {
+    /// `None` if no consumer delivered the message.
     fn read(messaging: &Messaging, message: &async_nats::Message) -> Option<Self> {
         let (message, context) = (message.clone(), messaging.jetstream().clone());
         let message = jetstream::Message { message, context };
@@ -245,7 +243,7 @@ impl HandOver {
     }
 }
 
-/// Keeps a job from being handed to another worker for as long as it is held.
+/// Extends the `ack_wait` of a job until this is dropped.
 #[derive(Debug)]
 pub struct KeepAlive {
     task: JoinHandle<()>,
@@ -257,20 +255,20 @@ impl Drop for KeepAlive {
     }
 }
 
-/// Says `verdict` about a delivery until the server confirms it.
+/// Sends `acknowledgement` of a delivery until the server confirms it.
 ///
-/// By a request, not by the library's `double_ack`, which takes "nobody is listening" for a yes.
+/// As a request and not by the library's `double_ack`, which takes "no responders" for a confirmation.
 async fn confirm(
     messaging: &Messaging,
     reply: &Subject,
-    verdict: Bytes,
+    acknowledgement: Bytes,
 ) -> Result<(), MessagingError> {
     let mut attempt = 1;
     loop {
-        // Attempts are for a server that does not answer. Without a connection there is nothing to
-        // attempt; after `ack_wait` there is nothing left to settle either.
+        // Attempts count for a server that does not answer, not for a lost connection. After `ack_wait` the
+        // delivery is over.
         messaging.wait_until_connected(messaging.config().ack_wait).await;
-        let request = messaging.client().request(reply.clone(), verdict.clone());
+        let request = messaging.client().request(reply.clone(), acknowledgement.clone());
         match messaging.within("settle a job", request).await {
             Ok(_) => return Ok(()),
             Err(error) if attempt >= SETTLE_ATTEMPTS => return Err(error),
@@ -281,19 +279,23 @@ async fn confirm(
     }
 }
 
-/// Moves a message that is no job to the dead letters.
-pub(crate) async fn bury(messaging: Messaging, message: async_nats::Message, reason: String) {
+/// Moves a message that is not a job to the dead letters.
+pub(crate) async fn dead_letter_unreadable(
+    messaging: Messaging,
+    message: async_nats::Message,
+    reason: String,
+) {
     let Some(reply) = &message.reply else { return };
-    let deliveries = HandOver::read(&messaging, &message).map_or(0, |found| found.attempt);
-    let burial = DeadLetterInfo { task_id: None, reason: &reason, deliveries, pieces: None };
-    let outcome = match copy_to_dead_letters(&messaging, &message, &burial).await {
+    let deliveries = DeliveryInfo::read(&messaging, &message).map_or(0, |found| found.attempt);
+    let letter = DeadLetterInfo { task_id: None, reason: &reason, deliveries, pieces: None };
+    let outcome = match copy_to_dead_letters(&messaging, &message, &letter).await {
         Ok(()) => confirm(&messaging, reply, ACK).await,
         Err(error) => {
-            tracing::warn!(%error, "the dead letters cannot be reached; trying again later");
-            confirm(&messaging, reply, AckKind::Nak(Some(BURY_AGAIN_AFTER)).into()).await
+            tracing::warn!(%error, "the dead letters cannot be reached; retrying later");
+            confirm(&messaging, reply, AckKind::Nak(Some(DEAD_LETTER_RETRY_DELAY)).into()).await
         }
     };
     if let Err(error) = outcome {
-        tracing::warn!(%error, "a message that is no job will be handed out again");
+        tracing::warn!(%error, "a message that is not a job will be redelivered");
     }
 }

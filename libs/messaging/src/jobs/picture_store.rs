@@ -1,9 +1,9 @@
-//! Pictures that are too large for a message.
+//! The object store of pictures that are too large for a message.
 //!
-//! Written here and not by the library's `ObjectStore::put`, which leaves the pieces it has stored
-//! where they are when a later one is refused, when time runs out, or when its caller goes away.
-//! Nobody finds them then, and the store is full of them until they expire. What is stored is the
-//! same: pieces on one subject, and the object's description on another (NATS ADR-20).
+//! Written here and not by the library's `ObjectStore::put`, which leaves stored pieces behind when a later
+//! piece is refused, on a timeout, and when its caller is cancelled. Such pieces cannot be found, and fill
+//! the store until they expire. The stored format is the same: pieces on one subject, and the object's
+//! description on another (NATS ADR-20).
 
 use std::{future::IntoFuture, time::Duration};
 
@@ -35,27 +35,27 @@ use crate::{
 /// The size of an object's pieces, in bytes: the library's default, and NATS's recommendation.
 const PIECE: usize = 128 * 1024;
 
-/// How many pieces may be on their way at once: enough to keep the server busy, and few enough that
-/// no more than 2 MiB wait in the connection in front of everybody else's messages.
+/// How many unconfirmed pieces there may be: enough to keep the server busy, and few enough that no more
+/// than 2 MiB are queued in the connection before other messages.
 const IN_FLIGHT: usize = 16;
 
-/// A picture takes many messages, so it may take this many times as long as one question.
-const PATIENCE: u32 = 6;
+/// A picture is many messages, so its timeout is this many times that of one request.
+const TIMEOUT_FACTOR: u32 = 6;
 
-/// How often removing a picture is tried in the background, how long each attempt waits for a
-/// connection, and the pause before it.
-const REMOVALS: u32 = 10;
-const REMOVAL_PATIENCE: Duration = Duration::from_secs(30);
-const REMOVAL_PAUSE: Duration = Duration::from_millis(500);
+/// How often deleting a picture is retried in the background, how long each attempt waits for a connection,
+/// and the delay before it.
+const DELETE_ATTEMPTS: u32 = 10;
+const DELETE_CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+const DELETE_DELAY: Duration = Duration::from_millis(500);
 
-/// A picture whose pieces are stored, and that has no name yet. Dropped without one, its pieces are
-/// removed.
+/// A picture whose pieces are stored and that has no name yet. Dropped without a name, it deletes its
+/// pieces.
 pub(crate) struct Upload {
     pieces: Pieces,
     info: ObjectInfo,
 }
 
-/// Pieces of one object. Dropped before they are kept, they are removed in the background.
+/// The pieces of one object. Dropped before they are kept, they are deleted in the background.
 struct Pieces {
     messaging: Messaging,
     nuid: String,
@@ -71,8 +71,8 @@ pub(crate) struct StoredPicture {
     sequence: u64,
 }
 
-/// Messages on one subject that are to be removed.
-struct Removal {
+/// Messages on one subject that are to be deleted.
+struct Deletion {
     subject: String,
     extent: Extent,
 }
@@ -82,10 +82,10 @@ enum Extent {
     /// Up to this sequence, and nothing newer.
     UpTo(u64),
     /// All, and those that have been sent and not stored yet.
-    AllOnTheirWay,
+    AllInFlight,
 }
 
-/// Stores the pieces of a picture. Cancelled or failed, it removes what it has stored.
+/// Stores the pieces of a picture. Deletes them again if it fails or is cancelled.
 pub(crate) async fn upload(
     messaging: &Messaging,
     task_id: TaskId,
@@ -120,10 +120,10 @@ pub(crate) async fn upload(
 }
 
 impl Upload {
-    /// Gives the picture its name, the task's id. A picture that had it before is removed.
+    /// Stores the picture's name, the task's id. Deletes an earlier picture of that name.
     ///
-    /// Not to be cancelled: nobody would know whether the name is stored. After an error it may be,
-    /// without its pieces; no job looks for it then.
+    /// Must not be cancelled, since the name may be stored then. After an error it may be stored without its
+    /// pieces; no job refers to it.
     pub(crate) async fn complete(mut self) -> Result<StoredPicture, SubmitError> {
         let what = "name a picture";
         let messaging = self.pieces.messaging.clone();
@@ -143,7 +143,7 @@ impl Upload {
         let sequence = stored.map_err(|error| refused(&messaging, &error))?.sequence;
         self.pieces.kept = true;
         if let Some(before) = before {
-            remove(&messaging, [Removal::of_pieces(&before.nuid)]).await;
+            delete_all(&messaging, [Deletion::of_pieces(&before.nuid)]).await;
         }
         Ok(StoredPicture { name: self.info.name, nuid: self.info.nuid, sequence })
     }
@@ -151,7 +151,7 @@ impl Upload {
 
 impl Pieces {
     fn new(messaging: Messaging) -> Self {
-        // As long and as unlikely to meet again as the ids that the library gives.
+        // As long and as random as the library's ids.
         let nuid = rand::rng().sample_iter(Alphanumeric).take(22).map(char::from).collect();
         Self { messaging, nuid, in_flight: FuturesUnordered::new(), kept: false }
     }
@@ -190,11 +190,11 @@ impl Drop for Pieces {
         if self.kept {
             return;
         }
-        // Without a runtime the process is about to end; then they stay until they expire.
+        // Without a runtime the process is ending; the pieces stay until they expire.
         let Ok(runtime) = Handle::try_current() else { return };
         let messaging = self.messaging.clone();
-        let pieces = Removal { extent: Extent::AllOnTheirWay, ..Removal::of_pieces(&self.nuid) };
-        runtime.spawn(async move { remove(&messaging, [pieces]).await });
+        let pieces = Deletion { extent: Extent::AllInFlight, ..Deletion::of_pieces(&self.nuid) };
+        runtime.spawn(async move { delete_all(&messaging, [pieces]).await });
     }
 }
 
@@ -206,7 +206,7 @@ pub(crate) async fn get(
     most: u64,
 ) -> Result<Bytes, PictureFetchError> {
     let what = "read a picture";
-    // No more than all objects together may have, whoever asks.
+    // No more than the whole store may have.
     let most = most.min(messaging.config().limits.max_bytes);
     let store = messaging.picture_store().await.map_err(PictureFetchError::Transient)?;
     let object = messaging.within_timeout(what, store.get(name)).await;
@@ -219,13 +219,13 @@ pub(crate) async fn get(
             return Err(PictureFetchError::Transient(MessagingError::failed(what, error)));
         }
     };
-    // What it says of its size is believed as far as that is allowed: memory for more would be gone
-    // before the first byte has come.
-    let told = object.info().size as u64;
-    if told > most {
+    // The description's size is trusted up to the limit only: it is allocated before the first byte
+    // arrives.
+    let claimed = object.info().size as u64;
+    if claimed > most {
         return Err(PictureFetchError::TooLarge { task_id, most });
     }
-    let mut bytes = Vec::with_capacity(told as usize);
+    let mut bytes = Vec::with_capacity(claimed as usize);
     let mut object = object.take(most + 1);
     match transfer(messaging, what, object.read_to_end(&mut bytes)).await {
         Ok(Ok(_)) if bytes.len() as u64 > most => {
@@ -237,32 +237,32 @@ pub(crate) async fn get(
     }
 }
 
-/// Removes the picture of a finished task. If that fails, the store forgets it when it expires.
+/// Deletes the picture of a finished task. If that fails, it stays until it expires.
 pub(crate) async fn delete(messaging: &Messaging, name: &str) {
     match find(messaging, name).await {
         Ok(Some(info)) => {
-            // The pieces first: without its name, nobody would find them.
-            let name = Removal { subject: name_subject(name), extent: Extent::All };
-            remove(messaging, [Removal::of_pieces(&info.nuid), name]).await;
+            // The pieces first: they cannot be found without the name.
+            let name = Deletion { subject: name_subject(name), extent: Extent::All };
+            delete_all(messaging, [Deletion::of_pieces(&info.nuid), name]).await;
         }
         Ok(None) => {}
         Err(error) => tracing::warn!(object = name, %error, "a picture stays until it expires"),
     }
 }
 
-/// Removes a picture that was just stored, and none that has been given the same name since.
-pub(crate) async fn take_back(messaging: &Messaging, picture: &StoredPicture) {
+/// Deletes a picture that was just stored, but not a later one of the same name.
+pub(crate) async fn delete_stored(messaging: &Messaging, picture: &StoredPicture) {
     let extent = Extent::UpTo(picture.sequence);
-    let name = Removal { subject: name_subject(&picture.name), extent };
-    remove(messaging, [Removal::of_pieces(&picture.nuid), name]).await;
+    let name = Deletion { subject: name_subject(&picture.name), extent };
+    delete_all(messaging, [Deletion::of_pieces(&picture.nuid), name]).await;
 }
 
-/// What is stored under this name.
+/// The object of this name.
 pub(crate) async fn find(
     messaging: &Messaging,
     name: &str,
 ) -> Result<Option<ObjectInfo>, MessagingError> {
-    let what = "look a picture up";
+    let what = "look up a picture";
     let store = messaging.picture_store().await?;
     match messaging.within_timeout(what, store.info(name)).await? {
         Ok(info) => Ok(Some(info)),
@@ -271,60 +271,59 @@ pub(crate) async fn find(
     }
 }
 
-impl Removal {
+impl Deletion {
     fn of_pieces(nuid: &str) -> Self {
         Self { subject: pieces_subject(nuid), extent: Extent::All }
     }
 }
 
-/// Removes messages one after another. What cannot be removed at once is removed in the background:
-/// nobody need wait for that. The library's `delete` would leave a message for each object that was
-/// ever stored, until it expires.
-async fn remove(messaging: &Messaging, removals: impl IntoIterator<Item = Removal>) {
-    for removal in removals {
-        if remove_once(messaging, &removal).await.is_err() {
-            tokio::spawn(remove_patiently(messaging.clone(), removal));
+/// Deletes messages one after another; what fails is retried in the background. The library's `delete` would
+/// leave a message for each object that was ever stored, until it expires.
+async fn delete_all(messaging: &Messaging, deletions: impl IntoIterator<Item = Deletion>) {
+    for deletion in deletions {
+        if delete_once(messaging, &deletion).await.is_err() {
+            tokio::spawn(retry_deletion(messaging.clone(), deletion));
         }
     }
 }
 
-async fn remove_patiently(messaging: Messaging, removal: Removal) {
-    let subject = &removal.subject;
-    for attempt in 1..=REMOVALS {
-        tokio::time::sleep(REMOVAL_PAUSE).await;
-        messaging.wait_until_connected(REMOVAL_PATIENCE).await;
-        match remove_once(&messaging, &removal).await {
+async fn retry_deletion(messaging: Messaging, deletion: Deletion) {
+    let subject = &deletion.subject;
+    for attempt in 1..=DELETE_ATTEMPTS {
+        tokio::time::sleep(DELETE_DELAY).await;
+        messaging.wait_until_connected(DELETE_CONNECT_TIMEOUT).await;
+        match delete_once(&messaging, &deletion).await {
             Ok(()) => return,
-            Err(error) => tracing::debug!(subject, %error, attempt, "a picture was not removed"),
+            Err(error) => tracing::debug!(subject, %error, attempt, "a picture was not deleted"),
         }
     }
     tracing::warn!(subject, "a picture stays until it expires");
 }
 
-async fn remove_once(messaging: &Messaging, removal: &Removal) -> Result<(), MessagingError> {
-    let what = "remove a picture";
-    if matches!(removal.extent, Extent::AllOnTheirWay) {
-        wait_for_earlier(messaging, &removal.subject).await?;
+async fn delete_once(messaging: &Messaging, deletion: &Deletion) -> Result<(), MessagingError> {
+    let what = "delete a picture";
+    if matches!(deletion.extent, Extent::AllInFlight) {
+        wait_for_earlier(messaging, &deletion.subject).await?;
     }
     let stream = messaging.jetstream().get_stream_no_info(PICTURE_STREAM);
-    let purge = messaging.within(what, stream).await?.purge().filter(&removal.subject);
-    let purge = match removal.extent {
-        // The server removes what is older than the number it is given.
+    let purge = messaging.within(what, stream).await?.purge().filter(&deletion.subject);
+    let purge = match deletion.extent {
+        // The server deletes messages below this sequence.
         Extent::UpTo(last) => purge.sequence(last.saturating_add(1)).into_future(),
-        Extent::All | Extent::AllOnTheirWay => purge.into_future(),
+        Extent::All | Extent::AllInFlight => purge.into_future(),
     };
     messaging.within(what, purge).await.map(drop)
 }
 
-/// Waits until the server has dealt with all that was sent to `subject`. It may carry out a removal
-/// before it stores what was sent earlier; but it stores in order, so one message more tells when.
+/// Waits until the server has processed all messages sent to `subject`. It may carry out a purge before it
+/// stores earlier messages; but it stores in order, so the answer to one more message shows it.
 async fn wait_for_earlier(messaging: &Messaging, subject: &str) -> Result<(), MessagingError> {
     let what = "wait for a picture's pieces";
     let publish =
         async { messaging.jetstream().publish(subject.to_owned(), Bytes::new()).await?.await };
     match messaging.within_timeout(what, publish).await? {
         Err(error) if api_error(&error).is_none() => Err(MessagingError::failed(what, error)),
-        // That there is no room for it is an answer, too.
+        // A refusal is an answer, too.
         Ok(_) | Err(_) => Ok(()),
     }
 }
@@ -342,7 +341,7 @@ async fn transfer<T>(
     what: &'static str,
     call: impl Future<Output = T>,
 ) -> Result<T, MessagingError> {
-    let after = messaging.config().request_timeout * PATIENCE;
+    let after = messaging.config().request_timeout * TIMEOUT_FACTOR;
     messaging.within_time(what, after, call).await
 }
 

@@ -26,12 +26,11 @@ use crate::{
     provision::names::{DEAD_LETTER_STREAM, JOBS_STREAM, WORKER_CONSUMER},
 };
 
-/// What a message may need besides picture and job: subject, header names, and on its way to the
-/// dead letters a reason. In bytes.
+/// Bytes of a message besides picture and job: subject, header names, and the reason of a dead letter.
 const HEADROOM: usize = 8 * 1024;
 
-/// How long a submission waits for a lost connection to come back before it is refused.
-const RECONNECT_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a submission waits for a reconnection before it is refused.
+const RECONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The queue of jobs. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -39,34 +38,33 @@ pub struct JobQueue {
     messaging: Messaging,
 }
 
-/// How many jobs are in the queue.
+/// The number of jobs in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueDepth {
-    /// Not handed to any worker yet.
+    /// Not delivered to a worker yet.
     pub waiting: u64,
-    /// Handed to a worker and not settled, or given back and waiting for their delay to pass.
+    /// Delivered and not settled, or waiting for the delay before their retry.
     pub in_progress: u64,
 }
 
-/// How the queue stands.
+/// The state of the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueReport {
     /// How many jobs are in it.
     pub depth: QueueDepth,
-    /// Jobs settled since the queue was made, or a little fewer: those before the oldest that is not.
-    /// Its growth is the rate at which the queue drains.
+    /// Jobs settled since the queue was created, up to the oldest unsettled one. Its growth is the rate at
+    /// which the queue drains.
     pub settled: u64,
-    /// How old the oldest job was that had not been settled, waiting or at work; zero where there was
-    /// none.
+    /// The age of the oldest job that is not settled; zero without one.
     pub oldest: Duration,
-    /// How many messages were given up and are still kept.
+    /// The number of dead letters.
     pub dead_letters: u64,
 }
 
-/// What came of one attempt to publish.
+/// The result of one attempt to publish.
 enum Published {
     Stored,
-    /// No answer: it may be stored, or may still be when the connection comes back.
+    /// No answer: the message may be stored, now or when the connection is up again.
     Unknown,
 }
 
@@ -75,13 +73,12 @@ impl JobQueue {
         Self { messaging }
     }
 
-    /// Stores the job and its picture (encoded, as the client sent it) in the queue. `Ok` means
-    /// stored: from here on it is never lost. Submitting the same id again within the
-    /// duplicate window changes nothing.
+    /// Stores the job and its picture (encoded, as the client sent it) in the queue. `Ok` means that both
+    /// are stored. Submitting the same id again within the duplicate window changes nothing.
     ///
     /// # Errors
     /// [`SubmitError::QueueFull`], [`SubmitError::Unavailable`] and [`SubmitError::TooLarge`] mean
-    /// that nothing was stored; [`SubmitError::Unconfirmed`] that nobody knows.
+    /// that nothing was stored; after [`SubmitError::Unconfirmed`] the job may be stored.
     pub async fn submit(&self, job: &Job, picture: Bytes) -> Result<(), SubmitError> {
         let span = traces::span(|| trace::sending(job, picture.len()));
         let outcome = span.around(self.store(job, picture)).await;
@@ -102,15 +99,15 @@ impl JobQueue {
         let upload = picture_store::upload(&self.messaging, job.task_id, &picture).await?;
         let (queue, job) = (self.clone(), job.clone());
         let task_id = job.task_id;
-        // In a task of its own: it ends even if the caller goes away, so that no picture is left
-        // behind without a job, and no job without its picture.
+        // In a task of its own, which a cancelled caller does not stop: no picture may stay without its
+        // job, and no job without its picture.
         let span = TraceContext::current();
         let rest = async move { span.around(queue.send_uploaded(&job, upload)).await };
         let outcome = tokio::spawn(rest).await;
         outcome.unwrap_or(Err(SubmitError::Unconfirmed { task_id }))
     }
 
-    /// How many jobs wait and how many are being worked on.
+    /// The number of jobs, waiting and in progress.
     ///
     /// # Errors
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
@@ -118,7 +115,7 @@ impl JobQueue {
         self.consumer().await.map(|info| depth(&info))
     }
 
-    /// How the queue stands.
+    /// The state of the queue.
     ///
     /// # Errors
     /// As [`JobQueue::depth`].
@@ -129,38 +126,38 @@ impl JobQueue {
         Ok(QueueReport {
             depth: depth(&info),
             settled: info.ack_floor.stream_sequence,
-            // No duration where the server's clock is ahead of ours.
+            // Negative where the server's clock is ahead of ours.
             oldest: age.try_into().ok().filter(|_| jobs.messages > 0).unwrap_or_default(),
             dead_letters: self.state(DEAD_LETTER_STREAM).await?.messages,
         })
     }
 
     async fn consumer(&self) -> Result<consumer::Info, MessagingError> {
-        let what = "ask for the queue's depth";
+        let what = "read the state of the consumer";
         let jetstream = self.messaging.jetstream();
         let stream = self.messaging.within(what, jetstream.get_stream_no_info(JOBS_STREAM)).await?;
         self.messaging.within(what, stream.consumer_info(WORKER_CONSUMER)).await
     }
 
     async fn state(&self, stream: &str) -> Result<stream::State, MessagingError> {
-        let what = "ask how a stream stands";
+        let what = "read the state of a stream";
         let jetstream = self.messaging.jetstream();
         let stream = self.messaging.within(what, jetstream.get_stream_no_info(stream)).await?;
         let info = self.messaging.within(what, stream.get_info()).await?;
         Ok(info.state)
     }
 
-    /// Starts taking jobs from the queue.
+    /// Starts to pull jobs.
     #[must_use]
     pub fn deliveries(&self) -> Deliveries {
         Deliveries::new(self.messaging.clone())
     }
 
-    /// Refuses early when the server is away: a command given to the client library then would
-    /// wait unseen and be sent after the caller was told that it failed.
+    /// Fails early without a connection: the client library would queue the message and publish it after
+    /// the caller has got an error.
     async fn wait_for_connection(&self) -> Result<(), SubmitError> {
-        let patience = RECONNECT_PATIENCE.min(self.messaging.config().request_timeout);
-        if self.messaging.wait_until_connected(patience).await {
+        let limit = RECONNECT_TIMEOUT.min(self.messaging.config().request_timeout);
+        if self.messaging.wait_until_connected(limit).await {
             return Ok(());
         }
         let detail = format!("no connection to NATS at {}", self.messaging.address());
@@ -180,7 +177,7 @@ impl JobQueue {
         let picture = upload.complete().await?;
         let outcome = self.send(job, PictureSource::Object(picture.name.clone())).await;
         if !matches!(outcome, Ok(()) | Err(SubmitError::Unconfirmed { .. })) {
-            picture_store::take_back(&self.messaging, &picture).await;
+            picture_store::delete_stored(&self.messaging, &picture).await;
         }
         outcome
     }
@@ -192,7 +189,7 @@ impl JobQueue {
         self.publish_twice(job, headers, payload).await
     }
 
-    /// Publishes, and once more under the same id if no answer came: the server drops a duplicate.
+    /// Publishes, and retries once under the same id without an answer: the server drops a duplicate.
     async fn publish_twice(
         &self,
         job: &Job,
@@ -203,7 +200,7 @@ impl JobQueue {
             match self.publish(job, headers.clone(), payload.clone()).await? {
                 Published::Stored => return Ok(()),
                 Published::Unknown => {
-                    tracing::warn!(task_id = %job.task_id, "no confirmation of a published job");
+                    tracing::warn!(task_id = %job.task_id, "a published job was not confirmed");
                 }
             }
         }

@@ -1,5 +1,5 @@
-//! How a job's trace goes along with it: in the headers `traceparent` and `tracestate` (W3C Trace
-//! Context), which every copy of the message keeps, also among the dead letters.
+//! The trace context of a job: the headers `traceparent` and `tracestate` (W3C Trace Context), which dead
+//! letters keep.
 
 use async_nats::HeaderMap;
 use domain::Job;
@@ -13,12 +13,12 @@ use service::telemetry::traces::{self, TraceContext};
 use super::wire;
 use crate::provision::names::{JOBS_SUBJECT, WORKER_CONSUMER};
 
-/// Writes the span that runs at the moment into a job's headers.
+/// Writes the current span into a job's headers.
 pub(crate) fn carry(headers: &mut HeaderMap) {
     traces::inject(&mut Carrier(headers));
 }
 
-/// The span that the job was sent in; none where its sender made none.
+/// The span that the job was sent in, if its sender had one.
 pub(crate) fn sender(message: &async_nats::Message) -> TraceContext {
     message
         .headers
@@ -41,13 +41,13 @@ pub(crate) fn processing(job: &Job, attempt: u32) -> SpanBuilder {
     describe("process", SpanKind::Consumer, job, own)
 }
 
-/// Telling the queue what is to become of a delivery.
+/// Settling a delivery.
 pub(crate) fn settling(job: &Job) -> SpanBuilder {
     describe("settle", SpanKind::Client, job, [])
 }
 
-/// A span by OpenTelemetry's conventions for messaging. What differs from job to job is in attributes,
-/// never in the name.
+/// A span by OpenTelemetry's conventions for messaging. The name is the same for all jobs; ids are
+/// attributes.
 fn describe<const N: usize>(
     operation: &'static str,
     kind: SpanKind,
@@ -74,7 +74,7 @@ struct Carrier<'a>(&'a mut HeaderMap);
 
 impl Injector for Carrier<'_> {
     fn set(&mut self, key: &str, value: String) {
-        // Without a state there is nothing to say of it.
+        // An empty tracestate is left out.
         if !value.is_empty() {
             self.0.insert(key, value);
         }

@@ -1,7 +1,7 @@
-//! How a job looks on the wire.
+//! The wire format of a job.
 //!
-//! The payload is the picture's bytes as they came, never base64. Beside it, in headers: the job as
-//! JSON, and for a large picture the name of its object instead of a payload.
+//! The payload is the picture's bytes as the client sent them, never base64. Headers hold the job as JSON,
+//! and for a large picture the name of its object instead of a payload.
 
 use async_nats::{
     HeaderMap,
@@ -51,9 +51,9 @@ pub(crate) fn encode(
     Ok((headers, payload))
 }
 
-/// The headers of a job that the queue has lost and whose picture is in the object store. Stored
-/// only where no job of this subject is: the duplicate window still knows the id of the lost one.
-pub(crate) fn encode_again(job: &Job) -> Result<HeaderMap, serde_json::Error> {
+/// The headers of a job that the queue has lost and whose picture is in the object store. Without a message
+/// id, which the duplicate window may still have; stored only if the subject has no message.
+pub(crate) fn encode_lost(job: &Job) -> Result<HeaderMap, serde_json::Error> {
     let mut headers = HeaderMap::new();
     headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
     headers.insert(JOB, ascii_json(job)?);
@@ -61,13 +61,13 @@ pub(crate) fn encode_again(job: &Job) -> Result<HeaderMap, serde_json::Error> {
     Ok(headers)
 }
 
-/// Reads a message back into a job, or tells why it is none.
+/// Reads a job from a message. `Err` says why the message is not a job.
 pub(crate) fn decode(message: &async_nats::Message) -> Result<(Job, PictureSource), String> {
     let headers = message.headers.as_ref().ok_or("it has no headers")?;
     let json = headers.get(JOB).ok_or_else(|| format!("it has no {JOB} header"))?;
     let job: Job = serde_json::from_str(json.as_str())
-        .map_err(|error| format!("its {JOB} header is no job: {error}"))?;
-    // Were they to differ, dead letters and filters by model would speak of another job than this.
+        .map_err(|error| format!("its {JOB} header is not a job: {error}"))?;
+    // Dead letters and filters by model go by the subject.
     if message.subject.as_str() != job_subject(&job) {
         return Err(format!("its subject is '{}', not '{}'", message.subject, job_subject(&job)));
     }
@@ -78,8 +78,8 @@ pub(crate) fn decode(message: &async_nats::Message) -> Result<(Job, PictureSourc
     Ok((job, source))
 }
 
-/// `value` as JSON of ASCII characters only. A header may hold no line break, and file names come
-/// from clients; serde_json escapes control characters but leaves é and 猫 as they are.
+/// `value` as JSON of ASCII characters only. Headers must not contain line breaks, and file names come from
+/// clients; serde_json escapes control characters, but not é and 猫.
 fn ascii_json<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
     let json = serde_json::to_string(value)?;
     let mut ascii = String::with_capacity(json.len());
@@ -87,7 +87,7 @@ fn ascii_json<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
         if character.is_ascii() {
             ascii.push(character);
         } else {
-            // Outside ASCII, JSON has characters only inside its strings, where \u is understood.
+            // JSON has characters outside ASCII only inside strings, where \u is an escape.
             for unit in character.encode_utf16(&mut [0; 2]) {
                 ascii.push_str(&format!("\\u{unit:04x}"));
             }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_picture_is_named_instead_of_carried() {
+    fn a_large_picture_is_sent_by_name() {
         let job = job("bus.jpg");
         let source = PictureSource::Object(object_name(job.task_id));
         let (headers, payload) = encode(&job, source.clone()).unwrap();
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_job_is_told_apart() {
+    fn a_message_that_is_not_a_job_is_refused() {
         let job = job("bus.jpg");
         let (headers, _) = encode(&job, PictureSource::Inline(Bytes::new())).unwrap();
         let mut broken = HeaderMap::new();

@@ -1,5 +1,5 @@
-//! What streams, subjects and buckets are called, and how long the entries of some live. Imports nothing, so
-//! that every file may import it.
+//! The names of streams, subjects and buckets, and the TTLs of some. Imports nothing, so that every file may
+//! import it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub(crate) const DEAD_LETTER_SUBJECT: &str = "dlq";
 pub(crate) const DEAD_PICTURE_STREAM: &str = "DLQ_PICTURES";
 pub(crate) const DEAD_PICTURE_SUBJECT: &str = "dlq_pictures";
 pub(crate) const TASK_BUCKET: &str = "tasks";
-/// Where the server tells of each record that it has stored.
+/// Where the server publishes each record that it has stored.
 pub(crate) const RECORDS_SUBJECT: &str = "records";
 pub(crate) const IDEMPOTENCY_BUCKET: &str = "idempotency";
 pub(crate) const TASK_STREAM: &str = "KV_tasks";
@@ -23,8 +23,8 @@ pub(crate) const HEARTBEAT_STREAM: &str = "KV_models";
 pub(crate) const PICTURE_STORE: &str = "pictures";
 pub(crate) const PICTURE_STREAM: &str = "OBJ_pictures";
 
-/// How long a worker's word on its model holds. It gives it several times in this time.
+/// How long a worker's heartbeat is kept. A worker sends several in this time.
 pub const HEARTBEAT_TTL: Duration = Duration::from_secs(30);
 
-/// How long a lease outlives its holder, who renews it several times in this time.
+/// How long a lease is kept after its last renewal. Its holder renews it several times in this time.
 pub const LEASE_TTL: Duration = Duration::from_secs(30);

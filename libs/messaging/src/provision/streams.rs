@@ -1,4 +1,4 @@
-//! The settings of each stream, bucket and consumer, and the room that they need.
+//! The settings of each stream, bucket and consumer, and the disk space that they reserve.
 //!
 //! A bucket and an object store are streams with agreed names and settings (NATS ADR-8 and ADR-20).
 
@@ -18,21 +18,21 @@ use crate::{MessagingConfig, config::LEAST_QUEUE_BYTES};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// The server's default, for streams that are not the queue.
+/// The server's default, for streams other than the queue.
 const SHORT_DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
-/// Dead letters are for people to look at; the oldest make room.
+/// When there are more dead letters than this, the oldest are deleted.
 pub(super) const MAX_DEAD_LETTER_BYTES: i64 = 256 << 20;
 
 const DEAD_LETTER_AGE: Duration = DAY.saturating_mul(7);
 
-/// A dead letter's picture is stored a moment before the letter and must not go before it.
+/// A dead letter's picture is stored a moment before the letter and must not expire before it.
 const DEAD_PICTURE_AGE: Duration = DEAD_LETTER_AGE.saturating_add(Duration::from_secs(3600));
 
-/// More jobs at work than all workers together will ever hold: this must never throttle them.
+/// More jobs than all workers together ever hold: this limit must never throttle them.
 const MAX_ACK_PENDING: i64 = 100_000;
 
-/// How many pull requests may wait at once. A worker has up to one per free slot. The server's
+/// How many pull requests may be pending. A worker has up to one per free slot. The server's
 /// default is 512, and it cannot be changed once the consumer exists.
 const MAX_WAITING: i64 = 8192;
 
@@ -49,25 +49,24 @@ pub(super) fn streams(config: &MessagingConfig) -> [Config; 8] {
     ]
 }
 
-/// What the limits of all streams come to, in bytes: so much each server sets aside for them when they are
-/// made.
+/// The sum of the limits of all streams in bytes. Each server reserves this much when they are created.
 pub(super) fn reserved_bytes(config: &MessagingConfig) -> u64 {
     let limits = streams(config).map(|stream| u64::try_from(stream.max_bytes).unwrap_or(0));
     limits.into_iter().fold(0, u64::saturating_add)
 }
 
 impl MessagingConfig {
-    /// How many bytes a server's disk should have free before the streams are made there: what their limits
-    /// come to, and a third more, for records and because a server without a limit of its own takes three
-    /// quarters of what is free.
+    /// How many bytes a server's disk should have free before the streams are created: the sum of their limits
+    /// and a third more, for records and because a server without `max_file_store` uses three quarters of the
+    /// free space.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {
         let reserved = reserved_bytes(self);
         reserved.saturating_add(reserved / 3)
     }
 
-    /// The largest `QUEUE_MAX_BYTES` for whose streams a disk with so many bytes free has room; `None` where
-    /// it has none for the least queue.
+    /// The largest `QUEUE_MAX_BYTES` whose streams fit on a disk with `free` bytes; `None` where not even the
+    /// smallest queue fits.
     #[must_use]
     pub fn largest_queue(&self, free: u64) -> Option<u64> {
         let without = self.limits.max_bytes.saturating_mul(2);
@@ -77,7 +76,7 @@ impl MessagingConfig {
     }
 }
 
-/// What all streams have in common. -1 is "no limit", as the server itself writes it.
+/// The settings that all streams share. -1 is "no limit", as in the server's API.
 fn stored(name: String, subjects: Vec<String>, config: &MessagingConfig) -> Config {
     Config {
         name,
@@ -98,7 +97,7 @@ fn jobs(config: &MessagingConfig) -> Config {
     Config {
         description: Some("Jobs that no worker has finished yet".to_owned()),
         retention: RetentionPolicy::WorkQueue,
-        // No max_age: a job that silently disappears is a loss.
+        // No max_age: a job must not disappear.
         discard: DiscardPolicy::New,
         max_bytes: server_limit(config.limits.max_bytes),
         max_messages: server_limit(config.limits.max_messages),
@@ -117,8 +116,8 @@ fn dead_letters(config: &MessagingConfig) -> Config {
     }
 }
 
-/// A plain stream and no object store: here too the oldest make room, and nothing stays of what is
-/// removed.
+/// A plain stream and not an object store: the oldest pictures are deleted when it is full, and a deletion
+/// leaves nothing behind.
 fn dead_pictures(config: &MessagingConfig) -> Config {
     let subjects = vec![format!("{DEAD_PICTURE_SUBJECT}.>")];
     Config {
@@ -143,7 +142,7 @@ fn tasks(config: &MessagingConfig) -> Config {
 
 fn idempotency(config: &MessagingConfig) -> Config {
     Config {
-        // A claim is read right after somebody else made it, and a lagging replica would deny it.
+        // A claim is read right after another API has stored it, and a lagging replica would miss it.
         allow_direct: false,
         ..bucket(IDEMPOTENCY_BUCKET, "The task that each idempotency key stands for", config)
     }
@@ -151,10 +150,10 @@ fn idempotency(config: &MessagingConfig) -> Config {
 
 fn leases(config: &MessagingConfig) -> Config {
     Config {
-        // A lease that nobody renews expires.
+        // A lease that is not renewed expires.
         max_age: LEASE_TTL,
         duplicate_window: LEASE_TTL,
-        // Only the leader knows who holds it.
+        // Only the leader has the current holder.
         allow_direct: false,
         ..bucket(LEASE_BUCKET, "Work that one process does for all", config)
     }
@@ -189,12 +188,12 @@ fn pictures(config: &MessagingConfig) -> Config {
     Config {
         description: Some("Pictures too large to travel inside their job".to_owned()),
         discard: DiscardPolicy::New,
-        // Not before the record that the job with this picture may have.
+        // Not before the record of the job with this picture.
         max_age: DAY.max(config.result_ttl),
         max_bytes: server_limit(config.limits.max_bytes),
         allow_rollup: true,
-        // Only the leader says where a picture's pieces are: a replica that has not heard of it yet
-        // would say that it is gone, and its job would fail.
+        // Reads go to the leader: a lagging replica would report a new picture as gone, and its job would
+        // fail.
         allow_direct: false,
         ..stored(PICTURE_STREAM.to_owned(), subjects, config)
     }
@@ -216,7 +215,7 @@ pub(super) fn worker_consumer(config: &MessagingConfig) -> pull::Config {
     }
 }
 
-/// A limit as the server counts; what is too large for it is no limit.
+/// A limit in the server's type; a limit that is too large for it is no limit.
 fn server_limit(limit: u64) -> i64 {
     i64::try_from(limit).unwrap_or(-1)
 }

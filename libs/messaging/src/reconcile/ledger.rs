@@ -1,4 +1,4 @@
-//! The records of tasks that have not come to an end, kept up to date by reading what has changed.
+//! The records of tasks that are not terminal, kept current by reading changes.
 
 use std::collections::HashMap;
 
@@ -15,12 +15,12 @@ use crate::{
 /// How many records are read at a time.
 const PAGE: usize = 1000;
 
-/// All records without an end, as of the last look. Each change of a record is read once, and the
-/// bucket keeps one value for each key, so a look costs what has changed since the last one.
+/// All records that are not terminal, as of the last update. Each change of a record is read once, and the
+/// bucket keeps one value for each key, so an update costs what has changed since the last one.
 pub(super) struct Ledger {
     messaging: Messaging,
-    /// When the bucket was made.
-    made_at: Option<OffsetDateTime>,
+    /// When the bucket was created.
+    created_at: Option<OffsetDateTime>,
     /// The last sequence that was read.
     read_to: u64,
     open: HashMap<TaskId, Entry>,
@@ -33,23 +33,23 @@ struct Entry {
 
 impl Ledger {
     pub(super) fn new(messaging: Messaging) -> Self {
-        Self { messaging, made_at: None, read_to: 0, open: HashMap::new() }
+        Self { messaging, created_at: None, read_to: 0, open: HashMap::new() }
     }
 
-    /// Reads what has changed.
+    /// Reads the changes since the last update.
     pub(super) async fn catch_up(&mut self) -> Result<(), MessagingError> {
         let what = "ask for the state of the task records";
         let jetstream = self.messaging.jetstream();
         let stream = self.messaging.within(what, jetstream.get_stream_no_info(TASK_STREAM)).await?;
         let info = self.messaging.within(what, stream.get_info()).await?;
-        if self.made_at != Some(info.created) || info.state.last_sequence < self.read_to {
-            // Another bucket, or an older state of it, restored or all that a crash has left.
+        if self.created_at != Some(info.created) || info.state.last_sequence < self.read_to {
+            // A new bucket, or an older state of it after a restore or a crash.
             self.open.clear();
             self.read_to = 0;
-            self.made_at = Some(info.created);
+            self.created_at = Some(info.created);
         }
         self.read_up_to(&info.state).await?;
-        // What expires or is purged leaves no trace but this: the oldest go first.
+        // Expired and purged records show only by the first sequence: the oldest go first.
         self.open.retain(|_, entry| entry.sequence >= info.state.first_sequence);
         Ok(())
     }
@@ -70,7 +70,7 @@ impl Ledger {
         self.open.values().map(|entry| &entry.record)
     }
 
-    /// Forgets a record that has ended or is gone.
+    /// Removes a record that is terminal or gone.
     pub(super) fn remove(&mut self, id: TaskId) {
         self.open.remove(&id);
     }
@@ -86,22 +86,22 @@ impl Ledger {
                 payloads: Payloads::Read,
             };
             let page = stream_range::read(&self.messaging, &range).await?;
-            // A replica that lags behind has fewer; the next look finds the rest.
+            // A lagging replica has fewer; the next update reads the rest.
             let Some(last) = page.last() else { return Ok(()) };
             self.read_to = last.sequence;
             for stored in page {
-                self.take_in(stored);
+                self.apply(stored);
             }
         }
         Ok(())
     }
 
-    fn take_in(&mut self, stored: Stored) {
+    fn apply(&mut self, stored: Stored) {
         let Stored { sequence, message, .. } = stored;
         let key = message.subject.rsplit('.').next().unwrap_or_default();
         let Ok(id) = key.parse::<TaskId>() else { return };
         self.open.remove(&id);
-        // What marks a deletion has no body.
+        // A deletion marker has no payload.
         if message.payload.is_empty() {
             return;
         }
@@ -110,7 +110,7 @@ impl Ledger {
                 self.open.insert(id, Entry { record, sequence });
             }
             Ok(_) => {}
-            // Of another program's making; whoever asks for it is told.
+            // Written by another program. Readers of this task get an error.
             Err(error) => tracing::debug!(task_id = %id, %error, "a record cannot be read"),
         }
     }

@@ -1,5 +1,4 @@
-//! The jobs that lie in the queue's stream, looked at from outside: a work queue allows no second
-//! consumer.
+//! The jobs in the queue's stream, read without a consumer: a work queue allows no second one.
 
 use std::collections::HashMap;
 
@@ -18,13 +17,13 @@ use crate::{
     provision::names::{JOBS_STREAM, JOBS_SUBJECT},
 };
 
-/// A job as it lies in the stream.
+/// A job in the stream.
 pub(super) struct StoredJob {
     pub(super) job: Job,
     pub(super) stored_at: OffsetDateTime,
 }
 
-/// The subjects of all jobs. Told by the server's index, so that no picture is read.
+/// The subjects of all jobs, from the server's index, so that no picture is read.
 pub(super) async fn list(messaging: &Messaging) -> Result<HashMap<TaskId, String>, MessagingError> {
     let what = "list the jobs in the queue";
     let stream = jobs(messaging, what).await?;
@@ -33,7 +32,7 @@ pub(super) async fn list(messaging: &Messaging) -> Result<HashMap<TaskId, String
     let mut listed = HashMap::new();
     while let Some(subject) = messaging.within_timeout(what, subjects.next()).await? {
         let (subject, _) = subject.map_err(|error| MessagingError::failed(what, error))?;
-        // What is no job is for the workers to bury.
+        // A message that is not a job becomes a dead letter when a worker pulls it.
         if let Some(Ok(id)) = subject.rsplit('.').next().map(str::parse) {
             listed.insert(id, subject);
         }
@@ -56,11 +55,11 @@ pub(super) async fn find(
     Ok(wire::decode(&delivered(message)).ok().map(|(job, _)| StoredJob { job, stored_at }))
 }
 
-/// Stores a job again whose picture is in the object store; tells whether it did. Not if the job is
-/// there after all, or the queue has no room for it.
+/// Stores a job again whose picture is in the object store. Returns whether it did: not if the job is there
+/// after all, or the queue is full.
 pub(super) async fn restore(messaging: &Messaging, job: &Job) -> Result<bool, MessagingError> {
     let what = "store a lost job again";
-    let headers = wire::encode_again(job)
+    let headers = wire::encode_lost(job)
         .map_err(|cause| MessagingError::Record { task_id: job.task_id, cause })?;
     let message = PublishMessage::build().headers(headers);
     let publish =
@@ -69,16 +68,16 @@ pub(super) async fn restore(messaging: &Messaging, job: &Job) -> Result<bool, Me
         Ok(_) => Ok(true),
         Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(false),
         Err(error) if crate::error::api_error(&error).is_some() => {
-            tracing::debug!(task_id = %job.task_id, %error, "a lost job finds no room");
+            tracing::debug!(task_id = %job.task_id, %error, "a lost job was refused by the queue");
             Ok(false)
         }
         Err(error) => Err(MessagingError::failed(what, error)),
     }
 }
 
-/// Removes the job of this subject, if there is one.
+/// Deletes the job of this subject, if there is one.
 pub(super) async fn remove(messaging: &Messaging, subject: &str) -> Result<(), MessagingError> {
-    let what = "remove a job";
+    let what = "delete a job";
     let stream = jobs(messaging, what).await?;
     let purge = stream.purge().filter(subject);
     messaging.within(what, purge.into_future()).await.map(drop)
@@ -92,7 +91,7 @@ async fn message(
     messaging: &Messaging,
     subject: &str,
 ) -> Result<Option<StreamMessage>, MessagingError> {
-    let what = "look a job up";
+    let what = "look up a job";
     let stream = jobs(messaging, what).await?;
     let message = stream.get_last_raw_message_by_subject(subject);
     match messaging.within_timeout(what, message).await? {

@@ -1,11 +1,11 @@
-//! Jobs that lie in the stream and are handed to nobody.
+//! Stuck jobs: messages in the stream that the consumer does not deliver.
 //!
-//! The consumer has given them up, as it does when somebody limits its deliveries: they are neither
-//! pending nor waiting for an acknowledgement, and taking the limit back does not bring them back.
-//! Counting does not show it: the numbers of stream and consumer are never of one moment. But the
-//! consumer is done with all messages up to a floor, and what is acknowledged is removed from the
-//! stream in the next moment. So a message up to the floor that stays is stuck; and as the floor
-//! rises and others leave, the oldest message of all becomes a stuck one if there is any.
+//! The consumer has given them up, as it does after `max_deliver` deliveries: they are neither pending nor
+//! waiting for an acknowledgement, and raising the limit does not bring them back. Counting does not detect
+//! them, since the numbers of stream and consumer are never of the same moment. But the consumer is done
+//! with all messages up to its ack floor, and an acknowledged message is deleted from the stream a moment
+//! later. So a message at or below the floor that stays is stuck; and as the floor rises and others are
+//! deleted, a stuck message becomes the oldest of the stream.
 
 use std::time::Duration;
 
@@ -19,27 +19,27 @@ use crate::{
     },
 };
 
-/// How often, and how far apart, the oldest message is looked at: longer than removing what is
-/// acknowledged takes.
-const LOOKS: u32 = 3;
+/// How often the oldest message is checked, and the delay between two checks: longer than deleting an
+/// acknowledged message takes.
+const CHECKS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What is wrong with the way from the stream to the workers.
+/// Why jobs are not delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stuck {
-    /// There is no consumer, so that nobody gets any of these jobs.
+    /// The consumer is missing.
     NoConsumer { jobs: u64 },
-    /// The oldest message is one that the consumer is done with.
+    /// The consumer is done with the oldest message.
     Jobs { oldest: u64, jobs: u64 },
 }
 
-/// `None` if all is well.
-pub(super) async fn look(messaging: &Messaging) -> Result<Option<Stuck>, MessagingError> {
-    let mut found = look_once(messaging).await?;
-    for _ in 1..LOOKS {
+/// `None` if no job is stuck.
+pub(super) async fn check(messaging: &Messaging) -> Result<Option<Stuck>, MessagingError> {
+    let mut found = check_once(messaging).await?;
+    for _ in 1..CHECKS {
         let Some(Stuck::Jobs { oldest: before, .. }) = found else { break };
         tokio::time::sleep(PAUSE).await;
-        found = look_once(messaging).await?;
+        found = check_once(messaging).await?;
         if matches!(found, Some(Stuck::Jobs { oldest, .. }) if oldest != before) {
             return Ok(None);
         }
@@ -47,11 +47,11 @@ pub(super) async fn look(messaging: &Messaging) -> Result<Option<Stuck>, Messagi
     Ok(found)
 }
 
-async fn look_once(messaging: &Messaging) -> Result<Option<Stuck>, MessagingError> {
-    let what = "look for stuck jobs";
+async fn check_once(messaging: &Messaging) -> Result<Option<Stuck>, MessagingError> {
+    let what = "check for stuck jobs";
     let stream = messaging.jetstream().get_stream_no_info(JOBS_STREAM);
     let stream = messaging.within(what, stream).await?;
-    // In this order: what the consumer is done with is to be gone by the time the stream is asked.
+    // Consumer first: the messages that it is done with must be gone when the stream is read.
     let consumer = messaging.within_timeout(what, stream.consumer_info(WORKER_CONSUMER)).await?;
     let state = messaging.within(what, stream.get_info()).await?.state;
     let consumer = match consumer {
@@ -61,8 +61,8 @@ async fn look_once(messaging: &Messaging) -> Result<Option<Stuck>, MessagingErro
         }
         Err(error) => return Err(MessagingError::failed(what, error)),
     };
-    // The floor rises with acknowledgements only. Where none is waited for, there is nothing that was
-    // delivered and is not done with.
+    // The floor rises with acknowledgements only. Without pending ones, the consumer is done with all that it
+    // has delivered.
     let floor = match consumer.num_ack_pending {
         0 => consumer.delivered.stream_sequence,
         _ => consumer.ack_floor.stream_sequence,
@@ -71,14 +71,14 @@ async fn look_once(messaging: &Messaging) -> Result<Option<Stuck>, MessagingErro
     if state.messages == 0 || oldest > floor {
         return Ok(None);
     }
-    let in_sight = consumer.num_pending + consumer.num_ack_pending as u64;
-    Ok(Some(Stuck::Jobs { oldest, jobs: state.messages.saturating_sub(in_sight).max(1) }))
+    let deliverable = consumer.num_pending + consumer.num_ack_pending as u64;
+    Ok(Some(Stuck::Jobs { oldest, jobs: state.messages.saturating_sub(deliverable).max(1) }))
 }
 
-/// Makes the consumer anew. It hands out everything that is in the stream; what a worker has at the
-/// moment is handed out a second time, which changes nothing.
+/// Recreates the consumer. It delivers every message of the stream; jobs that workers hold are delivered a
+/// second time, which changes nothing.
 pub(super) async fn repair(messaging: &Messaging, found: Stuck) -> Result<(), MessagingError> {
-    let what = "remove the consumer";
+    let what = "delete the consumer";
     if matches!(found, Stuck::Jobs { .. }) {
         let stream = messaging.jetstream().get_stream_no_info(JOBS_STREAM);
         let stream = messaging.within(what, stream).await?;

@@ -1,4 +1,4 @@
-//! The records of tasks. Once an end is stored, it stays.
+//! The records of tasks. A terminal record is never changed.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -16,98 +16,98 @@ use crate::{
     Messaging, MessagingError, connection::refusal::is_overtaken, provision::names::TASK_STREAM,
 };
 
-/// How often a write is tried against others that change the same record, or against a replica that
-/// still answers with an older one.
+/// How often a write is attempted when other processes change the same record, or when a replica returns an
+/// older one.
 const WRITE_ATTEMPTS: u32 = 10;
 
-/// The pause before a write is tried again; grows with each attempt.
+/// The delay before the next attempt; grows with each.
 const WRITE_PAUSE: Duration = Duration::from_millis(10);
 
-/// The most that is believed of how long a run may take. Records are not kept for so long.
+/// The longest deadline of a run. Records are not kept for so long.
 const LONGEST_RUN_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// How many of these attempts may go unanswered.
+/// How many of these attempts may time out.
 const UNANSWERED: u32 = 2;
 
 /// The records of tasks. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct TaskStore {
     pub(super) messaging: Messaging,
-    /// The runs that this process has begun and not brought to an end: what it wrote is still there,
-    /// most likely, and need not be read before the next write.
-    begun: Arc<Mutex<HashMap<TaskId, (TaskRecord, u64)>>>,
+    /// The records that this process has read or written last for a task that it runs. They are most likely
+    /// current, and need not be read before the next write.
+    known: Arc<Mutex<HashMap<TaskId, (TaskRecord, u64)>>>,
 }
 
-/// A task's record as it was when a worker looked at it, and its place in the bucket.
+/// A task's record and its revision, at the time of a read.
 #[derive(Debug, Clone)]
 pub struct Snapshot(Option<(TaskRecord, u64)>);
 
 impl Snapshot {
-    /// The record; `None` if there was none.
+    /// The record; `None` if there is none.
     #[must_use]
     pub fn record(&self) -> Option<&TaskRecord> {
         self.0.as_ref().map(|(record, _)| record)
     }
 }
 
-/// What came of beginning a run.
+/// The result of beginning a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BeginOutcome {
     /// The task is STARTED; this is its record.
     Begun(TaskRecord),
-    /// The task has come to this end already; nothing was written.
+    /// The task is terminal, with this record; nothing was written.
     AlreadyTerminal(TaskRecord),
 }
 
-/// Why a run that has begun goes back to the queue.
+/// Why a job is requeued after its run has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequeueReason {
-    /// It failed and is to be tried again: the run counts.
+    /// The run failed and is retried: it counts as an attempt.
     RunFailed,
-    /// The worker was told to stop: the run does not count.
+    /// The worker stops and releases the job: the run does not count.
     Released,
 }
 
-/// What came of writing an end.
+/// The result of storing a terminal record.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FinishOutcome {
-    /// It is stored, and final.
+    /// It is stored.
     Stored,
-    /// Another end was first; nothing was written.
+    /// Another terminal record was first; nothing was written.
     AlreadyTerminal(Box<TaskRecord>),
 }
 
-/// What came of one attempt to write.
+/// The result of one attempt to write.
 enum Written {
-    /// What was written, and its revision.
+    /// The record that was written, and its revision.
     Stored(TaskRecord, u64),
-    /// An end stands in the way.
-    Ended(TaskRecord),
-    /// Somebody else wrote in between.
+    /// The present record is terminal.
+    AlreadyTerminal(TaskRecord),
+    /// Another process wrote in between.
     Overtaken,
 }
 
 impl TaskStore {
     pub(crate) fn new(messaging: Messaging) -> Self {
-        Self { messaging, begun: Arc::default() }
+        Self { messaging, known: Arc::default() }
     }
 
     /// The newest record of a task, or `None` if there is none (any more).
     ///
     /// # Errors
-    /// [`MessagingError::Failed`], [`MessagingError::Timeout`], or [`MessagingError::Record`] for a
-    /// record of another program's making.
+    /// [`MessagingError::Failed`], [`MessagingError::Timeout`], or [`MessagingError::Record`] for a record
+    /// that cannot be parsed.
     pub async fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, MessagingError> {
         match self.current(id).await? {
             Some((record, _)) => Ok(Some(record)),
-            // Any replica answers a read, also one that has not heard of the newest records yet. To
-            // somebody who holds the id, "there is none" would be wrong, so the leader is asked.
+            // Any replica answers a read, also one without the newest records. A caller that has the id must
+            // not get "there is none", so the leader is read.
             None if self.messaging.config().replicas > 1 => self.get_from_leader(id).await,
             None => Ok(None),
         }
     }
 
-    /// As [`TaskStore::get`], and never an older record than the newest.
+    /// As [`TaskStore::get`], and always the newest record.
     pub(crate) async fn get_from_leader(
         &self,
         id: TaskId,
@@ -119,7 +119,7 @@ impl TaskStore {
         let stream = self.messaging.within(what, stream).await?;
         let message = stream.get_last_raw_message_by_subject(&subject);
         match self.messaging.within_timeout(what, message).await? {
-            // What marks a deletion has no body.
+            // A deletion marker has no payload.
             Ok(message) if message.payload.is_empty() => Ok(None),
             Ok(message) => serde_json::from_slice(&message.payload)
                 .map(Some)
@@ -129,8 +129,7 @@ impl TaskStore {
         }
     }
 
-    /// Stores the first record of a task. If there is one already, a fast worker was there before:
-    /// it stays, and that is fine.
+    /// Stores the first record of a task, unless a fast worker has stored one already.
     ///
     /// # Errors
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
@@ -138,17 +137,17 @@ impl TaskStore {
         self.create(record).await.map(drop)
     }
 
-    /// Stores a task that has come to its end without a run, unless there is a record of it; tells
+    /// Stores the record of a task that is terminal without a run, unless there is a record of it; returns
     /// whether it did.
     ///
     /// # Errors
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
     pub async fn create_terminal(&self, record: &TaskRecord) -> Result<bool, MessagingError> {
-        debug_assert!(record.state.is_terminal(), "a state on the way is no end");
+        debug_assert!(record.state.is_terminal(), "the state is not terminal");
         Ok(self.create(record).await?.is_some())
     }
 
-    /// The record as it is now, for a worker that decides by it whether and how to run the job.
+    /// The record and its revision, for a worker that decides by it whether and how to run the job.
     ///
     /// # Errors
     /// As [`TaskStore::get`].
@@ -156,8 +155,8 @@ impl TaskStore {
         self.current(id).await.map(Snapshot)
     }
 
-    /// Stores that a run of the job begins now, and counts it; its record names no deadline of the run.
-    /// Never touches a terminal record.
+    /// Stores that a run of the job begins now, and counts it as an attempt, without a deadline of the run.
+    /// Never changes a terminal record.
     ///
     /// # Errors
     /// [`MessagingError::Failed`], [`MessagingError::Timeout`], [`MessagingError::Record`] or
@@ -167,9 +166,8 @@ impl TaskStore {
         self.begin_at(job, snapshot, OffsetDateTime::now_utc(), None).await
     }
 
-    /// As [`TaskStore::begin`], for a run that may take `longest_run` and that others take to be under
-    /// way for as long; see [`TaskStore::extend_run`]. The record is read again only if it has changed
-    /// since `snapshot`.
+    /// As [`TaskStore::begin`], with a deadline of the run, `longest_run` from now; see
+    /// [`TaskStore::extend_run`]. The record is read again only if it has changed since `snapshot`.
     ///
     /// # Errors
     /// As [`TaskStore::begin`].
@@ -191,7 +189,7 @@ impl TaskStore {
         run_deadline: Option<OffsetDateTime>,
     ) -> Result<BeginOutcome, MessagingError> {
         if let Snapshot(Some(present)) = snapshot {
-            self.begun.lock().insert(job.task_id, present);
+            self.known.lock().insert(job.task_id, present);
         }
         let started = TaskState::Started { started_at, run_deadline };
         let begun = |attempts: u32| TaskRecord {
@@ -199,7 +197,7 @@ impl TaskStore {
             attempts: attempts.saturating_add(1),
             state: started.clone(),
         };
-        // An attempt whose answer was lost finds its own record and must not count twice.
+        // A retry of a write whose answer was lost finds its own record and must not count twice.
         let next = |present: Option<&TaskRecord>| match present {
             Some(record) if record.state == started => record.clone(),
             Some(record) => begun(record.attempts),
@@ -207,15 +205,15 @@ impl TaskStore {
         };
         Ok(match self.write(job.task_id, next).await? {
             Ok((record, revision)) => {
-                self.begun.lock().insert(job.task_id, (record.clone(), revision));
+                self.known.lock().insert(job.task_id, (record.clone(), revision));
                 BeginOutcome::Begun(record)
             }
-            Err(end) => BeginOutcome::AlreadyTerminal(end),
+            Err(present) => BeginOutcome::AlreadyTerminal(present),
         })
     }
 
-    /// Stores that a begun run goes on and may take `longest_run` from now, unless its record is of
-    /// another run or terminal by now.
+    /// Extends the deadline of a run to `longest_run` from now, unless its record is terminal or of another
+    /// run by now.
     ///
     /// # Errors
     /// As [`TaskStore::begin`].
@@ -239,12 +237,12 @@ impl TaskStore {
         };
         let task_id = begun.job.task_id;
         if let Ok((record, revision)) = self.write(task_id, next).await? {
-            self.begun.lock().insert(task_id, (record, revision));
+            self.known.lock().insert(task_id, (record, revision));
         }
         Ok(())
     }
 
-    /// Stores that a begun run goes back to the queue. Never touches an end.
+    /// Stores that a job is queued again after its run has begun. Never changes a terminal record.
     ///
     /// # Errors
     /// As [`TaskStore::begin`].
@@ -261,23 +259,23 @@ impl TaskStore {
         self.write(begun.job.task_id, |_| queued.clone()).await.map(drop)
     }
 
-    /// Stores the end of a task, unless it has come to one already: the first one stored wins.
+    /// Stores a terminal record, unless there is one: the first one wins.
     ///
     /// # Errors
     /// [`MessagingError::Failed`], [`MessagingError::Timeout`], [`MessagingError::Record`] or
     /// [`MessagingError::Contended`].
     pub async fn finish(&self, record: &TaskRecord) -> Result<FinishOutcome, MessagingError> {
-        debug_assert!(record.state.is_terminal(), "a state on the way is no end");
+        debug_assert!(record.state.is_terminal(), "the state is not terminal");
         Ok(match self.write(record.job.task_id, |_| record.clone()).await? {
             Ok(_) => FinishOutcome::Stored,
-            // The answer to an earlier attempt was lost, the attempt itself was not.
-            Err(end) if end == *record => FinishOutcome::Stored,
-            Err(end) => FinishOutcome::AlreadyTerminal(Box::new(end)),
+            // An earlier attempt was stored, and its answer was lost.
+            Err(present) if present == *record => FinishOutcome::Stored,
+            Err(present) => FinishOutcome::AlreadyTerminal(Box::new(present)),
         })
     }
 
-    /// Writes what `next` makes of the present record, by compare-and-set. The outer `Ok` holds what
-    /// was written and its revision, or as `Err` the end that stands in the way.
+    /// Writes the record that `next` makes of the present one, by compare-and-set. The outer `Ok` holds the
+    /// written record and its revision, or as `Err` the present record if that is terminal.
     async fn write(
         &self,
         id: TaskId,
@@ -287,14 +285,14 @@ impl TaskStore {
         for attempt in 1..=WRITE_ATTEMPTS {
             match self.write_once(id, &next).await {
                 Ok(Written::Stored(record, revision)) => return Ok(Ok((record, revision))),
-                Ok(Written::Ended(end)) => return Ok(Err(end)),
+                Ok(Written::AlreadyTerminal(present)) => return Ok(Err(present)),
                 Ok(Written::Overtaken) => {}
-                // What was asked on a connection that broke is never answered. Asking again is safe:
-                // if it was stored after all, that is seen now.
+                // A request on a connection that broke is never answered. A retry is safe: it finds the record
+                // if that was stored after all.
                 Err(MessagingError::Timeout { .. }) if unanswered < UNANSWERED => {
                     unanswered += 1;
-                    let patience = self.messaging.config().request_timeout;
-                    self.messaging.wait_until_connected(patience).await;
+                    let limit = self.messaging.config().request_timeout;
+                    self.messaging.wait_until_connected(limit).await;
                 }
                 Err(error) => return Err(error),
             }
@@ -308,8 +306,8 @@ impl TaskStore {
         id: TaskId,
         next: &impl Fn(Option<&TaskRecord>) -> TaskRecord,
     ) -> Result<Written, MessagingError> {
-        // Taken out: if it is not what is there any more, the next attempt reads.
-        let own = self.begun.lock().remove(&id);
+        // Removed: if it is outdated, the next attempt reads the record.
+        let own = self.known.lock().remove(&id);
         let present = match own {
             Some(own) => Some(own),
             None => self.current(id).await?,
@@ -317,7 +315,7 @@ impl TaskStore {
         if let Some((present, _)) = &present
             && present.state.is_terminal()
         {
-            return Ok(Written::Ended(present.clone()));
+            return Ok(Written::AlreadyTerminal(present.clone()));
         }
         let record = next(present.as_ref().map(|(record, _)| record));
         let stored = match present {
@@ -330,7 +328,7 @@ impl TaskStore {
         })
     }
 
-    /// The record and its revision, read from whichever server is near.
+    /// The record and its revision, read from any server.
     async fn current(&self, id: TaskId) -> Result<Option<(TaskRecord, u64)>, MessagingError> {
         let bucket = self.messaging.task_bucket().await?;
         let entry =
@@ -369,7 +367,7 @@ impl TaskStore {
     }
 }
 
-/// When a run is over that may take `longest_run` from `now`.
+/// The deadline of a run that may take `longest_run` from `now`.
 fn run_deadline(now: OffsetDateTime, longest_run: Duration) -> OffsetDateTime {
     now + longest_run.min(LONGEST_RUN_LIMIT)
 }

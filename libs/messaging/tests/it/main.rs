@@ -1,11 +1,11 @@
 //! The messaging layer against a real nats-server.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's way to fail")]
 
-mod announcements;
 mod connection;
 mod dead_letters;
 mod deliveries;
 mod fixture;
+mod heartbeats;
 mod idempotency;
 mod leases;
 mod outage;

@@ -146,8 +146,8 @@ async fn what_one_api_does_for_all_is_permitted() {
 
     let model = overdue.model;
     let digest: Sha256Digest = "0".repeat(64).parse().unwrap();
-    let announcement = worker.heartbeats().of_worker(&model, digest);
-    announcement.renew().await.unwrap();
+    let heartbeat = worker.heartbeats().of_worker(&model, digest);
+    heartbeat.renew().await.unwrap();
     let (heard, mut hear) = mpsc::unbounded_channel();
     let following = tokio::spawn(async move {
         api.heartbeats()
@@ -157,7 +157,7 @@ async fn what_one_api_does_for_all_is_permitted() {
             .await
     });
     assert_eq!(timeout(LONG, hear.recv()).await.unwrap(), Some(Some(digest)));
-    announcement.withdraw().await.unwrap();
+    heartbeat.withdraw().await.unwrap();
     assert_eq!(timeout(LONG, hear.recv()).await.unwrap(), Some(None));
     following.abort();
     nothing_was_denied(&server).await;
@@ -196,8 +196,8 @@ async fn those_who_wait_and_follow_go_on_after_the_server_has_gone() {
     server.restart();
     worker.tasks().finish(&success(&waited_for)).await.unwrap();
     let digest: Sha256Digest = "0".repeat(64).parse().unwrap();
-    let announcement = worker.heartbeats().of_worker(&other.model, digest);
-    announcement.renew().await.unwrap();
+    let heartbeat = worker.heartbeats().of_worker(&other.model, digest);
+    heartbeat.renew().await.unwrap();
     assert_eq!(waiting.await.unwrap(), success(&waited_for));
     assert_eq!(timeout(LONG, hear.recv()).await.unwrap(), Some(()));
     following.abort();
