@@ -11,6 +11,7 @@ mod activation;
 mod deployment;
 mod hpa;
 mod lag;
+mod manifest;
 mod settings;
 
 use std::{

@@ -6,6 +6,7 @@ mod ports;
 mod probe;
 mod servers;
 mod settings;
+mod spec;
 mod storage;
 
 use std::{env, fs, path::Path, time::Duration};
@@ -14,8 +15,8 @@ use service::lifecycle::shutdown;
 
 pub(crate) use self::settings::{Queue, ResultCache, Settings};
 use self::{
-    child::{Priority, Ready, Spec},
     group::ProcessGroup,
+    spec::{Priority, Ready, Spec},
 };
 use crate::{error::CliError, output::notice};
 

@@ -1,27 +1,18 @@
 //! One child process: starts it, waits until it is ready, restarts it when it ends, stops it.
 
-use std::{
-    collections::HashMap,
-    ffi::OsString,
-    fs::{self, OpenOptions},
-    future::pending,
-    io,
-    path::PathBuf,
-    process::{ExitStatus, Stdio},
-    time::Duration,
-};
+use std::{fs, io, process::ExitStatus, time::Duration};
 
-use rustix::process::{Pid, Signal, kill_process, setpriority_process};
-use service::{files::find_on_path, lifecycle::exit};
+use rustix::process::{Pid, Signal, kill_process};
+use service::lifecycle::exit;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    process::{Child, Command},
+    process::Child,
     task::JoinSet,
     time::{Instant, sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{probe::Server, storage::StorageWatch};
+use super::spec::{Ready, Spec};
 use crate::{error::CliError, output::notice};
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,39 +21,6 @@ const LONGEST_RESTART_DELAY: Duration = Duration::from_secs(30);
 /// A child that ran for this long was healthy: the backoff starts from the beginning.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_millis(20);
-
-/// How a child shows that it is ready.
-#[derive(Debug, Clone)]
-pub(super) enum Ready {
-    /// It prints a line to its standard output.
-    PrintsLine,
-    /// It answers on its port and identifies itself.
-    Answers(Server),
-}
-
-/// A child's share of the CPU when all cores are busy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Priority {
-    /// The same as this process.
-    Normal,
-    /// A small share, for work that no client waits for at this moment.
-    Background,
-}
-
-impl Priority {
-    /// The niceness of background work: about a tenth of a normal process's share of a busy core.
-    const BACKGROUND: i32 = 10;
-
-    /// Linux keeps a niceness for each thread, and threads inherit it: a child that has just been
-    /// spawned has one thread.
-    fn apply(self, child: &Child) {
-        let id = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
-        if let (Self::Background, Some(id)) = (self, id) {
-            // This fails only if the child has ended, or where priorities cannot be set.
-            let _ = setpriority_process(Some(id), Self::BACKGROUND);
-        }
-    }
-}
 
 /// Why a child did not start.
 #[derive(Debug)]
@@ -93,128 +51,23 @@ impl From<StartError> for CliError {
     }
 }
 
-/// What to start, and how.
-#[derive(Debug, Clone)]
-pub(super) struct Spec {
-    name: &'static str,
-    program: PathBuf,
-    args: Vec<OsString>,
-    envs: HashMap<String, String>,
-    priority: Priority,
-    ready: Ready,
-    /// Detects that the process runs but cannot store.
-    watch: Option<StorageWatch>,
-    /// The file for its output; `None`: its standard error is this process's own.
-    log: Option<PathBuf>,
+/// Why a child ended before it was ready.
+fn early_end(spec: &Spec, status: ExitStatus) -> StartError {
+    if cannot_run(status) {
+        return StartError::Failed(cannot_run_as_configured(spec));
+    }
+    let mut text = format!("{} exited while it was starting ({status})", spec.name);
+    if let Some(log) = &spec.log {
+        let lines = fs::read_to_string(log).unwrap_or_default();
+        let last = lines.lines().rev().take(5).collect::<Vec<_>>();
+        let last = last.into_iter().rev().collect::<Vec<_>>().join("\n  ");
+        text += &format!("; the last lines of {}:\n  {last}", log.display());
+    }
+    StartError::Ended(CliError::Unavailable(text))
 }
 
-impl Spec {
-    pub(super) fn new(name: &'static str, program: PathBuf, ready: Ready) -> Self {
-        let priority = Priority::Normal;
-        let (args, envs) = (Vec::new(), HashMap::new());
-        Self { name, program, args, envs, priority, ready, watch: None, log: None }
-    }
-
-    pub(super) fn arg(mut self, arg: impl Into<OsString>) -> Self {
-        self.args.push(arg.into());
-        self
-    }
-
-    pub(super) fn args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
-        self.args.extend(args.into_iter().map(Into::into));
-        self
-    }
-
-    pub(super) fn env(mut self, name: &str, value: impl Into<String>) -> Self {
-        self.envs.insert(name.to_owned(), value.into());
-        self
-    }
-
-    pub(super) fn envs(mut self, envs: HashMap<String, String>) -> Self {
-        self.envs.extend(envs);
-        self
-    }
-
-    pub(super) fn priority(mut self, priority: Priority) -> Self {
-        self.priority = priority;
-        self
-    }
-
-    pub(super) fn watched(mut self, watch: StorageWatch) -> Self {
-        self.watch = Some(watch);
-        self
-    }
-
-    /// Completes with the reason when the child should be restarted.
-    async fn needs_restart(&self) -> String {
-        match &self.watch {
-            Some(watch) => watch.needs_restart().await,
-            None => pending().await,
-        }
-    }
-
-    pub(super) fn log_to(mut self, file: PathBuf) -> Self {
-        self.log = Some(file);
-        self
-    }
-
-    fn spawn(&self) -> Result<Child, CliError> {
-        let mut command = self.command();
-        command
-            .args(&self.args)
-            .envs(&self.envs)
-            .stdin(Stdio::null())
-            // In a process group of its own: Ctrl-C reaches only this process, which stops its children in order.
-            .process_group(0)
-            .kill_on_drop(true);
-        match &self.log {
-            Some(path) => {
-                let unwritable = |source| CliError::Write { path: path.clone(), source };
-                let log = OpenOptions::new().create(true).append(true).open(path);
-                let log = log.map_err(unwritable)?;
-                command.stderr(log.try_clone().map_err(unwritable)?).stdout(log);
-            }
-            None => {
-                command.stdout(Stdio::piped());
-            }
-        }
-        let child = command.spawn().map_err(|error| {
-            CliError::Unavailable(format!("{} cannot be started: {error}", self.program.display()))
-        })?;
-        self.priority.apply(&child);
-        Ok(child)
-    }
-
-    /// Starts the program through `setpriv`, if it is installed: it asks the kernel to stop the child when this
-    /// process is killed.
-    fn command(&self) -> Command {
-        match find_on_path("setpriv") {
-            Some(setpriv) => {
-                let mut command = Command::new(setpriv);
-                command.args(["--pdeathsig", "TERM", "--"]).arg(&self.program);
-                command
-            }
-            None => Command::new(&self.program),
-        }
-    }
-
-    fn early_end(&self, status: ExitStatus) -> StartError {
-        if cannot_run(status) {
-            return StartError::Failed(self.usage());
-        }
-        let mut text = format!("{} exited while it was starting ({status})", self.name);
-        if let Some(log) = &self.log {
-            let lines = fs::read_to_string(log).unwrap_or_default();
-            let last = lines.lines().rev().take(5).collect::<Vec<_>>();
-            let last = last.into_iter().rev().collect::<Vec<_>>().join("\n  ");
-            text += &format!("; the last lines of {}:\n  {last}", log.display());
-        }
-        StartError::Ended(CliError::Unavailable(text))
-    }
-
-    fn usage(&self) -> CliError {
-        CliError::Usage(format!("{} cannot run as configured", self.name))
-    }
+fn cannot_run_as_configured(spec: &Spec) -> CliError {
+    CliError::Usage(format!("{} cannot run as configured", spec.name))
 }
 
 /// Starts a child, waits until it is ready, and spawns a task into `tasks` that restarts the child whenever it ends
@@ -244,12 +97,12 @@ async fn wait_until_ready(spec: &Spec, child: &mut Child) -> Result<String, Star
             let line = BufReader::new(stdout).lines().next_line().await?;
             match line {
                 Some(line) => Ok(line),
-                None => Err(spec.early_end(child.wait().await?)),
+                None => Err(early_end(spec, child.wait().await?)),
             }
         }
         Ready::Answers(server) => loop {
             if let Some(status) = child.try_wait()? {
-                return Err(spec.early_end(status));
+                return Err(early_end(spec, status));
             }
             // `setpriv` becomes the server: the child's id is the server's own.
             if server.is(child.id().unwrap_or(0)).await {
@@ -303,7 +156,7 @@ async fn supervise(
         };
         let delay = backoff.delay(started.elapsed());
         match ended {
-            Ok(status) if cannot_run(status) => return Err(spec.usage()),
+            Ok(status) if cannot_run(status) => return Err(cannot_run_as_configured(&spec)),
             Ok(status) => {
                 notice(format_args!("{} exited ({status}); restarting it in {delay:?}", spec.name))
             }

@@ -7,8 +7,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    child::{self, Spec, StartError},
+    child::{self, StartError},
     ports::{self, PortReservation},
+    spec::Spec,
 };
 use crate::error::CliError;
 

@@ -13,10 +13,10 @@ use service::{
 };
 
 use super::{
-    child::{Ready, Spec},
     group::ProcessGroup,
     probe::Server,
     settings::{Queue, ResultCache, Settings},
+    spec::{Ready, Spec},
     storage::{self, StorageWatch},
 };
 use messaging::NatsServers;
