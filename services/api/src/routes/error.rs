@@ -58,26 +58,22 @@ pub(crate) enum StartTaskError {
 
 impl From<Rejection> for StartTaskError {
     fn from(rejection: Rejection) -> Self {
-        let kind = rejection.kind();
-        let filename = match kind {
-            RejectionKind::TooLarge => None,
-            _ => rejection.filename().map(str::to_owned),
-        };
-        let error = match kind {
-            RejectionKind::NotAForm | RejectionKind::NoPicture => NO_PICTURE.to_owned(),
-            _ => rejection.to_string(),
-        };
-        let body = Json(StartTaskErrorBody { error, filename });
-        match kind {
-            RejectionKind::NotAForm
-            | RejectionKind::NoBoundary
-            | RejectionKind::NoPicture
-            | RejectionKind::Invalid => Self::BadRequest(body),
-            RejectionKind::TooLarge => Self::TooLarge(body),
-            RejectionKind::Encoded => Self::UnsupportedMediaType(body),
-            RejectionKind::TooSlow => Self::Timeout(body),
-            RejectionKind::KeyReused => Self::KeyReused(body),
-            RejectionKind::Unavailable { retry_after } => Self::Unavailable(body, retry_after),
+        let body = |error, filename| Json(StartTaskErrorBody { error, filename });
+        let text = rejection.to_string();
+        match rejection.kind() {
+            RejectionKind::NotAForm | RejectionKind::NoPicture => {
+                Self::BadRequest(body(NO_PICTURE.to_owned(), None))
+            }
+            RejectionKind::NoBoundary | RejectionKind::Invalid => {
+                Self::BadRequest(body(text, rejection.filename().map(str::to_owned)))
+            }
+            RejectionKind::TooLarge => Self::TooLarge(body(text, None)),
+            RejectionKind::Encoded => Self::UnsupportedMediaType(body(text, None)),
+            RejectionKind::TooSlow => Self::Timeout(body(text, None)),
+            RejectionKind::KeyReused => Self::KeyReused(body(text, None)),
+            RejectionKind::Unavailable { retry_after } => {
+                Self::Unavailable(body(text, None), retry_after)
+            }
         }
     }
 }
