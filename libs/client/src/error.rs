@@ -87,7 +87,7 @@ struct ErrorBody {
     error: String,
 }
 
-/// `reqwest` says "error sending request" and keeps the reason in its causes; the innermost one tells it.
+/// `reqwest` says "error sending request" and keeps the reason in its innermost cause.
 fn innermost_cause(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {

@@ -1,7 +1,7 @@
 //! A typed client of the API's versioned routes (`/v1`).
 //!
 //! Owns the JSON of `/v1` as a client sees it, and what a client does with each answer: which ones it retries, after
-//! how long, and what it tells its user about the others. Knows nothing of the queue, the records or the detector. It
+//! how long, and how it reports the others. Knows nothing of the queue, the records or the detector. It
 //! is the only crate that knows `reqwest`; tests aside.
 
 mod api;

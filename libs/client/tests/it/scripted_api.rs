@@ -1,4 +1,4 @@
-//! A server on this machine that answers as it is told to, one connection after another.
+//! A server on this machine that gives scripted answers, one per connection.
 
 use std::{sync::Arc, time::Duration};
 

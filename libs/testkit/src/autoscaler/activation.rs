@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn with_a_minimum_there_are_never_fewer() {
+    fn a_minimum_is_kept() {
         let mut keda = Activation::new(&ScaledObject { min_replicas: 2, ..scaled() });
         assert_eq!(keda.decide(at(0), 0, Ok(0)), 2);
         assert_eq!(keda.decide(at(1000), 2, Ok(0)), 2);

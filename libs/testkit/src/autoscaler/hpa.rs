@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_for_each_so_much_lag_and_one_for_the_rest() {
+    fn the_proposal_is_rounded_up() {
         let cases = [
             // current, lag, replicas
             (1, 0, 0),
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn in_one_period_there_is_no_more_change_than_a_policy_allows() {
+    fn a_policy_limits_the_change_in_a_period() {
         let rules = ScalingRules { policies: vec![pods(3, 60)], ..ScalingRules::up() };
         let mut hpa = Hpa::new(&ScaledObject { scale_up: rules, ..scaled() });
         assert_eq!(hpa.decide(at(0), 1, 1000), 4);
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_come_only_when_all_of_the_window_wanted_fewer() {
+    fn scaling_down_waits_for_the_whole_window() {
         let mut hpa = Hpa::new(&scaled());
         assert_eq!(hpa.decide(at(0), 10, 100), 10);
         assert_eq!(hpa.decide(at(100), 10, 60), 10);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_slows_the_way_down() {
+    fn a_policy_limits_scaling_down() {
         let rules = ScalingRules {
             stabilization_window: Duration::ZERO,
             policies: vec![pods(2, 60), Policy { change: Change::Percent(50), period: at(60) }],
@@ -252,10 +252,10 @@ mod tests {
     }
 
     #[test]
-    fn from_zero_and_to_zero_it_never_goes() {
+    fn it_never_scales_from_or_to_zero() {
         let mut hpa = Hpa::new(&scaled());
         assert_eq!(hpa.decide(at(0), 0, 1000), 0);
         assert_eq!(hpa.decide(at(1), 1, 0), 1);
-        assert_eq!(hpa.decide(at(2), 30, 1000), 20, "somebody made more of them by hand");
+        assert_eq!(hpa.decide(at(2), 30, 1000), 20, "they were scaled by hand");
     }
 }

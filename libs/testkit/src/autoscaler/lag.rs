@@ -77,7 +77,7 @@ mod tests {
                 "name": stream,
                 "state": {"messages": 50, "last_seq": 1200},
                 "consumer_detail": [
-                    {"name": "somebody", "num_pending": 1, "num_ack_pending": 1},
+                    {"name": "another", "num_pending": 1, "num_ack_pending": 1},
                     {"name": consumer, "num_pending": 43, "num_ack_pending": 7},
                 ],
             }]},
@@ -89,13 +89,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_in_hands_counts_as_what_waits() {
+    fn jobs_in_progress_count() {
         let queue = read(Some(&answer("JOBS", "worker"))).unwrap();
         assert_eq!((queue.lag(), queue.published, queue.drained), (50, 1200, 1150));
     }
 
     #[test]
-    fn a_missing_consumer_is_no_backlog_of_all_there_ever_was() {
+    fn a_missing_consumer_is_an_error() {
         let cases = [
             (Some(answer("JOBS", "gone")), NoLag::NoConsumer),
             (Some(answer("gone", "worker")), NoLag::NoStream),

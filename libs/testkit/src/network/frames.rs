@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_nats_stream_comes_apart_at_its_messages_however_it_is_cut() {
+    fn a_nats_stream_is_split_into_messages_for_any_chunks() {
         let messages = [
             "INFO {\"max_payload\":1048576}\r\n",
             "PING\r\n",

@@ -1,6 +1,6 @@
 //! The testkit against the servers it starts.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test's ways to fail and to tell")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test may panic and print")]
 
 mod proxy;
 mod waiting;
@@ -61,7 +61,7 @@ fn two_servers_do_not_share_a_port() {
 }
 
 #[test]
-fn a_redis_server_can_be_killed_paused_and_brought_back() {
+fn a_redis_server_can_be_killed_paused_and_restarted() {
     let mut server = RedisServer::start();
     let url = server.url();
     assert_eq!(redis_ping(&url).unwrap(), "+PONG");
@@ -76,7 +76,7 @@ fn a_redis_server_can_be_killed_paused_and_brought_back() {
 }
 
 #[test]
-fn lines_of_both_streams_can_be_waited_for() {
+fn lines_of_both_streams_can_be_awaited() {
     let script = r#"echo '{"ready":true}'; echo "$GREETING from $HOST$PORT$CARGO" >&2; sleep 60"#;
     let mut process = Process::builder("sh").args(["-c", script]).env("GREETING", "hello").start();
     let line = process.wait_for_line(|line| line.json().is_some(), LONG);
@@ -95,15 +95,15 @@ fn lines_of_both_streams_can_be_waited_for() {
 const TAKES_PORTS: &str = "TESTKIT_TAKES_PORTS";
 
 #[test]
-fn a_port_is_given_to_one_test_only() {
-    // So many that without reservations two of them were the same, almost surely.
+fn a_port_is_reserved_for_one_test() {
+    // Enough that without reservations two of them would almost certainly be equal.
     let ports: Vec<u16> = (0..300).map(|_| free_port()).collect();
     if std::env::var_os(TAKES_PORTS).is_some() {
         println!("{{\"ports\":{ports:?}}}");
         std::thread::park();
     }
     let neighbour = Process::builder(std::env::current_exe().unwrap())
-        .args(["--exact", "a_port_is_given_to_one_test_only", "--nocapture"])
+        .args(["--exact", "a_port_is_reserved_for_one_test", "--nocapture"])
         .env(TAKES_PORTS, "1")
         .start();
     let line = neighbour.wait_for_line(|line| line.text.starts_with("{\"ports\""), LONG);
@@ -114,7 +114,7 @@ fn a_port_is_given_to_one_test_only() {
 }
 
 #[test]
-fn a_stopped_process_stands_still() {
+fn a_stopped_process_does_nothing() {
     let script = "while :; do :; done";
     let mut process = Process::builder("sh").args(["-c", script]).start();
     for _ in 0..20 {
@@ -153,7 +153,7 @@ fn a_killed_test_leaves_no_child_behind() {
 }
 
 #[test]
-fn children_outlive_the_thread_that_asked_for_them() {
+fn children_outlive_the_thread_that_started_them() {
     let mut process =
         std::thread::spawn(|| Process::builder("sh").args(["-c", "echo up; read line"]).start())
             .join()
@@ -164,7 +164,7 @@ fn children_outlive_the_thread_that_asked_for_them() {
 }
 
 #[test]
-fn a_check_that_fails_while_it_looks_at_a_line_still_shows_what_the_process_wrote() {
+fn a_panicking_predicate_does_not_hide_the_output() {
     let process = Process::builder("sh").args(["-c", "echo one; exec sleep 60"]).start();
     let fails = || process.wait_for_line(|line| panic!("this is {}", line.text), LONG);
     assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(fails)).is_err());

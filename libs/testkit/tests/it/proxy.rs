@@ -33,7 +33,7 @@ fn client(proxy: &TcpProxy) -> TcpStream {
 }
 
 /// Sends this, and makes sure that nothing comes back for a while.
-fn send_in_vain(stream: &mut TcpStream, text: &str) {
+fn send_without_answer(stream: &mut TcpStream, text: &str) {
     stream.write_all(text.as_bytes()).unwrap();
     stream.set_read_timeout(Some(A_WHILE)).unwrap();
     assert!(
@@ -51,12 +51,12 @@ fn echoed(stream: &mut TcpStream, text: &str) -> io::Result<String> {
 }
 
 #[test]
-fn a_blackhole_swallows_nothing_for_good_and_a_cut_ends_the_connection() {
+fn a_blackhole_loses_nothing_and_a_cut_closes_the_connection() {
     let proxy = TcpProxy::start(echo_server());
     let mut stream = client(&proxy);
     assert_eq!(echoed(&mut stream, "one").unwrap(), "one");
     proxy.blackhole();
-    send_in_vain(&mut stream, "two");
+    send_without_answer(&mut stream, "two");
     proxy.heal();
     let mut late = [0; 3];
     stream.read_exact(&mut late).unwrap();
@@ -69,7 +69,7 @@ fn a_blackhole_swallows_nothing_for_good_and_a_cut_ends_the_connection() {
 }
 
 #[test]
-fn a_cut_spares_no_connection_that_is_just_being_made() {
+fn a_cut_closes_connections_that_are_being_established() {
     // A server whose queue of connections is full: the kernel lets the next one wait.
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = server.local_addr().unwrap();
@@ -94,7 +94,7 @@ fn a_cut_spares_no_connection_that_is_just_being_made() {
 }
 
 #[test]
-fn a_delay_counts_in_each_direction() {
+fn a_delay_applies_in_each_direction() {
     let proxy = TcpProxy::start(echo_server());
     proxy.delay(Duration::from_millis(60));
     let mut stream = client(&proxy);

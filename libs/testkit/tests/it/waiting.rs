@@ -8,7 +8,7 @@ use std::{
 
 use testkit::{NatsCluster, NatsServer};
 
-/// A client without a library: what it has said is on its way, and no more, as after `flush`.
+/// A client without a library: what it has sent may still be in transit, as after `flush`.
 struct Client(BufReader<TcpStream>);
 
 impl Client {
@@ -39,7 +39,7 @@ async fn what_is_published_after_it_reaches_a_subscription() {
     let server = NatsServer::start();
     let (mut hears, mut says) = (Client::connect(&server), Client::connect(&server));
     for number in 0..50 {
-        let subject = format!("told.{number}");
+        let subject = format!("subject.{number}");
         assert!(!server.is_subscribed_to(&subject));
         hears.say(&format!("SUB {subject} {number}\r\n"));
         server.wait_until_subscribed(&subject).await;
@@ -55,7 +55,7 @@ async fn what_any_node_publishes_after_it_reaches_a_subscription() {
     let mut hears = Client::connect(&nodes[0]);
     let mut others: Vec<Client> = nodes.iter().map(Client::connect).collect();
     for number in 0..50 {
-        let subject = format!("told.{number}");
+        let subject = format!("subject.{number}");
         hears.say(&format!("SUB {subject} {number}\r\n"));
         cluster.wait_until_subscribed(&subject).await;
         for other in &mut others {

@@ -23,7 +23,7 @@ use crate::{
 pub(crate) fn submit(options: SubmitOptions) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = runtime.block_on(submit_all(&options));
-    // A thread may still read from a pipe that nobody writes to, for a picture whose timeout has passed.
+    // A thread may still read from a pipe without a writer, for a picture whose timeout has passed.
     runtime.shutdown_background();
     outcome
 }

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_is_kept_while_nobody_listens_on_it() {
+    fn a_port_stays_reserved_without_a_listener() {
         let loopback = Host::default();
         let (port, kept) = near(&loopback, 0).unwrap();
         let (other, _other) = near(&loopback, port).unwrap();

@@ -134,7 +134,7 @@ impl Scenario {
         let discrepancies = self.discrepancies();
         let Self { environment, load, name, seed, injections, resets, .. } = self;
         let observed = load.end().into_observed();
-        // A server that loses its counts delivers a job anew; nothing else adds runs.
+        // A server that loses its counts redelivers a job; nothing else adds runs.
         let bounds = Bounds { runs: bounds.runs.saturating_mul(1 + resets), ..bounds };
         let tasks = evidence(&observed, &runs, &dead, healed);
         let case = Case {

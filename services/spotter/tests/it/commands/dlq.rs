@@ -192,7 +192,7 @@ async fn a_message_that_is_not_a_job_is_listed_by_its_sequence_and_dropped() {
     assert!(answer.is_some_and(|ack| ack.contains("JOBS")), "the queue stores it");
     let _worker = queue.worker();
     queue.drained().await;
-    let [letter] = &queue.listed()[..] else { panic!("one was buried") };
+    let [letter] = &queue.listed()[..] else { panic!("there is one dead letter") };
     assert_eq!((&letter["id"], &letter["job"]), (&"1".into(), &Value::Null));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("payload");

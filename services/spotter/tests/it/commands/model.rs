@@ -94,10 +94,13 @@ fn an_optional_trial_that_fails_shows_no_error() {
     let add = || spotter(["model", "add", "--models-dir"]).arg(&models).arg(&file);
     let added = Ended::of(add());
     assert_eq!(added.code, Some(0), "{added:?}");
-    let told = added.stderr.join("\n");
-    assert!(told.contains("input size fixed") && told.contains("Reshape 'attention'"), "{told}");
+    let output = added.stderr.join("\n");
+    assert!(
+        output.contains("input size fixed") && output.contains("Reshape 'attention'"),
+        "{output}"
+    );
     for sign in ["onnxruntime", "\u{1b}[", "[E:", "Non-zero status"] {
-        assert!(!told.contains(sign), "{sign} in {told}");
+        assert!(!output.contains(sign), "{sign} in {output}");
     }
 
     // A failure is reported, and once.
@@ -110,9 +113,9 @@ fn an_optional_trial_that_fails_shows_no_error() {
     fs::write(&file, broken.to_bytes()).unwrap();
     let refused = Ended::of(add().arg("--replace"));
     assert_eq!(refused.code, Some(64), "{refused:?}");
-    let told = refused.stderr.join("\n");
-    assert_eq!(told.matches("No Op registered").count(), 1, "{told}");
-    assert!(!told.contains("\u{1b}["), "{told}");
+    let output = refused.stderr.join("\n");
+    assert_eq!(output.matches("No Op registered").count(), 1, "{output}");
+    assert!(!output.contains("\u{1b}["), "{output}");
 }
 
 #[test]
@@ -138,8 +141,8 @@ fn assumptions_and_missing_values_are_reported() {
     assert!(gaps.stderr.join("\n").contains("78 classes have no name"), "{gaps:?}");
     let unreadable = add(Some("0: person"));
     assert_eq!(unreadable.code, Some(64), "{unreadable:?}");
-    let told = unreadable.stderr.join("\n");
-    assert!(told.contains("\"0: person\"") && told.contains("--labels"), "{told}");
+    let output = unreadable.stderr.join("\n");
+    assert!(output.contains("\"0: person\"") && output.contains("--labels"), "{output}");
 }
 
 #[test]

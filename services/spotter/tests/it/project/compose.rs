@@ -16,9 +16,9 @@ fn variables(compose: &str) -> BTreeSet<&str> {
 #[test]
 fn every_variable_is_documented() {
     let compose = read("docker-compose.yml");
-    let told = read(".env.example") + &read("docs/configuration.md");
+    let documented = read(".env.example") + &read("docs/configuration.md");
     let words: BTreeSet<&str> =
-        told.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').collect();
+        documented.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').collect();
     let untold: Vec<&str> = variables(&compose)
         .into_iter()
         .filter(|name| *name != "VARIABLE" && !words.contains(name))

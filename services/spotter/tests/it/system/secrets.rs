@@ -109,7 +109,7 @@ async fn not_in_normal_operation() {
         process.wait_exit(TIMEOUT);
         let _ = process.finished_lines();
         let lines = assert_silent(process);
-        assert!(lines > 50, "only {lines} lines: it was not told to write everything");
+        assert!(lines > 50, "only {lines} lines: the log level is not the most verbose");
     }
 }
 
@@ -120,7 +120,7 @@ fn not_when_a_server_refuses_or_is_gone() {
     let wrong_login = with_login(&nats.url(), &format!("{USER}:wrong{MARK}"));
     let (credentials, seed) = credentials();
     let free = testkit::free_port();
-    let nobody = format!("nats://{USER}:{NATS_PASSWORD}@127.0.0.1:{free}");
+    let absent = format!("nats://{USER}:{NATS_PASSWORD}@127.0.0.1:{free}");
 
     // The cache refuses the login; the API runs without it.
     let wrong_cache = with_login(&redis.url(), &format!(":wrong{MARK}"));
@@ -129,7 +129,7 @@ fn not_when_a_server_refuses_or_is_gone() {
     let mut processes = Vec::new();
     for part in ["api", "worker"] {
         processes.push((64, verbose(part).env("NATS_URL", &wrong_login).start()));
-        processes.push((69, verbose(part).env("NATS_URL", &nobody).start()));
+        processes.push((69, verbose(part).env("NATS_URL", &absent).start()));
         let by_file = verbose(part).env("NATS_URL", nats.url());
         processes.push((64, by_file.env("NATS_CREDENTIALS_FILE", credentials.path()).start()));
     }

@@ -253,6 +253,6 @@ async fn no_process_waits_for_a_collector_that_hangs() {
 
 #[tokio::test]
 async fn no_process_waits_for_an_absent_collector() {
-    let nobody = testkit::free_port();
-    assert_no_process_waits_for(&format!("http://127.0.0.1:{nobody}")).await;
+    let absent = testkit::free_port();
+    assert_no_process_waits_for(&format!("http://127.0.0.1:{absent}")).await;
 }
