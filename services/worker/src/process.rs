@@ -27,6 +27,7 @@ use crate::{
     hints,
     inference::{Batch, Batcher, InferenceError, Picture, Preprocessing, Slots, Work},
     metrics::WorkerMetrics,
+    running::RunningTasks,
     settle::{Outcome, RunError},
 };
 
@@ -42,6 +43,7 @@ pub(crate) struct Context {
     pub(crate) job_deadline: Duration,
     pub(crate) max_attempts: u32,
     pub(crate) most_picture_bytes: u64,
+    pub(crate) running: RunningTasks,
     /// Held by every job while it runs; see [`Isolation`].
     pub(crate) isolation: RwLock<()>,
     /// Cancelled when jobs that still run must be released.
@@ -92,6 +94,11 @@ pub(crate) async fn process(
 ) -> Outcome {
     // A task extends the lease on the job while this function runs.
     let _keep_alive = delivery.keep_alive();
+    let _running = tokio::select! {
+        running = context.running.enter(delivery.job.task_id) => running,
+        () = context.release.cancelled() => return Outcome::Released,
+        () = context.broken.cancelled() => return Outcome::Released,
+    };
     let snapshot = match context.tasks.snapshot(delivery.job.task_id).await {
         Ok(snapshot) => snapshot,
         Err(error) => return Outcome::Failed { error: error.into(), attempt: delivery.attempt },

@@ -33,6 +33,7 @@ use crate::{
     },
     metrics::{WorkerMetrics, register_model},
     process::Context,
+    running::RunningTasks,
 };
 
 /// The path at which set-up installs ONNX Runtime with `provider`, relative to the project's root.
@@ -155,6 +156,7 @@ pub async fn run(
         job_deadline: config.job_deadline,
         max_attempts: config.max_attempts,
         most_picture_bytes: config.picture_limits.max_bytes,
+        running: RunningTasks::default(),
         isolation: RwLock::default(),
         release: CancellationToken::new(),
         broken,

@@ -73,3 +73,30 @@ async fn a_job_whose_worker_died_in_its_run_waits_until_it_is_alone() {
     assert!(record.state.started_at() >= held.state.finished_at(), "{record:?} beside {held:?}");
     queue.drained().await;
 }
+
+#[tokio::test]
+async fn a_second_delivery_of_a_running_job_holds_up_no_other() {
+    let queue = Queue::for_held_tasks().await;
+    let held = HeldTask::submit(&queue).await;
+    let _worker = queue.worker(&SETTINGS).await;
+    held.started(&queue).await;
+    // The worker creates the consumer again, and that one delivers what is in the stream, from its first
+    // delivery on.
+    let deleted = queue.nats.request("$JS.API.CONSUMER.DELETE.JOBS.worker", "").unwrap();
+    assert!(deleted.contains(r#""success":true"#), "{deleted}");
+    eventually(TIMEOUT, async || {
+        (queue.messaging.queue().depth().await.ok()?.in_progress == 1).then_some(())
+    })
+    .await;
+
+    let other = queue.submit(bus()).await;
+    let record = queue.ended(other).await;
+    assert!(matches!(record.state, TaskState::Success { .. }), "{record:?}");
+    assert!(
+        held.is_running(&queue).await,
+        "{record:?} waited for the other job, or that ran twice"
+    );
+    held.release(&queue);
+    assert_eq!(queue.ended(held.id).await.attempts, 1);
+    queue.drained().await;
+}
