@@ -92,6 +92,12 @@ impl TaskStore {
         Self { messaging, known: Arc::default() }
     }
 
+    /// Whether there is a connection to the server, without which no record can be read.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.messaging.is_connected()
+    }
+
     /// The newest record of a task, or `None` if there is none (any more).
     ///
     /// # Errors

@@ -34,13 +34,17 @@ impl Tasks {
 
     /// As [`Self::find`], once the task has a terminal state, after `timeout`, or when `shutdown` begins,
     /// whichever comes first. The bucket is read once before waiting. Redis has copies of terminal records
-    /// only, so it is read only if the bucket cannot be.
+    /// only, so it is read only if the bucket cannot be: first, where there is no connection to NATS, and
+    /// otherwise after a failed read.
     pub(crate) async fn wait(
         &self,
         id: TaskId,
         timeout: Duration,
         shutdown: &CancellationToken,
     ) -> Result<Lookup, MessagingError> {
+        if !self.store.is_connected() {
+            return self.find(id).await;
+        }
         let give_up = async {
             tokio::select! {
                 () = tokio::time::sleep(timeout) => {}

@@ -111,6 +111,11 @@ async fn a_copy_in_redis_is_the_answer_while_nats_is_unavailable() {
     app.get(&format!("/v1/tasks/{id}")).await;
     eventually(TEST_TIMEOUT, async || app.redis.get(&format!("spotter:task:{id}"))).await;
     app.nats.kill();
+    eventually(TEST_TIMEOUT, async || {
+        let (status, _) = app.get("/health/ready").await;
+        (status == StatusCode::SERVICE_UNAVAILABLE).then_some(())
+    })
+    .await;
     let (status, task) = app.get(&format!("/v1/tasks/{id}?wait=1")).await;
     assert_eq!((status, task["state"].as_str()), (StatusCode::OK, Some("SUCCESS")), "{task}");
 }
