@@ -4,9 +4,9 @@
 //! cargo run --release -p messaging --example queue_throughput -- --json queue.json
 //! ```
 //!
-//! Starts nats-servers of its own (file storage) and sends jobs through: stored, handed out, picture
+//! Starts nats-servers of its own (file storage) and sends jobs through: stored, delivered, picture
 //! read, settled, so many at a time. Kinds are measured in turn, round by round, and the median
-//! counts. Client and servers share this machine's cores, so besides jobs a second it tells what
+//! counts. Client and servers share this machine's cores, so besides jobs a second it reports what
 //! the servers themselves spent on each. `docs/scaling.md` has what came out.
 
 #![allow(

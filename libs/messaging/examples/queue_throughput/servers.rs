@@ -14,7 +14,7 @@ const TICK_MS: f64 = 10.0;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// One server as it comes: the disk is told every two minutes to write down what it has.
+    /// One server with its defaults: files are synced every two minutes.
     One,
     /// One server with `sync_interval: always`.
     OneSynced,

@@ -5,10 +5,10 @@ use std::time::Duration;
 use messaging::{Messaging, MessagingConfig, MessagingError, Role};
 use testkit::NatsServer;
 
-use crate::fixture::{Fixture, LONG, job, picture};
+use crate::fixture::{Fixture, TIMEOUT, job, picture};
 
 #[tokio::test]
-async fn nobody_there_is_said_with_the_address() {
+async fn an_unreachable_server_is_reported_with_its_address() {
     let mut server = NatsServer::start();
     server.kill();
     let mut config = MessagingConfig::new(server.url().parse().unwrap(), Role::Api);
@@ -54,6 +54,6 @@ async fn a_password_is_used_and_never_shown() {
 async fn closing_ends_the_connection() {
     let fixture = Fixture::start().await;
     let other = fixture.messaging.clone();
-    tokio::time::timeout(LONG, fixture.messaging.close()).await.unwrap();
+    tokio::time::timeout(TIMEOUT, fixture.messaging.close()).await.unwrap();
     assert!(other.queue().submit(&job(), picture()).await.is_err());
 }

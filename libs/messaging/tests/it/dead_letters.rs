@@ -1,4 +1,4 @@
-//! Jobs that were given up: looked at, run again, thrown away.
+//! Dead letters: listed, read, requeued and deleted.
 
 use bytes::Bytes;
 use domain::{Job, TaskRecord, TaskState};
@@ -9,14 +9,14 @@ use messaging::{
 use testkit::{NatsServer, eventually};
 use time::OffsetDateTime;
 
-use crate::fixture::{Fixture, LONG, failure, job, large_picture, next, picture};
+use crate::fixture::{Fixture, TIMEOUT, failure, job, large_picture, next, picture};
 
 /// More than travels inside a message, and more than a few pieces.
 const LARGE: usize = 3_000_000;
 
 impl Fixture {
     /// Submits the job, fails it and buries it, as a worker does that has tried it too often.
-    async fn bury(&self, job: &Job, picture: Bytes) -> DeadLetter {
+    async fn dead_letter(&self, job: &Job, picture: Bytes) -> DeadLetter {
         self.messaging.queue().submit(job, picture).await.unwrap();
         self.messaging.tasks().finish(&failure(job)).await.unwrap();
         let mut deliveries = self.deliveries();
@@ -29,7 +29,7 @@ impl Fixture {
         next(&mut deliveries, 1).await.settle(reject).await.unwrap();
         deliveries.stop().await;
         let found = self.messaging.dead_letters().get(DeadLetterId::Task(job.task_id)).await;
-        found.unwrap().expect("it was just buried")
+        found.unwrap().expect("it was just dead-lettered")
     }
 
     async fn dead_letters(&self) -> Vec<DeadLetter> {
@@ -48,11 +48,11 @@ async fn a_dead_letter_tells_why_how_often_and_shows_the_picture() {
     assert!(fixture.dead_letters().await.is_empty());
     for picture in [picture(), large_picture(LARGE)] {
         let job = job();
-        let letter = fixture.bury(&job, picture.clone()).await;
+        let letter = fixture.dead_letter(&job, picture.clone()).await;
         assert_eq!((letter.reason.as_str(), letter.deliveries), ("poison", 2));
         assert_eq!(letter.job.as_ref(), Some(&job));
         assert_eq!(letter.picture.bytes(), Some(picture.len() as u64));
-        assert!((OffsetDateTime::now_utc() - letter.dead_lettered_at).abs() < LONG);
+        assert!((OffsetDateTime::now_utc() - letter.dead_lettered_at).abs() < TIMEOUT);
         assert_eq!(dead.picture(&letter).await.unwrap(), Some(picture));
         let by_number = dead.get(DeadLetterId::Sequence(letter.sequence)).await.unwrap();
         assert_eq!(by_number.as_ref(), Some(&letter));
@@ -66,10 +66,10 @@ async fn a_dead_letter_tells_why_how_often_and_shows_the_picture() {
 #[tokio::test]
 async fn a_large_picture_outlives_the_object_store_and_goes_with_its_letter() {
     let fixture = Fixture::start().await;
-    let letter = fixture.bury(&job(), large_picture(LARGE)).await;
-    let other = fixture.bury(&job(), large_picture(LARGE)).await;
+    let letter = fixture.dead_letter(&job(), large_picture(LARGE)).await;
+    let other = fixture.dead_letter(&job(), large_picture(LARGE)).await;
     // What is in the object store is needed no longer.
-    eventually(LONG, || async { (fixture.messages("OBJ_pictures").await <= 2).then_some(()) })
+    eventually(TIMEOUT, || async { (fixture.messages("OBJ_pictures").await <= 2).then_some(()) })
         .await;
     let raw = fixture.raw().await;
     let (letters, pictures) =
@@ -91,7 +91,7 @@ async fn a_large_picture_outlives_the_object_store_and_goes_with_its_letter() {
 #[tokio::test]
 async fn a_picture_of_which_a_piece_is_missing_is_gone() {
     let fixture = Fixture::start().await;
-    let letter = fixture.bury(&job(), large_picture(LARGE)).await;
+    let letter = fixture.dead_letter(&job(), large_picture(LARGE)).await;
     let pieces = fixture.raw().await.get_stream("DLQ_PICTURES").await.unwrap();
     pieces.delete_message(pieces.cached_info().state.first_sequence).await.unwrap();
     let dead = fixture.messaging.dead_letters();
@@ -102,7 +102,7 @@ async fn a_picture_of_which_a_piece_is_missing_is_gone() {
 }
 
 #[tokio::test]
-async fn a_job_whose_picture_has_expired_is_buried_without_it() {
+async fn a_job_whose_picture_has_expired_is_dead_lettered_without_it() {
     let fixture = Fixture::start().await;
     let job = job();
     fixture.messaging.queue().submit(&job, large_picture(LARGE)).await.unwrap();
@@ -110,7 +110,7 @@ async fn a_job_whose_picture_has_expired_is_buried_without_it() {
     store.delete(job.task_id.to_string()).await.unwrap();
     let reject = Settlement::Reject { reason: "poison".to_owned() };
     next(&mut fixture.deliveries(), 1).await.settle(reject).await.unwrap();
-    let [letter] = &fixture.dead_letters().await[..] else { panic!("one was buried") };
+    let [letter] = &fixture.dead_letters().await[..] else { panic!("there is one") };
     assert_eq!((&letter.picture, letter.picture.bytes()), (&DeadLetterPicture::Absent, None));
     assert_eq!(fixture.messaging.dead_letters().picture(letter).await.unwrap(), None);
 }
@@ -121,7 +121,7 @@ async fn a_requeued_job_is_a_new_task_and_the_old_end_stays() {
     let tasks = fixture.messaging.tasks();
     for picture in [picture(), large_picture(LARGE)] {
         let old = job();
-        let letter = fixture.bury(&old, picture.clone()).await;
+        let letter = fixture.dead_letter(&old, picture.clone()).await;
         let new = fixture.messaging.dead_letters().requeue(&letter).await.unwrap();
         assert_ne!(new, old.task_id);
         assert!(fixture.dead_letters().await.is_empty());
@@ -141,7 +141,7 @@ async fn a_requeued_job_is_a_new_task_and_the_old_end_stays() {
 #[tokio::test]
 async fn a_letter_that_the_queue_does_not_take_stays() {
     let fixture = Fixture::configured(|config| config.limits.max_messages = 1).await;
-    let letter = fixture.bury(&job(), picture()).await;
+    let letter = fixture.dead_letter(&job(), picture()).await;
     fixture.submit(&job()).await;
     let refused = fixture.messaging.dead_letters().requeue(&letter).await;
     assert!(matches!(refused, Err(RequeueError::Submit(_))), "{refused:?}");
@@ -170,10 +170,10 @@ async fn a_message_that_is_no_job_can_be_looked_at_and_dropped_only() {
     let raw = fixture.raw().await;
     raw.publish("jobs.yolov8n.x", Bytes::from_static(b"?")).await.unwrap().await.unwrap();
     fixture.submit(&job()).await;
-    // The job behind it comes out; the other one is buried meanwhile.
+    // The next job is delivered; the other message is dead-lettered meanwhile.
     next(&mut fixture.deliveries(), 1).await.settle(Settlement::Ack).await.unwrap();
     let dead = fixture.messaging.dead_letters();
-    let letter = eventually(LONG, || async { fixture.dead_letters().await.pop() }).await;
+    let letter = eventually(TIMEOUT, || async { fixture.dead_letters().await.pop() }).await;
     assert_eq!((letter.job.as_ref(), letter.deliveries), (None, 1));
     assert_eq!(letter.original_subject, "jobs.yolov8n.x");
     assert!(!letter.reason.is_empty());
@@ -203,7 +203,7 @@ async fn many_are_read_page_by_page() {
         pages.push(page.len());
     }
     assert_eq!((last, pages), (MANY, vec![200, 200, 50]));
-    // Nobody's place in the stream is left to be forgotten.
+    // No temporary consumer is left.
     assert_eq!(raw.get_stream("DLQ").await.unwrap().cached_info().state.consumer_count, 0);
 }
 

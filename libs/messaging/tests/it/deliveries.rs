@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::fixture::{A_WHILE, Fixture, LONG, NEVER, next, nothing_comes};
+use crate::fixture::{A_WHILE, Fixture, NEVER, TIMEOUT, next, nothing_comes};
 
 #[tokio::test]
 async fn a_stuck_worker_keeps_one_job_and_no_more() {
@@ -50,11 +50,11 @@ async fn two_workers_share_the_queue() {
     const JOBS: usize = 40;
     let fixture = Fixture::start().await;
     let submitted: HashSet<TaskId> = fixture.submit_many(JOBS).await.into_iter().collect();
-    let (told, mut done) = mpsc::unbounded_channel();
+    let (sender, mut done) = mpsc::unbounded_channel();
     // Neither goes on before the other has got its first.
     let both_have_one = Arc::new(Barrier::new(2));
     let workers = [(); 2].map(|()| {
-        let (mut deliveries, told) = (fixture.deliveries(), told.clone());
+        let (mut deliveries, sender) = (fixture.deliveries(), sender.clone());
         let both_have_one = Arc::clone(&both_have_one);
         tokio::spawn(async move {
             let first = deliveries.next(2).await;
@@ -63,14 +63,14 @@ async fn two_workers_share_the_queue() {
             loop {
                 let task_id = delivery.job.task_id;
                 delivery.settle(Settlement::Ack).await.unwrap();
-                told.send(task_id).unwrap();
+                sender.send(task_id).unwrap();
                 delivery = deliveries.next(2).await;
             }
         })
     });
     let mut all = Vec::new();
     while all.len() < JOBS {
-        let one = timeout(LONG, done.recv()).await.expect("the workers share all jobs");
+        let one = timeout(TIMEOUT, done.recv()).await.expect("the workers share all jobs");
         all.push(one.expect("they go on"));
     }
     workers.iter().for_each(tokio::task::JoinHandle::abort);

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use tokio::time::{sleep, timeout};
 
 /// Longer than anything here takes on a busy machine; only a failing test waits this long.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Longer than that: what would come only after it does not come.
 pub(crate) const NEVER: Duration = Duration::from_secs(600);
@@ -56,7 +56,7 @@ impl Fixture {
     }
 
     /// A client of its own that subscribes to this subject; the server knows that it does.
-    pub(crate) async fn hear(&self, subject: &'static str) -> Subscriber {
+    pub(crate) async fn subscribe(&self, subject: &'static str) -> Subscriber {
         assert!(
             !self.server.is_subscribed_to(subject),
             "another's subscription would be taken for this one"
@@ -84,15 +84,15 @@ impl Fixture {
     }
 
     /// Waits until so many jobs wait and so many are in progress, and the queue holds no others. The
-    /// consumer hears of a job that is stored a moment after whoever stored it.
+    /// consumer sees a stored job a moment after its publisher.
     pub(crate) async fn depth_becomes(&self, depth: (u64, u64)) {
         let last = Cell::new((u64::MAX, u64::MAX));
-        let reached = eventually(LONG, async || {
+        let reached = eventually(TIMEOUT, async || {
             last.set(self.depth().await);
             let stored = self.server.stream("JOBS").expect("there is a queue").messages;
             (last.get() == depth && stored == depth.0 + depth.1).then_some(())
         });
-        if timeout(LONG / 2, reached).await.is_err() {
+        if timeout(TIMEOUT / 2, reached).await.is_err() {
             panic!("the depth is {:?}, not {depth:?}", last.get());
         }
     }
@@ -144,12 +144,12 @@ pub(crate) fn failure(job: &Job) -> TaskRecord {
     TaskRecord::queued(job.clone()).with_state(TaskState::Failure {
         finished_at: OffsetDateTime::UNIX_EPOCH,
         reason: FailureReason::Poison,
-        message: "handed out too often".to_owned(),
+        message: "delivered too often".to_owned(),
     })
 }
 
 pub(crate) async fn next(deliveries: &mut Deliveries, free_slots: usize) -> Delivery {
-    timeout(LONG, deliveries.next(free_slots)).await.expect("a job is delivered")
+    timeout(TIMEOUT, deliveries.next(free_slots)).await.expect("a job is delivered")
 }
 
 pub(crate) async fn nothing_comes(deliveries: &mut Deliveries, during: Duration) {
@@ -162,7 +162,7 @@ pub(crate) async fn nothing_comes(deliveries: &mut Deliveries, during: Duration)
 /// on the connection that broke.
 pub(crate) async fn terminal(tasks: &TaskStore, id: TaskId) -> TaskRecord {
     loop {
-        match tasks.await_terminal(id, sleep(LONG)).await {
+        match tasks.await_terminal(id, sleep(TIMEOUT)).await {
             Err(MessagingError::Timeout { .. }) => {}
             found => return found.unwrap().expect("the task has a record"),
         }

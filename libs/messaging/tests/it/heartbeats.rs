@@ -4,7 +4,7 @@ use domain::{ModelName, Sha256Digest};
 use messaging::{HEARTBEAT_TTL, HeartbeatEvent, WorkerHeartbeat};
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::fixture::{A_WHILE, Fixture, LONG};
+use crate::fixture::{A_WHILE, Fixture, TIMEOUT};
 
 const ONE: [u8; 32] = [1; 32];
 const TWO: [u8; 32] = [2; 32];
@@ -31,7 +31,7 @@ impl Fixture {
 async fn next(
     events: &mut mpsc::UnboundedReceiver<HeartbeatEvent>,
 ) -> (String, Option<Sha256Digest>) {
-    let event = timeout(LONG, events.recv()).await.expect("there is an event").unwrap();
+    let event = timeout(TIMEOUT, events.recv()).await.expect("there is an event").unwrap();
     (event.worker, event.model_digest)
 }
 
@@ -83,6 +83,6 @@ async fn watching_goes_on_after_a_restart_of_the_server() {
     next(&mut events).await;
     fixture.server.restart();
     let sending = async { while one.renew().await.is_err() {} };
-    timeout(LONG, sending).await.expect("the connection comes back");
+    timeout(TIMEOUT, sending).await.expect("the connection comes back");
     assert_eq!(next(&mut events).await.1, Some(ONE.into()));
 }

@@ -73,7 +73,7 @@ async fn a_retry_is_honest_across_an_upgrade() {
         format!(r#""fingerprint":"{UNVERSIONED}""#),
         // By one whose types had other names.
         format!(r#""fingerprint":"{zeros}","fingerprints":{{"1":"{VERSION_1}"}}"#),
-        // By one that knows a newer form, too, or none of ours any more.
+        // By one that knows a newer form, too, or only newer forms.
         format!(r#""fingerprints":{{"1":"{VERSION_1}","2":"{zeros}"}},"more":true"#),
         format!(r#""fingerprints":{{"2":"{zeros}"}}"#),
     ] {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use messaging::{LEASE_TTL, Lease};
 use tokio::time::timeout;
 
-use crate::fixture::{Fixture, LONG};
+use crate::fixture::{Fixture, TIMEOUT};
 
 /// Shorter than the real one, so that a test can wait for it to pass.
 const SHORT_LIFE: Duration = Duration::from_secs(1);
@@ -29,7 +29,7 @@ async fn one_of_two_holds_it_until_it_gives_it_up() {
         assert!(!two.try_hold().await.unwrap());
     }
     assert!(fixture.messaging.lease("other-work").try_hold().await.unwrap());
-    // Whoever does not hold it gives nothing up.
+    // Releasing a lease that is not held does nothing.
     two.release().await.unwrap();
     assert!(one.try_hold().await.unwrap());
     one.release().await.unwrap();
@@ -74,7 +74,7 @@ async fn who_is_silent_loses_it_and_who_renews_it_does_not() {
     // From here on it is as if the process of the first had died.
     take(&mut two).await;
     assert!(!one.try_hold().await.unwrap(), "it must learn that it has lost it");
-    // Whoever has not learned it yet takes nothing away from the next.
+    // A former holder cannot release the lease of the next one.
     take(&mut one).await;
     two.release().await.unwrap();
     assert!(!fixture.messaging.lease("work").try_hold().await.unwrap());
@@ -83,5 +83,5 @@ async fn who_is_silent_loses_it_and_who_renews_it_does_not() {
 /// Waits until it is free.
 async fn take(lease: &mut Lease) {
     let taking = async { while !lease.try_hold().await.unwrap() {} };
-    timeout(LONG, taking).await.expect("it expires");
+    timeout(TIMEOUT, taking).await.expect("it expires");
 }

@@ -17,7 +17,7 @@ use tracing::{
     span::{Attributes, Id, Record},
 };
 
-use crate::fixture::{Fixture, LONG, NEVER, job, next};
+use crate::fixture::{Fixture, NEVER, TIMEOUT, job, next};
 
 #[tokio::test]
 async fn many_who_ask_a_hanging_server_wait_no_longer_than_one() {
@@ -34,7 +34,7 @@ async fn many_who_ask_a_hanging_server_wait_no_longer_than_one() {
         let tasks = messaging.tasks();
         asking.spawn(async move { tasks.get(TaskId::generate()).await });
     }
-    for answer in timeout(LONG, asking.join_all()).await.expect("they wait side by side") {
+    for answer in timeout(TIMEOUT, asking.join_all()).await.expect("they wait side by side") {
         assert!(matches!(answer, Err(MessagingError::Timeout { .. })), "{answer:?}");
     }
     server.process().cont();
@@ -53,7 +53,7 @@ async fn a_job_is_released_without_waiting_for_the_server() {
     let mut deliveries = fixture.deliveries();
     let delivery = next(&mut deliveries, 1).await;
     fixture.server.process().stop();
-    let released = timeout(LONG, delivery.settle(Settlement::Release)).await;
+    let released = timeout(TIMEOUT, delivery.settle(Settlement::Release)).await;
     released.expect("no answer is waited for").unwrap();
     fixture.server.process().cont();
     let again = next(&mut deliveries, 1).await;
@@ -66,8 +66,8 @@ async fn a_job_is_released_in_bounded_time_without_a_connection() {
     fixture.submit(&job()).await;
     let delivery = next(&mut fixture.deliveries(), 1).await;
     fixture.server.kill();
-    eventually(LONG, || async { (!fixture.messaging.is_connected()).then_some(()) }).await;
-    let released = timeout(LONG, delivery.settle(Settlement::Release)).await;
+    eventually(TIMEOUT, || async { (!fixture.messaging.is_connected()).then_some(()) }).await;
+    let released = timeout(TIMEOUT, delivery.settle(Settlement::Release)).await;
     let error = released.expect("no answer is waited for").unwrap_err();
     assert!(matches!(error, MessagingError::Timeout { .. }), "{error}");
 }
@@ -79,9 +79,11 @@ async fn an_outage_is_one_warning_and_its_end_one_line() {
     let _recording = tracing::subscriber::set_default(Arc::clone(&logged));
     fixture.server.kill();
     // The library's attempts to get the connection back, each of which fails.
-    eventually(LONG, || async { (logged.debug.load(Ordering::Relaxed) >= 5).then_some(()) }).await;
+    eventually(TIMEOUT, || async { (logged.debug.load(Ordering::Relaxed) >= 5).then_some(()) })
+        .await;
     fixture.server.restart();
-    eventually(LONG, || async { (logged.info.load(Ordering::Relaxed) >= 1).then_some(()) }).await;
+    eventually(TIMEOUT, || async { (logged.info.load(Ordering::Relaxed) >= 1).then_some(()) })
+        .await;
     assert_eq!(logged.warn.load(Ordering::Relaxed), 1);
     assert_eq!(logged.info.load(Ordering::Relaxed), 1);
 }

@@ -7,7 +7,7 @@ use messaging::{PictureFetchError, QueueLimits, Settlement, SubmitError};
 use testkit::eventually;
 use tokio::time::timeout;
 
-use crate::fixture::{Fixture, LONG, job, large_picture, next};
+use crate::fixture::{Fixture, TIMEOUT, job, large_picture, next};
 
 /// More than a piece, so that several are on their way at once.
 const LARGE: usize = 1_000_000;
@@ -18,7 +18,7 @@ async fn stored(fixture: &Fixture) -> State {
 }
 
 async fn store_empties(fixture: &Fixture) {
-    eventually(LONG, || async { (stored(fixture).await.messages == 0).then_some(()) }).await;
+    eventually(TIMEOUT, || async { (stored(fixture).await.messages == 0).then_some(()) }).await;
 }
 
 #[tokio::test]
@@ -49,8 +49,8 @@ async fn a_cancelled_submission_leaves_nothing_behind() {
     for step in 0..40 {
         let job = job();
         let submitting = queue.submit(&job, large_picture(3 * LARGE));
-        let patience = Duration::from_micros(200) * (step * step / 4);
-        cancelled += i32::from(timeout(patience, submitting).await.is_err());
+        let limit = Duration::from_micros(200) * (step * step / 4);
+        cancelled += i32::from(timeout(limit, submitting).await.is_err());
     }
     assert!(cancelled > 5, "{cancelled}");
     let mut deliveries = fixture.deliveries();
@@ -70,7 +70,7 @@ async fn a_cancelled_submission_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn a_submission_nobody_answers_leaves_nothing_behind() {
+async fn a_submission_without_an_answer_leaves_nothing_behind() {
     let mut fixture =
         Fixture::configured(|config| config.request_timeout = Duration::from_secs(3)).await;
     let queue = fixture.messaging.queue();
@@ -78,7 +78,7 @@ async fn a_submission_nobody_answers_leaves_nothing_behind() {
     queue.submit(&job(), large_picture(LARGE + 100_000)).await.unwrap();
     next(&mut fixture.deliveries(), 1).await.settle(Settlement::Ack).await.unwrap();
     fixture.server.process().stop();
-    let refused = timeout(LONG, queue.submit(&job(), large_picture(3 * LARGE))).await.unwrap();
+    let refused = timeout(TIMEOUT, queue.submit(&job(), large_picture(3 * LARGE))).await.unwrap();
     assert!(matches!(refused, Err(SubmitError::Unavailable { .. })), "{refused:?}");
     fixture.server.process().cont();
     store_empties(&fixture).await;
@@ -114,7 +114,7 @@ async fn the_picture_is_an_object_like_any_other() {
     assert_eq!(ours.nuid.len(), theirs.nuid.len());
 }
 
-/// Whoever may write to the object store does not decide how much memory a worker takes.
+/// A writer of the object store does not decide how much memory a worker allocates.
 #[tokio::test]
 async fn a_picture_of_too_many_bytes_is_not_read() {
     let fixture = Fixture::start().await;
@@ -130,13 +130,14 @@ async fn a_picture_of_too_many_bytes_is_not_read() {
     let jetstream = fixture.raw().await;
     let stream = jetstream.get_stream("OBJ_pictures").await.unwrap();
     let subject = "$O.pictures.M.>";
-    let told = stream.get_last_raw_message_by_subject(subject).await.unwrap();
-    let mut info: serde_json::Value = serde_json::from_slice(&told.payload).unwrap();
+    let stored_info = stream.get_last_raw_message_by_subject(subject).await.unwrap();
+    let mut info: serde_json::Value = serde_json::from_slice(&stored_info.payload).unwrap();
     info["size"] = (1_u64 << 60).into();
     let mut headers = async_nats::HeaderMap::new();
     headers.insert("Nats-Rollup", "sub");
     let lie = serde_json::to_vec(&info).unwrap().into();
-    let stored = jetstream.publish_with_headers(told.subject.clone(), headers, lie).await.unwrap();
+    let stored =
+        jetstream.publish_with_headers(stored_info.subject.clone(), headers, lie).await.unwrap();
     stored.await.unwrap();
     let error = delivery.picture().await.unwrap_err();
     assert!(matches!(error, PictureFetchError::TooLarge { .. }), "{error:?}");

@@ -17,7 +17,7 @@ use messaging::{
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
-use crate::fixture::{Fixture, LONG, job, large_picture, next, picture, success};
+use crate::fixture::{Fixture, TIMEOUT, job, large_picture, next, picture, success};
 
 /// More than travels inside a message.
 const LARGE: usize = 3_000_000;
@@ -36,7 +36,7 @@ impl Fixture {
     async fn begin(&self, job: &Job) -> TaskRecord {
         match self.messaging.tasks().begin(job).await.unwrap() {
             BeginOutcome::Begun(record) => record,
-            BeginOutcome::AlreadyTerminal(end) => panic!("it has ended: {end:?}"),
+            BeginOutcome::AlreadyTerminal(end) => panic!("it is terminal: {end:?}"),
         }
     }
 
@@ -56,27 +56,27 @@ pub(crate) async fn round(reconciler: &mut Reconciler) -> Findings {
     reconciler.round().await.unwrap()
 }
 
-/// What the first round tells that finds anything.
+/// The findings of the first round that finds anything.
 async fn first_found(reconciler: &mut Reconciler) -> Findings {
     let rounds = async {
         loop {
             let findings = round(reconciler).await;
-            if findings != all_well() {
+            if findings != nothing_found() {
                 return findings;
             }
         }
     };
-    timeout(LONG, rounds).await.expect("something is found")
+    timeout(TIMEOUT, rounds).await.expect("something is found")
 }
 
 /// Counts of all kinds that are not 0: found and left, and repaired.
-pub(crate) fn told(findings: Findings) -> Vec<(&'static str, u64, u64)> {
-    let told = |kind: Discrepancy| (kind.name(), findings.open(kind), findings.repaired(kind));
-    let all = Discrepancy::ALL.into_iter().map(told);
+pub(crate) fn counts(findings: Findings) -> Vec<(&'static str, u64, u64)> {
+    let counts = |kind: Discrepancy| (kind.name(), findings.open(kind), findings.repaired(kind));
+    let all = Discrepancy::ALL.into_iter().map(counts);
     all.filter(|(_, open, repaired)| open + repaired > 0).collect()
 }
 
-pub(crate) fn all_well() -> Findings {
+pub(crate) fn nothing_found() -> Findings {
     Findings::default()
 }
 
@@ -110,7 +110,7 @@ async fn a_busy_queue_is_well() {
             let delivery = deliveries.next(4).await;
             let job = delivery.job.clone();
             let BeginOutcome::Begun(begun) = tasks.begin(&job).await.unwrap() else {
-                panic!("nobody else ends it");
+                panic!("it is not terminal");
             };
             if begun.attempts == 1 && number % 5 == 0 {
                 tasks.requeue(&begun, RequeueReason::RunFailed).await.unwrap();
@@ -124,13 +124,13 @@ async fn a_busy_queue_is_well() {
     });
     let mut reconciler = fixture.messaging.reconciler();
     for _ in 0..ROUNDS {
-        assert_eq!(told(round(&mut reconciler).await), []);
+        assert_eq!(counts(round(&mut reconciler).await), []);
     }
     enough.store(true, Ordering::Relaxed);
     clients.await.unwrap();
     fixture.depth_becomes((0, 0)).await;
     assert!(!worker.is_finished(), "{:?}", worker.await);
-    assert_eq!(round(&mut reconciler).await, all_well());
+    assert_eq!(round(&mut reconciler).await, nothing_found());
     worker.abort();
 }
 
@@ -140,14 +140,14 @@ async fn a_lost_job_is_stored_again_if_its_picture_is_there() {
     let (job, picture) = (job(), large_picture(LARGE));
     fixture.accept(&job, picture.clone()).await;
     let mut reconciler = fixture.messaging.reconciler();
-    assert_eq!(round(&mut reconciler).await, all_well());
+    assert_eq!(round(&mut reconciler).await, nothing_found());
     fixture.lose(&job).await;
-    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 1, 0)]);
+    assert_eq!(counts(round(&mut reconciler).await), [("record_without_job", 1, 0)]);
     // Nothing is repaired on first sight.
     fixture.depth_becomes((0, 0)).await;
     // The duplicate window still knows the id, and that must not matter.
-    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 0, 1)]);
-    assert_eq!(round(&mut reconciler).await, all_well());
+    assert_eq!(counts(round(&mut reconciler).await), [("record_without_job", 0, 1)]);
+    assert_eq!(round(&mut reconciler).await, nothing_found());
     let delivery = next(&mut fixture.deliveries(), 1).await;
     assert_eq!((&delivery.job, delivery.picture().await.unwrap()), (&job, picture));
     assert_eq!(fixture.record(job.task_id).await, Some(TaskRecord::queued(job)));
@@ -162,15 +162,15 @@ async fn a_job_lost_with_its_picture_fails() {
     }
     let mut reconciler = fixture.messaging.reconciler();
     fixture.lose(&jobs[0]).await;
-    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 1, 0)]);
+    assert_eq!(counts(round(&mut reconciler).await), [("record_without_job", 1, 0)]);
     let queued = TaskRecord::queued(jobs[0].clone());
     assert_eq!(fixture.record(jobs[0].task_id).await, Some(queued));
-    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 0, 1)]);
+    assert_eq!(counts(round(&mut reconciler).await), [("record_without_job", 0, 1)]);
     let record = fixture.record(jobs[0].task_id).await.unwrap();
     let TaskState::Failure { reason, message, .. } = record.state else { panic!("{record:?}") };
     assert_eq!(reason, FailureReason::Lost);
     assert!(message.contains("again"), "{message}");
-    assert_eq!(round(&mut reconciler).await, all_well());
+    assert_eq!(round(&mut reconciler).await, nothing_found());
     fixture.depth_becomes((1, 0)).await;
 }
 
@@ -182,14 +182,14 @@ async fn a_job_that_comes_back_in_between_was_not_lost() {
     let (mut one, mut two) = (fixture.messaging.reconciler(), fixture.messaging.reconciler());
     fixture.lose(&job).await;
     for reconciler in [&mut one, &mut two] {
-        assert_eq!(told(round(reconciler).await), [("record_without_job", 1, 0)]);
+        assert_eq!(counts(round(reconciler).await), [("record_without_job", 1, 0)]);
     }
-    assert_eq!(told(round(&mut one).await), [("record_without_job", 0, 1)]);
-    assert_eq!(round(&mut two).await, all_well());
+    assert_eq!(counts(round(&mut one).await), [("record_without_job", 0, 1)]);
+    assert_eq!(round(&mut two).await, nothing_found());
     fixture.depth_becomes((1, 0)).await;
     // Lost once more, it is seen for the first time again.
     fixture.lose(&job).await;
-    assert_eq!(told(round(&mut two).await), [("record_without_job", 1, 0)]);
+    assert_eq!(counts(round(&mut two).await), [("record_without_job", 1, 0)]);
     fixture.depth_becomes((0, 0)).await;
 }
 
@@ -202,14 +202,14 @@ async fn a_run_may_end_although_its_job_is_lost() {
     fixture.lose(&job).await;
     let mut reconciler = fixture.messaging.reconciler();
     for _ in 0..3 {
-        assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 1, 0)]);
+        assert_eq!(counts(round(&mut reconciler).await), [("record_without_job", 1, 0)]);
     }
-    // Had it begun longer ago than any run takes, nobody would be at it.
+    // A run that began longer ago is dead.
     let started_at = OffsetDateTime::now_utc() - time::Duration::seconds(61);
     let long_ago = begun.with_state(TaskState::Started { started_at, run_deadline: None });
     let json = serde_json::to_vec(&long_ago).unwrap();
     fixture.bucket().await.put(job.task_id.to_string(), json.into()).await.unwrap();
-    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 0, 1)]);
+    assert_eq!(counts(round(&mut reconciler).await), [("record_without_job", 0, 1)]);
     let record = fixture.record(job.task_id).await.unwrap();
     assert!(record.state.is_terminal(), "{record:?}");
 }
@@ -224,14 +224,14 @@ async fn a_job_without_a_record_gets_one() {
     // Its worker has stored the end and is about to acknowledge.
     fixture.messaging.tasks().finish(&success(&ended)).await.unwrap();
     let mut reconciler = fixture.messaging.reconciler();
-    assert_eq!(round(&mut reconciler).await, all_well(), "the API may be about to write it");
+    assert_eq!(round(&mut reconciler).await, nothing_found(), "the API may be about to write it");
     assert_eq!(fixture.record(unrecorded.task_id).await, None);
     let findings = first_found(&mut reconciler).await;
-    assert_eq!(told(findings), [("job_without_record", 0, 1)]);
+    assert_eq!(counts(findings), [("job_without_record", 0, 1)]);
     let record = TaskRecord::queued(unrecorded.clone());
     assert_eq!(fixture.record(unrecorded.task_id).await, Some(record));
     assert_eq!(fixture.record(ended.task_id).await, Some(success(&ended)));
-    assert_eq!(round(&mut reconciler).await, all_well());
+    assert_eq!(round(&mut reconciler).await, nothing_found());
     fixture.depth_becomes((2, 0)).await;
 }
 
@@ -242,7 +242,7 @@ async fn records_that_went_without_a_trace_come_back() {
     let job = job();
     fixture.accept(&job, picture()).await;
     let mut reconciler = fixture.messaging.reconciler();
-    assert_eq!(round(&mut reconciler).await, all_well());
+    assert_eq!(round(&mut reconciler).await, nothing_found());
     let raw = fixture.raw().await;
     for is_bucket_lost in [false, true] {
         if is_bucket_lost {
@@ -257,9 +257,9 @@ async fn records_that_went_without_a_trace_come_back() {
         }
         assert_eq!(fixture.record(job.task_id).await, None);
         let findings = first_found(&mut reconciler).await;
-        assert_eq!(told(findings), [("job_without_record", 0, 1)]);
+        assert_eq!(counts(findings), [("job_without_record", 0, 1)]);
         assert_eq!(fixture.record(job.task_id).await, Some(TaskRecord::queued(job.clone())));
-        assert_eq!(round(&mut reconciler).await, all_well());
+        assert_eq!(round(&mut reconciler).await, nothing_found());
     }
 }
 
@@ -271,13 +271,13 @@ async fn a_task_past_its_deadline_expires_without_a_worker() {
     fixture.accept(&in_time, picture()).await;
     let mut reconciler = fixture.messaging.reconciler();
     let findings = reconciler.expire_overdue().await.unwrap();
-    assert_eq!(told(findings), [("overdue", 0, 1)]);
+    assert_eq!(counts(findings), [("overdue", 0, 1)]);
     let record = fixture.record(late.task_id).await.unwrap();
     assert!(matches!(record.state, TaskState::Expired { .. }), "{record:?}");
     fixture.depth_becomes((1, 0)).await;
     let pictures = fixture.raw().await.get_stream("OBJ_pictures").await.unwrap();
     assert_eq!(pictures.cached_info().state.messages, 0);
-    assert_eq!(round(&mut reconciler).await, all_well());
+    assert_eq!(round(&mut reconciler).await, nothing_found());
     assert_eq!(next(&mut fixture.deliveries(), 1).await.job, in_time);
 }
 
@@ -293,20 +293,20 @@ async fn a_run_that_began_in_time_has_time_to_end() {
         held.push(next(&mut deliveries, 1).await);
     }
     let mut reconciler = fixture.messaging.reconciler();
-    assert_eq!(told(round(&mut reconciler).await), [("overdue", 0, 1)]);
+    assert_eq!(counts(round(&mut reconciler).await), [("overdue", 0, 1)]);
     let outcomes = [FinishOutcome::Stored, {
         let expired = fixture.record(too_late.task_id).await.unwrap();
         assert!(matches!(expired.state, TaskState::Expired { .. }), "{expired:?}");
         FinishOutcome::AlreadyTerminal(Box::new(expired))
     }];
-    // The worker comes to its end all the same, and is told.
+    // The worker still finishes its run, and sees the outcome.
     for (delivery, outcome) in held.into_iter().zip(outcomes) {
         let end = success(&delivery.job);
         assert_eq!(fixture.messaging.tasks().finish(&end).await.unwrap(), outcome);
         delivery.settle(Settlement::Ack).await.unwrap();
     }
     fixture.depth_becomes((0, 0)).await;
-    assert_eq!(round(&mut reconciler).await, all_well());
+    assert_eq!(round(&mut reconciler).await, nothing_found());
 }
 
 /// Seconds since a run began, and until its own deadline.
@@ -348,10 +348,10 @@ async fn a_run_may_take_as_long_as_its_worker_lets_it() {
     fixture.lose(&lost_and_short).await;
     let mut reconciler = fixture.messaging.reconciler();
     assert_eq!(
-        told(round(&mut reconciler).await),
+        counts(round(&mut reconciler).await),
         [("record_without_job", 2, 0), ("overdue", 0, 1)]
     );
-    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 1, 1)]);
+    assert_eq!(counts(round(&mut reconciler).await), [("record_without_job", 1, 1)]);
     let expired = fixture.record(short.task_id).await.unwrap();
     assert!(matches!(expired.state, TaskState::Expired { .. }), "{expired:?}");
     let lost = fixture.record(lost_and_short.task_id).await.unwrap();
@@ -375,8 +375,8 @@ async fn a_lost_job_past_its_deadline_has_expired() {
     fixture.bucket().await.put(job.task_id.to_string(), json.into()).await.unwrap();
     fixture.lose(&job).await;
     let mut reconciler = fixture.messaging.reconciler();
-    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 1, 0)]);
-    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 0, 1)]);
+    assert_eq!(counts(round(&mut reconciler).await), [("record_without_job", 1, 0)]);
+    assert_eq!(counts(round(&mut reconciler).await), [("record_without_job", 0, 1)]);
     let record = fixture.record(job.task_id).await.unwrap();
     assert!(matches!(record.state, TaskState::Expired { .. }), "{record:?}");
 }
@@ -389,7 +389,7 @@ async fn the_job_of_an_expired_task_is_removed_later_if_not_at_once() {
     let finished_at = OffsetDateTime::now_utc();
     let expired = TaskRecord::queued(job).with_state(TaskState::Expired { finished_at });
     fixture.messaging.tasks().finish(&expired).await.unwrap();
-    assert_eq!(round(&mut fixture.messaging.reconciler()).await, all_well());
+    assert_eq!(round(&mut fixture.messaging.reconciler()).await, nothing_found());
     fixture.depth_becomes((0, 0)).await;
     let pictures = fixture.raw().await.get_stream("OBJ_pictures").await.unwrap();
     assert_eq!(pictures.cached_info().state.messages, 0);
@@ -407,20 +407,20 @@ async fn many_records_are_read_page_by_page() {
         stored.push(job.task_id);
         bucket.put(job.task_id.to_string(), record(job).into()).await.unwrap();
     }
-    // Somebody else's, and one that was deleted.
+    // Keys of another program, and a deleted one.
     bucket.put("somebody-else", "?".into()).await.unwrap();
     bucket.put(TaskId::generate().to_string(), "?".into()).await.unwrap();
     bucket.delete(stored[0].to_string()).await.unwrap();
     let mut reconciler = fixture.messaging.reconciler();
     // No more than is bearable at a time; the rest comes in the next rounds.
-    assert_eq!(told(round(&mut reconciler).await), [("record_without_job", 1000, 0)]);
+    assert_eq!(counts(round(&mut reconciler).await), [("record_without_job", 1000, 0)]);
     let mut left = MANY as u64 - 1;
     while left > 0 {
         let findings = round(&mut reconciler).await;
         left -= findings.repaired(Discrepancy::RecordWithoutJob);
         assert!(findings.repaired(Discrepancy::RecordWithoutJob) <= 1000);
     }
-    assert_eq!(round(&mut reconciler).await, all_well());
+    assert_eq!(round(&mut reconciler).await, nothing_found());
     assert_eq!(fixture.record(stored[0]).await, None);
     let tasks = fixture.raw().await.get_stream("KV_tasks").await.unwrap();
     assert_eq!(tasks.cached_info().state.consumer_count, 0);

@@ -1,4 +1,4 @@
-//! A replica that has not heard of the newest records yet.
+//! A replica that lags behind.
 
 use std::{
     io::{BufRead, BufReader, Write},
@@ -14,7 +14,7 @@ use testkit::{NatsCluster, eventually};
 use tokio::time::timeout;
 
 use crate::{
-    fixture::{Fixture, LONG, job, success},
+    fixture::{Fixture, TIMEOUT, job, success},
     idempotency::submission,
 };
 
@@ -59,7 +59,7 @@ async fn a_lagging_replica_makes_no_task_unknown() {
     assert_eq!(of_three.tasks().get(job.task_id).await.unwrap(), Some(success(&job)));
     no_direct_reads(&fixture.raw().await).await;
     lagging_replica(&fixture.server.url());
-    // Without replicas there is nobody else to ask.
+    // Without replicas there is no other server to read from.
     assert_eq!(fixture.messaging.tasks().get(job.task_id).await.unwrap(), None);
     assert_eq!(of_three.tasks().get(job.task_id).await.unwrap(), Some(success(&job)));
     assert_eq!(of_three.tasks().get(TaskId::generate()).await.unwrap(), None);
@@ -75,20 +75,20 @@ async fn what_two_write_at_once_is_no_error() {
     let connect = async |role| {
         let config = MessagingConfig::new(cluster.url().parse().unwrap(), role);
         // Three servers on a busy machine take their time.
-        let config = MessagingConfig { replicas: 3, request_timeout: LONG, ..config };
+        let config = MessagingConfig { replicas: 3, request_timeout: TIMEOUT, ..config };
         Messaging::connect(config).await.unwrap()
     };
     let (api, worker) = (connect(Role::Api).await, connect(Role::Worker).await);
     // What is asked while a stream elects its leader may never be answered, and is asked again.
-    let arranging = async || timeout(LONG / 10, api.provision()).await.ok()?.ok();
-    eventually(2 * LONG, arranging).await;
+    let arranging = async || timeout(TIMEOUT / 10, api.provision()).await.ok()?.ok();
+    eventually(2 * TIMEOUT, arranging).await;
 
     let (stored, run) = (api.tasks(), worker.tasks());
     let record = async |job: Job| {
         let queued = TaskRecord::queued(job.clone());
         let (stored, begun) = tokio::join!(stored.create_queued(&queued), run.begin(&job));
         stored.unwrap();
-        let BeginOutcome::Begun(record) = begun.unwrap() else { panic!("nobody has ended it") };
+        let BeginOutcome::Begun(record) = begun.unwrap() else { panic!("it is not terminal") };
         assert_eq!(record.attempts, 1);
     };
     let jobs = stream::iter(std::iter::repeat_with(job).take(TIMES));

@@ -7,7 +7,7 @@ use messaging::{Settlement, SubmitError};
 use testkit::eventually;
 
 use crate::fixture::{
-    A_WHILE, Fixture, LONG, job, next, nothing_comes, picture, success, terminal,
+    A_WHILE, Fixture, TIMEOUT, job, next, nothing_comes, picture, success, terminal,
 };
 
 /// What was asked on a connection that then broke is only asked again after this.
@@ -32,11 +32,11 @@ async fn deliveries_go_on_and_nothing_is_lost() {
     }
     let held = next(&mut deliveries, 2).await;
     fixture.server.kill();
-    eventually(LONG, || async { (!fixture.messaging.is_connected()).then_some(()) }).await;
+    eventually(TIMEOUT, || async { (!fixture.messaging.is_connected()).then_some(()) }).await;
     let refused = fixture.messaging.queue().submit(&job(), picture()).await;
     assert!(matches!(refused, Err(SubmitError::Unavailable { .. })), "{refused:?}");
-    // Settled while the server is away: it is told when it is back. A server that is killed may have
-    // forgotten the hand-overs of its last moments. Then it does not confirm, and hands out again.
+    // Settled while the server is away: it is sent once the server is back. A server that was killed may have
+    // forgotten its last deliveries. Then it does not confirm, and redelivers.
     let held_id = held.job.task_id;
     let settling = tokio::spawn(held.settle(Settlement::Ack));
     fixture.server.restart();

@@ -14,7 +14,7 @@ use testkit::{NatsServer, eventually};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
-    fixture::{LONG, failure, job, large_picture, next, picture, success, terminal},
+    fixture::{TIMEOUT, failure, job, large_picture, next, picture, success, terminal},
     idempotency::submission,
 };
 
@@ -148,17 +148,17 @@ async fn what_one_api_does_for_all_is_permitted() {
     let digest: Sha256Digest = "0".repeat(64).parse().unwrap();
     let heartbeat = worker.heartbeats().of_worker(&model, digest);
     heartbeat.renew().await.unwrap();
-    let (heard, mut hear) = mpsc::unbounded_channel();
+    let (sender, mut events) = mpsc::unbounded_channel();
     let following = tokio::spawn(async move {
         api.heartbeats()
             .follow(&model, |one| {
-                let _ = heard.send(one.model_digest);
+                let _ = sender.send(one.model_digest);
             })
             .await
     });
-    assert_eq!(timeout(LONG, hear.recv()).await.unwrap(), Some(Some(digest)));
+    assert_eq!(timeout(TIMEOUT, events.recv()).await.unwrap(), Some(Some(digest)));
     heartbeat.withdraw().await.unwrap();
-    assert_eq!(timeout(LONG, hear.recv()).await.unwrap(), Some(None));
+    assert_eq!(timeout(TIMEOUT, events.recv()).await.unwrap(), Some(None));
     following.abort();
     nothing_was_denied(&server).await;
 }
@@ -172,21 +172,21 @@ async fn those_who_wait_and_follow_go_on_after_the_server_has_gone() {
     for job in [&waited_for, &other] {
         api.tasks().create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
     }
-    let (heard, mut hear) = mpsc::unbounded_channel();
+    let (sender, mut events) = mpsc::unbounded_channel();
     let (following, model) = (api.heartbeats(), waited_for.model.clone());
-    // As the API does: whoever follows may be sent away, and comes again.
+    // As the API does: a watch that ends is started again.
     let following = tokio::spawn(async move {
         loop {
             let _ = following
                 .follow(&model, |_| {
-                    let _ = heard.send(());
+                    let _ = sender.send(());
                 })
                 .await;
         }
     });
     let (tasks, id) = (api.tasks(), waited_for.task_id);
     let waiting = tokio::spawn(async move { terminal(&tasks, id).await });
-    eventually(LONG, async || {
+    eventually(TIMEOUT, async || {
         let is_followed = server.stream("KV_models").is_some_and(|stream| stream.consumers > 0);
         (is_followed && server.is_subscribed_to(&format!("records.{id}"))).then_some(())
     })
@@ -199,7 +199,7 @@ async fn those_who_wait_and_follow_go_on_after_the_server_has_gone() {
     let heartbeat = worker.heartbeats().of_worker(&other.model, digest);
     heartbeat.renew().await.unwrap();
     assert_eq!(waiting.await.unwrap(), success(&waited_for));
-    assert_eq!(timeout(LONG, hear.recv()).await.unwrap(), Some(()));
+    assert_eq!(timeout(TIMEOUT, events.recv()).await.unwrap(), Some(()));
     following.abort();
     nothing_was_denied(&server).await;
 }
@@ -216,7 +216,7 @@ async fn finding_out_whether_the_server_stores_is_permitted() {
         let watching = tokio::spawn(async move { watching.watch_writes().await });
         for stream in markers {
             let probed = || server.stream(stream).is_some_and(|stream| stream.messages == 1);
-            eventually(LONG, async || probed().then_some(())).await;
+            eventually(TIMEOUT, async || probed().then_some(())).await;
         }
         assert_eq!(messaging.obstacle(), None);
         watching.abort();
@@ -230,7 +230,7 @@ async fn nothing_was_denied(server: &NatsServer) {
     const NOW: &str = "records.now";
     let client = raw(server, "worker", ConnectOptions::new()).await;
     client.publish(NOW, Bytes::new()).await.unwrap();
-    let denied = eventually(LONG, async || {
+    let denied = eventually(TIMEOUT, async || {
         let transcript = server.transcript();
         let lines = transcript.lines().filter(|line| line.contains("Violation"));
         let denied: Vec<_> = lines.map(str::to_owned).collect();
@@ -240,7 +240,7 @@ async fn nothing_was_denied(server: &NatsServer) {
     assert_eq!(denied.len(), 1, "{denied:#?}");
 }
 
-/// What somebody with a role's credentials tries.
+/// A request with a role's credentials.
 #[derive(Debug, Clone, Copy)]
 enum Try {
     Publish(&'static str),
@@ -268,7 +268,7 @@ const DENIED: [(&str, &[Try]); 5] = [
             Publish("$JS.API.STREAM.PURGE.KV_tasks"),
             // What is the worker's to say.
             Publish("dlq.unreadable"),
-            Publish("$KV.models.yolov8n.somebody"),
+            Publish("$KV.models.yolov8n.another"),
             Subscribe("_INBOX_worker.>"),
             Subscribe(">"),
             // What only the server says.
@@ -282,10 +282,10 @@ const DENIED: [(&str, &[Try]); 5] = [
             Subscribe("records.>"),
             Publish("jobs.yolov8n.00000000-0000-7000-8000-000000000000"),
             Publish("jobs.x"),
-            Publish("$O.pictures.C.somebody"),
+            Publish("$O.pictures.C.another"),
             Publish("$KV.idempotency.key"),
             Publish("$KV.leases.reconciler"),
-            Publish("_INBOX_api.somebody"),
+            Publish("_INBOX_api.another"),
             Publish("$JS.API.STREAM.CREATE.OTHER"),
             Publish("$JS.API.STREAM.UPDATE.JOBS"),
             Publish("$JS.API.STREAM.DELETE.JOBS"),
@@ -362,10 +362,10 @@ async fn everything_else_is_denied() {
     let api = connect(&server, Role::Api).await;
     api.queue().submit(&job(), picture()).await.unwrap();
     for (role, tries) in DENIED {
-        let (told, mut tell) = mpsc::unbounded_channel();
+        let (sender, mut errors) = mpsc::unbounded_channel();
         let options = ConnectOptions::new().event_callback(move |event| {
             if let Event::ServerError(ServerError::Other(text)) = event {
-                let _ = told.send(text);
+                let _ = sender.send(text);
             }
             std::future::ready(())
         });
@@ -381,7 +381,7 @@ async fn everything_else_is_denied() {
                     ("Subscription", subject)
                 }
             };
-            let said = timeout(LONG, tell.recv()).await;
+            let said = timeout(TIMEOUT, errors.recv()).await;
             let said = said.unwrap_or_else(|_| panic!("{role} was let {one:?}")).unwrap();
             let expected = format!("Permissions Violation for {verb} to \"{subject}\"");
             assert_eq!(said, expected, "{role}: {one:?}");
@@ -400,7 +400,8 @@ async fn a_monitor_may_look() {
     let options = ConnectOptions::new().custom_inbox_prefix("_INBOX_monitor");
     let client = raw(&server, "monitor", options).await;
     for subject in ["$JS.API.STREAM.INFO.JOBS", "$JS.API.CONSUMER.INFO.JOBS.worker"] {
-        let answer = timeout(LONG, client.request(subject, Bytes::new())).await.unwrap().unwrap();
+        let answer =
+            timeout(TIMEOUT, client.request(subject, Bytes::new())).await.unwrap().unwrap();
         assert!(answer.payload.windows(8).any(|part| part == b"\"config\""), "{subject}");
     }
 }
@@ -410,10 +411,10 @@ async fn what_is_missing_and_may_not_be_made_is_said_at_once() {
     let server = start();
     for role in [Role::Api, Role::Worker] {
         let mut config = config(&server, role);
-        // Longer than anybody waits: it is the denial that is told, not a lapse of time.
+        // Longer than the test waits: the denial is reported, and not a timeout.
         config.request_timeout = Duration::from_secs(600);
         let messaging = Messaging::connect(config).await.unwrap();
-        let error = timeout(LONG, messaging.provision()).await.unwrap().unwrap_err();
+        let error = timeout(TIMEOUT, messaging.provision()).await.unwrap().unwrap_err();
         assert!(
             matches!(&error, MessagingError::MustBeProvisioned { what } if what == "stream JOBS"),
             "{error:?}"

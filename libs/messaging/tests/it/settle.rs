@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use messaging::{PictureFetchError, Settlement};
 
-use crate::fixture::{Fixture, LONG, job, large_picture, next, nothing_comes, picture};
+use crate::fixture::{Fixture, TIMEOUT, job, large_picture, next, nothing_comes, picture};
 
 /// Longer than this process ever stands still on a busy machine: it has to keep a job within that time.
 const SHORT_ACK_WAIT: Duration = Duration::from_secs(3);
@@ -54,7 +54,7 @@ async fn a_rejected_job_is_kept_among_the_dead_letters() {
     let fixture = Fixture::start().await;
     let job = job();
     fixture.submit(&job).await;
-    let reason = "handed out\n6 times".to_owned();
+    let reason = "delivered\n6 times".to_owned();
     let delivery = next(&mut fixture.deliveries(), 1).await;
     delivery.settle(Settlement::Reject { reason }).await.unwrap();
     fixture.depth_becomes((0, 0)).await;
@@ -62,7 +62,7 @@ async fn a_rejected_job_is_kept_among_the_dead_letters() {
     let subject = format!("dlq.{}", job.task_id);
     let letter = dead_letters.get_last_raw_message_by_subject(&subject).await.unwrap();
     assert_eq!(letter.payload, picture());
-    assert_eq!(letter.headers.get("Spotter-Reason").unwrap().as_str(), "handed out 6 times");
+    assert_eq!(letter.headers.get("Spotter-Reason").unwrap().as_str(), "delivered 6 times");
     let kept = letter.headers.get("Spotter-Job").unwrap().as_str();
     assert_eq!(serde_json::from_str::<domain::Job>(kept).unwrap(), job);
 }
@@ -90,7 +90,7 @@ async fn a_picture_that_is_gone_is_told_from_one_that_cannot_be_read_now() {
     let unreadable = next(&mut deliveries, 1).await;
     fixture.server.process().stop();
     let error =
-        tokio::time::timeout(LONG, unreadable.picture()).await.unwrap().map(drop).unwrap_err();
+        tokio::time::timeout(TIMEOUT, unreadable.picture()).await.unwrap().map(drop).unwrap_err();
     assert!(matches!(error, PictureFetchError::Transient(_)), "{error:?}");
     fixture.server.process().cont();
     assert_eq!(unreadable.picture().await.unwrap(), large_picture(50_000));

@@ -105,7 +105,7 @@ async fn what_an_operator_has_set_stays() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_tells_nobody_is_made_to() {
+async fn a_bucket_without_republishing_gets_it() {
     let fixture = Fixture::start().await;
     let raw = fixture.raw().await;
     let made = raw.get_stream("KV_tasks").await.unwrap().cached_info().config.clone();

@@ -1,4 +1,4 @@
-//! Jobs that the queue hands to nobody.
+//! Jobs that the consumer does not deliver.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use messaging::{Deliveries, Settlement};
 use testkit::eventually;
 
 use crate::{
-    fixture::{A_WHILE, Fixture, LONG, job, next, nothing_comes, picture, success},
-    reconciler::{all_well, round, told},
+    fixture::{A_WHILE, Fixture, TIMEOUT, job, next, nothing_comes, picture, success},
+    reconciler::{counts, nothing_found, round},
 };
 
 impl Fixture {
@@ -41,7 +41,7 @@ impl Fixture {
 }
 
 #[tokio::test]
-async fn jobs_that_are_handed_to_nobody_are_handed_out_again() {
+async fn stuck_jobs_are_delivered_again() {
     let fixture = Fixture::configured(|config| config.ack_wait = Duration::from_secs(1)).await;
     for do_others_go_on in [false, true] {
         let (stuck, other) = (job(), job());
@@ -51,7 +51,7 @@ async fn jobs_that_are_handed_to_nobody_are_handed_out_again() {
         fixture.limit_deliveries(1).await;
         let mut deliveries = fixture.deliveries();
         assert_eq!(next(&mut deliveries, 1).await.job, stuck);
-        eventually(LONG, async || (fixture.depth().await == (1, 0)).then_some(())).await;
+        eventually(TIMEOUT, async || (fixture.depth().await == (1, 0)).then_some(())).await;
         fixture.limit_deliveries(-1).await;
         if do_others_go_on {
             assert_eq!(fixture.run_next(&mut deliveries).await, other);
@@ -59,14 +59,14 @@ async fn jobs_that_are_handed_to_nobody_are_handed_out_again() {
             nothing_comes(&mut deliveries, A_WHILE).await;
         }
         let mut reconciler = fixture.messaging.reconciler();
-        assert_eq!(told(round(&mut reconciler).await), [("stuck_jobs", 1, 0)]);
-        assert_eq!(told(round(&mut reconciler).await), [("stuck_jobs", 0, 1)]);
+        assert_eq!(counts(round(&mut reconciler).await), [("stuck_jobs", 1, 0)]);
+        assert_eq!(counts(round(&mut reconciler).await), [("stuck_jobs", 0, 1)]);
         assert_eq!(fixture.run_next(&mut deliveries).await, stuck);
         if !do_others_go_on {
             assert_eq!(fixture.run_next(&mut deliveries).await, other);
         }
         deliveries.stop().await;
-        assert_eq!(round(&mut reconciler).await, all_well());
+        assert_eq!(round(&mut reconciler).await, nothing_found());
         fixture.depth_becomes((0, 0)).await;
     }
 }
@@ -79,7 +79,7 @@ async fn a_consumer_that_is_gone_is_made_again() {
     let jobs = fixture.raw().await.get_stream("JOBS").await.unwrap();
     jobs.delete_consumer("worker").await.unwrap();
     let mut reconciler = fixture.messaging.reconciler();
-    assert_eq!(told(round(&mut reconciler).await), [("stuck_jobs", 0, 1)]);
-    assert_eq!(round(&mut reconciler).await, all_well());
+    assert_eq!(counts(round(&mut reconciler).await), [("stuck_jobs", 0, 1)]);
+    assert_eq!(round(&mut reconciler).await, nothing_found());
     assert_eq!(next(&mut fixture.deliveries(), 1).await.job, job);
 }

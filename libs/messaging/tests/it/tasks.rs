@@ -10,7 +10,7 @@ use messaging::{
 use testkit::{Direction, TcpProxy};
 use tokio::time::sleep;
 
-use crate::fixture::{A_WHILE, Fixture, LONG, failure, job, success};
+use crate::fixture::{A_WHILE, Fixture, TIMEOUT, failure, job, success};
 
 #[tokio::test]
 async fn a_task_goes_its_way() {
@@ -53,7 +53,7 @@ async fn runs_that_failed_count_and_runs_that_were_handed_back_do_not() {
 async fn begin(tasks: &TaskStore, job: &Job) -> TaskRecord {
     match tasks.begin(job).await.unwrap() {
         BeginOutcome::Begun(record) => record,
-        BeginOutcome::AlreadyTerminal(end) => panic!("it has ended: {end:?}"),
+        BeginOutcome::AlreadyTerminal(end) => panic!("it is terminal: {end:?}"),
     }
 }
 
@@ -104,8 +104,8 @@ async fn waiting_wakes_with_the_end() {
     let job = job();
     let tasks = fixture.messaging.tasks();
     tasks.create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
-    // Whoever waits has a connection on which no record can be read any more once it listens: what
-    // wakes it is what the server tells.
+    // The waiter's connection cannot read records any more once it has subscribed: it can only be notified by
+    // the published record.
     let proxy = TcpProxy::for_nats(fixture.server.port());
     let url = format!("nats://127.0.0.1:{}", proxy.port());
     let waiting = Messaging::connect(MessagingConfig::new(url.parse().unwrap(), Role::Api))
@@ -114,7 +114,7 @@ async fn waiting_wakes_with_the_end() {
         .tasks();
     assert!(waiting.get(job.task_id).await.unwrap().is_some());
     let id = job.task_id;
-    let waiting = tokio::spawn(async move { waiting.await_terminal(id, sleep(LONG)).await });
+    let waiting = tokio::spawn(async move { waiting.await_terminal(id, sleep(TIMEOUT)).await });
     fixture.server.wait_until_subscribed(&format!("records.{id}")).await;
     let is_read = |frame: &[u8]| frame.starts_with(b"PUB $JS.API.DIRECT.GET.KV_tasks");
     proxy.drop_frames(Direction::ToServer, is_read);
@@ -124,7 +124,7 @@ async fn waiting_wakes_with_the_end() {
 }
 
 #[tokio::test]
-async fn whoever_asks_after_the_end_does_not_wait() {
+async fn a_terminal_record_is_returned_at_once() {
     let fixture = Fixture::start().await;
     let (tasks, job) = (fixture.messaging.tasks(), job());
     tasks.finish(&success(&job)).await.unwrap();
@@ -141,7 +141,7 @@ async fn many_who_wait_cost_the_server_no_consumer() {
     }
     let waiting = jobs.clone().map(|job| {
         let tasks = tasks.clone();
-        tokio::spawn(async move { tasks.await_terminal(job.task_id, sleep(LONG)).await })
+        tokio::spawn(async move { tasks.await_terminal(job.task_id, sleep(TIMEOUT)).await })
     });
     let subjects = jobs.clone().map(|job| format!("records.{}", job.task_id));
     let server = &fixture.server;
@@ -153,7 +153,7 @@ async fn many_who_wait_cost_the_server_no_consumer() {
         tasks.finish(&success(job)).await.unwrap();
         assert_eq!(one.await.unwrap().unwrap(), Some(success(job)));
     }
-    testkit::eventually(LONG, async || {
+    testkit::eventually(TIMEOUT, async || {
         (!subjects.iter().any(|subject| server.is_subscribed_to(subject))).then_some(())
     })
     .await;
@@ -163,7 +163,7 @@ async fn many_who_wait_cost_the_server_no_consumer() {
 async fn each_record_is_told_as_it_was_stored() {
     let fixture = Fixture::start().await;
     let (tasks, job) = (fixture.messaging.tasks(), job());
-    let mut told = fixture.hear("records.>").await;
+    let mut records = fixture.subscribe("records.>").await;
     let queued = TaskRecord::queued(job.clone());
     tasks.create_queued(&queued).await.unwrap();
     let begun = begin(&tasks, &job).await;
@@ -172,11 +172,11 @@ async fn each_record_is_told_as_it_was_stored() {
     tasks.finish(&failure(&job)).await.unwrap();
     fixture.messaging.tasks().finish(&failure(&job)).await.unwrap();
     for expected in [queued, begun, success(&job)] {
-        let message = tokio::time::timeout(LONG, told.next()).await.unwrap().unwrap();
+        let message = tokio::time::timeout(TIMEOUT, records.next()).await.unwrap().unwrap();
         assert_eq!(message.subject.as_str(), format!("records.{}", job.task_id));
         assert_eq!(serde_json::from_slice::<TaskRecord>(&message.payload).unwrap(), expected);
     }
-    let more = tokio::time::timeout(A_WHILE, told.next()).await;
+    let more = tokio::time::timeout(A_WHILE, records.next()).await;
     assert!(more.is_err(), "{more:?}");
 }
 
@@ -191,7 +191,7 @@ async fn an_end_that_is_not_told_is_found_all_the_same() {
     tasks.create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
     let waiting = tokio::spawn({
         let (tasks, id) = (tasks.clone(), job.task_id);
-        async move { tasks.await_terminal(id, sleep(LONG)).await }
+        async move { tasks.await_terminal(id, sleep(TIMEOUT)).await }
     });
     let subject = format!("records.{}", job.task_id);
     fixture.server.wait_until_subscribed(&subject).await;
@@ -214,7 +214,7 @@ async fn a_record_expires() {
     let fixture = Fixture::configured(|config| config.result_ttl = Duration::from_secs(1)).await;
     let (tasks, job) = (fixture.messaging.tasks(), job());
     tasks.finish(&success(&job)).await.unwrap();
-    testkit::eventually(LONG, || async {
+    testkit::eventually(TIMEOUT, || async {
         tasks.get(job.task_id).await.unwrap().is_none().then_some(())
     })
     .await;

@@ -16,7 +16,7 @@ async fn connect(server: &NatsServer, tls: TlsFiles) -> Result<Messaging, Messag
     Messaging::connect(config).await
 }
 
-/// Why there is no connection; whoever cannot have one need not try for long.
+/// Why there is no connection, after a short timeout.
 async fn refusal(server: &NatsServer, tls: TlsFiles) -> MessagingError {
     let connect_timeout = Duration::from_secs(1);
     let config = MessagingConfig::new(server.url().parse().unwrap(), Role::Api);
@@ -33,8 +33,8 @@ async fn both_sides_show_certificates_that_the_other_trusts() {
 
     let not_trusted = TlsFiles { ca: Some(others.ca()), ..trusting(&certificates) };
     let unknown = TlsFiles { client: trusting(&others).client, ..trusting(&certificates) };
-    let nobody = TlsFiles { client: None, ..trusting(&certificates) };
-    for tls in [not_trusted, unknown, nobody, TlsFiles::default()] {
+    let anonymous = TlsFiles { client: None, ..trusting(&certificates) };
+    for tls in [not_trusted, unknown, anonymous, TlsFiles::default()] {
         let error = refusal(&server, tls.clone()).await;
         assert!(matches!(error, MessagingError::Unreachable { .. }), "{tls:?}: {error}");
     }

@@ -6,7 +6,7 @@ use messaging::{Messaging, MessagingConfig, QueueLimits, Role, Settlement, Submi
 use testkit::{NatsServer, SmallDisk, eventually};
 use tokio::task::JoinHandle;
 
-use crate::fixture::{LONG, job, large_picture, next, picture};
+use crate::fixture::{TIMEOUT, job, large_picture, next, picture};
 
 /// A connection that finds out what the server stores, until it is dropped.
 struct Watching {
@@ -26,7 +26,7 @@ impl Watching {
     }
 
     async fn fault(&self) -> String {
-        eventually(LONG, async || self.messaging.obstacle()).await
+        eventually(TIMEOUT, async || self.messaging.obstacle()).await
     }
 }
 
@@ -72,7 +72,7 @@ async fn a_disk_that_was_full_is_a_fault_until_the_server_is_restarted() {
 
     server.restart();
     for part in [&api, &worker] {
-        eventually(LONG, async || part.messaging.obstacle().is_none().then_some(())).await;
+        eventually(TIMEOUT, async || part.messaging.obstacle().is_none().then_some(())).await;
     }
     assert_eq!(api.messaging.find_write_error().await, None);
     submit(&api).await.unwrap();
@@ -91,7 +91,7 @@ async fn a_full_queue_is_no_fault() {
     assert!(matches!(refused, SubmitError::QueueFull { .. }), "{refused}");
     // A round of probes has gone through while it is full.
     let probed = |stream| server.stream(stream).is_some_and(|stream| stream.messages == 1);
-    eventually(LONG, async || probed("KV_idempotency").then_some(())).await;
+    eventually(TIMEOUT, async || probed("KV_idempotency").then_some(())).await;
     assert_eq!(api.messaging.find_write_error().await, None);
     assert_eq!(api.messaging.obstacle(), None);
 }

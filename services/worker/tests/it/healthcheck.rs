@@ -22,7 +22,7 @@ async fn exit_code_of(argument: impl AsRef<OsStr>, probes: &str) -> Option<i32> 
 #[tokio::test]
 async fn it_tells_a_worker_that_is_ready_from_one_that_is_not() {
     let address = free_address();
-    assert_eq!(exit_code(&address).await, Some(1), "nobody is there");
+    assert_eq!(exit_code(&address).await, Some(1), "no worker is there");
     let queue = Queue::start().await;
     let worker = queue.worker(&[("PROBES_ADDRESS", &address)]).await;
     assert_eq!(exit_code(&address).await, Some(0));

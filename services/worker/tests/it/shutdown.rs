@@ -9,7 +9,7 @@ use crate::fixture::{Queue, bus};
 #[tokio::test]
 async fn a_stopped_worker_leaves_the_rest_to_the_next() {
     const JOBS: usize = 20;
-    // So long that a job which is not handed back is still out when the test loses its patience.
+    // Longer than the timeout of the test: a job that is not released is not redelivered in time.
     const ACK_WAIT: Duration = Duration::from_secs(600);
     let settings = [("CONCURRENCY", "1"), ("ACK_WAIT_SECONDS", "600")];
     let queue = Queue::start_with(|config| config.ack_wait = ACK_WAIT).await;
