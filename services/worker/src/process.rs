@@ -135,15 +135,25 @@ pub(crate) async fn process(
     }
 }
 
-/// Extends the deadline in the run's record while the run goes on. Waiting for a slot may take as long as
-/// another run, and the reconciler calls a run past its deadline lost.
+/// How far ahead the deadline in a run's record is at most. The reconciler leaves a run alone until then, also
+/// where its worker has died: clients are promised a terminal state within 60 s of their task's deadline.
+const LONGEST_RUN_LEASE: Duration = Duration::from_secs(50);
+
+/// Extends the deadline in the run's record while the run goes on, which takes longer than
+/// [`LONGEST_RUN_LEASE`] where `JOB_DEADLINE_SECONDS` allows it or the run waits for a slot. The reconciler
+/// calls a run past that deadline lost.
 async fn keep_extending(context: &Context, begun: &TaskRecord) -> Infallible {
+    let lease = run_lease(context);
     loop {
-        tokio::time::sleep(context.job_deadline / 2).await;
-        if let Err(error) = context.tasks.extend_run(begun, context.job_deadline).await {
+        tokio::time::sleep(lease / 2).await;
+        if let Err(error) = context.tasks.extend_run(begun, lease).await {
             tracing::warn!(task_id = %begun.job.task_id, %error, "the deadline of a run was not extended");
         }
     }
+}
+
+fn run_lease(context: &Context) -> Duration {
+    context.job_deadline.min(LONGEST_RUN_LEASE)
 }
 
 async fn begin(
@@ -151,7 +161,7 @@ async fn begin(
     delivery: &Delivery,
     snapshot: Snapshot,
 ) -> Result<Step, RunError> {
-    let begin = context.tasks.begin_from(&delivery.job, snapshot, context.job_deadline);
+    let begin = context.tasks.begin_from(&delivery.job, snapshot, run_lease(context));
     let record = match begin.await? {
         BeginOutcome::AlreadyTerminal(end) => return Ok(Step::Done(already_terminal(&end))),
         BeginOutcome::Begun(record) => record,
