@@ -9,7 +9,7 @@ use domain::{
     TaskState,
 };
 use messaging::{
-    Deliveries, Delivery, Messaging, MessagingConfig, MessagingError, Role, TaskStore,
+    Deliveries, Delivery, Messaging, MessagingConfig, MessagingError, Role, Submission, TaskStore,
 };
 use testkit::{NatsServer, eventually};
 use time::OffsetDateTime;
@@ -166,5 +166,15 @@ pub(crate) async fn terminal(tasks: &TaskStore, id: TaskId) -> TaskRecord {
             Err(MessagingError::Timeout { .. }) => {}
             found => return found.unwrap().expect("the task has a record"),
         }
+    }
+}
+
+/// A submission under an idempotency key.
+pub(crate) fn submission(picture_name: &str) -> Submission<'_> {
+    Submission {
+        picture_name,
+        picture_sha256: [7; 32].into(),
+        settings: DetectionSettings::default(),
+        deadline: None,
     }
 }

@@ -2,22 +2,13 @@
 
 use std::collections::HashSet;
 
-use domain::{DetectionSettings, Sha256Digest, TaskId};
-use messaging::{Claimed, Submission};
+use domain::{Sha256Digest, TaskId};
+use messaging::Claimed;
 
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, submission};
 
 fn key() -> Sha256Digest {
     Sha256Digest::of("key")
-}
-
-pub(crate) fn submission(picture_name: &str) -> Submission<'_> {
-    Submission {
-        picture_name,
-        picture_sha256: [7; 32].into(),
-        settings: DetectionSettings::default(),
-        deadline: None,
-    }
 }
 
 #[tokio::test]

@@ -13,10 +13,7 @@ use messaging::{BeginOutcome, Messaging, MessagingConfig, Role};
 use testkit::{NatsCluster, eventually};
 use tokio::time::timeout;
 
-use crate::{
-    fixture::{Fixture, TIMEOUT, job, success},
-    idempotency::submission,
-};
+use crate::fixture::{Fixture, TIMEOUT, job, submission, success};
 
 /// Answers direct reads of records with "there is none", as a replica does that lags behind. It
 /// speaks the protocol itself: the client library sends no status.

@@ -13,9 +13,8 @@ use messaging::{
 use testkit::{NatsServer, eventually};
 use tokio::{sync::mpsc, time::timeout};
 
-use crate::{
-    fixture::{TIMEOUT, failure, job, large_picture, next, picture, success, terminal},
-    idempotency::submission,
+use crate::fixture::{
+    TIMEOUT, failure, job, large_picture, next, picture, submission, success, terminal,
 };
 
 fn start() -> NatsServer {

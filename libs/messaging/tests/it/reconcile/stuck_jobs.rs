@@ -9,7 +9,7 @@ use testkit::eventually;
 
 use crate::{
     fixture::{A_WHILE, Fixture, TIMEOUT, job, next, nothing_comes, picture, success},
-    reconciler::{counts, nothing_found, round},
+    reconcile::rounds::{counts, nothing_found, round},
 };
 
 impl Fixture {

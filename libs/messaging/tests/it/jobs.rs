@@ -1,0 +1,6 @@
+//! Jobs from their publication to their settlement.
+
+mod pictures;
+mod publish;
+mod pull;
+mod settle;

@@ -1,0 +1,4 @@
+//! Streams, buckets and the permissions of each role.
+
+mod permissions;
+mod streams;
