@@ -34,6 +34,20 @@ pub struct Job {
 }
 
 impl Job {
+    /// The job of a new task that is submitted now, without a deadline; its result is not cached.
+    #[must_use]
+    pub fn new(picture_name: String, model: ModelName, settings: DetectionSettings) -> Self {
+        Self {
+            task_id: TaskId::generate(),
+            picture_name,
+            model,
+            settings,
+            submitted_at: OffsetDateTime::now_utc(),
+            deadline: None,
+            picture_sha256: None,
+        }
+    }
+
     /// Whether the job is past its deadline at `now`.
     #[must_use]
     pub fn is_overdue(&self, now: OffsetDateTime) -> bool {
@@ -210,14 +224,11 @@ mod tests {
     use crate::{BoundingBox, ClassId, Detection};
 
     fn job() -> Job {
+        let settings = DetectionSettings::default();
         Job {
-            task_id: TaskId::generate(),
-            picture_name: "bus.jpg".to_owned(),
-            model: "yolov8n".parse().unwrap(),
-            settings: DetectionSettings::default(),
             submitted_at: OffsetDateTime::UNIX_EPOCH,
-            deadline: None,
             picture_sha256: Some([7; 32].into()),
+            ..Job::new("bus.jpg".to_owned(), "yolov8n".parse().unwrap(), settings)
         }
     }
 

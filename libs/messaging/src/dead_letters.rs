@@ -290,13 +290,13 @@ mod tests {
     #[test]
     fn a_requeued_job_has_as_much_time_as_before() {
         let job = Job {
-            task_id: TaskId::generate(),
-            picture_name: "bus.jpg".to_owned(),
-            model: "yolov8n".parse().unwrap(),
-            settings: DetectionSettings::default(),
             submitted_at: OffsetDateTime::UNIX_EPOCH,
             deadline: Some(OffsetDateTime::UNIX_EPOCH + time::Duration::minutes(5)),
-            picture_sha256: None,
+            ..Job::new(
+                "bus.jpg".to_owned(),
+                "yolov8n".parse().unwrap(),
+                DetectionSettings::default(),
+            )
         };
         let again = resubmitted(&job);
         assert_ne!(again.task_id, job.task_id);

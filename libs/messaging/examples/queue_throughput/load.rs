@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use domain::{DetectionSettings, Job, TaskId, TaskRecord, TaskState};
+use domain::{DetectionSettings, Job, TaskRecord, TaskState};
 use messaging::{BeginOutcome, Delivery, Messaging, MessagingConfig, Role, Settlement};
 use time::OffsetDateTime;
 use tokio::{sync::Semaphore, task::JoinSet};
@@ -183,15 +183,7 @@ impl Flow {
 }
 
 fn job() -> Job {
-    Job {
-        task_id: TaskId::generate(),
-        picture_name: "bus.jpg".to_owned(),
-        model: "yolov8n".parse().unwrap(),
-        settings: DetectionSettings::default(),
-        submitted_at: OffsetDateTime::now_utc(),
-        deadline: None,
-        picture_sha256: None,
-    }
+    Job::new("bus.jpg".to_owned(), "yolov8n".parse().unwrap(), DetectionSettings::default())
 }
 
 /// A result without objects; with six it is 600 bytes longer.

@@ -121,30 +121,12 @@ fn header_text(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use domain::DetectionSettings;
-    use time::OffsetDateTime;
 
     use super::*;
-    use crate::jobs::wire::{PictureSource, encode, job_subject, object_name};
-
-    fn job(picture_name: &str) -> Job {
-        Job {
-            task_id: TaskId::generate(),
-            picture_name: picture_name.to_owned(),
-            model: "yolov8n".parse().unwrap(),
-            settings: DetectionSettings::default(),
-            submitted_at: OffsetDateTime::UNIX_EPOCH,
-            deadline: None,
-            picture_sha256: None,
-        }
-    }
-
-    fn message(subject: String, headers: Option<HeaderMap>, payload: Bytes) -> async_nats::Message {
-        let length = payload.len();
-        let (reply, status, description) = (None, None, None);
-        let subject = subject.into();
-        async_nats::Message { subject, reply, payload, headers, status, description, length }
-    }
+    use crate::jobs::wire::{
+        PictureSource, encode, job_subject, object_name,
+        tests::{job, message},
+    };
 
     #[test]
     fn a_dead_letter_has_no_headers_that_the_server_acts_on() {

@@ -97,25 +97,28 @@ fn ascii_json<T: Serialize>(value: &T) -> Result<String, serde_json::Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use domain::DetectionSettings;
     use time::OffsetDateTime;
 
     use super::*;
 
-    fn job(picture_name: &str) -> Job {
+    pub(crate) fn job(picture_name: &str) -> Job {
         Job {
-            task_id: TaskId::generate(),
-            picture_name: picture_name.to_owned(),
-            model: "yolov8n".parse().unwrap(),
-            settings: DetectionSettings::default(),
             submitted_at: OffsetDateTime::UNIX_EPOCH,
-            deadline: None,
-            picture_sha256: None,
+            ..Job::new(
+                picture_name.to_owned(),
+                "yolov8n".parse().unwrap(),
+                DetectionSettings::default(),
+            )
         }
     }
 
-    fn message(subject: String, headers: Option<HeaderMap>, payload: Bytes) -> async_nats::Message {
+    pub(crate) fn message(
+        subject: String,
+        headers: Option<HeaderMap>,
+        payload: Bytes,
+    ) -> async_nats::Message {
         let length = payload.len();
         let (reply, status, description) = (None, None, None);
         let subject = subject.into();

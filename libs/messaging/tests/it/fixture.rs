@@ -106,13 +106,8 @@ impl Fixture {
 
 pub(crate) fn job() -> Job {
     Job {
-        task_id: TaskId::generate(),
-        picture_name: "bus.jpg".to_owned(),
-        model: "yolov8n".parse().unwrap(),
-        settings: DetectionSettings::default(),
         submitted_at: OffsetDateTime::UNIX_EPOCH,
-        deadline: None,
-        picture_sha256: None,
+        ..Job::new("bus.jpg".to_owned(), "yolov8n".parse().unwrap(), DetectionSettings::default())
     }
 }
 

@@ -10,7 +10,6 @@ use domain::{DetectionSettings, Job, Sha256Digest, TaskId, TaskRecord, TaskState
 use messaging::{Claimed, MessagingError, Submission, SubmitError};
 use opentelemetry::trace::SpanBuilder;
 use service::{lifecycle::failpoints, telemetry::traces};
-use time::OffsetDateTime;
 
 use super::Tasks;
 use crate::upload::UploadedPicture;
@@ -99,17 +98,11 @@ impl Tasks {
     ) -> Result<TaskRecord, NotAccepted> {
         let UploadedPicture { name, bytes, sha256, slot: _slot } = picture;
         let SubmitOptions { settings, deadline, idempotency_key, no_cache } = options;
-        let now = OffsetDateTime::now_utc();
-        let mut job = Job {
-            task_id: TaskId::generate(),
-            picture_name: name,
-            model: self.model.clone(),
-            settings,
-            submitted_at: now,
-            // No longer than records are kept: after that there would be no record of the outcome.
-            deadline: Some(now + deadline.unwrap_or(self.deadline).min(self.result_ttl)),
-            picture_sha256: sha256,
-        };
+        let mut job = Job::new(name, self.model.clone(), settings);
+        // No longer than records are kept: after that there would be no record of the outcome.
+        let longest_wait = deadline.unwrap_or(self.deadline).min(self.result_ttl);
+        job.deadline = Some(job.submitted_at + longest_wait);
+        job.picture_sha256 = sha256;
         if let Some(key) = idempotency_key {
             let task_id = self.claim(&key, &job, &bytes, deadline).await?;
             if task_id != job.task_id {

@@ -113,15 +113,11 @@ impl Worker {
 }
 
 pub(crate) fn job() -> Job {
-    Job {
-        task_id: TaskId::generate(),
-        picture_name: "bus.jpg".to_owned(),
-        model: "yolov8n".parse().expect("a model's name"),
-        settings: DetectionSettings::default(),
-        submitted_at: OffsetDateTime::now_utc(),
-        deadline: None,
-        picture_sha256: None,
-    }
+    Job::new(
+        "bus.jpg".to_owned(),
+        "yolov8n".parse().expect("a model's name"),
+        DetectionSettings::default(),
+    )
 }
 
 pub(crate) fn bus() -> Vec<u8> {

@@ -6,7 +6,6 @@ use domain::{DetectionSettings, FailureReason, Job, TaskId, TaskRecord, TaskStat
 use messaging::{Messaging, MessagingConfig, Role};
 use serde_json::Value;
 use testkit::{NatsServer, eventually, picture};
-use time::OffsetDateTime;
 
 use crate::harness::{Ended, TIMEOUT, spotter};
 
@@ -85,15 +84,7 @@ impl Queue {
 }
 
 fn job(name: &str) -> Job {
-    Job {
-        task_id: TaskId::generate(),
-        picture_name: name.to_owned(),
-        model: "yolov8n".parse().unwrap(),
-        settings: DetectionSettings::default(),
-        submitted_at: OffsetDateTime::now_utc(),
-        deadline: None,
-        picture_sha256: None,
-    }
+    Job::new(name.to_owned(), "yolov8n".parse().unwrap(), DetectionSettings::default())
 }
 
 /// A picture above the inline limit: bytes after the end of the JPEG are part of the file.

@@ -6,7 +6,6 @@ use domain::{DetectionSettings, Job, TaskId};
 use messaging::{Messaging, MessagingConfig, Role};
 use serde_json::Value;
 use testkit::{NatsServer, picture};
-use time::OffsetDateTime;
 
 use crate::{
     harness::{Ended, System, spotter},
@@ -65,15 +64,8 @@ async fn the_system_runs_with_a_login_for_each_role() {
 
 /// Submits a picture whose first run seems to have killed its worker.
 async fn poisoned(nats: &NatsServer) -> TaskId {
-    let job = Job {
-        task_id: TaskId::generate(),
-        picture_name: "bus.jpg".to_owned(),
-        model: "yolov8n".parse().unwrap(),
-        settings: DetectionSettings::default(),
-        submitted_at: OffsetDateTime::now_utc(),
-        deadline: None,
-        picture_sha256: None,
-    };
+    let job =
+        Job::new("bus.jpg".to_owned(), "yolov8n".parse().unwrap(), DetectionSettings::default());
     let connect = async |part, role| {
         Messaging::connect(MessagingConfig::new(nats.url_as(part).parse().unwrap(), role)).await
     };
