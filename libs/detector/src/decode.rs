@@ -20,7 +20,6 @@ use domain::picture::{
 };
 use image::metadata::Orientation;
 
-use error::pixels_error;
 pub use error::{DecodeError, Warnings};
 pub use picture::Picture;
 pub(crate) use reduced::Extent;
@@ -51,10 +50,7 @@ pub fn decode_into(
     picture: &mut Picture,
 ) -> Result<Warnings, DecodeError> {
     let header = inspect(bytes, limits)?;
-    let warnings = match header.format {
-        PictureFormat::Jpeg => jpeg::decode_into(bytes, &header, DctScale::Whole, picture)?.1,
-        _ => decode_other(bytes, &header, picture).map(|()| Warnings::new())?,
-    };
+    let (_, warnings) = decode_stored(bytes, &header, DctScale::Whole, picture)?;
     picture.orient(exif_orientation(bytes, &header));
     Ok(warnings)
 }
@@ -76,41 +72,33 @@ pub fn decode_reduced_into(
     let header = inspect(bytes, limits)?;
     let orientation = exif_orientation(bytes, &header);
     let stored = (header.width, header.height);
-    let pixels = &mut picture.pixels;
-    let (decoded_at, warnings) = match header.format {
-        PictureFormat::Jpeg => {
-            let (width, height) = upright(stored, orientation);
-            let wanted = DctScale::for_scale(scale(width, height));
-            jpeg::decode_into(bytes, &header, wanted, pixels)?
-        }
-        _ => {
-            decode_other(bytes, &header, pixels)?;
-            (DctScale::Whole, Warnings::new())
-        }
-    };
+    let (width, height) = upright(stored, orientation);
+    let wanted = DctScale::for_scale(scale(width, height));
+    let (decoded_at, warnings) = decode_stored(bytes, &header, wanted, &mut picture.pixels)?;
     picture.orient(stored, decoded_at, orientation);
     Ok(warnings)
 }
 
-/// Decodes any format but JPEG, as stored.
+/// Decodes a picture as stored: a JPEG at the scale `wanted` if it can be scaled, all else whole. Returns the scale.
 ///
 /// A file that the `image` crate rejects is decoded once more without the parts that no pixel depends on: a file that
 /// OpenCV or Pillow opens with all its pixels decodes. `docs/pictures.md` has the cases.
-fn decode_other(
+fn decode_stored(
     bytes: &[u8],
     header: &PictureHeader,
+    wanted: DctScale,
     picture: &mut Picture,
-) -> Result<(), DecodeError> {
+) -> Result<(DctScale, Warnings), DecodeError> {
     match header.format {
+        PictureFormat::Jpeg => return jpeg::decode_into(bytes, header, wanted, picture),
         PictureFormat::Bmp => bmp::decode_into(bytes, header, picture),
         PictureFormat::Png => png::decode_into(bytes, header, picture),
         PictureFormat::Gif => gif::decode_into(bytes, header, picture),
         PictureFormat::WebP => {
             image_crate::decode_or_repaired(bytes, header, picture, without_extensions)
         }
-        PictureFormat::Jpeg => image_crate::decode_into(bytes, header, picture)
-            .map_err(|error| pixels_error(header, error)),
-    }
+    }?;
+    Ok((DctScale::Whole, Warnings::new()))
 }
 
 /// The picture's EXIF orientation.

@@ -252,8 +252,8 @@ fn resubmitted(job: &Job) -> Job {
 fn parse(found: Stored) -> DeadLetter {
     let Stored { sequence, stored_at, message } = found;
     let headers = message.headers.unwrap_or_default();
-    let buried = wire::read_dead_letter(message.subject.as_str(), &headers);
-    let DeadLetterHeaders { job, reason, deliveries, original_subject, pieces } = buried;
+    let letter = wire::read_dead_letter(message.subject.as_str(), &headers);
+    let DeadLetterHeaders { job, reason, deliveries, original_subject, pieces } = letter;
     let bytes = headers.get("Nats-Msg-Size").and_then(|size| size.as_str().parse().ok());
     let picture = match (pieces, bytes) {
         (Some(pieces), _) => DeadLetterPicture::Stored(StoredPieces(pieces)),

@@ -127,7 +127,7 @@ async fn ensure_stream(
             (outcome.map(drop), ProvisionOutcome::Updated)
         }
         Err(error) => match error.kind() {
-            GetStreamErrorKind::JetStream(found) if found.code() == 404 => {
+            GetStreamErrorKind::JetStream(found) if Refusal::of(&found) == Refusal::NoStream => {
                 let create = jetstream.create_stream(&wanted);
                 let create = messaging.if_permitted("create a stream", api("CREATE"), create);
                 let outcome = create.await.map_err(|denied| missing(what, denied))?;

@@ -8,8 +8,6 @@ use service::config::Reader;
 /// The slots of one worker, and the cores of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CoreShares {
-    /// Every core of the machine: for a job beside which no other runs or waits.
-    pub all: NonZero<usize>,
     /// `CONCURRENCY`: the pictures, or batches, that run at a time, each in a slot. Default: as many as
     /// there are cores; on a GPU, 1.
     pub slots: NonZero<usize>,
@@ -30,7 +28,7 @@ impl CoreShares {
         let concurrency = reader.read("CONCURRENCY", default);
         let slots = slots.unwrap_or(concurrency);
         let per_slot = reader.read("THREADS_PER_PICTURE", share(budget, slots));
-        Self { all: all(), slots, per_slot }
+        Self { slots, per_slot }
     }
 }
 

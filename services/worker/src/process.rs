@@ -56,8 +56,8 @@ pub(crate) struct Context {
 ///
 /// A picture that crashes its worker interrupts the jobs in the other slots. NATS redelivers all of them
 /// at the same time, most likely to the same worker, where they would crash it together until all fail as
-/// poison. So a job with a run that began and did not end runs alone: a crash then is due to that job. The
-/// record counts these runs. The count of deliveries does not serve: it rises when a worker that stops
+/// poison. So a job with an earlier run that failed or did not end runs alone: a crash then is due to that job.
+/// The record counts these runs. The count of deliveries does not serve: it rises when a worker that stops
 /// releases a job that it has not run, and is reset with a new consumer.
 enum Isolation<'a> {
     Shared { _running: RwLockReadGuard<'a, ()> },
@@ -67,9 +67,9 @@ enum Isolation<'a> {
 impl<'a> Isolation<'a> {
     /// Waits until the job may run. New jobs do not overtake one that waits for exclusive isolation.
     async fn acquire(context: &'a Context, record: Option<&TaskRecord>) -> Self {
-        let unended_runs = record.map_or(0, |record| record.attempts);
+        let earlier_runs = record.map_or(0, |record| record.attempts);
         // At the limit, the job fails as poison and is not run.
-        if (1..context.max_attempts).contains(&unended_runs) {
+        if (1..context.max_attempts).contains(&earlier_runs) {
             Self::Exclusive { _running: context.isolation.write().await }
         } else {
             Self::Shared { _running: context.isolation.read().await }
@@ -144,8 +144,11 @@ const LONGEST_RUN_LEASE: Duration = Duration::from_secs(50);
 /// calls a run past that deadline lost.
 async fn keep_extending(context: &Context, begun: &TaskRecord) -> Infallible {
     let lease = run_lease(context);
+    // Thrice in a lease, so that one extension may fail.
+    let mut interval = tokio::time::interval(lease / 3);
+    interval.tick().await;
     loop {
-        tokio::time::sleep(lease / 2).await;
+        interval.tick().await;
         if let Err(error) = context.tasks.extend_run(begun, lease).await {
             tracing::warn!(task_id = %begun.job.task_id, %error, "the deadline of a run was not extended");
         }
@@ -161,7 +164,7 @@ async fn begin(
     delivery: &Delivery,
     snapshot: Snapshot,
 ) -> Result<Step, RunError> {
-    let begin = context.tasks.begin_from(&delivery.job, snapshot, run_lease(context));
+    let begin = context.tasks.begin(&delivery.job, snapshot, run_lease(context));
     let record = match begin.await? {
         BeginOutcome::AlreadyTerminal(end) => return Ok(Step::Done(already_terminal(&end))),
         BeginOutcome::Begun(record) => record,

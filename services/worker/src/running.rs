@@ -19,7 +19,7 @@ pub(crate) struct RunningTask<'a> {
 impl RunningTasks {
     /// Waits until no other delivery of the task runs in this process. The server delivers a job a second
     /// time to the worker that runs it when the worker was cut off for longer than `ack_wait`, or when the
-    /// consumer was recreated. Cancel-safe.
+    /// consumer was recreated. That delivery counts towards the in-flight limit meanwhile. Cancel-safe.
     pub(crate) async fn enter(&self, id: TaskId) -> RunningTask<'_> {
         loop {
             let other = match self.0.lock().entry(id) {

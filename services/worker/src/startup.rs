@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config,
     consume::consume,
+    cores,
     health::WorkerHealth,
     heartbeat::Heartbeat,
     hints,
@@ -204,7 +205,7 @@ fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
     if let Some(why) = own.why_not_shared() {
         tracing::warn!(%why, "each slot has a copy of the model's weights");
     }
-    let on_all_cores = AllCoresDetector::load(&own, source.options, config.cores.all)?;
+    let on_all_cores = AllCoresDetector::load(&own, source.options, cores::all())?;
     let mut models: Vec<LoadedModels> = (0..config.cores.slots.get())
         .map(|_| LoadedModels::load(source.clone(), &own, on_all_cores.clone()))
         .collect::<Result<_, _>>()?;

@@ -19,6 +19,9 @@ use crate::servers::Servers;
 /// Jobs on their way to the queue at a time, as from so many uploads.
 const SENDERS: usize = 16;
 
+/// How far ahead the deadline of a run is.
+const LEASE: Duration = Duration::from_secs(50);
+
 /// Jobs in the queue and in hands at a time. Few, so that what is measured is a queue that flows.
 const WINDOW: usize = 32;
 
@@ -168,7 +171,10 @@ impl Flow {
     async fn deal_with(&self, delivery: Delivery) {
         let tasks = self.messaging.tasks();
         let begun = match self.records {
-            Records::With => Some(tasks.begin(&delivery.job).await.expect("it is stored")),
+            Records::With => {
+                let snapshot = tasks.snapshot(delivery.job.task_id).await.expect("it is read");
+                Some(tasks.begin(&delivery.job, snapshot, LEASE).await.expect("it is stored"))
+            }
             Records::Without => None,
         };
         let picture = delivery.picture().await.expect("the picture is there");

@@ -29,7 +29,7 @@ impl Lease {
     }
 
     /// Acquires the lease if it is free, or renews it; returns whether this process holds it now, for
-    /// [`LEASE_TTL`].
+    /// [`LEASE_TTL`](crate::LEASE_TTL).
     ///
     /// # Errors
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`]; then it is unknown, and a

@@ -4,7 +4,7 @@ use async_nats::jetstream::{context::PublishErrorKind, message::PublishMessage};
 use bytes::Bytes;
 
 use super::wire::{self, DeadLetterInfo};
-use crate::{Messaging, MessagingError};
+use crate::{Messaging, MessagingError, connection::refusal::is_overtaken};
 
 /// Stores a copy of `message` among the dead letters, unless one is there already.
 pub(crate) async fn copy_to_dead_letters(
@@ -21,7 +21,7 @@ pub(crate) async fn copy_to_dead_letters(
     match messaging.within_timeout(what, publish(message.payload.clone())).await? {
         Ok(_) => Ok(()),
         // There is a dead letter of this job already.
-        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(()),
+        Err(error) if is_overtaken(&error) => Ok(()),
         // A message that is not a job may be as large as max_payload: its headers are kept without payload.
         Err(error) if error.kind() == PublishErrorKind::MaxPayloadExceeded => {
             messaging.within(what, publish(Bytes::new())).await.map(drop)

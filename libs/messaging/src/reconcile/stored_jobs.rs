@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use async_nats::jetstream::{
-    context::PublishErrorKind,
     message::{PublishMessage, StreamMessage},
     stream::{LastRawMessageErrorKind, Stream},
 };
@@ -66,7 +65,6 @@ pub(super) async fn restore(messaging: &Messaging, job: &Job) -> Result<bool, Me
         async { messaging.jetstream().send_publish(wire::job_subject(job), message).await?.await };
     match messaging.within_timeout(what, publish).await? {
         Ok(_) => Ok(true),
-        Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => Ok(false),
         Err(error) if crate::error::api_error(&error).is_some() => {
             tracing::debug!(task_id = %job.task_id, %error, "a lost job was refused by the queue");
             Ok(false)

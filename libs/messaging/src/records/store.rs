@@ -20,14 +20,11 @@ use crate::{
 /// older one.
 const WRITE_ATTEMPTS: u32 = 10;
 
-/// The delay before the next attempt; grows with each.
-const WRITE_PAUSE: Duration = Duration::from_millis(10);
-
-/// The longest deadline of a run. Records are not kept for so long.
-const LONGEST_RUN_LIMIT: Duration = Duration::from_secs(365 * 24 * 3600);
-
 /// How many of these attempts may time out.
 const UNANSWERED: u32 = 2;
+
+/// The delay before the next attempt; grows with each.
+const WRITE_PAUSE: Duration = Duration::from_millis(10);
 
 /// The records of tasks. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -79,7 +76,7 @@ pub enum FinishOutcome {
 
 /// The result of one attempt to write.
 enum Written {
-    /// The record that was written, and its revision.
+    /// The record, written now or present already, and its revision.
     Stored(TaskRecord, u64),
     /// The present record is terminal.
     AlreadyTerminal(TaskRecord),
@@ -161,43 +158,24 @@ impl TaskStore {
         self.current(id).await.map(Snapshot)
     }
 
-    /// Stores that a run of the job begins now, and counts it as an attempt, without a deadline of the run.
-    /// Never changes a terminal record.
+    /// Stores that a run of the job begins now, and counts it as an attempt. The run's deadline is `lease`
+    /// from now; see [`TaskStore::extend_run`]. Never changes a terminal record. The record is read again only
+    /// if it has changed since `snapshot`.
     ///
     /// # Errors
     /// [`MessagingError::Failed`], [`MessagingError::Timeout`], [`MessagingError::Record`] or
     /// [`MessagingError::Contended`].
-    pub async fn begin(&self, job: &Job) -> Result<BeginOutcome, MessagingError> {
-        let snapshot = self.snapshot(job.task_id).await?;
-        self.begin_at(job, snapshot, OffsetDateTime::now_utc(), None).await
-    }
-
-    /// As [`TaskStore::begin`], with a deadline of the run, `longest_run` from now; see
-    /// [`TaskStore::extend_run`]. The record is read again only if it has changed since `snapshot`.
-    ///
-    /// # Errors
-    /// As [`TaskStore::begin`].
-    pub async fn begin_from(
+    pub async fn begin(
         &self,
         job: &Job,
         snapshot: Snapshot,
-        longest_run: Duration,
-    ) -> Result<BeginOutcome, MessagingError> {
-        let now = OffsetDateTime::now_utc();
-        self.begin_at(job, snapshot, now, Some(run_deadline(now, longest_run))).await
-    }
-
-    async fn begin_at(
-        &self,
-        job: &Job,
-        snapshot: Snapshot,
-        started_at: OffsetDateTime,
-        run_deadline: Option<OffsetDateTime>,
+        lease: Duration,
     ) -> Result<BeginOutcome, MessagingError> {
         if let Snapshot(Some(present)) = snapshot {
             self.known.lock().insert(job.task_id, present);
         }
-        let started = TaskState::Started { started_at, run_deadline };
+        let started_at = OffsetDateTime::now_utc();
+        let started = TaskState::Started { started_at, run_deadline: Some(started_at + lease) };
         let begun = |attempts: u32| TaskRecord {
             job: job.clone(),
             attempts: attempts.saturating_add(1),
@@ -218,32 +196,32 @@ impl TaskStore {
         })
     }
 
-    /// Extends the deadline of a run to `longest_run` from now, unless its record is terminal or of another
-    /// run by now.
+    /// Extends the deadline of a run to `lease` from now. Writes nothing if the record is terminal or of
+    /// another run by now.
     ///
     /// # Errors
     /// As [`TaskStore::begin`].
     pub async fn extend_run(
         &self,
         begun: &TaskRecord,
-        longest_run: Duration,
+        lease: Duration,
     ) -> Result<(), MessagingError> {
-        let deadline = run_deadline(OffsetDateTime::now_utc(), longest_run);
-        let own_start = begun.state.started_at();
+        let TaskState::Started { started_at, .. } = begun.state else { return Ok(()) };
+        let run_deadline = Some(OffsetDateTime::now_utc() + lease);
+        let extended = begun.with_state(TaskState::Started { started_at, run_deadline });
+        let is_own = |present: &TaskRecord| {
+            present.attempts == begun.attempts && present.state.started_at() == Some(started_at)
+        };
         let next = |present: Option<&TaskRecord>| match present {
-            Some(TaskRecord { job, attempts, state: TaskState::Started { started_at, .. } })
-                if Some(*started_at) == own_start =>
-            {
-                let (started_at, run_deadline) = (*started_at, Some(deadline));
-                let state = TaskState::Started { started_at, run_deadline };
-                TaskRecord { job: job.clone(), attempts: *attempts, state }
-            }
-            Some(of_another_run) => of_another_run.clone(),
-            None => begun.clone(),
+            Some(of_another_run) if !is_own(of_another_run) => of_another_run.clone(),
+            Some(_) | None => extended.clone(),
         };
         let task_id = begun.job.task_id;
-        if let Ok((record, revision)) = self.write(task_id, next).await? {
-            self.known.lock().insert(task_id, (record, revision));
+        match self.write(task_id, next).await? {
+            Ok((record, revision)) if is_own(&record) => {
+                self.known.lock().insert(task_id, (record, revision));
+            }
+            Ok(_) | Err(_) => {}
         }
         Ok(())
     }
@@ -262,7 +240,9 @@ impl TaskStore {
             RequeueReason::Released => begun.attempts.saturating_sub(1),
         };
         let queued = TaskRecord { attempts, ..begun.with_state(TaskState::Queued) };
-        self.write(begun.job.task_id, |_| queued.clone()).await.map(drop)
+        let written = self.write(begun.job.task_id, |_| queued.clone()).await;
+        self.known.lock().remove(&begun.job.task_id);
+        written.map(drop)
     }
 
     /// Stores a terminal record, unless there is one: the first one wins.
@@ -272,7 +252,10 @@ impl TaskStore {
     /// [`MessagingError::Contended`].
     pub async fn finish(&self, record: &TaskRecord) -> Result<FinishOutcome, MessagingError> {
         debug_assert!(record.state.is_terminal(), "the state is not terminal");
-        Ok(match self.write(record.job.task_id, |_| record.clone()).await? {
+        let written = self.write(record.job.task_id, |_| record.clone()).await;
+        // An extension of the run whose answer came late may have stored it again.
+        self.known.lock().remove(&record.job.task_id);
+        Ok(match written? {
             Ok(_) => FinishOutcome::Stored,
             // An earlier attempt was stored, and its answer was lost.
             Err(present) if present == *record => FinishOutcome::Stored,
@@ -280,8 +263,8 @@ impl TaskStore {
         })
     }
 
-    /// Writes the record that `next` makes of the present one, by compare-and-set. The outer `Ok` holds the
-    /// written record and its revision, or as `Err` the present record if that is terminal.
+    /// Writes the record that `next` makes of the present one, by compare-and-set; nothing if they are equal.
+    /// The outer `Ok` holds that record and its revision, or as `Err` the present record if that is terminal.
     async fn write(
         &self,
         id: TaskId,
@@ -325,6 +308,7 @@ impl TaskStore {
         }
         let record = next(present.as_ref().map(|(record, _)| record));
         let stored = match present {
+            Some((present, revision)) if present == record => Some(revision),
             Some((_, revision)) => self.update(&record, revision).await?,
             None => self.create(&record).await?,
         };
@@ -371,11 +355,6 @@ impl TaskStore {
             Err(error) => Err(MessagingError::failed(what, error)),
         }
     }
-}
-
-/// The deadline of a run that may take `longest_run` from `now`.
-fn run_deadline(now: OffsetDateTime, longest_run: Duration) -> OffsetDateTime {
-    now + longest_run.min(LONGEST_RUN_LIMIT)
 }
 
 /// `None` for a deleted record.

@@ -15,7 +15,7 @@ use crate::fixture::{Fixture, TIMEOUT, failure, job, large_picture, next, pictur
 const LARGE: usize = 3_000_000;
 
 impl Fixture {
-    /// Submits the job, fails it and buries it, as a worker does that has tried it too often.
+    /// Submits the job, fails it and makes it a dead letter, as a worker does that has tried it too often.
     async fn dead_letter(&self, job: &Job, picture: Bytes) -> DeadLetter {
         self.messaging.queue().submit(job, picture).await.unwrap();
         self.messaging.tasks().finish(&failure(job)).await.unwrap();

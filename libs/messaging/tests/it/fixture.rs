@@ -9,7 +9,7 @@ use domain::{
     TaskState,
 };
 use messaging::{
-    Deliveries, Delivery, Messaging, MessagingConfig, MessagingError, Role, Submission, TaskStore,
+    BeginOutcome, Deliveries, Delivery, Messaging, MessagingConfig, Role, Submission, TaskStore,
 };
 use testkit::{NatsServer, eventually};
 use time::OffsetDateTime;
@@ -153,14 +153,20 @@ pub(crate) async fn nothing_comes(deliveries: &mut Deliveries, during: Duration)
     }
 }
 
-/// The terminal record of a task, awaited also while the server is restarted: the first read may have been sent
-/// on the connection that broke.
+/// The terminal record of a task, awaited also while the server is restarted.
 pub(crate) async fn terminal(tasks: &TaskStore, id: TaskId) -> TaskRecord {
-    loop {
-        match tasks.await_terminal(id, sleep(TIMEOUT)).await {
-            Err(MessagingError::Timeout { .. }) => {}
-            found => return found.unwrap().expect("the task has a record"),
-        }
+    tasks.await_terminal(id, sleep(TIMEOUT)).await.unwrap().expect("the task has a record")
+}
+
+/// How far ahead the deadline of a run is that a test begins.
+pub(crate) const LEASE: Duration = Duration::from_secs(60);
+
+/// Begins a run of a task that is not terminal, as a worker does.
+pub(crate) async fn begin(tasks: &TaskStore, job: &Job) -> TaskRecord {
+    let snapshot = tasks.snapshot(job.task_id).await.unwrap();
+    match tasks.begin(job, snapshot, LEASE).await.unwrap() {
+        BeginOutcome::Begun(record) => record,
+        BeginOutcome::AlreadyTerminal(record) => panic!("it is terminal: {record:?}"),
     }
 }
 

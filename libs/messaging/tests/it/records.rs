@@ -2,15 +2,13 @@
 
 use std::{future::pending, time::Duration};
 
-use domain::{Job, TaskId, TaskRecord, TaskState};
+use domain::{TaskId, TaskRecord, TaskState};
 use futures_util::StreamExt;
-use messaging::{
-    BeginOutcome, FinishOutcome, Messaging, MessagingConfig, RequeueReason, Role, TaskStore,
-};
+use messaging::{BeginOutcome, FinishOutcome, Messaging, MessagingConfig, RequeueReason, Role};
 use testkit::{Direction, TcpProxy};
 use tokio::time::sleep;
 
-use crate::fixture::{A_WHILE, Fixture, TIMEOUT, failure, job, success};
+use crate::fixture::{A_WHILE, Fixture, LEASE, TIMEOUT, begin, failure, job, success};
 
 #[tokio::test]
 async fn a_task_goes_its_way() {
@@ -29,32 +27,55 @@ async fn a_task_goes_its_way() {
 }
 
 #[tokio::test]
-async fn runs_that_failed_count_and_runs_that_were_handed_back_do_not() {
+async fn runs_that_failed_count_and_runs_that_were_released_do_not() {
     let fixture = Fixture::start().await;
     let (tasks, job) = (fixture.messaging.tasks(), job());
     tasks.create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
-    let given_back = async |why| {
+    let requeued = async |why| {
         let begun = begin(&tasks, &job).await;
         tasks.requeue(&begun, why).await.unwrap();
         let record = tasks.get(job.task_id).await.unwrap().unwrap();
         assert_eq!(record.state, TaskState::Queued);
         record.attempts
     };
-    assert_eq!(given_back(RequeueReason::RunFailed).await, 1);
-    assert_eq!(given_back(RequeueReason::Released).await, 1);
-    assert_eq!(given_back(RequeueReason::Released).await, 1);
-    assert_eq!(given_back(RequeueReason::RunFailed).await, 2);
-    // A worker that was killed gave nothing back: its run counts.
+    assert_eq!(requeued(RequeueReason::RunFailed).await, 1);
+    assert_eq!(requeued(RequeueReason::Released).await, 1);
+    assert_eq!(requeued(RequeueReason::Released).await, 1);
+    assert_eq!(requeued(RequeueReason::RunFailed).await, 2);
+    // A worker that was killed requeued nothing: its run counts.
     assert_eq!(begin(&tasks, &job).await.attempts, 3);
     assert_eq!(begin(&tasks, &job).await.attempts, 4);
 }
 
-/// Begins a run of a task that has not ended.
-async fn begin(tasks: &TaskStore, job: &Job) -> TaskRecord {
-    match tasks.begin(job).await.unwrap() {
-        BeginOutcome::Begun(record) => record,
-        BeginOutcome::AlreadyTerminal(end) => panic!("it is terminal: {end:?}"),
-    }
+#[tokio::test]
+async fn a_run_is_extended_and_another_workers_run_is_left_alone() {
+    let fixture = Fixture::start().await;
+    let (here, job) = (fixture.messaging.tasks(), job());
+    let revision = async || {
+        let bucket = fixture.raw().await.get_key_value("tasks").await.unwrap();
+        bucket.entry(job.task_id.to_string()).await.unwrap().unwrap().revision
+    };
+    let run_deadline = |record: &TaskRecord| match record.state {
+        TaskState::Started { run_deadline, .. } => run_deadline.unwrap(),
+        _ => panic!("{record:?}"),
+    };
+    let first = begin(&here, &job).await;
+    here.extend_run(&first, 2 * LEASE).await.unwrap();
+    let extended = here.get(job.task_id).await.unwrap().unwrap();
+    assert!(run_deadline(&extended) > run_deadline(&first) + LEASE / 2, "{extended:?}");
+
+    let second = begin(&here, &job).await;
+    let before = revision().await;
+    here.extend_run(&first, 3 * LEASE).await.unwrap();
+    assert_eq!(revision().await, before, "the record of another run was written");
+    assert_eq!(here.get(job.task_id).await.unwrap(), Some(second.clone()));
+
+    // Lost in mid-run, the record comes back with a deadline ahead.
+    let bucket = fixture.raw().await.get_key_value("tasks").await.unwrap();
+    bucket.purge(job.task_id.to_string()).await.unwrap();
+    here.extend_run(&second, 4 * LEASE).await.unwrap();
+    let again = here.get(job.task_id).await.unwrap().unwrap();
+    assert!(run_deadline(&again) > run_deadline(&second) + LEASE, "{again:?}");
 }
 
 #[tokio::test]
@@ -67,7 +88,8 @@ async fn the_first_end_wins() {
     let end = success(&job);
     let late = tasks.finish(&failure(&job)).await.unwrap();
     assert_eq!(late, FinishOutcome::AlreadyTerminal(Box::new(end.clone())));
-    let late = tasks.begin(&job).await.unwrap();
+    let snapshot = tasks.snapshot(job.task_id).await.unwrap();
+    let late = tasks.begin(&job, snapshot, LEASE).await.unwrap();
     assert_eq!(late, BeginOutcome::AlreadyTerminal(end.clone()));
     // The same end once more is an attempt whose answer was lost.
     assert_eq!(tasks.finish(&end).await.unwrap(), FinishOutcome::Stored);
@@ -84,7 +106,8 @@ async fn of_many_ends_at_once_one_is_stored() {
         racers.push(tokio::spawn(async move {
             let mut end = success(&job);
             end.job.picture_name = format!("{attempt}.jpg");
-            tasks.begin(&job).await.unwrap();
+            let snapshot = tasks.snapshot(job.task_id).await.unwrap();
+            tasks.begin(&job, snapshot, LEASE).await.unwrap();
             (tasks.finish(&end).await.unwrap(), end)
         }));
     }
@@ -160,7 +183,7 @@ async fn many_who_wait_cost_the_server_no_consumer() {
 }
 
 #[tokio::test]
-async fn each_record_is_told_as_it_was_stored() {
+async fn each_record_is_published_as_it_was_stored() {
     let fixture = Fixture::start().await;
     let (tasks, job) = (fixture.messaging.tasks(), job());
     let mut records = fixture.subscribe("records.>").await;
@@ -181,7 +204,7 @@ async fn each_record_is_told_as_it_was_stored() {
 }
 
 #[tokio::test]
-async fn an_end_that_is_not_told_is_found_all_the_same() {
+async fn a_terminal_record_whose_message_is_lost_is_found() {
     let fixture = Fixture::start().await;
     let (tasks, job) = (fixture.messaging.tasks(), job());
     let raw = fixture.raw().await;

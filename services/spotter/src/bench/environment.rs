@@ -138,7 +138,7 @@ impl BenchEnvironment {
             host: Host::default(),
             port: 0,
             workers,
-            cores: CoreShares { all: cores::all(), slots: each, per_slot: NonZero::<usize>::MIN },
+            cores: CoreShares { slots: each, per_slot: NonZero::<usize>::MIN },
             model: self.model.clone(),
             data_dir: data_dir.to_owned(),
             queue: Queue::Own,

@@ -13,7 +13,7 @@ use super::{
     models::{JobModel, ModelSource},
 };
 
-/// The memory of larger pictures is changed: they are rare, and it would be kept for ever. In pixels.
+/// The memory of larger pictures is freed: they are rare, and it would be kept for ever. In pixels.
 const LARGEST_KEPT: u32 = 4_000_000;
 
 /// Resolves the models of jobs, and preprocesses pictures for them.
@@ -78,6 +78,7 @@ impl Preprocessing {
         let (model, prepared) = if *name == self.own {
             (JobModel::Own, self.decode_and_letterbox(picture, &self.own_preprocessor, trace)?)
         } else {
+            // Read for each job: a model that was installed again has another digest, by which slots know it.
             let bundle = self.models.bundle(name)?;
             let preprocessor = bundle.preprocessor(self.limits);
             let prepared = self.decode_and_letterbox(picture, &preprocessor, trace)?;

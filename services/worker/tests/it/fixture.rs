@@ -4,7 +4,7 @@ use std::{collections::HashMap, fs, time::Duration};
 
 use bytes::Bytes;
 use domain::{DetectionSettings, Job, TaskId, TaskRecord, TaskState};
-use messaging::{Messaging, MessagingConfig, Role};
+use messaging::{BeginOutcome, Messaging, MessagingConfig, Role};
 use testkit::{NatsServer, eventually, require, workspace_root};
 use time::OffsetDateTime;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -22,6 +22,16 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
+    /// Begins a run of the job, as a worker does that is about to die.
+    pub(crate) async fn begin(&self, job: &Job) -> TaskRecord {
+        let tasks = self.messaging.tasks();
+        let snapshot = tasks.snapshot(job.task_id).await.unwrap();
+        match tasks.begin(job, snapshot, TIMEOUT).await.unwrap() {
+            BeginOutcome::Begun(record) => record,
+            BeginOutcome::AlreadyTerminal(record) => panic!("it is terminal: {record:?}"),
+        }
+    }
+
     pub(crate) async fn start() -> Self {
         Self::start_with(|_| ()).await
     }

@@ -1,9 +1,9 @@
-//! Which jobs run alone in their worker: those whose earlier run began and did not end.
+//! Which jobs run alone in their worker: those with an earlier run that failed or did not end.
 
 use std::time::Duration;
 
 use domain::{Job, TaskState};
-use messaging::{BeginOutcome, Deliveries, Delivery, RequeueReason, Settlement};
+use messaging::{Deliveries, Delivery, RequeueReason, Settlement};
 use testkit::eventually;
 
 use crate::fixture::{HeldTask, Queue, TIMEOUT, bus, job};
@@ -20,15 +20,13 @@ async fn taken(queue: &Queue, deliveries: &mut Deliveries) -> (Job, Delivery) {
 }
 
 #[tokio::test]
-async fn a_job_that_was_handed_back_or_never_begun_runs_beside_others() {
+async fn a_job_that_was_released_or_never_begun_runs_beside_others() {
     let queue = Queue::for_held_tasks().await;
     let tasks = queue.messaging.tasks();
     let mut deliveries = queue.messaging.queue().deliveries();
     let (never_begun, first) = taken(&queue, &mut deliveries).await;
-    let (handed_back, second) = taken(&queue, &mut deliveries).await;
-    let BeginOutcome::Begun(begun) = tasks.begin(&handed_back).await.unwrap() else {
-        panic!("its run begins")
-    };
+    let (released, second) = taken(&queue, &mut deliveries).await;
+    let begun = queue.begin(&released).await;
     tasks.requeue(&begun, RequeueReason::Released).await.unwrap();
     deliveries.stop().await;
     let held = HeldTask::submit(&queue).await;
@@ -37,7 +35,7 @@ async fn a_job_that_was_handed_back_or_never_begun_runs_beside_others() {
 
     first.settle(Settlement::RetryAfter(Duration::ZERO)).await.unwrap();
     second.settle(Settlement::Release).await.unwrap();
-    for job in [never_begun, handed_back] {
+    for job in [never_begun, released] {
         let record = queue.ended(job.task_id).await;
         assert!(matches!(record.state, TaskState::Success { .. }), "{record:?}");
         assert!(held.is_running(&queue).await, "{record:?} ran after the other job, not beside it");
@@ -54,7 +52,7 @@ async fn a_job_whose_worker_died_in_its_run_waits_until_it_is_alone() {
     let (job, delivery) = taken(&queue, &mut deliveries).await;
     deliveries.stop().await;
     // As a worker does that is killed in mid-run.
-    queue.messaging.tasks().begin(&job).await.unwrap();
+    queue.begin(&job).await;
     let held = HeldTask::submit(&queue).await;
     let _worker = queue.worker(&SETTINGS).await;
     held.started(&queue).await;

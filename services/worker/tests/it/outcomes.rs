@@ -130,7 +130,7 @@ async fn a_job_that_killed_too_many_workers_is_given_up() {
     let id = queue.submit_job(job.clone(), bus()).await;
     for _ in 0..2 {
         // As workers do that are killed in mid-run.
-        queue.messaging.tasks().begin(&job).await.unwrap();
+        queue.begin(&job).await;
     }
     let _worker = queue.worker(&[("MAX_ATTEMPTS", "2")]).await;
     assert_eq!(failure(&queue.ended(id).await), Some(FailureReason::Poison));

@@ -15,10 +15,10 @@ async fn a_retry_comes_back_after_its_delay() {
     fixture.submit(&job()).await;
     let mut deliveries = fixture.deliveries();
     let delay = Duration::from_millis(400);
-    let given_back = Instant::now();
+    let requeued_at = Instant::now();
     next(&mut deliveries, 1).await.settle(Settlement::RetryAfter(delay)).await.unwrap();
     let again = next(&mut deliveries, 1).await;
-    assert!(given_back.elapsed() >= delay, "{:?}", given_back.elapsed());
+    assert!(requeued_at.elapsed() >= delay, "{:?}", requeued_at.elapsed());
     assert_eq!(again.attempt, 2);
     assert_eq!(again.picture().await.unwrap(), picture());
 }

@@ -7,14 +7,14 @@ use async_nats::{ConnectOptions, Event, ServerError};
 use bytes::Bytes;
 use domain::{Sha256Digest, TaskRecord};
 use messaging::{
-    BeginOutcome, Claimed, DeadLetterId, Discrepancy, Messaging, MessagingConfig, MessagingError,
+    Claimed, DeadLetterId, Discrepancy, Messaging, MessagingConfig, MessagingError,
     ProvisionOutcome, Role, Settlement,
 };
 use testkit::{NatsServer, eventually};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::fixture::{
-    TIMEOUT, failure, job, large_picture, next, picture, submission, success, terminal,
+    TIMEOUT, begin, failure, job, large_picture, next, picture, submission, success, terminal,
 };
 
 fn start() -> NatsServer {
@@ -71,8 +71,7 @@ async fn the_whole_way_of_a_picture_is_permitted() {
         let delivery = next(&mut deliveries, 1).await;
         let _kept = delivery.keep_alive();
         assert_eq!(delivery.picture().await.unwrap(), picture);
-        let begun = worker.tasks().begin(&job).await.unwrap();
-        assert!(matches!(begun, BeginOutcome::Begun(_)), "{begun:?}");
+        begin(&worker.tasks(), &job).await;
         worker.tasks().finish(&success(&job)).await.unwrap();
         delivery.settle(Settlement::Ack).await.unwrap();
         assert_eq!(waiting.await.unwrap(), success(&job));
@@ -451,7 +450,7 @@ async fn other_settings_are_left_alone_by_those_who_may_only_look() {
 }
 
 #[tokio::test]
-async fn an_api_that_may_not_make_the_consumer_anew_says_so_and_the_set_up_does_it() {
+async fn an_api_that_may_not_recreate_the_consumer_reports_it_and_setup_does_it() {
     let server = start();
     let setup = set_up(&server).await;
     let api = connect(&server, Role::Api).await;

@@ -58,7 +58,9 @@ impl Queue {
             let job = job(name);
             let picture = bytes.to_vec().into();
             self.messaging.queue().submit(&job, picture).await.unwrap();
-            self.messaging.tasks().begin(&job).await.unwrap();
+            let tasks = self.messaging.tasks();
+            let snapshot = tasks.snapshot(job.task_id).await.unwrap();
+            tasks.begin(&job, snapshot, TIMEOUT).await.unwrap();
             ids.push(job.task_id);
         }
         let mut worker = self.worker();

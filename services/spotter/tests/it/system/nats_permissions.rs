@@ -8,7 +8,7 @@ use serde_json::Value;
 use testkit::{NatsServer, picture};
 
 use crate::{
-    harness::{Ended, System, spotter},
+    harness::{Ended, System, TIMEOUT, spotter},
     reference::assert_bus,
 };
 
@@ -70,7 +70,9 @@ async fn poisoned(nats: &NatsServer) -> TaskId {
         Messaging::connect(MessagingConfig::new(nats.url_as(part).parse().unwrap(), role)).await
     };
     let worker = connect("worker", Role::Worker).await.unwrap();
-    worker.tasks().begin(&job).await.unwrap();
+    let tasks = worker.tasks();
+    let snapshot = tasks.snapshot(job.task_id).await.unwrap();
+    tasks.begin(&job, snapshot, TIMEOUT).await.unwrap();
     let api = connect("api", Role::Api).await.unwrap();
     api.queue().submit(&job, fs::read(picture("bus.jpg")).unwrap().into()).await.unwrap();
     job.task_id
