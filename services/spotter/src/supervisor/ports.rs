@@ -17,7 +17,7 @@ use crate::error::CliError;
 /// How many ports after the wanted one are tried before any free port is chosen.
 const NEIGHBOURS: u16 = 50;
 
-/// How often a port that the operating system chose may turn out to be reserved.
+/// How often the operating system is asked for any port: one that it gives may be reserved.
 const TRIES_FOR_ANY: usize = 20;
 
 /// Keeps a port from every other `spotter up` on this machine until it is dropped or the process dies,
@@ -59,8 +59,9 @@ pub(super) struct StartedNear<T> {
 ///
 /// Programs other than `spotter up` may still take it. See [`start_near`].
 fn near(host: &Host, wanted: u16) -> Result<(u16, PortReservation), CliError> {
-    let last = wanted.saturating_add(NEIGHBOURS);
-    for port in (wanted..=last).chain([0; TRIES_FOR_ANY]) {
+    // Port 0 asks for any: it has no neighbours.
+    let neighbours = if wanted == 0 { 0 } else { NEIGHBOURS };
+    for port in (wanted..=wanted.saturating_add(neighbours)).chain([0; TRIES_FOR_ANY]) {
         match TcpListener::bind((host.as_str(), port)) {
             Ok(listener) => {
                 let port = listener.local_addr()?.port();
@@ -78,7 +79,7 @@ fn near(host: &Host, wanted: u16) -> Result<(u16, PortReservation), CliError> {
     Err(CliError::Unavailable(format!("no port is free on {host}")))
 }
 
-fn is_dynamic(host: &Host, port: u16) -> bool {
+fn is_free(host: &Host, port: u16) -> bool {
     TcpListener::bind((host.as_str(), port)).is_ok()
 }
 
@@ -100,7 +101,7 @@ pub(super) async fn start_near<T>(
         match start(port).await {
             Ok(started) => return Ok(StartedNear { port, reservation, started }),
             // A server may report a taken port as a configuration error, which is not retried otherwise.
-            Err(StartError::Failed(error)) if is_dynamic(host, port) => return Err(error),
+            Err(StartError::Failed(error)) if is_free(host, port) => return Err(error),
             Err(StartError::Ended(error) | StartError::Failed(error)) => last = Some(error),
         }
     }

@@ -70,18 +70,19 @@ pub(super) async fn redis(
     settings: &Settings,
     servers: &mut ProcessGroup,
 ) -> Result<Option<String>, CliError> {
+    // An empty variable counts as not set: one in the environment must not apply.
+    let without_cache = Ok(Some(String::new()));
     match settings.cache {
         ResultCache::Named => {
             notice("  Redis: the server in REDIS_URL");
             return Ok(None);
         }
-        // An empty variable counts as not set: one in the environment must not apply.
-        ResultCache::Absent => return Ok(Some(String::new())),
+        ResultCache::Absent => return without_cache,
         ResultCache::Own => {}
     }
     let Some(program) = find_on_path("redis-server") else {
         notice("  Redis: redis-server is not installed; running without a result cache");
-        return Ok(None);
+        return without_cache;
     };
     let log = log_file(settings, "redis.log")?;
     let spec = |port: u16| {

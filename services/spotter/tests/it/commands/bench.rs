@@ -1,8 +1,9 @@
 //! `spotter bench`: measures the requested sections on a system that it starts and removes.
 
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::symlink, time::Duration};
 
 use serde_json::Value;
+use service::files::find_on_path;
 use testkit::{ProcessBuilder, RedisServer};
 
 use crate::harness::{Ended, System, spotter};
@@ -109,10 +110,19 @@ fn a_running_system_is_measured_through_its_api() {
 #[test]
 fn a_redis_server_in_the_environment_is_not_used() {
     let (redis, data) = (RedisServer::start(), tempfile::tempdir().unwrap());
-    let few = ["bench", "--only", "reads", "--seconds", "1", "--data-dir"];
-    let ended = measured(spotter(few).arg(data.path()).env("REDIS_URL", redis.url()));
-    assert_eq!(ended.code, Some(0), "{ended:?}");
-    assert_eq!(redis.keys("spotter:"), [""; 0], "what was measured without a cache had one");
+    let bench = || {
+        let few = ["bench", "--only", "reads", "--seconds", "1", "--data-dir"];
+        spotter(few).arg(data.path()).env("REDIS_URL", redis.url())
+    };
+    // What starts processes is found, and redis-server is not.
+    let path = tempfile::tempdir().unwrap();
+    symlink(find_on_path("setpriv").unwrap(), path.path().join("setpriv")).unwrap();
+    let without_redis_server = bench().env("PATH", path.path().to_str().unwrap());
+    for bench in [bench(), without_redis_server] {
+        let ended = measured(bench);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(redis.keys("spotter:"), [""; 0], "what was measured without a cache had one");
+    }
 }
 
 #[test]
