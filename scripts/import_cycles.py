@@ -2,8 +2,9 @@
 
 A file imports another one if its code names an item that the other one defines: in a `use`, or by a path that begins
 with `crate`, `self`, `super` or the name of a module in scope. A name is followed through every `use` that passes it
-on, to the file that defines it: a parent that only re-exports its children imports nothing. A `mod` declaration is no
-import, and code that is compiled for tests only (`#[cfg(test)]`) does not count.
+on, to the file that defines it: a parent that only re-exports its children imports nothing. A `pub use` of anything
+else is an import like any other. A `mod` declaration is no import, and code that is compiled for tests only
+(`#[cfg(test)]`) does not count.
 
 The source is read as text, by the few rules of Rust's syntax that matter here. A path that a macro puts together is
 not seen.
@@ -47,8 +48,10 @@ class Module:
     # Names that a `use` brings in, each with the path it stands for.
     uses: dict[str, Names] = field(default_factory=dict)
     globs: list[Names] = field(default_factory=list)
-    # Every path that its code names, `pub use` left out.
+    # Every path that its code names.
     named: list[Names] = field(default_factory=list)
+    # The paths of its `pub use`.
+    re_exported: list[Names] = field(default_factory=list)
 
 
 def code_of(source: str) -> list[str]:
@@ -189,8 +192,7 @@ class Crate:
                 module.globs.append(path)
             elif name != "_":
                 module.uses[name] = path
-            if not is_public:
-                module.named.append(path)
+            (module.re_exported if is_public else module.named).append(path)
 
     def read_code(self, module: Module, tokens: list[str]) -> None:
         """Note every path of two or more names, and what a `use` inside a function names."""
@@ -259,8 +261,11 @@ class Crate:
         for glob in module.globs:
             key = (module.path, glob)
             source = None if key in followed else self.definer(module, glob, followed | {key})
-            if source and self.has(source, path[0]):
-                return self.inside(source, path, followed | {key})
+            if source:
+                find = self.inside if self.has(source, path[0]) else self.through_globs
+                found = find(source, path, followed | {key})
+                if found:
+                    return found
         return None
 
     def has(self, module: Module, name: str) -> bool:
@@ -271,7 +276,8 @@ class Crate:
         graph: dict[Path, set[Path]] = {}
         for module in self.modules():
             imported = graph.setdefault(module.file, set())
-            for path in module.named:
+            elsewhere = [path for path in module.re_exported if path[0] not in ("self", *module.children)]
+            for path in [*module.named, *elsewhere]:
                 definer = self.definer(module, path)
                 if definer and definer.file != module.file:
                     imported.add(definer.file)

@@ -44,6 +44,18 @@ class Imports(unittest.TestCase):
         files = {"b": "pub mod c; pub struct B;", "b__c": "pub const fn c() {}"}
         self.check({"a.rs": {"b.rs", "b/c.rs"}}, lib=lib, a="use crate::B; fn a() { crate::c() }", **files)
 
+    def test_a_name_is_followed_through_several_globs(self) -> None:
+        files = {"a": "pub use crate::b::*;", "b": "pub use crate::c::*;", "c": "use crate::d::D; pub struct C;"}
+        graph = imports({"lib.rs": "mod a; mod b; mod c; mod d;", "d.rs": "use crate::a::C; pub struct D;"} | {
+            f"{name}.rs": text for name, text in files.items()
+        })
+        self.assertEqual(graph["d.rs"], {"c.rs"})
+        self.assertEqual(graph["c.rs"], {"d.rs"})
+
+    def test_a_re_export_from_elsewhere_is_an_import(self) -> None:
+        uses = "pub(crate) use crate::b::B; pub fn f(_: B) {}"
+        self.check({"a.rs": {"b.rs"}}, lib="mod a; mod b;", a=uses, b="pub struct B;")
+
     def test_a_parent_imports_nothing_by_declaring_and_re_exporting(self) -> None:
         child = "use super::d::D; pub struct C;"
         self.check({"a/c.rs": {"a/d.rs"}}, lib="mod a;", a="mod c; mod d; pub use c::C;", a__c=child, a__d="struct D;")
@@ -73,7 +85,7 @@ class Imports(unittest.TestCase):
 
     def test_a_glob_that_leads_back_ends(self) -> None:
         globs = {"a": "pub use crate::b::*; pub struct A;", "b": "use crate::a::*;"}
-        self.check({"b.rs": {"a.rs"}}, lib="mod a; mod b;", **globs)
+        self.check({"a.rs": {"b.rs"}, "b.rs": {"a.rs"}}, lib="mod a; mod b;", **globs)
 
 
 class Cycles(unittest.TestCase):
