@@ -13,16 +13,16 @@ const ENTRIES: &str = "spotter:response:";
 impl TestApp {
     /// Publishes a worker's heartbeat, and waits until the API has received it.
     async fn worker_runs(&self, digest: Sha256Digest) -> WorkerHeartbeat {
-        let announcements = self.worker_side().await.heartbeats();
-        let announcement = announcements.of_worker(&"yolov8n".parse().unwrap(), digest);
+        let heartbeats = self.worker_side().await.heartbeats();
+        let heartbeat = heartbeats.of_worker(&"yolov8n".parse().unwrap(), digest);
         let misses = self.lookups("miss").await;
-        announcement.renew().await.unwrap();
+        heartbeat.renew().await.unwrap();
         eventually(TEST_TIMEOUT, async || {
             self.submit("", coffee(), "").await;
             (self.lookups("miss").await > misses).then_some(())
         })
         .await;
-        announcement
+        heartbeat
     }
 
     async fn lookups(&self, outcome: &str) -> u64 {
@@ -197,8 +197,8 @@ async fn another_model_file_has_its_own_results() {
     let old = app.worker_runs(model()).await;
     assert_eq!(app.bus_state().await, "SUCCESS");
     // During an upgrade, a job could run with either of them.
-    let announcements = app.worker_side().await.heartbeats();
-    let new = announcements.of_worker(&"yolov8n".parse().unwrap(), [2; 32].into());
+    let heartbeats = app.worker_side().await.heartbeats();
+    let new = heartbeats.of_worker(&"yolov8n".parse().unwrap(), [2; 32].into());
     new.renew().await.unwrap();
     let until = async |state: &str| {
         eventually(TEST_TIMEOUT, async || (app.bus_state().await == state).then_some(())).await;
