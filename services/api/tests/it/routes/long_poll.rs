@@ -103,13 +103,30 @@ async fn a_shutdown_answers_with_the_last_known_record() {
     assert_eq!((status, task["state"].as_str()), (StatusCode::OK, Some("QUEUED")), "{task}");
 }
 
-#[tokio::test]
-async fn a_copy_in_redis_is_the_answer_while_nats_is_unavailable() {
-    let mut app = TestApp::start().await;
+/// A task with a terminal state, of which Redis has a copy.
+async fn cached_task(app: &TestApp) -> TaskId {
     let id = app.start_task().await;
     app.succeed(id).await;
     app.get(&format!("/v1/tasks/{id}")).await;
     eventually(TEST_TIMEOUT, async || app.redis.get(&format!("spotter:task:{id}"))).await;
+    id
+}
+
+#[tokio::test]
+async fn a_copy_in_redis_is_the_answer_if_the_record_cannot_be_read() {
+    let (app, proxy) = start_behind_proxy().await;
+    let id = cached_task(&app).await;
+    let sent = record(&proxy, id, 0);
+    let (status, task) = app.get(&format!("/v1/tasks/{id}?wait=1")).await;
+    assert_eq!((status, task["state"].as_str()), (StatusCode::OK, Some("SUCCESS")), "{task}");
+    // The connection is up, so the bucket is read first.
+    assert_eq!(sent.lock().unwrap()[..2], [Sent::Subscription, Sent::Read]);
+}
+
+#[tokio::test]
+async fn a_copy_in_redis_is_the_answer_while_nats_is_unavailable() {
+    let mut app = TestApp::start().await;
+    let id = cached_task(&app).await;
     app.nats.kill();
     eventually(TEST_TIMEOUT, async || {
         let (status, _) = app.get("/health/ready").await;
