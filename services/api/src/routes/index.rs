@@ -93,18 +93,26 @@ fn shown_path(path: &str) -> String {
     path.replace('{', "<").replace('}', ">")
 }
 
-/// A description for each status.
+/// A description for each status: its reason phrase, then the document's text.
 fn responses(documented: &Value) -> Map<String, Value> {
     let documented = documented.as_object().into_iter().flatten();
     let responses = documented.map(|(status, response)| {
         let code = status.parse().ok();
         let reason = code.and_then(|code| StatusCode::from_u16(code).ok()?.canonical_reason());
-        let texts =
-            [reason.unwrap_or_default(), response["description"].as_str().unwrap_or_default()];
-        let text: Vec<_> = texts.iter().flat_map(|text| text.split_whitespace()).collect();
-        (status.clone(), json!({ "description": text.join(" ") }))
+        let description = on_one_line(&response["description"]);
+        let text = match reason {
+            Some(reason) if description.is_empty() => reason.to_owned(),
+            Some(reason) => format!("{reason}. {description}"),
+            None => description,
+        };
+        (status.clone(), json!({ "description": text }))
     });
     responses.collect()
+}
+
+/// A text of the document without its line breaks; empty if there is none.
+fn on_one_line(text: &Value) -> String {
+    text.as_str().unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The type and the description of each parameter in this place of a request.
@@ -112,10 +120,9 @@ fn parameters(documented: &Value, place: &str) -> Map<String, Value> {
     let documented = documented.as_array().into_iter().flatten();
     let parameters =
         documented.filter(|parameter| parameter["in"] == place).filter_map(|parameter| {
-            let description = parameter["description"].as_str().unwrap_or_default();
-            let description: Vec<_> = description.split_whitespace().collect();
+            let description = on_one_line(&parameter["description"]);
             let parameter_type = &parameter["schema"]["type"];
-            let shown = json!({ "type": parameter_type, "description": description.join(" ") });
+            let shown = json!({ "type": parameter_type, "description": description });
             Some((parameter["name"].as_str()?.to_owned(), shown))
         });
     parameters.collect()

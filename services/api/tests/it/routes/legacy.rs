@@ -46,7 +46,7 @@ async fn home_lists_the_statuses_that_the_document_describes() {
     assert_eq!(listed.len(), described + 2);
 }
 
-/// The original application's response to `GET /`, as far as clients may depend on it.
+/// The original application's response to `GET /`, as far as clients may depend on it, and one generated text.
 #[tokio::test]
 async fn home_has_the_original_fields_and_words() {
     let app = TestApp::start().await;
@@ -73,7 +73,9 @@ async fn home_has_the_original_fields_and_words() {
                             "status": "Accepted. Goto /task_result/<task_id> route to check status"
                         }
                     },
-                    "400": { "description": "Bad Request. Indicates a missing file or invalid input." }
+                    "400": { "description": "Bad Request. Indicates a missing file or invalid input." },
+                    // Generated from the document.
+                    "408": { "description": "Request Timeout. The upload took too long to arrive." }
                 }
             },
             {
