@@ -6,12 +6,13 @@ use poem::{
     Addr, Request,
     http::{StatusCode, header::HOST},
 };
+use poem_openapi::Tags as _;
 use serde_json::{Map, Value, json};
 
-use super::schema::EXAMPLE_ID;
+use super::{schema::EXAMPLE_ID, tag::Tag};
 
 /// The document's tags in the order of their routes: the original application's come first.
-const TAGS: [&str; 3] = ["Original", "v1", "Operations"];
+const TAGS: [Tag; 3] = [Tag::Original, Tag::V1, Tag::Operations];
 
 /// The index of a service, independent of its address.
 pub(crate) struct Index {
@@ -32,7 +33,7 @@ impl Index {
             .collect();
         // The sort is stable: within a tag, routes stay in the document's order.
         operations.sort_by_key(|(_, _, operation)| {
-            let tag = TAGS.iter().position(|tag| operation["tags"][0] == *tag);
+            let tag = TAGS.iter().position(|tag| operation["tags"][0] == tag.name());
             tag.unwrap_or(TAGS.len())
         });
         let described = operations.into_iter().map(|(path, method, operation)| {
