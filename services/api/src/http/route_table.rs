@@ -4,8 +4,22 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-/// Routes that the document does not describe: itself, its page and that page's files.
-const UNDESCRIBED: [&str; 3] = ["/docs", "/docs/{file}", "/openapi.json"];
+/// A route that the document does not describe. Its method is GET.
+pub(crate) struct UndescribedRoute {
+    pub(crate) path: &'static str,
+    /// What it serves, for the index; `None` for files that only a page refers to.
+    pub(crate) description: Option<&'static str>,
+}
+
+/// The page of the document, that page's files, and the document itself.
+pub(crate) const UNDESCRIBED: [UndescribedRoute; 3] = [
+    UndescribedRoute { path: "/docs", description: Some("Swagger UI: this API in the browser.") },
+    UndescribedRoute { path: "/docs/{file}", description: None },
+    UndescribedRoute {
+        path: "/openapi.json",
+        description: Some("The OpenAPI document of this API."),
+    },
+];
 
 /// All routes and the methods of each, read from the OpenAPI document.
 pub(crate) struct RouteTable(Vec<(Arc<str>, String)>);
@@ -19,7 +33,7 @@ impl RouteTable {
             methods.map(|(method, _)| method.to_uppercase()).collect::<Vec<_>>().join(", ")
         };
         let described = paths.map(|(path, operations)| (path.as_str().into(), methods(operations)));
-        let undescribed = UNDESCRIBED.map(|path| (path.into(), "GET".to_owned()));
+        let undescribed = UNDESCRIBED.map(|route| (route.path.into(), "GET".to_owned()));
         Self(described.chain(undescribed).collect())
     }
 

@@ -10,6 +10,7 @@ use poem_openapi::Tags as _;
 use serde_json::{Map, Value, json};
 
 use super::{schema::EXAMPLE_ID, tag::Tag};
+use crate::http::route_table::UNDESCRIBED;
 
 /// The document's tags in the order of their routes: the original application's come first.
 const TAGS: [Tag; 3] = [Tag::Original, Tag::V1, Tag::Operations];
@@ -42,11 +43,10 @@ impl Index {
             merge(&mut route, original_words(&path));
             route
         });
-        let undescribed = [
-            ("/docs", "Swagger UI: this API in the browser."),
-            ("/openapi.json", "The OpenAPI document of this API."),
-        ]
-        .map(|(path, text)| json!({ "path": path, "method": "GET", "description": text }));
+        let undescribed = UNDESCRIBED.into_iter().filter_map(|route| {
+            let description = route.description?;
+            Some(json!({ "path": route.path, "method": "GET", "description": description }))
+        });
         Self { routes: described.chain(undescribed).collect() }
     }
 
@@ -244,6 +244,29 @@ fn is_plain(host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::routes::openapi;
+
+    #[test]
+    fn each_operation_and_each_undescribed_route_with_a_description_is_listed_once() {
+        let document = openapi::parsed().unwrap();
+        let mut expected: Vec<_> = UNDESCRIBED
+            .iter()
+            .filter(|route| route.description.is_some())
+            .map(|route| (route.path.to_owned(), "GET".to_owned()))
+            .collect();
+        let paths = document["paths"].as_object().unwrap();
+        for (path, methods) in paths.iter().filter(|(path, _)| *path != "/") {
+            let methods = methods.as_object().unwrap().keys();
+            expected.extend(methods.map(|method| (shown_path(path), method.to_uppercase())));
+        }
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let routes = Index::of(&document).routes;
+        let mut listed: Vec<_> =
+            routes.iter().map(|route| (text(&route["path"]), text(&route["method"]))).collect();
+        expected.sort_unstable();
+        listed.sort_unstable();
+        assert_eq!(listed, expected);
+    }
 
     #[test]
     fn examples_have_the_address_that_the_client_has_used() {
