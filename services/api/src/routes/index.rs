@@ -54,9 +54,10 @@ impl Index {
     /// use.
     pub(crate) fn at(&self, base_url: &str) -> Value {
         let mut routes = self.routes.clone();
-        for route in &mut routes {
-            let examples = route["path"].as_str().map(|path| examples(path, base_url));
-            merge(route, examples.unwrap_or_default());
+        for (path, example) in examples(base_url) {
+            for route in routes.iter_mut().filter(|route| route["path"] == path) {
+                merge(route, example.clone());
+            }
         }
         json!({
             "api_version": "1.0",
@@ -187,25 +188,23 @@ fn original_words(path: &str) -> Value {
     }
 }
 
-/// Shell commands as examples of the route.
-fn examples(path: &str, base_url: &str) -> Value {
-    match path {
-        "/start_task" => json!({ "request_body": {
-            "request_example": format!(
-                "curl -X POST -F \"file=@test_images/bus.jpg\" {base_url}/start_task"
-            )
-        }}),
-        "/v1/tasks" => json!({ "request_body": {
-            "request_example": format!(
-                "curl -F \"file=@test_images/bus.jpg\" \
-                 \"{base_url}/v1/tasks?confidence=0.5&iou=0.7&max_detections=100\""
-            )
-        }}),
-        "/v1/tasks/<task_id>" => json!({
-            "request_example": format!("curl \"{base_url}/v1/tasks/{EXAMPLE_ID}?wait=10\"")
-        }),
-        _ => Value::Null,
-    }
+/// Shell commands as examples, each with the path of its route.
+fn examples(base_url: &str) -> [(&'static str, Value); 3] {
+    let start_task = json!({ "request_body": {
+        "request_example": format!(
+            "curl -X POST -F \"file=@test_images/bus.jpg\" {base_url}/start_task"
+        )
+    }});
+    let submit = json!({ "request_body": {
+        "request_example": format!(
+            "curl -F \"file=@test_images/bus.jpg\" \
+             \"{base_url}/v1/tasks?confidence=0.5&iou=0.7&max_detections=100\""
+        )
+    }});
+    let status = json!({
+        "request_example": format!("curl \"{base_url}/v1/tasks/{EXAMPLE_ID}?wait=10\"")
+    });
+    [("/start_task", start_task), ("/v1/tasks", submit), ("/v1/tasks/<task_id>", status)]
 }
 
 /// Merges the fields of `more`, an object or null, into `value`, recursively.
@@ -285,9 +284,18 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_are_for_documented_routes() {
+        let document = openapi::parsed().unwrap();
+        let documented: Vec<_> =
+            document["paths"].as_object().unwrap().keys().map(|path| shown_path(path)).collect();
+        for (path, _) in examples("http://localhost:5000") {
+            assert!(documented.iter().any(|documented| documented == path), "{path}");
+        }
+    }
+
+    #[test]
     fn the_original_words_are_for_documented_routes_and_statuses() {
-        let document: Value =
-            serde_json::from_str(&crate::routes::openapi::document().unwrap()).unwrap();
+        let document = openapi::parsed().unwrap();
         for path in ["/start_task", "/task_result/{task_id}"] {
             let methods = document["paths"][path].as_object().unwrap();
             let documented = &methods.values().next().unwrap()["responses"];
