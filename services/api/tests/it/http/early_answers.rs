@@ -20,10 +20,6 @@ pub(crate) const SIZES: [usize; 3] = [200_000, 5_000_000, 25_000_000];
 const TIMES: usize = 3;
 /// How many bytes of a body are sent before the client checks for a response.
 const OPENING: usize = 150_000;
-/// How long it checks, and how often it retries: a queue counts as full for a second only, and a later
-/// request is read to its end.
-const EARLY_TIMEOUT: Duration = Duration::from_secs(5);
-const ATTEMPTS: usize = 5;
 const BOUNDARY: &str = "early-answers";
 
 /// Larger than the largest of them.
@@ -31,6 +27,20 @@ pub(crate) const LARGE: (&str, &str) = ("MAX_PICTURE_BYTES", "30000000");
 /// For one connection, which may be idle for as long as it likes.
 pub(crate) const NO_ROOM: [(&str, &str); 2] =
     [("MAX_CONNECTIONS", "1"), ("HEADER_TIMEOUT_SECONDS", "600")];
+
+/// How often a request is sent until its response comes before its body was read, and how long the client
+/// waits for the response each time.
+#[derive(Clone, Copy)]
+struct Attempts {
+    count: usize,
+    timeout: Duration,
+}
+
+impl Attempts {
+    const ONE: Self = Self { count: 1, timeout: TEST_TIMEOUT };
+    /// A queue counts as full for a second only, and a later request is read to its end.
+    const FOR_A_FULL_QUEUE: Self = Self { count: 5, timeout: Duration::from_secs(5) };
+}
 
 /// A request that is answered before it was read.
 #[derive(Clone)]
@@ -96,14 +106,19 @@ pub(crate) enum Framing {
     Chunks,
 }
 
-/// Sends the first bytes of a request, waits for the response, sends the rest and only then reads. `None`:
-/// there was no response before the rest.
+/// Sends the first bytes of a request, waits up to `timeout` for the response, sends the rest and only then
+/// reads. `None`: there was no response before the rest.
 ///
 /// # Errors
 /// If a write fails, where a client would give up.
-fn write_first(address: &str, opening: &[u8], rest: &[u8]) -> io::Result<Option<String>> {
+fn write_first(
+    address: &str,
+    opening: &[u8],
+    rest: &[u8],
+    timeout: Duration,
+) -> io::Result<Option<String>> {
     let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(EARLY_TIMEOUT))?;
+    stream.set_read_timeout(Some(timeout))?;
     stream.set_write_timeout(Some(TEST_TIMEOUT))?;
     stream.write_all(opening)?;
     match stream.peek(&mut [0]) {
@@ -162,21 +177,22 @@ impl TestApp {
 
     /// Sends `early` repeatedly, in each size and framing; each response must be readable.
     async fn answers_early(&self, early: &Early) {
-        self.answers_early_to(early, TIMES, || async {}).await;
+        self.answers_early_to(early, TIMES, Attempts::ONE, || async {}).await;
     }
 
-    /// The response to `request`, which is repeated until the response comes before the body was read.
+    /// The response to `request` before its body was read; `None` if it came in none of the attempts.
     async fn answer_early_to<F: Future<Output = ()>>(
         &self,
         request: &Arc<Vec<u8>>,
+        attempts: Attempts,
         prepare: impl Fn() -> F,
     ) -> io::Result<Option<String>> {
-        for _ in 0..ATTEMPTS {
+        for _ in 0..attempts.count {
             prepare().await;
             let (address, request) = (self.address(), Arc::clone(request));
             let outcome = spawn_blocking(move || {
                 let (opening, rest) = request.split_at(OPENING);
-                write_first(&address, opening, rest)
+                write_first(&address, opening, rest, attempts.timeout)
             });
             if let Some(answer) = outcome.await.unwrap()? {
                 return Ok(Some(answer));
@@ -189,6 +205,7 @@ impl TestApp {
         &self,
         early: &Early,
         times: usize,
+        attempts: Attempts,
         prepare: impl Fn() -> F,
     ) {
         let mut lost = Vec::new();
@@ -203,7 +220,7 @@ impl TestApp {
                 let request = Arc::new(request);
                 for _ in 0..times {
                     let expected = format!("HTTP/1.1 {} ", early.status);
-                    match self.answer_early_to(&request, &prepare).await {
+                    match self.answer_early_to(&request, attempts, &prepare).await {
                         Ok(Some(answer)) if answer.starts_with(&expected) => {}
                         other => lost.push(format!("{size} bytes, {framing:?}: {other:?}")),
                     }
@@ -284,7 +301,7 @@ async fn a_rejection_for_a_full_queue_is_readable() {
         let answer = app.post("/start_task", bus_form()).await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
     };
-    app.answers_early_to(&early, TIMES, fill).await;
+    app.answers_early_to(&early, TIMES, Attempts::FOR_A_FULL_QUEUE, fill).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -293,6 +310,7 @@ async fn a_rejection_of_a_slow_upload_is_readable() {
     app.answers_early_to(
         &Early { path: "/v1/tasks", body: Content::Picture("a.jpg"), status: 408 },
         1,
+        Attempts::ONE,
         || async {},
     )
     .await;
@@ -316,7 +334,8 @@ async fn a_rejection_of_the_header_is_readable() {
                 "POST /v1/tasks HTTP/1.1\r\nHost: x\r\n{line}Content-Length: {size}\r\n\r\n"
             );
             let (address, body) = (app.address(), vec![0; size]);
-            let answer = spawn_blocking(move || write_first(&address, head.as_bytes(), &body));
+            let answer =
+                spawn_blocking(move || write_first(&address, head.as_bytes(), &body, TEST_TIMEOUT));
             let answer = answer.await.unwrap();
             let answer = answer.unwrap_or_else(|error| panic!("{status}, {size} bytes: {error}"));
             let answer = answer.expect("there is a response before the body has arrived");
