@@ -7,7 +7,15 @@ pub mod address;
 pub mod host;
 pub mod secret;
 
-use std::{collections::HashMap, fmt, fs::File, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    fs::File,
+    io::{self, Read},
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use crate::config::{address::may_hold_a_secret, secret::Secret};
 
@@ -150,20 +158,28 @@ impl<'a> Reader<'a> {
     /// all other bad settings.
     pub fn file(&mut self, name: &'static str) -> Option<PathBuf> {
         let path: PathBuf = self.read_optional(name)?;
-        // An address in place of a path.
-        let shown = if path.to_string_lossy().contains("://") {
-            "(not shown)".to_owned()
-        } else {
-            format!("'{}'", path.display())
-        };
-        match File::open(&path).and_then(|file| file.metadata()) {
-            Ok(found) if found.is_file() => {}
-            Ok(_) => self.problem(name, format!("{shown} is not a file")),
-            Err(error) => {
-                self.problem(name, format!("{shown} cannot be read: {error}"));
-            }
+        if let Err(problem) = open(&path) {
+            self.problem(name, problem);
         }
         Some(path)
+    }
+
+    /// The path of a file and its content, or `None` if the variable is unset, or if the file cannot be read,
+    /// which is recorded.
+    pub fn file_bytes(&mut self, name: &'static str) -> Option<(PathBuf, Vec<u8>)> {
+        let path: PathBuf = self.read_optional(name)?;
+        let content = open(&path).and_then(|mut file| {
+            let mut bytes = Vec::new();
+            file.read_to_end(&mut bytes).map_err(|error| cannot_be_read(&path, &error))?;
+            Ok(bytes)
+        });
+        match content {
+            Ok(bytes) => Some((path, bytes)),
+            Err(problem) => {
+                self.problem(name, problem);
+                None
+            }
+        }
     }
 
     /// A duration given as a whole number of seconds, from 1 second to ten years.
@@ -220,6 +236,29 @@ impl<'a> Reader<'a> {
     /// [`ConfigError`] with all bad settings.
     pub fn finish<T>(self, config: T) -> Result<T, ConfigError> {
         if self.problems.is_empty() { Ok(config) } else { Err(ConfigError(self.problems)) }
+    }
+}
+
+/// Opens a file. `Err` says why it cannot be read.
+fn open(path: &Path) -> Result<File, String> {
+    let opened = File::open(path).and_then(|file| Ok((file.metadata()?, file)));
+    match opened {
+        Ok((found, file)) if found.is_file() => Ok(file),
+        Ok(_) => Err(format!("{} is not a file", shown(path))),
+        Err(error) => Err(cannot_be_read(path, &error)),
+    }
+}
+
+fn cannot_be_read(path: &Path, error: &io::Error) -> String {
+    format!("{} cannot be read: {error}", shown(path))
+}
+
+/// The path in quotes; not if it is an address in place of a path, which may contain a password.
+fn shown(path: &Path) -> String {
+    if path.to_string_lossy().contains("://") {
+        "(not shown)".to_owned()
+    } else {
+        format!("'{}'", path.display())
     }
 }
 
@@ -290,6 +329,33 @@ mod tests {
         assert_eq!(reader.read_secret::<u16>("OTHER"), Some(17));
         let error = reader.finish(()).unwrap_err().to_string();
         assert!(error.contains("PIN: invalid digit") && !error.contains("s3cret"), "{error}");
+    }
+
+    #[test]
+    fn the_content_of_a_file_is_read_or_its_failure_recorded() {
+        let here = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+        let mut pairs = vec![
+            ("FOLDER", env!("CARGO_MANIFEST_DIR")),
+            ("HERE", here),
+            ("NOWHERE", "/nowhere/at.all"),
+        ];
+        let mut bad = vec!["FOLDER", "NOWHERE"];
+        if cfg!(target_os = "linux") {
+            // It can be opened, but not read.
+            pairs.push(("UNREADABLE", "/proc/self/mem"));
+            bad.push("UNREADABLE");
+        }
+        let source = source(&pairs);
+        let mut reader = Reader::new(&source);
+        let (path, bytes) = reader.file_bytes("HERE").unwrap();
+        assert_eq!((path.as_path(), bytes), (Path::new(here), std::fs::read(here).unwrap()));
+        for name in &bad {
+            assert_eq!(reader.file_bytes(name), None, "{name}");
+        }
+        assert_eq!(reader.file_bytes("UNSET"), None);
+        let ConfigError(problems) = reader.finish(()).unwrap_err();
+        let names: Vec<_> = problems.iter().map(|problem| problem.name).collect();
+        assert_eq!(names, bad);
     }
 
     #[test]

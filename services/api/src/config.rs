@@ -143,6 +143,16 @@ mod tests {
         assert_eq!(format!("{:?}", config.redis), "Some(RedisServer(rediss://***@host))");
     }
 
+    /// This file can be opened, but not read.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_certificate_file_that_cannot_be_read_is_a_bad_setting() {
+        let settings = [("REDIS_URL", "rediss://host"), ("REDIS_CA_FILE", "/proc/self/mem")];
+        let ConfigError(problems) = read(&settings).err().unwrap();
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems[0].name, "REDIS_CA_FILE");
+    }
+
     #[test]
     fn every_bad_setting_is_named() {
         let bad = [

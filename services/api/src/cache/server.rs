@@ -1,6 +1,6 @@
 //! The Redis server: `REDIS_URL` and `REDIS_CA_FILE`.
 
-use std::{fmt, fs};
+use std::fmt;
 
 use redis::{Client, TlsCertificates};
 use service::config::{
@@ -23,7 +23,7 @@ pub struct RedisServer {
 impl RedisServer {
     /// Reads `REDIS_URL` and `REDIS_CA_FILE`. `reader` collects what is wrong with them, without passwords.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let ca_file = reader.file("REDIS_CA_FILE");
+        let ca_file = reader.file_bytes("REDIS_CA_FILE");
         let url: Secret = reader.read_optional("REDIS_URL")?;
         let Some(address) = try_redact(url.expose()) else {
             let problem = format!(
@@ -42,9 +42,8 @@ impl RedisServer {
                 return None;
             }
         };
-        let Some(path) = ca_file else { return Some(Self { client, address }) };
-        // A file that cannot be read is reported already.
-        let pem = fs::read(&path).ok()?;
+        // Not set; or it cannot be read, which `reader` has recorded: then this server is never used.
+        let Some((path, pem)) = ca_file else { return Some(Self { client, address }) };
         let client = if pem.windows(CERTIFICATE.len()).any(|text| text == CERTIFICATE) {
             let certificates = TlsCertificates { client_tls: None, root_cert: Some(pem) };
             Client::build_with_tls(url.expose(), certificates).map_err(|error| error.to_string())
