@@ -61,9 +61,9 @@ pub struct TaskRecord {
     /// The job as it was accepted.
     #[serde(flatten)]
     pub job: Job,
-    /// How many runs have begun, without those that a stopping worker has released. The queue's count of
-    /// deliveries will not do: it includes released deliveries and does not survive every crash of the
-    /// server.
+    /// How many runs have begun, without those that a stopping worker has released, as far as they are stored:
+    /// a short first run is not, see [`TaskRecord::earlier_runs`]. The queue's count of deliveries will not do:
+    /// it includes released deliveries and does not survive every crash of the server.
     #[serde(default)]
     pub attempts: u32,
     /// The state of the task.
@@ -75,7 +75,22 @@ impl TaskRecord {
     /// The record of a job that has just been accepted.
     #[must_use]
     pub fn queued(job: Job) -> Self {
-        Self { job, attempts: 0, state: TaskState::Queued }
+        Self { job, attempts: 0, state: TaskState::Queued { released: false } }
+    }
+
+    /// How many runs have begun before the `delivery`th delivery of the job, whose record is `present`.
+    ///
+    /// A first run is stored only when it takes long. So where nothing is stored of the first delivery, it
+    /// counts as a run that its worker did not survive.
+    #[must_use]
+    pub fn earlier_runs(present: Option<&Self>, delivery: u32) -> u32 {
+        let is_known = present.is_some_and(|record| {
+            record.attempts > 0 || matches!(record.state, TaskState::Queued { released: true })
+        });
+        match present {
+            Some(record) if is_known => record.attempts,
+            Some(_) | None => u32::from(delivery > 1),
+        }
     }
 
     /// The same task in another state.
@@ -90,7 +105,11 @@ impl TaskRecord {
 #[serde(tag = "state", rename_all = "SCREAMING_SNAKE_CASE")]
 pub enum TaskState {
     /// Stored in the queue, and not in a run: not yet, or again after a release or a failed run.
-    Queued,
+    Queued {
+        /// Whether a worker has released the job, so that `attempts` includes all earlier runs.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        released: bool,
+    },
     /// A worker runs it.
     Started {
         /// When the run began.
@@ -161,7 +180,7 @@ impl TaskState {
     /// Whether the state is terminal. A terminal state never changes: the first one stored wins.
     #[must_use]
     pub fn is_terminal(&self) -> bool {
-        !matches!(self, Self::Queued | Self::Started { .. })
+        !matches!(self, Self::Queued { .. } | Self::Started { .. })
     }
 
     /// When the present run began, or the one with the result.
@@ -170,9 +189,10 @@ impl TaskState {
         match self {
             Self::Started { started_at, .. } => Some(*started_at),
             Self::Success { started_at, .. } => *started_at,
-            Self::Queued | Self::Failure { .. } | Self::Revoked { .. } | Self::Expired { .. } => {
-                None
-            }
+            Self::Queued { .. }
+            | Self::Failure { .. }
+            | Self::Revoked { .. }
+            | Self::Expired { .. } => None,
         }
     }
 
@@ -180,7 +200,7 @@ impl TaskState {
     #[must_use]
     pub fn finished_at(&self) -> Option<OffsetDateTime> {
         match self {
-            Self::Queued | Self::Started { .. } => None,
+            Self::Queued { .. } | Self::Started { .. } => None,
             Self::Success { finished_at, .. }
             | Self::Failure { finished_at, .. }
             | Self::Revoked { finished_at }
@@ -192,7 +212,7 @@ impl TaskState {
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Queued => "QUEUED",
+            Self::Queued { .. } => "QUEUED",
             Self::Started { .. } => "STARTED",
             Self::Success { .. } => "SUCCESS",
             Self::Failure { .. } => "FAILURE",
@@ -248,7 +268,8 @@ mod tests {
         let detection = Detection { bbox, class_id: ClassId(5), confidence: 0.75 };
         let object = DetectedObject { detection, label: "bus".to_owned() };
         let states = [
-            TaskState::Queued,
+            TaskState::Queued { released: false },
+            TaskState::Queued { released: true },
             TaskState::Started { started_at: at, run_deadline: Some(at) },
             TaskState::Success {
                 started_at: Some(at),
@@ -273,6 +294,25 @@ mod tests {
             let json = serde_json::to_value(&record).unwrap();
             assert_eq!(json["state"], record.state.name());
             assert_eq!(serde_json::from_value::<TaskRecord>(json).unwrap(), record);
+        }
+    }
+
+    #[test]
+    fn a_first_delivery_that_left_no_trace_counts_as_a_run() {
+        let queued = TaskRecord::queued(job());
+        let released = queued.with_state(TaskState::Queued { released: true });
+        let started =
+            TaskState::Started { started_at: OffsetDateTime::UNIX_EPOCH, run_deadline: None };
+        let run_twice = TaskRecord { attempts: 2, ..queued.with_state(started) };
+        let cases = [
+            (None, [0, 1, 1]),
+            (Some(&queued), [0, 1, 1]),
+            (Some(&released), [0, 0, 0]),
+            (Some(&run_twice), [2, 2, 2]),
+        ];
+        for (present, expected) in cases {
+            let runs = [1, 2, 3].map(|delivery| TaskRecord::earlier_runs(present, delivery));
+            assert_eq!(runs, expected, "{present:?}");
         }
     }
 

@@ -43,6 +43,9 @@ impl Role {
     }
 }
 
+/// The longest that `QUEUED_RECORD_SECONDS` may be: half the deadline from which on a job needs no record at once.
+const LONGEST_RECORD_DELAY: u64 = 1800;
+
 /// The limits of the queue. A full queue refuses new jobs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueLimits {
@@ -81,6 +84,9 @@ pub struct MessagingConfig {
     pub inline_limit: usize,
     /// How long the server waits for a worker before it redelivers a job. Default 30 s.
     pub ack_wait: Duration,
+    /// How long a job waits in the queue before its task gets a record. Zero: its record is stored together
+    /// with it. Default 5 minutes.
+    pub record_delay: Duration,
     /// For how long the server drops a second job with the same id. Default 10 minutes: longer than any
     /// client's retries.
     pub duplicate_window: Duration,
@@ -105,6 +111,7 @@ impl MessagingConfig {
             result_ttl: Duration::from_secs(24 * 3600),
             inline_limit: 1 << 20,
             ack_wait: Duration::from_secs(30),
+            record_delay: Duration::from_secs(300),
             duplicate_window: Duration::from_secs(600),
             replicas: 1,
             request_timeout: Duration::from_secs(5),
@@ -114,8 +121,8 @@ impl MessagingConfig {
 
     /// Reads the variables `NATS_URL`, `NATS_CREDENTIALS_FILE`, `NATS_CA_FILE`, `NATS_CERTIFICATE_FILE`,
     /// `NATS_KEY_FILE`, `NATS_REPLICAS`, `QUEUE_MAX_BYTES`, `QUEUE_MAX_MESSAGES`, `RESULT_TTL_SECONDS`,
-    /// `INLINE_LIMIT_BYTES`, `ACK_WAIT_SECONDS` and `DUPLICATE_WINDOW_SECONDS`. `reader` collects what is
-    /// wrong with them.
+    /// `INLINE_LIMIT_BYTES`, `ACK_WAIT_SECONDS`, `QUEUED_RECORD_SECONDS` and `DUPLICATE_WINDOW_SECONDS`. `reader`
+    /// collects what is wrong with them.
     #[must_use]
     pub fn read(reader: &mut Reader<'_>, role: Role) -> Self {
         let servers = reader.read_secret("NATS_URL").unwrap_or_default();
@@ -134,6 +141,12 @@ impl MessagingConfig {
             result_ttl: reader.seconds("RESULT_TTL_SECONDS", default.result_ttl.as_secs()),
             inline_limit: reader.at_least("INLINE_LIMIT_BYTES", 1, default.inline_limit),
             ack_wait: reader.seconds("ACK_WAIT_SECONDS", default.ack_wait.as_secs()),
+            record_delay: Duration::from_secs(reader.within(
+                "QUEUED_RECORD_SECONDS",
+                0,
+                LONGEST_RECORD_DELAY,
+                default.record_delay.as_secs(),
+            )),
             duplicate_window: reader
                 .seconds("DUPLICATE_WINDOW_SECONDS", default.duplicate_window.as_secs()),
             replicas: reader.at_least("NATS_REPLICAS", 1, default.replicas),

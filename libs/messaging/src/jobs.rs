@@ -4,5 +4,6 @@ pub(crate) mod delivery;
 pub(crate) mod picture_store;
 pub(crate) mod publish;
 pub(crate) mod pull;
+pub(crate) mod stored;
 pub(crate) mod trace;
 pub(crate) mod wire;

@@ -44,4 +44,6 @@ pub use provision::{
     names::{HEARTBEAT_TTL, LEASE_TTL},
 };
 pub use reconcile::{Discrepancy, Findings, Reconciler};
-pub use records::store::{BeginOutcome, FinishOutcome, RequeueReason, Snapshot, TaskStore};
+pub use records::store::{
+    BeginOutcome, FinishOutcome, RequeueReason, RunStart, Snapshot, TaskStore,
+};

@@ -1,26 +1,26 @@
 //! Compares the queue with the records, and repairs differences.
 //!
-//! A record is written after its job is stored, and a terminal record before its job is deleted. So the two
-//! may differ for a moment. A difference that is still there when both are read again from the leader, in
-//! an order that excludes such a moment, is a loss. Every repair is a conditional write: two reconcilers at
-//! once do no harm.
+//! A terminal record is written before its job is deleted, so a task without a job has one. Where it is missing
+//! although both were read again from the leader, in an order that excludes the moment in between, the job is
+//! lost. Every repair is a conditional write: two reconcilers at once do no harm.
+//!
+//! A job that waits for long gets a record, by which its task expires, and by which its loss is found by any
+//! reconciler. Jobs without a record are remembered from one round to the next.
 
 mod ledger;
-mod stored_jobs;
+mod repair_unrecorded;
 mod stuck;
+mod unrecorded_jobs;
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
 use domain::{FailureReason, Job, TaskId, TaskRecord, TaskState};
 use time::OffsetDateTime;
 
-use self::{ledger::Ledger, stored_jobs::StoredJob, stuck::Stuck};
+use self::{ledger::Ledger, stuck::Stuck, unrecorded_jobs::UnrecordedJobs};
 use crate::{
     FinishOutcome, Messaging, MessagingError, TaskStore,
-    jobs::{picture_store, wire},
+    jobs::{picture_store, stored, wire},
 };
 
 /// How many discrepancies of one kind are repaired in one round; the rest waits for the next.
@@ -36,10 +36,8 @@ const LONGEST_RUN: Duration = Duration::from_secs(60);
 /// A kind of difference between queue and records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Discrepancy {
-    /// A task that is not terminal and has no job.
-    RecordWithoutJob,
-    /// A job without a record: the API stopped between storing the one and the other.
-    JobWithoutRecord,
+    /// A task that is not terminal and has no job (any more).
+    LostJob,
     /// A task that is past its deadline and not terminal.
     Overdue,
     /// Jobs in the stream that its consumer does not deliver.
@@ -48,15 +46,13 @@ pub enum Discrepancy {
 
 impl Discrepancy {
     /// All kinds.
-    pub const ALL: [Self; 4] =
-        [Self::RecordWithoutJob, Self::JobWithoutRecord, Self::Overdue, Self::StuckJobs];
+    pub const ALL: [Self; 3] = [Self::LostJob, Self::Overdue, Self::StuckJobs];
 
     /// Its name in metrics.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
-            Self::RecordWithoutJob => "record_without_job",
-            Self::JobWithoutRecord => "job_without_record",
+            Self::LostJob => "record_without_job",
             Self::Overdue => "overdue",
             Self::StuckJobs => "stuck_jobs",
         }
@@ -97,13 +93,21 @@ pub struct Reconciler {
     ledger: Ledger,
     /// The tasks without a job in the previous round.
     lost_before: HashSet<TaskId>,
+    unrecorded: UnrecordedJobs,
     stuck_before: Option<Stuck>,
 }
 
 impl Reconciler {
     pub(crate) fn new(messaging: Messaging) -> Self {
         let (tasks, ledger) = (messaging.tasks(), Ledger::new(messaging.clone()));
-        Self { messaging, tasks, ledger, lost_before: HashSet::new(), stuck_before: None }
+        Self {
+            messaging,
+            tasks,
+            ledger,
+            lost_before: HashSet::new(),
+            unrecorded: UnrecordedJobs::default(),
+            stuck_before: None,
+        }
     }
 
     /// Compares everything, and repairs what can be repaired. Lost and stuck jobs are repaired only if the
@@ -116,11 +120,12 @@ impl Reconciler {
         // The job of a task that is known before the jobs are listed was stored before. Tasks that become
         // terminal during the listing are excluded by the records that are read after it.
         let known = self.ledger.ids();
-        let jobs = stored_jobs::list(&self.messaging).await?;
+        let jobs = stored::list(&self.messaging).await?;
         self.ledger.catch_up().await?;
         let lost = known.into_iter().filter(|id| !jobs.contains_key(id)).collect();
         self.repair_lost_jobs(lost, &mut findings).await?;
-        self.create_missing_records(jobs, &mut findings).await?;
+        self.fail_vanished(&jobs, &mut findings).await?;
+        self.record_waiting(jobs).await?;
         self.repair_stuck_jobs(&mut findings).await?;
         Ok(findings)
     }
@@ -161,7 +166,7 @@ impl Reconciler {
             if !is_repaired {
                 lost.insert(id);
             }
-            findings.add(Discrepancy::RecordWithoutJob, 1, is_repaired);
+            findings.add(Discrepancy::LostJob, 1, is_repaired);
         }
         self.lost_before = lost;
         Ok(())
@@ -171,7 +176,7 @@ impl Reconciler {
     /// before the job is deleted, so a task that is not terminal after its job was missing has lost it.
     async fn without_job(&mut self, id: TaskId) -> Result<Option<TaskRecord>, MessagingError> {
         let Some(record) = self.ledger.get(id) else { return Ok(None) };
-        if stored_jobs::exists(&self.messaging, &wire::job_subject(&record.job)).await? {
+        if stored::exists(&self.messaging, &wire::job_subject(&record.job)).await? {
             return Ok(None);
         }
         self.still_open(id).await
@@ -185,59 +190,28 @@ impl Reconciler {
             return self.expire(record).await;
         }
         if picture_store::find(&self.messaging, &wire::object_name(task_id)).await?.is_some() {
-            let is_restored = stored_jobs::restore(&self.messaging, job).await?;
+            let is_restored = stored::restore(&self.messaging, job).await?;
             if is_restored {
                 tracing::warn!(%task_id, "a job was lost from the queue; it has been stored again");
             }
             return Ok(is_restored);
         }
+        self.fail_lost(record).await
+    }
+
+    /// Fails a task whose job and picture are lost. Returns whether it did.
+    async fn fail_lost(&mut self, record: &TaskRecord) -> Result<bool, MessagingError> {
         let lost = TaskState::Failure {
-            finished_at: now,
+            finished_at: OffsetDateTime::now_utc(),
             reason: FailureReason::Lost,
             message: "the job is no longer in the queue: submit the picture again".to_owned(),
         };
         let is_stored = self.finish(&record.with_state(lost)).await?;
         if is_stored {
+            let task_id = record.job.task_id;
             tracing::warn!(%task_id, "a job and its picture were lost; the task has failed");
         }
         Ok(is_stored)
-    }
-
-    async fn create_missing_records(
-        &mut self,
-        jobs: HashMap<TaskId, String>,
-        findings: &mut Findings,
-    ) -> Result<(), MessagingError> {
-        let unknown = jobs.into_iter().filter(|(id, _)| !self.ledger.contains(*id));
-        let mut unknown: Vec<_> = unknown.collect();
-        unknown.sort_unstable();
-        for (id, subject) in unknown.into_iter().take(MOST) {
-            match readable(id, self.tasks.get_from_leader(id).await)? {
-                Some(None) => {}
-                // Its terminal record was stored, and deleting the job failed. A worker would do nothing but
-                // delete it.
-                Some(Some(TaskRecord { state: TaskState::Expired { .. }, job, .. })) => {
-                    self.remove(&job).await?;
-                    continue;
-                }
-                Some(Some(_)) | None => continue,
-            }
-            let Some(job) = self.settled_job(&subject).await? else { continue };
-            self.tasks.create_queued(&TaskRecord::queued(job)).await?;
-            tracing::warn!(task_id = %id, "a job had no record; it has been created");
-            findings.add(Discrepancy::JobWithoutRecord, 1, true);
-        }
-        Ok(())
-    }
-
-    /// The job of this subject, unless it is so new that the API may be about to store its record.
-    async fn settled_job(&self, subject: &str) -> Result<Option<Job>, MessagingError> {
-        // Opening the bucket and writing the record may each take one request timeout.
-        let write_time = self.messaging.config().request_timeout * 2;
-        let found = stored_jobs::find(&self.messaging, subject).await?;
-        let is_settled =
-            |found: &StoredJob| OffsetDateTime::now_utc() - found.stored_at > write_time;
-        Ok(found.filter(is_settled).map(|found| found.job))
     }
 
     async fn repair_stuck_jobs(&mut self, findings: &mut Findings) -> Result<(), MessagingError> {
@@ -315,7 +289,7 @@ impl Reconciler {
 
     /// Deletes the job and the picture of a task whose terminal record is stored.
     async fn remove(&self, job: &Job) -> Result<(), MessagingError> {
-        stored_jobs::remove(&self.messaging, &wire::job_subject(job)).await?;
+        stored::remove(&self.messaging, &wire::job_subject(job)).await?;
         picture_store::delete(&self.messaging, &wire::object_name(job.task_id)).await;
         Ok(())
     }

@@ -11,6 +11,7 @@ pub mod hints;
 mod inference;
 mod metrics;
 mod process;
+mod recorded_run;
 mod running;
 mod settle;
 mod startup;

@@ -1,7 +1,6 @@
 //! One delivery from its arrival to its outcome.
 
 use std::{
-    convert::Infallible,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,7 +9,7 @@ use bytes::Bytes;
 use detector::{Detections, ModelError};
 use domain::{FailureReason, Job, TaskRecord, TaskState};
 use messaging::{
-    BeginOutcome, Delivery, FinishOutcome, PictureFetchError, RequeueReason, Snapshot, TaskStore,
+    Delivery, FinishOutcome, MessagingError, PictureFetchError, RequeueReason, Snapshot, TaskStore,
     Writes,
 };
 use opentelemetry::trace::SpanBuilder;
@@ -25,8 +24,12 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     cores::Parallelism,
     hints,
-    inference::{Batch, Batcher, InferenceError, Picture, Preprocessing, Slots, Work},
+    inference::{
+        Batch, Batcher, InferenceError, PictureFile, Placement, Preprocessing, SlotLease, Slots,
+        Work,
+    },
     metrics::WorkerMetrics,
+    recorded_run::{RecordedRun, Start},
     running::RunningTasks,
     settle::{Outcome, RunError},
 };
@@ -37,6 +40,7 @@ pub(crate) struct Context {
     pub(crate) writes: Writes,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) preprocessing: Arc<Preprocessing>,
+    pub(crate) placement: Placement,
     pub(crate) slots: Arc<Slots>,
     /// Batches pictures; `None`: each is run alone.
     pub(crate) batcher: Option<Batcher>,
@@ -57,8 +61,9 @@ pub(crate) struct Context {
 /// A picture that crashes its worker interrupts the jobs in the other slots. NATS redelivers all of them
 /// at the same time, most likely to the same worker, where they would crash it together until all fail as
 /// poison. So a job with an earlier run that failed or did not end runs alone: a crash then is due to that job.
-/// The record counts these runs. The count of deliveries does not serve: it rises when a worker that stops
-/// releases a job that it has not run, and is reset with a new consumer.
+/// The record counts these runs, except for a first one that ended its worker within a second: that one counts if
+/// the first delivery left no trace. Otherwise the count of deliveries does not serve: it rises when a worker that
+/// stops releases a job that it has not run, and is reset with a new consumer.
 enum Isolation<'a> {
     Shared { _running: RwLockReadGuard<'a, ()> },
     Exclusive { _running: RwLockWriteGuard<'a, ()> },
@@ -66,8 +71,7 @@ enum Isolation<'a> {
 
 impl<'a> Isolation<'a> {
     /// Waits until the job may run. New jobs do not overtake one that waits for exclusive isolation.
-    async fn acquire(context: &'a Context, record: Option<&TaskRecord>) -> Self {
-        let earlier_runs = record.map_or(0, |record| record.attempts);
+    async fn acquire(context: &'a Context, earlier_runs: u32) -> Self {
         // At the limit, the job fails as poison and is not run.
         if (1..context.max_attempts).contains(&earlier_runs) {
             Self::Exclusive { _running: context.isolation.write().await }
@@ -77,12 +81,22 @@ impl<'a> Isolation<'a> {
     }
 }
 
-/// What to do with a delivery, by the record of its task.
-enum Step {
-    /// Run the job; a run has begun in this record.
-    Run(Box<TaskRecord>),
-    /// Nothing.
-    Done(Outcome),
+/// What a run of the model leads to.
+enum RunEnd {
+    Detected(Detections),
+    /// The job can never succeed.
+    Impossible {
+        reason: FailureReason,
+        message: String,
+    },
+}
+
+/// Why a run did not end.
+enum Interruption {
+    /// This worker stops, or is broken, and leaves the job to another.
+    Released,
+    /// It is retried.
+    Failed(RunError),
 }
 
 /// Processes one delivery. A [`RunError`] within is retried; what can never succeed becomes a stored
@@ -99,7 +113,7 @@ pub(crate) async fn process(
         () = context.release.cancelled() => return Outcome::Released,
         () = context.broken.cancelled() => return Outcome::Released,
     };
-    let snapshot = match context.tasks.snapshot(delivery.job.task_id).await {
+    let snapshot = match snapshot(context, delivery).await {
         Ok(snapshot) => snapshot,
         Err(error) => return Outcome::Failed { error: error.into(), attempt: delivery.attempt },
     };
@@ -108,84 +122,35 @@ pub(crate) async fn process(
     {
         return already_terminal(record);
     }
+    let earlier_runs = TaskRecord::earlier_runs(snapshot.record(), delivery.attempt);
     // Before the run is counted: waiting for other jobs must not cost an attempt.
     let _isolation = tokio::select! {
-        isolation = Isolation::acquire(context, snapshot.record()) => isolation,
+        isolation = Isolation::acquire(context, earlier_runs) => isolation,
         () = context.release.cancelled() => return Outcome::Released,
         () = context.broken.cancelled() => return Outcome::Released,
     };
-    let begun = match begin(context, delivery, snapshot).await {
-        Ok(Step::Run(record)) => record,
-        Ok(Step::Done(outcome)) => return outcome,
-        Err(error) => return Outcome::Failed { error, attempt: delivery.attempt },
-    };
-    tokio::select! {
-        outcome = run(context, delivery, &begun, parallelism) => match outcome {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                requeue(context, &begun, RequeueReason::RunFailed).await;
-                Outcome::Failed { error, attempt: begun.attempts }
-            }
-        },
-        () = context.release.cancelled() => {
-            requeue(context, &begun, RequeueReason::Released).await;
-            Outcome::Released
-        }
-        never = keep_extending(context, &begun) => match never {},
+    let is_overdue = delivery.job.is_overdue(OffsetDateTime::now_utc());
+    if !is_overdue && earlier_runs < context.max_attempts {
+        return run(context, delivery, snapshot, parallelism).await;
     }
+    let present = TaskRecord { attempts: earlier_runs, ..TaskRecord::queued(delivery.job.clone()) };
+    context.tasks.note_known(delivery.job.task_id, snapshot);
+    let outcome =
+        if is_overdue { expire(context, &present).await } else { give_up(context, &present).await };
+    outcome.unwrap_or_else(|error| Outcome::Failed { error, attempt: delivery.attempt })
 }
 
-/// How far ahead the deadline in a run's record is at most. The reconciler leaves a run alone until then, also
-/// where its worker has died: clients are promised a terminal state within 60 s of their task's deadline.
-const LONGEST_RUN_LEASE: Duration = Duration::from_secs(50);
-
-/// Extends the deadline in the run's record while the run goes on, which takes longer than
-/// [`LONGEST_RUN_LEASE`] where `JOB_DEADLINE_SECONDS` allows it or the run waits for a slot. The reconciler
-/// calls a run past that deadline lost.
-async fn keep_extending(context: &Context, begun: &TaskRecord) -> Infallible {
-    let lease = run_lease(context);
-    // Thrice in a lease, so that one extension may fail.
-    let mut interval = tokio::time::interval(lease / 3);
-    interval.tick().await;
-    loop {
-        interval.tick().await;
-        if let Err(error) = context.tasks.extend_run(begun, lease).await {
-            tracing::warn!(task_id = %begun.job.task_id, %error, "the deadline of a run was not extended");
-        }
+/// The task's record, from the second delivery on. A first delivery hardly ever has one, and its first write finds
+/// out.
+async fn snapshot(context: &Context, delivery: &Delivery) -> Result<Snapshot, MessagingError> {
+    if delivery.attempt == 1 {
+        return Ok(Snapshot::unread());
     }
-}
-
-fn run_lease(context: &Context) -> Duration {
-    context.job_deadline.min(LONGEST_RUN_LEASE)
-}
-
-async fn begin(
-    context: &Context,
-    delivery: &Delivery,
-    snapshot: Snapshot,
-) -> Result<Step, RunError> {
-    let begin = context.tasks.begin(&delivery.job, snapshot, run_lease(context));
-    let record = match begin.await? {
-        BeginOutcome::AlreadyTerminal(end) => return Ok(Step::Done(already_terminal(&end))),
-        BeginOutcome::Begun(record) => record,
-    };
-    let now = OffsetDateTime::now_utc();
-    if record.job.is_overdue(now) {
-        tracing::info!(task_id = %record.job.task_id, "the job has expired before its run");
-        let expired = TaskState::Expired { finished_at: now };
-        return finish(context, &record, expired).await.map(Step::Done);
-    }
-    if record.attempts > context.max_attempts {
-        return give_up(context, &record).await.map(Step::Done);
-    }
-    if record.attempts == 1 {
-        context.metrics.record_wait(now - record.job.submitted_at);
-    }
-    Ok(Step::Run(Box::new(record)))
+    context.tasks.snapshot(delivery.job.task_id).await
 }
 
 /// The outcome for a task that has reached a terminal state before.
-fn already_terminal(record: &TaskRecord) -> Outcome {
+pub(crate) fn already_terminal(record: &TaskRecord) -> Outcome {
     match record.state {
         // A worker may have died after the record and before the dead letter. Writing the letter twice
         // has no effect.
@@ -194,38 +159,88 @@ fn already_terminal(record: &TaskRecord) -> Outcome {
     }
 }
 
+async fn expire(context: &Context, present: &TaskRecord) -> Result<Outcome, RunError> {
+    tracing::info!(task_id = %present.job.task_id, "the job has expired before its run");
+    let expired = TaskState::Expired { finished_at: OffsetDateTime::now_utc() };
+    finish(context, present, expired).await
+}
+
+async fn give_up(context: &Context, present: &TaskRecord) -> Result<Outcome, RunError> {
+    let message = format!(
+        "given up after {} attempts: processing this picture stopped or failed its worker each time",
+        context.max_attempts
+    );
+    let outcome = fail(context, present, FailureReason::Poison, message).await?;
+    Ok(if matches!(outcome, Outcome::Stored) { Outcome::Poison } else { outcome })
+}
+
 async fn run(
     context: &Context,
     delivery: &Delivery,
-    begun: &TaskRecord,
+    snapshot: Snapshot,
     parallelism: Parallelism,
-) -> Result<Outcome, RunError> {
+) -> Outcome {
+    let start = RecordedRun::start(&context.tasks, context.job_deadline, delivery, snapshot);
+    let mut run = match start.await {
+        Ok(Start::Run(run)) => run,
+        Ok(Start::AlreadyTerminal(record)) => return already_terminal(&record),
+        Err(error) => {
+            return Outcome::Failed { error: error.into(), attempt: delivery.attempt };
+        }
+    };
+    if let Some(wait) = run.wait() {
+        context.metrics.record_wait(wait);
+    }
+    let end = tokio::select! {
+        end = run_model(context, delivery, parallelism) => end,
+        () = context.release.cancelled() => Err(Interruption::Released),
+        record = run.keep_recorded() => return already_terminal(&record),
+    };
+    let begun = run.into_record();
+    let error = match end {
+        Ok(end) => match store_end(context, &begun, end).await {
+            Ok(outcome) => return outcome,
+            Err(error) => error,
+        },
+        Err(Interruption::Released) => {
+            requeue(context, &begun, RequeueReason::Released).await;
+            return Outcome::Released;
+        }
+        Err(Interruption::Failed(error)) => error,
+    };
+    requeue(context, &begun, RequeueReason::RunFailed).await;
+    Outcome::Failed { error, attempt: begun.attempts }
+}
+
+async fn run_model(
+    context: &Context,
+    delivery: &Delivery,
+    parallelism: Parallelism,
+) -> Result<RunEnd, Interruption> {
+    let impossible = |reason, message| Ok(RunEnd::Impossible { reason, message });
+    let failed = |error: RunError| Err(Interruption::Failed(error));
     let picture = match delivery.picture_up_to(context.most_picture_bytes).await {
         Ok(picture) => picture,
         Err(error @ PictureFetchError::Gone { .. }) => {
-            return fail(context, begun, FailureReason::PictureGone, error.to_string()).await;
+            return impossible(FailureReason::PictureGone, error.to_string());
         }
         Err(error @ PictureFetchError::TooLarge { .. }) => {
-            return fail(context, begun, FailureReason::UndecodablePicture, error.to_string())
-                .await;
+            return impossible(FailureReason::UndecodablePicture, error.to_string());
         }
-        Err(error @ PictureFetchError::Transient(_)) => return Err(error.into()),
+        Err(error @ PictureFetchError::Transient(_)) => return failed(error.into()),
     };
-    match detect(context, picture, &begun.job, parallelism).await {
-        Ok(found) => succeed(context, begun, found).await,
-        Err(InferenceError::Broken) => {
-            requeue(context, begun, RequeueReason::Released).await;
-            Ok(Outcome::Released)
-        }
+    match detect(context, picture, &delivery.job, parallelism).await {
+        Ok(found) => Ok(RunEnd::Detected(found)),
+        Err(InferenceError::Broken) => Err(Interruption::Released),
         Err(InferenceError::Model(error @ ModelError::NotInstalled { .. })) => {
-            fail(context, begun, FailureReason::UnknownModel, hints::model(&error)).await
+            impossible(FailureReason::UnknownModel, hints::model(&error))
         }
         Err(InferenceError::Undecodable(error)) => {
-            fail(context, begun, FailureReason::UndecodablePicture, error.to_string()).await
+            impossible(FailureReason::UndecodablePicture, error.to_string())
         }
         Err(error @ InferenceError::Hung(_)) => {
             context.broken.cancel();
-            Err(error.into())
+            failed(error.into())
         }
         Err(
             error @ (InferenceError::Detect(_)
@@ -235,22 +250,26 @@ async fn run(
             | InferenceError::SlotEnded
             | InferenceError::DeadlineExceeded(_)
             | InferenceError::Batch(_)),
-        ) => Err(error.into()),
+        ) => failed(error.into()),
     }
 }
 
-/// Preprocesses the picture beside other runs, then waits for a slot and runs it.
+/// Preprocesses the picture and runs the model, in a slot of its own or in a batch.
 async fn detect(
     context: &Context,
-    file: Bytes,
+    bytes: Bytes,
     job: &Job,
     parallelism: Parallelism,
 ) -> Result<Detections, InferenceError> {
     let deadline = context.job_deadline;
-    let (model, prepared) =
-        context.preprocessing.preprocess(file.clone(), job.model.clone(), deadline).await?;
-    let (settings, trace) = (job.settings, TraceContext::current());
-    let (work, answer) = Work::new(Picture { model, prepared, settings, parallelism, trace, file });
+    let (model, settings, trace) = (job.model.clone(), job.settings, TraceContext::current());
+    let file = PictureFile { bytes, model, settings, parallelism, trace };
+    if context.placement == Placement::OnSlot {
+        let mut slot = lease_slot(context).await?;
+        context.metrics.count_picture(parallelism);
+        return slot.run_file(file, deadline).await;
+    }
+    let (work, answer) = Work::new(context.preprocessing.preprocess(file, deadline).await?);
     if let Some(batcher) = &context.batcher
         && parallelism == Parallelism::Slot
     {
@@ -258,14 +277,29 @@ async fn detect(
         batcher.run(work);
         return answer.detections().await;
     }
-    let mut slot = tokio::select! {
-        slot = context.slots.lease() => slot,
-        // A slot that hangs never becomes idle. Another worker is free sooner.
-        () = context.broken.cancelled() => return Err(InferenceError::Broken),
-    };
+    let mut slot = lease_slot(context).await?;
     context.metrics.count_picture(parallelism);
     slot.run(Batch::of(work), deadline).await;
     answer.detections().await
+}
+
+async fn lease_slot(context: &Context) -> Result<SlotLease, InferenceError> {
+    tokio::select! {
+        slot = context.slots.lease() => Ok(slot),
+        // A slot that hangs never becomes idle. Another worker is free sooner.
+        () = context.broken.cancelled() => Err(InferenceError::Broken),
+    }
+}
+
+async fn store_end(
+    context: &Context,
+    begun: &TaskRecord,
+    end: RunEnd,
+) -> Result<Outcome, RunError> {
+    match end {
+        RunEnd::Detected(found) => succeed(context, begun, found).await,
+        RunEnd::Impossible { reason, message } => fail(context, begun, reason, message).await,
+    }
 }
 
 async fn succeed(
@@ -311,15 +345,6 @@ async fn fail(
     finish(context, begun, state).await
 }
 
-async fn give_up(context: &Context, begun: &TaskRecord) -> Result<Outcome, RunError> {
-    let message = format!(
-        "given up after {} attempts: processing this picture stopped or failed its worker each time",
-        context.max_attempts
-    );
-    let outcome = fail(context, begun, FailureReason::Poison, message).await?;
-    Ok(if matches!(outcome, Outcome::Stored) { Outcome::Poison } else { outcome })
-}
-
 /// Stores the terminal state. The first one stored wins.
 async fn finish(
     context: &Context,
@@ -334,7 +359,7 @@ async fn finish(
     }
     match finished? {
         FinishOutcome::Stored => Ok(Outcome::Stored),
-        FinishOutcome::AlreadyTerminal(_) => Ok(Outcome::Duplicate),
+        FinishOutcome::AlreadyTerminal(present) => Ok(already_terminal(&present)),
     }
 }
 

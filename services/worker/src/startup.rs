@@ -30,7 +30,8 @@ use crate::{
     heartbeat::Heartbeat,
     hints,
     inference::{
-        AllCoresDetector, BatchRules, Batcher, LoadedModels, ModelSource, Preprocessing, Slots,
+        AllCoresDetector, BatchRules, Batcher, LoadedModels, ModelSource, Placement, Preprocessing,
+        Slots,
     },
     metrics::{WorkerMetrics, register_model},
     process::Context,
@@ -152,6 +153,7 @@ pub async fn run(
         writes: messaging.writes().clone(),
         metrics,
         preprocessing,
+        placement: placement(&config, max_batch),
         slots,
         batcher,
         job_deadline: config.job_deadline,
@@ -216,6 +218,11 @@ fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
     let preprocessing = Arc::new(Preprocessing::new(name, preprocessor, limits, source));
     let slots = Slots::start(&runtime, models, &preprocessing)?;
     Ok(Loaded { preprocessing, slots, model_digest: bundle.digest(), max_batch })
+}
+
+fn placement(config: &Config, max_batch: usize) -> Placement {
+    let has_one_core = config.cores.per_slot.get() == 1 && !config.provider.is_gpu();
+    if has_one_core && max_batch == 1 { Placement::OnSlot } else { Placement::BesideRuns }
 }
 
 /// The configured batch size, if the model takes batches.

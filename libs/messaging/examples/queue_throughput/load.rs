@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use domain::{DetectionSettings, Job, TaskRecord, TaskState};
-use messaging::{BeginOutcome, Delivery, Messaging, MessagingConfig, Role, Settlement};
+use messaging::{BeginOutcome, Delivery, Messaging, MessagingConfig, Role, RunStart, Settlement};
 use time::OffsetDateTime;
 use tokio::{sync::Semaphore, task::JoinSet};
 
@@ -173,7 +173,12 @@ impl Flow {
         let begun = match self.records {
             Records::With => {
                 let snapshot = tasks.snapshot(delivery.job.task_id).await.expect("it is read");
-                Some(tasks.begin(&delivery.job, snapshot, LEASE).await.expect("it is stored"))
+                Some(
+                    tasks
+                        .begin(RunStart::now(&delivery.job, 1), snapshot, LEASE)
+                        .await
+                        .expect("it is stored"),
+                )
             }
             Records::Without => None,
         };

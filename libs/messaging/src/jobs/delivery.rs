@@ -56,12 +56,13 @@ pub struct Delivery {
 /// How a delivery is settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// The task's terminal record is stored: delete the job, and its picture from the object store.
+    /// The task's terminal record is stored: delete the job, and its picture from the object store. Sent without
+    /// confirmation: if the server does not receive it, it redelivers the job, whose record is found terminal.
     Ack,
     /// A temporary failure: redeliver the job after this time.
     RetryAfter(Duration),
-    /// This worker does not run the job: redeliver it at once. Sent without confirmation: a worker that stops
-    /// cannot wait for a server that does not answer. If the server does not receive it, it redelivers the
+    /// This worker does not run the job: redeliver it at once, and do not count this delivery as a run. Sent without
+    /// confirmation: a worker that stops cannot wait for a server that does not answer. If the server does not receive it, it redelivers the
     /// job after `ack_wait`.
     Release,
     /// The job must not be run again: copy it with its picture to the dead letters, then delete it.
@@ -139,11 +140,11 @@ impl Delivery {
         KeepAlive { task }
     }
 
-    /// Settles the delivery and waits until the server has confirmed it, except for a
+    /// Settles the delivery. Waits until the server has confirmed it, except for [`Settlement::Ack`] and
     /// [`Settlement::Release`].
     ///
     /// # Errors
-    /// [`MessagingError`] after several attempts. The job is then redelivered, which is harmless: a terminal
+    /// [`MessagingError`], if the server confirms, after several attempts. The job is then redelivered, which is harmless: a terminal
     /// record stays as it is. A server that was killed may have forgotten the delivery and never confirms its
     /// settlement.
     pub async fn settle(self, settlement: Settlement) -> Result<(), MessagingError> {
@@ -158,7 +159,8 @@ impl Delivery {
     async fn send_settlement(self, settlement: Settlement) -> Result<(), MessagingError> {
         match settlement {
             Settlement::Ack => {
-                confirm(&self.messaging, &self.reply, ACK).await?;
+                let ack = self.messaging.client().publish(self.reply.clone(), ACK);
+                self.messaging.within("settle a job", ack).await?;
                 if let PictureSource::Object(name) = &self.source {
                     picture_store::delete(&self.messaging, name).await;
                 }
@@ -175,12 +177,27 @@ impl Delivery {
     async fn release(self) -> Result<(), MessagingError> {
         let what = "release a job";
         let client = self.messaging.client();
+        self.note_release().await;
         let release = async {
             let sent = client.publish(self.reply.clone(), NAK).await;
             sent.map_err(|error| MessagingError::failed(what, error))?;
             client.flush().await.map_err(|error| MessagingError::failed(what, error))
         };
         self.messaging.within_time(what, RELEASE_TIMEOUT, release).await?
+    }
+
+    /// Stores that this delivery was no run. Of later deliveries than the first, that is known: their runs are
+    /// stored when they begin.
+    async fn note_release(&self) {
+        if self.attempt > 1 {
+            return;
+        }
+        let tasks = self.messaging.tasks();
+        let note = tasks.note_released(&self.job);
+        let noted = self.messaging.within_time("note a release", RELEASE_TIMEOUT / 2, note).await;
+        if let Err(error) | Ok(Err(error)) = noted {
+            tracing::debug!(task_id = %self.job.task_id, %error, "the release counts as a run");
+        }
     }
 
     async fn reject(self, reason: &str) -> Result<(), MessagingError> {

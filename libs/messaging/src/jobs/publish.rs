@@ -7,7 +7,8 @@ use async_nats::{
     jetstream::{consumer, message::PublishMessage, stream},
 };
 use bytes::Bytes;
-use domain::Job;
+use domain::{Job, TaskRecord};
+use opentelemetry::trace::SpanBuilder;
 use service::{
     lifecycle::failpoints,
     telemetry::traces::{self, TraceContext},
@@ -31,6 +32,10 @@ const HEADROOM: usize = 8 * 1024;
 
 /// How long a submission waits for a reconnection before it is refused.
 const RECONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A job that may wait for less than this gets a record at once. The reconciler, which gives one to all that wait
+/// longer than `record_delay`, expires tasks by their records.
+const SHORT_WAIT: Duration = Duration::from_secs(3600);
 
 /// The queue of jobs. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -76,6 +81,10 @@ impl JobQueue {
     /// Stores the job and its picture (encoded, as the client sent it) in the queue. `Ok` means that both
     /// are stored. Submitting the same id again within the duplicate window changes nothing.
     ///
+    /// The job in the queue is the proof that its task is QUEUED ([`TaskStore::find`](crate::TaskStore::find)).
+    /// A record is stored besides where something relies on it: the expiry of a deadline that is near, and the
+    /// recovery of a lost job, which needs a picture in the object store.
+    ///
     /// # Errors
     /// [`SubmitError::QueueFull`], [`SubmitError::Unavailable`] and [`SubmitError::TooLarge`] mean
     /// that nothing was stored; after [`SubmitError::Unconfirmed`] the job may be stored.
@@ -93,9 +102,21 @@ impl JobQueue {
             return Err(SubmitError::Unavailable { detail });
         }
         self.wait_for_connection().await?;
-        if picture.len() <= self.largest_inline(job) {
-            return self.send(job, PictureSource::Inline(picture)).await;
+        let is_inline = picture.len() <= self.largest_inline(job);
+        if is_inline {
+            self.send(job, PictureSource::Inline(picture)).await?;
+        } else {
+            self.send_large(job, picture).await?;
         }
+        failpoints::reach("api-before-record");
+        // After the job, so that there is no record of a job that was never stored.
+        if !is_inline || self.needs_record_at_once(job) {
+            self.store_record(job).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_large(&self, job: &Job, picture: Bytes) -> Result<(), SubmitError> {
         let upload = picture_store::upload(&self.messaging, job.task_id, &picture).await?;
         let (queue, job) = (self.clone(), job.clone());
         let task_id = job.task_id;
@@ -105,6 +126,23 @@ impl JobQueue {
         let rest = async move { span.around(queue.send_uploaded(&job, upload)).await };
         let outcome = tokio::spawn(rest).await;
         outcome.unwrap_or(Err(SubmitError::Unconfirmed { task_id }))
+    }
+
+    fn needs_record_at_once(&self, job: &Job) -> bool {
+        let is_short = |deadline| deadline - OffsetDateTime::now_utc() < SHORT_WAIT;
+        self.messaging.config().record_delay.is_zero() || job.deadline.is_some_and(is_short)
+    }
+
+    /// Stores the record QUEUED, unless a faster worker has written one.
+    async fn store_record(&self, job: &Job) -> Result<(), SubmitError> {
+        let span = traces::span(|| SpanBuilder::from_name("store record"));
+        let record = TaskRecord::queued(job.clone());
+        let created = span.around(self.messaging.tasks().create_queued(&record)).await;
+        created.map_err(|error| {
+            span.fail("not_stored", || error.to_string());
+            tracing::warn!(task_id = %job.task_id, %error, "cannot write the record of a published job");
+            SubmitError::Unconfirmed { task_id: job.task_id }
+        })
     }
 
     /// The number of jobs, waiting and in progress.

@@ -17,7 +17,7 @@ use tokio::{
 };
 
 use super::{
-    delivery::{self, Delivery, NAK},
+    delivery::{self, Delivery, NAK, Settlement},
     wire,
 };
 use crate::{
@@ -281,13 +281,29 @@ async fn release_all(messaging: Messaging, mut subscriber: Subscriber) {
             return;
         }
         while let Some(message) = subscriber.next().await {
-            if let (None, Some(reply)) = (message.status, message.reply) {
-                let _ = messaging.client().publish(reply, NAK).await;
+            if message.status.is_none() {
+                release(&messaging, message).await;
             }
         }
-        let _ = messaging.client().flush().await;
     };
     if timeout(messaging.config().request_timeout, releasing).await.is_err() {
         tracing::debug!("messages that were not released are redelivered after their ack_wait");
+    }
+}
+
+async fn release(messaging: &Messaging, message: async_nats::Message) {
+    let Some(reply) = message.reply.clone() else { return };
+    let delivery = wire::decode(&message)
+        .ok()
+        .and_then(|(job, source)| Delivery::new(messaging.clone(), message, job, source));
+    match delivery {
+        Some(delivery) => {
+            let _ = delivery.settle(Settlement::Release).await;
+        }
+        // Whoever pulls it next moves it to the dead letters.
+        None => {
+            let _ = messaging.client().publish(reply, NAK).await;
+            let _ = messaging.client().flush().await;
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The records of tasks that are not terminal, kept current by reading changes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_nats::jetstream::stream::State;
 use domain::{TaskId, TaskRecord};
@@ -24,6 +24,8 @@ pub(super) struct Ledger {
     /// The last sequence that was read.
     read_to: u64,
     open: HashMap<TaskId, Entry>,
+    /// The tasks whose terminal records were read since they were last taken.
+    ended: HashSet<TaskId>,
 }
 
 struct Entry {
@@ -33,7 +35,13 @@ struct Entry {
 
 impl Ledger {
     pub(super) fn new(messaging: Messaging) -> Self {
-        Self { messaging, created_at: None, read_to: 0, open: HashMap::new() }
+        Self {
+            messaging,
+            created_at: None,
+            read_to: 0,
+            open: HashMap::new(),
+            ended: HashSet::new(),
+        }
     }
 
     /// Reads the changes since the last update.
@@ -68,6 +76,11 @@ impl Ledger {
 
     pub(super) fn records(&self) -> impl Iterator<Item = &TaskRecord> {
         self.open.values().map(|entry| &entry.record)
+    }
+
+    /// The tasks that have become terminal since the last call.
+    pub(super) fn take_ended(&mut self) -> HashSet<TaskId> {
+        std::mem::take(&mut self.ended)
     }
 
     /// Removes a record that is terminal or gone.
@@ -109,7 +122,9 @@ impl Ledger {
             Ok(record) if record.job.task_id == id && !record.state.is_terminal() => {
                 self.open.insert(id, Entry { record, sequence });
             }
-            Ok(_) => {}
+            Ok(_) => {
+                self.ended.insert(id);
+            }
             // Written by another program. Readers of this task get an error.
             Err(error) => tracing::debug!(task_id = %id, %error, "a record cannot be read"),
         }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
+use super::queued::SeenJobs;
 use crate::{
     Messaging, MessagingError, connection::refusal::is_overtaken, provision::names::TASK_STREAM,
 };
@@ -30,16 +31,57 @@ const WRITE_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug, Clone)]
 pub struct TaskStore {
     pub(super) messaging: Messaging,
-    /// The records that this process has read or written last for a task that it runs. They are most likely
+    /// What this process has read or written last of the records of tasks that it runs. It is most likely
     /// current, and need not be read before the next write.
-    known: Arc<Mutex<HashMap<TaskId, (TaskRecord, u64)>>>,
+    known: Arc<Mutex<HashMap<TaskId, Present>>>,
+    pub(super) seen: Arc<Mutex<SeenJobs>>,
 }
+
+/// A task's record and its revision, or `None` if there is none.
+type Present = Option<(TaskRecord, u64)>;
 
 /// A task's record and its revision, at the time of a read.
 #[derive(Debug, Clone)]
-pub struct Snapshot(Option<(TaskRecord, u64)>);
+pub struct Snapshot(Present);
+
+/// A run of a job, and when it began.
+#[derive(Debug, Clone, Copy)]
+pub struct RunStart<'a> {
+    /// The job.
+    pub job: &'a Job,
+    /// The number of the delivery that it began with.
+    pub delivery: u32,
+    /// When it began.
+    pub started_at: OffsetDateTime,
+}
+
+impl<'a> RunStart<'a> {
+    /// A run that begins now, with the `delivery`th delivery of the job.
+    #[must_use]
+    pub fn now(job: &'a Job, delivery: u32) -> Self {
+        Self { job, delivery, started_at: OffsetDateTime::now_utc() }
+    }
+
+    /// The record of this run, whose deadline is `lease` from now, after the record `present`.
+    #[must_use]
+    pub fn record(&self, present: Option<&TaskRecord>, lease: Duration) -> TaskRecord {
+        let run_deadline = Some(OffsetDateTime::now_utc() + lease);
+        let earlier_runs = TaskRecord::earlier_runs(present, self.delivery);
+        TaskRecord {
+            job: self.job.clone(),
+            attempts: earlier_runs.saturating_add(1),
+            state: TaskState::Started { started_at: self.started_at, run_deadline },
+        }
+    }
+}
 
 impl Snapshot {
+    /// Of a task that most likely has no record, without a read.
+    #[must_use]
+    pub fn unread() -> Self {
+        Self(None)
+    }
+
     /// The record; `None` if there is none.
     #[must_use]
     pub fn record(&self) -> Option<&TaskRecord> {
@@ -86,7 +128,7 @@ enum Written {
 
 impl TaskStore {
     pub(crate) fn new(messaging: Messaging) -> Self {
-        Self { messaging, known: Arc::default() }
+        Self { messaging, known: Arc::default(), seen: Arc::default() }
     }
 
     /// Whether there is a connection to the server, without which no record can be read.
@@ -158,7 +200,7 @@ impl TaskStore {
         self.current(id).await.map(Snapshot)
     }
 
-    /// Stores that a run of the job begins now, and counts it as an attempt. The run's deadline is `lease`
+    /// Stores that a run of the job has begun, and counts it as an attempt. The run's deadline is `lease`
     /// from now; see [`TaskStore::extend_run`]. Never changes a terminal record. The record is read again only
     /// if it has changed since `snapshot`.
     ///
@@ -167,29 +209,20 @@ impl TaskStore {
     /// [`MessagingError::Contended`].
     pub async fn begin(
         &self,
-        job: &Job,
+        run: RunStart<'_>,
         snapshot: Snapshot,
         lease: Duration,
     ) -> Result<BeginOutcome, MessagingError> {
-        if let Snapshot(Some(present)) = snapshot {
-            self.known.lock().insert(job.task_id, present);
-        }
-        let started_at = OffsetDateTime::now_utc();
-        let started = TaskState::Started { started_at, run_deadline: Some(started_at + lease) };
-        let begun = |attempts: u32| TaskRecord {
-            job: job.clone(),
-            attempts: attempts.saturating_add(1),
-            state: started.clone(),
-        };
+        let task_id = run.job.task_id;
+        self.note_known(task_id, snapshot);
         // A retry of a write whose answer was lost finds its own record and must not count twice.
         let next = |present: Option<&TaskRecord>| match present {
-            Some(record) if record.state == started => record.clone(),
-            Some(record) => begun(record.attempts),
-            None => begun(0),
+            Some(record) if record.state.started_at() == Some(run.started_at) => record.clone(),
+            present => run.record(present, lease),
         };
-        Ok(match self.write(job.task_id, next).await? {
+        Ok(match self.write(task_id, next).await? {
             Ok((record, revision)) => {
-                self.known.lock().insert(job.task_id, (record.clone(), revision));
+                self.known.lock().insert(task_id, Some((record.clone(), revision)));
                 BeginOutcome::Begun(record)
             }
             Err(present) => BeginOutcome::AlreadyTerminal(present),
@@ -219,14 +252,15 @@ impl TaskStore {
         let task_id = begun.job.task_id;
         match self.write(task_id, next).await? {
             Ok((record, revision)) if is_own(&record) => {
-                self.known.lock().insert(task_id, (record, revision));
+                self.known.lock().insert(task_id, Some((record, revision)));
             }
             Ok(_) | Err(_) => {}
         }
         Ok(())
     }
 
-    /// Stores that a job is queued again after its run has begun. Never changes a terminal record.
+    /// Stores that a job is queued again after its run has begun. Never changes a terminal record, nor that of a later
+    /// run.
     ///
     /// # Errors
     /// As [`TaskStore::begin`].
@@ -235,14 +269,39 @@ impl TaskStore {
         begun: &TaskRecord,
         reason: RequeueReason,
     ) -> Result<(), MessagingError> {
-        let attempts = match reason {
-            RequeueReason::RunFailed => begun.attempts,
-            RequeueReason::Released => begun.attempts.saturating_sub(1),
+        let (attempts, released) = match reason {
+            RequeueReason::RunFailed => (begun.attempts, false),
+            RequeueReason::Released => (begun.attempts.saturating_sub(1), true),
         };
-        let queued = TaskRecord { attempts, ..begun.with_state(TaskState::Queued) };
-        let written = self.write(begun.job.task_id, |_| queued.clone()).await;
+        let queued = TaskRecord { attempts, ..begun.with_state(TaskState::Queued { released }) };
+        let next = |present: Option<&TaskRecord>| match present {
+            // A second delivery has begun another run, which counts too.
+            Some(of_later_run) if of_later_run.attempts > begun.attempts => of_later_run.clone(),
+            Some(_) | None => queued.clone(),
+        };
+        let written = self.write(begun.job.task_id, next).await;
         self.known.lock().remove(&begun.job.task_id);
         written.map(drop)
+    }
+
+    /// Stores that the first delivery of a job was released before its run, so that the next one does not
+    /// count it as a run. Changes nothing if a run of the job is stored.
+    ///
+    /// # Errors
+    /// As [`TaskStore::begin`].
+    pub(crate) async fn note_released(&self, job: &Job) -> Result<(), MessagingError> {
+        let released = TaskState::Queued { released: true };
+        let released = TaskRecord::queued(job.clone()).with_state(released);
+        let next = |present: Option<&TaskRecord>| match present {
+            Some(of_a_run) if of_a_run.attempts > 0 => of_a_run.clone(),
+            Some(_) | None => released.clone(),
+        };
+        self.write(job.task_id, next).await.map(drop)
+    }
+
+    /// Notes the record on which the next write of this task is based, instead of a read.
+    pub fn note_known(&self, id: TaskId, snapshot: Snapshot) {
+        self.known.lock().insert(id, snapshot.0);
     }
 
     /// Stores a terminal record, unless there is one: the first one wins.
@@ -296,9 +355,9 @@ impl TaskStore {
         next: &impl Fn(Option<&TaskRecord>) -> TaskRecord,
     ) -> Result<Written, MessagingError> {
         // Removed: if it is outdated, the next attempt reads the record.
-        let own = self.known.lock().remove(&id);
-        let present = match own {
-            Some(own) => Some(own),
+        let known = self.known.lock().remove(&id);
+        let present = match known {
+            Some(known) => known,
             None => self.current(id).await?,
         };
         if let Some((present, _)) = &present
@@ -319,7 +378,7 @@ impl TaskStore {
     }
 
     /// The record and its revision, read from any server.
-    async fn current(&self, id: TaskId) -> Result<Option<(TaskRecord, u64)>, MessagingError> {
+    async fn current(&self, id: TaskId) -> Result<Present, MessagingError> {
         let bucket = self.messaging.task_bucket().await?;
         let entry =
             self.messaging.within("read a task's record", bucket.entry(id.to_string())).await?;

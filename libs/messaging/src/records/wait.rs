@@ -17,8 +17,8 @@ const READ_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::
 
 impl TaskStore {
     /// Subscribes to the records of a task, reads the present one, and waits for a terminal state until
-    /// `give_up` completes. Returns the newest record that is known then; at once where there is no record, or
-    /// a terminal one. The first read is always completed, so that also a caller that gives up early, as in a
+    /// `give_up` completes. Returns the newest record that is known then; at once where there is no such task, or
+    /// where it is terminal. The first read is always completed, so that also a caller that gives up early, as in a
     /// shutdown, gets a record.
     ///
     /// The server publishes each record that it has stored. A subscription costs it far less than a consumer
@@ -39,7 +39,7 @@ impl TaskStore {
         // publishes to the subscription.
         let first = tokio::select! {
             record = next_terminal(&mut records) => return Ok(Some(record)),
-            read = self.get_or_retry(id) => read?,
+            read = self.find_or_retry(id) => read?,
         };
         if first.as_ref().is_none_or(|record| record.state.is_terminal()) {
             return Ok(first);
@@ -47,7 +47,7 @@ impl TaskStore {
         let mut newest = Ok(first);
         let (mut pause, longest) = READ_AGAIN;
         let mut give_up = pin!(give_up);
-        let mut reading = pin!(self.get_after(pause, id));
+        let mut reading = pin!(self.find_after(pause, id));
         loop {
             newest = tokio::select! {
                 biased;
@@ -55,7 +55,7 @@ impl TaskStore {
                 () = &mut give_up => return newest,
                 read = &mut reading => {
                     pause = (2 * pause).min(longest);
-                    reading.set(self.get_after(pause, id));
+                    reading.set(self.find_after(pause, id));
                     read
                 }
             };
@@ -68,20 +68,20 @@ impl TaskStore {
     }
 
     /// What was asked on a connection that broke is never answered; on the next one it is.
-    async fn get_or_retry(&self, id: TaskId) -> Result<Option<TaskRecord>, MessagingError> {
-        match self.get(id).await {
-            Err(MessagingError::Timeout { .. }) => self.get(id).await,
+    async fn find_or_retry(&self, id: TaskId) -> Result<Option<TaskRecord>, MessagingError> {
+        match self.find(id).await {
+            Err(MessagingError::Timeout { .. }) => self.find(id).await,
             read => read,
         }
     }
 
-    async fn get_after(
+    async fn find_after(
         &self,
         pause: Duration,
         id: TaskId,
     ) -> Result<Option<TaskRecord>, MessagingError> {
         sleep(pause).await;
-        self.get(id).await
+        self.find(id).await
     }
 }
 

@@ -127,7 +127,7 @@ async fn a_requeued_job_is_a_new_task_and_the_old_end_stays() {
         assert!(fixture.dead_letters().await.is_empty());
         assert_eq!(tasks.get(old.task_id).await.unwrap(), Some(failure(&old)));
         let TaskRecord { job, attempts, state } = tasks.get(new).await.unwrap().unwrap();
-        assert_eq!((attempts, state, job.task_id), (0, TaskState::Queued, new));
+        assert_eq!((attempts, state, job.task_id), (0, TaskState::Queued { released: false }, new));
         assert_eq!((&job.picture_name, &job.model), (&old.picture_name, &old.model));
 
         let delivery = next(&mut fixture.deliveries(), 1).await;

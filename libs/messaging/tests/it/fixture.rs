@@ -9,7 +9,8 @@ use domain::{
     TaskState,
 };
 use messaging::{
-    BeginOutcome, Deliveries, Delivery, Messaging, MessagingConfig, Role, Submission, TaskStore,
+    BeginOutcome, Deliveries, Delivery, Messaging, MessagingConfig, Role, RunStart, Submission,
+    TaskStore,
 };
 use testkit::{NatsServer, eventually};
 use time::OffsetDateTime;
@@ -164,7 +165,7 @@ pub(crate) const LEASE: Duration = Duration::from_secs(60);
 /// Begins a run of a task that is not terminal, as a worker does.
 pub(crate) async fn begin(tasks: &TaskStore, job: &Job) -> TaskRecord {
     let snapshot = tasks.snapshot(job.task_id).await.unwrap();
-    match tasks.begin(job, snapshot, LEASE).await.unwrap() {
+    match tasks.begin(RunStart::now(job, 1), snapshot, LEASE).await.unwrap() {
         BeginOutcome::Begun(record) => record,
         BeginOutcome::AlreadyTerminal(record) => panic!("it is terminal: {record:?}"),
     }

@@ -2,13 +2,20 @@
 
 use std::{future::pending, time::Duration};
 
-use domain::{TaskId, TaskRecord, TaskState};
+use domain::{Job, TaskId, TaskRecord, TaskState};
 use futures_util::StreamExt;
-use messaging::{BeginOutcome, FinishOutcome, Messaging, MessagingConfig, RequeueReason, Role};
-use testkit::{Direction, TcpProxy};
+use messaging::{
+    BeginOutcome, FinishOutcome, Messaging, MessagingConfig, RequeueReason, Role, RunStart,
+    Settlement,
+};
+use testkit::{Direction, TcpProxy, eventually};
+use time::OffsetDateTime;
 use tokio::time::sleep;
 
-use crate::fixture::{A_WHILE, Fixture, LEASE, TIMEOUT, begin, failure, job, success};
+use crate::fixture::{
+    A_WHILE, Fixture, LEASE, TIMEOUT, begin, failure, job, large_picture, next, picture, success,
+    terminal,
+};
 
 #[tokio::test]
 async fn a_task_goes_its_way() {
@@ -35,7 +42,7 @@ async fn runs_that_failed_count_and_runs_that_were_released_do_not() {
         let begun = begin(&tasks, &job).await;
         tasks.requeue(&begun, why).await.unwrap();
         let record = tasks.get(job.task_id).await.unwrap().unwrap();
-        assert_eq!(record.state, TaskState::Queued);
+        assert!(matches!(record.state, TaskState::Queued { .. }), "{record:?}");
         record.attempts
     };
     assert_eq!(requeued(RequeueReason::RunFailed).await, 1);
@@ -89,7 +96,7 @@ async fn the_first_end_wins() {
     let late = tasks.finish(&failure(&job)).await.unwrap();
     assert_eq!(late, FinishOutcome::AlreadyTerminal(Box::new(end.clone())));
     let snapshot = tasks.snapshot(job.task_id).await.unwrap();
-    let late = tasks.begin(&job, snapshot, LEASE).await.unwrap();
+    let late = tasks.begin(RunStart::now(&job, 1), snapshot, LEASE).await.unwrap();
     assert_eq!(late, BeginOutcome::AlreadyTerminal(end.clone()));
     // The same end once more is an attempt whose answer was lost.
     assert_eq!(tasks.finish(&end).await.unwrap(), FinishOutcome::Stored);
@@ -107,7 +114,7 @@ async fn of_many_ends_at_once_one_is_stored() {
             let mut end = success(&job);
             end.job.picture_name = format!("{attempt}.jpg");
             let snapshot = tasks.snapshot(job.task_id).await.unwrap();
-            tasks.begin(&job, snapshot, LEASE).await.unwrap();
+            tasks.begin(RunStart::now(&job, 1), snapshot, LEASE).await.unwrap();
             (tasks.finish(&end).await.unwrap(), end)
         }));
     }
@@ -241,4 +248,119 @@ async fn a_record_expires() {
         tasks.get(job.task_id).await.unwrap().is_none().then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_job_in_the_queue_is_a_queued_task() {
+    let fixture = Fixture::start().await;
+    let (tasks, job) = (fixture.messaging.tasks(), job());
+    assert_eq!(tasks.find(job.task_id).await.unwrap(), None);
+    fixture.submit(&job).await;
+    let queued = Some(TaskRecord::queued(job.clone()));
+    assert_eq!(tasks.get(job.task_id).await.unwrap(), None, "it has no record");
+    for _ in 0..2 {
+        assert_eq!(tasks.find(job.task_id).await.unwrap(), queued);
+    }
+    let delivery = next(&mut fixture.deliveries(), 1).await;
+    assert_eq!(tasks.find(job.task_id).await.unwrap(), queued, "its run is not stored");
+    tasks.finish(&success(&job)).await.unwrap();
+    assert_eq!(tasks.find(job.task_id).await.unwrap(), Some(success(&job)));
+    delivery.settle(Settlement::Ack).await.unwrap();
+    fixture.depth_becomes((0, 0)).await;
+    assert_eq!(tasks.find(job.task_id).await.unwrap(), Some(success(&job)));
+}
+
+#[tokio::test]
+async fn a_lost_job_gets_a_record_by_whoever_knows_it() {
+    let fixture = Fixture::start().await;
+    let job = Job { submitted_at: OffsetDateTime::now_utc(), ..job() };
+    let (tasks, of_another_process) = (fixture.messaging.tasks(), fixture.messaging.tasks());
+    fixture.submit(&job).await;
+    tasks.note_queued(job.clone());
+    let queued = Some(TaskRecord::queued(job.clone()));
+    assert_eq!(tasks.find(job.task_id).await.unwrap(), queued);
+    fixture.raw().await.get_stream("JOBS").await.unwrap().purge().await.unwrap();
+    assert_eq!(of_another_process.find(job.task_id).await.unwrap(), None);
+    // With a record, the reconciler finds it, and it is unknown to nobody.
+    eventually(TIMEOUT, async || {
+        assert_eq!(tasks.find(job.task_id).await.unwrap(), queued);
+        of_another_process.get(job.task_id).await.unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_failed_run_does_not_hide_a_later_one() {
+    let fixture = Fixture::start().await;
+    let (here, there, job) = (fixture.messaging.tasks(), fixture.messaging.tasks(), job());
+    for reason in [RequeueReason::RunFailed, RequeueReason::Released] {
+        let earlier = begin(&here, &job).await;
+        let later = begin(&there, &job).await;
+        here.requeue(&earlier, reason).await.unwrap();
+        assert_eq!(here.get(job.task_id).await.unwrap(), Some(later), "{reason:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_waiting_client_waits_for_a_job_without_a_record() {
+    let fixture = Fixture::start().await;
+    let (tasks, job) = (fixture.messaging.tasks(), job());
+    fixture.submit(&job).await;
+    let waiting = tokio::spawn({
+        let (tasks, id) = (tasks.clone(), job.task_id);
+        async move { terminal(&tasks, id).await }
+    });
+    fixture.server.wait_until_subscribed(&format!("records.{}", job.task_id)).await;
+    tasks.finish(&success(&job)).await.unwrap();
+    assert_eq!(waiting.await.unwrap(), success(&job));
+}
+
+#[tokio::test]
+async fn a_record_is_stored_with_the_job_where_something_relies_on_it() {
+    let fixture = Fixture::start().await;
+    let due_in = |seconds| Job {
+        deadline: Some(OffsetDateTime::now_utc() + time::Duration::seconds(seconds)),
+        ..job()
+    };
+    let at_once = Fixture::configured(|config| config.record_delay = Duration::ZERO).await;
+    let cases = [
+        (&fixture, job(), picture(), false),
+        (&fixture, due_in(2 * 3600), picture(), false),
+        (&fixture, due_in(60), picture(), true),
+        (&fixture, job(), large_picture(3_000_000), true),
+        (&at_once, job(), picture(), true),
+    ];
+    for (fixture, job, picture, is_recorded) in cases {
+        fixture.messaging.queue().submit(&job, picture).await.unwrap();
+        let record = fixture.messaging.tasks().get(job.task_id).await.unwrap();
+        assert_eq!(record, is_recorded.then(|| TaskRecord::queued(job)));
+    }
+}
+
+#[tokio::test]
+async fn a_first_delivery_counts_as_a_run_unless_it_was_released() {
+    let fixture = Fixture::start().await;
+    let tasks = fixture.messaging.tasks();
+    let (lost, released, drained) = (job(), job(), job());
+    let earlier_runs = async |job: &Job| {
+        let record = tasks.get(job.task_id).await.unwrap();
+        TaskRecord::earlier_runs(record.as_ref(), 2)
+    };
+    let mut deliveries = fixture.deliveries();
+    for job in [&lost, &released] {
+        fixture.submit(job).await;
+    }
+    let _never_settled = next(&mut deliveries, 2).await;
+    next(&mut deliveries, 1).await.settle(Settlement::Release).await.unwrap();
+    assert_eq!((earlier_runs(&lost).await, earlier_runs(&released).await), (1, 0));
+
+    // Delivered, and never taken by the worker before it stops.
+    deliveries.stop().await;
+    let mut deliveries = fixture.deliveries();
+    let again = next(&mut deliveries, 2).await;
+    assert_eq!((&again.job, again.attempt), (&released, 2));
+    fixture.submit(&drained).await;
+    fixture.depth_becomes((0, 3)).await;
+    deliveries.stop().await;
+    assert_eq!(earlier_runs(&drained).await, 0);
 }

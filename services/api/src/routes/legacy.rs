@@ -227,7 +227,9 @@ impl From<TaskRecord> for TaskResult {
             Self::Failure(FailedTask { task_id: task_id.clone(), error: error.to_owned() })
         };
         match record.state {
-            TaskState::Queued | TaskState::Started { .. } => Self::Pending(PendingTask { task_id }),
+            TaskState::Queued { .. } | TaskState::Started { .. } => {
+                Self::Pending(PendingTask { task_id })
+            }
             TaskState::Success { objects, .. } => Self::Success(FinishedTask {
                 task_id,
                 image_name: record.job.picture_name,

@@ -338,7 +338,7 @@ impl From<TaskRecord> for Task {
             failure: None,
         };
         match state {
-            TaskState::Queued => {}
+            TaskState::Queued { .. } => {}
             TaskState::Started { .. } => task.state = State::Started,
             TaskState::Success { objects, width, height, warnings, cached, .. } => {
                 task.state = State::Success;

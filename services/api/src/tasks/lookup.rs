@@ -21,14 +21,14 @@ pub(crate) enum Lookup {
 }
 
 impl Tasks {
-    /// Looks `id` up: in Redis, which has copies of terminal records, then in the bucket.
+    /// Looks `id` up: in Redis, which has copies of terminal records, then in the bucket and the queue.
     pub(crate) async fn find(&self, id: TaskId) -> Result<Lookup, MessagingError> {
         if let Some(cache) = &self.cache
             && let Some(record) = cache.get(id).await
         {
             return Ok(Lookup::Found(Box::new(record)));
         }
-        let record = self.store.get(id).await?;
+        let record = self.store.find(id).await?;
         Ok(self.remember(id, record))
     }
 

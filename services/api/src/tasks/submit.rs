@@ -8,8 +8,7 @@ use std::{
 use bytes::Bytes;
 use domain::{DetectionSettings, Job, Sha256Digest, TaskId, TaskRecord, TaskState};
 use messaging::{Claimed, MessagingError, Submission, SubmitError};
-use opentelemetry::trace::SpanBuilder;
-use service::{lifecycle::failpoints, telemetry::traces};
+use service::lifecycle::failpoints;
 
 use super::Tasks;
 use crate::upload::UploadedPicture;
@@ -106,7 +105,7 @@ impl Tasks {
         if let Some(key) = idempotency_key {
             let task_id = self.claim(&key, &job, &bytes, deadline).await?;
             if task_id != job.task_id {
-                let record = self.store.get(task_id).await;
+                let record = self.store.find(task_id).await;
                 let record = record.map_err(|error| unavailable(task_id, "read", &error))?;
                 if let Some(record) = record {
                     return Ok(record);
@@ -119,9 +118,9 @@ impl Tasks {
         if !no_cache && let Some(ended) = self.finish_from_cache(&job).await? {
             return Ok(ended);
         }
-        let record = TaskRecord::queued(job);
-        self.store_job(&record, bytes).await?;
-        Ok(record)
+        self.store_job(&job, bytes).await?;
+        self.store.note_queued(job.clone());
+        Ok(TaskRecord::queued(job))
     }
 
     /// Finishes the task with the cached result of the same picture, and returns its record. `None` if
@@ -162,10 +161,10 @@ impl Tasks {
         }
     }
 
-    async fn store_job(&self, record: &TaskRecord, picture: Bytes) -> Result<(), NotAccepted> {
-        let task_id = record.job.task_id;
+    async fn store_job(&self, job: &Job, picture: Bytes) -> Result<(), NotAccepted> {
+        let task_id = job.task_id;
         failpoints::reach("api-before-publish");
-        let published = self.queue.submit(&record.job, picture).await;
+        let published = self.queue.submit(job, picture).await;
         published.map_err(|error| match error {
             SubmitError::QueueFull { .. } => {
                 self.backpressure.note_full(Instant::now());
@@ -177,16 +176,6 @@ impl Tasks {
                 tracing::warn!(%task_id, %error, "cannot publish a job");
                 NotAccepted::Unavailable { task_id }
             }
-        })?;
-        failpoints::reach("api-before-record");
-        // After the publish, so that there is no record of a job that was never stored. A faster worker has
-        // written its own record already, which stays.
-        let span = traces::span(|| SpanBuilder::from_name("store record"));
-        let created = span.around(self.store.create_queued(record)).await;
-        created.map_err(|error| {
-            span.fail("not_stored", || error.to_string());
-            tracing::warn!(%task_id, %error, "cannot write the record of a published job");
-            NotAccepted::Unavailable { task_id }
         })?;
         failpoints::reach("api-before-answer");
         Ok(())

@@ -124,7 +124,7 @@ impl TestApp {
 
     async fn end(&self, id: TaskId, state: TaskState) -> TaskRecord {
         let tasks: TaskStore = self.worker_side().await.tasks();
-        let record = tasks.get(id).await.expect("NATS answers").expect("the task has a record");
+        let record = tasks.find(id).await.expect("NATS answers").expect("the task has a record");
         let record = record.with_state(state);
         tasks.finish(&record).await.expect("NATS answers");
         record

@@ -9,7 +9,7 @@ use testkit::eventually;
 
 use crate::app::{TEST_TIMEOUT, TestApp, bus_form, json};
 
-const KINDS: [&str; 4] = ["record_without_job", "job_without_record", "overdue", "stuck_jobs"];
+const KINDS: [&str; 3] = ["record_without_job", "overdue", "stuck_jobs"];
 
 impl TestApp {
     async fn reconciling_every(seconds: &str) -> Self {

@@ -1,20 +1,42 @@
-//! Decoding and letterboxing pictures beside the runs of the model.
+//! Decoding and letterboxing pictures, beside the runs of the model or on a slot's thread.
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use detector::{DecodeError, PreprocessedPicture, Preprocessor};
-use domain::{ModelName, picture::PictureLimits};
+use domain::{DetectionSettings, ModelName, picture::PictureLimits};
 use parking_lot::Mutex;
 use service::telemetry::traces::TraceContext;
 
 use super::{
     error::{InferenceError, panic_message},
     models::{JobModel, ModelSource},
+    work::Picture,
 };
+use crate::cores::Parallelism;
 
 /// The memory of larger pictures is freed: they are rare, and it would be kept for ever. In pixels.
 const LARGEST_KEPT: u32 = 4_000_000;
+
+/// Where pictures are preprocessed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Placement {
+    /// On blocking threads, so that a slot of several cores, or a GPU, need not wait for it.
+    BesideRuns,
+    /// On the thread of the slot that runs the picture. Where each slot has one core, a thread beside it would only
+    /// interrupt it, and the tensor is in the core's caches.
+    OnSlot,
+}
+
+/// The file of a picture, and how to run it.
+pub(crate) struct PictureFile {
+    pub(crate) bytes: Bytes,
+    pub(crate) model: ModelName,
+    pub(crate) settings: DetectionSettings,
+    pub(crate) parallelism: Parallelism,
+    /// The trace of its job.
+    pub(crate) trace: TraceContext,
+}
 
 /// Resolves the models of jobs, and preprocesses pictures for them.
 pub(crate) struct Preprocessing {
@@ -37,21 +59,18 @@ impl Preprocessing {
         Self { own, own_preprocessor, limits, models, used: Mutex::default() }
     }
 
-    /// Resolves the model `name`, and preprocesses the picture for it on a blocking thread.
+    /// As [`Preprocessing::preprocess_here`], on a blocking thread.
     ///
     /// # Errors
-    /// [`InferenceError::Model`] for a model that is not installed,
-    /// [`InferenceError::Undecodable`] for bytes that do not decode, [`InferenceError::Panicked`], or
-    /// [`InferenceError::Hung`] when it takes longer than `deadline`: a decoder cannot be cancelled.
+    /// Also [`InferenceError::Panicked`], and [`InferenceError::Hung`] when it takes longer than `deadline`: a
+    /// decoder cannot be cancelled.
     pub(crate) async fn preprocess(
         self: &Arc<Self>,
-        picture: Bytes,
-        name: ModelName,
+        file: PictureFile,
         deadline: Duration,
-    ) -> Result<(JobModel, PreprocessedPicture), InferenceError> {
-        let (this, trace) = (Arc::clone(self), TraceContext::current());
-        let preparing =
-            tokio::task::spawn_blocking(move || this.preprocess_for(&picture, &name, &trace));
+    ) -> Result<Picture, InferenceError> {
+        let this = Arc::clone(self);
+        let preparing = tokio::task::spawn_blocking(move || this.preprocess_here(file));
         match tokio::time::timeout(deadline, preparing).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => Err(InferenceError::Panicked(match error.try_into_panic() {
@@ -60,6 +79,17 @@ impl Preprocessing {
             })),
             Err(_) => Err(InferenceError::Hung(deadline)),
         }
+    }
+
+    /// Resolves the model of the picture, and preprocesses the picture for it on this thread.
+    ///
+    /// # Errors
+    /// [`InferenceError::Model`] for a model that is not installed, [`InferenceError::Undecodable`] for bytes that
+    /// do not decode.
+    pub(crate) fn preprocess_here(&self, file: PictureFile) -> Result<Picture, InferenceError> {
+        let PictureFile { bytes, model, settings, parallelism, trace } = file;
+        let (model, prepared) = self.preprocess_for(&bytes, &model, &trace)?;
+        Ok(Picture { model, prepared, settings, parallelism, trace, file: bytes })
     }
 
     /// Keeps the memory of a picture that has been run.

@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc as blocking},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use detector::{BatchItem, Canceller, DetectError, Detector, OnnxRuntime};
@@ -16,17 +16,20 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use super::{
     error::{InferenceError, panic_message},
     models::LoadedModels,
-    preprocessing::Preprocessing,
+    preprocessing::{PictureFile, Preprocessing},
     run_spans::{RunSpans, RunningWork},
-    work::{Batch, Reply, Work},
+    work::{Batch, JobResult, Reply, Work},
 };
 
 /// How long a cancelled run may take to stop. ONNX Runtime checks between two operators.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
-/// A batch on its way through a slot's thread.
+/// What a slot's thread does with its models.
+type Task = Box<dyn FnOnce(&mut LoadedModels, &Canceller) -> Result<(), InferenceError> + Send>;
+
+/// A task on its way through a slot's thread.
 struct Request {
-    batch: Batch,
+    task: Task,
     canceller: Canceller,
     /// Signals the end of the run. On success all jobs of the batch have been answered by then.
     done: oneshot::Sender<Result<(), InferenceError>>,
@@ -37,6 +40,7 @@ pub(crate) struct Slots {
     idle: Mutex<mpsc::Receiver<Slot>>,
     home: mpsc::Sender<Slot>,
     count: usize,
+    preprocessing: Arc<Preprocessing>,
 }
 
 struct Slot {
@@ -58,14 +62,14 @@ impl Slots {
         let (home, idle) = mpsc::channel(count.max(1));
         for (index, models) in models.into_iter().enumerate() {
             let (requests, inbox) = blocking::sync_channel(1);
-            let preprocessing = Arc::clone(preprocessing);
             thread::Builder::new()
                 .name(format!("slot-{index}"))
-                .spawn(move || serve(&inbox, models, &preprocessing))?;
+                .spawn(move || serve(&inbox, models))?;
             // The channel has room for every slot there is, so this cannot fail.
             let _ = home.try_send(Slot { requests, runtime: runtime.clone() });
         }
-        Ok(Self { idle: Mutex::new(idle), home, count })
+        let preprocessing = Arc::clone(preprocessing);
+        Ok(Self { idle: Mutex::new(idle), home, count, preprocessing })
     }
 
     /// How many there are.
@@ -77,7 +81,8 @@ impl Slots {
     pub(crate) async fn lease(&self) -> SlotLease {
         // Never `None`: this holds a sender.
         let slot = self.idle.lock().await.recv().await;
-        SlotLease { slot, home: self.home.clone() }
+        let preprocessing = Arc::clone(&self.preprocessing);
+        SlotLease { slot, home: self.home.clone(), preprocessing }
     }
 }
 
@@ -85,6 +90,7 @@ impl Slots {
 pub(crate) struct SlotLease {
     slot: Option<Slot>,
     home: mpsc::Sender<Slot>,
+    preprocessing: Arc<Preprocessing>,
 }
 
 impl SlotLease {
@@ -92,16 +98,40 @@ impl SlotLease {
     /// slot is lost.
     pub(crate) async fn run(&mut self, batch: Batch, deadline: Duration) {
         let replies: Vec<Reply> = batch.works().iter().map(|work| work.reply.clone()).collect();
-        if let Err(error) = self.run_within(deadline, batch).await {
+        let preprocessing = Arc::clone(&self.preprocessing);
+        let task: Task = Box::new(move |models, canceller| {
+            let outcome = run_batch(models, &batch, canceller);
+            recycle(batch, &preprocessing);
+            outcome
+        });
+        if let Err(error) = self.run_within(deadline, task).await {
             fail(&replies, error);
         }
     }
 
-    async fn run_within(&mut self, deadline: Duration, batch: Batch) -> Result<(), InferenceError> {
+    /// Preprocesses a picture and runs the detector on it, both on the slot's thread.
+    ///
+    /// # Errors
+    /// [`InferenceError`]. After [`InferenceError::Hung`] the slot is lost.
+    pub(crate) async fn run_file(&mut self, file: PictureFile, deadline: Duration) -> JobResult {
+        let preprocessing = Arc::clone(&self.preprocessing);
+        let (reply, answer) = Reply::new();
+        let task: Task = Box::new(move |models, canceller| {
+            let picture = preprocessing.preprocess_here(file)?;
+            let batch = Batch::of(Work { picture, since: Instant::now(), reply });
+            let outcome = run_batch(models, &batch, canceller);
+            recycle(batch, &preprocessing);
+            outcome
+        });
+        self.run_within(deadline, task).await?;
+        answer.detections().await
+    }
+
+    async fn run_within(&mut self, deadline: Duration, task: Task) -> Result<(), InferenceError> {
         let slot = self.slot.as_ref().ok_or(InferenceError::SlotEnded)?;
         let canceller = slot.runtime.canceller()?;
         let (done, mut outcome) = oneshot::channel();
-        let request = Request { batch, canceller: canceller.clone(), done };
+        let request = Request { task, canceller: canceller.clone(), done };
         slot.requests.try_send(request).map_err(|_| InferenceError::SlotEnded)?;
         if let Ok(outcome) = tokio::time::timeout(deadline, &mut outcome).await {
             return outcome.map_err(|_| InferenceError::SlotEnded)?;
@@ -144,27 +174,26 @@ fn fail(replies: &[Reply], error: InferenceError) {
     }
 }
 
-/// A slot's thread: one run after another until the slot is dropped.
-fn serve(
-    inbox: &blocking::Receiver<Request>,
-    mut models: LoadedModels,
-    preprocessing: &Preprocessing,
-) {
-    while let Ok(Request { batch, canceller, done }) = inbox.recv() {
+/// A slot's thread: one task after another until the slot is dropped.
+fn serve(inbox: &blocking::Receiver<Request>, mut models: LoadedModels) {
+    while let Ok(Request { task, canceller, done }) = inbox.recv() {
         if done.is_closed() {
             continue;
         }
         // A detector overwrites its buffers with each run, so a panic leaves nothing behind for the next.
-        let run = || run_batch(&mut models, &batch, &canceller);
-        let outcome = match catch_unwind(AssertUnwindSafe(run)) {
+        let outcome = match catch_unwind(AssertUnwindSafe(|| task(&mut models, &canceller))) {
             Ok(outcome) => outcome,
             Err(panic) => Err(InferenceError::Panicked(panic_message(&*panic))),
         };
         // Fails when the jobs were requeued and no longer wait.
         let _ = done.send(outcome);
-        for work in batch.into_works() {
-            preprocessing.recycle(work.picture.prepared);
-        }
+    }
+}
+
+/// Keeps the memory of pictures that have been run.
+fn recycle(batch: Batch, preprocessing: &Preprocessing) {
+    for work in batch.into_works() {
+        preprocessing.recycle(work.picture.prepared);
     }
 }
 

@@ -45,9 +45,8 @@ pub(crate) struct Work {
 
 impl Work {
     pub(crate) fn new(picture: Picture) -> (Self, Answer) {
-        let (sender, answer) = oneshot::channel();
-        let reply = Reply(Arc::new(Mutex::new(Some(sender))));
-        (Self { picture, since: Instant::now(), reply }, Answer(answer))
+        let (reply, answer) = Reply::new();
+        (Self { picture, since: Instant::now(), reply }, answer)
     }
 }
 
@@ -57,6 +56,11 @@ impl Work {
 pub(crate) struct Reply(Arc<Mutex<Option<oneshot::Sender<JobResult>>>>);
 
 impl Reply {
+    pub(crate) fn new() -> (Self, Answer) {
+        let (sender, answer) = oneshot::channel();
+        (Self(Arc::new(Mutex::new(Some(sender)))), Answer(answer))
+    }
+
     pub(crate) fn send(&self, answer: JobResult) {
         if let Some(sender) = self.0.lock().take() {
             // Fails when the job was requeued and no longer waits.
@@ -123,14 +127,9 @@ mod tests {
 
     use super::*;
 
-    fn reply() -> (Reply, Answer) {
-        let (sender, answer) = oneshot::channel();
-        (Reply(Arc::new(Mutex::new(Some(sender)))), Answer(answer))
-    }
-
     #[tokio::test]
     async fn the_first_answer_counts() {
-        let (reply, answer) = reply();
+        let (reply, answer) = Reply::new();
         let of_the_lease = reply.clone();
         reply.send(Err(InferenceError::SlotEnded));
         assert!(reply.is_closed(), "it is answered");
@@ -140,7 +139,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_job_whose_replies_are_dropped_is_requeued() {
-        let (reply, answer) = reply();
+        let (reply, answer) = Reply::new();
         drop(reply.clone());
         assert!(!reply.is_closed());
         drop(reply);
@@ -149,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_job_that_no_longer_waits_is_known() {
-        let (reply, answer) = reply();
+        let (reply, answer) = Reply::new();
         drop(answer);
         assert!(reply.is_closed());
         reply.send(Err(InferenceError::Broken));

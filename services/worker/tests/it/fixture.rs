@@ -4,7 +4,7 @@ use std::{collections::HashMap, fs, time::Duration};
 
 use bytes::Bytes;
 use domain::{DetectionSettings, Job, TaskId, TaskRecord, TaskState};
-use messaging::{BeginOutcome, Messaging, MessagingConfig, Role};
+use messaging::{BeginOutcome, Messaging, MessagingConfig, Role, RunStart, Settlement};
 use testkit::{NatsServer, eventually, require, workspace_root};
 use time::OffsetDateTime;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -22,14 +22,25 @@ pub(crate) struct Queue {
 }
 
 impl Queue {
-    /// Begins a run of the job, as a worker does that is about to die.
-    pub(crate) async fn begin(&self, job: &Job) -> TaskRecord {
+    /// Begins a run of the job with its `delivery`th delivery, as a worker does that is about to die.
+    pub(crate) async fn begin(&self, job: &Job, delivery: u32) -> TaskRecord {
         let tasks = self.messaging.tasks();
         let snapshot = tasks.snapshot(job.task_id).await.unwrap();
-        match tasks.begin(job, snapshot, TIMEOUT).await.unwrap() {
+        match tasks.begin(RunStart::now(job, delivery), snapshot, TIMEOUT).await.unwrap() {
             BeginOutcome::Begun(record) => record,
             BeginOutcome::AlreadyTerminal(record) => panic!("it is terminal: {record:?}"),
         }
+    }
+
+    /// Takes the job and begins its run, as a worker does that is killed in mid-run.
+    pub(crate) async fn die_in_run(&self, job: &Job) {
+        let mut deliveries = self.messaging.queue().deliveries();
+        let delivery = deliveries.next(1).await;
+        assert_eq!(delivery.job, *job);
+        self.begin(job, delivery.attempt).await;
+        // As the server redelivers it after `ack_wait`.
+        delivery.settle(Settlement::RetryAfter(Duration::ZERO)).await.unwrap();
+        deliveries.stop().await;
     }
 
     pub(crate) async fn start() -> Self {
@@ -64,8 +75,6 @@ impl Queue {
         let task_id = job.task_id;
         let queue = self.messaging.queue();
         queue.submit(&job, Bytes::from(picture)).await.expect("the queue takes it");
-        let record = TaskRecord::queued(job);
-        self.messaging.tasks().create_queued(&record).await.expect("NATS answers");
         task_id
     }
 
@@ -164,13 +173,13 @@ impl HeldTask {
     }
 
     pub(crate) async fn is_running(&self, queue: &Queue) -> bool {
-        let record = queue.messaging.tasks().get(self.id).await.unwrap().unwrap();
+        let record = queue.messaging.tasks().find(self.id).await.unwrap().unwrap();
         matches!(record.state, TaskState::Started { .. }) && record.attempts == 1
     }
 
     /// When the run began, and its own deadline.
     pub(crate) async fn run(&self, queue: &Queue) -> (OffsetDateTime, OffsetDateTime) {
-        let record = queue.messaging.tasks().get(self.id).await.unwrap().unwrap();
+        let record = queue.messaging.tasks().find(self.id).await.unwrap().unwrap();
         let TaskState::Started { started_at, run_deadline: Some(run_deadline) } = record.state
         else {
             panic!("{record:?}")

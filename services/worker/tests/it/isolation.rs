@@ -20,23 +20,24 @@ async fn taken(queue: &Queue, deliveries: &mut Deliveries) -> (Job, Delivery) {
 }
 
 #[tokio::test]
-async fn a_job_that_was_released_or_never_begun_runs_beside_others() {
+async fn a_job_that_was_released_runs_beside_others() {
     let queue = Queue::for_held_tasks().await;
     let tasks = queue.messaging.tasks();
     let mut deliveries = queue.messaging.queue().deliveries();
-    let (never_begun, first) = taken(&queue, &mut deliveries).await;
-    let (released, second) = taken(&queue, &mut deliveries).await;
-    let begun = queue.begin(&released).await;
+    let (before_its_run, first) = taken(&queue, &mut deliveries).await;
+    let (in_its_run, second) = taken(&queue, &mut deliveries).await;
+    let begun = queue.begin(&in_its_run, 1).await;
     tasks.requeue(&begun, RequeueReason::Released).await.unwrap();
     deliveries.stop().await;
     let held = HeldTask::submit(&queue).await;
     let _worker = queue.worker(&SETTINGS).await;
     held.started(&queue).await;
 
-    first.settle(Settlement::RetryAfter(Duration::ZERO)).await.unwrap();
+    first.settle(Settlement::Release).await.unwrap();
     second.settle(Settlement::Release).await.unwrap();
-    for job in [never_begun, released] {
+    for job in [before_its_run, in_its_run] {
         let record = queue.ended(job.task_id).await;
+        assert_eq!(record.attempts, 1);
         assert!(matches!(record.state, TaskState::Success { .. }), "{record:?}");
         assert!(held.is_running(&queue).await, "{record:?} ran after the other job, not beside it");
     }
@@ -52,18 +53,33 @@ async fn a_job_whose_worker_died_in_its_run_waits_until_it_is_alone() {
     let (job, delivery) = taken(&queue, &mut deliveries).await;
     deliveries.stop().await;
     // As a worker does that is killed in mid-run.
-    queue.begin(&job).await;
-    let held = HeldTask::submit(&queue).await;
-    let _worker = queue.worker(&SETTINGS).await;
-    held.started(&queue).await;
+    queue.begin(&job, 1).await;
+    waits_until_it_is_alone(&queue, &job, delivery).await;
+}
 
-    delivery.settle(Settlement::Release).await.unwrap();
+#[tokio::test]
+async fn a_job_whose_worker_died_in_a_short_run_waits_until_it_is_alone() {
+    let queue = Queue::for_held_tasks().await;
+    let mut deliveries = queue.messaging.queue().deliveries();
+    // A first run that has just begun is not stored.
+    let (job, delivery) = taken(&queue, &mut deliveries).await;
+    deliveries.stop().await;
+    waits_until_it_is_alone(&queue, &job, delivery).await;
+}
+
+async fn waits_until_it_is_alone(queue: &Queue, job: &Job, delivery: Delivery) {
+    let held = HeldTask::submit(queue).await;
+    let _worker = queue.worker(&SETTINGS).await;
+    held.started(queue).await;
+
+    // As the server does after `ack_wait`.
+    delivery.settle(Settlement::RetryAfter(Duration::ZERO)).await.unwrap();
     eventually(TIMEOUT, async || {
         let depth = queue.messaging.queue().depth().await.unwrap();
         (depth.waiting == 0 && depth.in_progress == 2).then_some(())
     })
     .await;
-    held.release(&queue);
+    held.release(queue);
     let held = queue.ended(held.id).await;
     let record = queue.ended(job.task_id).await;
     assert!(matches!(record.state, TaskState::Success { .. }), "{record:?}");

@@ -49,6 +49,7 @@ async fn a_full_queue_refuses() {
         // Room again as soon as a job is done.
         let delivery = next(&mut fixture.deliveries(), 1).await;
         delivery.settle(Settlement::Ack).await.unwrap();
+        fixture.depth_becomes((1, 0)).await;
         fixture.submit(&job()).await;
     }
 }

@@ -11,7 +11,9 @@ use std::{
 use async_nats::jetstream::kv;
 use bytes::Bytes;
 use domain::{FailureReason, Job, TaskId, TaskRecord, TaskState};
-use messaging::{Discrepancy, Findings, FinishOutcome, Reconciler, RequeueReason, Settlement};
+use messaging::{
+    Discrepancy, Findings, FinishOutcome, MessagingConfig, Reconciler, RequeueReason, Settlement,
+};
 use time::OffsetDateTime;
 use tokio::time::timeout;
 
@@ -25,6 +27,19 @@ impl Fixture {
     pub(crate) async fn accept(&self, job: &Job, picture: Bytes) {
         self.messaging.queue().submit(job, picture).await.unwrap();
         self.messaging.tasks().create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
+    }
+
+    /// The job's record, once the reconciler has stored it.
+    async fn recorded(&self, reconciler: &mut Reconciler, job: &Job) -> TaskRecord {
+        let rounds = async {
+            loop {
+                assert_eq!(round(reconciler).await, nothing_found());
+                if let Some(record) = self.record(job.task_id).await {
+                    return record;
+                }
+            }
+        };
+        timeout(TIMEOUT, rounds).await.expect("it gets a record")
     }
 
     async fn record(&self, id: TaskId) -> Option<TaskRecord> {
@@ -49,19 +64,6 @@ impl Fixture {
 
 pub(crate) async fn round(reconciler: &mut Reconciler) -> Findings {
     reconciler.round().await.unwrap()
-}
-
-/// The findings of the first round that finds anything.
-async fn first_found(reconciler: &mut Reconciler) -> Findings {
-    let rounds = async {
-        loop {
-            let findings = round(reconciler).await;
-            if findings != nothing_found() {
-                return findings;
-            }
-        }
-    };
-    timeout(TIMEOUT, rounds).await.expect("something is found")
 }
 
 /// Counts of all kinds that are not 0: found and left, and repaired.
@@ -207,31 +209,32 @@ async fn a_run_may_end_although_its_job_is_lost() {
     assert!(record.state.is_terminal(), "{record:?}");
 }
 
+/// Jobs get their records as early as possible.
+fn early_records(config: &mut MessagingConfig) {
+    config.request_timeout = Duration::from_secs(2);
+    config.record_delay = Duration::from_secs(1);
+}
+
 #[tokio::test]
-async fn a_job_without_a_record_gets_one() {
-    let fixture =
-        Fixture::configured(|config| config.request_timeout = Duration::from_secs(2)).await;
-    let (unrecorded, ended) = (job(), job());
-    fixture.submit(&unrecorded).await;
+async fn a_job_that_waits_for_long_gets_a_record() {
+    let fixture = Fixture::configured(early_records).await;
+    let (waiting, ended) = (job(), job());
+    fixture.submit(&waiting).await;
     fixture.submit(&ended).await;
     // Its worker has stored the end and is about to acknowledge.
     fixture.messaging.tasks().finish(&success(&ended)).await.unwrap();
     let mut reconciler = fixture.messaging.reconciler();
-    assert_eq!(round(&mut reconciler).await, nothing_found(), "the API may be about to write it");
-    assert_eq!(fixture.record(unrecorded.task_id).await, None);
-    let findings = first_found(&mut reconciler).await;
-    assert_eq!(counts(findings), [("job_without_record", 0, 1)]);
-    let record = TaskRecord::queued(unrecorded.clone());
-    assert_eq!(fixture.record(unrecorded.task_id).await, Some(record));
-    assert_eq!(fixture.record(ended.task_id).await, Some(success(&ended)));
     assert_eq!(round(&mut reconciler).await, nothing_found());
+    assert_eq!(fixture.record(waiting.task_id).await, None, "it has not waited for long");
+    let record = fixture.recorded(&mut reconciler, &waiting).await;
+    assert_eq!(record, TaskRecord::queued(waiting));
+    assert_eq!(fixture.record(ended.task_id).await, Some(success(&ended)));
     fixture.depth_becomes((2, 0)).await;
 }
 
 #[tokio::test]
 async fn records_that_went_without_a_trace_come_back() {
-    let fixture =
-        Fixture::configured(|config| config.request_timeout = Duration::from_secs(2)).await;
+    let fixture = Fixture::configured(early_records).await;
     let job = job();
     fixture.accept(&job, picture()).await;
     let mut reconciler = fixture.messaging.reconciler();
@@ -249,11 +252,33 @@ async fn records_that_went_without_a_trace_come_back() {
             raw.get_stream("KV_tasks").await.unwrap().purge().await.unwrap();
         }
         assert_eq!(fixture.record(job.task_id).await, None);
-        let findings = first_found(&mut reconciler).await;
-        assert_eq!(counts(findings), [("job_without_record", 0, 1)]);
-        assert_eq!(fixture.record(job.task_id).await, Some(TaskRecord::queued(job.clone())));
-        assert_eq!(round(&mut reconciler).await, nothing_found());
+        let record = fixture.recorded(&mut reconciler, &job).await;
+        assert_eq!(record, TaskRecord::queued(job.clone()));
     }
+}
+
+#[tokio::test]
+async fn a_job_lost_before_it_had_a_record_fails() {
+    let fixture = Fixture::start().await;
+    let (lost, ended, waiting) = (job(), job(), job());
+    for job in [&lost, &ended, &waiting] {
+        fixture.submit(job).await;
+    }
+    let mut reconciler = fixture.messaging.reconciler();
+    assert_eq!(round(&mut reconciler).await, nothing_found());
+    fixture.lose(&lost).await;
+    fixture.messaging.tasks().finish(&success(&ended)).await.unwrap();
+    fixture.lose(&ended).await;
+    // Nothing is repaired on first sight.
+    assert_eq!(counts(round(&mut reconciler).await), [("record_without_job", 1, 0)]);
+    assert_eq!(fixture.record(lost.task_id).await, None);
+    assert_eq!(counts(round(&mut reconciler).await), [("record_without_job", 0, 1)]);
+    let TaskRecord { job, state, .. } = fixture.record(lost.task_id).await.unwrap();
+    assert!(matches!(state, TaskState::Failure { reason: FailureReason::Lost, .. }), "{state:?}");
+    assert_eq!((job.task_id, job.model), (lost.task_id, lost.model));
+    assert_eq!(round(&mut reconciler).await, nothing_found());
+    assert_eq!(fixture.record(ended.task_id).await, Some(success(&ended)));
+    assert_eq!(fixture.record(waiting.task_id).await, None);
 }
 
 #[tokio::test]
@@ -377,14 +402,19 @@ async fn a_lost_job_past_its_deadline_has_expired() {
 
 #[tokio::test]
 async fn the_job_of_an_expired_task_is_removed_later_if_not_at_once() {
-    let fixture = Fixture::start().await;
+    let fixture = Fixture::configured(early_records).await;
     let job = due_in(-1);
     fixture.accept(&job, large_picture(LARGE)).await;
     let finished_at = OffsetDateTime::now_utc();
     let expired = TaskRecord::queued(job).with_state(TaskState::Expired { finished_at });
     fixture.messaging.tasks().finish(&expired).await.unwrap();
-    assert_eq!(round(&mut fixture.messaging.reconciler()).await, nothing_found());
-    fixture.depth_becomes((0, 0)).await;
+    let mut reconciler = fixture.messaging.reconciler();
+    let rounds = async {
+        while fixture.depth().await != (0, 0) {
+            assert_eq!(round(&mut reconciler).await, nothing_found());
+        }
+    };
+    timeout(TIMEOUT, rounds).await.expect("the job is removed");
     let pictures = fixture.raw().await.get_stream("OBJ_pictures").await.unwrap();
     assert_eq!(pictures.cached_info().state.messages, 0);
 }
@@ -411,8 +441,8 @@ async fn many_records_are_read_page_by_page() {
     let mut left = MANY as u64 - 1;
     while left > 0 {
         let findings = round(&mut reconciler).await;
-        left -= findings.repaired(Discrepancy::RecordWithoutJob);
-        assert!(findings.repaired(Discrepancy::RecordWithoutJob) <= 1000);
+        left -= findings.repaired(Discrepancy::LostJob);
+        assert!(findings.repaired(Discrepancy::LostJob) <= 1000);
     }
     assert_eq!(round(&mut reconciler).await, nothing_found());
     assert_eq!(fixture.record(stored[0]).await, None);

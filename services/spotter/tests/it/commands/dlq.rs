@@ -1,9 +1,9 @@
 //! `spotter dlq`: lists, shows, requeues and drops dead letters.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use domain::{DetectionSettings, FailureReason, Job, TaskId, TaskRecord, TaskState};
-use messaging::{Messaging, MessagingConfig, Role};
+use messaging::{Messaging, MessagingConfig, Role, Settlement};
 use serde_json::Value;
 use testkit::{NatsServer, eventually, picture};
 
@@ -53,16 +53,20 @@ impl Queue {
     /// Submits pictures whose first run appears to have crashed its worker, and starts a worker that gives them up
     /// after one attempt.
     async fn poisoned<const N: usize>(&self, pictures: [(&str, &[u8]); N]) -> [TaskId; N] {
-        let mut ids = Vec::new();
+        let queue = self.messaging.queue();
+        let mut deliveries = queue.deliveries();
+        let (mut ids, mut taken) = (Vec::new(), Vec::new());
         for (name, bytes) in pictures {
             let job = job(name);
-            let picture = bytes.to_vec().into();
-            self.messaging.queue().submit(&job, picture).await.unwrap();
-            let tasks = self.messaging.tasks();
-            let snapshot = tasks.snapshot(job.task_id).await.unwrap();
-            tasks.begin(&job, snapshot, TIMEOUT).await.unwrap();
+            queue.submit(&job, bytes.to_vec().into()).await.unwrap();
             ids.push(job.task_id);
+            taken.push(deliveries.next(1).await);
         }
+        // The server redelivers them as after `ack_wait`.
+        for delivery in taken {
+            delivery.settle(Settlement::RetryAfter(Duration::ZERO)).await.unwrap();
+        }
+        deliveries.stop().await;
         let mut worker = self.worker();
         self.drained().await;
         worker.signal("TERM");
@@ -111,7 +115,7 @@ async fn poison_is_listed_shown_and_requeued_and_its_task_keeps_its_state() {
 
     for (listed, (old, (name, bytes))) in queue.listed().iter().zip(olds.iter().zip(pictures)) {
         assert_eq!(listed["id"], old.job.task_id.to_string());
-        assert_eq!((&listed["reason"], &listed["deliveries"]), (&"poison".into(), &1.into()));
+        assert_eq!((&listed["reason"], &listed["deliveries"]), (&"poison".into(), &2.into()));
         assert_eq!(listed["job"]["picture_name"], name);
         assert_eq!(listed["picture_bytes"], bytes.len());
     }
@@ -125,7 +129,7 @@ async fn poison_is_listed_shown_and_requeued_and_its_task_keeps_its_state() {
         let shown = queue.dlq(&["show", &id, "--save", file.to_str().unwrap()]);
         assert_eq!(shown.code, Some(0), "{shown:?}");
         let TaskState::Failure { message, .. } = &old.state else { panic!("{old:?}") };
-        for said in [&id, message, "deliveries  1"] {
+        for said in [&id, message, "deliveries  2"] {
             assert!(shown.stdout.join("\n").contains(said), "{said}: {shown:?}");
         }
         assert_eq!(fs::read(&file).unwrap(), bytes);

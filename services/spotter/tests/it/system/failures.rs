@@ -45,15 +45,34 @@ async fn two_workers_share_two_hundred_pictures() {
 }
 
 #[tokio::test]
-async fn a_worker_killed_in_mid_job_loses_nothing() {
+async fn a_worker_killed_in_a_short_run_loses_nothing() {
     let system = System::start();
-    // It never finishes a picture: whenever it is killed, it is in the middle of a job.
+    let id = killed_in_mid_job(&system, async |_| ()).await;
+    assert_run_again(&system, id).await;
+}
+
+#[tokio::test]
+async fn a_worker_killed_in_a_long_run_loses_nothing() {
+    let system = System::start();
+    let is_started = async |id| {
+        eventually(TIMEOUT, async || (system.task(id).await.state == State::Started).then_some(()))
+            .await;
+    };
+    let id = killed_in_mid_job(&system, is_started).await;
+    assert_run_again(&system, id).await;
+}
+
+/// Submits a picture to a worker that never finishes one, and kills the worker once `run_is_known`.
+async fn killed_in_mid_job(system: &System, run_is_known: impl AsyncFnOnce(TaskId)) -> TaskId {
     let mut doomed = system.worker_with(&[("FAILPOINTS", "worker-detect=hang")]);
     let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
     doomed.wait_for_line(|line| line.text.contains("executing a failpoint's action"), TIMEOUT);
+    run_is_known(id).await;
     doomed.kill9();
-    assert_eq!(system.task(id).await.state, State::Started, "it was in the middle of the job");
+    id
+}
 
+async fn assert_run_again(system: &System, id: TaskId) {
     let _heir = system.worker();
     let task = system.terminal(id).await;
     assert_eq!((&task.state, task.attempts), (&State::Success, 2), "{task:?}");

@@ -1,14 +1,14 @@
 //! The system as processes, each with the login and the permissions of its role in `deploy/nats`.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use domain::{DetectionSettings, Job, TaskId};
-use messaging::{Messaging, MessagingConfig, Role};
+use messaging::{Messaging, MessagingConfig, Role, Settlement};
 use serde_json::Value;
 use testkit::{NatsServer, picture};
 
 use crate::{
-    harness::{Ended, System, TIMEOUT, spotter},
+    harness::{Ended, System, spotter},
     reference::assert_bus,
 };
 
@@ -36,6 +36,7 @@ async fn the_system_runs_with_a_login_for_each_role() {
     let urls = ["api", "worker"].map(|part| nats.url_as(part));
     let api = [("NATS_URL", urls[0].as_str()), ("RESPONSE_CACHE_SECONDS", "0")];
     let system = System::start_on(nats, &api);
+    let poison = poisoned(&system.nats).await;
     let worker = [("NATS_URL", urls[1].as_str()), ("MAX_ATTEMPTS", "1")];
     let _worker = system.worker_with(&worker);
     let small = fs::read(picture("bus.jpg")).unwrap();
@@ -48,7 +49,6 @@ async fn the_system_runs_with_a_login_for_each_role() {
         assert_bus(&system.result(id).await["result"]);
     }
 
-    let poison = poisoned(&system.nats).await;
     system.terminal(poison).await;
     let dlq = spotter(["dlq", "list", "--json", "--nats-url", &system.nats.url_as("operator")]);
     let ended = Ended::of(dlq);
@@ -69,11 +69,12 @@ async fn poisoned(nats: &NatsServer) -> TaskId {
     let connect = async |part, role| {
         Messaging::connect(MessagingConfig::new(nats.url_as(part).parse().unwrap(), role)).await
     };
-    let worker = connect("worker", Role::Worker).await.unwrap();
-    let tasks = worker.tasks();
-    let snapshot = tasks.snapshot(job.task_id).await.unwrap();
-    tasks.begin(&job, snapshot, TIMEOUT).await.unwrap();
     let api = connect("api", Role::Api).await.unwrap();
     api.queue().submit(&job, fs::read(picture("bus.jpg")).unwrap().into()).await.unwrap();
+    let worker = connect("worker", Role::Worker).await.unwrap();
+    let mut deliveries = worker.queue().deliveries();
+    // The server redelivers it as after `ack_wait`.
+    deliveries.next(1).await.settle(Settlement::RetryAfter(Duration::ZERO)).await.unwrap();
+    deliveries.stop().await;
     job.task_id
 }

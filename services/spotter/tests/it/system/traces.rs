@@ -83,7 +83,6 @@ async fn one_upload_is_one_tree_over_two_processes() {
         ("POST /start_task", "Server", ""),
         ("receive picture", "Internal", "POST /start_task"),
         ("send jobs", "Producer", "POST /start_task"),
-        ("store record", "Internal", "POST /start_task"),
         ("process jobs", "Consumer", "send jobs"),
         ("decode", "Internal", "process jobs"),
         ("letterbox", "Internal", "process jobs"),

@@ -10,23 +10,39 @@ use domain::{Job, TaskId};
 use futures_util::StreamExt;
 use time::OffsetDateTime;
 
+use super::wire;
 use crate::{
     Messaging, MessagingError,
-    jobs::wire,
     provision::names::{JOBS_STREAM, JOBS_SUBJECT},
 };
 
 /// A job in the stream.
-pub(super) struct StoredJob {
-    pub(super) job: Job,
-    pub(super) stored_at: OffsetDateTime,
+pub(crate) struct StoredJob {
+    pub(crate) job: Job,
+    pub(crate) stored_at: OffsetDateTime,
 }
 
 /// The subjects of all jobs, from the server's index, so that no picture is read.
-pub(super) async fn list(messaging: &Messaging) -> Result<HashMap<TaskId, String>, MessagingError> {
-    let what = "list the jobs in the queue";
+pub(crate) async fn list(messaging: &Messaging) -> Result<HashMap<TaskId, String>, MessagingError> {
+    subjects(messaging, "list the jobs in the queue", format!("{JOBS_SUBJECT}.>")).await
+}
+
+/// The subject of the task's job, as the leader's index has it; `None` if the job is not in the queue.
+pub(crate) async fn subject_of(
+    messaging: &Messaging,
+    id: TaskId,
+) -> Result<Option<String>, MessagingError> {
+    let filter = format!("{JOBS_SUBJECT}.*.{id}");
+    Ok(subjects(messaging, "look up the job of a task", filter).await?.remove(&id))
+}
+
+async fn subjects(
+    messaging: &Messaging,
+    what: &'static str,
+    filter: String,
+) -> Result<HashMap<TaskId, String>, MessagingError> {
     let stream = jobs(messaging, what).await?;
-    let info = stream.info_with_subjects(format!("{JOBS_SUBJECT}.>"));
+    let info = stream.info_with_subjects(filter);
     let mut subjects = messaging.within(what, info).await?;
     let mut listed = HashMap::new();
     while let Some(subject) = messaging.within_timeout(what, subjects.next()).await? {
@@ -40,12 +56,12 @@ pub(super) async fn list(messaging: &Messaging) -> Result<HashMap<TaskId, String
 }
 
 /// Whether the leader has a job of this subject.
-pub(super) async fn exists(messaging: &Messaging, subject: &str) -> Result<bool, MessagingError> {
+pub(crate) async fn exists(messaging: &Messaging, subject: &str) -> Result<bool, MessagingError> {
     message(messaging, subject).await.map(|message| message.is_some())
 }
 
 /// The job of this subject, or `None` if there is none or it cannot be read.
-pub(super) async fn find(
+pub(crate) async fn find(
     messaging: &Messaging,
     subject: &str,
 ) -> Result<Option<StoredJob>, MessagingError> {
@@ -56,7 +72,7 @@ pub(super) async fn find(
 
 /// Stores a job again whose picture is in the object store. Returns whether it did: not if the job is there
 /// after all, or the queue is full.
-pub(super) async fn restore(messaging: &Messaging, job: &Job) -> Result<bool, MessagingError> {
+pub(crate) async fn restore(messaging: &Messaging, job: &Job) -> Result<bool, MessagingError> {
     let what = "store a lost job again";
     let headers = wire::encode_lost(job)
         .map_err(|cause| MessagingError::Record { task_id: job.task_id, cause })?;
@@ -74,7 +90,7 @@ pub(super) async fn restore(messaging: &Messaging, job: &Job) -> Result<bool, Me
 }
 
 /// Deletes the job of this subject, if there is one.
-pub(super) async fn remove(messaging: &Messaging, subject: &str) -> Result<(), MessagingError> {
+pub(crate) async fn remove(messaging: &Messaging, subject: &str) -> Result<(), MessagingError> {
     let what = "delete a job";
     let stream = jobs(messaging, what).await?;
     let purge = stream.purge().filter(subject);
