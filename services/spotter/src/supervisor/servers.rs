@@ -1,7 +1,7 @@
 //! The servers that the supervisor starts: NATS, which is required, and Redis, which is optional.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
     process,
     time::{SystemTime, UNIX_EPOCH},
@@ -20,6 +20,7 @@ use super::{
     storage::{self, StorageWatch},
 };
 use messaging::NatsServers;
+use worker::cores;
 
 use crate::{error::CliError, output::notice};
 
@@ -48,6 +49,7 @@ pub(super) async fn nats(
     let (store, log) = (folder(settings, "nats")?, log_file(settings, "nats.log")?);
     storage::check_free_space(&store, &settings.messaging)?;
     let (name, server_settings) = (server_name(), storage::server_settings(&settings.data_dir)?);
+    let threads = env::var("GOMAXPROCS").unwrap_or_else(|_| nats_threads().to_string());
     let spec = |port: u16| {
         let ready = Ready::Answers(Server::Nats { port, name: name.clone() });
         Ok(Spec::new("NATS", program.clone(), ready)
@@ -57,11 +59,20 @@ pub(super) async fn nats(
             .args(["--jetstream", "--store_dir"])
             .arg(&store)
             .watched(StorageWatch::new(NatsServers::local(port), store.clone()))
+            .env("GOMAXPROCS", threads.clone())
             .log_to(log.clone()))
     };
     let (port, _) = servers.start_near(&Host::default(), NATS_PORT, spec).await?;
     notice(format_args!("  NATS on port {port}, data in {}", settings.data_dir.display()));
     Ok(Some(format!("nats://{LOOPBACK}:{port}")))
+}
+
+/// How many threads of NATS run at a time. By default it is one for each core: they wake one another, and interrupt the
+/// models that have the cores. On two cores, one thread took 2.2 ms of CPU a job instead of 2.6, and models were
+/// interrupted 34 times a picture instead of 41. One thread serves hundreds of jobs a second, more than eight cores
+/// detect.
+fn nats_threads() -> usize {
+    cores::all().get().div_ceil(8)
 }
 
 /// Starts Redis as a cache without persistence, unless one is named or it is not installed: every result is read from
