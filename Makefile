@@ -70,7 +70,7 @@ evaluate: setup cargo-is-here ## Measure mAP over a COCO-format folder (COCO=pat
 	@scripts/install-models $(TARGET)/release/spotter
 	@scripts/evaluate-coco --spotter $(TARGET)/release/spotter $(ARGS) "$(COCO)"
 
-# Calibration pictures, from which the ranges of values are taken; better a hundred of your own.
+# Calibration pictures, from which the ranges of values are taken; better some of your own.
 PICTURES ?= test_images
 
 quantize: setup cargo-is-here ## Create and install yolov8n-int8, the default model quantized to 8 bits (PICTURES=path/to/folder)
