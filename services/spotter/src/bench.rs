@@ -165,6 +165,11 @@ fn without_queue(loops: &mut Loops, time: Duration, found: &mut Throughput, cost
     found.detector.push(ran.per_second);
     cost.pictures += ran.pictures;
     *cost.cpu_s.entry("own").or_default() += own_cpu_s() - before;
+    if let Some((model, ran)) = loops.counterpart(time) {
+        let counterpart = found.counterpart.get_or_insert_default();
+        model.as_str().clone_into(&mut counterpart.model);
+        counterpart.detector.push(ran.per_second);
+    }
 }
 
 async fn with_queue(

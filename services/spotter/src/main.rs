@@ -6,6 +6,7 @@
 mod bench;
 mod cli;
 mod commands;
+mod eight_bits;
 mod error;
 mod output;
 mod paths;

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use detector::ModelBundle;
 use domain::picture::PictureLimits;
 use messaging::{MessagingConfig, Role};
 use service::config::{Reader, host::Host};
@@ -15,6 +16,7 @@ use worker::{CoreShares, cores};
 
 use super::{driver::Driver, loops::Loops, options::BenchOptions};
 use crate::{
+    eight_bits,
     error::CliError,
     paths::PathsOptions,
     pictures::read_picture,
@@ -84,7 +86,17 @@ impl BenchEnvironment {
         }
         let bundle = self.paths.bundle(&self.model)?;
         let runtime = self.paths.runtime()?;
-        Loops::load(&runtime, &bundle, &self.plain, self.picture.clone(), self.slots).map(Some)
+        let picture = self.picture.clone();
+        let mut loops = Loops::load(&runtime, &bundle, &self.plain, picture, self.slots)?;
+        if let Some(bundle) = self.counterpart() {
+            loops.load_counterpart(&runtime, &bundle, self.slots)?;
+        }
+        Ok(Some(loops))
+    }
+
+    /// The default model's other form, in floats or in 8 bits, where it is installed.
+    fn counterpart(&self) -> Option<ModelBundle> {
+        self.paths.bundle(&eight_bits::counterpart(&self.model)?).ok()
     }
 
     /// Runs `work` on the load generator's threads.

@@ -14,7 +14,7 @@ use detector::{
     onnx::{OnnxModel, at_size::at_size},
     tensor::InputTensor,
 };
-use domain::{DetectionSettings, picture::PictureLimits};
+use domain::{DetectionSettings, ModelName, picture::PictureLimits};
 
 use crate::error::CliError;
 
@@ -27,6 +27,8 @@ pub(crate) struct Loops {
     plain: Option<Vec<BareModel>>,
     cut: Vec<BareModel>,
     detectors: Vec<WholePipeline>,
+    /// Another model in the same loop.
+    counterpart: Option<(ModelName, Vec<WholePipeline>)>,
     /// A model that uses every core for one picture.
     alone: BareModel,
 }
@@ -50,13 +52,8 @@ impl Loops {
         let one_thread = SessionOptions::default();
         let cores = worker::cores::all();
         let all_threads = SessionOptions { threads: cores, ..one_thread };
-        let preprocessor = bundle.preprocessor(PictureLimits::default());
-        let pipeline = || -> Result<WholePipeline, CliError> {
-            let detector = Detector::load(runtime, bundle, &one_thread)?;
-            Ok(WholePipeline { preprocessor: preprocessor.clone(), used: None, detector })
-        };
-        let detectors = (0..slots.get()).map(|_| pipeline()).collect::<Result<_, _>>()?;
-        let prepared = preprocessor.preprocess(&picture);
+        let detectors = pipelines(runtime, bundle, slots)?;
+        let prepared = bundle.preprocessor(PictureLimits::default()).preprocess(&picture);
         let tensor = prepared.map_err(|error| CliError::Usage(error.to_string()))?.tensor;
         let path = bundle.model_path();
         let model = fs::read(&path).map_err(|error| unreadable(&path, &error))?;
@@ -66,7 +63,8 @@ impl Loops {
         };
         let plain = plain_at(plain, &tensor).map(|model| bare(&model)).transpose()?;
         let alone = BareModel::load(runtime, &model, &all_threads)?;
-        Ok(Self { picture, tensor, plain, cut: bare(&model)?, detectors, alone })
+        let (cut, counterpart) = (bare(&model)?, None);
+        Ok(Self { picture, tensor, plain, cut, detectors, counterpart, alone })
     }
 
     /// The size of the input tensor, width and height in pixels.
@@ -93,6 +91,25 @@ impl Loops {
         run_each(&mut self.detectors, time, |pipeline| pipeline.detect(picture).is_some())
     }
 
+    /// Loads another model for [`Loops::counterpart`].
+    pub(crate) fn load_counterpart(
+        &mut self,
+        runtime: &OnnxRuntime,
+        bundle: &ModelBundle,
+        slots: NonZero<usize>,
+    ) -> Result<(), CliError> {
+        self.counterpart = Some((bundle.name().clone(), pipelines(runtime, bundle, slots)?));
+        Ok(())
+    }
+
+    /// The whole pipeline with the other model, and its name; `None` if none was loaded.
+    pub(crate) fn counterpart(&mut self, time: Duration) -> Option<(&ModelName, Ran)> {
+        let picture = &self.picture;
+        let (name, pipelines) = self.counterpart.as_mut()?;
+        let ran = run_each(pipelines, time, |pipeline| pipeline.detect(picture).is_some());
+        Some((name, ran))
+    }
+
     /// The latency of one run on every core.
     pub(crate) fn alone(&mut self) -> Duration {
         let started = Instant::now();
@@ -113,6 +130,19 @@ struct WholePipeline {
     preprocessor: Preprocessor,
     used: Option<PreprocessedPicture>,
     detector: Detector,
+}
+
+fn pipelines(
+    runtime: &OnnxRuntime,
+    bundle: &ModelBundle,
+    slots: NonZero<usize>,
+) -> Result<Vec<WholePipeline>, CliError> {
+    let preprocessor = bundle.preprocessor(PictureLimits::default());
+    let pipeline = || -> Result<WholePipeline, CliError> {
+        let detector = Detector::load(runtime, bundle, &SessionOptions::default())?;
+        Ok(WholePipeline { preprocessor: preprocessor.clone(), used: None, detector })
+    };
+    (0..slots.get()).map(|_| pipeline()).collect()
 }
 
 impl WholePipeline {

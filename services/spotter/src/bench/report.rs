@@ -49,6 +49,9 @@ pub(crate) struct Throughput {
     pub(crate) cut: Vec<f64>,
     /// From bytes to objects, without a queue.
     pub(crate) detector: Vec<f64>,
+    /// The same for the default model's other form, in 8 bits or in floats, where it is installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) counterpart: Option<Counterpart>,
     /// From upload to result, with the queue full.
     pub(crate) queue: Vec<f64>,
     /// The share of the time in which the worker's inference threads slept while the queue was full.
@@ -61,6 +64,14 @@ pub(crate) struct Throughput {
     pub(crate) stages_ms: BTreeMap<&'static str, f64>,
     /// Memory after the last round.
     pub(crate) usages: Usages,
+}
+
+/// The same detector with another model.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Counterpart {
+    pub(crate) model: String,
+    /// From bytes to objects, without a queue.
+    pub(crate) detector: Vec<f64>,
 }
 
 /// One picture at a time on an idle system.
@@ -185,13 +196,19 @@ impl fmt::Display for Throughput {
             self.slots,
             self.queue.len()
         )?;
+        let counterpart = self
+            .counterpart
+            .as_ref()
+            .map(|Counterpart { model, detector }| (format!("detector, {model}"), detector));
         let rows = [
             ("ordinary export, tensor ready", &self.plain),
             ("installed graph, tensor ready", &self.cut),
             ("detector, no queue", &self.detector),
             ("queue, end to end", &self.queue),
         ];
-        for (name, values) in rows.into_iter().filter(|(_, values)| !values.is_empty()) {
+        let rows =
+            rows.map(|(name, values)| (name.to_owned(), values)).into_iter().chain(counterpart);
+        for (name, values) in rows.filter(|(_, values)| !values.is_empty()) {
             let median = median(values);
             let (least, most) = (extreme(values, f64::min), extreme(values, f64::max));
             let ratio = queue / median;

@@ -11,6 +11,7 @@ use service::files::read_text;
 
 use crate::{
     cli::{ModelAddOptions, ModelCommand, ModelVerifyOptions},
+    eight_bits::{self, EightBits},
     error::{CliError, explained},
     output,
     paths::PathsOptions,
@@ -81,6 +82,9 @@ fn list(paths: &PathsOptions) -> Result<(), CliError> {
                 output::notice(format_args!("{}: {}", model.dir.display(), explained(&error)));
             }
         }
+    }
+    if let Some(hint) = eight_bits::hint(&models_dir, EightBits::on_this_cpu()) {
+        output::notice(hint);
     }
     if broken == 0 { Ok(()) } else { Err(CliError::Models(broken)) }
 }

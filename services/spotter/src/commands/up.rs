@@ -1,9 +1,11 @@
 //! `spotter up`: runs everything on one machine, until Ctrl-C.
 
+use domain::ModelName;
 use service::lifecycle::shutdown;
 
 use crate::{
     cli::UpOptions,
+    eight_bits::{self, EightBits},
     error::CliError,
     output::notice,
     supervisor::{Settings, Stopped, Supervisor, block_on},
@@ -22,6 +24,7 @@ async fn run(settings: &Settings) -> Result<(), CliError> {
     let running = async {
         let address = system.start(settings).await?;
         print_addresses(&address, settings);
+        print_faster_model(settings);
         system.ended().await
     };
     let outcome = tokio::select! {
@@ -47,4 +50,12 @@ fn print_addresses(address: &str, settings: &Settings) {
          \n\nCtrl-C stops it; jobs in the queue are kept.\n",
         s = if workers.get() == 1 { "" } else { "s" },
     ));
+}
+
+fn print_faster_model(settings: &Settings) {
+    let models_dir = settings.paths.models_dir();
+    let hint = eight_bits::hint(&models_dir, EightBits::on_this_cpu());
+    if let Some(hint) = hint.filter(|_| settings.model == ModelName::default()) {
+        notice(format_args!("{hint}\n"));
+    }
 }
