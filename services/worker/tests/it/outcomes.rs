@@ -136,6 +136,27 @@ async fn a_job_that_killed_too_many_workers_is_given_up() {
     queue.drained().await;
 }
 
+/// During a rolling update, API and workers of the previous version store records that these leave out.
+#[tokio::test]
+async fn tasks_of_an_older_api_and_runs_of_an_older_worker_are_finished() {
+    let queue = Queue::start().await;
+    let (begun, queued) = (job(), job());
+    for (job, begins) in [(&begun, true), (&queued, false)] {
+        queue.submit_job(job.clone(), bus()).await;
+        let record = TaskRecord::queued(job.clone());
+        queue.messaging.tasks().create_queued(&record).await.unwrap();
+        if begins {
+            queue.die_in_run(job).await;
+        }
+    }
+    let _worker = queue.worker(&[]).await;
+    for (job, attempts) in [(begun, 2), (queued, 1)] {
+        assert_bus_is_found(&queue, job.task_id).await;
+        assert_eq!(queue.ended(job.task_id).await.attempts, attempts);
+    }
+    queue.drained().await;
+}
+
 #[tokio::test]
 async fn a_dead_letter_that_its_worker_did_not_live_to_write_is_written_by_the_next() {
     let queue = Queue::start().await;
