@@ -2,12 +2,13 @@
 
 use super::Detector;
 use crate::{
+    error::DetectError,
     model::{bundle::ModelBundle, error::ModelError},
     onnx_runtime::{
         error::OnnxRuntimeError,
         library::OnnxRuntime,
         provider::ExecutionProvider,
-        session::{InferenceSession, SessionOptions, builder},
+        session::{InferenceSession, SessionOptions, builder, failed},
         shared_weights::SharedWeights,
     },
 };
@@ -17,6 +18,7 @@ use crate::{
 pub struct SharedModel {
     runtime: OnnxRuntime,
     bundle: ModelBundle,
+    provider: ExecutionProvider,
     weights: Weights,
 }
 
@@ -53,7 +55,7 @@ impl SharedModel {
         } else {
             Weights::Apart { model, why: None }
         };
-        Ok(Self { runtime: runtime.clone(), bundle: bundle.clone(), weights })
+        Ok(Self { runtime: runtime.clone(), bundle: bundle.clone(), provider, weights })
     }
 
     /// Why each detector has a copy of the weights although its provider could share them.
@@ -75,6 +77,19 @@ impl SharedModel {
             Weights::Apart { model, .. } => InferenceSession::load(&self.runtime, model, options),
         };
         Detector::around(session, &self.bundle)
+    }
+
+    /// What `error` of a trial run means for this model on its provider.
+    #[must_use]
+    pub fn trial_failed(&self, error: DetectError) -> ModelError {
+        let path = self.bundle.model_path();
+        match error {
+            DetectError::Inference(source) => ModelError::OnnxRuntime {
+                path,
+                source: failed(&self.runtime, self.provider, source),
+            },
+            other => ModelError::DoesNotRun { path, detail: other.to_string() },
+        }
     }
 }
 

@@ -32,8 +32,10 @@ pub enum OnnxRuntimeError {
     },
     /// The library has the execution provider, but it does not work on this machine.
     #[error(
-        "the {} provider of ONNX Runtime at {path} does not work on this machine (it needs {}): {source}",
+        "the {} provider of ONNX Runtime at {path} does not work on this machine{}; it needs {}. ONNX Runtime \
+         reports: {source}",
         .provider.title(),
+        in_words(.source),
         .provider.needs()
     )]
     ProviderFailed {
@@ -105,10 +107,74 @@ impl From<ort::LoadDynamicError> for OrtError {
     }
 }
 
+/// What the messages of CUDA and of the loader mean: a part of the message, and the meaning.
+const MEANINGS: [(&str, &str); 8] = [
+    ("no CUDA-capable device", "no GPU is visible to this process"),
+    ("CUDA driver version is insufficient", "the GPU's driver is missing or too old for this CUDA"),
+    ("cuDNN is unavailable", "cuDNN cannot be loaded"),
+    ("libcudnn", "cuDNN cannot be loaded"),
+    ("libnvinfer", "TensorRT cannot be loaded"),
+    ("error: libcu", "a library of CUDA cannot be loaded"),
+    ("error: libnv", "a library of CUDA cannot be loaded"),
+    ("out of memory", "the GPU's memory is full"),
+];
+
+/// The meaning of a message, as a continuation of a sentence; nothing for an unknown one.
+fn in_words(source: &OrtError) -> String {
+    let message = source.to_string();
+    let known = MEANINGS.iter().find(|(part, _)| message.contains(part));
+    known.map_or_else(String::new, |(_, meaning)| format!(": {meaning}"))
+}
+
 /// The provider in the message, where it is not the default.
 fn with_provider(provider: &ExecutionProvider) -> String {
     match provider {
         ExecutionProvider::Cpu => String::new(),
         other => format!(" with the {} provider", other.title()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Messages of ONNX Runtime 1.31 with CUDA 13.
+    #[test]
+    fn a_provider_that_fails_is_reported_in_words_with_what_it_needs() {
+        let cases = [
+            (
+                ExecutionProvider::Cuda,
+                "CUDA failure 100: no CUDA-capable device is detected ; GPU=-1 ; expr=cudaSetDevice(info_.device_id);",
+                "does not work on this machine: no GPU is visible to this process; it needs an NVIDIA GPU",
+            ),
+            (
+                ExecutionProvider::Cuda,
+                "cuDNN is unavailable or disabled for CUDA Execution Provider: dlopen failed for libcudnn.so",
+                ": cuDNN cannot be loaded; it needs an NVIDIA GPU with its driver, and CUDA 13 and cuDNN 9",
+            ),
+            (
+                ExecutionProvider::Cuda,
+                "Failed to load library libonnxruntime_providers_cuda.so with error: libcublasLt.so.13: cannot open \
+                 shared object file: No such file or directory",
+                ": a library of CUDA cannot be loaded; it needs",
+            ),
+            (
+                ExecutionProvider::TensorRt,
+                "Failed to load library libonnxruntime_providers_tensorrt.so with error: libnvinfer.so.10: cannot open",
+                ": TensorRT cannot be loaded; it needs",
+            ),
+            (
+                ExecutionProvider::OpenVino,
+                "something else",
+                "on this machine; it needs OpenVINO's own",
+            ),
+        ];
+        for (provider, message, expected) in cases {
+            let source = OrtError(message.into());
+            let path = "/lib/libonnxruntime.so".into();
+            let error = OnnxRuntimeError::ProviderFailed { path, provider, source }.to_string();
+            assert!(error.contains(expected), "{expected:?} is not in {error:?}");
+            assert!(error.ends_with(message), "{error}");
+        }
     }
 }

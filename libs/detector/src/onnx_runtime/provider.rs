@@ -73,9 +73,12 @@ impl ExecutionProvider {
         match self {
             Self::Cpu => "nothing",
             Self::OpenVino => "OpenVINO's own libraries beside ONNX Runtime's",
-            Self::Cuda => "an NVIDIA GPU with its driver, and CUDA and cuDNN on the loader's path",
+            Self::Cuda => {
+                "an NVIDIA GPU with its driver, and CUDA 13 and cuDNN 9 on the loader's path (LD_LIBRARY_PATH)"
+            }
             Self::TensorRt => {
-                "an NVIDIA GPU with its driver, and CUDA, cuDNN and TensorRT on the loader's path"
+                "an NVIDIA GPU with its driver, and CUDA 13, cuDNN 9 and TensorRT 10 on the loader's path \
+                 (LD_LIBRARY_PATH)"
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::num::NonZero;
 
 use ort::{
-    ep::{self, ExecutionProviderDispatch},
+    ep::{self, ExecutionProviderDispatch, cuda::ConvAlgorithmSearch},
     logging::LogLevel,
     session::{
         Session, SessionOutputs,
@@ -13,8 +13,11 @@ use ort::{
 };
 
 use super::{
-    canceller::Canceller, error::OnnxRuntimeError, library::OnnxRuntime,
-    provider::ExecutionProvider, shared_weights::SharedWeights,
+    canceller::Canceller,
+    error::{OnnxRuntimeError, OrtError},
+    library::OnnxRuntime,
+    provider::ExecutionProvider,
+    shared_weights::SharedWeights,
 };
 use crate::{
     error::DetectError,
@@ -57,7 +60,8 @@ impl InferenceSession {
         model: &[u8],
         options: &SessionOptions,
     ) -> Result<Self, OnnxRuntimeError> {
-        Self::around(builder(runtime, options)?.commit_from_memory(model)?)
+        let session = builder(runtime, options)?.commit_from_memory(model);
+        Self::around(session.map_err(|error| failed(runtime, options.provider, error.into()))?)
     }
 
     /// As [`InferenceSession::load`], of a model that may be rejected: ONNX Runtime logs nothing, and the
@@ -156,19 +160,28 @@ pub(crate) fn builder(
     options: &SessionOptions,
 ) -> Result<SessionBuilder, OnnxRuntimeError> {
     let builder = builder_without_provider(runtime, options)?;
-    builder.with_execution_providers(registered(options)).map_err(|error| {
-        OnnxRuntimeError::ProviderFailed {
-            path: runtime.library().to_owned(),
-            provider: options.provider,
-            source: ort::Error::from(error).into(),
-        }
-    })
+    builder
+        .with_execution_providers(registered(options))
+        .map_err(|error| failed(runtime, options.provider, ort::Error::from(error).into()))
+}
+
+/// What a failure of an installed model on `provider` means. The model ran on the CPU when it was installed, so it
+/// is another provider that does not work.
+pub(crate) fn failed(
+    runtime: &OnnxRuntime,
+    provider: ExecutionProvider,
+    source: OrtError,
+) -> OnnxRuntimeError {
+    let path = runtime.library().to_owned();
+    match provider {
+        ExecutionProvider::Cpu => OnnxRuntimeError::Failed(source),
+        provider => OnnxRuntimeError::ProviderFailed { path, provider, source },
+    }
 }
 
 /// The execution providers that a session registers, by priority. A failure of any is an error:
 /// otherwise the model would run on the CPU, and only its latency would show it.
 fn registered(options: &SessionOptions) -> Vec<ExecutionProviderDispatch> {
-    let cuda = || ep::CUDA::default().build();
     let providers = match options.provider {
         // Always present; it is not registered.
         ExecutionProvider::Cpu => Vec::new(),
@@ -176,10 +189,16 @@ fn registered(options: &SessionOptions) -> Vec<ExecutionProviderDispatch> {
             let openvino = ep::OpenVINO::default().with_device_type("CPU");
             vec![openvino.with_num_threads(options.threads.get()).build()]
         }
-        ExecutionProvider::Cuda => vec![cuda()],
-        ExecutionProvider::TensorRt => vec![ep::TensorRT::default().build(), cuda()],
+        ExecutionProvider::Cuda => vec![cuda().build()],
+        ExecutionProvider::TensorRt => vec![ep::TensorRT::default().build(), cuda().build()],
     };
     providers.into_iter().map(ExecutionProviderDispatch::error_on_failure).collect()
+}
+
+/// A session plans all its convolutions again whenever the shape of its input changes. Searching by heuristics takes
+/// a fifth of the time of the default, which tries algorithms out; the runs then take as long.
+fn cuda() -> ep::CUDA {
+    ep::CUDA::default().with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic)
 }
 
 fn builder_without_provider(
@@ -231,5 +250,11 @@ mod tests {
         assert_eq!(names(ExecutionProvider::Cuda), ["CUDAExecutionProvider"]);
         let tensorrt = ["TensorrtExecutionProvider", "CUDAExecutionProvider"];
         assert_eq!(names(ExecutionProvider::TensorRt), tensorrt);
+    }
+
+    #[test]
+    fn convolutions_on_cuda_are_planned_by_heuristics() {
+        let options = format!("{:?}", cuda());
+        assert!(options.contains("cudnn_conv_algo_search\": \"HEURISTIC"), "{options}");
     }
 }
