@@ -14,7 +14,6 @@ use crate::{
     model::error::ModelError,
     model::manifest::ModelInput,
     onnx_runtime::{
-        canceller::Canceller,
         error::OnnxRuntimeError,
         library::OnnxRuntime,
         session::{InferenceSession, SessionOptions},
@@ -179,18 +178,9 @@ impl Detector {
         prepared: &PreprocessedPicture,
         settings: &DetectionSettings,
     ) -> Result<Detections, DetectError> {
-        self.detect_until(prepared, settings, None)
-    }
-
-    fn detect_until(
-        &mut self,
-        prepared: &PreprocessedPicture,
-        settings: &DetectionSettings,
-        canceller: Option<&Canceller>,
-    ) -> Result<Detections, DetectError> {
         self.check_size(&prepared.tensor)?;
         let start = Instant::now();
-        let outputs = self.session.run(&InputBatch::of(&prepared.tensor), canceller)?;
+        let outputs = self.session.run(&InputBatch::of(&prepared.tensor), None)?;
         let infer_time = start.elapsed();
         let picture = RunPicture { batch_index: 0, prepared, settings, infer_time };
         self.postprocessor.detections(&outputs.views()?, &picture)

@@ -12,8 +12,11 @@ use service::{
 
 use crate::cores::{self, CoreShares};
 
-/// The default batch on a GPU: a common size, which was not measured.
+/// The default batch on a GPU. Larger ones gain little (docs/performance.md).
 const GPU_BATCH: NonZero<usize> = NonZero::new(8).unwrap();
+
+/// The default of sessions on a GPU.
+const GPU_SESSIONS: NonZero<usize> = NonZero::new(16).unwrap();
 
 /// All settings of a worker.
 #[derive(Clone)]
@@ -32,6 +35,9 @@ pub struct Config {
     pub cores: CoreShares,
     /// `MAX_BATCH`: the most pictures of one size in one run of the model. Default 1; on a GPU, 8.
     pub max_batch: NonZero<usize>,
+    /// `GPU_SESSIONS`: the most sessions of the model on a GPU, each planned for one shape of input; at least one for
+    /// each slot. Default 16; with TensorRT, one for each slot.
+    pub gpu_sessions: NonZero<usize>,
     /// `BATCH_WINDOW_MS`: the longest wait of a picture for others while a slot is free. Default 5.
     pub batch_window: Duration,
     /// `MAX_PICTURE_BYTES` (default 20 MiB) and `MAX_PICTURE_PIXELS` (default 64 Mi).
@@ -64,6 +70,9 @@ impl Config {
         let provider = reader.read("EXECUTION_PROVIDER", ExecutionProvider::default());
         let cores = CoreShares::read(&mut reader, provider, cores::all(), None);
         let batch = if provider.is_gpu() { GPU_BATCH } else { NonZero::<usize>::MIN };
+        // TensorRT builds an engine for each, which can take minutes.
+        let few = provider == ExecutionProvider::TensorRt;
+        let sessions = if few { NonZero::<usize>::MIN } else { GPU_SESSIONS };
         let config = Self {
             model: reader.read("MODEL", ModelName::default()),
             models_dir: reader.read_optional("MODELS_DIR"),
@@ -71,6 +80,7 @@ impl Config {
             onnx_runtime: reader.read_optional("ORT_DYLIB_PATH"),
             cores,
             max_batch: reader.read("MAX_BATCH", batch),
+            gpu_sessions: reader.read("GPU_SESSIONS", sessions),
             batch_window: reader.milliseconds("BATCH_WINDOW_MS", 5),
             picture_limits: PictureLimits {
                 max_bytes: reader.at_least("MAX_PICTURE_BYTES", 1, limits.max_bytes),

@@ -1,7 +1,7 @@
 //! The consumer loop: it pulls a delivery whenever the in-flight limit allows one, and processes each in
 //! a task of its own, until shutdown.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZero, sync::Arc, time::Duration};
 
 use messaging::{Deliveries, Delivery};
 use opentelemetry::KeyValue;
@@ -26,12 +26,11 @@ const RELEASE_GRACE: Duration = Duration::from_secs(5);
 pub(crate) async fn consume(
     context: Arc<Context>,
     mut deliveries: Deliveries,
-    most_in_batch: usize,
+    in_flight: InFlightLimit,
     shutdown: CancellationToken,
     grace: Duration,
 ) {
     let mut jobs = JoinSet::new();
-    let in_flight = InFlightLimit::beside(context.slots.count() * most_in_batch);
     while let Some((delivery, permit)) =
         next_job(&context, &mut deliveries, &in_flight, &shutdown).await
     {
@@ -55,16 +54,25 @@ pub(crate) async fn consume(
 
 /// The most jobs that a worker holds at a time: a batch for each slot, and a few more whose pictures are
 /// being decoded or whose results are being stored, so that no slot waits for either.
-struct InFlightLimit {
+pub(crate) struct InFlightLimit {
     permits: Arc<Semaphore>,
     limit: usize,
 }
 
 impl InFlightLimit {
-    /// A quarter more than `running`: the work before and after a run of the model takes less than a
-    /// quarter of its time. At least two more where two runs can end at the same moment.
-    fn beside(running: usize) -> Self {
-        let limit = running + running.div_ceil(4).max(running.min(2));
+    /// For models on the CPU, a quarter more than `running`: the work before and after a run of the model takes
+    /// less than a quarter of its time. At least two more where two runs can end at the same moment.
+    pub(crate) fn on_cpu(running: usize) -> Self {
+        Self::of(running + running.div_ceil(4).max(running.min(2)))
+    }
+
+    /// For models on a GPU, twice as many more as there are cores: decoding a picture takes a core longer than the
+    /// GPU takes to run it. So every core decodes while as many other jobs are being fetched or stored.
+    pub(crate) fn on_gpu(running: usize, cores: NonZero<usize>) -> Self {
+        Self::of(running + 2 * cores.get())
+    }
+
+    fn of(limit: usize) -> Self {
         Self { permits: Arc::new(Semaphore::new(limit)), limit }
     }
 
@@ -170,12 +178,18 @@ mod tests {
     fn a_few_more_jobs_than_run_are_in_flight() {
         let cases = [(1, 2), (2, 4), (4, 6), (5, 7), (16, 20)];
         for (running, expected) in cases {
-            let in_flight = InFlightLimit::beside(running);
+            let in_flight = InFlightLimit::on_cpu(running);
             assert_eq!(
                 (in_flight.limit, in_flight.free()),
                 (expected, expected),
                 "{running} running"
             );
         }
+    }
+
+    #[test]
+    fn beside_a_gpu_every_core_decodes() {
+        let in_flight = InFlightLimit::on_gpu(32, NonZero::new(16).unwrap());
+        assert_eq!((in_flight.limit, in_flight.free()), (64, 64));
     }
 }

@@ -5,13 +5,16 @@ use std::{num::NonZero, thread};
 use detector::ExecutionProvider;
 use service::config::Reader;
 
+/// The default of slots on a GPU: while one slot copies its pictures and decodes boxes, the others use the GPU.
+const GPU_SLOTS: NonZero<usize> = NonZero::new(4).unwrap();
+
 /// The slots of one worker, and the cores of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CoreShares {
     /// `CONCURRENCY`: the pictures, or batches, that run at a time, each in a slot. Default: as many as
-    /// there are cores; on a GPU, 1.
+    /// there are cores; on a GPU, at most 4.
     pub slots: NonZero<usize>,
-    /// `THREADS_PER_PICTURE`: cores that the run of one slot may use. Default: cores / slots.
+    /// `THREADS_PER_PICTURE`: cores that the run of one slot may use. Default: cores / slots; on a GPU, 1.
     pub per_slot: NonZero<usize>,
 }
 
@@ -23,11 +26,12 @@ impl CoreShares {
         budget: NonZero<usize>,
         slots: Option<NonZero<usize>>,
     ) -> Self {
-        // There is one GPU, whatever the number of cores.
-        let default = if provider.is_gpu() { NonZero::<usize>::MIN } else { budget };
+        let default = if provider.is_gpu() { budget.min(GPU_SLOTS) } else { budget };
         let concurrency = reader.read("CONCURRENCY", default);
         let slots = slots.unwrap_or(concurrency);
-        let per_slot = reader.read("THREADS_PER_PICTURE", share(budget, slots));
+        let one = NonZero::<usize>::MIN;
+        let per_slot = if provider.is_gpu() { one } else { share(budget, slots) };
+        let per_slot = reader.read("THREADS_PER_PICTURE", per_slot);
         Self { slots, per_slot }
     }
 }
@@ -64,7 +68,8 @@ mod tests {
         let count = |count| NonZero::new(count).unwrap();
         let cases = [
             (ExecutionProvider::Cpu, &[][..], None, (8, 1)),
-            (ExecutionProvider::Cuda, &[], None, (1, 8)),
+            (ExecutionProvider::Cuda, &[], None, (4, 1)),
+            (ExecutionProvider::Cuda, &[("CONCURRENCY", "2")], None, (2, 1)),
             (ExecutionProvider::Cpu, &[("CONCURRENCY", "3")], None, (3, 2)),
             (ExecutionProvider::Cpu, &[("CONCURRENCY", "3")], Some(2), (2, 4)),
             (ExecutionProvider::Cpu, &[("CONCURRENCY", "16")], None, (16, 1)),

@@ -5,6 +5,7 @@ mod arrivals;
 mod batching;
 mod error;
 mod models;
+mod planned;
 mod preprocessing;
 mod run_spans;
 mod slots;
@@ -12,7 +13,8 @@ mod work;
 
 pub(crate) use batching::{BatchRules, Batcher};
 pub(crate) use error::InferenceError;
-pub(crate) use models::{AllCoresDetector, LoadedModels, ModelSource};
+pub(crate) use models::{AllCoresDetector, LoadedModels, ModelSource, OwnModel};
+pub(crate) use planned::PlannedDetectors;
 pub(crate) use preprocessing::{PictureFile, Placement, Preprocessing};
 pub(crate) use slots::{SlotLease, Slots};
 pub(crate) use work::{Batch, Work};

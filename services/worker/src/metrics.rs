@@ -63,7 +63,7 @@ impl WorkerMetrics {
                 .build(),
             batches: meter
                 .u64_histogram("spotter_batch_size")
-                .with_description("Pictures run together, where batches are made.")
+                .with_description("Pictures that a slot takes together, where batches are made.")
                 .with_boundaries(BATCH_BUCKETS.to_vec())
                 .build(),
         };

@@ -2,12 +2,16 @@
 
 use std::{
     io,
+    num::NonZero,
     path::{Path, PathBuf},
     sync::Arc,
     time::Instant,
 };
 
-use detector::{ExecutionProvider, ModelError, OnnxRuntime, OnnxRuntimeError, SessionOptions};
+use detector::{
+    Detector, ExecutionProvider, ModelError, OnnxRuntime, OnnxRuntimeError, SessionOptions,
+    SharedModel,
+};
 use domain::Sha256Digest;
 use messaging::{Messaging, MessagingError};
 use service::{
@@ -24,14 +28,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
-    consume::consume,
+    consume::{InFlightLimit, consume},
     cores,
     health::WorkerHealth,
     heartbeat::Heartbeat,
     hints,
     inference::{
-        AllCoresDetector, BatchRules, Batcher, LoadedModels, ModelSource, Placement, Preprocessing,
-        Slots,
+        AllCoresDetector, BatchRules, Batcher, LoadedModels, ModelSource, OwnModel, Placement,
+        PlannedDetectors, Preprocessing, Slots,
     },
     metrics::{WorkerMetrics, register_model},
     process::Context,
@@ -177,7 +181,13 @@ pub async fn run(
     );
     ready();
     let grace = config.shutdown_grace;
-    consume(Arc::clone(&context), deliveries, max_batch, shutdown, grace).await;
+    let running = context.slots.count() * max_batch;
+    let in_flight = if config.provider.is_gpu() {
+        InFlightLimit::on_gpu(running, cores::all())
+    } else {
+        InFlightLimit::on_cpu(running)
+    };
+    consume(Arc::clone(&context), deliveries, in_flight, shutdown, grace).await;
     heartbeat.stop().await;
     // Each may wait for a server that does not answer.
     tokio::join!(messaging.close(), traces.stop());
@@ -207,12 +217,15 @@ fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
     if let Some(why) = own.why_not_shared() {
         tracing::warn!(%why, "each slot has a copy of the model's weights");
     }
-    let on_all_cores = AllCoresDetector::load(&own, source.options, cores::all())?;
-    let mut models: Vec<LoadedModels> = (0..config.cores.slots.get())
-        .map(|_| LoadedModels::load(source.clone(), &own, on_all_cores.clone()))
-        .collect::<Result<_, _>>()?;
+    let mut detectors: Vec<Detector> =
+        (0..config.cores.slots.get()).map(|_| own.detector(&options)).collect::<Result<_, _>>()?;
+    let max_batch = max_batch(config, &own, &mut detectors[0])?;
+    let models = if config.provider.is_gpu() {
+        on_gpu(&source, own, detectors, config.gpu_sessions, max_batch)
+    } else {
+        on_cpu(&source, &own, detectors)?
+    };
     tracing::info!(model = %config.model, took_ms = started.elapsed().as_millis(), "model loaded");
-    let max_batch = max_batch(config, &mut models[0]);
     let (name, limits) = (config.model.clone(), config.picture_limits);
     let preprocessor = bundle.preprocessor(limits);
     let preprocessing = Arc::new(Preprocessing::new(name, preprocessor, limits, source));
@@ -225,27 +238,64 @@ fn placement(config: &Config, max_batch: usize) -> Placement {
     if has_one_core && max_batch == 1 { Placement::OnSlot } else { Placement::BesideRuns }
 }
 
-/// The configured batch size, if the model takes batches.
-fn max_batch(config: &Config, models: &mut LoadedModels) -> usize {
-    let asked = config.max_batch.get();
-    if asked == 1 {
-        return 1;
+/// One slot's models for each of `detectors`.
+fn on_cpu(
+    source: &ModelSource,
+    own: &SharedModel,
+    detectors: Vec<Detector>,
+) -> Result<Vec<LoadedModels>, ModelError> {
+    let wide = AllCoresDetector::load(own, source.options, cores::all())?;
+    let models = |detector| {
+        let own = OwnModel::Slot { detector: Box::new(detector), wide: wide.clone() };
+        LoadedModels::new(source.clone(), own)
+    };
+    Ok(detectors.into_iter().map(models).collect())
+}
+
+/// As many slots' models as there are `detectors`, which they share.
+fn on_gpu(
+    source: &ModelSource,
+    own: SharedModel,
+    detectors: Vec<Detector>,
+    most: NonZero<usize>,
+    max_batch: usize,
+) -> Vec<LoadedModels> {
+    let (slots, options) = (detectors.len(), source.options);
+    let load = move || own.detector(&options);
+    let planned = Arc::new(PlannedDetectors::new(detectors, most.get(), max_batch, load));
+    let models = |_| LoadedModels::new(source.clone(), OwnModel::Planned(Arc::clone(&planned)));
+    (0..slots).map(models).collect()
+}
+
+/// The configured batch size, if the model takes batches. This runs the model unless it runs on the CPU, one picture
+/// at a time: other providers may load a model and fail in each run.
+fn max_batch(
+    config: &Config,
+    own: &SharedModel,
+    detector: &mut Detector,
+) -> Result<usize, WorkerError> {
+    let (asked, on_cpu) = (config.max_batch.get(), config.provider == ExecutionProvider::Cpu);
+    if asked == 1 && on_cpu {
+        return Ok(1);
     }
-    match models.takes_batches() {
-        Ok(true) => asked,
+    match detector.takes_batches() {
+        Ok(true) => Ok(asked),
         Ok(false) => {
-            tracing::warn!(
-                model = %config.model,
-                asked,
-                "MAX_BATCH has no effect: this model takes one picture at a time; export it with a \
-                 dynamic batch size"
-            );
-            1
+            if asked > 1 {
+                tracing::warn!(
+                    model = %config.model,
+                    asked,
+                    "MAX_BATCH has no effect: this model takes one picture at a time; export it with a \
+                     dynamic batch size"
+                );
+            }
+            Ok(1)
         }
-        Err(error) => {
+        Err(error) if on_cpu => {
             tracing::warn!(model = %config.model, %error, "MAX_BATCH has no effect: a trial run failed");
-            1
+            Ok(1)
         }
+        Err(error) => Err(own.trial_failed(error).into()),
     }
 }
 

@@ -49,18 +49,29 @@ impl Detector {
         items: &'i mut [BatchItem<'_, T>],
         canceller: &Canceller,
     ) -> Result<Vec<(&'i mut T, Detections)>, DetectError> {
-        let first = match items {
-            [] => return Ok(Vec::new()),
-            [item] => {
-                let found = self.detect_until(item.prepared, item.settings, Some(canceller))?;
-                return Ok(vec![(&mut item.owner, found)]);
-            }
-            [first, ..] => first,
-        };
-        self.check_size(&first.prepared.tensor)?;
+        self.detect_padded(items, 1, canceller)
+    }
+
+    /// As [`Detector::detect_batch`], in a run of at least `least` pictures: the rest of its input is arbitrary, and its
+    /// outputs are discarded.
+    ///
+    /// # Errors
+    /// As [`Detector::detect_batch`].
+    pub fn detect_padded<'i, T>(
+        &mut self,
+        items: &'i mut [BatchItem<'_, T>],
+        least: usize,
+        canceller: &Canceller,
+    ) -> Result<Vec<(&'i mut T, Detections)>, DetectError> {
+        let Some(first) = items.first().map(|item| item.prepared) else { return Ok(Vec::new()) };
+        self.check_size(&first.tensor)?;
         let start = Instant::now();
-        let tensors = items.iter().map(|item| &item.prepared.tensor);
-        let input = concatenate(&mut self.batch, tensors)?;
+        let input = if items.len().max(least) == 1 {
+            InputBatch::of(&first.tensor)
+        } else {
+            let tensors = items.iter().map(|item| &item.prepared.tensor);
+            concatenate(&mut self.batch, tensors, least)?
+        };
         let outputs = self.session.run(&input, Some(canceller))?;
         let views = outputs.views()?;
         let infer_time = start.elapsed() / u32::try_from(items.len()).unwrap_or(u32::MAX);
@@ -91,7 +102,7 @@ impl Detector {
             alone.extend(self.every_cell(&InputBatch::of(tensor))?);
         }
         let mut memory = Vec::new();
-        let input = concatenate(&mut memory, pictures.iter())?;
+        let input = concatenate(&mut memory, pictures.iter(), 1)?;
         Ok(self.every_cell(&input).is_ok_and(|together| are_near(&alone, &together)))
     }
 
@@ -134,21 +145,25 @@ impl Detector {
     }
 }
 
-/// Concatenates the tensors in `memory`.
+/// Concatenates the tensors in `memory`, for a run of at least `least` pictures. What `memory` holds behind them stays.
 fn concatenate<'m, 't>(
     memory: &'m mut Vec<f32>,
-    tensors: impl Iterator<Item = &'t InputTensor>,
+    tensors: impl ExactSizeIterator<Item = &'t InputTensor>,
+    least: usize,
 ) -> Result<InputBatch<'m>, DetectError> {
-    memory.clear();
-    let (mut pictures, mut size) = (0, None);
-    for tensor in tensors {
+    let pictures = tensors.len().max(least);
+    let mut size = None;
+    for (place, tensor) in tensors.enumerate() {
         let (width, height) = *size.get_or_insert((tensor.width, tensor.height));
         if (tensor.width, tensor.height) != (width, height) {
             let expected = format!("{width}×{height}");
             return Err(DetectError::MixedSizes { found: size_of(tensor), expected });
         }
-        memory.extend_from_slice(&tensor.data);
-        pictures += 1;
+        let values = tensor.data.len();
+        if place == 0 {
+            memory.resize(pictures * values, 0.0);
+        }
+        memory[place * values..(place + 1) * values].copy_from_slice(&tensor.data);
     }
     let (width, height) = size.unwrap_or_default();
     Ok(InputBatch { pictures, height, width, data: memory })

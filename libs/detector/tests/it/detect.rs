@@ -1,13 +1,14 @@
 //! Real models on real pictures.
 
-use std::num::NonZero;
+use std::{fs, num::NonZero};
 
 use detector::{
-    BatchItem, DetectError, Detector, ExecutionProvider, InputBox, ModelBundle, SessionOptions,
-    SharedModel, annotate,
+    BareModel, BatchItem, DetectError, Detector, ExecutionProvider, InputBox, ModelBundle,
+    ModelError, OnnxRuntimeError, SessionOptions, SharedModel, annotate,
     decode::{DecodeError, Picture},
     model::install::{HeadChoice, InstallOptions},
     postprocess::heads::HeadKind,
+    tensor::InputTensor,
 };
 use domain::{
     ConfidenceThreshold, DetectedObject, DetectionSettings,
@@ -273,6 +274,25 @@ fn detectors_with_shared_weights_find_the_same_objects() {
 }
 
 #[test]
+fn a_failed_trial_run_means_that_the_provider_does_not_work_unless_it_is_the_cpu() {
+    let models = Models::new();
+    let bundle = models.install(&weights("yolov8n")).bundle;
+    let model = fs::read(bundle.model_path()).unwrap();
+    let mut bare = BareModel::load(&models.runtime, &model, &SessionOptions::default()).unwrap();
+    let unfit = InputTensor { data: vec![0.0; 3 * 40 * 40], height: 40, width: 40 };
+    for provider in ExecutionProvider::ALL {
+        let shared = SharedModel::load(&models.runtime, &bundle, provider).unwrap();
+        let failed = shared.trial_failed(bare.run(&unfit).unwrap_err());
+        let ModelError::OnnxRuntime { source, .. } = failed else { panic!("{failed}") };
+        let blamed = match source {
+            OnnxRuntimeError::ProviderFailed { provider, .. } => provider,
+            _ => ExecutionProvider::Cpu,
+        };
+        assert_eq!(blamed, provider, "{source}");
+    }
+}
+
+#[test]
 fn a_batch_gives_each_owner_what_its_picture_gives_alone() {
     let models = Models::new();
     let bundle = models.install(&weights("yolov8n")).bundle;
@@ -292,18 +312,25 @@ fn a_batch_gives_each_owner_what_its_picture_gives_alone() {
         let (prepared, settings) = picture;
         BatchItem { prepared, settings, owner: picture }
     });
-    let together = detector.detect_batch(&mut items, &canceller).unwrap();
-    let together: Vec<_> = together.into_iter().map(|(owner, found)| (*owner, found)).collect();
-    assert_eq!(together.len(), pictures.len());
-    for ((prepared, settings), found) in &together {
-        let alone = detector.detect(prepared, settings).unwrap();
-        assert_eq!(found.objects.len(), alone.objects.len());
-        for (a, b) in found.objects.iter().zip(&alone.objects) {
-            assert_eq!(a.label, b.label);
-            assert_near(&sides(a), &sides(b), 0.01);
+    // The last one is padded with what the buffer holds of the runs before.
+    for (pictures, least) in [(3, 1), (3, 5), (1, 4)] {
+        let items = &mut items[..pictures];
+        let together = detector.detect_padded(items, least, &canceller).unwrap();
+        let together: Vec<_> = together.into_iter().map(|(owner, found)| (*owner, found)).collect();
+        assert_eq!(together.len(), pictures);
+        for ((prepared, settings), found) in &together {
+            let alone = detector.detect(prepared, settings).unwrap();
+            assert_eq!(found.objects.len(), alone.objects.len(), "{pictures} in {least}");
+            for (a, b) in found.objects.iter().zip(&alone.objects) {
+                assert_eq!(a.label, b.label);
+                assert_near(&sides(a), &sides(b), 0.01);
+            }
         }
+        let fewer = together
+            .get(2)
+            .is_none_or(|(_, strictly)| strictly.objects.len() < together[0].1.objects.len());
+        assert!(fewer, "each picture has its own threshold");
     }
-    assert!(together[2].1.objects.len() < together[0].1.objects.len());
 
     let mut mixed =
         [&bus, &zidane].map(|prepared| BatchItem { prepared, settings: &usual, owner: () });

@@ -219,9 +219,9 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_has_one_slot_and_an_unknown_provider_is_reported_at_once() {
+    fn a_gpu_has_few_slots_and_an_unknown_provider_is_reported_at_once() {
         let settings = Settings::merge(options(), env_file("EXECUTION_PROVIDER=cuda\n")).unwrap();
-        assert_eq!(settings.cores.slots.get(), 1);
+        assert_eq!(settings.cores.slots.get(), cores::all().get().min(4));
         let error = Settings::merge(options(), env_file("EXECUTION_PROVIDER=gpu\n")).err().unwrap();
         let error = error.to_string();
         assert!(error.contains("EXECUTION_PROVIDER") && error.contains("openvino"), "{error}");

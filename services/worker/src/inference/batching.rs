@@ -1,8 +1,8 @@
 //! Batches: pictures of one size that one run of the model takes together.
 //!
 //! One picture uses little of a GPU. A free slot takes the pictures that wait, up to a batch, and waits
-//! for more only while the arrival rate makes it worth it. When a batch fails, each of its jobs is
-//! retried, alone in its process.
+//! for more only while the arrival rate makes it worth it and no picture of another size waits. When a
+//! batch fails, each of its jobs is retried, alone in its process.
 
 use std::{
     collections::VecDeque,
@@ -116,7 +116,9 @@ impl Scheduler {
         let missing = self.rules.most.saturating_sub(batch.works().len());
         if let Some(wait) = self.arrivals.wait_for(missing, Instant::now()) {
             let until = tokio::time::Instant::now() + wait;
-            while batch.works().len() < self.rules.most
+            // Pictures of other sizes do not wait for this batch: another slot may be free.
+            while self.pending.is_empty()
+                && batch.works().len() < self.rules.most
                 && let Ok(Some(work)) = timeout_at(until, self.queue.recv()).await
             {
                 self.admit(work);

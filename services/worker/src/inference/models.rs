@@ -2,12 +2,14 @@
 
 use std::{num::NonZero, path::PathBuf, sync::Arc};
 
-use detector::{
-    DetectError, Detector, ModelBundle, ModelError, OnnxRuntime, SessionOptions, SharedModel,
-};
+use detector::{Detector, ModelBundle, ModelError, OnnxRuntime, SessionOptions, SharedModel};
 use domain::{ModelName, Sha256Digest};
 use parking_lot::Mutex;
 
+use super::{
+    error::InferenceError,
+    planned::{PlannedDetectors, Size},
+};
 use crate::cores::Parallelism;
 
 /// The model of a job, resolved before its picture is preprocessed.
@@ -54,7 +56,7 @@ impl AllCoresDetector {
     /// Loads it for `cores`, unless a slot has as many, or the model runs on a GPU.
     ///
     /// # Errors
-    /// As [`LoadedModels::load`].
+    /// [`ModelError`] if ONNX Runtime rejects it.
     pub(crate) fn load(
         model: &SharedModel,
         options: SessionOptions,
@@ -76,54 +78,62 @@ impl AllCoresDetector {
     }
 }
 
+/// Pictures for one run, all for one model and of one size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Together<'a> {
+    pub(crate) model: &'a JobModel,
+    pub(crate) parallelism: Parallelism,
+    pub(crate) size: Size,
+    pub(crate) pictures: usize,
+}
+
+/// The detectors of the worker's own model.
+pub(crate) enum OwnModel {
+    /// On a CPU: the slot's own, and the one on all cores.
+    Slot { detector: Box<Detector>, wide: AllCoresDetector },
+    /// On a GPU, those of all slots.
+    Planned(Arc<PlannedDetectors<Detector>>),
+}
+
 /// One slot's models. The worker's own is loaded at the start and stays; one other is loaded when a
 /// job asks for it.
 pub(crate) struct LoadedModels {
     source: ModelSource,
-    own: Detector,
-    wide: AllCoresDetector,
+    own: OwnModel,
     other: Option<(Sha256Digest, Detector)>,
 }
 
 impl LoadedModels {
-    /// Loads the worker's own model.
-    ///
-    /// # Errors
-    /// [`ModelError`] if ONNX Runtime rejects it.
-    pub(crate) fn load(
-        source: ModelSource,
-        model: &SharedModel,
-        wide: AllCoresDetector,
-    ) -> Result<Self, ModelError> {
-        let own = model.detector(&source.options)?;
-        Ok(Self { source, own, wide, other: None })
+    pub(crate) fn new(source: ModelSource, own: OwnModel) -> Self {
+        Self { source, own, other: None }
     }
 
-    /// Whether the worker's own model takes several pictures at a time.
+    /// Runs `work` with the model of `together`, loaded if need be, on as many cores as its parallelism gives.
+    /// `work` also gets the number of pictures of each run.
     ///
     /// # Errors
-    /// [`DetectError`] when it does not run on a single picture.
-    pub(crate) fn takes_batches(&mut self) -> Result<bool, DetectError> {
-        self.own.takes_batches()
-    }
-
-    /// Runs `work` with `model`, loaded if need be, on as many cores as `parallelism` gives.
-    ///
-    /// # Errors
-    /// [`ModelError`] if it was changed or removed since it was resolved, or if ONNX Runtime rejects it.
+    /// Those of `work`; [`ModelError`] if the model was changed or removed since it was resolved, or if ONNX Runtime
+    /// rejects it.
     pub(crate) fn with<T>(
         &mut self,
-        model: &JobModel,
-        parallelism: Parallelism,
-        work: impl FnOnce(&mut Detector) -> T,
-    ) -> Result<T, ModelError> {
-        match (model, parallelism) {
-            (JobModel::Own, Parallelism::AllCores) => {
-                Ok(self.wide.try_with(work).unwrap_or_else(|work| work(&mut self.own)))
+        together: &Together<'_>,
+        work: impl FnOnce(&mut Detector, usize) -> Result<T, InferenceError>,
+    ) -> Result<T, InferenceError> {
+        let Together { model, parallelism, size, pictures } = *together;
+        let detector = match (model, &mut self.own) {
+            (JobModel::Other(bundle), _) => self.other(bundle)?,
+            (JobModel::Own, OwnModel::Planned(planned)) => {
+                return planned.with(size, pictures, work);
             }
-            (JobModel::Own, Parallelism::Slot) => Ok(work(&mut self.own)),
-            (JobModel::Other(bundle), _) => self.other(bundle).map(work),
-        }
+            (JobModel::Own, OwnModel::Slot { detector, wide }) => {
+                if parallelism == Parallelism::AllCores {
+                    let run = |detector: &mut Detector| work(detector, pictures);
+                    return wide.try_with(run).unwrap_or_else(|run| run(detector));
+                }
+                detector
+            }
+        };
+        work(detector, pictures)
     }
 
     fn other(&mut self, bundle: &ModelBundle) -> Result<&mut Detector, ModelError> {

@@ -15,10 +15,10 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 
 use super::{
     error::{InferenceError, panic_message},
-    models::LoadedModels,
+    models::{LoadedModels, Together},
     preprocessing::{PictureFile, Preprocessing},
     run_spans::{RunSpans, RunningWork},
-    work::{Batch, JobResult, Reply, Work},
+    work::{Batch, JobResult, Picture, Reply, Work},
 };
 
 /// How long a cancelled run may take to stop. ONNX Runtime checks between two operators.
@@ -207,14 +207,19 @@ fn run_batch(
         failpoints::reach_with("worker-detect", &work.picture.file);
     }
     let Some(first) = works.first() else { return Ok(()) };
-    let run = |detector: &mut Detector| detect(detector, works, canceller);
-    Ok(models.with(&first.picture.model, first.picture.parallelism, run)??)
+    let Picture { model, parallelism, .. } = &first.picture;
+    let (size, pictures) = (first.picture.size(), works.len());
+    let together = Together { model, parallelism: *parallelism, size, pictures };
+    models.with(&together, |detector, each| {
+        works.chunks(each).try_for_each(|works| Ok(detect(detector, works, each, canceller)?))
+    })
 }
 
-/// Answers every job of `works` with its own detections, or none of them.
+/// Answers every job of `works` with its own detections, or none of them, by a run of `pictures` pictures.
 fn detect(
     detector: &mut Detector,
     works: &[Work],
+    pictures: usize,
     canceller: &Canceller,
 ) -> Result<(), DetectError> {
     let mut spans = RunSpans::start(works);
@@ -226,7 +231,7 @@ fn detect(
             owner: RunningWork::start(work),
         })
         .collect();
-    match detector.detect_batch(&mut items, canceller) {
+    match detector.detect_padded(&mut items, pictures, canceller) {
         Ok(detected) => {
             for (running, detections) in detected {
                 spans.detected(running, &detections.timings);

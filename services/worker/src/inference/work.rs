@@ -30,7 +30,7 @@ pub(crate) struct Picture {
 
 impl Picture {
     /// Width and height of its tensor.
-    fn size(&self) -> (usize, usize) {
+    pub(crate) fn size(&self) -> (usize, usize) {
         (self.prepared.tensor.width, self.prepared.tensor.height)
     }
 }
