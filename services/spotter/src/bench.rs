@@ -35,8 +35,8 @@ use crate::{
     supervisor::{ResultCache, block_on},
 };
 
-/// Pictures in the queue for each slot while it is kept full.
-const OPEN_PER_SLOT: usize = 8;
+/// Pictures in the queue for each that a worker runs at a time, while the queue is kept full.
+const OPEN_PER_PICTURE: usize = 8;
 
 const STAGE_SAMPLES: usize = 30;
 const LONE_PICTURES: usize = 30;
@@ -180,7 +180,7 @@ async fn with_queue(
 ) -> Result<(), CliError> {
     let time = environment.time();
     let before = usages();
-    let open = OPEN_PER_SLOT * environment.slots().get();
+    let open = OPEN_PER_PICTURE * environment.pictures_at_a_time();
     let load =
         environment.load(driver.clone(), async move |driver| driver.saturate(time, open).await);
     let (finished, idle) = tokio::join!(load, idle_share(time));

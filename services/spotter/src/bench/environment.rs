@@ -11,7 +11,7 @@ use std::{
 use detector::ModelBundle;
 use domain::picture::PictureLimits;
 use messaging::{MessagingConfig, Role};
-use service::config::{Reader, host::Host};
+use service::config::{ProcessEnvironment, Reader, host::Host};
 use worker::{CoreShares, cores};
 
 use super::{driver::Driver, loops::Loops, options::BenchOptions};
@@ -35,6 +35,8 @@ pub(super) struct BenchEnvironment {
     plain: PathBuf,
     picture: Vec<u8>,
     slots: NonZero<usize>,
+    /// The settings of workers on a GPU, where those of this machine's cores do not fit.
+    on_gpu: Option<worker::Config>,
     time: Duration,
     data_dir: PathBuf,
     /// The load generator's own threads: the thread that starts processes must live on, and is not slowed down.
@@ -50,6 +52,8 @@ impl BenchEnvironment {
                 options.picture.display()
             ))
         };
+        let of_worker = worker::Config::read(&ProcessEnvironment)?;
+        let on_gpu = of_worker.provider.is_gpu().then_some(of_worker);
         let plain = format!(".cache/weights/{}.onnx", options.model);
         Ok(Self {
             target: options.target.clone(),
@@ -58,15 +62,22 @@ impl BenchEnvironment {
             plain: options.plain.clone().unwrap_or_else(|| worker::nearest(&plain)),
             picture: picture.map_err(unreadable)?,
             slots: cores::all(),
+            on_gpu,
             time: Duration::from_secs(options.seconds.get()),
             data_dir: options.data_dir.clone(),
             client: tokio::runtime::Builder::new_multi_thread().enable_all().build()?,
         })
     }
 
-    /// Pictures at a time: one per core.
+    /// Threads of the loops without a queue: one per core.
     pub(super) fn slots(&self) -> NonZero<usize> {
         self.slots
+    }
+
+    /// Pictures that a worker runs at a time: one per core; on a GPU, a batch in each of its slots.
+    pub(super) fn pictures_at_a_time(&self) -> usize {
+        let on_gpu = |config: &worker::Config| config.cores.slots.get() * config.max_batch.get();
+        self.on_gpu.as_ref().map_or(self.slots.get(), on_gpu)
     }
 
     /// How long each variant is measured in one round.
@@ -146,11 +157,12 @@ impl BenchEnvironment {
         variables.insert("RUST_LOG".to_owned(), "warn".to_owned());
         let workers = NonZero::new(workers).unwrap_or(NonZero::<usize>::MIN);
         let each = NonZero::new(self.slots.get() / workers).unwrap_or(NonZero::<usize>::MIN);
+        let on_cpu = CoreShares { slots: each, per_slot: NonZero::<usize>::MIN };
         Settings {
             host: Host::default(),
             port: 0,
             workers,
-            cores: CoreShares { slots: each, per_slot: NonZero::<usize>::MIN },
+            cores: self.on_gpu.as_ref().map_or(on_cpu, |config| config.cores),
             model: self.model.clone(),
             data_dir: data_dir.to_owned(),
             queue: Queue::Own,
