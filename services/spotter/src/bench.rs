@@ -3,9 +3,12 @@
 //! Variants that are compared are measured in alternation, round by round, so that a drift of the machine affects all
 //! of them alike. The ratios of their medians are what counts.
 
+mod cost;
 mod driver;
 mod environment;
 mod loops;
+mod messages;
+mod nats_monitor;
 mod options;
 mod processes;
 mod rates;
@@ -20,11 +23,13 @@ use tokio::time::sleep;
 
 pub(crate) use self::options::BenchOptions;
 use self::{
+    cost::Cost,
     driver::{Driver, Journey},
     environment::BenchEnvironment,
     loops::Loops,
+    messages::messages,
     options::BenchSection,
-    processes::{SlotTimes, Usages, own_cpu_s, usages},
+    processes::{SlotTimes, own_cpu_s, usages},
     rates::{FILLING, steady_rate, whole_rate},
     report::{Growth, Latency, Machine, OnTheWay, ReadsOf, Report, Throughput, UploadsUnderLoad},
     samples::{Latencies, median},
@@ -73,12 +78,14 @@ async fn run(environment: &BenchEnvironment, options: &BenchOptions) -> Result<(
                 report.throughput = Some(throughput);
                 report.machine.input = size;
             }
+            BenchSection::Messages if !environment.is_own() => left_out(),
+            BenchSection::Messages => {
+                report.messages = messages(environment, options.jobs.get()).await?;
+            }
             BenchSection::Latency => report.latency = Some(latency(environment).await?),
             BenchSection::Uploads => report.uploads = uploads(environment, options).await?,
             BenchSection::Reads => report.reads = reads(environment, options).await?,
-            BenchSection::Growth if !environment.is_own() => {
-                notice("  left out: it needs systems of its own");
-            }
+            BenchSection::Growth if !environment.is_own() => left_out(),
             BenchSection::Growth => report.growth = growth(environment).await?,
         }
     }
@@ -90,6 +97,10 @@ async fn run(environment: &BenchEnvironment, options: &BenchOptions) -> Result<(
         fs::write(path, json).map_err(|source| CliError::Write { path: path.clone(), source })?;
     }
     Ok(())
+}
+
+fn left_out() {
+    notice("  left out: it needs systems of its own");
 }
 
 fn machine(options: &BenchOptions) -> Machine {
@@ -117,15 +128,17 @@ async fn throughput(
         let (mut queue, mut detector) = (Cost::default(), Cost::default());
         for round in 1..=options.rounds.get() {
             notice(format_args!("  round {round} of {}", options.rounds));
-            if let Some(loops) = &mut loops {
-                without_queue(loops, environment.time(), &mut found, &mut detector);
-            }
-            with_queue(environment, driver, &mut found, &mut queue).await?;
+            let without = loops.as_mut().map(|loops| {
+                let without = without_queue(loops, environment.time(), &mut found);
+                detector += &without;
+                without
+            });
+            let with = with_queue(environment, driver, &mut found).await?;
+            queue += &with;
+            found.beyond_detector_cpu_ms.extend(without.map(|without| with.beyond(&without)));
         }
-        found.detector_cpu_ms = detector.milliseconds("own");
-        for part in queue.cpu_s.keys() {
-            found.queue_cpu_ms.insert(part, queue.milliseconds(part));
-        }
+        found.detector_cpu_ms = detector.milliseconds().values().sum();
+        found.queue_cpu_ms = queue.milliseconds();
         if let Some(loops) = &mut loops {
             found.stages_ms = stages(&loops.stages(STAGE_SAMPLES));
         }
@@ -136,48 +149,27 @@ async fn throughput(
     Ok((found, size))
 }
 
-/// CPU seconds by process, and the number of pictures they were spent on.
-#[derive(Default)]
-struct Cost {
-    cpu_s: BTreeMap<&'static str, f64>,
-    pictures: usize,
-}
-
-impl Cost {
-    fn add(&mut self, pictures: usize, before: &Usages, after: &Usages) {
-        self.pictures += pictures;
-        for (part, usage) in after {
-            let earlier = before.get(part).map_or(0.0, |usage| usage.cpu_s);
-            *self.cpu_s.entry(part).or_default() += usage.cpu_s - earlier;
-        }
-    }
-
-    fn milliseconds(&self, part: &str) -> f64 {
-        self.cpu_s.get(part).copied().unwrap_or_default() * 1e3 / self.pictures as f64
-    }
-}
-
-fn without_queue(loops: &mut Loops, time: Duration, found: &mut Throughput, cost: &mut Cost) {
+/// Returns the cost of the detector's loop.
+fn without_queue(loops: &mut Loops, time: Duration, found: &mut Throughput) -> Cost {
     found.plain.extend(loops.plain(time).map(|ran| ran.per_second));
     found.cut.push(loops.cut(time).per_second);
     let before = own_cpu_s();
     let ran = loops.detector(time);
     found.detector.push(ran.per_second);
-    cost.pictures += ran.pictures;
-    *cost.cpu_s.entry("own").or_default() += own_cpu_s() - before;
+    let cost = Cost::of_detector(ran.pictures, own_cpu_s() - before);
     if let Some((model, ran)) = loops.counterpart(time) {
         let counterpart = found.counterpart.get_or_insert_default();
         model.as_str().clone_into(&mut counterpart.model);
         counterpart.detector.push(ran.per_second);
     }
+    cost
 }
 
 async fn with_queue(
     environment: &BenchEnvironment,
     driver: &Driver,
     found: &mut Throughput,
-    cost: &mut Cost,
-) -> Result<(), CliError> {
+) -> Result<Cost, CliError> {
     let time = environment.time();
     let before = usages();
     let open = OPEN_PER_PICTURE * environment.pictures_at_a_time();
@@ -185,10 +177,10 @@ async fn with_queue(
         environment.load(driver.clone(), async move |driver| driver.saturate(time, open).await);
     let (finished, idle) = tokio::join!(load, idle_share(time));
     let finished = finished?;
-    cost.add(finished.len(), &before, &usages());
+    let cost = Cost::between(finished.len(), &before, &usages());
     found.queue.push(steady_rate(&finished, time));
     found.idle_share.push(idle);
-    Ok(())
+    Ok(cost)
 }
 
 /// The share of the time in which the inference threads sleep, measured once the queue has filled.
@@ -277,9 +269,8 @@ async fn reads(
                 driver.read(id, READERS, time).await
             };
             let reads = environment.load(driver.clone(), read).await?;
-            let mut cost = Cost::default();
-            cost.add(reads.latency.count, &before, &usages());
-            let per_api_core_second = environment.is_own().then(|| 1e3 / cost.milliseconds("API"));
+            let cost = Cost::between(reads.latency.count, &before, &usages());
+            let per_api_core_second = cost.milliseconds().get("API").map(|cost| 1e3 / cost);
             Ok(ReadsOf { source, reads, per_api_core_second })
         };
         found.push(environment.with_system(1, *cache, work).await?);

@@ -96,6 +96,14 @@ impl Driver {
         Ok(finished)
     }
 
+    /// Sends `jobs` pictures, and asks for no result.
+    pub(crate) async fn submit_all(&self, jobs: usize) -> Result<(), CliError> {
+        for _ in 0..jobs {
+            self.submit_when_accepted().await?;
+        }
+        Ok(())
+    }
+
     /// Sends `jobs` pictures at once, and returns in order the finish times after the last submission: earlier tasks
     /// shared the CPU with sending.
     pub(crate) async fn backlog(&self, jobs: usize) -> Result<Vec<OffsetDateTime>, CliError> {

@@ -14,7 +14,7 @@ use messaging::{MessagingConfig, Role};
 use service::config::{ProcessEnvironment, Reader, host::Host};
 use worker::{CoreShares, cores};
 
-use super::{driver::Driver, loops::Loops, options::BenchOptions};
+use super::{driver::Driver, loops::Loops, nats_monitor::NatsMonitor, options::BenchOptions};
 use crate::{
     eight_bits,
     error::CliError,
@@ -131,9 +131,21 @@ impl BenchEnvironment {
         cache: ResultCache,
         work: impl AsyncFnOnce(&Driver) -> Result<T, CliError>,
     ) -> Result<T, CliError> {
-        if let Some(target) = &self.target {
-            return work(&Driver::new(target, &self.picture)?).await;
+        match &self.target {
+            Some(target) => work(&Driver::new(target, &self.picture)?).await,
+            None => {
+                self.with_own_system(workers, cache, async |driver, _| work(driver).await).await
+            }
         }
+    }
+
+    /// Starts a system for `work`, which also reads the statistics of its NATS server, and removes it afterwards.
+    pub(super) async fn with_own_system<T>(
+        &self,
+        workers: usize,
+        cache: ResultCache,
+        work: impl AsyncFnOnce(&Driver, &NatsMonitor) -> Result<T, CliError>,
+    ) -> Result<T, CliError> {
         // In a new subfolder: the named folder may contain a queue. The subfolder is removed also on an
         // interrupt, after the processes that use it have ended.
         let unwritable = |source| CliError::Write { path: self.data_dir.clone(), source };
@@ -144,7 +156,8 @@ impl BenchEnvironment {
         let mut system = Supervisor::in_folder(&settings.data_dir)?;
         let done = async {
             let base = system.start(&settings).await?;
-            work(&Driver::new(&base, &self.picture)?).await
+            let driver = Driver::new(&base, &self.picture)?;
+            work(&driver, &NatsMonitor::announced_in(folder.path())?).await
         }
         .await;
         system.stop().await?;
@@ -166,6 +179,7 @@ impl BenchEnvironment {
             model: self.model.clone(),
             data_dir: data_dir.to_owned(),
             queue: Queue::Own,
+            nats_ports_dir: Some(data_dir.to_owned()),
             messaging: MessagingConfig::read(&mut Reader::new(&variables), Role::Cli),
             cache,
             paths: self.paths.clone(),

@@ -31,6 +31,9 @@ pub(crate) struct BenchOptions {
     /// How long each variant is measured in one round
     #[arg(long, default_value = "8")]
     pub(crate) seconds: NonZero<u64>,
+    /// How many jobs the messages are counted over
+    #[arg(long, value_name = "COUNT", default_value = "1000")]
+    pub(crate) jobs: NonZero<usize>,
     /// How long uploads are measured at each rate
     #[arg(long, value_name = "SECONDS", default_value = "10")]
     pub(crate) upload_seconds: NonZero<u64>,
@@ -49,6 +52,8 @@ pub(crate) struct BenchOptions {
 pub(crate) enum BenchSection {
     /// Pictures a second: bare model, detector, queue
     Throughput,
+    /// Messages and stores of each job, counted by NATS
+    Messages,
     /// One picture at a time
     Latency,
     /// Uploads at fixed rates while workers are busy
@@ -60,14 +65,15 @@ pub(crate) enum BenchSection {
 }
 
 impl BenchSection {
-    const ALL: [Self; 5] =
-        [Self::Throughput, Self::Latency, Self::Uploads, Self::Reads, Self::Growth];
+    const ALL: [Self; 6] =
+        [Self::Throughput, Self::Messages, Self::Latency, Self::Uploads, Self::Reads, Self::Growth];
 }
 
 impl fmt::Display for BenchSection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Throughput => "throughput",
+            Self::Messages => "messages",
             Self::Latency => "latency",
             Self::Uploads => "uploads",
             Self::Reads => "reads",

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::bench::{
     driver::{Reads, Uploads},
+    messages::JobMessages,
     processes::Usages,
     samples::{Latencies, median},
 };
@@ -16,6 +17,8 @@ pub(crate) struct Report {
     pub(crate) machine: Machine,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) throughput: Option<Throughput>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) messages: Vec<JobMessages>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) latency: Option<Latency>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -60,6 +63,9 @@ pub(crate) struct Throughput {
     pub(crate) detector_cpu_ms: f64,
     /// CPU milliseconds per picture that passed through the queue, by service.
     pub(crate) queue_cpu_ms: BTreeMap<&'static str, f64>,
+    /// CPU milliseconds per picture that passed through the queue, of all services together, beyond those of the
+    /// detector's loop in the same round.
+    pub(crate) beyond_detector_cpu_ms: Vec<f64>,
     /// The median of each stage in milliseconds, one picture at a time.
     pub(crate) stages_ms: BTreeMap<&'static str, f64>,
     /// Memory after the last round.
@@ -137,6 +143,9 @@ impl fmt::Display for Report {
         }
         if let Some(throughput) = &self.throughput {
             write!(f, "\n{throughput}")?;
+        }
+        for messages in &self.messages {
+            write!(f, "\n{messages}")?;
         }
         if let Some(Latency { alone, on_the_way, model, again }) = &self.latency {
             writeln!(f, "\none picture at a time       p50        p99        max")?;
@@ -226,6 +235,18 @@ impl fmt::Display for Throughput {
         write!(f, "CPU ms a picture: detector {:.1}; through the queue", self.detector_cpu_ms)?;
         for (part, milliseconds) in &self.queue_cpu_ms {
             write!(f, " {part} {milliseconds:.2}")?;
+        }
+        let beyond = &self.beyond_detector_cpu_ms;
+        if !beyond.is_empty() {
+            let worker = self.queue_cpu_ms.get("worker").copied().unwrap_or(f64::NAN);
+            write!(
+                f,
+                "\nCPU ms a picture beyond the detector: {:.2} ({:.2} – {:.2}), of it worker {:.2}",
+                median(beyond),
+                extreme(beyond, f64::min),
+                extreme(beyond, f64::max),
+                worker - self.detector_cpu_ms,
+            )?;
         }
         write!(f, "\nms of each stage:")?;
         for (stage, milliseconds) in &self.stages_ms {

@@ -52,7 +52,12 @@ pub(super) async fn nats(
     let threads = env::var("GOMAXPROCS").unwrap_or_else(|_| nats_threads().to_string());
     let spec = |port: u16| {
         let ready = Ready::Answers(Server::Nats { port, name: name.clone() });
-        Ok(Spec::new("NATS", program.clone(), ready)
+        let mut spec = Spec::new("NATS", program.clone(), ready);
+        if let Some(ports_dir) = &settings.nats_ports_dir {
+            // -1: any free port, which the server writes into a file there.
+            spec = spec.args(["--http_port", "-1", "--ports_file_dir"]).arg(ports_dir);
+        }
+        Ok(spec
             .arg("--config")
             .arg(&server_settings)
             .args(["--addr", LOOPBACK, "--port", &port.to_string(), "--name", &name])

@@ -50,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) model: ModelName,
     pub(crate) data_dir: PathBuf,
     pub(crate) queue: Queue,
+    /// Where the NATS server that the supervisor starts announces its monitoring port; `None`: it opens none.
+    pub(crate) nats_ports_dir: Option<PathBuf>,
     /// How the API and the workers set up the queue.
     pub(crate) messaging: MessagingConfig,
     pub(crate) cache: ResultCache,
@@ -111,6 +113,7 @@ impl Settings {
             model: options.model.unwrap_or(model),
             data_dir: options.data_dir,
             queue: if is_named("NATS_URL") { Queue::Named } else { Queue::Own },
+            nats_ports_dir: None,
             messaging,
             cache: if is_named("REDIS_URL") { ResultCache::Named } else { ResultCache::Own },
             paths,

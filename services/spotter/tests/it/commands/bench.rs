@@ -38,9 +38,11 @@ fn a_short_round_measures_everything_and_leaves_nothing() {
     let ended = measured(spotter([
         "bench",
         "--only",
-        "throughput,latency,uploads,reads",
+        "throughput,messages,latency,uploads,reads",
         "--rounds",
         "1",
+        "--jobs",
+        "20",
         "--seconds",
         "3",
         "--upload-seconds",
@@ -61,6 +63,7 @@ fn a_short_round_measures_everything_and_leaves_nothing() {
             "/throughput/queue/0",
             "/throughput/detector_cpu_ms",
             "/throughput/queue_cpu_ms/worker",
+            "/throughput/beyond_detector_cpu_ms/0",
             "/throughput/stages_ms/infer",
             "/throughput/usages/NATS/peak_mib",
             "/latency/alone/p50_ms",
@@ -74,17 +77,51 @@ fn a_short_round_measures_everything_and_leaves_nothing() {
         ],
     );
     assert!(measured.iter().all(|number| *number > 0.0), "{measured:?}\n{report:#}");
+    check_messages(&report["messages"]);
     // While the queue is full they do not sleep: 0 is a good value.
     let idle = numbers(&report, &["/throughput/idle_share/0"])[0];
     assert!((0.0..1.0).contains(&idle), "{idle}");
     assert_eq!(report["machine"]["input"], serde_json::json!([480, 640]));
     let table = ended.stdout.join("\n");
-    for text in ["queue, end to end", "submit → result", "200/s", "bucket"] {
+    for text in [
+        "queue, end to end",
+        "beyond the detector",
+        "20 jobs at once",
+        "submit → result",
+        "200/s",
+        "bucket",
+    ] {
         assert!(table.contains(text), "{text} is not in\n{table}");
     }
     let left: Vec<_> =
         fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["up.lock"]);
+}
+
+/// Each job is stored once, its picture is sent by the API and received by the worker, and its terminal record is
+/// stored.
+fn check_messages(measured: &Value) {
+    for (place, (arrival, jobs)) in [("at_once", 20), ("one_at_a_time", 2)].into_iter().enumerate()
+    {
+        let of_arrival = &measured[place];
+        assert_eq!(of_arrival["arrival"], arrival, "{measured:#}");
+        assert_eq!(of_arrival["jobs"], jobs, "{measured:#}");
+        assert_eq!(of_arrival["stores"]["JOBS"], 1.0, "{measured:#}");
+        let least = [
+            ("/stores/KV_tasks", 1.0),
+            ("/roles/api/sent", 1.0),
+            ("/roles/api/received", 1.0),
+            ("/roles/api/sent_bytes", 100_000.0),
+            ("/roles/worker/sent", 1.0),
+            ("/roles/worker/received", 1.0),
+            ("/roles/worker/received_bytes", 100_000.0),
+            ("/cpu_ms/worker", 1.0),
+        ];
+        let found = numbers(of_arrival, &least.map(|(pointer, _)| pointer));
+        for ((pointer, least), found) in least.into_iter().zip(found) {
+            assert!(found >= least, "{pointer}: {found}\n{measured:#}");
+        }
+    }
 }
 
 #[test]
@@ -93,7 +130,8 @@ fn a_running_system_is_measured_through_its_api() {
     let _worker = system.worker();
     let folder = tempfile::tempdir().unwrap();
     let json = folder.path().join("bench.json");
-    let few = ["--only", "throughput,latency,reads,growth", "--rounds", "1", "--seconds", "3"];
+    let few =
+        ["--only", "throughput,messages,latency,reads,growth", "--rounds", "1", "--seconds", "3"];
     let bench = spotter(["bench", "--target", &system.base]).args(few).arg("--json").arg(&json);
     let ended = measured(bench);
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -103,6 +141,7 @@ fn a_running_system_is_measured_through_its_api() {
     // Nothing of this machine is measured.
     assert_eq!(report["throughput"]["detector"], serde_json::json!([]));
     assert!(report.get("growth").is_none() && report["latency"].get("model").is_none());
+    assert!(report.get("messages").is_none(), "{report:#}");
     assert!(report["latency"].get("on_the_way").is_none(), "{report:#}");
     assert!(ended.stderr.iter().any(|line| line.contains("left out")), "{ended:?}");
 }
