@@ -8,16 +8,15 @@
 //! reconciler. Jobs without a record are remembered from one round to the next.
 
 mod ledger;
-mod repair_unrecorded;
 mod stuck;
-mod unrecorded_jobs;
+mod unrecorded;
 
 use std::{collections::HashSet, time::Duration};
 
 use domain::{FailureReason, Job, TaskId, TaskRecord, TaskState};
 use time::OffsetDateTime;
 
-use self::{ledger::Ledger, stuck::Stuck, unrecorded_jobs::UnrecordedJobs};
+use self::{ledger::Ledger, stuck::Stuck};
 use crate::{
     FinishOutcome, Messaging, MessagingError, TaskStore,
     jobs::{picture_store, stored, wire},
@@ -93,7 +92,8 @@ pub struct Reconciler {
     ledger: Ledger,
     /// The tasks without a job in the previous round.
     lost_before: HashSet<TaskId>,
-    unrecorded: UnrecordedJobs,
+    /// Those that had no record, besides.
+    vanished_before: HashSet<TaskId>,
     stuck_before: Option<Stuck>,
 }
 
@@ -105,7 +105,7 @@ impl Reconciler {
             tasks,
             ledger,
             lost_before: HashSet::new(),
-            unrecorded: UnrecordedJobs::default(),
+            vanished_before: HashSet::new(),
             stuck_before: None,
         }
     }

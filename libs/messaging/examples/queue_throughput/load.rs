@@ -9,18 +9,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use domain::{DetectionSettings, Job, TaskRecord, TaskState};
-use messaging::{BeginOutcome, Delivery, Messaging, MessagingConfig, Role, RunStart, Settlement};
-use time::OffsetDateTime;
+use messaging::{Delivery, Messaging, MessagingConfig, Role};
 use tokio::{sync::Semaphore, task::JoinSet};
 
-use crate::servers::Servers;
+use crate::{protocol, servers::Servers};
 
 /// Jobs on their way to the queue at a time, as from so many uploads.
 const SENDERS: usize = 16;
-
-/// How far ahead the deadline of a run is.
-const LEASE: Duration = Duration::from_secs(50);
 
 /// Jobs in the queue and in hands at a time. Few, so that what is measured is a queue that flows.
 const WINDOW: usize = 32;
@@ -140,15 +135,11 @@ impl Flow {
     }
 
     async fn send(self: Arc<Self>) {
-        let (queue, tasks) = (self.messaging.queue(), self.messaging.tasks());
+        let queue = self.messaging.queue();
         while !self.stopping.load(Ordering::Relaxed) {
             Arc::clone(&self.window).acquire_owned().await.unwrap().forget();
-            let job = job();
             let started = Instant::now();
-            queue.submit(&job, self.picture.clone()).await.expect("the job is stored");
-            if self.records == Records::With {
-                tasks.create_queued(&TaskRecord::queued(job)).await.expect("it is stored");
-            }
+            protocol::submit(&queue, self.picture.clone()).await;
             let took = started.elapsed().as_secs_f64() * 1e3;
             self.stored_ms.lock().unwrap().push(took);
         }
@@ -169,46 +160,14 @@ impl Flow {
     }
 
     async fn deal_with(&self, delivery: Delivery) {
-        let tasks = self.messaging.tasks();
-        let begun = match self.records {
-            Records::With => {
-                let snapshot = tasks.snapshot(delivery.job.task_id).await.expect("it is read");
-                Some(
-                    tasks
-                        .begin(RunStart::now(&delivery.job, 1), snapshot, LEASE)
-                        .await
-                        .expect("it is stored"),
-                )
-            }
-            Records::Without => None,
-        };
-        let picture = delivery.picture().await.expect("the picture is there");
-        assert_eq!(picture.len(), self.picture.len());
-        if let Some(BeginOutcome::Begun(record)) = begun {
-            tasks.finish(&ended(&record)).await.expect("it is stored");
+        match self.records {
+            Records::With => protocol::process(&self.messaging.tasks(), &delivery).await,
+            Records::Without => drop(delivery.picture().await.expect("the picture is there")),
         }
-        delivery.settle(Settlement::Ack).await.expect("the job is settled");
+        protocol::settle(delivery).await;
         self.settled.fetch_add(1, Ordering::Relaxed);
         self.window.add_permits(1);
     }
-}
-
-fn job() -> Job {
-    Job::new("bus.jpg".to_owned(), "yolov8n".parse().unwrap(), DetectionSettings::default())
-}
-
-/// A result without objects; with six it is 600 bytes longer.
-fn ended(record: &TaskRecord) -> TaskRecord {
-    record.with_state(TaskState::Success {
-        started_at: None,
-        finished_at: OffsetDateTime::now_utc(),
-        objects: Vec::new(),
-        width: 810,
-        height: 1080,
-        warnings: Vec::new(),
-        model_digest: None,
-        cached: false,
-    })
 }
 
 /// Bytes that no compression makes fewer.

@@ -17,6 +17,7 @@
 )]
 
 mod load;
+mod protocol;
 mod servers;
 
 use std::{fs, path::PathBuf, time::Duration};

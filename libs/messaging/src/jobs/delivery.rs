@@ -62,8 +62,8 @@ pub enum Settlement {
     /// A temporary failure: redeliver the job after this time.
     RetryAfter(Duration),
     /// This worker does not run the job: redeliver it at once, and do not count this delivery as a run. Sent without
-    /// confirmation: a worker that stops cannot wait for a server that does not answer. If the server does not receive it, it redelivers the
-    /// job after `ack_wait`.
+    /// confirmation: a worker that stops cannot wait for a server that does not answer. If the server does not
+    /// receive it, it redelivers the job after `ack_wait`.
     Release,
     /// The job must not be run again: copy it with its picture to the dead letters, then delete it.
     Reject {
@@ -144,9 +144,9 @@ impl Delivery {
     /// [`Settlement::Release`].
     ///
     /// # Errors
-    /// [`MessagingError`], if the server confirms, after several attempts. The job is then redelivered, which is harmless: a terminal
-    /// record stays as it is. A server that was killed may have forgotten the delivery and never confirms its
-    /// settlement.
+    /// [`MessagingError`] after several attempts, where a confirmation is awaited. The job is then redelivered, which
+    /// is harmless: a terminal record stays as it is. A server that was killed may have forgotten the delivery and
+    /// never confirms its settlement.
     pub async fn settle(self, settlement: Settlement) -> Result<(), MessagingError> {
         let span = traces::span(|| trace::settling(&self.job));
         let outcome = span.around(self.send_settlement(settlement)).await;

@@ -280,11 +280,8 @@ async fn release_all(messaging: Messaging, mut subscriber: Subscriber) {
         if subscriber.drain().await.is_err() {
             return;
         }
-        while let Some(message) = subscriber.next().await {
-            if message.status.is_none() {
-                release(&messaging, message).await;
-            }
-        }
+        let jobs = subscriber.filter(|message| std::future::ready(message.status.is_none()));
+        jobs.for_each_concurrent(None, |message| release(&messaging, message)).await;
     };
     if timeout(messaging.config().request_timeout, releasing).await.is_err() {
         tracing::debug!("messages that were not released are redelivered after their ack_wait");

@@ -22,7 +22,7 @@ pub(crate) struct StoredJob {
     pub(crate) stored_at: OffsetDateTime,
 }
 
-/// The subjects of all jobs, from the server's index, so that no picture is read.
+/// The subjects of all jobs, from the leader's index.
 pub(crate) async fn list(messaging: &Messaging) -> Result<HashMap<TaskId, String>, MessagingError> {
     subjects(messaging, "list the jobs in the queue", format!("{JOBS_SUBJECT}.>")).await
 }
@@ -36,6 +36,7 @@ pub(crate) async fn subject_of(
     Ok(subjects(messaging, "look up the job of a task", filter).await?.remove(&id))
 }
 
+/// The subjects that match `filter`, by task. No picture is read.
 async fn subjects(
     messaging: &Messaging,
     what: &'static str,
@@ -57,7 +58,8 @@ async fn subjects(
 
 /// Whether the leader has a job of this subject.
 pub(crate) async fn exists(messaging: &Messaging, subject: &str) -> Result<bool, MessagingError> {
-    message(messaging, subject).await.map(|message| message.is_some())
+    let found = subjects(messaging, "check that a job is stored", subject.to_owned()).await?;
+    Ok(!found.is_empty())
 }
 
 /// The job of this subject, or `None` if there is none or it cannot be read.

@@ -1,6 +1,6 @@
 //! The records of tasks that are not terminal, kept current by reading changes.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use async_nats::jetstream::stream::State;
 use domain::{TaskId, TaskRecord};
@@ -24,8 +24,8 @@ pub(super) struct Ledger {
     /// The last sequence that was read.
     read_to: u64,
     open: HashMap<TaskId, Entry>,
-    /// The tasks whose terminal records were read since they were last taken.
-    ended: HashSet<TaskId>,
+    /// The subjects of jobs that were in the queue without a record of their task, until one is read.
+    unrecorded: HashMap<TaskId, String>,
 }
 
 struct Entry {
@@ -40,7 +40,7 @@ impl Ledger {
             created_at: None,
             read_to: 0,
             open: HashMap::new(),
-            ended: HashSet::new(),
+            unrecorded: HashMap::new(),
         }
     }
 
@@ -78,14 +78,20 @@ impl Ledger {
         self.open.values().map(|entry| &entry.record)
     }
 
-    /// The tasks that have become terminal since the last call.
-    pub(super) fn take_ended(&mut self) -> HashSet<TaskId> {
-        std::mem::take(&mut self.ended)
+    /// Notes jobs in the queue whose tasks have no record.
+    pub(super) fn note_unrecorded(&mut self, jobs: impl IntoIterator<Item = (TaskId, String)>) {
+        self.unrecorded.extend(jobs);
     }
 
-    /// Removes a record that is terminal or gone.
+    /// The jobs noted, and their subjects, of whose tasks no record has been read since.
+    pub(super) fn unrecorded(&self) -> impl Iterator<Item = (TaskId, &str)> {
+        self.unrecorded.iter().map(|(id, subject)| (*id, subject.as_str()))
+    }
+
+    /// Removes a task that is terminal or gone.
     pub(super) fn remove(&mut self, id: TaskId) {
         self.open.remove(&id);
+        self.unrecorded.remove(&id);
     }
 
     async fn read_up_to(&mut self, state: &State) -> Result<(), MessagingError> {
@@ -113,7 +119,7 @@ impl Ledger {
         let Stored { sequence, message, .. } = stored;
         let key = message.subject.rsplit('.').next().unwrap_or_default();
         let Ok(id) = key.parse::<TaskId>() else { return };
-        self.open.remove(&id);
+        self.remove(id);
         // A deletion marker has no payload.
         if message.payload.is_empty() {
             return;
@@ -122,9 +128,7 @@ impl Ledger {
             Ok(record) if record.job.task_id == id && !record.state.is_terminal() => {
                 self.open.insert(id, Entry { record, sequence });
             }
-            Ok(_) => {
-                self.ended.insert(id);
-            }
+            Ok(_) => {}
             // Written by another program. Readers of this task get an error.
             Err(error) => tracing::debug!(task_id = %id, %error, "a record cannot be read"),
         }

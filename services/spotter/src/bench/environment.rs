@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use detector::ModelBundle;
+use detector::{ExecutionProvider, ModelBundle};
 use domain::picture::PictureLimits;
 use messaging::{MessagingConfig, Role};
 use service::config::{ProcessEnvironment, Reader, host::Host};
@@ -177,6 +177,7 @@ impl BenchEnvironment {
             workers,
             cores: self.on_gpu.as_ref().map_or(on_cpu, |config| config.cores),
             model: self.model.clone(),
+            provider: self.on_gpu.as_ref().map_or(ExecutionProvider::Cpu, |config| config.provider),
             data_dir: data_dir.to_owned(),
             queue: Queue::Own,
             nats_ports_dir: Some(data_dir.to_owned()),

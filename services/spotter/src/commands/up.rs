@@ -1,5 +1,6 @@
 //! `spotter up`: runs everything on one machine, until Ctrl-C.
 
+use detector::ExecutionProvider;
 use domain::ModelName;
 use service::lifecycle::shutdown;
 
@@ -53,9 +54,11 @@ fn print_addresses(address: &str, settings: &Settings) {
 }
 
 fn print_faster_model(settings: &Settings) {
-    let models_dir = settings.paths.models_dir();
-    let hint = eight_bits::hint(&models_dir, EightBits::on_this_cpu());
-    if let Some(hint) = hint.filter(|_| settings.model == ModelName::default()) {
+    if settings.model != ModelName::default() || settings.provider != ExecutionProvider::Cpu {
+        return;
+    }
+    let hint = eight_bits::hint(&settings.paths.models_dir(), EightBits::on_this_cpu());
+    if let Some(hint) = hint {
         notice(format_args!("{hint}\n"));
     }
 }

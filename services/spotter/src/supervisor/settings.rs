@@ -48,6 +48,8 @@ pub(crate) struct Settings {
     /// What each worker's slots get of the cores.
     pub(crate) cores: CoreShares,
     pub(crate) model: ModelName,
+    /// What workers run the model with.
+    pub(crate) provider: ExecutionProvider,
     pub(crate) data_dir: PathBuf,
     pub(crate) queue: Queue,
     /// Where the NATS server that the supervisor starts announces its monitoring port; `None`: it opens none.
@@ -111,6 +113,7 @@ impl Settings {
             workers,
             cores,
             model: options.model.unwrap_or(model),
+            provider,
             data_dir: options.data_dir,
             queue: if is_named("NATS_URL") { Queue::Named } else { Queue::Own },
             nats_ports_dir: None,

@@ -1,11 +1,11 @@
-//! Jobs whose tasks have no record: the queue is the only place that has them.
+//! Jobs whose tasks have no record: only the queue has them, and the reconciler's memory of the last rounds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use domain::{DetectionSettings, Job, TaskId, TaskRecord, TaskState};
 use time::OffsetDateTime;
 
-use super::{Discrepancy, Findings, MOST, Reconciler, readable, unrecorded_jobs::UnrecordedJobs};
+use super::{Discrepancy, Findings, MOST, Reconciler, readable};
 use crate::{
     MessagingError,
     jobs::stored::{self, StoredJob},
@@ -19,36 +19,36 @@ impl Reconciler {
         jobs: &HashMap<TaskId, String>,
         findings: &mut Findings,
     ) -> Result<(), MessagingError> {
-        let ended = self.ledger.take_ended();
-        let UnrecordedJobs { waiting, missing } = std::mem::take(&mut self.unrecorded);
-        let known = waiting.into_iter().chain(missing.clone());
-        let gone = known.filter(|(id, _)| {
-            !jobs.contains_key(id) && !ended.contains(id) && !self.ledger.contains(*id)
-        });
-        // A record that has expired is younger than its id.
-        let result_ttl = self.messaging.config().result_ttl;
-        let oldest = OffsetDateTime::now_utc() - result_ttl;
-        let gone = gone.filter(|(id, _)| id.created_at().is_some_and(|born| born > oldest));
-        for (id, subject) in gone.take(MOST).collect::<Vec<_>>() {
+        let gone = self.ledger.unrecorded().filter(|(id, _)| !jobs.contains_key(id));
+        let gone: Vec<_> = gone.take(MOST).map(|(id, subject)| (id, subject.to_owned())).collect();
+        let mut vanished = HashSet::new();
+        for (id, subject) in gone {
             if !self.has_vanished(id, &subject).await? {
+                self.ledger.remove(id);
                 continue;
             }
             let is_repaired = match lost_job(id, &subject) {
-                Some(job) if missing.contains_key(&id) => {
+                Some(job) if self.vanished_before.contains(&id) => {
                     self.fail_lost(&TaskRecord::queued(job)).await?
                 }
                 Some(_) | None => false,
             };
             if !is_repaired {
-                self.unrecorded.missing.insert(id, subject);
+                vanished.insert(id);
             }
             findings.add(Discrepancy::LostJob, 1, is_repaired);
         }
+        self.vanished_before = vanished;
         Ok(())
     }
 
-    /// Job first: the terminal record is stored before the job is deleted.
+    /// Job first: the terminal record is stored before the job is deleted. A task older than records are kept may
+    /// have had one.
     async fn has_vanished(&self, id: TaskId, subject: &str) -> Result<bool, MessagingError> {
+        let oldest = OffsetDateTime::now_utc() - self.messaging.config().result_ttl;
+        if id.created_at().is_none_or(|born| born <= oldest) {
+            return Ok(false);
+        }
         if stored::exists(&self.messaging, subject).await? {
             return Ok(false);
         }
@@ -69,7 +69,7 @@ impl Reconciler {
         for (id, subject) in long {
             self.record_job(*id, subject).await?;
         }
-        self.unrecorded.waiting = waiting.into_iter().collect();
+        self.ledger.note_unrecorded(waiting);
         Ok(())
     }
 
