@@ -86,16 +86,22 @@ impl ApiProcess {
         answer["task_id"].as_str().unwrap().parse().unwrap()
     }
 
-    /// Sends [`STATUS_REQUESTS`] from four clients at once; all are answered.
+    /// Sends [`STATUS_REQUESTS`] from four clients at once; all are answered. A 503 is sent again: on a busy machine,
+    /// reading a record may time out while the API writes to a thousand clients.
     async fn send_status_requests(&self, id: TaskId) {
         let mut clients = JoinSet::new();
         for _ in 0..4 {
             let (client, url) = (self.client.clone(), self.url(&format!("/v1/tasks/{id}")));
             clients.spawn(async move {
                 for _ in 0..STATUS_REQUESTS / 4 {
-                    let answer = client.get(&url).send().await.unwrap();
-                    assert_eq!(answer.status(), StatusCode::OK);
-                    answer.bytes().await.unwrap();
+                    eventually(TEST_TIMEOUT, async || {
+                        let answer = client.get(&url).send().await.unwrap();
+                        let status = answer.status();
+                        answer.bytes().await.unwrap();
+                        assert!(matches!(status.as_u16(), 200 | 503), "{status}");
+                        (status == StatusCode::OK).then_some(())
+                    })
+                    .await;
                 }
             });
         }
