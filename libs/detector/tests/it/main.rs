@@ -9,4 +9,5 @@ mod external;
 mod graphs;
 mod install;
 mod onnx;
+mod onnx_types;
 mod support;
