@@ -57,7 +57,7 @@ impl ClientError {
         body: &[u8],
     ) -> Self {
         let message = match serde_json::from_slice::<ErrorBody>(body) {
-            Ok(body) => body.error,
+            Ok(body) => body.detail,
             Err(_) => format!("the API answered {status}"),
         };
         if status == StatusCode::SERVICE_UNAVAILABLE {
@@ -81,10 +81,12 @@ impl From<reqwest::Error> for ClientError {
     }
 }
 
-/// The body of every error that `/v1` answers.
+/// The body of every error of `/v1`: problem details (RFC 9457), of which only the text is used.
 #[derive(serde::Deserialize)]
 struct ErrorBody {
-    error: String,
+    /// Older APIs, and an API with too many connections, call it `error`.
+    #[serde(alias = "error")]
+    detail: String,
 }
 
 /// `reqwest` says "error sending request" and keeps the reason in its innermost cause.

@@ -223,7 +223,10 @@ fn routes(table: Arc<RouteTable>) -> Result<impl Endpoint<Output = Response>, Do
             };
             let answer = match options {
                 Some(options) => Ok(options),
-                None => endpoint.call(request).await,
+                None => match fallback::unknown_parameter(&request, &table) {
+                    Some(problem) => Ok(problem),
+                    None => endpoint.call(request).await,
+                },
             };
             let answer = answer.unwrap_or_else(|error| fallback::answer(error, &path, &table));
             Ok(security_headers::protect(answer))

@@ -14,10 +14,10 @@ use tokio::sync::Semaphore;
 
 use crate::{
     routes::{
-        error::{StartTaskError, V1SubmitError},
+        error::StartTaskError,
         legacy::LegacyApi,
         rejection::Rejection,
-        v1::V1Api,
+        v1::{V1Api, error::SubmitError},
     },
     upload::{PictureForm, SubmissionRoute, UploadRules},
 };
@@ -78,7 +78,7 @@ pub fn answers(upload: &Upload<'_>) -> [(u16, String); 2] {
     runtime.block_on(async {
         [
             answer(extract::<LegacyApi>(upload).await, StartTaskError::from).await,
-            answer(extract::<V1Api>(upload).await, V1SubmitError::from).await,
+            answer(extract::<V1Api>(upload).await, SubmitError::from).await,
         ]
     })
 }

@@ -4,6 +4,7 @@
 pub(crate) mod docs;
 pub(crate) mod fallback;
 pub(crate) mod observe;
+pub(crate) mod problem;
 pub(crate) mod route_table;
 pub(crate) mod security_headers;
 pub(crate) mod server;
@@ -11,6 +12,7 @@ pub(crate) mod server;
 mod connection;
 mod limits;
 mod overload;
+mod parameters;
 mod request_body;
 mod stream;
 mod timeouts;

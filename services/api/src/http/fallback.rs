@@ -1,14 +1,33 @@
-//! Responses to errors outside the routes: unknown paths, wrong methods, invalid parameters.
+//! Responses to errors outside the routes: unknown paths, wrong methods, unknown and invalid parameters.
 
 use poem::{
-    IntoResponse, Response,
+    IntoResponse, Request, Response,
     http::{HeaderValue, StatusCode, header},
     web::Json,
 };
 use poem_openapi::error::ParseParamError;
 use serde_json::json;
 
-use super::route_table::RouteTable;
+use super::{
+    parameters,
+    problem::{Problem, ProblemKind},
+    route_table::RouteTable,
+};
+
+/// Whether errors on `path` are problem details. The original routes have the original application's errors.
+fn has_problems(path: &str) -> bool {
+    path == "/v1" || path.starts_with("/v1/")
+}
+
+/// The response to a request with a query parameter that its route does not have. `None`: there is none, or the
+/// original application would have ignored it.
+pub(crate) fn unknown_parameter(request: &Request, routes: &RouteTable) -> Option<Response> {
+    let (path, query) = (request.uri().path(), request.uri().query()?);
+    let method = request.method().as_str();
+    let problem =
+        has_problems(path).then(|| parameters::check(routes, method, path, query)).flatten()?;
+    Some(problem.into_response())
+}
 
 /// The response to `OPTIONS`: the methods of `path`; `None` if there is no such route. There are no CORS
 /// headers.
@@ -25,20 +44,28 @@ pub(crate) fn answer(error: poem::Error, path: &str, routes: &RouteTable) -> Res
         return error.into_response();
     }
     let status = error.status();
+    let mut wrong_parameter = None;
     let text = match status {
         StatusCode::NOT_FOUND => "there is no such route; see / or /docs".to_owned(),
         StatusCode::METHOD_NOT_ALLOWED => {
             "this route has another method; see / or /docs".to_owned()
         }
         _ => match error.downcast_ref::<ParseParamError>() {
-            Some(ParseParamError { name, reason }) => in_words(name, reason),
+            Some(ParseParamError { name, reason }) => {
+                wrong_parameter = Some(*name);
+                in_words(name, reason)
+            }
             None => error.to_string(),
         },
     };
     if status.is_server_error() {
         tracing::error!(%error, path, "a request failed");
     }
-    let mut answer = Json(json!({ "error": text })).with_status(status).into_response();
+    let mut answer = match (has_problems(path), wrong_parameter) {
+        (false, _) => Json(json!({ "error": text })).with_status(status).into_response(),
+        (true, Some(name)) => Problem::parameter(name, text).into_response(),
+        (true, None) => Problem::new(ProblemKind::of_status(status), text).into_response(),
+    };
     if status == StatusCode::METHOD_NOT_ALLOWED
         && let Ok(allowed) = HeaderValue::from_str(routes.allowed(path))
     {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A route that the document does not describe. Its method is GET.
 pub(crate) struct UndescribedRoute {
@@ -21,32 +21,68 @@ pub(crate) const UNDESCRIBED: [UndescribedRoute; 3] = [
     },
 ];
 
-/// All routes and the methods of each, read from the OpenAPI document.
-pub(crate) struct RouteTable(Vec<(Arc<str>, String)>);
+/// All routes, read from the OpenAPI document.
+pub(crate) struct RouteTable(Vec<Described>);
+
+/// A route, such as `/v1/tasks/{task_id}`.
+struct Described {
+    template: Arc<str>,
+    /// Its methods in capitals, separated by commas, as `Allow` has them.
+    methods: String,
+    /// The query parameters of each method.
+    parameters: Vec<(String, Vec<Parameter>)>,
+}
+
+/// A query parameter of a route.
+pub(super) struct Parameter {
+    pub(super) name: String,
+    /// Whether it may be given more than once.
+    pub(super) is_list: bool,
+}
+
+impl Described {
+    fn new(template: &str, operations: &Value) -> Self {
+        let operations: Vec<_> = operations.as_object().into_iter().flatten().collect();
+        let methods: Vec<_> = operations.iter().map(|(method, _)| method.to_uppercase()).collect();
+        let parameters = operations.into_iter().map(|(method, operation)| {
+            let all = operation["parameters"].as_array().into_iter().flatten();
+            let of_query = all.filter(|parameter| parameter["in"] == "query").map(Parameter::of);
+            (method.to_uppercase(), of_query.collect())
+        });
+        let parameters = parameters.collect();
+        Self { template: template.into(), methods: methods.join(", "), parameters }
+    }
+}
+
+impl Parameter {
+    fn of(described: &Value) -> Self {
+        Self {
+            name: described["name"].as_str().unwrap_or_default().to_owned(),
+            is_list: described["schema"]["type"] == "array",
+        }
+    }
+}
 
 impl RouteTable {
     /// The paths of `document`, OpenAPI as JSON.
     pub(crate) fn of(document: &Value) -> Self {
         let paths = document["paths"].as_object().into_iter().flatten();
-        let methods = |operations: &Value| {
-            let methods = operations.as_object().into_iter().flatten();
-            methods.map(|(method, _)| method.to_uppercase()).collect::<Vec<_>>().join(", ")
-        };
-        let described = paths.map(|(path, operations)| (path.as_str().into(), methods(operations)));
-        let undescribed = UNDESCRIBED.map(|route| (route.path.into(), "GET".to_owned()));
+        let described = paths.map(|(path, operations)| Described::new(path, operations));
+        let undescribed =
+            UNDESCRIBED.map(|route| Described::new(route.path, &json!({ "get": {} })));
         Self(described.chain(undescribed).collect())
     }
 
     /// The route of `path`, such as `/v1/tasks/{task_id}`.
     pub(crate) fn template(&self, path: &str) -> Option<Arc<str>> {
-        self.find(path).map(|(template, _)| Arc::clone(template))
+        self.find(path).map(|route| Arc::clone(&route.template))
     }
 
     /// All methods of the route of `path`, for the response to `OPTIONS`; of all routes together for `*`.
     pub(super) fn options(&self, path: &str) -> Option<String> {
         let mut methods: Vec<&str> = match path {
-            "*" => self.0.iter().flat_map(|(_, methods)| methods.split(", ")).collect(),
-            _ => self.find(path)?.1.split(", ").collect(),
+            "*" => self.0.iter().flat_map(|route| route.methods.split(", ")).collect(),
+            _ => self.find(path)?.methods.split(", ").collect(),
         };
         // Routes with GET answer HEAD as well.
         if methods.contains(&"GET") {
@@ -60,11 +96,18 @@ impl RouteTable {
 
     /// The methods of the route of `path`, for an `Allow` header.
     pub(super) fn allowed(&self, path: &str) -> &str {
-        self.find(path).map_or("GET", |(_, methods)| methods)
+        self.find(path).map_or("GET", |route| &route.methods)
     }
 
-    fn find(&self, path: &str) -> Option<&(Arc<str>, String)> {
-        self.0.iter().find(|(template, _)| matches(template, path))
+    /// The query parameters of the route of `method` and `path`; `None` if there is no such route.
+    pub(super) fn parameters(&self, method: &str, path: &str) -> Option<&[Parameter]> {
+        let method = if method == "HEAD" { "GET" } else { method };
+        let mut methods = self.find(path)?.parameters.iter();
+        methods.find(|(name, _)| name == method).map(|(_, parameters)| &**parameters)
+    }
+
+    fn find(&self, path: &str) -> Option<&Described> {
+        self.0.iter().find(|route| matches(&route.template, path))
     }
 }
 
@@ -83,8 +126,6 @@ fn matches(template: &str, path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -1,6 +1,5 @@
-//! Errors as HTTP responses, in the statuses and words of each API.
+//! Errors of the original routes, in the statuses and words of the original application.
 
-use domain::TaskId;
 use poem_openapi::{ApiResponse, Object, payload::Json, types::Example};
 
 use super::{
@@ -64,14 +63,20 @@ impl From<Rejection> for StartTaskError {
             RejectionKind::NotAForm | RejectionKind::NoPicture => {
                 Self::BadRequest(body(NO_PICTURE.to_owned(), None))
             }
-            RejectionKind::NoBoundary | RejectionKind::Invalid => {
+            RejectionKind::NoBoundary
+            | RejectionKind::InvalidParameter
+            | RejectionKind::InvalidForm
+            | RejectionKind::InvalidPicture => {
                 Self::BadRequest(body(text, rejection.filename().map(str::to_owned)))
             }
             RejectionKind::TooLarge => Self::TooLarge(body(text, None)),
             RejectionKind::Encoded => Self::UnsupportedMediaType(body(text, None)),
             RejectionKind::TooSlow => Self::Timeout(body(text, None)),
             RejectionKind::KeyReused => Self::KeyReused(body(text, None)),
-            RejectionKind::Unavailable { retry_after } => {
+            kind @ (RejectionKind::QueueFull { .. }
+            | RejectionKind::TooManyUploads
+            | RejectionKind::Unavailable) => {
+                let retry_after = kind.retry_after().unwrap_or(RETRY_AFTER_SECONDS);
                 Self::Unavailable(body(text, None), retry_after)
             }
         }
@@ -121,101 +126,5 @@ impl TaskResultError {
     pub(crate) fn unavailable(task_id: String) -> Self {
         let error = "the task records cannot be read at the moment, try again".to_owned();
         Self::Unavailable(Json(TaskResultErrorBody { task_id, error }), RETRY_AFTER_SECONDS)
-    }
-}
-
-/// What went wrong.
-#[derive(Object)]
-#[oai(example)]
-pub(crate) struct ErrorBody {
-    /// What was found, what was expected, and what to do.
-    error: String,
-}
-
-impl Example for ErrorBody {
-    fn example() -> Self {
-        Self { error: "confidence must be a number from 0 to 1, got '7'".to_owned() }
-    }
-}
-
-#[derive(ApiResponse)]
-pub(crate) enum V1SubmitError {
-    /// No picture, a form that cannot be read, bytes that are no whole picture, or a threshold out of
-    /// range.
-    #[oai(status = 400)]
-    BadRequest(Json<ErrorBody>),
-    /// The upload took too long to arrive.
-    #[oai(status = 408)]
-    Timeout(Json<ErrorBody>),
-    /// The picture or its form has too many bytes.
-    #[oai(status = 413)]
-    TooLarge(Json<ErrorBody>),
-    /// The body is no multipart form, or compressed (`Content-Encoding`).
-    #[oai(status = 415)]
-    UnsupportedMediaType(Json<ErrorBody>),
-    /// The `Idempotency-Key` was used for another picture or other settings.
-    #[oai(status = 422)]
-    KeyReused(Json<ErrorBody>),
-    /// The queue is full or does not answer. Try again after the given time.
-    #[oai(status = 503)]
-    Unavailable(
-        Json<ErrorBody>,
-        /// Seconds to wait before trying again.
-        #[oai(header = "Retry-After")]
-        u64,
-    ),
-}
-
-impl From<Rejection> for V1SubmitError {
-    fn from(rejection: Rejection) -> Self {
-        let body = Json(ErrorBody { error: rejection.to_string() });
-        match rejection.kind() {
-            RejectionKind::NoPicture | RejectionKind::Invalid => Self::BadRequest(body),
-            RejectionKind::NotAForm | RejectionKind::NoBoundary | RejectionKind::Encoded => {
-                Self::UnsupportedMediaType(body)
-            }
-            RejectionKind::TooLarge => Self::TooLarge(body),
-            RejectionKind::TooSlow => Self::Timeout(body),
-            RejectionKind::KeyReused => Self::KeyReused(body),
-            RejectionKind::Unavailable { retry_after } => Self::Unavailable(body, retry_after),
-        }
-    }
-}
-
-#[derive(ApiResponse)]
-pub(crate) enum V1TaskError {
-    /// `wait` is no whole number.
-    #[oai(status = 400)]
-    #[allow(dead_code, reason = "documents what the framework answers before this code is reached")]
-    BadRequest(Json<ErrorBody>),
-    /// There never was such a task.
-    #[oai(status = 404)]
-    Unknown(Json<ErrorBody>),
-    /// There was such a task, longer ago than results are kept.
-    #[oai(status = 410)]
-    Expired(Json<ErrorBody>),
-    /// The records cannot be read at the moment. Try again after the given time.
-    #[oai(status = 503)]
-    Unavailable(
-        Json<ErrorBody>,
-        /// Seconds to wait before trying again.
-        #[oai(header = "Retry-After")]
-        u64,
-    ),
-}
-
-impl V1TaskError {
-    pub(crate) fn unknown(error: String) -> Self {
-        Self::Unknown(Json(ErrorBody { error }))
-    }
-
-    pub(crate) fn expired(id: TaskId) -> Self {
-        let error = format!("the result of task {id} has expired; submit the picture again");
-        Self::Expired(Json(ErrorBody { error }))
-    }
-
-    pub(crate) fn unavailable() -> Self {
-        let error = "the task records cannot be read at the moment, try again".to_owned();
-        Self::Unavailable(Json(ErrorBody { error }), RETRY_AFTER_SECONDS)
     }
 }

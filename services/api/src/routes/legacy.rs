@@ -63,7 +63,8 @@ impl LegacyApi {
         form: PictureForm<LegacyApi>,
     ) -> Result<StartTaskResponse, StartTaskError> {
         let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
-        let idempotency_key = idempotency_key.map_err(Rejection::Parameter)?;
+        let idempotency_key = idempotency_key
+            .map_err(|detail| Rejection::Parameter { name: "Idempotency-Key", detail })?;
         let no_cache = CacheControl::of(request.headers()).no_cache;
         let options = SubmitOptions { idempotency_key, no_cache, ..SubmitOptions::default() };
         let picture = form.0.map_err(Rejection::from)?;

@@ -13,9 +13,13 @@ use crate::{
 /// Why a submission is rejected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Rejection {
-    /// An invalid parameter or header, with what was found and what was expected.
-    #[error("{0}")]
-    Parameter(String),
+    /// An invalid parameter or header.
+    #[error("{detail}")]
+    Parameter {
+        name: &'static str,
+        /// What was found and what was expected.
+        detail: String,
+    },
     /// The upload.
     #[error(transparent)]
     Upload(#[from] UploadError),
@@ -34,8 +38,12 @@ pub(crate) enum RejectionKind {
     NoBoundary,
     /// The form has no picture.
     NoPicture,
-    /// An invalid form, picture or parameter.
-    Invalid,
+    /// An invalid parameter or header.
+    InvalidParameter,
+    /// A form that cannot be read, or a file name that is not accepted.
+    InvalidForm,
+    /// Bytes that are no complete picture, or too large a picture.
+    InvalidPicture,
     /// The picture has too many bytes, or its form too many bytes or parts.
     TooLarge,
     /// The body is compressed.
@@ -44,22 +52,35 @@ pub(crate) enum RejectionKind {
     TooSlow,
     /// The Idempotency-Key was used for another submission.
     KeyReused,
-    /// A retry after this many seconds may help.
-    Unavailable { retry_after: u64 },
+    /// The queue is full. A retry after this many seconds may help.
+    QueueFull { retry_after: u64 },
+    /// Too many uploads at once.
+    TooManyUploads,
+    /// The queue cannot be reached or cannot store.
+    Unavailable,
+}
+
+impl RejectionKind {
+    /// After how many seconds a retry may help; `None`: it would be rejected again.
+    pub(crate) fn retry_after(self) -> Option<u64> {
+        match self {
+            Self::QueueFull { retry_after } => Some(retry_after),
+            Self::TooManyUploads | Self::Unavailable => Some(RETRY_AFTER_SECONDS),
+            _ => None,
+        }
+    }
 }
 
 impl Rejection {
     pub(crate) fn kind(&self) -> RejectionKind {
         match self {
-            Self::Parameter(_) => RejectionKind::Invalid,
+            Self::Parameter { .. } => RejectionKind::InvalidParameter,
             Self::Upload(error) => of_upload(error),
             Self::NotAccepted(error) => match error {
                 NotAccepted::QueueFull { retry_after } => {
-                    RejectionKind::Unavailable { retry_after: *retry_after }
+                    RejectionKind::QueueFull { retry_after: *retry_after }
                 }
-                NotAccepted::Unavailable { .. } => {
-                    RejectionKind::Unavailable { retry_after: RETRY_AFTER_SECONDS }
-                }
+                NotAccepted::Unavailable { .. } => RejectionKind::Unavailable,
                 NotAccepted::KeyReused => RejectionKind::KeyReused,
             },
         }
@@ -71,7 +92,7 @@ impl Rejection {
             Self::Upload(
                 UploadError::Extension(filename) | UploadError::Picture { filename, .. },
             ) => Some(filename),
-            Self::Upload(_) | Self::Parameter(_) | Self::NotAccepted(_) => None,
+            Self::Upload(_) | Self::Parameter { .. } | Self::NotAccepted(_) => None,
         }
     }
 }
@@ -82,7 +103,7 @@ fn of_upload(error: &UploadError) -> RejectionKind {
         UploadError::Boundary(error) => match error {
             BoundaryError::NoType | BoundaryError::OtherType(_) => RejectionKind::NotAForm,
             BoundaryError::NoBoundary => RejectionKind::NoBoundary,
-            BoundaryError::TooLong(_) => RejectionKind::Invalid,
+            BoundaryError::TooLong(_) => RejectionKind::InvalidForm,
         },
         UploadError::ContentEncoding(_) => RejectionKind::Encoded,
         UploadError::BrokenForm(error) => match error {
@@ -90,7 +111,7 @@ fn of_upload(error: &UploadError) -> RejectionKind {
             FormError::NoDelimiter { .. }
             | FormError::EndsInHeader { .. }
             | FormError::EndsInPart { .. }
-            | FormError::HeaderTooLong { .. } => RejectionKind::Invalid,
+            | FormError::HeaderTooLong { .. } => RejectionKind::InvalidForm,
         },
         UploadError::FormTooLarge { .. } => RejectionKind::TooLarge,
         UploadError::Picture { error, .. } => match error {
@@ -99,18 +120,17 @@ fn of_upload(error: &UploadError) -> RejectionKind {
             | PictureError::Unrecognised
             | PictureError::Damaged { .. }
             | PictureError::Truncated { .. }
-            | PictureError::TooManyPixels { .. } => RejectionKind::Invalid,
+            | PictureError::TooManyPixels { .. } => RejectionKind::InvalidPicture,
         },
         UploadError::TransferEncoding(_)
         | UploadError::Body(_)
         | UploadError::NameTooLong
-        | UploadError::Extension(_) => RejectionKind::Invalid,
+        | UploadError::Extension(_) => RejectionKind::InvalidForm,
         UploadError::TooSlow(_) | UploadError::Trickle => RejectionKind::TooSlow,
         UploadError::QueueFull { retry_after } => {
-            RejectionKind::Unavailable { retry_after: *retry_after }
+            RejectionKind::QueueFull { retry_after: *retry_after }
         }
-        UploadError::TooManyUploads | UploadError::CannotStore => {
-            RejectionKind::Unavailable { retry_after: RETRY_AFTER_SECONDS }
-        }
+        UploadError::TooManyUploads => RejectionKind::TooManyUploads,
+        UploadError::CannotStore => RejectionKind::Unavailable,
     }
 }

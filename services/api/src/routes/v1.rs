@@ -5,28 +5,25 @@
     reason = "the framework needs an argument for each documented parameter"
 )]
 
+pub(crate) mod error;
+
+mod task;
+
 use std::time::Duration;
 
-use domain::{
-    ConfidenceThreshold, DetectedObject, DetectionSettings, FailureReason, IouThreshold,
-    MaxDetections, TaskId, TaskRecord, TaskState,
-};
+use domain::{ConfidenceThreshold, DetectionSettings, IouThreshold, MaxDetections, TaskId};
 use poem::{Request, web::Data};
 use poem_openapi::{
-    ApiResponse, Enum, Object, OpenApi,
+    ApiResponse, OpenApi,
     param::{Header, Path, Query},
     payload::Json,
-    types::Example,
 };
-use time::OffsetDateTime;
 
-use super::{
-    error::{V1SubmitError, V1TaskError},
-    health::ApiHealth,
-    rejection::Rejection,
-    schema::{EXAMPLE_ID, five_decimals},
-    tag::Tag,
+use self::{
+    error::{SubmitError, TaskError},
+    task::Task,
 };
+use super::{health::ApiHealth, rejection::Rejection, tag::Tag};
 use crate::{
     tasks::{Tasks, lookup::Lookup, submit::SubmitOptions},
     upload::{FileNames, PictureForm, SubmissionRoute, cache_control::CacheControl},
@@ -79,12 +76,13 @@ impl V1Api {
         _cache_control: Header<Option<String>>,
         request: &Request,
         form: PictureForm<V1Api>,
-    ) -> Result<SubmitResponse, V1SubmitError> {
+    ) -> Result<SubmitResponse, SubmitError> {
         let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
         let options = SubmitOptions {
             settings: settings(confidence.0, iou.0, max_detections.0)?,
             deadline: deadline.0.map(|seconds| within(tasks.result_ttl, seconds)).transpose()?,
-            idempotency_key: idempotency_key.map_err(Rejection::Parameter)?,
+            idempotency_key: idempotency_key
+                .map_err(|detail| Rejection::Parameter { name: "Idempotency-Key", detail })?,
             no_cache: CacheControl::of(request.headers()).no_cache,
         };
         let picture = form.0.map_err(Rejection::from)?;
@@ -103,20 +101,19 @@ impl V1Api {
         task_id: Path<String>,
         /// Hold the answer back until the task ends, for this many seconds at most, up to 30.
         wait: Query<Option<u64>>,
-    ) -> Result<TaskResponse, V1TaskError> {
-        let id: TaskId =
-            task_id.parse().map_err(|error| V1TaskError::unknown(format!("{error}")))?;
+    ) -> Result<TaskResponse, TaskError> {
+        let id: TaskId = task_id.parse().map_err(|error| TaskError::unknown(format!("{error}")))?;
         let found = match wait.0.unwrap_or(0).min(LONGEST_WAIT_SECONDS) {
             0 => tasks.find(id).await,
             seconds => tasks.wait(id, Duration::from_secs(seconds), &health.shutdown).await,
         };
         match found {
             Ok(Lookup::Found(record)) => Ok(TaskResponse::Known(Json((*record).into()))),
-            Ok(Lookup::Unknown) => Err(V1TaskError::unknown(format!("there is no task {id}"))),
-            Ok(Lookup::Expired) => Err(V1TaskError::expired(id)),
+            Ok(Lookup::Unknown) => Err(TaskError::unknown(format!("there is no task {id}"))),
+            Ok(Lookup::Expired) => Err(TaskError::expired(id)),
             Err(error) => {
                 tracing::warn!(task_id = %id, %error, "cannot read a record");
-                Err(V1TaskError::unavailable())
+                Err(TaskError::unavailable())
             }
         }
     }
@@ -129,15 +126,15 @@ fn settings(
 ) -> Result<DetectionSettings, Rejection> {
     let defaults = DetectionSettings::default();
     Ok(DetectionSettings {
-        confidence: confidence
-            .map_or(Ok(defaults.confidence), ConfidenceThreshold::new)
-            .map_err(|error| Rejection::Parameter(error.to_string()))?,
+        confidence: confidence.map_or(Ok(defaults.confidence), ConfidenceThreshold::new).map_err(
+            |error| Rejection::Parameter { name: "confidence", detail: error.to_string() },
+        )?,
         iou: iou
             .map_or(Ok(defaults.iou), IouThreshold::new)
-            .map_err(|error| Rejection::Parameter(error.to_string()))?,
+            .map_err(|error| Rejection::Parameter { name: "iou", detail: error.to_string() })?,
         max_detections: max_detections
             .map_or(Ok(defaults.max_detections), MaxDetections::try_from)
-            .map_err(Rejection::Parameter)?,
+            .map_err(|detail| Rejection::Parameter { name: "max_detections", detail })?,
     })
 }
 
@@ -149,214 +146,11 @@ fn within(result_ttl: Duration, seconds: u64) -> Result<Duration, Rejection> {
         return Ok(deadline);
     }
     let longest = result_ttl.as_secs();
-    Err(Rejection::Parameter(format!(
+    let detail = format!(
         "deadline must be at most {longest} seconds, as long as results are kept \
          (RESULT_TTL_SECONDS), got {seconds}"
-    )))
-}
-
-/// Where a task stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[oai(rename_all = "SCREAMING_SNAKE_CASE")]
-enum State {
-    /// Stored in the queue.
-    Queued,
-    /// A worker has it.
-    Started,
-    /// Done; see `objects`.
-    Success,
-    /// Will never be done; see `failure`.
-    Failure,
-    /// Called off.
-    Revoked,
-    /// Not run in time.
-    Expired,
-}
-
-/// A task and what is known of it.
-#[derive(Object)]
-#[oai(skip_serializing_if_is_none, example)]
-struct Task {
-    /// The task's id.
-    task_id: String,
-    /// Where the task stands.
-    state: State,
-    /// The file name of the picture.
-    picture_name: String,
-    /// The model that is asked.
-    model: String,
-    /// When the picture was taken in.
-    submitted_at: OffsetDateTime,
-    /// When it expires if no worker has come to it.
-    deadline: Option<OffsetDateTime>,
-    /// When the run began that goes on (STARTED) or found the result (SUCCESS).
-    started_at: Option<OffsetDateTime>,
-    /// How many runs have begun.
-    attempts: u32,
-    /// When the task ended.
-    finished_at: Option<OffsetDateTime>,
-    /// The picture's width in pixels, on SUCCESS.
-    width: Option<u32>,
-    /// The picture's height in pixels, on SUCCESS.
-    height: Option<u32>,
-    /// What was found, highest confidence first, on SUCCESS.
-    objects: Option<Vec<FoundObject>>,
-    /// On SUCCESS: what is wrong with the picture's coded pixels, where they are damaged or end early and were decoded
-    /// as far as they go. Objects may be missing or wrong there. Absent where nothing is.
-    warnings: Option<Vec<String>>,
-    /// On SUCCESS: whether this is the result of an earlier run on the same picture.
-    cached: Option<bool>,
-    /// Why it failed, on FAILURE.
-    failure: Option<Failure>,
-}
-
-const EXAMPLE_WARNING: &str =
-    "the JPEG's coded data ends early: the missing part of the picture is filled in";
-
-impl Example for Task {
-    fn example() -> Self {
-        let at = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
-        Self {
-            task_id: EXAMPLE_ID.to_owned(),
-            state: State::Success,
-            picture_name: "bus.jpg".to_owned(),
-            model: "yolov8n".to_owned(),
-            submitted_at: at,
-            deadline: Some(at + Duration::from_secs(24 * 3600)),
-            started_at: Some(at + Duration::from_millis(5)),
-            attempts: 1,
-            finished_at: Some(at + Duration::from_millis(90)),
-            width: Some(810),
-            height: Some(1080),
-            objects: Some(vec![FoundObject {
-                label: "bus".to_owned(),
-                class_id: 5,
-                confidence: 0.87345,
-                bbox: Corners { x1: 22.87127, y1: 231.27731, x2: 805.00262, y2: 756.84045 },
-            }]),
-            warnings: Some(vec![EXAMPLE_WARNING.to_owned()]),
-            cached: Some(false),
-            failure: None,
-        }
-    }
-}
-
-/// One object in the picture.
-#[derive(Object)]
-struct FoundObject {
-    /// The class's name.
-    label: String,
-    /// The class's index in the model's label list.
-    class_id: u32,
-    /// From 0 to 1, five decimals.
-    confidence: f64,
-    /// Where it is.
-    bbox: Corners,
-}
-
-/// Two opposite corners in pixels of the picture, five decimals; y grows downwards.
-#[derive(Object)]
-struct Corners {
-    x1: f64,
-    y1: f64,
-    x2: f64,
-    y2: f64,
-}
-
-/// Why a task failed for good.
-#[derive(Object)]
-struct Failure {
-    /// For programs.
-    reason: Reason,
-    /// For people.
-    message: String,
-}
-
-/// The kinds of failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
-#[oai(rename_all = "snake_case")]
-enum Reason {
-    /// The picture's bytes do not decode.
-    UndecodablePicture,
-    /// No worker runs the model that was asked for.
-    UnknownModel,
-    /// The picture's bytes expired before a worker came to them.
-    PictureGone,
-    /// The job stops workers instead of finishing.
-    Poison,
-    /// The queue lost the job: submit the picture again.
-    Lost,
-}
-
-impl From<FailureReason> for Reason {
-    fn from(reason: FailureReason) -> Self {
-        match reason {
-            FailureReason::UndecodablePicture => Self::UndecodablePicture,
-            FailureReason::UnknownModel => Self::UnknownModel,
-            FailureReason::PictureGone => Self::PictureGone,
-            FailureReason::Poison => Self::Poison,
-            FailureReason::Lost => Self::Lost,
-        }
-    }
-}
-
-impl From<DetectedObject> for FoundObject {
-    fn from(object: DetectedObject) -> Self {
-        let bbox = object.detection.bbox;
-        Self {
-            label: object.label,
-            class_id: object.detection.class_id.0,
-            confidence: five_decimals(object.detection.confidence),
-            bbox: Corners {
-                x1: five_decimals(bbox.x1),
-                y1: five_decimals(bbox.y1),
-                x2: five_decimals(bbox.x2),
-                y2: five_decimals(bbox.y2),
-            },
-        }
-    }
-}
-
-impl From<TaskRecord> for Task {
-    fn from(TaskRecord { job, attempts, state }: TaskRecord) -> Self {
-        let (started_at, finished_at) = (state.started_at(), state.finished_at());
-        let mut task = Self {
-            task_id: job.task_id.to_string(),
-            state: State::Queued,
-            picture_name: job.picture_name,
-            model: job.model.to_string(),
-            submitted_at: job.submitted_at,
-            deadline: job.deadline,
-            started_at,
-            attempts,
-            finished_at,
-            width: None,
-            height: None,
-            objects: None,
-            warnings: None,
-            cached: None,
-            failure: None,
-        };
-        match state {
-            TaskState::Queued { .. } => {}
-            TaskState::Started { .. } => task.state = State::Started,
-            TaskState::Success { objects, width, height, warnings, cached, .. } => {
-                task.state = State::Success;
-                task.warnings = (!warnings.is_empty()).then_some(warnings);
-                task.cached = Some(cached);
-                task.width = Some(width);
-                task.height = Some(height);
-                task.objects = Some(objects.into_iter().map(FoundObject::from).collect());
-            }
-            TaskState::Failure { reason, message, .. } => {
-                task.state = State::Failure;
-                task.failure = Some(Failure { reason: reason.into(), message });
-            }
-            TaskState::Revoked { .. } => task.state = State::Revoked,
-            TaskState::Expired { .. } => task.state = State::Expired,
-        }
-        task
-    }
+    );
+    Err(Rejection::Parameter { name: "deadline", detail })
 }
 
 #[derive(ApiResponse)]

@@ -169,6 +169,12 @@ pub(crate) async fn json(answer: Response) -> (StatusCode, Value) {
     (status, body)
 }
 
+/// The text of an error: of the original routes, or of `/v1`.
+pub(crate) fn error_text(body: &Value) -> &str {
+    let text = body["error"].as_str().or(body["detail"].as_str());
+    text.unwrap_or_else(|| panic!("no error: {body}"))
+}
+
 pub(crate) fn bus_bytes() -> Vec<u8> {
     fs::read(testkit::picture("bus.jpg")).expect("bus.jpg can be read")
 }

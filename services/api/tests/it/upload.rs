@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::app::{TEST_TIMEOUT, TestApp};
+use crate::app::{TEST_TIMEOUT, TestApp, error_text};
 
 /// A complete picture of one pixel.
 const GIF: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff\x2c\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02\x44\x01\x00\x3b";
@@ -102,7 +102,7 @@ fn agrees((status, body): &(u16, Value), expected: Expected) -> bool {
             *status == 202 && found.into_iter().any(|found| found == name)
         }
         Refused(wanted, words) => {
-            let error = body["error"].as_str().unwrap_or_default();
+            let error = error_text(body);
             let says = |word: &&str| match word.strip_prefix('=') {
                 Some(whole) => error == whole,
                 None => error.contains(*word),

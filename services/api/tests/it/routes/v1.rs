@@ -46,9 +46,42 @@ async fn thresholds_out_of_range_are_rejected() {
         let (status, body) = json(answer).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{query}");
         let name = query.split('=').next().unwrap();
-        let error = body["error"].as_str().unwrap();
+        let error = body["detail"].as_str().unwrap();
         assert!(error.starts_with(name) && !error.contains("exclusive"), "{query}: {body}");
+        assert_eq!(body["errors"][0]["parameter"], name, "{query}: {body}");
     }
+}
+
+#[tokio::test]
+async fn errors_are_problem_details_on_v1_only() {
+    let app = TestApp::start().await;
+    let unknown = format!("/v1/tasks/{}", TaskId::generate());
+    let cases = [
+        ("GET", "/v1/tasks/no-id", 404, "task-unknown"),
+        ("GET", unknown.as_str(), 404, "task-unknown"),
+        ("GET", "/v1/nothing", 404, "no-route"),
+        ("PUT", "/v1/tasks", 405, "method-not-allowed"),
+        ("POST", "/v1/tasks?confidance=1", 400, "invalid-parameter"),
+        ("POST", "/v1/tasks?iou=0.5&iou=0.6", 400, "invalid-parameter"),
+        ("POST", "/v1/tasks?iou=x", 400, "invalid-parameter"),
+        ("GET", "/v1/tasks/1?wait=a", 400, "invalid-parameter"),
+        ("POST", "/v1/tasks", 415, "unsupported-media-type"),
+    ];
+    for (method, path, status, kind) in cases {
+        let answer = app.client.request(method.parse().unwrap(), app.url(path)).send().await;
+        let answer = answer.unwrap();
+        assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json", "{path}");
+        let (answered, body) = json(answer).await;
+        assert_eq!((answered.as_u16(), body["status"].as_u64()), (status, Some(status.into())));
+        assert_eq!(body["type"], format!("urn:problem-type:spotter:{kind}"), "{path}: {body}");
+        assert!(body["title"].is_string() && body["detail"].is_string(), "{body}");
+        assert_eq!(body["errors"].is_array(), kind == "invalid-parameter", "{body}");
+    }
+    // The original application ignored what it did not know.
+    let answer = app.post("/start_task?confidance=1", bus_form()).await;
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    let (status, body) = app.get("/nothing?x=1").await;
+    assert_eq!((status, body["error"].is_string()), (StatusCode::NOT_FOUND, true), "{body}");
 }
 
 #[tokio::test]
@@ -184,7 +217,7 @@ async fn a_deadline_beyond_the_ttl_of_results_is_rejected() {
         assert_eq!(waits, Duration::from_secs(longest));
         let (status, body) = submit(longest + 1).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
-        let error = body["error"].as_str().unwrap();
+        let error = body["detail"].as_str().unwrap();
         assert!(error.starts_with("deadline must be at most "), "{error}");
         for said in [longest, longest + 1] {
             let is_framework = longest == 604_800 && said > longest;

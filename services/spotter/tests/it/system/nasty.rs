@@ -240,8 +240,9 @@ async fn submit(
     if status != expected {
         return Err(format!("answered {status} {body}, expected {expected}"));
     }
+    let said = if route.starts_with("/v1") { "detail" } else { "error" };
     match row.expected_by(route) {
-        Expected::Refused(_) if body["error"].is_string() => Ok(None),
+        Expected::Refused(_) if body[said].is_string() => Ok(None),
         Expected::Refused(_) => Err(format!("refused without a word: {body}")),
         _ => {
             let id = body["task_id"].as_str().and_then(|id| id.parse().ok());

@@ -1,0 +1,220 @@
+//! The errors of `/v1`: problem details (RFC 9457).
+
+use poem::{
+    IntoResponse, Response,
+    http::{HeaderValue, StatusCode, header::CONTENT_TYPE},
+    web::Json,
+};
+use poem_openapi::{
+    Object,
+    types::{Example, ToJSON},
+};
+
+/// The media type of every error of `/v1`.
+const MEDIA_TYPE: &str = "application/problem+json";
+
+/// The kinds of problems, each of which has a `type` of its own. `docs/errors.md` describes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProblemKind {
+    InvalidParameter,
+    InvalidForm,
+    NoPicture,
+    InvalidPicture,
+    UnsupportedMediaType,
+    TooLarge,
+    TooSlow,
+    IdempotencyKeyReused,
+    QueueFull,
+    TooManyUploads,
+    Unavailable,
+    TaskUnknown,
+    TaskExpired,
+    NoRoute,
+    MethodNotAllowed,
+    Internal,
+}
+
+impl ProblemKind {
+    /// All kinds, for the documentation's test.
+    #[cfg(test)]
+    const ALL: [Self; 16] = [
+        Self::InvalidParameter,
+        Self::InvalidForm,
+        Self::NoPicture,
+        Self::InvalidPicture,
+        Self::UnsupportedMediaType,
+        Self::TooLarge,
+        Self::TooSlow,
+        Self::IdempotencyKeyReused,
+        Self::QueueFull,
+        Self::TooManyUploads,
+        Self::Unavailable,
+        Self::TaskUnknown,
+        Self::TaskExpired,
+        Self::NoRoute,
+        Self::MethodNotAllowed,
+        Self::Internal,
+    ];
+
+    /// The kind of an error that the framework answers with `status`.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        match status {
+            StatusCode::NOT_FOUND => Self::NoRoute,
+            StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
+            StatusCode::PAYLOAD_TOO_LARGE => Self::TooLarge,
+            status if status.is_client_error() => Self::InvalidParameter,
+            _ => Self::Internal,
+        }
+    }
+
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidParameter | Self::InvalidForm | Self::NoPicture | Self::InvalidPicture => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::TaskUnknown | Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::TaskExpired => StatusCode::GONE,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::QueueFull | Self::TooManyUploads | Self::Unavailable => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The `type`. A URN, so that it does not depend on where the API is reached.
+    fn uri(self) -> &'static str {
+        match self {
+            Self::InvalidParameter => "urn:problem-type:spotter:invalid-parameter",
+            Self::InvalidForm => "urn:problem-type:spotter:invalid-form",
+            Self::NoPicture => "urn:problem-type:spotter:no-picture",
+            Self::InvalidPicture => "urn:problem-type:spotter:invalid-picture",
+            Self::UnsupportedMediaType => "urn:problem-type:spotter:unsupported-media-type",
+            Self::TooLarge => "urn:problem-type:spotter:too-large",
+            Self::TooSlow => "urn:problem-type:spotter:too-slow",
+            Self::IdempotencyKeyReused => "urn:problem-type:spotter:idempotency-key-reused",
+            Self::QueueFull => "urn:problem-type:spotter:queue-full",
+            Self::TooManyUploads => "urn:problem-type:spotter:too-many-uploads",
+            Self::Unavailable => "urn:problem-type:spotter:unavailable",
+            Self::TaskUnknown => "urn:problem-type:spotter:task-unknown",
+            Self::TaskExpired => "urn:problem-type:spotter:task-expired",
+            Self::NoRoute => "urn:problem-type:spotter:no-route",
+            Self::MethodNotAllowed => "urn:problem-type:spotter:method-not-allowed",
+            Self::Internal => "urn:problem-type:spotter:internal",
+        }
+    }
+
+    /// The `title`, the same for all problems of this kind.
+    fn title(self) -> &'static str {
+        match self {
+            Self::InvalidParameter => "A parameter is unknown or has an invalid value",
+            Self::InvalidForm => "The form cannot be read",
+            Self::NoPicture => "The request has no picture",
+            Self::InvalidPicture => "The bytes are not a complete picture",
+            Self::UnsupportedMediaType => "The media type or encoding of the body is not supported",
+            Self::TooLarge => "The request has too many bytes or parts",
+            Self::TooSlow => "The request took too long to arrive",
+            Self::IdempotencyKeyReused => "The Idempotency-Key was used for another submission",
+            Self::QueueFull => "The queue is full",
+            Self::TooManyUploads => "There are too many uploads at once",
+            Self::Unavailable => "The queue cannot be reached or cannot store",
+            Self::TaskUnknown => "There is no such task",
+            Self::TaskExpired => "The result of the task has expired",
+            Self::NoRoute => "There is no such route",
+            Self::MethodNotAllowed => "The route has another method",
+            Self::Internal => "The API failed",
+        }
+    }
+}
+
+/// An error of `/v1`, as problem details (RFC 9457).
+#[derive(Debug, Object)]
+#[oai(skip_serializing_if_is_none, example)]
+pub(crate) struct Problem {
+    /// The kind of problem, as a URI. docs/errors.md lists all kinds.
+    r#type: String,
+    /// The kind in words: the same for all problems of this type.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What was found, what was expected, and what to do.
+    detail: String,
+    /// What is wrong with each parameter, where parameters are wrong.
+    errors: Option<Vec<ParameterError>>,
+}
+
+/// What is wrong with one parameter.
+#[derive(Debug, Object)]
+pub(crate) struct ParameterError {
+    /// The parameter's name.
+    parameter: String,
+    /// What was found and what was expected.
+    detail: String,
+}
+
+impl Problem {
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+        Self {
+            r#type: kind.uri().to_owned(),
+            title: kind.title().to_owned(),
+            status: kind.status().as_u16(),
+            detail: detail.into(),
+            errors: None,
+        }
+    }
+
+    /// An invalid or unknown parameter.
+    pub(crate) fn parameter(name: &str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        let error = ParameterError { parameter: name.to_owned(), detail: detail.clone() };
+        Self { errors: Some(vec![error]), ..Self::new(ProblemKind::InvalidParameter, detail) }
+    }
+}
+
+impl Problem {
+    /// What is wrong.
+    #[cfg(test)]
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut answer = Json(self.to_json()).with_status(status).into_response();
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        answer
+    }
+}
+
+impl Example for Problem {
+    fn example() -> Self {
+        Self::parameter("confidence", "confidence must be a number from 0 to 1, got '7'")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_lists_every_kind() {
+        let documentation = include_str!("../../../../docs/errors.md");
+        for kind in ProblemKind::ALL {
+            let name = kind.uri().rsplit(':').next().unwrap();
+            let row = format!("| `{name}` | {} |", kind.status().as_u16());
+            assert!(
+                documentation.contains(&row),
+                "docs/errors.md has no row that starts with {row}"
+            );
+        }
+        let rows = documentation.lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(rows, ProblemKind::ALL.len());
+    }
+}

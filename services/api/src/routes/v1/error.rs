@@ -1,0 +1,113 @@
+//! The errors of the versioned API: problem details by status.
+
+use domain::TaskId;
+use poem_openapi::{ApiResponse, payload::Json};
+
+use crate::{
+    http::problem::{Problem, ProblemKind},
+    routes::rejection::{Rejection, RejectionKind},
+    tasks::submit::RETRY_AFTER_SECONDS,
+};
+
+/// Why a submission was not accepted.
+#[derive(ApiResponse)]
+pub(crate) enum SubmitError {
+    /// No picture, a form that cannot be read, bytes that are no complete picture, or an unknown or invalid
+    /// parameter.
+    #[oai(status = 400, content_type = "application/problem+json")]
+    BadRequest(Json<Problem>),
+    /// The upload took too long to arrive.
+    #[oai(status = 408, content_type = "application/problem+json")]
+    Timeout(Json<Problem>),
+    /// The picture or its form has too many bytes.
+    #[oai(status = 413, content_type = "application/problem+json")]
+    TooLarge(Json<Problem>),
+    /// The body is no multipart form, or compressed (`Content-Encoding`).
+    #[oai(status = 415, content_type = "application/problem+json")]
+    UnsupportedMediaType(Json<Problem>),
+    /// The `Idempotency-Key` was used for another picture or other settings.
+    #[oai(status = 422, content_type = "application/problem+json")]
+    KeyReused(Json<Problem>),
+    /// The queue is full or does not answer. Try again after the given time.
+    #[oai(status = 503, content_type = "application/problem+json")]
+    Unavailable(
+        Json<Problem>,
+        /// Seconds to wait before trying again.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
+}
+
+impl From<Rejection> for SubmitError {
+    fn from(rejection: Rejection) -> Self {
+        let kind = rejection.kind();
+        let of_kind = |kind| Json(Problem::new(kind, rejection.to_string()));
+        match kind {
+            RejectionKind::InvalidParameter => Self::BadRequest(Json(match &rejection {
+                Rejection::Parameter { name, detail } => Problem::parameter(name, detail.clone()),
+                other => Problem::new(ProblemKind::InvalidParameter, other.to_string()),
+            })),
+            RejectionKind::NoPicture => Self::BadRequest(of_kind(ProblemKind::NoPicture)),
+            RejectionKind::InvalidForm => Self::BadRequest(of_kind(ProblemKind::InvalidForm)),
+            RejectionKind::InvalidPicture => Self::BadRequest(of_kind(ProblemKind::InvalidPicture)),
+            RejectionKind::NotAForm | RejectionKind::NoBoundary | RejectionKind::Encoded => {
+                Self::UnsupportedMediaType(of_kind(ProblemKind::UnsupportedMediaType))
+            }
+            RejectionKind::TooLarge => Self::TooLarge(of_kind(ProblemKind::TooLarge)),
+            RejectionKind::TooSlow => Self::Timeout(of_kind(ProblemKind::TooSlow)),
+            RejectionKind::KeyReused => Self::KeyReused(of_kind(ProblemKind::IdempotencyKeyReused)),
+            RejectionKind::QueueFull { retry_after } => {
+                Self::Unavailable(of_kind(ProblemKind::QueueFull), retry_after)
+            }
+            RejectionKind::TooManyUploads => {
+                Self::Unavailable(of_kind(ProblemKind::TooManyUploads), RETRY_AFTER_SECONDS)
+            }
+            RejectionKind::Unavailable => {
+                Self::Unavailable(of_kind(ProblemKind::Unavailable), RETRY_AFTER_SECONDS)
+            }
+        }
+    }
+}
+
+/// Why there is no answer about a task.
+#[derive(ApiResponse)]
+pub(crate) enum TaskError {
+    /// A parameter is unknown, or `wait` is no whole number.
+    #[oai(status = 400, content_type = "application/problem+json")]
+    #[allow(
+        dead_code,
+        reason = "documents the responses to invalid parameters, which do not reach the route"
+    )]
+    BadRequest(Json<Problem>),
+    /// There never was such a task.
+    #[oai(status = 404, content_type = "application/problem+json")]
+    Unknown(Json<Problem>),
+    /// There was such a task, longer ago than results are kept.
+    #[oai(status = 410, content_type = "application/problem+json")]
+    Expired(Json<Problem>),
+    /// The records cannot be read at the moment. Try again after the given time.
+    #[oai(status = 503, content_type = "application/problem+json")]
+    Unavailable(
+        Json<Problem>,
+        /// Seconds to wait before trying again.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
+}
+
+impl TaskError {
+    pub(crate) fn unknown(detail: String) -> Self {
+        Self::Unknown(Json(Problem::new(ProblemKind::TaskUnknown, detail)))
+    }
+
+    pub(crate) fn expired(id: TaskId) -> Self {
+        let detail = format!("the result of task {id} has expired; submit the picture again");
+        Self::Expired(Json(Problem::new(ProblemKind::TaskExpired, detail)))
+    }
+
+    pub(crate) fn unavailable() -> Self {
+        let detail = "the task records cannot be read at the moment, try again";
+        let problem = Problem::new(ProblemKind::Unavailable, detail);
+        Self::Unavailable(Json(problem), RETRY_AFTER_SECONDS)
+    }
+}

@@ -1,0 +1,213 @@
+//! A task as the versioned API shows it.
+
+use std::time::Duration;
+
+use domain::{DetectedObject, FailureReason, TaskRecord, TaskState};
+use poem_openapi::{Enum, Object, types::Example};
+use time::OffsetDateTime;
+
+use crate::routes::schema::{EXAMPLE_ID, five_decimals};
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "SCREAMING_SNAKE_CASE")]
+enum State {
+    /// Stored in the queue.
+    Queued,
+    /// A worker has it.
+    Started,
+    /// Done; see `objects`.
+    Success,
+    /// Will never be done; see `failure`.
+    Failure,
+    /// Called off.
+    Revoked,
+    /// Not run in time.
+    Expired,
+}
+
+/// A task and what is known of it.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none, example)]
+pub(crate) struct Task {
+    /// The task's id.
+    task_id: String,
+    /// Where the task stands.
+    state: State,
+    /// The file name of the picture.
+    picture_name: String,
+    /// The model that is asked.
+    model: String,
+    /// When the picture was taken in.
+    submitted_at: OffsetDateTime,
+    /// When it expires if no worker has come to it.
+    deadline: Option<OffsetDateTime>,
+    /// When the run began that goes on (STARTED) or found the result (SUCCESS).
+    started_at: Option<OffsetDateTime>,
+    /// How many runs have begun.
+    attempts: u32,
+    /// When the task ended.
+    finished_at: Option<OffsetDateTime>,
+    /// The picture's width in pixels, on SUCCESS.
+    width: Option<u32>,
+    /// The picture's height in pixels, on SUCCESS.
+    height: Option<u32>,
+    /// What was found, highest confidence first, on SUCCESS.
+    objects: Option<Vec<FoundObject>>,
+    /// On SUCCESS: what is wrong with the picture's coded pixels, where they are damaged or end early and were decoded
+    /// as far as they go. Objects may be missing or wrong there. Absent where nothing is.
+    warnings: Option<Vec<String>>,
+    /// On SUCCESS: whether this is the result of an earlier run on the same picture.
+    cached: Option<bool>,
+    /// Why it failed, on FAILURE.
+    failure: Option<Failure>,
+}
+
+const EXAMPLE_WARNING: &str =
+    "the JPEG's coded data ends early: the missing part of the picture is filled in";
+
+impl Example for Task {
+    fn example() -> Self {
+        let at = OffsetDateTime::UNIX_EPOCH + Duration::from_secs(1_767_225_600);
+        Self {
+            task_id: EXAMPLE_ID.to_owned(),
+            state: State::Success,
+            picture_name: "bus.jpg".to_owned(),
+            model: "yolov8n".to_owned(),
+            submitted_at: at,
+            deadline: Some(at + Duration::from_secs(24 * 3600)),
+            started_at: Some(at + Duration::from_millis(5)),
+            attempts: 1,
+            finished_at: Some(at + Duration::from_millis(90)),
+            width: Some(810),
+            height: Some(1080),
+            objects: Some(vec![FoundObject {
+                label: "bus".to_owned(),
+                class_id: 5,
+                confidence: 0.87345,
+                bbox: Corners { x1: 22.87127, y1: 231.27731, x2: 805.00262, y2: 756.84045 },
+            }]),
+            warnings: Some(vec![EXAMPLE_WARNING.to_owned()]),
+            cached: Some(false),
+            failure: None,
+        }
+    }
+}
+
+/// One object in the picture.
+#[derive(Object)]
+struct FoundObject {
+    /// The class's name.
+    label: String,
+    /// The class's index in the model's label list.
+    class_id: u32,
+    /// From 0 to 1, five decimals.
+    confidence: f64,
+    /// Where it is.
+    bbox: Corners,
+}
+
+/// Two opposite corners in pixels of the picture, five decimals; y grows downwards.
+#[derive(Object)]
+struct Corners {
+    x1: f64,
+    y1: f64,
+    x2: f64,
+    y2: f64,
+}
+
+/// Why a task failed for good.
+#[derive(Object)]
+struct Failure {
+    /// For programs.
+    reason: Reason,
+    /// For people.
+    message: String,
+}
+
+/// The kinds of failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+enum Reason {
+    /// The picture's bytes do not decode.
+    UndecodablePicture,
+    /// No worker runs the model that was asked for.
+    UnknownModel,
+    /// The picture's bytes expired before a worker came to them.
+    PictureGone,
+    /// The job stops workers instead of finishing.
+    Poison,
+    /// The queue lost the job: submit the picture again.
+    Lost,
+}
+
+impl From<FailureReason> for Reason {
+    fn from(reason: FailureReason) -> Self {
+        match reason {
+            FailureReason::UndecodablePicture => Self::UndecodablePicture,
+            FailureReason::UnknownModel => Self::UnknownModel,
+            FailureReason::PictureGone => Self::PictureGone,
+            FailureReason::Poison => Self::Poison,
+            FailureReason::Lost => Self::Lost,
+        }
+    }
+}
+
+impl From<DetectedObject> for FoundObject {
+    fn from(object: DetectedObject) -> Self {
+        let bbox = object.detection.bbox;
+        Self {
+            label: object.label,
+            class_id: object.detection.class_id.0,
+            confidence: five_decimals(object.detection.confidence),
+            bbox: Corners {
+                x1: five_decimals(bbox.x1),
+                y1: five_decimals(bbox.y1),
+                x2: five_decimals(bbox.x2),
+                y2: five_decimals(bbox.y2),
+            },
+        }
+    }
+}
+
+impl From<TaskRecord> for Task {
+    fn from(TaskRecord { job, attempts, state }: TaskRecord) -> Self {
+        let (started_at, finished_at) = (state.started_at(), state.finished_at());
+        let mut task = Self {
+            task_id: job.task_id.to_string(),
+            state: State::Queued,
+            picture_name: job.picture_name,
+            model: job.model.to_string(),
+            submitted_at: job.submitted_at,
+            deadline: job.deadline,
+            started_at,
+            attempts,
+            finished_at,
+            width: None,
+            height: None,
+            objects: None,
+            warnings: None,
+            cached: None,
+            failure: None,
+        };
+        match state {
+            TaskState::Queued { .. } => {}
+            TaskState::Started { .. } => task.state = State::Started,
+            TaskState::Success { objects, width, height, warnings, cached, .. } => {
+                task.state = State::Success;
+                task.warnings = (!warnings.is_empty()).then_some(warnings);
+                task.cached = Some(cached);
+                task.width = Some(width);
+                task.height = Some(height);
+                task.objects = Some(objects.into_iter().map(FoundObject::from).collect());
+            }
+            TaskState::Failure { reason, message, .. } => {
+                task.state = State::Failure;
+                task.failure = Some(Failure { reason: reason.into(), message });
+            }
+            TaskState::Revoked { .. } => task.state = State::Revoked,
+            TaskState::Expired { .. } => task.state = State::Expired,
+        }
+        task
+    }
+}
