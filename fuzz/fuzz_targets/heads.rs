@@ -6,7 +6,7 @@ use arbitrary::{Arbitrary, Result, Unstructured};
 use detector::{
     postprocess::{
         heads::{DecodeRequest, Head, HeadKind},
-        nms::non_maximum_suppression,
+        nms::{Scope, Suppression, non_maximum_suppression},
     },
     tensor::OutputView,
 };
@@ -19,8 +19,7 @@ struct Run {
     head: Head,
     request: DecodeRequest,
     outputs: Vec<(Vec<i64>, Vec<f32>)>,
-    iou: IouThreshold,
-    max_detections: MaxDetections,
+    suppression: Suppression,
 }
 
 impl<'a> Arbitrary<'a> for Run {
@@ -143,8 +142,8 @@ fuzz_target!(|run: Run| {
         assert!(found.score > run.request.threshold.get());
         assert!((found.class_id.0 as usize) < run.head.classes);
     }
-    let kept = non_maximum_suppression(&candidates, run.iou, run.max_detections);
-    assert!(kept.len() <= usize::from(run.max_detections.get()));
+    let kept = non_maximum_suppression(&candidates, run.suppression);
+    assert!(kept.len() <= usize::from(run.suppression.max_detections.get()));
     assert!(kept.len() <= candidates.len() && kept.is_empty() == candidates.is_empty());
     assert!(kept.is_sorted_by(|a, b| a.score >= b.score));
 });

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use domain::DetectionSettings;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// A picture and how it is to be processed. Cheap to clone: the picture's bytes are shared.
 #[derive(Clone)]
@@ -62,10 +63,20 @@ impl Submission {
     /// The request's query, with its question mark; empty where everything is left to the API.
     pub(crate) fn query(&self) -> String {
         let mut parameters = Vec::new();
-        if let Some(DetectionSettings { confidence, iou, max_detections }) = self.settings {
+        if let Some(settings) = &self.settings {
+            let DetectionSettings { confidence, iou, max_detections, class_agnostic, classes } =
+                settings;
             parameters.push(format!("confidence={confidence}"));
             parameters.push(format!("iou={iou}"));
             parameters.push(format!("max_detections={}", max_detections.get()));
+            if *class_agnostic {
+                parameters.push("class_agnostic=true".to_owned());
+            }
+            if !classes.is_all() {
+                let classes =
+                    utf8_percent_encode(&classes.to_string(), NON_ALPHANUMERIC).to_string();
+                parameters.push(format!("classes={classes}"));
+            }
         }
         if let Some(deadline) = self.deadline {
             parameters.push(format!("deadline={}", deadline.as_secs()));

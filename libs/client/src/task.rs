@@ -15,6 +15,9 @@ pub struct Task {
     pub picture_name: String,
     /// The model that runs on the picture.
     pub model: String,
+    /// What the client attached to the task.
+    #[serde(default)]
+    pub metadata: Option<serde_json::Value>,
     /// When the API accepted the picture.
     #[serde(with = "time::serde::rfc3339")]
     pub submitted_at: OffsetDateTime,
@@ -35,6 +38,15 @@ pub struct Task {
     /// The picture's height in pixels; 0 unless SUCCESS.
     #[serde(default)]
     pub height: u32,
+    /// The digest of the model that was run, on SUCCESS.
+    #[serde(default)]
+    pub model_digest: Option<String>,
+    /// The worker that ran it, on SUCCESS.
+    #[serde(default)]
+    pub worker: Option<String>,
+    /// How long each stage took, on SUCCESS.
+    #[serde(default)]
+    pub timings: Option<Timings>,
     /// The objects in the picture, the highest confidence first.
     #[serde(default)]
     pub objects: Vec<FoundObject>,
@@ -68,6 +80,22 @@ pub enum State {
     /// A state that only a newer API knows. It is taken for a terminal one.
     #[serde(untagged)]
     Other(String),
+}
+
+/// How long each stage of a task took, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Timings {
+    /// From the submission to the begin of the run.
+    #[serde(default)]
+    pub queue_ms: Option<f64>,
+    /// Decoding the picture.
+    pub decode_ms: f64,
+    /// Scaling and padding it to the model's input.
+    pub letterbox_ms: f64,
+    /// Running the model.
+    pub infer_ms: f64,
+    /// Decoding boxes, and dropping those of the same object.
+    pub boxes_ms: f64,
 }
 
 /// One object in the picture.

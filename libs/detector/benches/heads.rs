@@ -12,7 +12,7 @@ use detector::{
     Candidate,
     postprocess::{
         heads::{DecodeRequest, Head, HeadKind},
-        nms::non_maximum_suppression,
+        nms::{Suppression, non_maximum_suppression},
     },
     tensor::OutputView,
 };
@@ -100,10 +100,10 @@ fn decode_boxes(criterion: &mut Criterion) {
                     head.decode_boxes(black_box(&views), &request, &mut candidates)
                 });
             });
-            let (iou, most) = (IouThreshold::default(), MaxDetections::default());
+            let suppression = Suppression::from(&DetectionSettings::default());
             let id = format!("non_maximum_suppression/{name}/{count} candidates");
             criterion.bench_function(&id, |bencher| {
-                bencher.iter(|| non_maximum_suppression(black_box(&candidates), iou, most));
+                bencher.iter(|| non_maximum_suppression(black_box(&candidates), suppression));
             });
         }
     }

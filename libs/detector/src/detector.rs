@@ -92,9 +92,13 @@ impl Postprocessor {
             input_height: prepared.tensor.height,
             threshold: settings.confidence,
         };
+        let wanted = settings.classes.resolve(&self.labels)?;
         self.candidates.clear();
         self.head.decode_boxes(outputs, &request, &mut self.candidates)?;
-        let kept = non_maximum_suppression(&self.candidates, settings.iou, settings.max_detections);
+        if let Some(wanted) = wanted {
+            self.candidates.retain(|candidate| wanted.contains(&candidate.class_id));
+        }
+        let kept = non_maximum_suppression(&self.candidates, settings.into());
         let (width, height) = (prepared.width as f32, prepared.height as f32);
         let in_picture = |candidate: Candidate| Detection {
             bbox: prepared.letterbox.to_source(candidate.bbox).clip(width, height),

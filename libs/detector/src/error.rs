@@ -1,8 +1,10 @@
 //! What can go wrong in a run of a model.
 
+use domain::UnknownClass;
+
 use crate::onnx_runtime::error::OrtError;
 
-/// A run of the model gave no detections. Another attempt may succeed.
+/// A run of the model gave no detections. Another attempt may succeed, except where an error says otherwise.
 #[derive(Debug, thiserror::Error)]
 pub enum DetectError {
     /// The run was stopped by its [`Canceller`](crate::Canceller).
@@ -19,6 +21,9 @@ pub enum DetectError {
         /// The shapes that the head needs.
         expected: String,
     },
+    /// The settings name a class that the model does not have. Another attempt fails as well.
+    #[error(transparent)]
+    UnknownClass(#[from] UnknownClass),
     /// The tensors of a batch differ in size.
     #[error("the pictures of a batch must have one size, found {found} beside {expected} pixels")]
     MixedSizes {

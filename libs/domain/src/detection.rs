@@ -54,6 +54,18 @@ impl LabelMap {
         self.0.is_empty()
     }
 
+    /// The class of this name, without regard to ASCII case.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<ClassId> {
+        let place = self.0.iter().position(|label| label.eq_ignore_ascii_case(name))?;
+        u32::try_from(place).ok().map(ClassId)
+    }
+
+    /// The names of all classes, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// The name of `class`, or `None` for a class the model does not have.
     #[must_use]
     pub fn get(&self, class: ClassId) -> Option<&str> {

@@ -2,9 +2,11 @@
 //!
 //! Pure types and rules. This crate does no I/O and knows neither the queue, the model, nor HTTP.
 
+mod class_filter;
 mod detection;
 mod digest;
 mod geometry;
+mod metadata;
 mod model_name;
 pub mod picture;
 mod settings;
@@ -12,11 +14,13 @@ mod task;
 mod task_id;
 mod threshold;
 
+pub use class_filter::{ClassFilter, InvalidClassFilter, MAX_FILTER_CLASSES, UnknownClass};
 pub use detection::{ClassId, DetectedObject, Detection, LabelMap};
 pub use digest::{InvalidSha256Digest, Sha256Digest, Sha256Hasher};
 pub use geometry::BoundingBox;
+pub use metadata::{InvalidMetadata, MAX_METADATA_BYTES, Metadata};
 pub use model_name::{InvalidModelName, ModelName};
 pub use settings::{DetectionSettings, MAX_DETECTIONS_LIMIT, MaxDetections};
-pub use task::{FailureReason, Job, TaskRecord, TaskState};
+pub use task::{FailureReason, Job, RunReport, TaskRecord, TaskState};
 pub use task_id::{InvalidTaskId, TaskId};
 pub use threshold::{ConfidenceThreshold, IouThreshold, OutOfUnitRange};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ConfidenceThreshold, IouThreshold};
+use crate::{ClassFilter, ConfidenceThreshold, IouThreshold};
 
 /// The largest `max_detections` that a client may choose. The reference keeps 300.
 pub const MAX_DETECTIONS_LIMIT: u16 = 1000;
@@ -44,16 +44,22 @@ impl From<MaxDetections> for u16 {
     }
 }
 
-/// The thresholds that decide which boxes of a picture are reported.
+/// The settings that decide which boxes of a picture are reported.
 ///
-/// The defaults are the reference's (Ultralytics `predict`): confidence 0.25, IoU 0.7, 300 boxes.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+/// The defaults are the reference's (Ultralytics `predict`): confidence 0.25, IoU 0.7, 300 boxes, all classes.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct DetectionSettings {
     /// The least class score of a reported box.
     pub confidence: ConfidenceThreshold,
     /// How much two boxes of a class may overlap before the weaker one is dropped.
     pub iou: IouThreshold,
+    /// Whether boxes of different classes also drop one another.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub class_agnostic: bool,
+    /// The classes that are reported. Boxes of others drop none.
+    #[serde(skip_serializing_if = "ClassFilter::is_all")]
+    pub classes: ClassFilter,
     /// The most boxes reported, best first.
     pub max_detections: MaxDetections,
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::{DetectedObject, DetectionSettings, ModelName, Sha256Digest, TaskId};
+use crate::{DetectedObject, DetectionSettings, Metadata, ModelName, Sha256Digest, TaskId};
 
 /// The data that a worker needs to run a task, besides the picture's bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub struct Job {
     /// same picture.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub picture_sha256: Option<Sha256Digest>,
+    /// What the client has attached.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Metadata>,
 }
 
 impl Job {
@@ -45,6 +48,7 @@ impl Job {
             submitted_at: OffsetDateTime::now_utc(),
             deadline: None,
             picture_sha256: None,
+            metadata: None,
         }
     }
 
@@ -145,6 +149,9 @@ pub enum TaskState {
         /// Warnings about damaged pixels of the picture, as texts. Empty in records of older workers.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         warnings: Vec<String>,
+        /// Where it was run and how long each stage took. `None` for a cached result, and in records of older workers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        run: Option<RunReport>,
         /// The digest of the installed model that was run. `None` in records of older workers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model_digest: Option<Sha256Digest>,
@@ -174,6 +181,21 @@ pub enum TaskState {
         #[serde(with = "time::serde::rfc3339")]
         finished_at: OffsetDateTime,
     },
+}
+
+/// Where a job was run, and how long each stage took, in milliseconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunReport {
+    /// The name of the worker.
+    pub worker: String,
+    /// Decoding the picture.
+    pub decode_ms: f32,
+    /// Scaling and padding it to the model's input.
+    pub letterbox_ms: f32,
+    /// The run of the model; of a batch, the run's time divided by its pictures.
+    pub infer_ms: f32,
+    /// Decoding boxes and non-maximum suppression.
+    pub postprocess_ms: f32,
 }
 
 impl TaskState {
@@ -232,6 +254,8 @@ pub enum FailureReason {
     UnknownModel,
     /// The picture's bytes are gone: they expired before a run.
     PictureGone,
+    /// The model has no class of a name or index that the client asked for.
+    UnknownClass,
     /// Too many runs of the job began and did not end: it crashes its workers.
     Poison,
     /// The queue has lost the job and its picture.
@@ -278,6 +302,13 @@ mod tests {
                 width: 810,
                 height: 1080,
                 warnings: vec!["the rest is grey".to_owned()],
+                run: Some(RunReport {
+                    worker: "host-7".to_owned(),
+                    decode_ms: 1.5,
+                    letterbox_ms: 0.5,
+                    infer_ms: 30.0,
+                    postprocess_ms: 0.0,
+                }),
                 model_digest: Some([9; 32].into()),
                 cached: true,
             },
@@ -335,13 +366,22 @@ mod tests {
             width: 1,
             height: 2,
             warnings: Vec::new(),
+            run: None,
             model_digest: None,
             cached: false,
         };
         let record = TaskRecord { job: Job { picture_sha256: None, ..job() }, attempts: 1, state };
         let json = serde_json::to_value(&record).unwrap();
         // Without these fields, the JSON is that of an older version.
-        for name in ["picture_sha256", "started_at", "warnings", "model_digest", "cached"] {
+        for name in [
+            "picture_sha256",
+            "metadata",
+            "started_at",
+            "warnings",
+            "run",
+            "model_digest",
+            "cached",
+        ] {
             assert!(json.get(name).is_none(), "{name} in {json}");
         }
         assert_eq!(serde_json::from_value::<TaskRecord>(json).unwrap(), record);

@@ -3,4 +3,5 @@
 pub mod exit;
 pub mod failpoints;
 pub mod open_files;
+pub mod process_name;
 pub mod shutdown;

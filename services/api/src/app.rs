@@ -86,6 +86,7 @@ pub async fn serve(
         limits: config.picture_limits,
         timeout: config.upload_timeout,
         slots: Arc::new(Semaphore::new(config.max_concurrent_uploads)),
+        max_slots: config.max_concurrent_uploads,
         digests: config.redis.is_some() && config.response_cache_ttl.is_some(),
     };
     let breaker = Arc::new(Breaker::default());
@@ -171,7 +172,13 @@ fn tasks(
     let responses = redis.clone().zip(config.response_cache_ttl).map(|(redis, ttl)| {
         // No longer than the record of the task is kept.
         let ttl = ttl.min(result_ttl);
-        ResponseCache { redis, ttl, model: CurrentModel::default(), metrics: metrics.clone() }
+        ResponseCache {
+            redis,
+            ttl,
+            model_name: config.model.clone(),
+            model: CurrentModel::default(),
+            metrics: metrics.clone(),
+        }
     });
     let cache = redis.map(|redis| ResultCache { redis, result_ttl, metrics: metrics.clone() });
     Tasks {

@@ -47,8 +47,9 @@ impl<'a> Upload<'a> {
             0 => None,
             1 => Some("multipart/form-data"),
             2 => Some("multipart/form-data; boundary="),
-            3 => Some("application/x-www-form-urlencoded"),
+            3 => Some("image/png"),
             4 => Some("multipart/form-data; boundary=\"X\"; charset=\"\\\""),
+            6 => Some("application/json"),
             _ => Some("multipart/form-data; boundary=X"),
         };
         let content_length = match choice >> 3 & 0x07 {
@@ -117,6 +118,7 @@ async fn extract<R: SubmissionRoute>(upload: &Upload<'_>) -> PictureForm<R> {
         limits: PictureLimits { max_bytes: 4096, max_pixels: 1_000_000 },
         timeout: Duration::from_secs(10),
         slots: Arc::new(Semaphore::new(1)),
+        max_slots: 1,
         digests: true,
     });
     let (request, mut body) = request.split();

@@ -126,7 +126,7 @@ pub(crate) struct SettingsOptions {
 impl From<SettingsOptions> for DetectionSettings {
     fn from(options: SettingsOptions) -> Self {
         let SettingsOptions { confidence, iou, max_detections } = options;
-        Self { confidence, iou, max_detections }
+        Self { confidence, iou, max_detections, ..Self::default() }
     }
 }
 

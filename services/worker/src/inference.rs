@@ -15,6 +15,6 @@ pub(crate) use batching::{BatchRules, Batcher};
 pub(crate) use error::InferenceError;
 pub(crate) use models::{AllCoresDetector, LoadedModels, ModelSource, OwnModel};
 pub(crate) use planned::PlannedDetectors;
-pub(crate) use preprocessing::{PictureFile, Placement, Preprocessing};
+pub(crate) use preprocessing::{OwnModelInput, PictureFile, Placement, Preprocessing};
 pub(crate) use slots::{SlotLease, Slots};
 pub(crate) use work::{Batch, Work};

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use detector::{Detections, ModelError};
-use domain::{FailureReason, Job, TaskRecord, TaskState};
+use domain::{FailureReason, Job, RunReport, TaskRecord, TaskState};
 use messaging::{
     Delivery, FinishOutcome, MessagingError, PictureFetchError, RequeueReason, Snapshot, TaskStore,
     Writes,
@@ -36,6 +36,8 @@ use crate::{
 
 /// What every job of this worker shares.
 pub(crate) struct Context {
+    /// The name of this worker.
+    pub(crate) name: String,
     pub(crate) tasks: TaskStore,
     pub(crate) writes: Writes,
     pub(crate) metrics: WorkerMetrics,
@@ -242,6 +244,9 @@ async fn run_model(
             context.broken.cancel();
             failed(error.into())
         }
+        Err(InferenceError::UnknownClass(error)) => {
+            impossible(FailureReason::UnknownClass, error.to_string())
+        }
         Err(
             error @ (InferenceError::Detect(_)
             | InferenceError::Runtime(_)
@@ -262,7 +267,8 @@ async fn detect(
     parallelism: Parallelism,
 ) -> Result<Detections, InferenceError> {
     let deadline = context.job_deadline;
-    let (model, settings, trace) = (job.model.clone(), job.settings, TraceContext::current());
+    let (model, settings, trace) =
+        (job.model.clone(), job.settings.clone(), TraceContext::current());
     let file = PictureFile { bytes, model, settings, parallelism, trace };
     if context.placement == Placement::OnSlot {
         let mut slot = lease_slot(context).await?;
@@ -317,6 +323,13 @@ async fn succeed(
         width: found.width,
         height: found.height,
         warnings: found.warnings,
+        run: Some(RunReport {
+            worker: context.name.clone(),
+            decode_ms: milliseconds(timings.decode),
+            letterbox_ms: milliseconds(timings.letterbox),
+            infer_ms: milliseconds(timings.infer),
+            postprocess_ms: milliseconds(timings.postprocess),
+        }),
         model_digest: Some(found.model_digest),
         cached: false,
     };
@@ -371,6 +384,7 @@ async fn requeue(context: &Context, begun: &TaskRecord, reason: RequeueReason) {
     }
 }
 
-fn milliseconds(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e4).round() / 10.0
+/// To two decimals, so that they are short as JSON.
+fn milliseconds(duration: Duration) -> f32 {
+    (duration.as_secs_f32() * 1e5).round() / 100.0
 }

@@ -16,7 +16,7 @@ use domain::Sha256Digest;
 use messaging::{Messaging, MessagingError};
 use service::{
     files,
-    lifecycle::exit,
+    lifecycle::{exit, process_name::process_name},
     probes,
     telemetry::{
         metrics::{Metrics, MetricsError, STREAM_WRITABLE},
@@ -34,8 +34,8 @@ use crate::{
     heartbeat::Heartbeat,
     hints,
     inference::{
-        AllCoresDetector, BatchRules, Batcher, LoadedModels, ModelSource, OwnModel, Placement,
-        PlannedDetectors, Preprocessing, Slots,
+        AllCoresDetector, BatchRules, Batcher, LoadedModels, ModelSource, OwnModel, OwnModelInput,
+        Placement, PlannedDetectors, Preprocessing, Slots,
     },
     metrics::{WorkerMetrics, register_model},
     process::Context,
@@ -153,6 +153,7 @@ pub async fn run(
     let batcher = (max_batch > 1)
         .then(|| Batcher::start(Arc::clone(&slots), rules, metrics.clone(), broken.clone()));
     let context = Arc::new(Context {
+        name: process_name(),
         tasks: messaging.tasks(),
         writes: messaging.writes().clone(),
         metrics,
@@ -226,9 +227,13 @@ fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
         on_cpu(&source, &own, detectors)?
     };
     tracing::info!(model = %config.model, took_ms = started.elapsed().as_millis(), "model loaded");
-    let (name, limits) = (config.model.clone(), config.picture_limits);
-    let preprocessor = bundle.preprocessor(limits);
-    let preprocessing = Arc::new(Preprocessing::new(name, preprocessor, limits, source));
+    let limits = config.picture_limits;
+    let own = OwnModelInput {
+        name: config.model.clone(),
+        preprocessor: bundle.preprocessor(limits),
+        labels: bundle.labels().clone(),
+    };
+    let preprocessing = Arc::new(Preprocessing::new(own, limits, source));
     let slots = Slots::start(&runtime, models, &preprocessing)?;
     Ok(Loaded { preprocessing, slots, model_digest: bundle.digest(), max_batch })
 }

@@ -1,6 +1,6 @@
 //! Non-maximum suppression: dropping boxes of the same object.
 
-use domain::{IouThreshold, MaxDetections};
+use domain::{DetectionSettings, IouThreshold, MaxDetections};
 
 use crate::postprocess::candidate::Candidate;
 
@@ -8,18 +8,45 @@ use crate::postprocess::candidate::Candidate;
 /// 0.001 a picture can have thousands of candidates.
 pub const MAX_CANDIDATES: usize = 30_000;
 
-/// Keeps the best candidate and drops those of its class that overlap it by more than `iou`, then
-/// repeats this with the rest, until `max_detections` are kept.
+/// Which boxes drop one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of the same class.
+    EachClass,
+    /// All.
+    AllClasses,
+}
+
+/// How many boxes are dropped.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Suppression {
+    /// How much two boxes may overlap.
+    pub iou: IouThreshold,
+    /// The most boxes that are kept.
+    pub max_detections: MaxDetections,
+    /// Which boxes drop one another.
+    pub scope: Scope,
+}
+
+impl From<&DetectionSettings> for Suppression {
+    fn from(settings: &DetectionSettings) -> Self {
+        let scope = if settings.class_agnostic { Scope::AllClasses } else { Scope::EachClass };
+        Self { iou: settings.iou, max_detections: settings.max_detections, scope }
+    }
+}
+
+/// Keeps the best candidate and drops those that overlap it by more than the threshold and are of its class, where
+/// the scope is that, then repeats this with the rest, until `max_detections` are kept.
 ///
 /// The result is sorted by score, highest first; equal ones keep their order.
-/// Boxes of different classes never drop one another. The method and its limits are those of
+/// The method and its limits are those of
 /// Ultralytics' `non_max_suppression`.
 #[must_use]
 pub fn non_maximum_suppression(
     candidates: &[Candidate],
-    iou: IouThreshold,
-    max_detections: MaxDetections,
+    suppression: Suppression,
 ) -> Vec<Candidate> {
+    let Suppression { iou, max_detections, scope } = suppression;
     let limit = usize::from(max_detections.get());
     let mut kept: Vec<Candidate> = Vec::with_capacity(limit.min(candidates.len()));
     let mut kept_of_class = ChainPerClass::default();
@@ -28,7 +55,10 @@ pub fn non_maximum_suppression(
             break;
         }
         let candidate = candidates[place];
-        let class = candidate.class_id.0 as usize;
+        let class = match scope {
+            Scope::EachClass => candidate.class_id.0 as usize,
+            Scope::AllClasses => 0,
+        };
         let is_covered =
             kept_of_class.places(class).any(|place| overlaps(&kept[place], &candidate, iou));
         if !is_covered {
@@ -99,14 +129,18 @@ mod tests {
     use crate::input_box::InputBox;
 
     /// The definition, word for word: quadratic and obvious.
-    fn naive(candidates: &[Candidate], iou: f32, limit: usize) -> Vec<Candidate> {
+    fn naive(candidates: &[Candidate], suppression: Suppression) -> Vec<Candidate> {
+        let limit = usize::from(suppression.max_detections.get());
+        let may_drop = |best: &Candidate, other: &Candidate| {
+            suppression.scope == Scope::AllClasses || best.class_id == other.class_id
+        };
         let mut left = candidates.to_vec();
         left.sort_by(|a, b| b.score.total_cmp(&a.score));
         left.truncate(MAX_CANDIDATES);
         let mut kept = Vec::new();
         while !left.is_empty() && kept.len() < limit {
             let best = left.remove(0);
-            left.retain(|c| c.class_id != best.class_id || best.bbox.iou(&c.bbox) <= iou);
+            left.retain(|c| !may_drop(&best, c) || best.bbox.iou(&c.bbox) <= suppression.iou.get());
             kept.push(best);
         }
         kept
@@ -127,8 +161,12 @@ mod tests {
         (0..count).map(|_| candidate(random)).collect()
     }
 
-    fn limit(value: u16) -> MaxDetections {
-        MaxDetections::try_from(value).unwrap()
+    fn suppression(iou: f32, max_detections: u16) -> Suppression {
+        Suppression {
+            iou: IouThreshold::new(iou).unwrap(),
+            max_detections: max_detections.try_into().unwrap(),
+            scope: Scope::EachClass,
+        }
     }
 
     #[test]
@@ -139,11 +177,13 @@ mod tests {
             let candidates = random_candidates(&mut random, count);
             let iou = [0.0, 0.3, 0.7, 1.0][round % 4];
             let most = [1, 5, 300][round % 3];
-            let threshold = IouThreshold::new(iou).unwrap();
-            let kept = non_maximum_suppression(&candidates, threshold, limit(most));
-            assert_eq!(kept, naive(&candidates, iou, most.into()), "round {round}");
-            let again = non_maximum_suppression(&kept, threshold, limit(most));
-            assert_eq!(again, kept, "round {round}: nothing is left to drop");
+            for scope in [Scope::EachClass, Scope::AllClasses] {
+                let suppression = Suppression { scope, ..suppression(iou, most) };
+                let kept = non_maximum_suppression(&candidates, suppression);
+                assert_eq!(kept, naive(&candidates, suppression), "round {round}");
+                let again = non_maximum_suppression(&kept, suppression);
+                assert_eq!(again, kept, "round {round}: nothing is left to drop");
+            }
         }
     }
 
@@ -157,8 +197,7 @@ mod tests {
                 Candidate { bbox, class_id: ClassId(0), score }
             })
             .collect();
-        let kept =
-            non_maximum_suppression(&candidates, IouThreshold::new(0.0).unwrap(), limit(300));
+        let kept = non_maximum_suppression(&candidates, suppression(0.0, 300));
         let reversed: Vec<Candidate> = candidates.into_iter().rev().collect();
         assert_eq!(kept, reversed);
     }
@@ -175,7 +214,7 @@ mod tests {
                 score: i as f32 / count as f32,
             })
             .collect();
-        let kept = non_maximum_suppression(&candidates, IouThreshold::default(), limit(300));
+        let kept = non_maximum_suppression(&candidates, suppression(0.7, 300));
         assert_eq!(kept, [candidates[count - 1]]);
     }
 }

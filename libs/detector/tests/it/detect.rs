@@ -101,6 +101,33 @@ fn enlarged(name: &str, factor: u32) -> Vec<u8> {
     annotate::encode(&large, PictureFormat::Jpeg).unwrap()
 }
 
+#[test]
+fn only_the_wanted_classes_are_reported() {
+    let models = Models::new();
+    let mut detector = models.load(&models.install(&weights("yolov8n")).bundle);
+    let all = detector.detect(&picture("bus.jpg"), &DetectionSettings::default()).objects;
+    for (classes, wanted) in [("person", &["person"][..]), ("5, Stop Sign", &["bus", "stop sign"])]
+    {
+        let settings =
+            DetectionSettings { classes: classes.parse().unwrap(), ..DetectionSettings::default() };
+        let found = detector.detect(&picture("bus.jpg"), &settings).objects;
+        let mut expected = all.clone();
+        expected.retain(|object| wanted.contains(&object.label.as_str()));
+        assert!(!found.is_empty() && found.len() < all.len(), "{classes}");
+        assert_eq!(found, expected, "{classes}");
+    }
+    let settings = DetectionSettings {
+        classes: "cat,unicorn".parse().unwrap(),
+        ..DetectionSettings::default()
+    };
+    let prepared = detector.preprocessor.preprocess(&picture("bus.jpg")).unwrap();
+    let error = detector.detector.detect(&prepared, &settings).unwrap_err().to_string();
+    assert!(
+        error.starts_with("the model has no class 'unicorn'; it has person, bicycle"),
+        "{error}"
+    );
+}
+
 /// A file of this size is decoded at a reduced size, but its boxes are in the pixels of the full size.
 #[test]
 fn an_enlarged_picture_has_the_same_objects_in_the_same_places() {
@@ -304,7 +331,8 @@ fn a_batch_gives_each_owner_what_its_picture_gives_alone() {
     mirrored.tensor.data.chunks_exact_mut(width).for_each(<[f32]>::reverse);
     let zidane = preprocessor.preprocess(&picture("zidane.jpg")).unwrap();
     let usual = DetectionSettings::default();
-    let strict = DetectionSettings { confidence: ConfidenceThreshold::new(0.5).unwrap(), ..usual };
+    let strict =
+        DetectionSettings { confidence: ConfidenceThreshold::new(0.5).unwrap(), ..usual.clone() };
 
     let canceller = models.runtime.canceller().unwrap();
     let pictures = [(&bus, &usual), (&mirrored, &usual), (&bus, &strict)];

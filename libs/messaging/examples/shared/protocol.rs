@@ -42,6 +42,7 @@ fn succeeded(record: &TaskRecord) -> TaskRecord {
         width: 810,
         height: 1080,
         warnings: Vec::new(),
+        run: None,
         model_digest: None,
         cached: false,
     })

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{DetectionSettings, Sha256Digest, Sha256Hasher};
+use domain::{DetectionSettings, ModelName, Sha256Digest, Sha256Hasher};
 
 /// What a client submits under an idempotency key.
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +16,11 @@ pub struct Submission<'a> {
     /// The digest of the picture's bytes.
     pub picture_sha256: Sha256Digest,
     /// The settings that the client asked for.
-    pub settings: DetectionSettings,
+    pub settings: &'a DetectionSettings,
+    /// The model, where the client said so.
+    pub model: Option<&'a ModelName>,
+    /// The client's metadata, as JSON.
+    pub metadata: Option<&'a str>,
     /// How long the job may wait for a worker, where the client said so.
     pub deadline: Option<Duration>,
 }
@@ -32,8 +36,9 @@ pub(super) fn fingerprints(submission: &Submission<'_>) -> BTreeMap<u32, Sha256D
 /// A line for each field, with the length of the only free text. A setting that is added to this form must be
 /// written only where it differs from its default, so that the fingerprint of older claims stays valid.
 fn version_1(submission: &Submission<'_>) -> Sha256Digest {
-    let Submission { picture_name, picture_sha256, settings, deadline } = submission;
-    let DetectionSettings { confidence, iou, max_detections } = settings;
+    let Submission { picture_name, picture_sha256, settings, model, metadata, deadline } =
+        submission;
+    let DetectionSettings { confidence, iou, max_detections, class_agnostic, classes } = settings;
     let mut text = format!(
         "submission 1\n\
          picture_name {length} {picture_name}\n\
@@ -49,14 +54,27 @@ fn version_1(submission: &Submission<'_>) -> Sha256Digest {
     if let Some(deadline) = deadline {
         text.push_str(&format!("deadline_ns {}\n", deadline.as_nanos()));
     }
+    if *class_agnostic {
+        text.push_str("class_agnostic\n");
+    }
+    if !classes.is_all() {
+        let classes = classes.to_string();
+        text.push_str(&format!("classes {} {classes}\n", classes.len()));
+    }
+    if let Some(model) = model {
+        text.push_str(&format!("model {model}\n"));
+    }
+    if let Some(metadata) = metadata {
+        text.push_str(&format!("metadata {} {metadata}\n", metadata.len()));
+    }
     Sha256Digest::of(text)
 }
 
 /// The form before there were versions: the `Debug` output of the types of that time, spelled out so that it
-/// never changes.
+/// never changes. What those types did not have is left out.
 pub(super) fn unversioned(submission: &Submission<'_>) -> Sha256Digest {
-    let Submission { picture_name, picture_sha256, settings, deadline } = submission;
-    let DetectionSettings { confidence, iou, max_detections } = settings;
+    let Submission { picture_name, picture_sha256, settings, deadline, .. } = submission;
+    let DetectionSettings { confidence, iou, max_detections, .. } = settings;
     let text = format!(
         "{picture_name}\n\
          DetectionSettings {{ confidence: Confidence({confidence:?}), iou: IouThreshold({iou:?}), \
@@ -78,25 +96,32 @@ mod tests {
 
     use super::*;
 
-    fn submission() -> Submission<'static> {
+    fn submission(settings: &DetectionSettings) -> Submission<'_> {
         Submission {
             picture_name: "bus.jpg",
             picture_sha256: [7; 32].into(),
-            settings: DetectionSettings::default(),
+            settings,
+            model: None,
+            metadata: None,
             deadline: None,
         }
     }
 
-    fn another() -> Submission<'static> {
+    fn other_settings() -> DetectionSettings {
+        DetectionSettings {
+            confidence: 0.5.try_into().unwrap(),
+            iou: 1.0.try_into().unwrap(),
+            max_detections: 7.try_into().unwrap(),
+            ..DetectionSettings::default()
+        }
+    }
+
+    fn another(settings: &DetectionSettings) -> Submission<'_> {
         Submission {
             picture_name: "café\n猫.jpg",
             picture_sha256: [9; 32].into(),
-            settings: DetectionSettings {
-                confidence: 0.5.try_into().unwrap(),
-                iou: 1.0.try_into().unwrap(),
-                max_detections: 7.try_into().unwrap(),
-            },
             deadline: Some(Duration::from_secs(90)),
+            ..submission(settings)
         }
     }
 
@@ -104,21 +129,23 @@ mod tests {
     /// version instead.
     #[test]
     fn the_forms_stay_what_they_are() {
+        let (usual, other) = (DetectionSettings::default(), other_settings());
+        let (submission, another) = (submission(&usual), another(&other));
         let golden = [
             (
-                version_1(&submission()),
+                version_1(&submission),
                 "c9c7a099dbf1b809ac043e0e1c1471c8b42117bd9902260afd041ad269fecead",
             ),
             (
-                version_1(&another()),
+                version_1(&another),
                 "701cceece3b60dddf640b54e76210a5d5422833c2e2a43ea7b7ea9caea8b38d7",
             ),
             (
-                unversioned(&submission()),
+                unversioned(&submission),
                 "ea0ff78ba9949f9327053942c2c654917befccc622c4a58d5c46f9a344dc2be2",
             ),
             (
-                unversioned(&another()),
+                unversioned(&another),
                 "3dbc617592200c32da675111e5c77d41e2565564702bc49f715a5f8ce6b08c1c",
             ),
         ];
@@ -128,31 +155,28 @@ mod tests {
 
     #[test]
     fn every_field_makes_another_fingerprint() {
-        let (one, other) = (submission(), another());
-        let settings = one.settings;
-        let submissions = [
+        let (settings, other_settings) = (DetectionSettings::default(), other_settings());
+        let (one, other) = (submission(&settings), another(&other_settings));
+        let model = "other".parse().unwrap();
+        let of_settings = [
+            DetectionSettings { confidence: other_settings.confidence, ..settings.clone() },
+            DetectionSettings { iou: other_settings.iou, ..settings.clone() },
+            DetectionSettings { max_detections: other_settings.max_detections, ..settings.clone() },
+            DetectionSettings { class_agnostic: true, ..settings.clone() },
+            DetectionSettings { classes: "0".parse().unwrap(), ..settings.clone() },
+            DetectionSettings { classes: "person".parse().unwrap(), ..settings.clone() },
+        ];
+        let mut submissions = vec![
             one,
             Submission { picture_name: "bus.jpg\n", ..one },
             Submission { picture_name: "", ..one },
             Submission { picture_sha256: other.picture_sha256, ..one },
             Submission { deadline: Some(Duration::ZERO), ..one },
             Submission { deadline: other.deadline, ..one },
-            Submission {
-                settings: DetectionSettings { confidence: other.settings.confidence, ..settings },
-                ..one
-            },
-            Submission {
-                settings: DetectionSettings { iou: other.settings.iou, ..settings },
-                ..one
-            },
-            Submission {
-                settings: DetectionSettings {
-                    max_detections: other.settings.max_detections,
-                    ..settings
-                },
-                ..one
-            },
+            Submission { model: Some(&model), ..one },
+            Submission { metadata: Some("{}"), ..one },
         ];
+        submissions.extend(of_settings.iter().map(|settings| Submission { settings, ..one }));
         let distinct: HashSet<_> = submissions.iter().map(version_1).collect();
         assert_eq!(distinct.len(), submissions.len());
     }

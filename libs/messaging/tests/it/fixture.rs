@@ -1,6 +1,6 @@
 //! A server, a connection to it that is set up, and jobs to send.
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::Cell, sync::LazyLock, time::Duration};
 
 use async_nats::{Subscriber, jetstream};
 use bytes::Bytes;
@@ -131,6 +131,7 @@ pub(crate) fn success(job: &Job) -> TaskRecord {
         width: 810,
         height: 1080,
         warnings: Vec::new(),
+        run: None,
         model_digest: None,
         cached: false,
     })
@@ -171,12 +172,17 @@ pub(crate) async fn begin(tasks: &TaskStore, job: &Job) -> TaskRecord {
     }
 }
 
+/// The default settings.
+static SETTINGS: LazyLock<DetectionSettings> = LazyLock::new(DetectionSettings::default);
+
 /// A submission under an idempotency key.
 pub(crate) fn submission(picture_name: &str) -> Submission<'_> {
     Submission {
         picture_name,
         picture_sha256: [7; 32].into(),
-        settings: DetectionSettings::default(),
+        settings: &SETTINGS,
+        model: None,
+        metadata: None,
         deadline: None,
     }
 }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    DetectedObject, DetectionSettings, Job, Sha256Digest, Sha256Hasher, TaskRecord, TaskState,
+    DetectedObject, DetectionSettings, Job, ModelName, Sha256Digest, Sha256Hasher, TaskRecord,
+    TaskState,
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -21,6 +22,8 @@ pub(crate) struct ResponseCache {
     pub(crate) redis: RedisCache,
     /// The TTL of a result, from the end of its run.
     pub(crate) ttl: Duration,
+    /// The only model whose current file is known.
+    pub(crate) model_name: ModelName,
     pub(crate) model: CurrentModel,
     pub(crate) metrics: ApiMetrics,
 }
@@ -38,13 +41,13 @@ struct Response {
 impl ResponseCache {
     /// The terminal state of this job, if its result is cached.
     pub(crate) async fn lookup(&self, job: &Job) -> Option<TaskState> {
-        let picture = job.picture_sha256?;
+        let picture = job.picture_sha256.filter(|_| job.model == self.model_name)?;
         let Some(model_digest) = self.model.digest() else {
             self.metrics.count_response_cache(CacheOutcome::ModelUnknown);
             return None;
         };
         let (response, outcome) =
-            self.redis.get::<Response>(&key(picture, model_digest, job.settings)).await;
+            self.redis.get::<Response>(&key(picture, model_digest, &job.settings)).await;
         self.metrics.count_response_cache(outcome);
         let Response { objects, width, height, warnings } = response?;
         Some(TaskState::Success {
@@ -54,6 +57,7 @@ impl ResponseCache {
             width,
             height,
             warnings,
+            run: None,
             model_digest: Some(model_digest),
             cached: true,
         })
@@ -80,20 +84,28 @@ impl ResponseCache {
             warnings: warnings.clone(),
         };
         let Ok(json) = serde_json::to_vec(&response) else { return };
-        let key = key(picture, model_digest, record.job.settings);
+        let key = key(picture, model_digest, &record.job.settings);
         self.redis.put_in_background(key, json, ttl);
     }
 }
 
-fn key(picture: Sha256Digest, model: Sha256Digest, settings: DetectionSettings) -> String {
+fn key(picture: Sha256Digest, model: Sha256Digest, settings: &DetectionSettings) -> String {
     // Destructured, so that a new setting cannot be forgotten here.
-    let DetectionSettings { confidence, iou, max_detections } = settings;
+    let DetectionSettings { confidence, iou, max_detections, class_agnostic, classes } = settings;
     let mut hasher = Sha256Hasher::new();
     hasher.update(picture.as_bytes());
     hasher.update(model.as_bytes());
     hasher.update(confidence.get().to_bits().to_be_bytes());
     hasher.update(iou.get().to_bits().to_be_bytes());
     hasher.update(max_detections.get().to_be_bytes());
+    // Only where they differ from their defaults, so that older entries are still found.
+    if *class_agnostic {
+        hasher.update(b"class_agnostic");
+    }
+    if !classes.is_all() {
+        hasher.update(b"classes");
+        hasher.update(classes.to_string());
+    }
     format!("spotter:response:{VERSION}:{}", hasher.finish())
 }
 
@@ -106,17 +118,19 @@ mod tests {
     #[test]
     fn every_input_of_a_result_changes_the_key() {
         let (one, two) = (Sha256Digest::from([1; 32]), Sha256Digest::from([2; 32]));
-        let settings = DetectionSettings::default();
-        let next = f32::from_bits(settings.confidence.get().to_bits() + 1);
-        let keys = [
-            key(one, two, settings),
-            key(two, one, settings),
-            key(one, one, settings),
-            key(one, two, DetectionSettings { confidence: next.try_into().unwrap(), ..settings }),
-            key(one, two, DetectionSettings { iou: 0.25.try_into().unwrap(), ..settings }),
-            key(one, two, DetectionSettings { max_detections: 7.try_into().unwrap(), ..settings }),
+        let usual = DetectionSettings::default();
+        let next = f32::from_bits(usual.confidence.get().to_bits() + 1);
+        let others = [
+            DetectionSettings { confidence: next.try_into().unwrap(), ..usual.clone() },
+            DetectionSettings { iou: 0.25.try_into().unwrap(), ..usual.clone() },
+            DetectionSettings { max_detections: 7.try_into().unwrap(), ..usual.clone() },
+            DetectionSettings { class_agnostic: true, ..usual.clone() },
+            DetectionSettings { classes: "0".parse().unwrap(), ..usual.clone() },
+            DetectionSettings { classes: "0,1".parse().unwrap(), ..usual.clone() },
         ];
+        let mut keys = vec![key(one, two, &usual), key(two, one, &usual), key(one, one, &usual)];
+        keys.extend(others.iter().map(|settings| key(one, two, settings)));
         assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "{keys:?}");
-        assert_eq!(keys[0], key(one, two, DetectionSettings::default()));
+        assert_eq!(keys[0], key(one, two, &DetectionSettings::default()));
     }
 }

@@ -17,7 +17,7 @@ const MEDIA_TYPE: &str = "application/problem+json";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProblemKind {
     InvalidParameter,
-    InvalidForm,
+    InvalidBody,
     NoPicture,
     InvalidPicture,
     UnsupportedMediaType,
@@ -39,7 +39,7 @@ impl ProblemKind {
     #[cfg(test)]
     const ALL: [Self; 16] = [
         Self::InvalidParameter,
-        Self::InvalidForm,
+        Self::InvalidBody,
         Self::NoPicture,
         Self::InvalidPicture,
         Self::UnsupportedMediaType,
@@ -70,7 +70,7 @@ impl ProblemKind {
 
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Self::InvalidParameter | Self::InvalidForm | Self::NoPicture | Self::InvalidPicture => {
+            Self::InvalidParameter | Self::InvalidBody | Self::NoPicture | Self::InvalidPicture => {
                 StatusCode::BAD_REQUEST
             }
             Self::TaskUnknown | Self::NoRoute => StatusCode::NOT_FOUND,
@@ -91,7 +91,7 @@ impl ProblemKind {
     fn uri(self) -> &'static str {
         match self {
             Self::InvalidParameter => "urn:problem-type:spotter:invalid-parameter",
-            Self::InvalidForm => "urn:problem-type:spotter:invalid-form",
+            Self::InvalidBody => "urn:problem-type:spotter:invalid-body",
             Self::NoPicture => "urn:problem-type:spotter:no-picture",
             Self::InvalidPicture => "urn:problem-type:spotter:invalid-picture",
             Self::UnsupportedMediaType => "urn:problem-type:spotter:unsupported-media-type",
@@ -113,7 +113,7 @@ impl ProblemKind {
     fn title(self) -> &'static str {
         match self {
             Self::InvalidParameter => "A parameter is unknown or has an invalid value",
-            Self::InvalidForm => "The form cannot be read",
+            Self::InvalidBody => "The body cannot be read",
             Self::NoPicture => "The request has no picture",
             Self::InvalidPicture => "The bytes are not a complete picture",
             Self::UnsupportedMediaType => "The media type or encoding of the body is not supported",

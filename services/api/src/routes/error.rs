@@ -65,7 +65,7 @@ impl From<Rejection> for StartTaskError {
             }
             RejectionKind::NoBoundary
             | RejectionKind::InvalidParameter
-            | RejectionKind::InvalidForm
+            | RejectionKind::InvalidBody
             | RejectionKind::InvalidPicture => {
                 Self::BadRequest(body(text, rejection.filename().map(str::to_owned)))
             }

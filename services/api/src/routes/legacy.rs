@@ -8,6 +8,7 @@ use poem_openapi::{
     ApiResponse, Object, OpenApi, Union,
     param::{Header, Path},
     payload::Json,
+    registry::MetaSchemaRef,
     types::{Any, Example},
 };
 
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     tasks::{Tasks, lookup::Lookup, submit::SubmitOptions},
-    upload::{FileNames, PictureForm, SubmissionRoute, cache_control::CacheControl},
+    upload::{Bodies, FileNames, PictureForm, SubmissionRoute, cache_control::CacheControl},
 };
 
 /// The original API.
@@ -28,8 +29,14 @@ pub(crate) struct LegacyApi;
 
 impl SubmissionRoute for LegacyApi {
     const NAMES: FileNames = FileNames::WithExtension;
+    const BODIES: Bodies = Bodies::Forms;
+    const PARAMETERS: &'static [&'static str] = &[];
     const DESCRIPTION: &'static str = "A form with the picture as a file in field `file`. The file's name has the \
-        extension of a picture. Other fields are passed over.";
+        extension of a picture. Other fields are ignored.";
+
+    fn parameter_schemas() -> Vec<(&'static str, MetaSchemaRef)> {
+        Vec::new()
+    }
 }
 
 #[OpenApi(tag = "Tag::Original")]

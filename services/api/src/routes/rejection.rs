@@ -40,8 +40,8 @@ pub(crate) enum RejectionKind {
     NoPicture,
     /// An invalid parameter or header.
     InvalidParameter,
-    /// A form that cannot be read, or a file name that is not accepted.
-    InvalidForm,
+    /// A body that cannot be read, or a file name that is not accepted.
+    InvalidBody,
     /// Bytes that are no complete picture, or too large a picture.
     InvalidPicture,
     /// The picture has too many bytes, or its form too many bytes or parts.
@@ -99,11 +99,12 @@ impl Rejection {
 
 fn of_upload(error: &UploadError) -> RejectionKind {
     match error {
-        UploadError::NoPicture(_) => RejectionKind::NoPicture,
+        UploadError::NoPicture(_) | UploadError::NoImageMember => RejectionKind::NoPicture,
+        UploadError::Parameter { .. } => RejectionKind::InvalidParameter,
         UploadError::Boundary(error) => match error {
             BoundaryError::NoType | BoundaryError::OtherType(_) => RejectionKind::NotAForm,
             BoundaryError::NoBoundary => RejectionKind::NoBoundary,
-            BoundaryError::TooLong(_) => RejectionKind::InvalidForm,
+            BoundaryError::TooLong(_) => RejectionKind::InvalidBody,
         },
         UploadError::ContentEncoding(_) => RejectionKind::Encoded,
         UploadError::BrokenForm(error) => match error {
@@ -111,7 +112,7 @@ fn of_upload(error: &UploadError) -> RejectionKind {
             FormError::NoDelimiter { .. }
             | FormError::EndsInHeader { .. }
             | FormError::EndsInPart { .. }
-            | FormError::HeaderTooLong { .. } => RejectionKind::InvalidForm,
+            | FormError::HeaderTooLong { .. } => RejectionKind::InvalidBody,
         },
         UploadError::FormTooLarge { .. } => RejectionKind::TooLarge,
         UploadError::Picture { error, .. } => match error {
@@ -122,10 +123,12 @@ fn of_upload(error: &UploadError) -> RejectionKind {
             | PictureError::Truncated { .. }
             | PictureError::TooManyPixels { .. } => RejectionKind::InvalidPicture,
         },
-        UploadError::TransferEncoding(_)
+        UploadError::Json(_)
+        | UploadError::Base64(_)
+        | UploadError::TransferEncoding(_)
         | UploadError::Body(_)
         | UploadError::NameTooLong
-        | UploadError::Extension(_) => RejectionKind::InvalidForm,
+        | UploadError::Extension(_) => RejectionKind::InvalidBody,
         UploadError::TooSlow(_) | UploadError::Trickle => RejectionKind::TooSlow,
         UploadError::QueueFull { retry_after } => {
             RejectionKind::QueueFull { retry_after: *retry_after }

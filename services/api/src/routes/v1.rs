@@ -7,26 +7,35 @@
 
 pub(crate) mod error;
 
+mod entity_tag;
+mod parameters;
+mod prefer;
 mod task;
 
 use std::time::Duration;
 
-use domain::{ConfidenceThreshold, DetectionSettings, IouThreshold, MaxDetections, TaskId};
+use domain::{TaskId, TaskRecord};
 use poem::{Request, web::Data};
 use poem_openapi::{
     ApiResponse, OpenApi,
     param::{Header, Path, Query},
     payload::Json,
+    registry::MetaSchemaRef,
 };
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
 use self::{
+    entity_tag::{entity_tag, matches},
     error::{SubmitError, TaskError},
+    parameters::Parameters,
+    prefer::Preference,
     task::Task,
 };
 use super::{health::ApiHealth, rejection::Rejection, tag::Tag};
 use crate::{
     tasks::{Tasks, lookup::Lookup, submit::SubmitOptions},
-    upload::{FileNames, PictureForm, SubmissionRoute, cache_control::CacheControl},
+    upload::{Bodies, FileNames, PictureForm, SubmissionRoute, cache_control::CacheControl},
 };
 
 /// Maximum duration of a long poll.
@@ -37,15 +46,24 @@ pub(crate) struct V1Api;
 
 impl SubmissionRoute for V1Api {
     const NAMES: FileNames = FileNames::Any;
-    const DESCRIPTION: &'static str = "A form with the picture as a file in field `file`, of any name. A picture \
-        without a file name is taken where there is none with one. Other fields are passed over.";
+    const BODIES: Bodies = Bodies::All;
+    const PARAMETERS: &'static [&'static str] = parameters::NAMES;
+    const DESCRIPTION: &'static str = "The picture: as a file in field `file` of a form, of any name; as the whole \
+        body, with its media type; or as base64 in JSON. Parameters may be in the query, in fields of the form, or in \
+        the JSON object. A picture without a file name is taken from a form where there is none with one. Other fields \
+        of a form are ignored.";
+
+    fn parameter_schemas() -> Vec<(&'static str, MetaSchemaRef)> {
+        parameters::schemas()
+    }
 }
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::V1")]
 impl V1Api {
     /// Submit a picture
     ///
-    /// The answer comes as soon as the job is stored. `Location` says where to ask for the result.
+    /// The answer comes as soon as the job is stored. `Location` says where to ask for the result. With `Prefer:
+    /// wait=10`, it comes with the result: a 200 with the finished task, or a 202 after 10 seconds.
     ///
     /// A picture that was run before, with the same model and settings, is not run again: the answer
     /// is the finished task, with `cached` true.
@@ -53,6 +71,9 @@ impl V1Api {
     async fn submit(
         &self,
         tasks: Data<&Tasks>,
+        health: Data<&ApiHealth>,
+        /// The model to run, by the name it is installed under. Default: the API's `MODEL`.
+        model: Query<Option<String>>,
         /// The least class score of a reported object, from 0 to 1. Default 0.25.
         #[oai(validator(minimum(value = "0"), maximum(value = "1")))]
         confidence: Query<Option<f32>>,
@@ -63,10 +84,19 @@ impl V1Api {
         /// The most objects reported, from 1 to 1000. Default 300.
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         max_detections: Query<Option<u16>>,
+        /// The classes to report, by name or index, separated by commas. Default: all.
+        classes: Query<Vec<String>>,
+        /// Whether boxes of different classes also count as one object where they overlap. Default false.
+        class_agnostic: Query<Option<bool>>,
         /// Seconds the job may wait for a worker before it expires, up to a week, and no longer than results are
         /// kept (`RESULT_TTL_SECONDS`, 24 hours by default). Default 24 hours.
         #[oai(validator(minimum(value = "1"), maximum(value = "604800")))]
         deadline: Query<Option<u64>>,
+        /// A JSON object of at most 1 KiB, which is shown wherever the task is.
+        metadata: Query<Option<String>>,
+        /// `wait=N`: answer with the finished task, after at most N seconds, up to 60.
+        #[oai(name = "Prefer")]
+        prefer: Header<Option<String>>,
         /// A key of your choosing: the same key with the same picture and settings is the same task.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<Option<String>>,
@@ -78,17 +108,44 @@ impl V1Api {
         form: PictureForm<V1Api>,
     ) -> Result<SubmitResponse, SubmitError> {
         let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
+        let idempotency_key = idempotency_key
+            .map_err(|detail| Rejection::Parameter { name: "Idempotency-Key", detail })?;
+        let mut picture = form.0.map_err(Rejection::from)?;
+        let of_query = [
+            ("model", model.0.map(Value::from)),
+            ("confidence", confidence.0.map(Value::from)),
+            ("iou", iou.0.map(Value::from)),
+            ("max_detections", max_detections.0.map(Value::from)),
+            ("class_agnostic", class_agnostic.0.map(Value::from)),
+            ("deadline", deadline.0.map(Value::from)),
+            ("metadata", metadata.0.map(Value::from)),
+        ];
+        let given = of_query.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let classes = classes.0.into_iter().map(|class| ("classes", Value::from(class)));
+        let mut parameters =
+            Parameters::parse(given.chain(classes).chain(picture.parameters.drain(..)))?;
         let options = SubmitOptions {
-            settings: settings(confidence.0, iou.0, max_detections.0)?,
-            deadline: deadline.0.map(|seconds| within(tasks.result_ttl, seconds)).transpose()?,
-            idempotency_key: idempotency_key
-                .map_err(|detail| Rejection::Parameter { name: "Idempotency-Key", detail })?,
+            settings: parameters.settings(),
+            deadline: parameters.deadline(tasks.result_ttl)?,
+            model: parameters.model,
+            metadata: parameters.metadata,
+            idempotency_key,
             no_cache: CacheControl::of(request.headers()).no_cache,
         };
-        let picture = form.0.map_err(Rejection::from)?;
-        let record = tasks.submit(picture, options).await.map_err(Rejection::from)?;
+        let preference = prefer.0.as_deref().and_then(Preference::of);
+        let mut record = tasks.submit(picture, options).await.map_err(Rejection::from)?;
+        if let Some(Preference::Wait(wait)) = preference {
+            record = wait_for_result(*tasks, record, wait, &health.shutdown).await;
+        }
         let location = format!("/v1/tasks/{}", record.job.task_id);
-        Ok(SubmitResponse::Accepted(Json(record.into()), location))
+        let is_finished = record.state.is_terminal();
+        let task = Json(record.into());
+        Ok(match preference {
+            Some(applied @ Preference::Wait(_)) if is_finished => {
+                SubmitResponse::Finished(task, location, applied.applied())
+            }
+            applied => SubmitResponse::Accepted(task, location, applied.map(Preference::applied)),
+        })
     }
 
     /// A task's state, and its result once it has one
@@ -101,6 +158,9 @@ impl V1Api {
         task_id: Path<String>,
         /// Hold the answer back until the task ends, for this many seconds at most, up to 30.
         wait: Query<Option<u64>>,
+        /// The `ETag` of an earlier answer: a 304 without a body if the task has not changed since.
+        #[oai(name = "If-None-Match")]
+        if_none_match: Header<Option<String>>,
     ) -> Result<TaskResponse, TaskError> {
         let id: TaskId = task_id.parse().map_err(|error| TaskError::unknown(format!("{error}")))?;
         let found = match wait.0.unwrap_or(0).min(LONGEST_WAIT_SECONDS) {
@@ -108,7 +168,14 @@ impl V1Api {
             seconds => tasks.wait(id, Duration::from_secs(seconds), &health.shutdown).await,
         };
         match found {
-            Ok(Lookup::Found(record)) => Ok(TaskResponse::Known(Json((*record).into()))),
+            Ok(Lookup::Found(record)) => {
+                let task = Json(Task::from(*record));
+                let tag = entity_tag(&task.0);
+                Ok(match if_none_match.0 {
+                    Some(known) if matches(&known, &tag) => TaskResponse::Unchanged(tag),
+                    _ => TaskResponse::Known(task, tag),
+                })
+            }
             Ok(Lookup::Unknown) => Err(TaskError::unknown(format!("there is no task {id}"))),
             Ok(Lookup::Expired) => Err(TaskError::expired(id)),
             Err(error) => {
@@ -119,42 +186,39 @@ impl V1Api {
     }
 }
 
-fn settings(
-    confidence: Option<f32>,
-    iou: Option<f32>,
-    max_detections: Option<u16>,
-) -> Result<DetectionSettings, Rejection> {
-    let defaults = DetectionSettings::default();
-    Ok(DetectionSettings {
-        confidence: confidence.map_or(Ok(defaults.confidence), ConfidenceThreshold::new).map_err(
-            |error| Rejection::Parameter { name: "confidence", detail: error.to_string() },
-        )?,
-        iou: iou
-            .map_or(Ok(defaults.iou), IouThreshold::new)
-            .map_err(|error| Rejection::Parameter { name: "iou", detail: error.to_string() })?,
-        max_detections: max_detections
-            .map_or(Ok(defaults.max_detections), MaxDetections::try_from)
-            .map_err(|detail| Rejection::Parameter { name: "max_detections", detail })?,
-    })
-}
-
-/// A deadline in seconds, no longer than results are kept: after that there would be no record of the
-/// outcome.
-fn within(result_ttl: Duration, seconds: u64) -> Result<Duration, Rejection> {
-    let deadline = Duration::from_secs(seconds);
-    if deadline <= result_ttl {
-        return Ok(deadline);
+/// The task once it has ended, or as it was submitted if that takes longer than `wait`, or its record cannot be read.
+async fn wait_for_result(
+    tasks: &Tasks,
+    submitted: TaskRecord,
+    wait: Duration,
+    shutdown: &CancellationToken,
+) -> TaskRecord {
+    if submitted.state.is_terminal() {
+        return submitted;
     }
-    let longest = result_ttl.as_secs();
-    let detail = format!(
-        "deadline must be at most {longest} seconds, as long as results are kept \
-         (RESULT_TTL_SECONDS), got {seconds}"
-    );
-    Err(Rejection::Parameter { name: "deadline", detail })
+    match tasks.wait(submitted.job.task_id, wait, shutdown).await {
+        Ok(Lookup::Found(record)) => *record,
+        Ok(Lookup::Unknown | Lookup::Expired) => submitted,
+        Err(error) => {
+            tracing::warn!(task_id = %submitted.job.task_id, %error, "cannot wait for a result");
+            submitted
+        }
+    }
 }
 
 #[derive(ApiResponse)]
 enum SubmitResponse {
+    /// The task has ended within the time of `Prefer: wait`.
+    #[oai(status = 200)]
+    Finished(
+        Json<Task>,
+        /// Where the task is.
+        #[oai(header = "Location")]
+        String,
+        /// The preference that was followed.
+        #[oai(header = "Preference-Applied")]
+        String,
+    ),
     /// The job is stored and will be run, or its result is known already.
     #[oai(status = 202)]
     Accepted(
@@ -162,6 +226,9 @@ enum SubmitResponse {
         /// Where to ask for the result.
         #[oai(header = "Location")]
         String,
+        /// The preference that was followed, if there was one.
+        #[oai(header = "Preference-Applied")]
+        Option<String>,
     ),
 }
 
@@ -169,5 +236,17 @@ enum SubmitResponse {
 enum TaskResponse {
     /// The task is known.
     #[oai(status = 200)]
-    Known(Json<Task>),
+    Known(
+        Json<Task>,
+        /// Identifies this answer; another one has another.
+        #[oai(header = "ETag")]
+        String,
+    ),
+    /// The task has not changed since the answer with the `ETag` in `If-None-Match`.
+    #[oai(status = 304)]
+    Unchanged(
+        /// As in `If-None-Match`.
+        #[oai(header = "ETag")]
+        String,
+    ),
 }

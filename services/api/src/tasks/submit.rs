@@ -6,7 +6,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use domain::{DetectionSettings, Job, Sha256Digest, TaskId, TaskRecord, TaskState};
+use domain::{
+    DetectionSettings, Job, Metadata, ModelName, Sha256Digest, TaskId, TaskRecord, TaskState,
+};
 use messaging::{Claimed, MessagingError, Submission, SubmitError};
 use service::lifecycle::failpoints;
 
@@ -22,6 +24,10 @@ pub(crate) struct SubmitOptions {
     pub(crate) settings: DetectionSettings,
     /// How long the job may wait for a worker.
     pub(crate) deadline: Option<Duration>,
+    /// The model to run; `None`: the API's.
+    pub(crate) model: Option<ModelName>,
+    /// What the client attaches to the task.
+    pub(crate) metadata: Option<Metadata>,
     /// Identifies retries of the same submission.
     pub(crate) idempotency_key: Option<IdempotencyKey>,
     /// Whether to run the model even if the result is cached.
@@ -36,6 +42,9 @@ impl FromStr for IdempotencyKey {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // The IETF's draft writes the key as a quoted string; most clients do not.
+        let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+        let text = quoted.unwrap_or(text);
         let fits =
             (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
         if fits {
@@ -95,9 +104,11 @@ impl Tasks {
         picture: UploadedPicture,
         options: SubmitOptions,
     ) -> Result<TaskRecord, NotAccepted> {
-        let UploadedPicture { name, bytes, sha256, slot: _slot } = picture;
-        let SubmitOptions { settings, deadline, idempotency_key, no_cache } = options;
-        let mut job = Job::new(name, self.model.clone(), settings);
+        let UploadedPicture { name, bytes, sha256, slot: _slot, parameters: _ } = picture;
+        let SubmitOptions { settings, deadline, model, metadata, idempotency_key, no_cache } =
+            options;
+        let mut job = Job::new(name, model.unwrap_or_else(|| self.model.clone()), settings);
+        job.metadata = metadata;
         // No longer than records are kept: after that there would be no record of the outcome.
         let longest_wait = deadline.unwrap_or(self.deadline).min(self.result_ttl);
         job.deadline = Some(job.submitted_at + longest_wait);
@@ -148,10 +159,13 @@ impl Tasks {
         deadline: Option<Duration>,
     ) -> Result<TaskId, NotAccepted> {
         let task_id = job.task_id;
+        let metadata = job.metadata.as_ref().map(Metadata::to_json);
         let submission = Submission {
             picture_name: &job.picture_name,
             picture_sha256: job.picture_sha256.unwrap_or_else(|| Sha256Digest::of(picture)),
-            settings: job.settings,
+            settings: &job.settings,
+            model: Some(&job.model).filter(|model| **model != self.model),
+            metadata: metadata.as_deref(),
             deadline,
         };
         let claimed = self.keys.claim(Sha256Digest::of(&key.0), task_id, &submission).await;

@@ -5,21 +5,35 @@ use std::{fmt, io, time::Duration};
 use domain::picture::{PictureError, PictureFormat};
 
 use super::{
+    json_body::IMAGE,
     multipart::{BoundaryError, FormError, PartHead, printable},
     rules::{FIELD, FORM_OVERHEAD_BYTES, MAX_FILE_NAME_CHARS, MIN_BYTES_PER_SECOND},
 };
 
 /// Maximum number of fields that an error names.
 const NAMED_FIELDS: usize = 10;
-/// How to send a picture.
-const ADVICE: &str = "send the picture as a file in field 'file' of a multipart/form-data form, as \
+/// How to send a picture in a form.
+const FORM_ADVICE: &str = "send the picture as a file in field 'file' of a multipart/form-data form, as \
     `curl -F file=@picture.jpg` does";
+/// How else to send one.
+const OTHER_ADVICE: &str = "or as the whole body with its media type, as \
+    `curl -H 'Content-Type: image/jpeg' --data-binary @picture.jpg` does, or as base64 in JSON, {\"image\": \"…\"}";
 
 /// Why an upload is rejected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UploadError {
-    #[error("no picture: {0}; {ADVICE}")]
+    #[error("no picture: {0}; {FORM_ADVICE}")]
     NoPicture(FieldsSent),
+    #[error(
+        "no picture: the JSON object has no member '{IMAGE}', which holds the picture as base64"
+    )]
+    NoImageMember,
+    #[error("the JSON body cannot be read: {0}")]
+    Json(String),
+    #[error("{IMAGE} is not base64: {0}")]
+    Base64(String),
+    #[error("{detail}")]
+    Parameter { name: String, detail: String },
     #[error("{0}{advice}", advice = advice_on(.0))]
     Boundary(#[from] BoundaryError),
     #[error("Content-Encoding '{0}' is not supported: send the form as it is, uncompressed")]
@@ -33,7 +47,7 @@ pub(crate) enum UploadError {
     #[error("the body of the request cannot be read: {0}")]
     Body(#[from] io::Error),
     #[error(
-        "the form has more than {most} bytes: a picture may have {max_bytes}, and what else is in the form {rest}",
+        "the request has more than {most} bytes: a picture may have {max_bytes}, and what else is in it {rest}",
         rest = FORM_OVERHEAD_BYTES
     )]
     FormTooLarge { most: u64, max_bytes: u64 },
@@ -65,7 +79,9 @@ fn allowed_extensions() -> String {
 /// The advice for a body that is not a form; the other errors include theirs.
 fn advice_on(error: &BoundaryError) -> String {
     match error {
-        BoundaryError::NoType | BoundaryError::OtherType(_) => format!(": {ADVICE}"),
+        BoundaryError::NoType | BoundaryError::OtherType(_) => {
+            format!(": {FORM_ADVICE}, {OTHER_ADVICE}")
+        }
         BoundaryError::NoBoundary | BoundaryError::TooLong(_) => String::new(),
     }
 }
@@ -78,6 +94,10 @@ impl UploadError {
             Self::Picture { error, .. } => !matches!(error, PictureError::TooManyBytes { .. }),
             Self::TransferEncoding(_) => true,
             Self::NoPicture(_)
+            | Self::NoImageMember
+            | Self::Json(_)
+            | Self::Base64(_)
+            | Self::Parameter { .. }
             | Self::Boundary(_)
             | Self::ContentEncoding(_)
             | Self::BrokenForm(_)

@@ -8,17 +8,15 @@ use domain::{
     picture::{PictureError, PictureFormat, PictureLimits},
 };
 use futures_util::Stream;
+use serde_json::Value;
 
 use super::{
     arriving::ArrivingPicture,
     error::{FieldsSent, UploadError},
     limited_body::LimitedBody,
     multipart::{Event, Parser, PartHead, printable},
-    rules::{FIELD, FileNames, MAX_FILE_NAME_CHARS},
+    rules::{FIELD, FileNames, INITIAL_CAPACITY, MAX_FILE_NAME_CHARS, MAX_PARAMETER_BYTES},
 };
-
-/// Capacity for a picture in a request without `Content-Length`.
-const INITIAL_CAPACITY: u64 = 64 * 1024;
 
 /// A form that is being read.
 pub(super) struct Form<'a, S> {
@@ -57,25 +55,36 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
         }
     }
 
-    /// Reads up to the end of the picture, and hashes it with `hasher`.
+    /// Reads the picture, and hashes it with `hasher`. Without `parameters`, the form is read up to the picture's end;
+    /// otherwise to its own end, with all text fields of these names.
     ///
     /// # Errors
-    /// [`UploadError`] if there is no picture that this route accepts, or the form is malformed before its
-    /// end.
+    /// [`UploadError`] if there is no picture that this route accepts, or what is read is malformed.
     pub(super) async fn find_picture(
         &mut self,
         names: FileNames,
+        parameters: &'static [&'static str],
         hasher: Option<Sha256Hasher>,
-    ) -> Result<FoundPicture, UploadError> {
+    ) -> Result<(FoundPicture, Vec<(&'static str, Value)>), UploadError> {
         let mut sent = FieldsSent::default();
+        let mut given = Vec::new();
+        let mut picture = None;
         let mut nameless = None;
         while let Some(part) = self.next_part().await? {
+            let parameter = parameters.iter().find(|name| part.name.as_deref() == Some(**name));
             match Role::of(&part, names) {
-                Role::Picture(name) => {
+                Role::Picture(name) if picture.is_none() => {
                     check_name(name, names)?;
-                    return self.read_picture(&part, name, hasher).await;
+                    let found = self.read_picture(&part, name, hasher.clone()).await?;
+                    if parameters.is_empty() {
+                        return Ok((found, given));
+                    }
+                    picture = Some(found);
                 }
-                Role::Nameless if !matches!(nameless, Some(Ok(_))) => {
+                Role::Other if let Some(name) = parameter => {
+                    given.push((*name, self.read_parameter(name).await?));
+                }
+                Role::Nameless if picture.is_none() && !matches!(nameless, Some(Ok(_))) => {
                     match self.read_picture(&part, "", hasher.clone()).await {
                         Err(error) if !error.is_of_part() => {
                             return Err(error);
@@ -84,12 +93,28 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
                         read => nameless = Some(read),
                     }
                 }
-                Role::Nameless | Role::Other => {}
+                Role::Picture(_) | Role::Nameless | Role::Other => {}
             }
             self.skip_part().await?;
             sent.add(&part, self.part_bytes);
         }
-        nameless.unwrap_or(Err(UploadError::NoPicture(sent)))
+        let picture = match picture {
+            Some(picture) => picture,
+            None => nameless.unwrap_or(Err(UploadError::NoPicture(sent)))?,
+        };
+        Ok((picture, given))
+    }
+
+    async fn read_parameter(&mut self, name: &str) -> Result<Value, UploadError> {
+        let mut text = Vec::new();
+        while let Some(bytes) = self.content().await? {
+            text.extend_from_slice(&bytes);
+            if text.len() > MAX_PARAMETER_BYTES {
+                let detail = format!("{name} has more than {MAX_PARAMETER_BYTES} bytes");
+                return Err(UploadError::Parameter { name: name.to_owned(), detail });
+            }
+        }
+        Ok(Value::String(String::from_utf8_lossy(&text).into_owned()))
     }
 
     async fn read_picture(

@@ -1,4 +1,4 @@
-//! The body of a request as a stream of segments, limited to the maximum size of a form.
+//! The body of a request as a stream of segments, limited in size.
 
 use std::{
     io,
@@ -9,12 +9,14 @@ use bytes::Bytes;
 use domain::picture::PictureLimits;
 use futures_util::{Stream, StreamExt};
 
-use super::{error::UploadError, rules::max_form_bytes};
+use super::error::UploadError;
 
 /// A body that is read up to the limit.
 pub(super) struct LimitedBody<'a, S> {
     segments: S,
     limits: &'a PictureLimits,
+    /// How many bytes the body may have.
+    most: u64,
     /// How many bytes have arrived.
     arrived: &'a AtomicU64,
     /// How many more bytes are read.
@@ -24,9 +26,14 @@ pub(super) struct LimitedBody<'a, S> {
 }
 
 impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> LimitedBody<'a, S> {
-    /// A body that arrives in `segments`; `arrived` counts its bytes.
-    pub(super) fn new(segments: S, limits: &'a PictureLimits, arrived: &'a AtomicU64) -> Self {
-        Self { segments, limits, arrived, left: max_form_bytes(limits), is_over: false }
+    /// A body of at most `most` bytes that arrives in `segments`; `arrived` counts its bytes.
+    pub(super) fn new(
+        segments: S,
+        limits: &'a PictureLimits,
+        most: u64,
+        arrived: &'a AtomicU64,
+    ) -> Self {
+        Self { segments, limits, most, arrived, left: most, is_over: false }
     }
 
     /// The next bytes, or `None` at the end of the body.
@@ -37,7 +44,7 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> LimitedBody<'a, S> {
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, UploadError> {
         if self.is_over {
             let max_bytes = self.limits.max_bytes;
-            return Err(UploadError::FormTooLarge { most: max_form_bytes(self.limits), max_bytes });
+            return Err(UploadError::FormTooLarge { most: self.most, max_bytes });
         }
         let Some(segment) = self.segments.next().await else { return Ok(None) };
         let mut segment = segment?;

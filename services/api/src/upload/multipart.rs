@@ -12,5 +12,5 @@ mod text;
 
 pub(crate) use boundary::{BoundaryError, boundary_of};
 pub(crate) use parser::{Event, FormError, Parser};
-pub(crate) use part::PartHead;
+pub(crate) use part::{PartHead, file_name_in};
 pub(crate) use text::printable;

@@ -20,16 +20,23 @@ use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef},
 };
+use serde_json::Value;
 use service::telemetry::traces;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
+    body_kind::{Bodies, BodyKind},
     cache_control::CacheControl,
     error::{FieldsSent, UploadError},
     form::{Form, FoundPicture},
+    json_body::IMAGE,
     limited_body::LimitedBody,
-    multipart::{BoundaryError, boundary_of, printable},
-    rules::{FIELD, FileNames, MIN_BYTES_PER_SECOND, UploadRules, max_form_bytes},
+    multipart::{BoundaryError, printable},
+    plain_body::{file_name, read_json, read_picture},
+    rules::{
+        FIELD, FileNames, JSON_SLOTS, MIN_BYTES_PER_SECOND, UploadRules, max_form_bytes,
+        max_json_bytes,
+    },
 };
 
 /// Values of `Content-Encoding` that mean an unencoded body. All except `identity` are clients' mistakes
@@ -39,7 +46,7 @@ const PLAIN_CODINGS: [&str; 7] = ["", "identity", "none", "utf-8", "binary", "7b
 const RATE_GRACE: Duration = Duration::from_secs(10);
 const RATE_CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// A complete picture with a valid header.
+/// A complete picture with a valid header, and what was sent with it.
 #[derive(Debug)]
 pub(crate) struct UploadedPicture {
     /// Its file name as sent by the client.
@@ -48,6 +55,8 @@ pub(crate) struct UploadedPicture {
     pub(crate) bytes: Bytes,
     /// Their digest, or `None` if the result is not to be cached.
     pub(crate) sha256: Option<Sha256Digest>,
+    /// The route's parameters in the body, by name.
+    pub(crate) parameters: Vec<(&'static str, Value)>,
     /// Its permit for memory, to be held as long as the bytes.
     pub(crate) slot: OwnedSemaphorePermit,
 }
@@ -55,11 +64,17 @@ pub(crate) struct UploadedPicture {
 /// A route that accepts submissions.
 pub(crate) trait SubmissionRoute: Send + Sync + 'static {
     const NAMES: FileNames;
-    /// The description of its form in the document.
+    const BODIES: Bodies;
+    /// The parameters that may be in the body.
+    const PARAMETERS: &'static [&'static str];
+    /// The description of its body in the document.
     const DESCRIPTION: &'static str;
+
+    /// The schemas of its parameters, for the document.
+    fn parameter_schemas() -> Vec<(&'static str, MetaSchemaRef)>;
 }
 
-/// The request body of a submission: a multipart form with the picture in field `file`.
+/// The request body of a submission.
 ///
 /// The extractor never fails: each route renders errors for its own clients.
 pub(crate) struct PictureForm<R>(
@@ -74,17 +89,29 @@ impl<'a, R: SubmissionRoute> ApiExtractor<'a> for PictureForm<R> {
     type ParamRawType = ();
 
     fn request_meta() -> Option<MetaRequest> {
-        let mut form = MetaSchema::new("object");
-        form.properties = vec![(FIELD, MetaSchemaRef::Inline(Box::new(picture_schema())))];
-        form.required = vec![FIELD];
-        Some(MetaRequest {
-            description: Some(R::DESCRIPTION),
-            content: vec![MetaMediaType {
-                content_type: "multipart/form-data",
-                schema: MetaSchemaRef::Inline(Box::new(form)),
-            }],
-            required: true,
-        })
+        let object = |picture: &'static str, schema: MetaSchema| {
+            let mut object = MetaSchema::new("object");
+            object.properties = vec![(picture, inline(schema))];
+            object.properties.extend(R::parameter_schemas());
+            object.required = vec![picture];
+            inline(object)
+        };
+        let mut content = vec![MetaMediaType {
+            content_type: "multipart/form-data",
+            schema: object(FIELD, picture_schema()),
+        }];
+        if R::BODIES == Bodies::All {
+            for content_type in ["image/*", "application/octet-stream"] {
+                content.push(MetaMediaType { content_type, schema: inline(picture_schema()) });
+            }
+            let mut base64 = MetaSchema::new_with_format("string", "byte");
+            base64.description = Some("The picture as base64, or as a `data:` URL.");
+            content.push(MetaMediaType {
+                content_type: "application/json",
+                schema: object(IMAGE, base64),
+            });
+        }
+        Some(MetaRequest { description: Some(R::DESCRIPTION), content, required: true })
     }
 
     async fn from_request(
@@ -99,7 +126,7 @@ impl<'a, R: SubmissionRoute> ApiExtractor<'a> for PictureForm<R> {
             )
         })?;
         let span = traces::span(|| SpanBuilder::from_name("receive picture"));
-        let picture = span.around(read_form(request, body, rules, R::NAMES)).await;
+        let picture = span.around(read::<R>(request, body, rules)).await;
         match &picture {
             Ok(picture) => {
                 let bytes = i64::try_from(picture.bytes.len()).unwrap_or(i64::MAX);
@@ -118,27 +145,63 @@ fn picture_schema() -> MetaSchema {
     picture
 }
 
-async fn read_form(
+fn inline(schema: MetaSchema) -> MetaSchemaRef {
+    MetaSchemaRef::Inline(Box::new(schema))
+}
+
+async fn read<R: SubmissionRoute>(
     request: &Request,
     body: &mut RequestBody,
     rules: &UploadRules,
-    names: FileNames,
 ) -> Result<UploadedPicture, UploadError> {
     let headers = request.headers();
     let length = headers.get(header::CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok());
-    let boundary = match boundary_of(headers) {
+    let kind = match BodyKind::of(headers, R::BODIES) {
         // A form without fields may have an empty body.
-        Ok(_) | Err(BoundaryError::NoBoundary) if length == Some(0) => {
+        Ok(BodyKind::Form(_)) | Err(BoundaryError::NoBoundary) if length == Some(0) => {
             return Err(UploadError::NoPicture(FieldsSent::default()));
         }
-        boundary => boundary?,
+        kind => kind?,
     };
     check_encoding(headers)?;
-    let (most, max_bytes) = (max_form_bytes(&rules.limits), rules.limits.max_bytes);
+    let (most, slots) = match kind {
+        BodyKind::Form(_) | BodyKind::Picture => (max_form_bytes(&rules.limits), 1),
+        BodyKind::Json => (max_json_bytes(&rules.limits), JSON_SLOTS),
+    };
     if length.is_some_and(|length| length > most) {
         // The client announces it: rejected without reading the body.
-        return Err(UploadError::FormTooLarge { most, max_bytes });
+        return Err(UploadError::FormTooLarge { most, max_bytes: rules.limits.max_bytes });
     }
+    let slot = slots_for(rules, slots)?;
+    let segments = body.take().unwrap_or_default().into_bytes_stream();
+    let arrived = AtomicU64::new(0);
+    let body = LimitedBody::new(segments, &rules.limits, most, &arrived);
+    let is_kept = rules.digests && !CacheControl::of(headers).no_store;
+    let hasher = is_kept.then(Sha256Hasher::new);
+    let reading = async {
+        match kind {
+            BodyKind::Form(boundary) => {
+                let mut form = Form::new(body, length, &boundary, &rules.limits);
+                form.find_picture(R::NAMES, R::PARAMETERS, hasher).await
+            }
+            BodyKind::Picture => {
+                let name = file_name(headers)?;
+                Ok((read_picture(body, name, length, &rules.limits, hasher).await?, Vec::new()))
+            }
+            BodyKind::Json => read_json(body, length, &rules.limits, hasher, R::PARAMETERS).await,
+        }
+    };
+    let (picture, parameters) = tokio::select! {
+        found = reading => found?,
+        () = tokio::time::sleep(rules.timeout) => return Err(UploadError::TooSlow(rules.timeout)),
+        () = trickles(&arrived) => return Err(UploadError::Trickle),
+    };
+    let FoundPicture { name, bytes, sha256 } = picture;
+    Ok(UploadedPicture { name, bytes, sha256, parameters, slot })
+}
+
+/// The permits for a body, unless the queue would reject its job.
+fn slots_for(rules: &UploadRules, slots: usize) -> Result<OwnedSemaphorePermit, UploadError> {
     if rules.backpressure.is_full(Instant::now()) {
         // Nothing is read while the queue would reject the job.
         return Err(UploadError::QueueFull { retry_after: rules.backpressure.retry_after() });
@@ -146,21 +209,9 @@ async fn read_form(
     if rules.backpressure.cannot_store() {
         return Err(UploadError::CannotStore);
     }
-    let slots = Arc::clone(&rules.slots);
-    let slot = slots.try_acquire_owned().map_err(|_| UploadError::TooManyUploads)?;
-    let segments = body.take().unwrap_or_default().into_bytes_stream();
-    let arrived = AtomicU64::new(0);
-    let body = LimitedBody::new(segments, &rules.limits, &arrived);
-    let mut form = Form::new(body, length, &boundary, &rules.limits);
-    let is_kept = rules.digests && !CacheControl::of(headers).no_store;
-    let hasher = is_kept.then(Sha256Hasher::new);
-    let picture = tokio::select! {
-        found = form.find_picture(names, hasher) => found?,
-        () = tokio::time::sleep(rules.timeout) => return Err(UploadError::TooSlow(rules.timeout)),
-        () = trickles(&arrived) => return Err(UploadError::Trickle),
-    };
-    let FoundPicture { name, bytes, sha256 } = picture;
-    Ok(UploadedPicture { name, bytes, sha256, slot })
+    let slots = u32::try_from(slots.min(rules.max_slots)).unwrap_or(u32::MAX);
+    let permits = Arc::clone(&rules.slots).try_acquire_many_owned(slots);
+    permits.map_err(|_| UploadError::TooManyUploads)
 }
 
 /// Rejects compressed bodies: pictures are compressed already, and the decompressed size would need a limit

@@ -9,10 +9,16 @@ use crate::tasks::backpressure::Backpressure;
 
 /// The form field that carries the picture.
 pub(super) const FIELD: &str = "file";
-/// The size of a form without the picture, in bytes: other fields, headers, boundaries.
+/// The size of a request without the picture, in bytes: other fields, headers, boundaries.
 pub(super) const FORM_OVERHEAD_BYTES: u64 = 1024 * 1024;
 /// Maximum length of a file name, in characters.
 pub(super) const MAX_FILE_NAME_CHARS: usize = 255;
+/// Maximum length of a parameter in a form, in bytes.
+pub(super) const MAX_PARAMETER_BYTES: usize = 16 * 1024;
+/// How many permits a JSON body takes: the body, base64 without its escapes, and the picture are in memory at a time.
+pub(super) const JSON_SLOTS: usize = 4;
+/// Capacity for a picture in a request without `Content-Length`.
+pub(super) const INITIAL_CAPACITY: u64 = 64 * 1024;
 /// Minimum average rate of an upload. A few slower ones would otherwise occupy all slots until their timeout.
 pub(super) const MIN_BYTES_PER_SECOND: u64 = 1024;
 
@@ -26,6 +32,8 @@ pub(crate) struct UploadRules {
     pub(crate) backpressure: Backpressure,
     /// One permit for each picture in memory, which limits memory.
     pub(crate) slots: Arc<Semaphore>,
+    /// How many permits there are.
+    pub(crate) max_slots: usize,
     /// Whether to hash pictures for the response cache.
     pub(crate) digests: bool,
 }
@@ -39,7 +47,12 @@ pub(crate) enum FileNames {
     Any,
 }
 
-/// Maximum size of a request's body, in bytes.
+/// Maximum size of a form, in bytes.
 pub(super) fn max_form_bytes(limits: &PictureLimits) -> u64 {
     limits.max_bytes.saturating_add(FORM_OVERHEAD_BYTES)
+}
+
+/// Maximum size of a JSON body, in bytes: base64 writes three bytes as four.
+pub(super) fn max_json_bytes(limits: &PictureLimits) -> u64 {
+    limits.max_bytes.div_ceil(3).saturating_mul(4).saturating_add(FORM_OVERHEAD_BYTES)
 }

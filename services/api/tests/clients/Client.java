@@ -23,8 +23,8 @@ class Client {
         for (int at = 2; at < arguments.length; at += 3) {
             String content = arguments[at + 1];
             byte[] body = body(content, picture, Integer.parseInt(arguments[at + 2]));
-            String type = content.equals("json")
-                ? "application/json" : "multipart/form-data; boundary=" + BOUNDARY;
+            String type = content.equals("text")
+                ? "text/plain" : "multipart/form-data; boundary=" + BOUNDARY;
             URI uri = URI.create(arguments[at]);
             try {
                 System.out.println(arguments[0].equals("HttpClient")
@@ -38,7 +38,7 @@ class Client {
 
     private static byte[] body(String content, byte[] picture, int size) {
         byte[] filler = new byte[size];
-        if (content.equals("json")) {
+        if (content.equals("text")) {
             Arrays.fill(filler, (byte) ' ');
             return filler;
         }

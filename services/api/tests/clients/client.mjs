@@ -11,8 +11,8 @@ const start = readFileSync(picture);
 
 function body(content, size) {
   const filler = new Uint8Array(size);
-  if (content === "json") {
-    return { body: filler.fill(32), headers: { "content-type": "application/json" } };
+  if (content === "text") {
+    return { body: filler.fill(32), headers: { "content-type": "text/plain" } };
   }
   const [what, name] = content.split(":");
   if (what === "picture") filler.set(start);

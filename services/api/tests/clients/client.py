@@ -13,8 +13,8 @@ PIECE = 65536
 
 
 def body(content: str, start: bytes, size: int) -> tuple[str, bytes]:
-    if content == "json":
-        return "application/json", b" " * size
+    if content == "text":
+        return "text/plain", b" " * size
     what, name = content.split(":")
     picture = (start if what == "picture" else b"").ljust(size, b"\0")
     head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'

@@ -106,6 +106,7 @@ impl TestApp {
             width: 810,
             height: 1080,
             warnings: warnings.iter().map(|warning| (*warning).to_owned()).collect(),
+            run: None,
             model_digest: Some(model()),
             cached: false,
         };

@@ -5,4 +5,5 @@ mod legacy;
 mod long_poll;
 mod metrics;
 mod openapi;
+mod submission;
 mod v1;

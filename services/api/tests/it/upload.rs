@@ -361,8 +361,9 @@ async fn a_body_that_is_not_a_form_is_reported_as_what_it_is() {
     let typed = |media_type: &str| format!("Content-Type: {media_type}\r\n");
     let not_a_form = |media_type: &'static [&str]| [NO_IMAGE, Refused(415, media_type)];
     let no_boundary = [Refused(400, &["no boundary"]), Refused(415, &["no boundary"])];
-    let json = Case::new("JSON", "{}", not_a_form(&["'application/json'", "multipart/form-data"]));
-    let raw = Case::new("raw", GIF, not_a_form(&["'image/gif'", "'file'"]));
+    let json = Case::new("JSON", "{}", [NO_IMAGE, Refused(400, &["'image'", "base64"])]);
+    let raw = Case::new("raw", GIF, [NO_IMAGE, Accepted("")]);
+    let text = Case::new("text", GIF, not_a_form(&["'text/plain'", "'file'", "--data-binary"]));
     let urlencoded = "application/x-www-form-urlencoded";
     let curl = Case::new("curl -d", "file=x", not_a_form(&["x-www-form-urlencoded", "curl -F"]));
     let mixed = Case::new("mixed", body.clone(), not_a_form(&["multipart/mixed"]));
@@ -382,6 +383,7 @@ async fn a_body_that_is_not_a_form_is_reported_as_what_it_is() {
     let others = [
         json.with_headers(typed("application/json")),
         raw.with_headers(typed("image/gif")),
+        text.with_headers(typed("text/plain")),
         curl.with_headers(typed(urlencoded)),
         mixed.with_headers(typed("multipart/mixed; boundary=X")),
         Case::new("nothing", GIF, not_a_form(&["no Content-Type"])).with_headers(""),

@@ -3,12 +3,15 @@
 use std::{any::Any, sync::Arc, time::Duration};
 
 use detector::{DecodeError, DetectError, ModelError, OnnxRuntimeError};
+use domain::UnknownClass;
 
 /// Why a job got no detections.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum InferenceError {
     #[error(transparent)]
     Undecodable(#[from] DecodeError),
+    #[error(transparent)]
+    UnknownClass(#[from] UnknownClass),
     #[error(transparent)]
     Detect(#[from] DetectError),
     #[error(transparent)]

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use detector::{DecodeError, PreprocessedPicture, Preprocessor};
-use domain::{DetectionSettings, ModelName, picture::PictureLimits};
+use domain::{DetectionSettings, LabelMap, ModelName, picture::PictureLimits};
 use parking_lot::Mutex;
 use service::telemetry::traces::TraceContext;
 
@@ -38,10 +38,16 @@ pub(crate) struct PictureFile {
     pub(crate) trace: TraceContext,
 }
 
+/// What is needed of the worker's own model before a run.
+pub(crate) struct OwnModelInput {
+    pub(crate) name: ModelName,
+    pub(crate) preprocessor: Preprocessor,
+    pub(crate) labels: LabelMap,
+}
+
 /// Resolves the models of jobs, and preprocesses pictures for them.
 pub(crate) struct Preprocessing {
-    own: ModelName,
-    own_preprocessor: Preprocessor,
+    own: OwnModelInput,
     limits: PictureLimits,
     models: ModelSource,
     /// Pictures that have been run, whose memory is reused.
@@ -49,14 +55,8 @@ pub(crate) struct Preprocessing {
 }
 
 impl Preprocessing {
-    /// `own_preprocessor` is that of the worker's own model, whose name is `own`.
-    pub(crate) fn new(
-        own: ModelName,
-        own_preprocessor: Preprocessor,
-        limits: PictureLimits,
-        models: ModelSource,
-    ) -> Self {
-        Self { own, own_preprocessor, limits, models, used: Mutex::default() }
+    pub(crate) fn new(own: OwnModelInput, limits: PictureLimits, models: ModelSource) -> Self {
+        Self { own, limits, models, used: Mutex::default() }
     }
 
     /// As [`Preprocessing::preprocess_here`], on a blocking thread.
@@ -85,10 +85,10 @@ impl Preprocessing {
     ///
     /// # Errors
     /// [`InferenceError::Model`] for a model that is not installed, [`InferenceError::Undecodable`] for bytes that
-    /// do not decode.
+    /// do not decode, [`InferenceError::UnknownClass`] for a class that the model does not have.
     pub(crate) fn preprocess_here(&self, file: PictureFile) -> Result<Picture, InferenceError> {
         let PictureFile { bytes, model, settings, parallelism, trace } = file;
-        let (model, prepared) = self.preprocess_for(&bytes, &model, &trace)?;
+        let (model, prepared) = self.preprocess_for(&bytes, &model, &settings, &trace)?;
         Ok(Picture { model, prepared, settings, parallelism, trace, file: bytes })
     }
 
@@ -103,13 +103,16 @@ impl Preprocessing {
         &self,
         picture: &[u8],
         name: &ModelName,
+        settings: &DetectionSettings,
         trace: &TraceContext,
     ) -> Result<(JobModel, PreprocessedPicture), InferenceError> {
-        let (model, prepared) = if *name == self.own {
-            (JobModel::Own, self.decode_and_letterbox(picture, &self.own_preprocessor, trace)?)
+        let (model, prepared) = if *name == self.own.name {
+            settings.classes.resolve(&self.own.labels)?;
+            (JobModel::Own, self.decode_and_letterbox(picture, &self.own.preprocessor, trace)?)
         } else {
             // Read for each job: a model that was installed again has another digest, by which slots know it.
             let bundle = self.models.bundle(name)?;
+            settings.classes.resolve(bundle.labels())?;
             let preprocessor = bundle.preprocessor(self.limits);
             let prepared = self.decode_and_letterbox(picture, &preprocessor, trace)?;
             (JobModel::Other(Arc::new(bundle)), prepared)

@@ -40,7 +40,7 @@ async fn pictures_of_one_size_run_together_and_each_gets_its_own_result() {
     let mut tasks = Vec::new();
     for _ in 0..EACH {
         tasks.push((queue.submit(bus()).await, &BUS[..]));
-        let few = queue.submit_job(Job { settings: strict, ..job() }, bus()).await;
+        let few = queue.submit_job(Job { settings: strict.clone(), ..job() }, bus()).await;
         tasks.push((few, &BUS[..4]));
         tasks.push((queue.submit(zidane()).await, &ZIDANE[..]));
     }

@@ -48,7 +48,7 @@ impl From<Rejection> for SubmitError {
                 other => Problem::new(ProblemKind::InvalidParameter, other.to_string()),
             })),
             RejectionKind::NoPicture => Self::BadRequest(of_kind(ProblemKind::NoPicture)),
-            RejectionKind::InvalidForm => Self::BadRequest(of_kind(ProblemKind::InvalidForm)),
+            RejectionKind::InvalidBody => Self::BadRequest(of_kind(ProblemKind::InvalidBody)),
             RejectionKind::InvalidPicture => Self::BadRequest(of_kind(ProblemKind::InvalidPicture)),
             RejectionKind::NotAForm | RejectionKind::NoBoundary | RejectionKind::Encoded => {
                 Self::UnsupportedMediaType(of_kind(ProblemKind::UnsupportedMediaType))

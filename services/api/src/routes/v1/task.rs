@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use domain::{DetectedObject, FailureReason, TaskRecord, TaskState};
-use poem_openapi::{Enum, Object, types::Example};
+use domain::{DetectedObject, FailureReason, Metadata, RunReport, TaskRecord, TaskState};
+use poem_openapi::{
+    Enum, Object,
+    types::{Any, Example},
+};
 use time::OffsetDateTime;
 
 use crate::routes::schema::{EXAMPLE_ID, five_decimals};
@@ -38,6 +41,8 @@ pub(crate) struct Task {
     picture_name: String,
     /// The model that is asked.
     model: String,
+    /// What the client attached to the task.
+    metadata: Option<Any<Metadata>>,
     /// When the picture was taken in.
     submitted_at: OffsetDateTime,
     /// When it expires if no worker has come to it.
@@ -52,6 +57,13 @@ pub(crate) struct Task {
     width: Option<u32>,
     /// The picture's height in pixels, on SUCCESS.
     height: Option<u32>,
+    /// The digest of the model that was run, on SUCCESS.
+    model_digest: Option<String>,
+    /// The worker that ran it, on SUCCESS and unless the result was cached: its machine (in Kubernetes, its pod) and
+    /// its process.
+    worker: Option<String>,
+    /// How long each stage took, on SUCCESS and unless the result was cached.
+    timings: Option<Timings>,
     /// What was found, highest confidence first, on SUCCESS.
     objects: Option<Vec<FoundObject>>,
     /// On SUCCESS: what is wrong with the picture's coded pixels, where they are damaged or end early and were decoded
@@ -74,11 +86,21 @@ impl Example for Task {
             state: State::Success,
             picture_name: "bus.jpg".to_owned(),
             model: "yolov8n".to_owned(),
+            metadata: Metadata::try_from(serde_json::json!({ "camera": "door" })).ok().map(Any),
             submitted_at: at,
             deadline: Some(at + Duration::from_secs(24 * 3600)),
             started_at: Some(at + Duration::from_millis(5)),
             attempts: 1,
             finished_at: Some(at + Duration::from_millis(90)),
+            model_digest: Some("5e23…".to_owned()),
+            worker: Some("worker-7f9c4d-1".to_owned()),
+            timings: Some(Timings {
+                queue_ms: Some(5.0),
+                decode_ms: 3.42,
+                letterbox_ms: 0.71,
+                infer_ms: 37.9,
+                boxes_ms: 0.08,
+            }),
             width: Some(810),
             height: Some(1080),
             objects: Some(vec![FoundObject {
@@ -92,6 +114,39 @@ impl Example for Task {
             failure: None,
         }
     }
+}
+
+/// How long each stage of a task took, in milliseconds.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct Timings {
+    /// From the submission to the begin of the run.
+    queue_ms: Option<f64>,
+    /// Decoding the picture.
+    decode_ms: f64,
+    /// Scaling and padding it to the model's input.
+    letterbox_ms: f64,
+    /// Running the model; of a batch, the run's time divided by its pictures.
+    infer_ms: f64,
+    /// Decoding boxes, and dropping those of the same object.
+    boxes_ms: f64,
+}
+
+impl Timings {
+    fn of(run: &RunReport, waited: Option<time::Duration>) -> Self {
+        Self {
+            queue_ms: waited.map(|waited| two_decimals(waited.as_seconds_f64() * 1e3)),
+            decode_ms: two_decimals(run.decode_ms.into()),
+            letterbox_ms: two_decimals(run.letterbox_ms.into()),
+            infer_ms: two_decimals(run.infer_ms.into()),
+            boxes_ms: two_decimals(run.postprocess_ms.into()),
+        }
+    }
+}
+
+/// A single has more decimals as a double.
+fn two_decimals(milliseconds: f64) -> f64 {
+    (milliseconds * 100.0).round() / 100.0
 }
 
 /// One object in the picture.
@@ -133,6 +188,8 @@ enum Reason {
     UndecodablePicture,
     /// No worker runs the model that was asked for.
     UnknownModel,
+    /// The model has no class of a name or index in `classes`.
+    UnknownClass,
     /// The picture's bytes expired before a worker came to them.
     PictureGone,
     /// The job stops workers instead of finishing.
@@ -146,6 +203,7 @@ impl From<FailureReason> for Reason {
         match reason {
             FailureReason::UndecodablePicture => Self::UndecodablePicture,
             FailureReason::UnknownModel => Self::UnknownModel,
+            FailureReason::UnknownClass => Self::UnknownClass,
             FailureReason::PictureGone => Self::PictureGone,
             FailureReason::Poison => Self::Poison,
             FailureReason::Lost => Self::Lost,
@@ -178,6 +236,7 @@ impl From<TaskRecord> for Task {
             state: State::Queued,
             picture_name: job.picture_name,
             model: job.model.to_string(),
+            metadata: job.metadata.map(Any),
             submitted_at: job.submitted_at,
             deadline: job.deadline,
             started_at,
@@ -185,6 +244,9 @@ impl From<TaskRecord> for Task {
             finished_at,
             width: None,
             height: None,
+            model_digest: None,
+            worker: None,
+            timings: None,
             objects: None,
             warnings: None,
             cached: None,
@@ -193,8 +255,22 @@ impl From<TaskRecord> for Task {
         match state {
             TaskState::Queued { .. } => {}
             TaskState::Started { .. } => task.state = State::Started,
-            TaskState::Success { objects, width, height, warnings, cached, .. } => {
+            TaskState::Success {
+                objects,
+                width,
+                height,
+                warnings,
+                cached,
+                run,
+                model_digest,
+                started_at,
+                ..
+            } => {
                 task.state = State::Success;
+                let waited = started_at.map(|started_at| started_at - job.submitted_at);
+                task.timings = run.as_ref().map(|run| Timings::of(run, waited));
+                task.worker = run.map(|run| run.worker);
+                task.model_digest = model_digest.map(|digest| digest.to_string());
                 task.warnings = (!warnings.is_empty()).then_some(warnings);
                 task.cached = Some(cached);
                 task.width = Some(width);

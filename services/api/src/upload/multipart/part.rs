@@ -41,6 +41,11 @@ impl PartHead {
     }
 }
 
+/// The file name in the value of a `Content-Disposition` header.
+pub(crate) fn file_name_in(disposition: &[u8]) -> Option<String> {
+    text_parameter(&parameters(disposition), "filename")
+}
+
 /// The lines of `block`; those that start with a space or a tab continue the line before them.
 fn unfolded(block: &[u8]) -> Vec<Cow<'_, [u8]>> {
     let mut lines: Vec<Cow<'_, [u8]>> = Vec::new();

@@ -57,8 +57,8 @@ pub(crate) enum Content {
     Picture(&'static str),
     /// A form with zeros under this file name.
     Zeros(&'static str),
-    /// JSON, which no route accepts.
-    Json,
+    /// Plain text, which no route accepts.
+    Text,
 }
 
 impl Content {
@@ -67,7 +67,7 @@ impl Content {
         match self {
             Self::Picture(name) => format!("picture:{name}"),
             Self::Zeros(name) => format!("zeros:{name}"),
-            Self::Json => "json".to_owned(),
+            Self::Text => "text".to_owned(),
         }
     }
 
@@ -76,7 +76,7 @@ impl Content {
             Self::Picture(_) | Self::Zeros(_) => {
                 format!("multipart/form-data; boundary={BOUNDARY}")
             }
-            Self::Json => "application/json".to_owned(),
+            Self::Text => "text/plain".to_owned(),
         }
     }
 
@@ -85,7 +85,7 @@ impl Content {
         let (name, start) = match self {
             Self::Picture(name) => (name, bus_bytes()),
             Self::Zeros(name) => (name, Vec::new()),
-            Self::Json => return vec![b' '; size],
+            Self::Text => return vec![b' '; size],
         };
         let end = format!("\r\n--{BOUNDARY}--\r\n");
         let mut body = format!(
@@ -245,8 +245,8 @@ async fn a_rejection_by_the_route_is_readable() {
         ("/start_task", Content::Zeros("a.jpg"), 400),
         ("/v1/tasks", Content::Zeros("a.jpg"), 400),
         ("/v1/tasks?confidence=7", Content::Picture("a.jpg"), 400),
-        ("/start_task", Content::Json, 400),
-        ("/v1/tasks", Content::Json, 415),
+        ("/start_task", Content::Text, 400),
+        ("/v1/tasks", Content::Text, 415),
         ("/nowhere", Content::Picture("a.jpg"), 404),
         ("/health/live", Content::Picture("a.jpg"), 405),
     ];

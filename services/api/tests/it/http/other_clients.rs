@@ -139,7 +139,7 @@ async fn programs_read_a_rejection_by_the_route() {
     app.programs_are_answered(&[
         Early { path: "/start_task", body: Content::Picture("a.txt"), status: 400 },
         Early { path: "/v1/tasks", body: Content::Zeros("a.jpg"), status: 400 },
-        Early { path: "/v1/tasks", body: Content::Json, status: 415 },
+        Early { path: "/v1/tasks", body: Content::Text, status: 415 },
         Early { path: "/nowhere", body: picture, status: 404 },
         Early { path: "/health/live", body: picture, status: 405 },
     ])

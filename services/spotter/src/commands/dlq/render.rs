@@ -41,7 +41,7 @@ impl<'a> From<&'a Job> for JobJson<'a> {
             task_id: job.task_id,
             picture_name: &job.picture_name,
             model: job.model.as_str(),
-            settings: job.settings,
+            settings: job.settings.clone(),
             submitted_at: job.submitted_at,
         }
     }
@@ -111,7 +111,8 @@ pub(super) fn details(letter: &DeadLetter, record: Option<&TaskRecord>) -> Resul
         field("subject", printable(&letter.original_subject))?;
         return field("payload", size(letter));
     };
-    let DetectionSettings { confidence, iou, max_detections } = job.settings;
+    let DetectionSettings { confidence, iou, max_detections, class_agnostic, classes } =
+        &job.settings;
     field("picture", format!("{} ({})", printable(&job.picture_name), size(letter)))?;
     field("model", job.model.to_string())?;
     field("submitted", moment(job.submitted_at))?;
@@ -119,6 +120,12 @@ pub(super) fn details(letter: &DeadLetter, record: Option<&TaskRecord>) -> Resul
         "thresholds",
         format!("confidence {confidence}, overlap {iou}, at most {} objects", max_detections.get()),
     )?;
+    if *class_agnostic {
+        field("overlap of", "boxes of all classes".to_owned())?;
+    }
+    if !classes.is_all() {
+        field("classes", printable(&classes.to_string()))?;
+    }
     field("task", record.map_or_else(|| "its record has expired".to_owned(), state))
 }
 

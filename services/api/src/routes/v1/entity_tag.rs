@@ -1,0 +1,34 @@
+//! Entity tags (RFC 9110, section 8.8.3): whether a client's copy of an answer is the present one.
+
+use domain::Sha256Digest;
+use poem_openapi::types::ToJSON;
+
+/// The tag of an answer with this body.
+pub(super) fn entity_tag(body: &impl ToJSON) -> String {
+    let digest = Sha256Digest::of(body.to_json_string()).to_string();
+    format!("\"{}\"", &digest[..32])
+}
+
+/// Whether the value of `If-None-Match` has `tag` in it. Tags are compared weakly: proxies that compress mark them so.
+pub(super) fn matches(if_none_match: &str, tag: &str) -> bool {
+    let mut known = if_none_match.split(',').map(str::trim);
+    known.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_found_in_a_list() {
+        let tag = entity_tag(&"a".to_owned());
+        assert_eq!(tag.len(), 34);
+        assert_ne!(tag, entity_tag(&"b".to_owned()));
+        for header in [tag.clone(), format!("\"x\", {tag}"), format!("W/{tag}"), "*".to_owned()] {
+            assert!(matches(&header, &tag), "{header}");
+        }
+        for header in ["", "\"x\"", &tag[1..]] {
+            assert!(!matches(header, &tag), "{header}");
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! The parameters of a submission, from its query and its body.
+
+use std::{fmt::Display, str::FromStr, time::Duration};
+
+use domain::{
+    ClassFilter, ConfidenceThreshold, DetectionSettings, IouThreshold, MaxDetections, Metadata,
+    ModelName,
+};
+use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
+use serde_json::Value;
+
+use crate::routes::rejection::Rejection;
+
+/// The names of all parameters.
+pub(super) const NAMES: &[&str] = &[
+    "model",
+    "confidence",
+    "iou",
+    "max_detections",
+    "classes",
+    "class_agnostic",
+    "deadline",
+    "metadata",
+];
+
+/// The parameters of a submission; `None` where the client leaves them to the API.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Parameters {
+    pub(super) model: Option<ModelName>,
+    confidence: Option<ConfidenceThreshold>,
+    iou: Option<IouThreshold>,
+    max_detections: Option<MaxDetections>,
+    classes: Option<ClassFilter>,
+    class_agnostic: Option<bool>,
+    deadline: Option<u64>,
+    pub(super) metadata: Option<Metadata>,
+}
+
+impl Parameters {
+    /// Parses name and value of each parameter.
+    ///
+    /// # Errors
+    /// [`Rejection::Parameter`] for the first one that is invalid, or given twice.
+    pub(super) fn parse(
+        given: impl IntoIterator<Item = (&'static str, Value)>,
+    ) -> Result<Self, Rejection> {
+        let mut parameters = Self::default();
+        let mut classes: Vec<String> = Vec::new();
+        for (name, value) in given {
+            let set = match name {
+                "model" => parameters.model.replace(text(name, &value)?).is_some(),
+                "confidence" => parameters.confidence.replace(parsed(name, &value)?).is_some(),
+                "iou" => parameters.iou.replace(parsed(name, &value)?).is_some(),
+                "max_detections" => {
+                    let number: u16 = parsed(name, &value)?;
+                    let most = MaxDetections::try_from(number);
+                    parameters.max_detections.replace(most.map_err(invalid(name))?).is_some()
+                }
+                "classes" => {
+                    classes.extend(list(name, value)?);
+                    false
+                }
+                "class_agnostic" => {
+                    parameters.class_agnostic.replace(flag(name, &value)?).is_some()
+                }
+                "deadline" => parameters.deadline.replace(parsed(name, &value)?).is_some(),
+                "metadata" => parameters.metadata.replace(object(name, value)?).is_some(),
+                _ => {
+                    let detail = format!("there is no parameter '{name}'");
+                    return Err(Rejection::Parameter { name, detail });
+                }
+            };
+            if set {
+                let detail = format!("{name} is given more than once");
+                return Err(Rejection::Parameter { name, detail });
+            }
+        }
+        if !classes.is_empty() {
+            let filter = ClassFilter::new(classes.iter().map(String::as_str));
+            parameters.classes = Some(filter.map_err(invalid("classes"))?);
+        }
+        Ok(parameters)
+    }
+
+    /// The settings of the detector; those that are not given have their defaults.
+    pub(super) fn settings(&mut self) -> DetectionSettings {
+        DetectionSettings {
+            confidence: self.confidence.unwrap_or_default(),
+            iou: self.iou.unwrap_or_default(),
+            max_detections: self.max_detections.unwrap_or_default(),
+            class_agnostic: self.class_agnostic.unwrap_or_default(),
+            classes: self.classes.take().unwrap_or_default(),
+        }
+    }
+
+    /// The deadline, no longer than results are kept: after that there would be no record of the outcome.
+    ///
+    /// # Errors
+    /// [`Rejection::Parameter`].
+    pub(super) fn deadline(&self, result_ttl: Duration) -> Result<Option<Duration>, Rejection> {
+        let Some(seconds) = self.deadline else { return Ok(None) };
+        let deadline = Duration::from_secs(seconds);
+        if seconds > 0 && deadline <= result_ttl {
+            return Ok(Some(deadline));
+        }
+        let longest = result_ttl.as_secs();
+        let detail = format!(
+            "deadline must be from 1 to {longest} seconds, no longer than results are kept \
+             (RESULT_TTL_SECONDS), got {seconds}"
+        );
+        Err(Rejection::Parameter { name: "deadline", detail })
+    }
+}
+
+fn invalid<E: Display>(name: &'static str) -> impl Fn(E) -> Rejection {
+    move |error| Rejection::Parameter { name, detail: error.to_string() }
+}
+
+fn wrong(name: &'static str, expected: &str, value: &Value) -> Rejection {
+    let found: String = value.to_string().chars().take(64).collect();
+    Rejection::Parameter { name, detail: format!("{name} must be {expected}, got {found}") }
+}
+
+/// A value as it is written in a form: texts are parsed, and so are JSON's numbers.
+fn parsed<T: FromStr>(name: &'static str, value: &Value) -> Result<T, Rejection>
+where
+    T::Err: Display,
+{
+    let parsed = match value {
+        Value::String(text) => text.trim().parse(),
+        Value::Number(number) => number.to_string().parse(),
+        _ => return Err(wrong(name, "a number", value)),
+    };
+    parsed.map_err(|error: T::Err| {
+        let error = error.to_string();
+        // The errors of this project's types name the parameter; those of numbers do not.
+        match error.starts_with(name) {
+            true => Rejection::Parameter { name, detail: error },
+            false => wrong(name, "a whole number", value),
+        }
+    })
+}
+
+fn text<T: FromStr>(name: &'static str, value: &Value) -> Result<T, Rejection>
+where
+    T::Err: Display,
+{
+    let text = value.as_str().ok_or_else(|| wrong(name, "a text", value))?;
+    text.parse().map_err(|error| Rejection::Parameter {
+        name,
+        detail: format!("{name} cannot be used: {error}"),
+    })
+}
+
+fn flag(name: &'static str, value: &Value) -> Result<bool, Rejection> {
+    match value {
+        Value::Bool(flag) => Ok(*flag),
+        Value::String(text) => match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err(wrong(name, "true or false", value)),
+        },
+        _ => Err(wrong(name, "true or false", value)),
+    }
+}
+
+/// Names and indices: an array, or one text with commas.
+fn list(name: &'static str, value: Value) -> Result<Vec<String>, Rejection> {
+    let element = |element: &Value| match element {
+        Value::String(text) => Ok(text.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        _ => Err(wrong(name, "names or indices of classes", element)),
+    };
+    match &value {
+        Value::String(text) => Ok(text.split(',').map(str::to_owned).collect()),
+        Value::Array(elements) if elements.is_empty() => {
+            Err(wrong(name, "at least one class, or be left out for all", &value))
+        }
+        Value::Array(elements) => elements.iter().map(element).collect(),
+        other => Ok(vec![element(other)?]),
+    }
+}
+
+/// An object, or the JSON text of one.
+fn object(name: &'static str, value: Value) -> Result<Metadata, Rejection> {
+    let value = match value {
+        Value::String(text) => serde_json::from_str(&text).map_err(|error| {
+            let detail = format!("metadata must be a JSON object, and cannot be read: {error}");
+            Rejection::Parameter { name, detail }
+        })?,
+        value => value,
+    };
+    Metadata::try_from(value).map_err(invalid(name))
+}
+
+/// The schemas of the parameters in a body.
+pub(super) fn schemas() -> Vec<(&'static str, MetaSchemaRef)> {
+    let schema = |name: &&'static str| {
+        let (kind, description) = match *name {
+            "model" => ("string", "The model to run. Default: the API's `MODEL`."),
+            "confidence" => ("number", "The least class score of a reported object. Default 0.25."),
+            "iou" => ("number", "The overlap above which two boxes are one object. Default 0.7."),
+            "max_detections" => ("integer", "The most objects reported. Default 300."),
+            "classes" => (
+                "string",
+                "Names or indices of the classes to report, separated by commas; in JSON also an \
+                array. Default: all.",
+            ),
+            "class_agnostic" => (
+                "boolean",
+                "Whether boxes of different classes also count as one object. Default \
+                false.",
+            ),
+            "deadline" => ("integer", "Seconds the job may wait for a worker before it expires."),
+            _ => ("object", "A JSON object of at most 1 KiB, which is shown wherever the task is."),
+        };
+        let mut schema = MetaSchema::new(kind);
+        schema.description = Some(description);
+        (*name, MetaSchemaRef::Inline(Box::new(schema)))
+    };
+    NAMES.iter().map(schema).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn texts_and_json_values_mean_the_same() {
+        let of_form = [
+            ("model", json!("yolov8n")),
+            ("confidence", json!(" 0.5")),
+            ("iou", json!("1")),
+            ("max_detections", json!("7")),
+            ("classes", json!("person, 5")),
+            ("class_agnostic", json!("True")),
+            ("deadline", json!("60")),
+            ("metadata", json!("{\"a\": 1}")),
+        ];
+        let of_json = [
+            ("model", json!("yolov8n")),
+            ("confidence", json!(0.5)),
+            ("iou", json!(1)),
+            ("max_detections", json!(7)),
+            ("classes", json!(["person", 5])),
+            ("class_agnostic", json!(true)),
+            ("deadline", json!(60)),
+            ("metadata", json!({ "a": 1 })),
+        ];
+        assert_eq!(of_form.clone().map(|(name, _)| name), *NAMES);
+        let parsed = Parameters::parse(of_form).unwrap();
+        assert_eq!(parsed, Parameters::parse(of_json).unwrap());
+        let mut parsed = parsed;
+        let settings = parsed.settings();
+        assert_eq!((settings.confidence.get(), settings.iou.get()), (0.5, 1.0));
+        assert_eq!((settings.max_detections.get(), settings.class_agnostic), (7, true));
+        assert_eq!(settings.classes.to_string(), "person,5");
+    }
+
+    #[test]
+    fn an_invalid_value_is_named() {
+        let cases = [
+            ("confidence", json!(2), "confidence must be a number from 0 to 1"),
+            ("confidence", json!([1]), "confidence must be a number, got [1]"),
+            ("iou", json!("x"), "iou must be a number from 0 to 1"),
+            ("max_detections", json!(0), "max_detections must be from 1 to 1000, got 0"),
+            ("max_detections", json!(1.5), "max_detections must be a whole number, got 1.5"),
+            ("max_detections", json!(-1), "max_detections must be a whole number, got -1"),
+            ("classes", json!([]), "classes must be at least one class"),
+            ("classes", json!("person,"), "one of them is empty"),
+            ("classes", json!([{}]), "classes must be names or indices of classes, got {}"),
+            (
+                "class_agnostic",
+                json!("maybe"),
+                "class_agnostic must be true or false, got \"maybe\"",
+            ),
+            ("deadline", json!("soon"), "deadline must be a whole number, got \"soon\""),
+            ("model", json!("a b"), "model cannot be used"),
+            ("model", json!(1), "model must be a text, got 1"),
+            ("metadata", json!("{"), "metadata must be a JSON object, and cannot be read"),
+            ("metadata", json!(["a"]), "metadata must be a JSON object, such as"),
+        ];
+        for (name, value, expected) in cases {
+            let error = Parameters::parse([(name, value)]).unwrap_err();
+            let is_named =
+                matches!(error, Rejection::Parameter { name: named, .. } if named == name);
+            assert!(is_named && error.to_string().contains(expected), "{name}: {error}");
+        }
+        let twice = Parameters::parse([("iou", json!(1)), ("iou", json!(1))]).unwrap_err();
+        assert_eq!(twice.to_string(), "iou is given more than once");
+    }
+
+    #[test]
+    fn a_deadline_ends_with_the_retention_of_results() {
+        let ttl = Duration::from_secs(60);
+        for (seconds, is_accepted) in [(0, false), (1, true), (60, true), (61, false)] {
+            let parameters = Parameters::parse([("deadline", json!(seconds))]).unwrap();
+            assert_eq!(parameters.deadline(ttl).is_ok(), is_accepted, "{seconds}");
+        }
+    }
+}

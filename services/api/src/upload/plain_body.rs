@@ -1,0 +1,93 @@
+//! Bodies that are no forms: the bytes of a picture, and JSON.
+
+use std::io;
+
+use bytes::{Bytes, BytesMut};
+use domain::{Sha256Hasher, picture::PictureLimits};
+use futures_util::Stream;
+use poem::http::{HeaderMap, header::CONTENT_DISPOSITION};
+use serde_json::Value;
+
+use super::{
+    arriving::ArrivingPicture,
+    error::UploadError,
+    form::FoundPicture,
+    json_body::JsonSubmission,
+    limited_body::LimitedBody,
+    multipart::file_name_in,
+    rules::{INITIAL_CAPACITY, MAX_FILE_NAME_CHARS},
+};
+
+/// The file name in `Content-Disposition`; empty if there is none.
+///
+/// # Errors
+/// [`UploadError::NameTooLong`].
+pub(super) fn file_name(headers: &HeaderMap) -> Result<String, UploadError> {
+    let disposition = headers.get(CONTENT_DISPOSITION);
+    let name = disposition.and_then(|value| file_name_in(value.as_bytes())).unwrap_or_default();
+    match name.chars().count() {
+        0..=MAX_FILE_NAME_CHARS => Ok(name),
+        _ => Err(UploadError::NameTooLong),
+    }
+}
+
+/// Reads a body that is a picture.
+///
+/// # Errors
+/// [`UploadError`] if it is none.
+pub(super) async fn read_picture<S: Stream<Item = io::Result<Bytes>> + Unpin>(
+    mut body: LimitedBody<'_, S>,
+    name: String,
+    length: Option<u64>,
+    limits: &PictureLimits,
+    hasher: Option<Sha256Hasher>,
+) -> Result<FoundPicture, UploadError> {
+    let expected = length.unwrap_or(INITIAL_CAPACITY);
+    let mut picture = ArrivingPicture::new(limits, expected, hasher);
+    let rejected = |error| UploadError::Picture { filename: name.clone(), error };
+    loop {
+        match body.next().await {
+            Ok(Some(segment)) => picture.push(&segment).map_err(rejected)?,
+            Ok(None) => break,
+            Err(error) => {
+                // An incomplete bomb is reported as a bomb.
+                picture.check().map_err(rejected)?;
+                return Err(error);
+            }
+        }
+    }
+    let (bytes, sha256) = picture.finish().map_err(rejected)?;
+    Ok(FoundPicture { name, bytes, sha256 })
+}
+
+/// Reads a JSON object with the picture as base64, and `known` parameters.
+///
+/// # Errors
+/// [`UploadError`] if it is none.
+pub(super) async fn read_json<S: Stream<Item = io::Result<Bytes>> + Unpin>(
+    mut body: LimitedBody<'_, S>,
+    length: Option<u64>,
+    limits: &PictureLimits,
+    hasher: Option<Sha256Hasher>,
+    known: &'static [&'static str],
+) -> Result<(FoundPicture, Vec<(&'static str, Value)>), UploadError> {
+    let expected = usize::try_from(length.unwrap_or(INITIAL_CAPACITY)).unwrap_or_default();
+    let mut text = BytesMut::with_capacity(expected);
+    while let Some(segment) = body.next().await? {
+        text.extend_from_slice(&segment);
+    }
+    let JsonSubmission { picture, parameters } = JsonSubmission::parse(&text, known)?;
+    drop(text);
+    let rejected = |error| UploadError::Picture { filename: String::new(), error };
+    let mut arriving = ArrivingPicture::new(limits, picture.len() as u64, hasher);
+    for piece in picture.chunks(SEGMENT_BYTES) {
+        arriving.push(piece).map_err(rejected)?;
+        // Decoding and hashing a large picture at once would block other requests.
+        tokio::task::yield_now().await;
+    }
+    let (bytes, sha256) = arriving.finish().map_err(rejected)?;
+    Ok((FoundPicture { name: String::new(), bytes, sha256 }, parameters))
+}
+
+/// How much of a decoded picture is checked and hashed at a time.
+const SEGMENT_BYTES: usize = 256 * 1024;
