@@ -46,8 +46,14 @@ impl<'a> Arbitrary<'a> for Run {
             head,
             request,
             outputs,
-            iou: IouThreshold::new(u.int_in_range(0..=100)? as f32 / 100.0).expect("from 0 to 1"),
-            max_detections: MaxDetections::try_from(u.int_in_range(1..=1000)?).expect("in range"),
+            suppression: Suppression {
+                iou: IouThreshold::new(u.int_in_range(0..=100)? as f32 / 100.0)
+                    .expect("from 0 to 1"),
+                max_detections: MaxDetections::try_from(u.int_in_range(1..=1000)?)
+                    .expect("in range"),
+                // Last, so that the seeds keep their meaning.
+                scope: if bool::arbitrary(u)? { Scope::AllClasses } else { Scope::EachClass },
+            },
         })
     }
 }

@@ -245,7 +245,7 @@ MUTATIONS = [
     Mutation("an Ingress to no port", "to a port that the Service api has not", lambda o: o.named("Ingress", "api")["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"].update(port={"number": 5000})),
     Mutation("another host without a certificate", "has rules for pictures.example.com, and no certificate", lambda o: o.named("Ingress", "api")["spec"]["rules"][0].update(host="pictures.example.com")),
     Mutation("nginx's own limit", "the Ingress lets 1048576 bytes through", annotation("proxy-body-size", None)),
-    Mutation("pictures larger than the Ingress lets in", "a picture in its form may have 34603008", setting("api", "MAX_PICTURE_BYTES", "33554432")),
+    Mutation("pictures larger than the Ingress lets in", "a picture as base64 in JSON may have 45787820", setting("api", "MAX_PICTURE_BYTES", "33554432")),
     Mutation("nginx's own patience", "gives a request up after 60 s (proxy-read-timeout)", annotation("proxy-read-timeout", None)),
     Mutation("uploads slower than the Ingress bears", "gives a request up after 90 s (proxy-send-timeout), and the API after 120 s", setting("api", "UPLOAD_TIMEOUT_SECONDS", "120")),
     Mutation("uploads that nobody refuses early", "reads a whole upload", annotation("proxy-request-buffering", "on")),

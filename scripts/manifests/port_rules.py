@@ -158,16 +158,21 @@ def the_ingress_lets_pictures_and_patience_through(objects: Objects) -> Iterator
     settings = objects.settings("api")
     body = re.fullmatch(r"(\d+)([kmg]?)", annotations.get(f"{INGRESS}proxy-body-size", "1m").lower())
     allowed = int(body[1]) * NGINX_UNITS[body[2]]
-    needed = int(settings["MAX_PICTURE_BYTES"]) + FORM_BYTES
+    # Base64, in JSON, writes three bytes as four.
+    needed = -(-int(settings["MAX_PICTURE_BYTES"]) // 3) * 4 + FORM_BYTES
     # 0 is no limit.
     if allowed and allowed < needed:
-        yield f"the Ingress lets {allowed} bytes through, and a picture in its form may have {needed}"
+        yield f"the Ingress lets {allowed} bytes through, and a picture as base64 in JSON may have {needed}"
     upload = int(
         settings.get(
             "UPLOAD_TIMEOUT_SECONDS", constant("services/api/src/config.rs", r'"UPLOAD_TIMEOUT_SECONDS", (\d+)')
         )
     )
-    longest = max(upload, int(constant("services/api/src/routes/v1.rs", r"LONGEST_WAIT_SECONDS: u64 = (\d+);")))
+    waits = (
+        constant("services/api/src/routes/v1.rs", r"LONGEST_WAIT_SECONDS: u64 = (\d+);"),
+        constant("services/api/src/routes/v1/prefer.rs", r"LONGEST_WAIT: Duration = Duration::from_secs\((\d+)\);"),
+    )
+    longest = max(upload, *map(int, waits))
     for annotation in ("proxy-read-timeout", "proxy-send-timeout"):
         seconds = int(annotations.get(INGRESS + annotation, IDLE_SECONDS))
         if seconds <= longest:

@@ -16,7 +16,7 @@ use detector::{
     },
     tensor::OutputView,
 };
-use domain::{ConfidenceThreshold, IouThreshold, MaxDetections};
+use domain::{ConfidenceThreshold, DetectionSettings};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 const CLASSES: usize = 80;

@@ -1,5 +1,6 @@
 //! Jobs: publishing them with their pictures, pulling them, and settling them.
 
+pub(crate) mod cancel;
 pub(crate) mod delivery;
 pub(crate) mod picture_store;
 pub(crate) mod publish;

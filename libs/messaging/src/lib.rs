@@ -36,6 +36,7 @@ pub use dead_letters::{
     DeadLetter, DeadLetterId, DeadLetterPicture, DeadLetters, InvalidDeadLetterId, StoredPieces,
 };
 pub use error::{ErrorKind, MessagingError, PictureFetchError, RequeueError, SubmitError};
+pub use jobs::cancel::Cancellations;
 pub use jobs::delivery::{Delivery, KeepAlive, Settlement};
 pub use jobs::publish::{JobQueue, QueueDepth, QueueReport};
 pub use jobs::pull::Deliveries;

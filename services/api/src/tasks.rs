@@ -1,6 +1,7 @@
-//! Tasks: submitting them and looking them up.
+//! Tasks: submitting them, looking them up and revoking them.
 
 pub(crate) mod backpressure;
+pub(crate) mod cancel;
 pub(crate) mod lookup;
 pub(crate) mod submit;
 

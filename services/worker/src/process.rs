@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use detector::{Detections, ModelError};
-use domain::{FailureReason, Job, RunReport, TaskRecord, TaskState};
+use domain::{FailureReason, Job, RunReport, TaskId, TaskRecord, TaskState};
 use messaging::{
     Delivery, FinishOutcome, MessagingError, PictureFetchError, RequeueReason, Snapshot, TaskStore,
     Writes,
@@ -30,9 +30,12 @@ use crate::{
     },
     metrics::WorkerMetrics,
     recorded_run::{RecordedRun, Start},
-    running::RunningTasks,
+    running::{RunningTask, RunningTasks},
     settle::{Outcome, RunError},
 };
+
+/// The pause before the record of a revoked task is read again.
+const REVOKED_PAUSE: Duration = Duration::from_millis(200);
 
 /// What every job of this worker shares.
 pub(crate) struct Context {
@@ -110,7 +113,7 @@ pub(crate) async fn process(
 ) -> Outcome {
     // A task extends the lease on the job while this function runs.
     let _keep_alive = delivery.keep_alive();
-    let _running = tokio::select! {
+    let running = tokio::select! {
         running = context.running.enter(delivery.job.task_id) => running,
         () = context.release.cancelled() => return Outcome::Released,
         () = context.broken.cancelled() => return Outcome::Released,
@@ -130,10 +133,11 @@ pub(crate) async fn process(
         isolation = Isolation::acquire(context, earlier_runs) => isolation,
         () = context.release.cancelled() => return Outcome::Released,
         () = context.broken.cancelled() => return Outcome::Released,
+        record = revoked(context, &running, delivery.job.task_id) => return already_terminal(&record),
     };
     let is_overdue = delivery.job.is_overdue(OffsetDateTime::now_utc());
     if !is_overdue && earlier_runs < context.max_attempts {
-        return run(context, delivery, snapshot, parallelism).await;
+        return run(context, delivery, snapshot, parallelism, &running).await;
     }
     let present = TaskRecord { attempts: earlier_runs, ..TaskRecord::queued(delivery.job.clone()) };
     context.tasks.note_known(delivery.job.task_id, snapshot);
@@ -181,6 +185,7 @@ async fn run(
     delivery: &Delivery,
     snapshot: Snapshot,
     parallelism: Parallelism,
+    running: &RunningTask<'_>,
 ) -> Outcome {
     let start = RecordedRun::start(&context.tasks, context.job_deadline, delivery, snapshot);
     let mut run = match start.await {
@@ -197,6 +202,7 @@ async fn run(
         end = run_model(context, delivery, parallelism) => end,
         () = context.release.cancelled() => Err(Interruption::Released),
         record = run.keep_recorded() => return already_terminal(&record),
+        record = revoked(context, running, delivery.job.task_id) => return already_terminal(&record),
     };
     let begun = run.into_record();
     let error = match end {
@@ -212,6 +218,27 @@ async fn run(
     };
     requeue(context, &begun, RequeueReason::RunFailed).await;
     Outcome::Failed { error, attempt: begun.attempts }
+}
+
+/// Completes with the terminal record of a task that a client has revoked.
+async fn revoked(context: &Context, running: &RunningTask<'_>, id: TaskId) -> TaskRecord {
+    running.revoked().await;
+    loop {
+        match context.tasks.snapshot(id).await {
+            Ok(snapshot) => {
+                if let Some(record) = snapshot.record()
+                    && record.state.is_terminal()
+                {
+                    return record.clone();
+                }
+            }
+            Err(error) => {
+                tracing::warn!(task_id = %id, %error, "cannot read the record of a revoked task")
+            }
+        }
+        // The replica that was asked may not have the record yet.
+        tokio::time::sleep(REVOKED_PAUSE).await;
+    }
 }
 
 async fn run_model(

@@ -6,14 +6,31 @@ use domain::TaskId;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-/// The running tasks, each with a token that is cancelled at the end of its run.
+/// The running tasks.
 #[derive(Default)]
-pub(crate) struct RunningTasks(Mutex<HashMap<TaskId, CancellationToken>>);
+pub(crate) struct RunningTasks(Mutex<HashMap<TaskId, Signals>>);
+
+/// The signals of a running task.
+#[derive(Clone, Default)]
+struct Signals {
+    /// Its run has ended.
+    ended: CancellationToken,
+    /// A client has revoked it.
+    revoked: CancellationToken,
+}
 
 /// A running task, until this is dropped.
 pub(crate) struct RunningTask<'a> {
     tasks: &'a RunningTasks,
     id: TaskId,
+    revoked: CancellationToken,
+}
+
+impl RunningTask<'_> {
+    /// Completes when a client has revoked the task.
+    pub(crate) async fn revoked(&self) {
+        self.revoked.cancelled().await;
+    }
 }
 
 impl RunningTasks {
@@ -25,19 +42,26 @@ impl RunningTasks {
             let other = match self.0.lock().entry(id) {
                 Entry::Occupied(other) => other.get().clone(),
                 Entry::Vacant(vacant) => {
-                    vacant.insert(CancellationToken::new());
-                    return RunningTask { tasks: self, id };
+                    let revoked = vacant.insert(Signals::default()).revoked.clone();
+                    return RunningTask { tasks: self, id, revoked };
                 }
             };
-            other.cancelled().await;
+            other.ended.cancelled().await;
+        }
+    }
+
+    /// Signals that a client has revoked the task, if it runs here.
+    pub(crate) fn revoke(&self, id: TaskId) {
+        if let Some(signals) = self.0.lock().get(&id) {
+            signals.revoked.cancel();
         }
     }
 }
 
 impl Drop for RunningTask<'_> {
     fn drop(&mut self) {
-        if let Some(ended) = self.tasks.0.lock().remove(&self.id) {
-            ended.cancel();
+        if let Some(signals) = self.tasks.0.lock().remove(&self.id) {
+            signals.ended.cancel();
         }
     }
 }

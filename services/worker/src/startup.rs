@@ -169,6 +169,7 @@ pub async fn run(
         release: CancellationToken::new(),
         broken,
     });
+    watch_revoked_tasks(&messaging, &context).await?;
     let heartbeat = messaging.heartbeats().of_worker(&config.model, model_digest);
     // Before the first job, so that the model is known before its first result.
     let heartbeat = Heartbeat::start(heartbeat).await;
@@ -194,6 +195,21 @@ pub async fn run(
     tokio::join!(messaging.close(), traces.stop());
     tracing::info!("worker stopped");
     if context.broken.is_cancelled() { Err(WorkerError::Hung) } else { Ok(()) }
+}
+
+/// Stops the runs of tasks that clients revoke, until the connection is closed.
+async fn watch_revoked_tasks(
+    messaging: &Messaging,
+    context: &Arc<Context>,
+) -> Result<(), WorkerError> {
+    let mut cancellations = messaging.queue().cancellations().await?;
+    let context = Arc::clone(context);
+    tokio::spawn(async move {
+        while let Some(id) = cancellations.next().await {
+            context.running.revoke(id);
+        }
+    });
+    Ok(())
 }
 
 /// What is loaded before the worker connects to NATS.

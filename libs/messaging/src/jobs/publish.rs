@@ -78,6 +78,10 @@ impl JobQueue {
         Self { messaging }
     }
 
+    pub(super) fn messaging(&self) -> &Messaging {
+        &self.messaging
+    }
+
     /// Stores the job and its picture (encoded, as the client sent it) in the queue. `Ok` means that both
     /// are stored. Submitting the same id again within the duplicate window changes nothing.
     ///

@@ -13,6 +13,8 @@ pub(crate) const DEAD_PICTURE_SUBJECT: &str = "dlq_pictures";
 pub(crate) const TASK_BUCKET: &str = "tasks";
 /// Where the server publishes each record that it has stored.
 pub(crate) const RECORDS_SUBJECT: &str = "records";
+/// Where the API tells workers that a task is revoked: `cancels.<task_id>`.
+pub(crate) const CANCELS_SUBJECT: &str = "cancels";
 pub(crate) const IDEMPOTENCY_BUCKET: &str = "idempotency";
 pub(crate) const TASK_STREAM: &str = "KV_tasks";
 pub(crate) const IDEMPOTENCY_STREAM: &str = "KV_idempotency";

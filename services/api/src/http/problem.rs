@@ -29,6 +29,7 @@ pub(crate) enum ProblemKind {
     Unavailable,
     TaskUnknown,
     TaskExpired,
+    TaskEnded,
     NoRoute,
     MethodNotAllowed,
     Internal,
@@ -37,7 +38,7 @@ pub(crate) enum ProblemKind {
 impl ProblemKind {
     /// All kinds, for the documentation's test.
     #[cfg(test)]
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 17] = [
         Self::InvalidParameter,
         Self::InvalidBody,
         Self::NoPicture,
@@ -51,6 +52,7 @@ impl ProblemKind {
         Self::Unavailable,
         Self::TaskUnknown,
         Self::TaskExpired,
+        Self::TaskEnded,
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::Internal,
@@ -77,6 +79,7 @@ impl ProblemKind {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TaskExpired => StatusCode::GONE,
+            Self::TaskEnded => StatusCode::CONFLICT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -88,7 +91,7 @@ impl ProblemKind {
     }
 
     /// The `type`. A URN, so that it does not depend on where the API is reached.
-    fn uri(self) -> &'static str {
+    pub(crate) fn uri(self) -> &'static str {
         match self {
             Self::InvalidParameter => "urn:problem-type:spotter:invalid-parameter",
             Self::InvalidBody => "urn:problem-type:spotter:invalid-body",
@@ -103,6 +106,7 @@ impl ProblemKind {
             Self::Unavailable => "urn:problem-type:spotter:unavailable",
             Self::TaskUnknown => "urn:problem-type:spotter:task-unknown",
             Self::TaskExpired => "urn:problem-type:spotter:task-expired",
+            Self::TaskEnded => "urn:problem-type:spotter:task-ended",
             Self::NoRoute => "urn:problem-type:spotter:no-route",
             Self::MethodNotAllowed => "urn:problem-type:spotter:method-not-allowed",
             Self::Internal => "urn:problem-type:spotter:internal",
@@ -110,7 +114,7 @@ impl ProblemKind {
     }
 
     /// The `title`, the same for all problems of this kind.
-    fn title(self) -> &'static str {
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Self::InvalidParameter => "A parameter is unknown or has an invalid value",
             Self::InvalidBody => "The body cannot be read",
@@ -125,6 +129,7 @@ impl ProblemKind {
             Self::Unavailable => "The queue cannot be reached or cannot store",
             Self::TaskUnknown => "There is no such task",
             Self::TaskExpired => "The result of the task has expired",
+            Self::TaskEnded => "The task has ended",
             Self::NoRoute => "There is no such route",
             Self::MethodNotAllowed => "The route has another method",
             Self::Internal => "The API failed",

@@ -27,14 +27,14 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     entity_tag::{entity_tag, matches},
-    error::{SubmitError, TaskError},
+    error::{CancelError, SubmitError, TaskError},
     parameters::Parameters,
     prefer::Preference,
     task::Task,
 };
 use super::{health::ApiHealth, rejection::Rejection, tag::Tag};
 use crate::{
-    tasks::{Tasks, lookup::Lookup, submit::SubmitOptions},
+    tasks::{Tasks, cancel::Cancelled, lookup::Lookup, submit::SubmitOptions},
     upload::{Bodies, FileNames, PictureForm, SubmissionRoute, cache_control::CacheControl},
 };
 
@@ -184,6 +184,30 @@ impl V1Api {
             }
         }
     }
+
+    /// Cancel a task
+    ///
+    /// A job that waits is not run, and one that runs is stopped. The task is REVOKED from then on.
+    #[oai(path = "/tasks/:task_id", method = "delete")]
+    async fn cancel(
+        &self,
+        tasks: Data<&Tasks>,
+        /// The id that the submission answered with.
+        task_id: Path<String>,
+    ) -> Result<Json<Task>, CancelError> {
+        let id: TaskId =
+            task_id.parse().map_err(|error| CancelError::unknown(format!("{error}")))?;
+        match tasks.cancel(id).await {
+            Ok(Cancelled::Revoked(record)) => Ok(Json((*record).into())),
+            Ok(Cancelled::AlreadyTerminal(record)) => Err(CancelError::ended((*record).into())),
+            Ok(Cancelled::Unknown) => Err(CancelError::unknown(format!("there is no task {id}"))),
+            Ok(Cancelled::Expired) => Err(CancelError::expired(id)),
+            Err(error) => {
+                tracing::warn!(task_id = %id, %error, "cannot revoke a task");
+                Err(CancelError::unavailable())
+            }
+        }
+    }
 }
 
 /// The task once it has ended, or as it was submitted if that takes longer than `wait`, or its record cannot be read.
@@ -233,6 +257,10 @@ enum SubmitResponse {
 }
 
 #[derive(ApiResponse)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is rarely the small one"
+)]
 enum TaskResponse {
     /// The task is known.
     #[oai(status = 200)]

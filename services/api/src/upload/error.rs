@@ -5,9 +5,8 @@ use std::{fmt, io, time::Duration};
 use domain::picture::{PictureError, PictureFormat};
 
 use super::{
-    json_body::IMAGE,
     multipart::{BoundaryError, FormError, PartHead, printable},
-    rules::{FIELD, FORM_OVERHEAD_BYTES, MAX_FILE_NAME_CHARS, MIN_BYTES_PER_SECOND},
+    rules::{FIELD, FORM_OVERHEAD_BYTES, IMAGE, MAX_FILE_NAME_CHARS, MIN_BYTES_PER_SECOND},
 };
 
 /// Maximum number of fields that an error names.

@@ -13,10 +13,7 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::error::UploadError;
-
-/// The member that holds the picture.
-pub(super) const IMAGE: &str = "image";
+use super::{error::UploadError, rules::IMAGE};
 
 /// Base64 with or without padding, as clients write it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(

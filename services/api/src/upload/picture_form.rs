@@ -29,12 +29,11 @@ use super::{
     cache_control::CacheControl,
     error::{FieldsSent, UploadError},
     form::{Form, FoundPicture},
-    json_body::IMAGE,
     limited_body::LimitedBody,
     multipart::{BoundaryError, printable},
     plain_body::{file_name, read_json, read_picture},
     rules::{
-        FIELD, FileNames, JSON_SLOTS, MIN_BYTES_PER_SECOND, UploadRules, max_form_bytes,
+        FIELD, FileNames, IMAGE, JSON_SLOTS, MIN_BYTES_PER_SECOND, UploadRules, max_form_bytes,
         max_json_bytes,
     },
 };

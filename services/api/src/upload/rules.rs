@@ -9,6 +9,8 @@ use crate::tasks::backpressure::Backpressure;
 
 /// The form field that carries the picture.
 pub(super) const FIELD: &str = "file";
+/// The member of a JSON body that holds the picture.
+pub(super) const IMAGE: &str = "image";
 /// The size of a request without the picture, in bytes: other fields, headers, boundaries.
 pub(super) const FORM_OVERHEAD_BYTES: u64 = 1024 * 1024;
 /// Maximum length of a file name, in characters.

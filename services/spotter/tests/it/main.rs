@@ -24,6 +24,7 @@ mod commands {
 /// API, workers and servers together.
 mod system {
     mod autoscaling;
+    mod cancelling;
     mod failures;
     mod metrics;
     mod nasty;

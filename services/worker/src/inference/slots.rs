@@ -11,7 +11,10 @@ use std::{
 
 use detector::{BatchItem, Canceller, DetectError, Detector, OnnxRuntime};
 use service::lifecycle::failpoints;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{Mutex, mpsc, oneshot},
+};
 
 use super::{
     error::{InferenceError, panic_message},
@@ -82,13 +85,21 @@ impl Slots {
         // Never `None`: this holds a sender.
         let slot = self.idle.lock().await.recv().await;
         let preprocessing = Arc::clone(&self.preprocessing);
-        SlotLease { slot, home: self.home.clone(), preprocessing }
+        SlotLease { slot, run: None, home: self.home.clone(), preprocessing }
     }
 }
 
-/// A slot in use. Dropping the lease returns it, also on a panic, unless it hangs.
+/// A run of a slot.
+struct Run {
+    canceller: Canceller,
+    /// Completes with the run.
+    outcome: oneshot::Receiver<Result<(), InferenceError>>,
+}
+
+/// A slot in use. Dropping the lease stops its run and returns the slot, also on a panic, unless it hangs.
 pub(crate) struct SlotLease {
     slot: Option<Slot>,
+    run: Option<Run>,
     home: mpsc::Sender<Slot>,
     preprocessing: Arc<Preprocessing>,
 }
@@ -130,14 +141,18 @@ impl SlotLease {
     async fn run_within(&mut self, deadline: Duration, task: Task) -> Result<(), InferenceError> {
         let slot = self.slot.as_ref().ok_or(InferenceError::SlotEnded)?;
         let canceller = slot.runtime.canceller()?;
-        let (done, mut outcome) = oneshot::channel();
+        let (done, outcome) = oneshot::channel();
         let request = Request { task, canceller: canceller.clone(), done };
         slot.requests.try_send(request).map_err(|_| InferenceError::SlotEnded)?;
-        if let Ok(outcome) = tokio::time::timeout(deadline, &mut outcome).await {
+        let run = self.run.insert(Run { canceller, outcome });
+        if let Ok(outcome) = tokio::time::timeout(deadline, &mut run.outcome).await {
+            self.run = None;
             return outcome.map_err(|_| InferenceError::SlotEnded)?;
         }
-        canceller.cancel();
-        match tokio::time::timeout(CANCEL_GRACE, outcome).await {
+        run.canceller.cancel();
+        let stopped = tokio::time::timeout(CANCEL_GRACE, &mut run.outcome).await;
+        self.run = None;
+        match stopped {
             Ok(_) => Err(InferenceError::DeadlineExceeded(deadline)),
             Err(_) => {
                 self.slot = None;
@@ -149,9 +164,21 @@ impl SlotLease {
 
 impl Drop for SlotLease {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot.take() {
-            // Fails only when the receiver is gone: the worker is shutting down.
-            let _ = self.home.try_send(slot);
+        let Some(slot) = self.slot.take() else { return };
+        let home = self.home.clone();
+        // Fails only when the receiver is gone: the worker is shutting down.
+        let return_slot = move || drop(home.try_send(slot));
+        match (self.run.take(), Handle::try_current()) {
+            // Nobody waits for this run any more: its task was revoked, or the worker releases it.
+            (Some(Run { canceller, outcome }), Ok(runtime)) => {
+                canceller.cancel();
+                runtime.spawn(async move {
+                    // A run that hangs makes the slot's next one report that.
+                    let _ = tokio::time::timeout(CANCEL_GRACE, outcome).await;
+                    return_slot();
+                });
+            }
+            _ => return_slot(),
         }
     }
 }

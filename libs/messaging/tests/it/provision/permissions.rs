@@ -59,6 +59,14 @@ async fn the_whole_way_of_a_picture_is_permitted() {
     assert_eq!(api.provision().await.unwrap(), again);
     assert_eq!(worker.provision().await.unwrap(), again);
 
+    let mut cancellations = worker.queue().cancellations().await.unwrap();
+    server.wait_until_subscribed("cancels.*").await;
+    let cancelled = job();
+    api.queue().submit(&cancelled, large_picture(3 << 20)).await.unwrap();
+    api.queue().cancel(&cancelled).await.unwrap();
+    assert_eq!(timeout(TIMEOUT, cancellations.next()).await.unwrap(), Some(cancelled.task_id));
+    assert_eq!(server.stream("OBJ_pictures").unwrap().messages, 0);
+
     let mut deliveries = worker.queue().deliveries();
     for picture in [picture(), large_picture(3 << 20)] {
         let job = job();

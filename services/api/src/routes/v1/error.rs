@@ -1,8 +1,9 @@
 //! The errors of the versioned API: problem details by status.
 
 use domain::TaskId;
-use poem_openapi::{ApiResponse, payload::Json};
+use poem_openapi::{ApiResponse, Object, payload::Json};
 
+use super::task::Task;
 use crate::{
     http::problem::{Problem, ProblemKind},
     routes::rejection::{Rejection, RejectionKind},
@@ -107,6 +108,78 @@ impl TaskError {
 
     pub(crate) fn unavailable() -> Self {
         let detail = "the task records cannot be read at the moment, try again";
+        let problem = Problem::new(ProblemKind::Unavailable, detail);
+        Self::Unavailable(Json(problem), RETRY_AFTER_SECONDS)
+    }
+}
+
+/// The error for a task that has ended.
+#[derive(Object)]
+pub(crate) struct EndedProblem {
+    /// The kind of problem, as a URI.
+    r#type: String,
+    /// The kind in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// What was found, and what to do.
+    detail: String,
+    /// The task.
+    task: Task,
+}
+
+/// Why a task was not cancelled.
+#[derive(ApiResponse)]
+pub(crate) enum CancelError {
+    /// A parameter is unknown.
+    #[oai(status = 400, content_type = "application/problem+json")]
+    #[allow(
+        dead_code,
+        reason = "documents the responses to unknown parameters, which do not reach the route"
+    )]
+    BadRequest(Json<Problem>),
+    /// There never was such a task.
+    #[oai(status = 404, content_type = "application/problem+json")]
+    Unknown(Json<Problem>),
+    /// The task has ended before; it is in the answer.
+    #[oai(status = 409, content_type = "application/problem+json")]
+    Ended(Json<EndedProblem>),
+    /// There was such a task, longer ago than results are kept.
+    #[oai(status = 410, content_type = "application/problem+json")]
+    Expired(Json<Problem>),
+    /// The record cannot be written at the moment. Try again after the given time.
+    #[oai(status = 503, content_type = "application/problem+json")]
+    Unavailable(
+        Json<Problem>,
+        /// Seconds to wait before trying again.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
+}
+
+impl CancelError {
+    pub(crate) fn unknown(detail: String) -> Self {
+        Self::Unknown(Json(Problem::new(ProblemKind::TaskUnknown, detail)))
+    }
+
+    pub(crate) fn ended(task: Task) -> Self {
+        let kind = ProblemKind::TaskEnded;
+        Self::Ended(Json(EndedProblem {
+            r#type: kind.uri().to_owned(),
+            title: kind.title().to_owned(),
+            status: kind.status().as_u16(),
+            detail: "the task has ended and cannot be cancelled any more".to_owned(),
+            task,
+        }))
+    }
+
+    pub(crate) fn expired(id: TaskId) -> Self {
+        let detail = format!("the result of task {id} has expired");
+        Self::Expired(Json(Problem::new(ProblemKind::TaskExpired, detail)))
+    }
+
+    pub(crate) fn unavailable() -> Self {
+        let detail = "the task records cannot be written at the moment, try again";
         let problem = Problem::new(ProblemKind::Unavailable, detail);
         Self::Unavailable(Json(problem), RETRY_AFTER_SECONDS)
     }

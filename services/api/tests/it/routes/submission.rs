@@ -111,7 +111,7 @@ async fn an_invalid_submission_is_rejected_in_words() {
     let image = BASE64_STANDARD.encode(bus_bytes());
     let json_type = [("content-type", "application/json")];
     let of_json = |body: Value| body.to_string().into_bytes();
-    let cases: [(&str, &str, Vec<u8>, u16, &str, &str); 14] = [
+    let cases = [
         (
             "",
             "application/json",

@@ -262,3 +262,52 @@ async fn a_shutdown_does_not_wait_for_long_polls() {
     assert_eq!((status, task["state"].as_str()), (StatusCode::OK, Some("QUEUED")));
     assert!(started.elapsed() < Duration::from_secs(20), "the shutdown waited for the long poll");
 }
+
+#[tokio::test]
+async fn a_cancelled_task_is_revoked_and_its_job_is_deleted() {
+    let app = TestApp::start().await;
+    let worker = app.worker_side().await;
+    let mut cancellations = worker.queue().cancellations().await.unwrap();
+    app.nats.wait_until_subscribed("cancels.*").await;
+    let id = app.start_task().await;
+    let path = format!("/v1/tasks/{id}");
+    let cancel = async || json(app.client.delete(app.url(&path)).send().await.unwrap()).await;
+
+    let long_poll = format!("{path}?wait=30");
+    let waiting = app.get(&long_poll);
+    let ((waited, _), (status, task)) = tokio::join!(waiting, cancel());
+    assert_eq!((waited, status), (StatusCode::OK, StatusCode::OK), "{task}");
+    assert_eq!(task["state"], "REVOKED");
+    assert!(task["finished_at"].is_string(), "{task}");
+    assert_eq!(app.jobs(), 0);
+    assert_eq!(cancellations.next().await, Some(id), "workers are told");
+
+    let (status, problem) = cancel().await;
+    assert_eq!((status, &problem["task"]), (StatusCode::CONFLICT, &task));
+    assert_eq!(problem["type"], "urn:problem-type:spotter:task-ended");
+    assert_eq!(app.get(&path).await, (StatusCode::OK, task));
+    // The original application knows three states only.
+    let (_, original) = app.get(&format!("/task_result/{id}")).await;
+    assert_eq!(original["status"], "FAILURE", "{original}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_cancelled_is_an_error() {
+    let app = TestApp::start().await;
+    let done = app.start_task().await;
+    app.succeed(done).await;
+    let cancel = async |id: &str| {
+        let request = app.client.delete(app.url(&format!("/v1/tasks/{id}")));
+        json(request.send().await.unwrap()).await
+    };
+    let (status, problem) = cancel(&done.to_string()).await;
+    assert_eq!(
+        (status, problem["task"]["state"].as_str()),
+        (StatusCode::CONFLICT, Some("SUCCESS"))
+    );
+    for unknown in [TaskId::generate().to_string(), "no-id".to_owned()] {
+        assert_eq!(cancel(&unknown).await.0, StatusCode::NOT_FOUND, "{unknown}");
+    }
+    let long_ago = Uuid::new_v7(Timestamp::from_unix(NoContext, 1_700_000_000, 0));
+    assert_eq!(cancel(&long_ago.to_string()).await.0, StatusCode::GONE);
+}

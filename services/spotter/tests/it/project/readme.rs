@@ -10,7 +10,7 @@ use crate::running_up::Up;
 /// The address in the README's examples.
 const SHOWN: &str = "http://127.0.0.1:5000";
 
-/// The lines of the README's shell blocks that begin with `curl`.
+/// The lines of the README's shell blocks with `curl`.
 fn curl_lines() -> Vec<String> {
     let readme = fs::read_to_string(workspace_root().join("README.md")).unwrap();
     let mut in_shell = false;
@@ -19,7 +19,7 @@ fn curl_lines() -> Vec<String> {
         match line.trim() {
             "```bash" => in_shell = true,
             "```" => in_shell = false,
-            line if in_shell && line.starts_with("curl ") => lines.push(line.to_owned()),
+            line if in_shell && line.contains("curl ") => lines.push(line.to_owned()),
             _ => {}
         }
     }
