@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use detector::{Detections, ModelError};
-use domain::{FailureReason, Job, RunReport, TaskId, TaskRecord, TaskState};
+use domain::{FailureReason, Job, RunReport, TaskRecord, TaskState};
 use messaging::{
     Delivery, FinishOutcome, MessagingError, PictureFetchError, RequeueReason, Snapshot, TaskStore,
     Writes,
@@ -33,9 +33,6 @@ use crate::{
     running::{RunningTask, RunningTasks},
     settle::{Outcome, RunError},
 };
-
-/// The pause before the record of a revoked task is read again.
-const REVOKED_PAUSE: Duration = Duration::from_millis(200);
 
 /// What every job of this worker shares.
 pub(crate) struct Context {
@@ -133,7 +130,7 @@ pub(crate) async fn process(
         isolation = Isolation::acquire(context, earlier_runs) => isolation,
         () = context.release.cancelled() => return Outcome::Released,
         () = context.broken.cancelled() => return Outcome::Released,
-        record = revoked(context, &running, delivery.job.task_id) => return already_terminal(&record),
+        record = running.revoked(&context.tasks) => return already_terminal(&record),
     };
     let is_overdue = delivery.job.is_overdue(OffsetDateTime::now_utc());
     if !is_overdue && earlier_runs < context.max_attempts {
@@ -202,7 +199,7 @@ async fn run(
         end = run_model(context, delivery, parallelism) => end,
         () = context.release.cancelled() => Err(Interruption::Released),
         record = run.keep_recorded() => return already_terminal(&record),
-        record = revoked(context, running, delivery.job.task_id) => return already_terminal(&record),
+        record = running.revoked(&context.tasks) => return already_terminal(&record),
     };
     let begun = run.into_record();
     let error = match end {
@@ -218,27 +215,6 @@ async fn run(
     };
     requeue(context, &begun, RequeueReason::RunFailed).await;
     Outcome::Failed { error, attempt: begun.attempts }
-}
-
-/// Completes with the terminal record of a task that a client has revoked.
-async fn revoked(context: &Context, running: &RunningTask<'_>, id: TaskId) -> TaskRecord {
-    running.revoked().await;
-    loop {
-        match context.tasks.snapshot(id).await {
-            Ok(snapshot) => {
-                if let Some(record) = snapshot.record()
-                    && record.state.is_terminal()
-                {
-                    return record.clone();
-                }
-            }
-            Err(error) => {
-                tracing::warn!(task_id = %id, %error, "cannot read the record of a revoked task")
-            }
-        }
-        // The replica that was asked may not have the record yet.
-        tokio::time::sleep(REVOKED_PAUSE).await;
-    }
 }
 
 async fn run_model(

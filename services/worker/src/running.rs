@@ -1,10 +1,18 @@
 //! The tasks that this process runs at the moment.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    time::Duration,
+};
 
-use domain::TaskId;
+use domain::{TaskId, TaskRecord};
+use messaging::TaskStore;
 use parking_lot::Mutex;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+
+/// The pause before the record of a revoked task is read again.
+const REVOKED_PAUSE: Duration = Duration::from_millis(200);
 
 /// The running tasks.
 #[derive(Default)]
@@ -27,9 +35,24 @@ pub(crate) struct RunningTask<'a> {
 }
 
 impl RunningTask<'_> {
-    /// Completes when a client has revoked the task.
-    pub(crate) async fn revoked(&self) {
+    /// Completes when a client has revoked the task, with its terminal record.
+    pub(crate) async fn revoked(&self, tasks: &TaskStore) -> TaskRecord {
         self.revoked.cancelled().await;
+        loop {
+            match tasks.snapshot(self.id).await {
+                Ok(snapshot) => {
+                    let terminal = snapshot.record().filter(|record| record.state.is_terminal());
+                    if let Some(record) = terminal {
+                        return record.clone();
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(task_id = %self.id, %error, "cannot read the record of a revoked task");
+                }
+            }
+            // The replica that was asked may not have the record yet.
+            sleep(REVOKED_PAUSE).await;
+        }
     }
 }
 

@@ -14,11 +14,6 @@ use super::{
     route_table::RouteTable,
 };
 
-/// Whether errors on `path` are problem details. The original routes have the original application's errors.
-fn has_problems(path: &str) -> bool {
-    path == "/v1" || path.starts_with("/v1/")
-}
-
 /// The response to a request with a query parameter that its route does not have. `None`: there is none, or the
 /// original application would have ignored it.
 pub(crate) fn unknown_parameter(request: &Request, routes: &RouteTable) -> Option<Response> {
@@ -72,6 +67,11 @@ pub(crate) fn answer(error: poem::Error, path: &str, routes: &RouteTable) -> Res
         answer.headers_mut().insert(header::ALLOW, allowed);
     }
     answer
+}
+
+/// Whether errors on `path` are problem details. The original routes have the original application's errors.
+fn has_problems(path: &str) -> bool {
+    path == "/v1" || path.starts_with("/v1/")
 }
 
 /// The error for parameter `name`. The framework reports a violated bound as `verification failed. maximum(1,

@@ -130,6 +130,7 @@ pub(crate) struct EndedProblem {
 
 /// Why a task was not cancelled.
 #[derive(ApiResponse)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(crate) enum CancelError {
     /// A parameter is unknown.
     #[oai(status = 400, content_type = "application/problem+json")]

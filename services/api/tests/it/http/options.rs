@@ -67,5 +67,5 @@ async fn the_server_as_a_whole_has_options() {
     let asking = tokio::task::spawn_blocking(move || ask_and_wait(&address, request, |_| ()));
     let answer = tokio::time::timeout(TEST_TIMEOUT, asking).await.unwrap().unwrap().unwrap();
     assert!(answer.starts_with("HTTP/1.1 204 "), "{answer}");
-    assert!(answer.contains("\r\nallow: GET, HEAD, OPTIONS, POST\r\n"), "{answer}");
+    assert!(answer.contains("\r\nallow: DELETE, GET, HEAD, OPTIONS, POST\r\n"), "{answer}");
 }
