@@ -39,13 +39,9 @@ impl RunningTask<'_> {
     pub(crate) async fn revoked(&self, tasks: &TaskStore) -> TaskRecord {
         self.revoked.cancelled().await;
         loop {
-            match tasks.snapshot(self.id).await {
-                Ok(snapshot) => {
-                    let terminal = snapshot.record().filter(|record| record.state.is_terminal());
-                    if let Some(record) = terminal {
-                        return record.clone();
-                    }
-                }
+            match tasks.ended_elsewhere(self.id).await {
+                Ok(Some(record)) => return record,
+                Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(task_id = %self.id, %error, "cannot read the record of a revoked task");
                 }

@@ -299,6 +299,17 @@ impl TaskStore {
         self.write(job.task_id, next).await.map(drop)
     }
 
+    /// The record of a task that another process has ended; `None` if it has not, as far as the server that was asked
+    /// knows. What this process knows of the task is forgotten.
+    ///
+    /// # Errors
+    /// As [`TaskStore::get`].
+    pub async fn ended_elsewhere(&self, id: TaskId) -> Result<Option<TaskRecord>, MessagingError> {
+        self.known.lock().remove(&id);
+        let present = self.current(id).await?.map(|(record, _)| record);
+        Ok(present.filter(|record| record.state.is_terminal()))
+    }
+
     /// Notes the record on which the next write of this task is based, instead of a read.
     pub fn note_known(&self, id: TaskId, snapshot: Snapshot) {
         self.known.lock().insert(id, snapshot.0);

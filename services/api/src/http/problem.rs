@@ -91,7 +91,7 @@ impl ProblemKind {
     }
 
     /// The `type`. A URN, so that it does not depend on where the API is reached.
-    pub(crate) fn uri(self) -> &'static str {
+    fn uri(self) -> &'static str {
         match self {
             Self::InvalidParameter => "urn:problem-type:spotter:invalid-parameter",
             Self::InvalidBody => "urn:problem-type:spotter:invalid-body",
@@ -114,7 +114,7 @@ impl ProblemKind {
     }
 
     /// The `title`, the same for all problems of this kind.
-    pub(crate) fn title(self) -> &'static str {
+    fn title(self) -> &'static str {
         match self {
             Self::InvalidParameter => "A parameter is unknown or has an invalid value",
             Self::InvalidBody => "The body cannot be read",

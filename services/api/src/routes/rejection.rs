@@ -86,6 +86,15 @@ impl Rejection {
         }
     }
 
+    /// The name of the wrong parameter.
+    pub(crate) fn parameter(&self) -> Option<&str> {
+        match self {
+            Self::Parameter { name, .. } => Some(name),
+            Self::Upload(UploadError::Parameter { name, .. }) => Some(name),
+            Self::Upload(_) | Self::NotAccepted(_) => None,
+        }
+    }
+
     /// The file name of the rejected picture.
     pub(crate) fn filename(&self) -> Option<&str> {
         match self {

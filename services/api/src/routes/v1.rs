@@ -85,7 +85,7 @@ impl V1Api {
         #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
         max_detections: Query<Option<u16>>,
         /// The classes to report, by name or index, separated by commas. Default: all.
-        classes: Query<Vec<String>>,
+        classes: Query<Option<Vec<String>>>,
         /// Whether boxes of different classes also count as one object where they overlap. Default false.
         class_agnostic: Query<Option<bool>>,
         /// Seconds the job may wait for a worker before it expires, up to a week, and no longer than results are
@@ -121,7 +121,7 @@ impl V1Api {
             ("metadata", metadata.0.map(Value::from)),
         ];
         let given = of_query.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let classes = classes.0.into_iter().map(|class| ("classes", Value::from(class)));
+        let classes = classes.0.into_iter().flatten().map(|class| ("classes", Value::from(class)));
         let mut parameters =
             Parameters::parse(given.chain(classes).chain(picture.parameters.drain(..)))?;
         let options = SubmitOptions {

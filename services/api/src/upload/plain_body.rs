@@ -76,13 +76,15 @@ pub(super) async fn read_json<S: Stream<Item = io::Result<Bytes>> + Unpin>(
     while let Some(segment) = body.next().await? {
         text.extend_from_slice(&segment);
     }
-    let JsonSubmission { picture, parameters } = JsonSubmission::parse(&text, known)?;
-    drop(text);
+    // Parsing and decoding a large body would block other requests.
+    let parsing = tokio::task::spawn_blocking(move || JsonSubmission::parse(&text, known));
+    let parsed = parsing.await.map_err(|error| UploadError::Json(error.to_string()))?;
+    let JsonSubmission { picture, parameters } = parsed?;
     let rejected = |error| UploadError::Picture { filename: String::new(), error };
     let mut arriving = ArrivingPicture::new(limits, picture.len() as u64, hasher);
     for piece in picture.chunks(SEGMENT_BYTES) {
         arriving.push(piece).map_err(rejected)?;
-        // Decoding and hashing a large picture at once would block other requests.
+        // So would hashing a large picture at once.
         tokio::task::yield_now().await;
     }
     let (bytes, sha256) = arriving.finish().map_err(rejected)?;

@@ -44,10 +44,13 @@ impl From<Rejection> for SubmitError {
         let kind = rejection.kind();
         let of_kind = |kind| Json(Problem::new(kind, rejection.to_string()));
         match kind {
-            RejectionKind::InvalidParameter => Self::BadRequest(Json(match &rejection {
-                Rejection::Parameter { name, detail } => Problem::parameter(name, detail.clone()),
-                other => Problem::new(ProblemKind::InvalidParameter, other.to_string()),
-            })),
+            RejectionKind::InvalidParameter => {
+                let detail = rejection.to_string();
+                Self::BadRequest(Json(match rejection.parameter() {
+                    Some(name) => Problem::parameter(name, detail),
+                    None => Problem::new(ProblemKind::InvalidParameter, detail),
+                }))
+            }
             RejectionKind::NoPicture => Self::BadRequest(of_kind(ProblemKind::NoPicture)),
             RejectionKind::InvalidBody => Self::BadRequest(of_kind(ProblemKind::InvalidBody)),
             RejectionKind::InvalidPicture => Self::BadRequest(of_kind(ProblemKind::InvalidPicture)),
@@ -116,14 +119,8 @@ impl TaskError {
 /// The error for a task that has ended.
 #[derive(Object)]
 pub(crate) struct EndedProblem {
-    /// The kind of problem, as a URI.
-    r#type: String,
-    /// The kind in words.
-    title: String,
-    /// The HTTP status.
-    status: u16,
-    /// What was found, and what to do.
-    detail: String,
+    #[oai(flatten)]
+    problem: Problem,
     /// The task.
     task: Task,
 }
@@ -164,12 +161,9 @@ impl CancelError {
     }
 
     pub(crate) fn ended(task: Task) -> Self {
-        let kind = ProblemKind::TaskEnded;
+        let detail = "the task has ended and cannot be cancelled any more";
         Self::Ended(Json(EndedProblem {
-            r#type: kind.uri().to_owned(),
-            title: kind.title().to_owned(),
-            status: kind.status().as_u16(),
-            detail: "the task has ended and cannot be cancelled any more".to_owned(),
+            problem: Problem::new(ProblemKind::TaskEnded, detail),
             task,
         }))
     }

@@ -27,6 +27,8 @@ fn every_operation_has_a_summary_and_its_errors() {
     let submission = ["200", "202", "400", "408", "413", "415", "422", "503"];
     assert_eq!(statuses("/v1/tasks", "post"), submission);
     assert_eq!(statuses("/v1/tasks/{task_id}", "get"), ["200", "304", "400", "404", "410", "503"]);
+    let parameters = document["paths"]["/v1/tasks"]["post"]["parameters"].as_array().unwrap();
+    assert!(parameters.iter().all(|parameter| parameter["required"] == false), "{parameters:#?}");
     let cancelling = ["200", "400", "404", "409", "410", "503"];
     assert_eq!(statuses("/v1/tasks/{task_id}", "delete"), cancelling);
 }

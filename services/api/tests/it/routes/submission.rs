@@ -99,6 +99,9 @@ async fn parameters_may_be_fields_of_the_form() {
         assert_eq!(job.settings.classes.to_string(), "0");
         assert!(job.deadline.is_some());
     }
+    let repeated = "/v1/tasks?classes=person&classes=5,bus";
+    assert_eq!(app.post(repeated, bus_form()).await.status(), StatusCode::ACCEPTED);
+    assert_eq!(next_job(&app).await.settings.classes.to_string(), "person,5,bus");
     // The original application ignored them.
     let form = Form::new().text("iou", "0.5").part("file", picture());
     assert_eq!(app.post("/start_task", form).await.status(), StatusCode::ACCEPTED);
@@ -169,6 +172,7 @@ async fn an_invalid_submission_is_rejected_in_words() {
         assert_eq!(answered.as_u16(), status, "{what}");
         assert_eq!(problem["type"], format!("urn:problem-type:spotter:{kind}"), "{what}");
         assert!(problem["detail"].as_str().unwrap().contains(words), "{what}");
+        assert_eq!(problem["errors"].is_array(), kind == "invalid-parameter", "{what}");
     }
     assert_eq!(app.jobs(), 0);
     // The original route takes forms only, and says so in the original application's words.
