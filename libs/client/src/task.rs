@@ -29,6 +29,9 @@ pub struct Task {
     pub started_at: Option<OffsetDateTime>,
     /// How many runs have begun.
     pub attempts: u32,
+    /// Why the task is QUEUED again after a run, in one word, such as `run_failed`.
+    #[serde(default)]
+    pub retry_reason: Option<String>,
     /// When the task reached its terminal state.
     #[serde(default, with = "time::serde::rfc3339::option")]
     pub finished_at: Option<OffsetDateTime>,

@@ -45,6 +45,7 @@ pub use provision::{
     names::{HEARTBEAT_TTL, LEASE_TTL},
 };
 pub use reconcile::{Discrepancy, Findings, Reconciler};
+pub use records::follow::{RecordChanges, RecordVersion};
 pub use records::store::{
     BeginOutcome, FinishOutcome, RequeueReason, RunStart, Snapshot, TaskStore,
 };

@@ -1,6 +1,8 @@
-//! The records of tasks: writing and reading them, and waiting for a terminal one.
+//! The records of tasks: writing, reading and following them, and waiting for a terminal one.
 
+pub(crate) mod follow;
 mod lookup;
 mod queued;
 pub(crate) mod store;
+mod subscription;
 mod wait;

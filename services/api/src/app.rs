@@ -25,13 +25,14 @@ use crate::{
     },
     http::{
         docs::{self, DocsPageError},
+        event_stream::EventStreamSlots,
         fallback,
         observe::observed,
         route_table::RouteTable,
         security_headers,
         server::HttpServer,
     },
-    metrics::{ApiMetrics, register_reconciliation},
+    metrics::{ApiMetrics, register_event_streams, register_reconciliation},
     reconcile::{self, Reconciliation},
     routes::{health::ApiHealth, index::Index, openapi},
     tasks::{
@@ -114,7 +115,9 @@ pub async fn serve(
         grace: config.shutdown_grace,
         meter: metrics.meter(),
     };
-    let app = app(tasks, upload_rules, health, metrics)?;
+    let streams = EventStreamSlots::new(config.max_event_streams);
+    register_event_streams(&metrics.meter(), &streams);
+    let app = app(tasks, upload_rules, streams, health, metrics)?;
 
     tracing::info!(%address, "API listening");
     ready();
@@ -199,6 +202,7 @@ fn tasks(
 fn app(
     tasks: Tasks,
     upload_rules: UploadRules,
+    streams: EventStreamSlots,
     health: ApiHealth,
     metrics: Metrics,
 ) -> Result<impl Endpoint<Output = Response> + use<>, ServeError> {
@@ -208,6 +212,7 @@ fn app(
     let routes = routes(Arc::clone(&table))?
         .data(tasks)
         .data(upload_rules)
+        .data(streams)
         .data(health)
         .data(metrics)
         .data(Arc::new(Index::of(&document)));

@@ -11,6 +11,9 @@ use service::{
 
 use crate::{cache::RedisServer, http::ConnectionLimits};
 
+/// The largest `MAX_EVENT_STREAMS`: more than one process can have connections.
+const MOST_EVENT_STREAMS: usize = 1 << 20;
+
 /// The settings of the API.
 #[derive(Clone)]
 pub struct Config {
@@ -33,6 +36,8 @@ pub struct Config {
     /// `MAX_CONNECTIONS`, `HEADER_TIMEOUT_SECONDS`, `KEEP_ALIVE_SECONDS`, `ANSWER_TIMEOUT_SECONDS`: limits of
     /// connections.
     pub connections: ConnectionLimits,
+    /// `MAX_EVENT_STREAMS`: maximum number of event streams. Default 2048, half of the connections.
+    pub max_event_streams: usize,
     /// `TASK_DEADLINE_SECONDS`: how long a job may wait for a worker before it expires. Default 24 h.
     pub task_deadline: Duration,
     /// `RECONCILE_SECONDS`: interval of the reconciler. Default 60.
@@ -82,6 +87,7 @@ impl Config {
                 answer_timeout: reader.seconds("ANSWER_TIMEOUT_SECONDS", 60),
                 body_timeout: upload_timeout,
             },
+            max_event_streams: reader.within("MAX_EVENT_STREAMS", 0, MOST_EVENT_STREAMS, 2048),
             task_deadline: reader.seconds("TASK_DEADLINE_SECONDS", 24 * 3600),
             reconcile_every: reader.seconds("RECONCILE_SECONDS", 60),
             redis: RedisServer::read(&mut reader),

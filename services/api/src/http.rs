@@ -2,6 +2,7 @@
 //! metrics of each request.
 
 pub(crate) mod docs;
+pub(crate) mod event_stream;
 pub(crate) mod fallback;
 pub(crate) mod observe;
 pub(crate) mod problem;
@@ -15,6 +16,7 @@ mod overload;
 mod parameters;
 mod request_body;
 mod stream;
+mod streamed_body;
 mod timeouts;
 
 pub use limits::ConnectionLimits;

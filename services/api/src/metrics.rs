@@ -10,8 +10,8 @@ use opentelemetry::{
 use service::telemetry::metrics::Metrics;
 
 use crate::{
-    cache::breaker::Breaker, reconcile::Reconciliation, tasks::backpressure::Backpressure,
-    upload::UploadRules,
+    cache::breaker::Breaker, http::event_stream::EventStreamSlots, reconcile::Reconciliation,
+    tasks::backpressure::Backpressure, upload::UploadRules,
 };
 
 /// The outcomes of submissions.
@@ -101,6 +101,16 @@ pub(crate) fn register_reconciliation(meter: &Meter, reconciliation: &Reconcilia
                 gauge.observe(seconds, &[]);
             }
         })
+        .build();
+}
+
+/// Registers the number of open event streams.
+pub(crate) fn register_event_streams(meter: &Meter, streams: &EventStreamSlots) {
+    let streams = streams.clone();
+    meter
+        .u64_observable_gauge("spotter_event_streams")
+        .with_description("Open event streams, each of a client that follows a task.")
+        .with_callback(move |gauge| gauge.observe(streams.open() as u64, &[]))
         .build();
 }
 

@@ -1,7 +1,9 @@
-//! Tasks: submitting them, looking them up and revoking them.
+//! Tasks: submitting them, looking them up, following and revoking them.
 
 pub(crate) mod backpressure;
 pub(crate) mod cancel;
+pub(crate) mod events;
+pub(crate) mod follow;
 pub(crate) mod lookup;
 pub(crate) mod submit;
 

@@ -1,12 +1,64 @@
 //! Looking a task up: its record, or its job in the queue.
 
+use async_nats::jetstream::stream::LastRawMessageErrorKind;
 use domain::{Job, TaskId, TaskRecord};
 use time::OffsetDateTime;
 
-use super::{queued::SeenJob, store::TaskStore};
+use super::{
+    queued::SeenJob,
+    store::{Present, TaskStore},
+};
 use crate::{MessagingError, jobs::stored};
 
+/// The revision of a record that is not stored: it is older than any that is.
+pub(super) const NOT_STORED: u64 = 0;
+
 impl TaskStore {
+    /// The newest record of a task, or `None` if there is none (any more).
+    ///
+    /// # Errors
+    /// [`MessagingError::Failed`], [`MessagingError::Timeout`], or [`MessagingError::Record`] for a record
+    /// that cannot be parsed.
+    pub async fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, MessagingError> {
+        Ok(self.get_version(id).await?.map(|(record, _)| record))
+    }
+
+    async fn get_version(&self, id: TaskId) -> Result<Present, MessagingError> {
+        match self.current(id).await? {
+            Some(present) => Ok(Some(present)),
+            // Any replica answers a read, also one without the newest records. A caller that has the id must
+            // not get "there is none", so the leader is read.
+            None if self.messaging.config().replicas > 1 => self.version_from_leader(id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// As [`TaskStore::get`], and always the newest record.
+    pub(crate) async fn get_from_leader(
+        &self,
+        id: TaskId,
+    ) -> Result<Option<TaskRecord>, MessagingError> {
+        Ok(self.version_from_leader(id).await?.map(|(record, _)| record))
+    }
+
+    async fn version_from_leader(&self, id: TaskId) -> Result<Present, MessagingError> {
+        let what = "read a task's record from the leader";
+        let bucket = self.messaging.task_bucket().await?;
+        let subject = format!("$KV.{}.{id}", bucket.name);
+        let stream = self.messaging.jetstream().get_stream_no_info(&bucket.stream_name);
+        let stream = self.messaging.within(what, stream).await?;
+        let message = stream.get_last_raw_message_by_subject(&subject);
+        match self.messaging.within_timeout(what, message).await? {
+            // A deletion marker has no payload.
+            Ok(message) if message.payload.is_empty() => Ok(None),
+            Ok(message) => serde_json::from_slice(&message.payload)
+                .map(|record| Some((record, message.sequence)))
+                .map_err(|cause| MessagingError::Record { task_id: id, cause }),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(MessagingError::failed(what, error)),
+        }
+    }
+
     /// The newest record of a task. A task whose job is in the queue and which has no record yet is QUEUED.
     /// So is one whose job the queue has lost, as far as this process knows of it. `None` if there is no such task
     /// (any more).
@@ -14,17 +66,22 @@ impl TaskStore {
     /// # Errors
     /// As [`TaskStore::get`].
     pub async fn find(&self, id: TaskId) -> Result<Option<TaskRecord>, MessagingError> {
-        if let Some(record) = self.get(id).await? {
-            return Ok(Some(record));
+        Ok(self.find_version(id).await?.map(|(record, _)| record))
+    }
+
+    /// As [`TaskStore::find`], with the record's revision, or [`NOT_STORED`].
+    pub(super) async fn find_version(&self, id: TaskId) -> Result<Present, MessagingError> {
+        if let Some(present) = self.get_version(id).await? {
+            return Ok(Some(present));
         }
         if let Some(job) = self.queued_job(id).await? {
-            return Ok(Some(TaskRecord::queued(job)));
+            return Ok(Some((TaskRecord::queued(job), NOT_STORED)));
         }
         // The terminal record is stored before the job is deleted: a task without a job has one by now.
-        if let Some(record) = self.get_from_leader(id).await? {
-            return Ok(Some(record));
+        if let Some(present) = self.version_from_leader(id).await? {
+            return Ok(Some(present));
         }
-        self.lost(id).await
+        Ok(self.lost(id).await?.map(|record| (record, NOT_STORED)))
     }
 
     /// The record of a task that this process has seen in the queue, and that has neither a job nor a record any

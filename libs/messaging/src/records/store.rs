@@ -2,10 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use async_nats::jetstream::{
-    kv::{CreateErrorKind, Entry, Operation},
-    stream::LastRawMessageErrorKind,
-};
+use async_nats::jetstream::kv::{CreateErrorKind, Entry, Operation};
 use bytes::Bytes;
 use domain::{Job, TaskId, TaskRecord, TaskState};
 use parking_lot::Mutex;
@@ -38,7 +35,7 @@ pub struct TaskStore {
 }
 
 /// A task's record and its revision, or `None` if there is none.
-type Present = Option<(TaskRecord, u64)>;
+pub(super) type Present = Option<(TaskRecord, u64)>;
 
 /// A task's record and its revision, at the time of a read.
 #[derive(Debug, Clone)]
@@ -135,43 +132,6 @@ impl TaskStore {
     #[must_use]
     pub fn is_connected(&self) -> bool {
         self.messaging.is_connected()
-    }
-
-    /// The newest record of a task, or `None` if there is none (any more).
-    ///
-    /// # Errors
-    /// [`MessagingError::Failed`], [`MessagingError::Timeout`], or [`MessagingError::Record`] for a record
-    /// that cannot be parsed.
-    pub async fn get(&self, id: TaskId) -> Result<Option<TaskRecord>, MessagingError> {
-        match self.current(id).await? {
-            Some((record, _)) => Ok(Some(record)),
-            // Any replica answers a read, also one without the newest records. A caller that has the id must
-            // not get "there is none", so the leader is read.
-            None if self.messaging.config().replicas > 1 => self.get_from_leader(id).await,
-            None => Ok(None),
-        }
-    }
-
-    /// As [`TaskStore::get`], and always the newest record.
-    pub(crate) async fn get_from_leader(
-        &self,
-        id: TaskId,
-    ) -> Result<Option<TaskRecord>, MessagingError> {
-        let what = "read a task's record from the leader";
-        let bucket = self.messaging.task_bucket().await?;
-        let subject = format!("$KV.{}.{id}", bucket.name);
-        let stream = self.messaging.jetstream().get_stream_no_info(&bucket.stream_name);
-        let stream = self.messaging.within(what, stream).await?;
-        let message = stream.get_last_raw_message_by_subject(&subject);
-        match self.messaging.within_timeout(what, message).await? {
-            // A deletion marker has no payload.
-            Ok(message) if message.payload.is_empty() => Ok(None),
-            Ok(message) => serde_json::from_slice(&message.payload)
-                .map(Some)
-                .map_err(|cause| MessagingError::Record { task_id: id, cause }),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-            Err(error) => Err(MessagingError::failed(what, error)),
-        }
     }
 
     /// Stores the first record of a task, unless a fast worker has stored one already.
@@ -389,7 +349,7 @@ impl TaskStore {
     }
 
     /// The record and its revision, read from any server.
-    async fn current(&self, id: TaskId) -> Result<Present, MessagingError> {
+    pub(super) async fn current(&self, id: TaskId) -> Result<Present, MessagingError> {
         let bucket = self.messaging.task_bucket().await?;
         let entry =
             self.messaging.within("read a task's record", bucket.entry(id.to_string())).await?;

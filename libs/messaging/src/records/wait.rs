@@ -2,13 +2,14 @@
 
 use std::{pin::pin, time::Duration};
 
-use async_nats::Subscriber;
 use domain::{TaskId, TaskRecord};
-use futures_util::StreamExt;
 use tokio::time::sleep;
 
-use super::store::TaskStore;
-use crate::{MessagingError, provision::names};
+use super::{
+    store::{Present, TaskStore},
+    subscription::RecordSubscription,
+};
+use crate::MessagingError;
 
 /// The pause before a record is read again all the same, at first and at the longest. The server publishes
 /// each record once: a message is lost while the connection is broken, and while a server of the cluster
@@ -31,15 +32,12 @@ impl TaskStore {
         id: TaskId,
         give_up: impl Future<Output = ()>,
     ) -> Result<Option<TaskRecord>, MessagingError> {
-        let subject = format!("{}.{id}", names::RECORDS_SUBJECT);
-        let subscribed = self.messaging.client().subscribe(subject).await;
-        let mut records = subscribed
-            .map_err(|error| MessagingError::failed("subscribe to a task's records", error))?;
+        let mut records = RecordSubscription::to_stored(&self.messaging, id).await?;
         // The server handles the commands of one connection in order: what it stores after this read, it
         // publishes to the subscription.
         let first = tokio::select! {
             record = next_terminal(&mut records) => return Ok(Some(record)),
-            read = self.find_or_retry(id) => read?,
+            read = self.find_or_retry(id) => read?.map(|(record, _)| record),
         };
         if first.as_ref().is_none_or(|record| record.state.is_terminal()) {
             return Ok(first);
@@ -51,7 +49,7 @@ impl TaskStore {
         loop {
             newest = tokio::select! {
                 biased;
-                record = next_record(&mut records) => Ok(Some(record)),
+                (record, _) = records.next() => Ok(Some(record)),
                 () = &mut give_up => return newest,
                 read = &mut reading => {
                     pause = (2 * pause).min(longest);
@@ -68,9 +66,9 @@ impl TaskStore {
     }
 
     /// What was asked on a connection that broke is never answered; on the next one it is.
-    async fn find_or_retry(&self, id: TaskId) -> Result<Option<TaskRecord>, MessagingError> {
-        match self.find(id).await {
-            Err(MessagingError::Timeout { .. }) => self.find(id).await,
+    pub(super) async fn find_or_retry(&self, id: TaskId) -> Result<Present, MessagingError> {
+        match self.find_version(id).await {
+            Err(MessagingError::Timeout { .. }) => self.find_version(id).await,
             read => read,
         }
     }
@@ -86,23 +84,11 @@ impl TaskStore {
 }
 
 /// The next terminal record that is published.
-async fn next_terminal(records: &mut Subscriber) -> TaskRecord {
+async fn next_terminal(records: &mut RecordSubscription) -> TaskRecord {
     loop {
-        let record = next_record(records).await;
+        let (record, _) = records.next().await;
         if record.state.is_terminal() {
             return record;
         }
     }
-}
-
-/// The next record that is published.
-async fn next_record(records: &mut Subscriber) -> TaskRecord {
-    while let Some(message) = records.next().await {
-        // A deletion has no payload. A record that another program has written is an error of the next read.
-        if let Ok(record) = serde_json::from_slice(&message.payload) {
-            return record;
-        }
-    }
-    // The connection is closed for good, which the next read reports.
-    std::future::pending().await
 }

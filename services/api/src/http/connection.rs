@@ -31,6 +31,7 @@ use super::{
     limits::ConnectionLimits,
     request_body::{DiscardedBody, SharedBody, Unread},
     stream::{CHUNK_BYTES, TimedStream},
+    streamed_body,
     timeouts::{MAX_DISCARDED_BYTES, Overdue, Timeouts},
 };
 
@@ -168,6 +169,7 @@ where
     if !keeps_open {
         answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    streamed_body::watch(&mut answer, timeouts);
     match unread {
         Unread::Nothing => timeouts.answered(),
         Unread::Body(body) => {

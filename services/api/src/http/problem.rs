@@ -26,6 +26,7 @@ pub(crate) enum ProblemKind {
     IdempotencyKeyReused,
     QueueFull,
     TooManyUploads,
+    TooManyStreams,
     Unavailable,
     TaskUnknown,
     TaskExpired,
@@ -38,7 +39,7 @@ pub(crate) enum ProblemKind {
 impl ProblemKind {
     /// All kinds, for the documentation's test.
     #[cfg(test)]
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::InvalidParameter,
         Self::InvalidBody,
         Self::NoPicture,
@@ -49,6 +50,7 @@ impl ProblemKind {
         Self::IdempotencyKeyReused,
         Self::QueueFull,
         Self::TooManyUploads,
+        Self::TooManyStreams,
         Self::Unavailable,
         Self::TaskUnknown,
         Self::TaskExpired,
@@ -83,7 +85,7 @@ impl ProblemKind {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::QueueFull | Self::TooManyUploads | Self::Unavailable => {
+            Self::QueueFull | Self::TooManyUploads | Self::TooManyStreams | Self::Unavailable => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -103,6 +105,7 @@ impl ProblemKind {
             Self::IdempotencyKeyReused => "urn:problem-type:spotter:idempotency-key-reused",
             Self::QueueFull => "urn:problem-type:spotter:queue-full",
             Self::TooManyUploads => "urn:problem-type:spotter:too-many-uploads",
+            Self::TooManyStreams => "urn:problem-type:spotter:too-many-streams",
             Self::Unavailable => "urn:problem-type:spotter:unavailable",
             Self::TaskUnknown => "urn:problem-type:spotter:task-unknown",
             Self::TaskExpired => "urn:problem-type:spotter:task-expired",
@@ -126,6 +129,7 @@ impl ProblemKind {
             Self::IdempotencyKeyReused => "The Idempotency-Key was used for another submission",
             Self::QueueFull => "The queue is full",
             Self::TooManyUploads => "There are too many uploads at once",
+            Self::TooManyStreams => "There are too many event streams at once",
             Self::Unavailable => "The queue cannot be reached or cannot store",
             Self::TaskUnknown => "There is no such task",
             Self::TaskExpired => "The result of the task has expired",

@@ -42,6 +42,8 @@ pub(super) struct Timeouts {
 #[derive(Debug)]
 struct State {
     awaited: Awaited,
+    /// Whether a response is written as its content comes up, for as long as that takes.
+    is_streaming: bool,
     /// Since when a write is blocked because the client does not read.
     blocked_since: Option<Instant>,
     /// When the header of the newest request was complete.
@@ -85,6 +87,7 @@ impl Timeouts {
         let now = Instant::now();
         let state = State {
             awaited: Awaited::Header { since: now, has_started: false },
+            is_streaming: false,
             blocked_since: None,
             request_since: now,
             shutdown_at: None,
@@ -107,6 +110,20 @@ impl Timeouts {
     /// The response is ready to be sent, and a part of the request's body is unread.
     pub(super) fn answered_early(&self) {
         self.state.lock().awaited = Awaited::UnreadBody(Discard::starting_now());
+    }
+
+    /// The response's content comes up over time. The client has nothing to do until its end but to read.
+    pub(super) fn start_streaming(&self) {
+        self.state.lock().is_streaming = true;
+    }
+
+    /// The end of that response is ready to be sent.
+    pub(super) fn end_streaming(&self) {
+        let mut state = self.state.lock();
+        state.is_streaming = false;
+        if let Awaited::NextRequest { since } = &mut state.awaited {
+            *since = Instant::now();
+        }
     }
 
     /// The unread body has been discarded completely.
@@ -150,7 +167,7 @@ impl Timeouts {
         let to_read = state.blocked_since.map(|since| (since + answer_timeout, Overdue::Answer));
         let to_send = match state.awaited {
             Awaited::UnreadBody(discard) => Some(self.end_of_discard(&state, discard)),
-            _ if to_read.is_some() => None,
+            _ if to_read.is_some() || state.is_streaming => None,
             Awaited::Header { since, .. } => Some((since + header_timeout, Overdue::Header)),
             Awaited::NextRequest { since } => Some((since + keep_alive, Overdue::NextRequest)),
             Awaited::Nothing => None,
@@ -238,6 +255,24 @@ mod tests {
         assert_eq!(due(&timeouts), Some(Overdue::NextRequest));
         timeouts.received(1);
         assert_eq!(due(&timeouts), Some(Overdue::Header));
+    }
+
+    #[test]
+    fn a_response_that_is_streamed_is_waited_for_and_must_be_read() {
+        let timeouts = Timeouts::new(LIMITS);
+        timeouts.header_received();
+        timeouts.start_streaming();
+        timeouts.answered();
+        assert_eq!(due(&timeouts), None, "the client is not idle");
+        timeouts.blocked();
+        assert_eq!(due(&timeouts), Some(Overdue::Answer));
+        timeouts.flushed();
+        assert_eq!(due(&timeouts), None);
+        let before = Instant::now();
+        timeouts.end_streaming();
+        let (deadline, what) = timeouts.deadline().unwrap();
+        assert_eq!(what, Overdue::NextRequest);
+        assert!(deadline >= before + LIMITS.keep_alive, "it counts from the end");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 pub(crate) mod error;
 
 mod entity_tag;
+mod events;
 mod parameters;
 mod prefer;
 mod task;
@@ -27,14 +28,16 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     entity_tag::{entity_tag, matches},
-    error::{CancelError, SubmitError, TaskError},
+    error::{CancelError, FollowError, SubmitError, TaskError},
+    events::{TaskEventSource, reconnect_after},
     parameters::Parameters,
     prefer::Preference,
     task::Task,
 };
 use super::{health::ApiHealth, rejection::Rejection, tag::Tag};
 use crate::{
-    tasks::{Tasks, cancel::Cancelled, lookup::Lookup, submit::SubmitOptions},
+    http::event_stream::{EventStream, EventStreamSlots},
+    tasks::{Tasks, cancel::Cancelled, follow::Follow, lookup::Lookup, submit::SubmitOptions},
     upload::{Bodies, FileNames, PictureForm, SubmissionRoute, cache_control::CacheControl},
 };
 
@@ -185,6 +188,45 @@ impl V1Api {
         }
     }
 
+    /// Follow a task by its events
+    ///
+    /// Server-sent events (`EventSource` in browsers, `curl -N`): `queued`, `started`, `retried`, and at the end one of
+    /// `succeeded`, `failed`, `revoked` and `expired`, after which the stream is closed. The data of each is the task as
+    /// `GET /v1/tasks/{task_id}` shows it. The first event is the present state. A comment is sent every 15 seconds.
+    #[oai(path = "/tasks/:task_id/events", method = "get")]
+    async fn events(
+        &self,
+        tasks: Data<&Tasks>,
+        health: Data<&ApiHealth>,
+        slots: Data<&EventStreamSlots>,
+        /// The id that the submission answered with.
+        task_id: Path<String>,
+        /// The `id` of the last event that the client has seen: newer ones follow. Browsers send it by themselves. A
+        /// value that is no such id is ignored.
+        #[oai(name = "Last-Event-ID")]
+        last_event_id: Header<Option<String>>,
+    ) -> Result<EventsResponse, FollowError> {
+        let id: TaskId =
+            task_id.parse().map_err(|error| FollowError::unknown(format!("{error}")))?;
+        let seen = last_event_id.0.and_then(|seen| seen.parse().ok());
+        let slot = slots.take().ok_or_else(FollowError::too_many)?;
+        match tasks.follow(id, seen).await {
+            Ok(Follow::Events(events)) => {
+                let source = TaskEventSource { events, _slot: slot };
+                let shutdown = health.shutdown.clone();
+                let stream = EventStream::new(source, reconnect_after(id), shutdown);
+                Ok(EventsResponse::Events(stream))
+            }
+            Ok(Follow::Over) => Ok(EventsResponse::Over),
+            Ok(Follow::Unknown) => Err(FollowError::unknown(format!("there is no task {id}"))),
+            Ok(Follow::Expired) => Err(FollowError::expired(id)),
+            Err(error) => {
+                tracing::warn!(task_id = %id, %error, "cannot follow a task");
+                Err(FollowError::unavailable())
+            }
+        }
+    }
+
     /// Cancel a task
     ///
     /// A job that waits is not run, and one that runs is stopped. The task is REVOKED from then on.
@@ -277,4 +319,14 @@ enum TaskResponse {
         #[oai(header = "ETag")]
         String,
     ),
+}
+
+#[derive(ApiResponse)]
+enum EventsResponse {
+    /// The events.
+    #[oai(status = 200)]
+    Events(EventStream),
+    /// `Last-Event-ID` is the last event: nothing follows it. Browsers do not come back after this status.
+    #[oai(status = 204)]
+    Over,
 }

@@ -63,19 +63,24 @@ impl Tasks {
 
     fn remember(&self, id: TaskId, record: Option<TaskRecord>) -> Lookup {
         let Some(record) = record else { return self.absent(id) };
-        if let Some(cache) = &self.cache
-            && record.state.is_terminal()
-        {
-            cache.put_in_background(&record);
-        }
-        if let Some(responses) = &self.responses {
-            responses.put_in_background(&record);
-        }
+        self.keep_result(&record);
         Lookup::Found(Box::new(record))
     }
 
+    /// Puts a terminal record into the caches.
+    pub(super) fn keep_result(&self, record: &TaskRecord) {
+        if let Some(cache) = &self.cache
+            && record.state.is_terminal()
+        {
+            cache.put_in_background(record);
+        }
+        if let Some(responses) = &self.responses {
+            responses.put_in_background(record);
+        }
+    }
+
     /// An id contains its creation time, so a missing record of an old id has expired.
-    fn absent(&self, id: TaskId) -> Lookup {
+    pub(super) fn absent(&self, id: TaskId) -> Lookup {
         let is_old = |born| OffsetDateTime::now_utc() - born > self.result_ttl;
         if id.created_at().is_some_and(is_old) { Lookup::Expired } else { Lookup::Unknown }
     }

@@ -9,6 +9,7 @@
 
 mod app;
 mod cache;
+mod event_reader;
 mod http;
 mod reconcile;
 mod routes;

@@ -1,5 +1,6 @@
 //! Each route's answers.
 
+mod events;
 mod health;
 mod legacy;
 mod long_poll;

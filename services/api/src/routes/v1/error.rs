@@ -116,6 +116,56 @@ impl TaskError {
     }
 }
 
+/// Why a task cannot be followed.
+#[derive(ApiResponse)]
+pub(crate) enum FollowError {
+    /// A parameter is unknown.
+    #[oai(status = 400, content_type = "application/problem+json")]
+    #[allow(
+        dead_code,
+        reason = "documents the responses to unknown parameters, which do not reach the route"
+    )]
+    BadRequest(Json<Problem>),
+    /// There never was such a task.
+    #[oai(status = 404, content_type = "application/problem+json")]
+    Unknown(Json<Problem>),
+    /// There was such a task, longer ago than results are kept.
+    #[oai(status = 410, content_type = "application/problem+json")]
+    Expired(Json<Problem>),
+    /// Too many clients follow tasks, or the records cannot be read at the moment. Try again after the given time.
+    #[oai(status = 503, content_type = "application/problem+json")]
+    Unavailable(
+        Json<Problem>,
+        /// Seconds to wait before trying again.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
+}
+
+impl FollowError {
+    pub(crate) fn unknown(detail: String) -> Self {
+        Self::Unknown(Json(Problem::new(ProblemKind::TaskUnknown, detail)))
+    }
+
+    pub(crate) fn expired(id: TaskId) -> Self {
+        let detail = format!("the result of task {id} has expired; submit the picture again");
+        Self::Expired(Json(Problem::new(ProblemKind::TaskExpired, detail)))
+    }
+
+    pub(crate) fn too_many() -> Self {
+        let detail =
+            "too many event streams are open (MAX_EVENT_STREAMS): try again, or ask for the task";
+        let problem = Problem::new(ProblemKind::TooManyStreams, detail);
+        Self::Unavailable(Json(problem), RETRY_AFTER_SECONDS)
+    }
+
+    pub(crate) fn unavailable() -> Self {
+        let detail = "the task records cannot be read at the moment, try again";
+        let problem = Problem::new(ProblemKind::Unavailable, detail);
+        Self::Unavailable(Json(problem), RETRY_AFTER_SECONDS)
+    }
+}
+
 /// The error for a task that has ended.
 #[derive(Object)]
 pub(crate) struct EndedProblem {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use domain::{DetectedObject, FailureReason, Metadata, RunReport, TaskRecord, TaskState};
+use domain::{
+    DetectedObject, FailureReason, Metadata, RetryReason, RunReport, TaskRecord, TaskState,
+};
 use poem_openapi::{
     Enum, Object,
     types::{Any, Example},
@@ -51,6 +53,8 @@ pub(crate) struct Task {
     started_at: Option<OffsetDateTime>,
     /// How many runs have begun.
     attempts: u32,
+    /// Why the task is QUEUED again after a run.
+    pub(super) retry_reason: Option<Retry>,
     /// When the task ended.
     finished_at: Option<OffsetDateTime>,
     /// The picture's width in pixels, on SUCCESS.
@@ -91,6 +95,7 @@ impl Example for Task {
             deadline: Some(at + Duration::from_secs(24 * 3600)),
             started_at: Some(at + Duration::from_millis(5)),
             attempts: 1,
+            retry_reason: None,
             finished_at: Some(at + Duration::from_millis(90)),
             model_digest: Some("5e23…".to_owned()),
             worker: Some("worker-7f9c4d-1".to_owned()),
@@ -180,6 +185,28 @@ struct Failure {
     message: String,
 }
 
+/// Why a task is queued again after a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+pub(super) enum Retry {
+    /// The run failed, and may succeed another time.
+    RunFailed,
+    /// The worker has stopped and released the job. The run does not count as an attempt.
+    WorkerStopped,
+    /// The worker ended during the run, or has lost its connection to the queue. Only events say so.
+    WorkerLost,
+}
+
+impl From<RetryReason> for Retry {
+    fn from(reason: RetryReason) -> Self {
+        match reason {
+            RetryReason::RunFailed => Self::RunFailed,
+            RetryReason::WorkerStopped => Self::WorkerStopped,
+            RetryReason::WorkerLost => Self::WorkerLost,
+        }
+    }
+}
+
 /// The kinds of failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename_all = "snake_case")]
@@ -229,7 +256,9 @@ impl From<DetectedObject> for FoundObject {
 }
 
 impl From<TaskRecord> for Task {
-    fn from(TaskRecord { job, attempts, state }: TaskRecord) -> Self {
+    fn from(record: TaskRecord) -> Self {
+        let retry_reason = RetryReason::of(&record).map(Retry::from);
+        let TaskRecord { job, attempts, state } = record;
         let (started_at, finished_at) = (state.started_at(), state.finished_at());
         let mut task = Self {
             task_id: job.task_id.to_string(),
@@ -241,6 +270,7 @@ impl From<TaskRecord> for Task {
             deadline: job.deadline,
             started_at,
             attempts,
+            retry_reason,
             finished_at,
             width: None,
             height: None,

@@ -29,6 +29,8 @@ fn every_operation_has_a_summary_and_its_errors() {
     assert_eq!(statuses("/v1/tasks/{task_id}", "get"), ["200", "304", "400", "404", "410", "503"]);
     let parameters = document["paths"]["/v1/tasks"]["post"]["parameters"].as_array().unwrap();
     assert!(parameters.iter().all(|parameter| parameter["required"] == false), "{parameters:#?}");
+    let following = ["200", "204", "400", "404", "410", "503"];
+    assert_eq!(statuses("/v1/tasks/{task_id}/events", "get"), following);
     let cancelling = ["200", "400", "404", "409", "410", "503"];
     assert_eq!(statuses("/v1/tasks/{task_id}", "delete"), cancelling);
 }

@@ -1,0 +1,109 @@
+//! Server-sent events, by the WHATWG's specification: a response that goes on until its events end.
+
+use std::{io, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use futures_util::stream;
+use poem::{Body, IntoResponse, Response, http::header::CONTENT_TYPE, web::sse::Event};
+use poem_openapi::{
+    payload::Payload,
+    registry::{MetaSchema, MetaSchemaRef},
+};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long a stream is silent before it sends a comment: proxies close connections without traffic, most of them after
+/// a minute. The WHATWG recommends 15 seconds.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// A comment, which clients ignore.
+const COMMENT: &str = ":\n\n";
+
+/// The beginning of a stream, for the document.
+const EXAMPLE: &str = "retry: 3000\n\n\
+    id: 0-q0\nevent: queued\ndata: {\"task_id\":\"0190b5a3-7c1e-7d2a-9f61-3a5d0c9e8b47\",\"state\":\"QUEUED\"}\n\n";
+
+/// How many event streams may be open at one time.
+#[derive(Clone)]
+pub(crate) struct EventStreamSlots {
+    slots: Arc<Semaphore>,
+    most: usize,
+}
+
+impl EventStreamSlots {
+    pub(crate) fn new(most: usize) -> Self {
+        Self { slots: Arc::new(Semaphore::new(most)), most }
+    }
+
+    /// How many are open.
+    pub(crate) fn open(&self) -> usize {
+        self.most.saturating_sub(self.slots.available_permits())
+    }
+
+    /// A place for one more; `None` if there are too many.
+    pub(crate) fn take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.slots).try_acquire_owned().ok()
+    }
+}
+
+/// Where events come from.
+pub(crate) trait EventSource: Send + 'static {
+    /// The next event. `None` after the last one. May be dropped at any time and called again.
+    fn next(&mut self) -> impl Future<Output = Option<Event>> + Send;
+}
+
+/// A response with events.
+pub(crate) struct EventStream(Body);
+
+impl EventStream {
+    /// Sends what `source` has, until its end or `shutdown`. A client that has lost its connection comes back after
+    /// `reconnect`.
+    pub(crate) fn new(
+        source: impl EventSource,
+        reconnect: Duration,
+        shutdown: CancellationToken,
+    ) -> Self {
+        let reconnect = u64::try_from(reconnect.as_millis()).unwrap_or(u64::MAX);
+        let greeting = Event::retry(reconnect).to_string();
+        // Boxed, as the stream moves it for each event.
+        let state = Box::new((Some(greeting), source, shutdown));
+        let chunks = stream::unfold(state, async |mut state| {
+            let (greeting, source, shutdown) = &mut *state;
+            let chunk = match greeting.take() {
+                Some(greeting) => greeting,
+                None => shutdown.run_until_cancelled(next_chunk(source)).await??,
+            };
+            Some((Ok::<_, io::Error>(Bytes::from(chunk)), state))
+        });
+        Self(Body::from_bytes_stream(chunks))
+    }
+}
+
+async fn next_chunk(source: &mut impl EventSource) -> Option<String> {
+    match timeout(HEARTBEAT, source.next()).await {
+        Ok(event) => event.map(|event| event.to_string()),
+        Err(_) => Some(COMMENT.to_owned()),
+    }
+}
+
+impl Payload for EventStream {
+    const CONTENT_TYPE: &'static str = "text/event-stream";
+
+    fn schema_ref() -> MetaSchemaRef {
+        let example = Some(EXAMPLE.into());
+        MetaSchemaRef::Inline(Box::new(MetaSchema { example, ..MetaSchema::new("string") }))
+    }
+}
+
+impl IntoResponse for EventStream {
+    fn into_response(self) -> Response {
+        Response::builder()
+            .header(CONTENT_TYPE, Self::CONTENT_TYPE)
+            // nginx sends each event at once, instead of many together.
+            .header("X-Accel-Buffering", "no")
+            .body(self.0)
+    }
+}
