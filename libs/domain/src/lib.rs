@@ -2,6 +2,7 @@
 //!
 //! Pure types and rules. This crate does no I/O and knows neither the queue, the model, nor HTTP.
 
+mod annotations;
 mod class_filter;
 mod detection;
 mod digest;
@@ -15,6 +16,7 @@ mod task;
 mod task_id;
 mod threshold;
 
+pub use annotations::{AnnotationFormat, Annotations, five_decimals};
 pub use class_filter::{ClassFilter, InvalidClassFilter, MAX_FILTER_CLASSES, UnknownClass};
 pub use detection::{ClassId, DetectedObject, Detection, LabelMap};
 pub use digest::{InvalidSha256Digest, Sha256Digest, Sha256Hasher};

@@ -1,4 +1,4 @@
-//! The upload code without a server, for the fuzz targets under `fuzz/`. Compiled for them and for tests
+//! The upload code, and the choice of a result's format, without a server, for the fuzz targets under `fuzz/`. Compiled for them and for tests
 //! only: cargo-fuzz sets `cfg(fuzzing)`.
 
 #![allow(clippy::expect_used, reason = "a panic is how a fuzz target reports")]
@@ -8,7 +8,10 @@ use std::{io, sync::Arc, time::Duration};
 use bytes::Bytes;
 use domain::picture::PictureLimits;
 use futures_util::stream;
-use poem::{Body, IntoResponse, Request};
+use poem::{
+    Body, IntoResponse, Request,
+    http::{HeaderMap, HeaderValue, header},
+};
 use poem_openapi::{ApiExtractor, ExtractParamOptions};
 use tokio::sync::Semaphore;
 
@@ -17,7 +20,7 @@ use crate::{
         error::StartTaskError,
         legacy::LegacyApi,
         rejection::Rejection,
-        v1::{V1Api, error::SubmitError},
+        v1::{V1Api, error::SubmitError, formats},
     },
     upload::{PictureForm, SubmissionRoute, UploadRules},
 };
@@ -84,6 +87,17 @@ pub fn answers(upload: &Upload<'_>) -> [(u16, String); 2] {
     })
 }
 
+/// The media type of the answer to a request for a result with this header `Accept`; `None`: 406.
+#[must_use]
+pub fn accepted(accept: &[u8]) -> Option<&'static str> {
+    let mut headers = HeaderMap::new();
+    // Bytes that no header can have do not reach the API.
+    if let Ok(value) = HeaderValue::from_bytes(accept) {
+        headers.insert(header::ACCEPT, value);
+    }
+    formats::media_type(&headers)
+}
+
 async fn answer<R, E: IntoResponse>(
     form: PictureForm<R>,
     render: fn(Rejection) -> E,
@@ -131,6 +145,19 @@ mod tests {
     use std::fs;
 
     use super::*;
+
+    #[test]
+    fn every_header_chooses_a_format_or_none() {
+        let cases: [(&[u8], _); 4] = [
+            (b"text/csv", Some("text/csv")),
+            (b"image/png", None),
+            (b"\xff;;q=,\"", Some("application/json")),
+            (b"a\nb", Some("application/json")),
+        ];
+        for (accept, expected) in cases {
+            assert_eq!(accepted(accept), expected, "{accept:?}");
+        }
+    }
 
     #[test]
     fn the_responses_to_the_seeds_do_not_depend_on_the_split() {

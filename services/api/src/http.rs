@@ -1,6 +1,7 @@
 //! HTTP independent of the routes: connections and their timeouts, what all responses have in common, and the
 //! metrics of each request.
 
+pub(crate) mod accept;
 pub(crate) mod docs;
 pub(crate) mod event_stream;
 pub(crate) mod fallback;

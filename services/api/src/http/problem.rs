@@ -31,6 +31,9 @@ pub(crate) enum ProblemKind {
     TaskUnknown,
     TaskExpired,
     TaskEnded,
+    TaskUnfinished,
+    TaskWithoutResult,
+    NotAcceptable,
     NoRoute,
     MethodNotAllowed,
     Internal,
@@ -39,7 +42,7 @@ pub(crate) enum ProblemKind {
 impl ProblemKind {
     /// All kinds, for the documentation's test.
     #[cfg(test)]
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 21] = [
         Self::InvalidParameter,
         Self::InvalidBody,
         Self::NoPicture,
@@ -55,6 +58,9 @@ impl ProblemKind {
         Self::TaskUnknown,
         Self::TaskExpired,
         Self::TaskEnded,
+        Self::TaskUnfinished,
+        Self::TaskWithoutResult,
+        Self::NotAcceptable,
         Self::NoRoute,
         Self::MethodNotAllowed,
         Self::Internal,
@@ -81,7 +87,10 @@ impl ProblemKind {
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TaskExpired => StatusCode::GONE,
-            Self::TaskEnded => StatusCode::CONFLICT,
+            Self::TaskEnded | Self::TaskUnfinished | Self::TaskWithoutResult => {
+                StatusCode::CONFLICT
+            }
+            Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
@@ -110,6 +119,9 @@ impl ProblemKind {
             Self::TaskUnknown => "urn:problem-type:spotter:task-unknown",
             Self::TaskExpired => "urn:problem-type:spotter:task-expired",
             Self::TaskEnded => "urn:problem-type:spotter:task-ended",
+            Self::TaskUnfinished => "urn:problem-type:spotter:task-unfinished",
+            Self::TaskWithoutResult => "urn:problem-type:spotter:task-without-result",
+            Self::NotAcceptable => "urn:problem-type:spotter:not-acceptable",
             Self::NoRoute => "urn:problem-type:spotter:no-route",
             Self::MethodNotAllowed => "urn:problem-type:spotter:method-not-allowed",
             Self::Internal => "urn:problem-type:spotter:internal",
@@ -134,6 +146,9 @@ impl ProblemKind {
             Self::TaskUnknown => "There is no such task",
             Self::TaskExpired => "The result of the task has expired",
             Self::TaskEnded => "The task has ended",
+            Self::TaskUnfinished => "The task has not ended yet",
+            Self::TaskWithoutResult => "The task has ended without a result",
+            Self::NotAcceptable => "There is no representation that the client accepts",
             Self::NoRoute => "There is no such route",
             Self::MethodNotAllowed => "The route has another method",
             Self::Internal => "The API failed",

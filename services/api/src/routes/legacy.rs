@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{DetectedObject, TaskId, TaskRecord, TaskState};
+use domain::{DetectedObject, TaskId, TaskRecord, TaskState, five_decimals};
 use poem::{Request, web::Data};
 use poem_openapi::{
     ApiResponse, Object, OpenApi, Union,
@@ -16,7 +16,7 @@ use super::{
     error::{StartTaskError, TaskResultError},
     index::{self, Index},
     rejection::Rejection,
-    schema::{EXAMPLE_ID, five_decimals},
+    schema::EXAMPLE_ID,
     tag::Tag,
 };
 use crate::{

@@ -6,6 +6,7 @@
 )]
 
 pub(crate) mod error;
+pub(crate) mod formats;
 
 mod entity_tag;
 mod events;
@@ -28,8 +29,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     entity_tag::{entity_tag, matches},
-    error::{CancelError, FollowError, SubmitError, TaskError},
+    error::{CancelError, FollowError, SubmitError, TaskError, VARY},
     events::{TaskEventSource, reconnect_after},
+    formats::{ResultFormat, TaskContent},
     parameters::Parameters,
     prefer::Preference,
     task::Task,
@@ -152,6 +154,9 @@ impl V1Api {
     }
 
     /// A task's state, and its result once it has one
+    ///
+    /// The result is also available in the formats of other tools, by `format` or by the header `Accept`. In these, a
+    /// task without a result is an error: a script that waits for a file gets no other.
     #[oai(path = "/tasks/:task_id", method = "get")]
     async fn task(
         &self,
@@ -161,10 +166,15 @@ impl V1Api {
         task_id: Path<String>,
         /// Hold the answer back until the task ends, for this many seconds at most, up to 30.
         wait: Query<Option<u64>>,
+        /// The format of the answer. Default: as the header `Accept` says, and native without one.
+        format: Query<Option<ResultFormat>>,
         /// The `ETag` of an earlier answer: a 304 without a body if the task has not changed since.
         #[oai(name = "If-None-Match")]
         if_none_match: Header<Option<String>>,
+        request: &Request,
     ) -> Result<TaskResponse, TaskError> {
+        let format = ResultFormat::of(format.0, request.headers())
+            .ok_or_else(|| TaskError::not_acceptable(&ResultFormat::media_types()))?;
         let id: TaskId = task_id.parse().map_err(|error| TaskError::unknown(format!("{error}")))?;
         let found = match wait.0.unwrap_or(0).min(LONGEST_WAIT_SECONDS) {
             0 => tasks.find(id).await,
@@ -172,11 +182,12 @@ impl V1Api {
         };
         match found {
             Ok(Lookup::Found(record)) => {
-                let task = Json(Task::from(*record));
-                let tag = entity_tag(&task.0);
+                let content = TaskContent::of(record, format)
+                    .map_err(|record| TaskError::no_result(*record))?;
+                let (tag, vary) = (entity_tag(&content.text()), VARY.to_owned());
                 Ok(match if_none_match.0 {
-                    Some(known) if matches(&known, &tag) => TaskResponse::Unchanged(tag),
-                    _ => TaskResponse::Known(task, tag),
+                    Some(known) if matches(&known, &tag) => TaskResponse::Unchanged(tag, vary),
+                    _ => TaskResponse::Known(content, tag, vary),
                 })
             }
             Ok(Lookup::Unknown) => Err(TaskError::unknown(format!("there is no task {id}"))),
@@ -307,9 +318,12 @@ enum TaskResponse {
     /// The task is known.
     #[oai(status = 200)]
     Known(
-        Json<Task>,
+        TaskContent,
         /// Identifies this answer; another one has another.
         #[oai(header = "ETag")]
+        String,
+        /// The header that the answer depends on.
+        #[oai(header = "Vary")]
         String,
     ),
     /// The task has not changed since the answer with the `ETag` in `If-None-Match`.
@@ -317,6 +331,9 @@ enum TaskResponse {
     Unchanged(
         /// As in `If-None-Match`.
         #[oai(header = "ETag")]
+        String,
+        /// The header that the answer depends on.
+        #[oai(header = "Vary")]
         String,
     ),
 }

@@ -1,6 +1,7 @@
 //! Each route's answers.
 
 mod events;
+mod formats;
 mod health;
 mod legacy;
 mod long_poll;

@@ -1,11 +1,10 @@
 //! Entity tags (RFC 9110, section 8.8.3): whether a client's copy of an answer is the present one.
 
 use domain::Sha256Digest;
-use poem_openapi::types::ToJSON;
 
 /// The tag of an answer with this body.
-pub(super) fn entity_tag(body: &impl ToJSON) -> String {
-    let digest = Sha256Digest::of(body.to_json_string()).to_string();
+pub(super) fn entity_tag(body: &str) -> String {
+    let digest = Sha256Digest::of(body).to_string();
     format!("\"{}\"", &digest[..32])
 }
 
@@ -21,9 +20,9 @@ mod tests {
 
     #[test]
     fn a_tag_is_found_in_a_list() {
-        let tag = entity_tag(&"a".to_owned());
+        let tag = entity_tag("a");
         assert_eq!(tag.len(), 34);
-        assert_ne!(tag, entity_tag(&"b".to_owned()));
+        assert_ne!(tag, entity_tag("b"));
         for header in [tag.clone(), format!("\"x\", {tag}"), format!("W/{tag}"), "*".to_owned()] {
             assert!(matches(&header, &tag), "{header}");
         }

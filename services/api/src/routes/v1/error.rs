@@ -1,6 +1,6 @@
 //! The errors of the versioned API: problem details by status.
 
-use domain::TaskId;
+use domain::{TaskId, TaskRecord};
 use poem_openapi::{ApiResponse, Object, payload::Json};
 
 use super::task::Task;
@@ -9,6 +9,9 @@ use crate::{
     routes::rejection::{Rejection, RejectionKind},
     tasks::submit::RETRY_AFTER_SECONDS,
 };
+
+/// The header by which the format of a result is negotiated.
+pub(super) const VARY: &str = "Accept";
 
 /// Why a submission was not accepted.
 #[derive(ApiResponse)]
@@ -75,8 +78,9 @@ impl From<Rejection> for SubmitError {
 
 /// Why there is no answer about a task.
 #[derive(ApiResponse)]
+#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
 pub(crate) enum TaskError {
-    /// A parameter is unknown, or `wait` is no whole number.
+    /// A parameter is unknown, `wait` is no whole number, or `format` is none of the formats.
     #[oai(status = 400, content_type = "application/problem+json")]
     #[allow(
         dead_code,
@@ -86,6 +90,22 @@ pub(crate) enum TaskError {
     /// There never was such a task.
     #[oai(status = 404, content_type = "application/problem+json")]
     Unknown(Json<Problem>),
+    /// The header `Accept` has none of the media types that there are.
+    #[oai(status = 406, content_type = "application/problem+json")]
+    NotAcceptable(
+        Json<Problem>,
+        /// The header that the answer depends on.
+        #[oai(header = "Vary")]
+        String,
+    ),
+    /// The task has no result, or none yet, that could be shown in the format asked for; it is in the answer.
+    #[oai(status = 409, content_type = "application/problem+json")]
+    NoResult(
+        Json<TaskProblem>,
+        /// The header that the answer depends on.
+        #[oai(header = "Vary")]
+        String,
+    ),
     /// There was such a task, longer ago than results are kept.
     #[oai(status = 410, content_type = "application/problem+json")]
     Expired(Json<Problem>),
@@ -102,6 +122,21 @@ pub(crate) enum TaskError {
 impl TaskError {
     pub(crate) fn unknown(detail: String) -> Self {
         Self::Unknown(Json(Problem::new(ProblemKind::TaskUnknown, detail)))
+    }
+
+    /// The error for a header `Accept` that has none of `media_types`.
+    pub(crate) fn not_acceptable(media_types: &str) -> Self {
+        let detail = format!(
+            "the header Accept has none of the media types that there are: {media_types}; `?format=` \
+             takes precedence over it"
+        );
+        Self::NotAcceptable(Json(Problem::new(ProblemKind::NotAcceptable, detail)), VARY.to_owned())
+    }
+
+    /// The error for a task that is not in state SUCCESS.
+    pub(crate) fn no_result(record: TaskRecord) -> Self {
+        let problem = without_result(&record);
+        Self::NoResult(Json(TaskProblem { problem, task: record.into() }), VARY.to_owned())
     }
 
     pub(crate) fn expired(id: TaskId) -> Self {
@@ -166,9 +201,21 @@ impl FollowError {
     }
 }
 
-/// The error for a task that has ended.
+/// The problem of a task that has no result, or none yet.
+fn without_result(record: &TaskRecord) -> Problem {
+    let state = record.state.name();
+    if record.state.is_terminal() {
+        let detail = format!("the task is {state} and has no result");
+        Problem::new(ProblemKind::TaskWithoutResult, detail)
+    } else {
+        let detail = format!("the task is {state}; ask again, or wait for its end with `?wait=30`");
+        Problem::new(ProblemKind::TaskUnfinished, detail)
+    }
+}
+
+/// An error with the task that it is about.
 #[derive(Object)]
-pub(crate) struct EndedProblem {
+pub(crate) struct TaskProblem {
     #[oai(flatten)]
     problem: Problem,
     /// The task.
@@ -191,7 +238,7 @@ pub(crate) enum CancelError {
     Unknown(Json<Problem>),
     /// The task has ended before; it is in the answer.
     #[oai(status = 409, content_type = "application/problem+json")]
-    Ended(Json<EndedProblem>),
+    Ended(Json<TaskProblem>),
     /// There was such a task, longer ago than results are kept.
     #[oai(status = 410, content_type = "application/problem+json")]
     Expired(Json<Problem>),
@@ -212,7 +259,7 @@ impl CancelError {
 
     pub(crate) fn ended(task: Task) -> Self {
         let detail = "the task has ended and cannot be cancelled any more";
-        Self::Ended(Json(EndedProblem {
+        Self::Ended(Json(TaskProblem {
             problem: Problem::new(ProblemKind::TaskEnded, detail),
             task,
         }))

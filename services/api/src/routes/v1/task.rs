@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::{
     DetectedObject, FailureReason, Metadata, RetryReason, RunReport, TaskRecord, TaskState,
+    five_decimals,
 };
 use poem_openapi::{
     Enum, Object,
@@ -11,7 +12,7 @@ use poem_openapi::{
 };
 use time::OffsetDateTime;
 
-use crate::routes::schema::{EXAMPLE_ID, five_decimals};
+use crate::routes::schema::EXAMPLE_ID;
 
 /// Where a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]

@@ -26,7 +26,15 @@ fn every_operation_has_a_summary_and_its_errors() {
     assert_eq!(statuses("/task_result/{task_id}", "get"), ["200", "400", "503"]);
     let submission = ["200", "202", "400", "408", "413", "415", "422", "503"];
     assert_eq!(statuses("/v1/tasks", "post"), submission);
-    assert_eq!(statuses("/v1/tasks/{task_id}", "get"), ["200", "304", "400", "404", "410", "503"]);
+    let reading = ["200", "304", "400", "404", "406", "409", "410", "503"];
+    assert_eq!(statuses("/v1/tasks/{task_id}", "get"), reading);
+    let forms = &document["paths"]["/v1/tasks/{task_id}"]["get"]["responses"]["200"]["content"];
+    for (media_type, form) in forms.as_object().unwrap() {
+        let is_described =
+            form["schema"]["$ref"].is_string() || !form["schema"]["example"].is_null();
+        assert!(is_described, "{media_type}: {form}");
+    }
+    assert_eq!(forms.as_object().unwrap().len(), 5);
     let parameters = document["paths"]["/v1/tasks"]["post"]["parameters"].as_array().unwrap();
     assert!(parameters.iter().all(|parameter| parameter["required"] == false), "{parameters:#?}");
     let following = ["200", "204", "400", "404", "410", "503"];
