@@ -11,7 +11,7 @@ fuzz_target!(|input: &[u8]| {
     let split = answers(&upload);
     for (status, text) in &split {
         // 200: the picture would be queued.
-        assert!(matches!(status, 200 | 400 | 413 | 415), "status {status}: {text}");
+        assert!(matches!(status, 200 | 400 | 403 | 413 | 415), "status {status}: {text}");
     }
     assert_eq!(split, answers(&Upload { split_at: upload.body.len(), ..upload }));
 });

@@ -24,7 +24,7 @@ OF_THE_FILE = {
         "NATS_CERTIFICATE_FILE",
         "NATS_KEY_FILE",
     ),
-    *("REDIS_CA_FILE", "MODELS_DIR", "EXECUTION_PROVIDER", "ORT_DYLIB_PATH", "SHUTDOWN_GRACE_SECONDS"),
+    *("REDIS_CA_FILE", "FETCH_CA_FILE", "MODELS_DIR", "EXECUTION_PROVIDER", "ORT_DYLIB_PATH", "SHUTDOWN_GRACE_SECONDS"),
 }
 # The services of the project, each with its sections of docs/configuration.md.
 SECTIONS = {

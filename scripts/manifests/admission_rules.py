@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from manifests.objects import Objects, matches, quantity
 
 DNS = "namespace kube-system"
+INTERNET = "the internet"
 # The connections that the system and its monitoring need, with their ports.
 NEEDED = {
     ("api", "nats", "client"),
     ("api", "redis", "redis"),
+    # Pictures by URL.
+    ("api", INTERNET, 443),
     ("worker", "nats", "client"),
     ("set-up", "nats", "client"),
     ("nats", "nats", "cluster"),
@@ -33,7 +36,9 @@ def who_needs_each_other_may_talk(objects: Objects) -> Iterator[str]:
             continue
         if not one.startswith("namespace ") and not is_allowed(objects, one, "egress", other, port):
             yield f"{one} may not speak to {other} on port {port}, and needs to"
-        if not other.startswith("namespace ") and not is_allowed(objects, other, "ingress", one, port):
+        if other == INTERNET or other.startswith("namespace "):
+            continue
+        if not is_allowed(objects, other, "ingress", one, port):
             yield f"{other} does not listen to {one} on port {port}, which needs it"
     for name, _ in objects.workloads():
         for policy in policies_of(objects, name):
@@ -63,6 +68,8 @@ def is_allowed(objects: Objects, name: str, direction: str, other: str, port: ob
 
 
 def is_peer(objects: Objects, peer: dict, other: str) -> bool:
+    if "ipBlock" in peer or other == INTERNET:
+        return other == INTERNET and peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0"
     if other.startswith("namespace "):
         selector = peer.get("namespaceSelector", {}).get("matchLabels", {})
         return selector.get("kubernetes.io/metadata.name") == other.removeprefix("namespace ")

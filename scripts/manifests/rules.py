@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+from manifests.admission_rules import INTERNET
 from manifests.admission_rules import RULES as ADMISSION_RULES
 from manifests.documentation_rules import RULES as DOCUMENTATION_RULES
+from manifests.internet_rules import RULES as INTERNET_RULES
 from manifests.objects import WORKLOADS, Objects, constant, matches, quantity
 from manifests.port_rules import RULES as PORT_RULES
 from manifests.startup_rules import RULES as STARTUP_RULES
@@ -173,6 +175,9 @@ def peers(objects: Objects, name: str, direction: str) -> set[tuple[str, object]
     """The same as pairs of a workload's or a neighbour's name, and a port."""
     found = set()
     for peer, ports in policies(objects, name, direction):
+        if "ipBlock" in peer:
+            found |= {(INTERNET, port) for port in ports or ["any"]}
+            continue
         if "namespaceSelector" in peer:
             namespace = peer["namespaceSelector"].get("matchLabels", {}).get("kubernetes.io/metadata.name", "any")
             found |= {(f"namespace {namespace}", port) for port in ports or ["any"]}
@@ -346,6 +351,7 @@ RULES: list[Rule] = [
     *PORT_RULES,
     *DOCUMENTATION_RULES,
     *ADMISSION_RULES,
+    *INTERNET_RULES,
     the_network_is_closed_but_for_what_is_needed,
     time_to_stop_is_enough,
     memory_and_disk_are_enough,

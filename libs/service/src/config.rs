@@ -219,6 +219,19 @@ impl<'a> Reader<'a> {
         default
     }
 
+    /// `on` or `off`, or `true` or `false`.
+    pub fn switch(&mut self, name: &'static str, default: bool) -> bool {
+        match self.read_optional::<String>(name).map(|text| text.to_ascii_lowercase()).as_deref() {
+            None => default,
+            Some("on" | "true") => true,
+            Some("off" | "false") => false,
+            Some(_) => {
+                self.problem(name, "expected on or off".to_owned());
+                default
+            }
+        }
+    }
+
     /// Records that the value of `name` cannot be used. A problem that quotes a key or credentials is
     /// replaced: the variable holds the content of a file in place of its path.
     pub fn problem(&mut self, name: &'static str, mut problem: String) {

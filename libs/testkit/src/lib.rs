@@ -27,8 +27,8 @@ pub use files::{picture, require, workspace_root};
 pub use network::{Direction, TcpProxy, free_address, free_port};
 pub use process::{Line, Output, Process, ProcessBuilder};
 pub use servers::{
-    Certificates, Collector, NatsCluster, NatsServer, NatsServerBuilder, ReceivedSpan, RedisServer,
-    SmallDisk, StreamState,
+    Certificates, Collector, HttpRequest, HttpServer, NatsCluster, NatsServer, NatsServerBuilder,
+    ReceivedSpan, RedisServer, SmallDisk, StreamState, http_answer,
 };
 
 /// How long a server may take to start on a busy machine before a test gives up on it.

@@ -39,7 +39,7 @@ use crate::{
         Tasks,
         backpressure::{self, Backpressure},
     },
-    upload::UploadRules,
+    upload::{PictureFetcher, UploadRules},
 };
 
 pub use error::ServeError;
@@ -89,6 +89,7 @@ pub async fn serve(
         slots: Arc::new(Semaphore::new(config.max_concurrent_uploads)),
         max_slots: config.max_concurrent_uploads,
         digests: config.redis.is_some() && config.response_cache_ttl.is_some(),
+        fetcher: fetcher(&config, &metrics),
     };
     let breaker = Arc::new(Breaker::default());
     let api_metrics = ApiMetrics::new(&metrics, Arc::clone(&breaker), &upload_rules);
@@ -129,6 +130,11 @@ pub async fn serve(
     tokio::join!(messaging.close(), traces.stop());
     tracing::info!("API stopped");
     Ok(())
+}
+
+fn fetcher(config: &Config, metrics: &Metrics) -> Option<PictureFetcher> {
+    let fetch = config.fetch.clone()?;
+    Some(PictureFetcher::new(fetch, &metrics.meter()))
 }
 
 /// Samples the queue in the background until `shutdown`.

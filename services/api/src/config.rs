@@ -9,7 +9,7 @@ use service::{
     telemetry::{LogSettings, traces::TraceSettings},
 };
 
-use crate::{cache::RedisServer, http::ConnectionLimits};
+use crate::{cache::RedisServer, http::ConnectionLimits, upload::FetchConfig};
 
 /// The largest `MAX_EVENT_STREAMS`: more than one process can have connections.
 const MOST_EVENT_STREAMS: usize = 1 << 20;
@@ -33,6 +33,9 @@ pub struct Config {
     pub max_concurrent_uploads: usize,
     /// `UPLOAD_TIMEOUT_SECONDS`: timeout of an upload. Default 60.
     pub upload_timeout: Duration,
+    /// `FETCH_URLS` (default on), `FETCH_HTTP`, `FETCH_PORTS`, `FETCH_ALLOW`, `FETCH_CA_FILE`,
+    /// `FETCH_TIMEOUT_SECONDS`, `MAX_CONCURRENT_FETCHES`, `MAX_FETCHES_PER_HOST`: pictures by URL. `None`: none.
+    pub fetch: Option<FetchConfig>,
     /// `MAX_CONNECTIONS`, `HEADER_TIMEOUT_SECONDS`, `KEEP_ALIVE_SECONDS`, `ANSWER_TIMEOUT_SECONDS`: limits of
     /// connections.
     pub connections: ConnectionLimits,
@@ -80,6 +83,7 @@ impl Config {
             },
             max_concurrent_uploads: reader.at_least("MAX_CONCURRENT_UPLOADS", 1, 64),
             upload_timeout,
+            fetch: FetchConfig::read(&mut reader),
             connections: ConnectionLimits {
                 most: reader.at_least("MAX_CONNECTIONS", 1, 4096),
                 header_timeout: reader.seconds("HEADER_TIMEOUT_SECONDS", 10),
@@ -130,6 +134,15 @@ mod tests {
     }
 
     #[test]
+    fn fetching_is_turned_off_by_one_variable() {
+        assert!(read(&[]).unwrap().fetch.is_some());
+        for off in ["off", "false", "OFF"] {
+            let settings = [("FETCH_URLS", off), ("FETCH_ALLOW", "http://minio:9000")];
+            assert!(read(&settings).unwrap().fetch.is_none(), "{off}");
+        }
+    }
+
+    #[test]
     fn the_response_cache_is_turned_off_with_0() {
         let ttl =
             |seconds| read(&[("RESPONSE_CACHE_SECONDS", seconds)]).unwrap().response_cache_ttl;
@@ -168,13 +181,24 @@ mod tests {
             ("REDIS_URL", "http://x"),
             ("REDIS_CA_FILE", "/nowhere/at.all"),
             ("QUEUE_MAX_BYTES", "1"),
+            ("FETCH_URLS", "maybe"),
+            ("FETCH_ALLOW", "minio"),
         ];
         let ConfigError(problems) = read(&bad).err().unwrap();
         let mut names: Vec<_> = problems.iter().map(|problem| problem.name).collect();
         names.sort_unstable();
         assert_eq!(
             names,
-            ["HOST", "MODEL", "PORT", "QUEUE_MAX_BYTES", "REDIS_CA_FILE", "REDIS_URL"]
+            [
+                "FETCH_ALLOW",
+                "FETCH_URLS",
+                "HOST",
+                "MODEL",
+                "PORT",
+                "QUEUE_MAX_BYTES",
+                "REDIS_CA_FILE",
+                "REDIS_URL"
+            ]
         );
     }
 }

@@ -3,7 +3,7 @@
 
 #![allow(clippy::expect_used, reason = "a panic is how a fuzz target reports")]
 
-use std::{io, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use domain::picture::PictureLimits;
@@ -13,6 +13,7 @@ use poem::{
     http::{HeaderMap, HeaderValue, header},
 };
 use poem_openapi::{ApiExtractor, ExtractParamOptions};
+use service::config::Reader;
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -22,7 +23,10 @@ use crate::{
         rejection::Rejection,
         v1::{V1Api, error::SubmitError, formats},
     },
-    upload::{PictureForm, SubmissionRoute, UploadRules},
+    upload::{
+        FetchConfig, PictureFetcher, PictureForm, SubmissionRoute, Submitted, SubmittedPicture,
+        UploadRules,
+    },
 };
 
 /// A submission as a client sends it.
@@ -103,7 +107,9 @@ async fn answer<R, E: IntoResponse>(
     render: fn(Rejection) -> E,
 ) -> (u16, String) {
     match form.0 {
-        Ok(picture) => (200, picture.name),
+        Ok(Submitted { picture: SubmittedPicture::Sent(picture), .. }) => (200, picture.name),
+        // Nothing is fetched.
+        Ok(Submitted { picture: SubmittedPicture::At(_), .. }) => (200, "a URL".to_owned()),
         Err(error) => {
             let answer = render(error.into()).into_response();
             let status = answer.status().as_u16();
@@ -134,10 +140,17 @@ async fn extract<R: SubmissionRoute>(upload: &Upload<'_>) -> PictureForm<R> {
         slots: Arc::new(Semaphore::new(1)),
         max_slots: 1,
         digests: true,
+        fetcher: Some(fetcher()),
     });
     let (request, mut body) = request.split();
     let form = PictureForm::from_request(&request, &mut body, ExtractParamOptions::default()).await;
     form.expect("the extractor never fails: each route renders its own errors")
+}
+
+fn fetcher() -> PictureFetcher {
+    let settings = HashMap::<String, String>::new();
+    let config = FetchConfig::read(&mut Reader::new(&settings)).expect("fetching is on by default");
+    PictureFetcher::new(config, &opentelemetry::global::meter("fuzzing"))
 }
 
 #[cfg(test)]
@@ -169,7 +182,7 @@ mod tests {
             let upload = Upload::from_input(&input).unwrap();
             let whole = answers(&Upload { split_at: upload.body.len(), ..upload });
             for (status, text) in &whole {
-                assert!(matches!(status, 200 | 400 | 413 | 415), "{path:?}: {status} {text}");
+                assert!(matches!(status, 200 | 400 | 403 | 413 | 415), "{path:?}: {status} {text}");
                 accepted += usize::from(*status == 200);
             }
             // Every byte of short bodies, some of long ones.

@@ -23,3 +23,4 @@ pub use config::Config;
 pub use http::{ConnectionLimits, docs::DocsPageError};
 pub use routes::openapi::document as openapi_document;
 pub use setup::{SetUpConfig, set_up};
+pub use upload::FetchConfig;

@@ -1,4 +1,4 @@
-//! Uploads: a picture in a multipart form, as the whole body, or in JSON, checked while it arrives.
+//! Uploads: a picture in a multipart form, as the whole body, in JSON, or at a URL, checked while it arrives.
 
 pub(crate) mod cache_control;
 pub(crate) mod multipart;
@@ -6,14 +6,22 @@ pub(crate) mod multipart;
 mod arriving;
 mod body_kind;
 mod error;
+mod fetch;
+mod fetcher;
 mod form;
 mod json_body;
 mod limited_body;
 mod picture_form;
 mod plain_body;
 mod rules;
+mod uploaded;
 
 pub(crate) use body_kind::Bodies;
 pub(crate) use error::UploadError;
-pub(crate) use picture_form::{PictureForm, SubmissionRoute, UploadedPicture};
+pub use fetcher::FetchConfig;
+pub(crate) use fetcher::PictureFetcher;
+pub(crate) use picture_form::{PictureForm, SubmissionRoute};
+#[cfg(any(fuzzing, test))]
+pub(crate) use picture_form::{Submitted, SubmittedPicture};
 pub(crate) use rules::{FileNames, UploadRules};
+pub(crate) use uploaded::UploadedPicture;

@@ -24,6 +24,11 @@ pub(crate) enum ProblemKind {
     TooLarge,
     TooSlow,
     IdempotencyKeyReused,
+    UrlRefused,
+    UrlStatus,
+    UrlTimedOut,
+    UrlNotFetched,
+    TooManyFetches,
     QueueFull,
     TooManyUploads,
     TooManyStreams,
@@ -42,7 +47,7 @@ pub(crate) enum ProblemKind {
 impl ProblemKind {
     /// All kinds, for the documentation's test.
     #[cfg(test)]
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 26] = [
         Self::InvalidParameter,
         Self::InvalidBody,
         Self::NoPicture,
@@ -51,6 +56,11 @@ impl ProblemKind {
         Self::TooLarge,
         Self::TooSlow,
         Self::IdempotencyKeyReused,
+        Self::UrlRefused,
+        Self::UrlStatus,
+        Self::UrlTimedOut,
+        Self::UrlNotFetched,
+        Self::TooManyFetches,
         Self::QueueFull,
         Self::TooManyUploads,
         Self::TooManyStreams,
@@ -93,10 +103,16 @@ impl ProblemKind {
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::QueueFull | Self::TooManyUploads | Self::TooManyStreams | Self::Unavailable => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::UrlRefused => StatusCode::FORBIDDEN,
+            Self::IdempotencyKeyReused
+            | Self::UrlStatus
+            | Self::UrlTimedOut
+            | Self::UrlNotFetched => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::QueueFull
+            | Self::TooManyUploads
+            | Self::TooManyFetches
+            | Self::TooManyStreams
+            | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -112,6 +128,11 @@ impl ProblemKind {
             Self::TooLarge => "urn:problem-type:spotter:too-large",
             Self::TooSlow => "urn:problem-type:spotter:too-slow",
             Self::IdempotencyKeyReused => "urn:problem-type:spotter:idempotency-key-reused",
+            Self::UrlRefused => "urn:problem-type:spotter:url-refused",
+            Self::UrlStatus => "urn:problem-type:spotter:url-status",
+            Self::UrlTimedOut => "urn:problem-type:spotter:url-timed-out",
+            Self::UrlNotFetched => "urn:problem-type:spotter:url-not-fetched",
+            Self::TooManyFetches => "urn:problem-type:spotter:too-many-fetches",
             Self::QueueFull => "urn:problem-type:spotter:queue-full",
             Self::TooManyUploads => "urn:problem-type:spotter:too-many-uploads",
             Self::TooManyStreams => "urn:problem-type:spotter:too-many-streams",
@@ -139,6 +160,13 @@ impl ProblemKind {
             Self::TooLarge => "The request has too many bytes or parts",
             Self::TooSlow => "The request took too long to arrive",
             Self::IdempotencyKeyReused => "The Idempotency-Key was used for another submission",
+            Self::UrlRefused => "The URL leads to an address that is not fetched from",
+            Self::UrlStatus => "The picture's server answered with an error",
+            Self::UrlTimedOut => "The picture's server was too slow",
+            Self::UrlNotFetched => {
+                "The picture's server cannot be reached or gave no usable answer"
+            }
+            Self::TooManyFetches => "There are too many fetches at once",
             Self::QueueFull => "The queue is full",
             Self::TooManyUploads => "There are too many uploads at once",
             Self::TooManyStreams => "There are too many event streams at once",

@@ -66,7 +66,12 @@ impl From<Rejection> for StartTaskError {
             RejectionKind::NoBoundary
             | RejectionKind::InvalidParameter
             | RejectionKind::InvalidBody
-            | RejectionKind::InvalidPicture => {
+            | RejectionKind::InvalidPicture
+            // Forms have no URLs.
+            | RejectionKind::UrlRefused
+            | RejectionKind::UrlStatus
+            | RejectionKind::UrlTimedOut
+            | RejectionKind::UrlNotFetched => {
                 Self::BadRequest(body(text, rejection.filename().map(str::to_owned)))
             }
             RejectionKind::TooLarge => Self::TooLarge(body(text, None)),
@@ -75,6 +80,7 @@ impl From<Rejection> for StartTaskError {
             RejectionKind::KeyReused => Self::KeyReused(body(text, None)),
             kind @ (RejectionKind::QueueFull { .. }
             | RejectionKind::TooManyUploads
+            | RejectionKind::TooManyFetches
             | RejectionKind::Unavailable) => {
                 let retry_after = kind.retry_after().unwrap_or(RETRY_AFTER_SECONDS);
                 Self::Unavailable(body(text, None), retry_after)

@@ -74,7 +74,8 @@ impl LegacyApi {
             .map_err(|detail| Rejection::Parameter { name: "Idempotency-Key", detail })?;
         let no_cache = CacheControl::of(request.headers()).no_cache;
         let options = SubmitOptions { idempotency_key, no_cache, ..SubmitOptions::default() };
-        let picture = form.0.map_err(Rejection::from)?;
+        let submitted = form.0.map_err(Rejection::from)?;
+        let picture = submitted.picture.complete().await.map_err(Rejection::from)?;
         let record = tasks.submit(picture, options).await.map_err(Rejection::from)?;
         Ok(StartTaskResponse::Accepted(Json(AcceptedTask {
             task_id: record.job.task_id.to_string(),

@@ -1,6 +1,7 @@
 //! Why a submission is rejected: one classification, which each API renders in its own statuses and words.
 
 use domain::picture::PictureError;
+use outbound::{RequestError, UrlError};
 
 use crate::{
     tasks::submit::{NotAccepted, RETRY_AFTER_SECONDS},
@@ -54,6 +55,16 @@ pub(crate) enum RejectionKind {
     KeyReused,
     /// The queue is full. A retry after this many seconds may help.
     QueueFull { retry_after: u64 },
+    /// The URL of the picture leads to what is not fetched.
+    UrlRefused,
+    /// The picture's server answered with another status than 200.
+    UrlStatus,
+    /// The picture's server was too slow.
+    UrlTimedOut,
+    /// The picture's server cannot be reached, or its answer not be used.
+    UrlNotFetched,
+    /// Too many fetches at once.
+    TooManyFetches,
     /// Too many uploads at once.
     TooManyUploads,
     /// The queue cannot be reached or cannot store.
@@ -65,7 +76,9 @@ impl RejectionKind {
     pub(crate) fn retry_after(self) -> Option<u64> {
         match self {
             Self::QueueFull { retry_after } => Some(retry_after),
-            Self::TooManyUploads | Self::Unavailable => Some(RETRY_AFTER_SECONDS),
+            Self::TooManyUploads | Self::TooManyFetches | Self::Unavailable => {
+                Some(RETRY_AFTER_SECONDS)
+            }
             _ => None,
         }
     }
@@ -91,6 +104,10 @@ impl Rejection {
         match self {
             Self::Parameter { name, .. } => Some(name),
             Self::Upload(UploadError::Parameter { name, .. }) => Some(name),
+            Self::Upload(UploadError::ImageAndUrl | UploadError::NoFetching) => Some("url"),
+            Self::Upload(UploadError::Url(_) | UploadError::Fetch(RequestError::Url(_))) => {
+                Some("url")
+            }
             Self::Upload(_) | Self::NotAccepted(_) => None,
         }
     }
@@ -109,7 +126,22 @@ impl Rejection {
 fn of_upload(error: &UploadError) -> RejectionKind {
     match error {
         UploadError::NoPicture(_) | UploadError::NoImageMember => RejectionKind::NoPicture,
-        UploadError::Parameter { .. } => RejectionKind::InvalidParameter,
+        UploadError::Parameter { .. } | UploadError::ImageAndUrl | UploadError::NoFetching => {
+            RejectionKind::InvalidParameter
+        }
+        UploadError::Url(UrlError::Refused(_)) => RejectionKind::UrlRefused,
+        UploadError::Url(_) => RejectionKind::InvalidParameter,
+        UploadError::Fetch(error) => match error {
+            RequestError::Url(_) => RejectionKind::InvalidParameter,
+            RequestError::Refused(_) | RequestError::Redirect(_) => RejectionKind::UrlRefused,
+            RequestError::Status(_) => RejectionKind::UrlStatus,
+            RequestError::TimedOut => RejectionKind::UrlTimedOut,
+            RequestError::Busy => RejectionKind::TooManyFetches,
+            RequestError::TooManyRedirects(_)
+            | RequestError::NoLocation
+            | RequestError::Unreachable(_)
+            | RequestError::Encoded => RejectionKind::UrlNotFetched,
+        },
         UploadError::Boundary(error) => match error {
             BoundaryError::NoType | BoundaryError::OtherType(_) => RejectionKind::NotAForm,
             BoundaryError::NoBoundary => RejectionKind::NoBoundary,

@@ -54,7 +54,7 @@ impl SubmissionRoute for V1Api {
     const BODIES: Bodies = Bodies::All;
     const PARAMETERS: &'static [&'static str] = parameters::NAMES;
     const DESCRIPTION: &'static str = "The picture: as a file in field `file` of a form, of any name; as the whole \
-        body, with its media type; or as base64 in JSON. Parameters may be in the query, in fields of the form, or in \
+        body, with its media type; or in JSON, as base64 or by its URL. Parameters may be in the query, in fields of the form, or in \
         the JSON object. A picture without a file name is taken from a form where there is none with one. Other fields \
         of a form are ignored.";
 
@@ -115,7 +115,7 @@ impl V1Api {
         let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
         let idempotency_key = idempotency_key
             .map_err(|detail| Rejection::Parameter { name: "Idempotency-Key", detail })?;
-        let mut picture = form.0.map_err(Rejection::from)?;
+        let submitted = form.0.map_err(Rejection::from)?;
         let of_query = [
             ("model", model.0.map(Value::from)),
             ("confidence", confidence.0.map(Value::from)),
@@ -127,8 +127,7 @@ impl V1Api {
         ];
         let given = of_query.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let classes = classes.0.into_iter().flatten().map(|class| ("classes", Value::from(class)));
-        let mut parameters =
-            Parameters::parse(given.chain(classes).chain(picture.parameters.drain(..)))?;
+        let mut parameters = Parameters::parse(given.chain(classes).chain(submitted.parameters))?;
         let options = SubmitOptions {
             settings: parameters.settings(),
             deadline: parameters.deadline(tasks.result_ttl)?,
@@ -137,6 +136,7 @@ impl V1Api {
             idempotency_key,
             no_cache: CacheControl::of(request.headers()).no_cache,
         };
+        let picture = submitted.picture.complete().await.map_err(Rejection::from)?;
         let preference = prefer.0.as_deref().and_then(Preference::of);
         let mut record = tasks.submit(picture, options).await.map_err(Rejection::from)?;
         if let Some(Preference::Wait(wait)) = preference {

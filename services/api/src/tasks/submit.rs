@@ -104,7 +104,7 @@ impl Tasks {
         picture: UploadedPicture,
         options: SubmitOptions,
     ) -> Result<TaskRecord, NotAccepted> {
-        let UploadedPicture { name, bytes, sha256, slot: _slot, parameters: _ } = picture;
+        let UploadedPicture { name, bytes, sha256, slot: _slot } = picture;
         let SubmitOptions { settings, deadline, model, metadata, idempotency_key, no_cache } =
             options;
         let mut job = Job::new(name, model.unwrap_or_else(|| self.model.clone()), settings);

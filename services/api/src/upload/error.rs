@@ -3,10 +3,11 @@
 use std::{fmt, io, time::Duration};
 
 use domain::picture::{PictureError, PictureFormat};
+use outbound::{RequestError, UrlError};
 
 use super::{
     multipart::{BoundaryError, FormError, PartHead, printable},
-    rules::{FIELD, FORM_OVERHEAD_BYTES, IMAGE, MAX_FILE_NAME_CHARS, MIN_BYTES_PER_SECOND},
+    rules::{FIELD, FORM_OVERHEAD_BYTES, IMAGE, MAX_FILE_NAME_CHARS, MIN_BYTES_PER_SECOND, URL},
 };
 
 /// Maximum number of fields that an error names.
@@ -24,9 +25,18 @@ pub(crate) enum UploadError {
     #[error("no picture: {0}; {FORM_ADVICE}")]
     NoPicture(FieldsSent),
     #[error(
-        "no picture: the JSON object has no member '{IMAGE}', which holds the picture as base64"
+        "no picture: the JSON object has neither '{IMAGE}', which holds the picture as base64, nor '{URL}', which says \
+         where it is"
     )]
     NoImageMember,
+    #[error("{IMAGE} and {URL} exclude each other: send the picture, or say where it is")]
+    ImageAndUrl,
+    #[error("{URL} cannot be used: this API fetches no pictures; send the picture in {IMAGE}")]
+    NoFetching,
+    #[error("{URL} cannot be used: {0}")]
+    Url(#[from] UrlError),
+    #[error("the picture cannot be fetched: {0}")]
+    Fetch(#[from] RequestError),
     #[error("the JSON body cannot be read: {0}")]
     Json(String),
     #[error("{IMAGE} is not base64: {0}")]
@@ -94,6 +104,10 @@ impl UploadError {
             Self::TransferEncoding(_) => true,
             Self::NoPicture(_)
             | Self::NoImageMember
+            | Self::ImageAndUrl
+            | Self::NoFetching
+            | Self::Url(_)
+            | Self::Fetch(_)
             | Self::Json(_)
             | Self::Base64(_)
             | Self::Parameter { .. }

@@ -1,4 +1,4 @@
-//! A submission as a JSON object: the picture as base64 in `image`, and parameters.
+//! A submission as a JSON object: the picture as base64 in `image` or its address in `url`, and parameters.
 
 use std::{borrow::Cow, fmt};
 
@@ -13,7 +13,10 @@ use serde::{
 };
 use serde_json::Value;
 
-use super::{error::UploadError, rules::IMAGE};
+use super::{
+    error::UploadError,
+    rules::{IMAGE, URL},
+};
 
 /// Base64 with or without padding, as clients write it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -24,10 +27,19 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 /// The content of a JSON body.
 #[derive(Debug)]
 pub(super) struct JsonSubmission {
-    /// The picture's bytes.
-    pub(super) picture: Vec<u8>,
+    /// The picture.
+    pub(super) picture: JsonPicture,
     /// Its parameters, in the order of the object.
     pub(super) parameters: Vec<(&'static str, Value)>,
+}
+
+/// The picture of a JSON body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum JsonPicture {
+    /// Its bytes.
+    Bytes(Vec<u8>),
+    /// Where it is.
+    Url(String),
 }
 
 impl JsonSubmission {
@@ -39,17 +51,24 @@ impl JsonSubmission {
         let mut deserializer = serde_json::Deserializer::from_slice(body);
         let members = Members { known }.deserialize(&mut deserializer);
         let members = members.and_then(|members| deserializer.end().map(|()| members));
-        let Parsed { image, parameters, unknown } =
+        let Parsed { image, url, parameters, unknown } =
             members.map_err(|error| UploadError::Json(error.to_string()))?;
         if let Some(name) = unknown {
             let detail = format!(
-                "there is no parameter '{name}'; the JSON object may have {IMAGE}, {}",
+                "there is no parameter '{name}'; the JSON object may have {IMAGE} or {URL}, {}",
                 known.join(", ")
             );
             return Err(UploadError::Parameter { name, detail });
         }
-        let image = image.ok_or(UploadError::NoImageMember)?;
-        let picture = decode(&image).map_err(|error| UploadError::Base64(error.to_string()))?;
+        let picture = match (image, url) {
+            (Some(_), Some(_)) => return Err(UploadError::ImageAndUrl),
+            (None, None) => return Err(UploadError::NoImageMember),
+            (None, Some(url)) => JsonPicture::Url(url),
+            (Some(image), None) => {
+                let decoded = decode(&image);
+                JsonPicture::Bytes(decoded.map_err(|error| UploadError::Base64(error.to_string()))?)
+            }
+        };
         Ok(Self { picture, parameters })
     }
 }
@@ -70,6 +89,7 @@ fn decode(image: &str) -> Result<Vec<u8>, DecodeError> {
 
 struct Parsed<'de> {
     image: Option<Cow<'de, str>>,
+    url: Option<String>,
     parameters: Vec<(&'static str, Value)>,
     /// The first member that is neither.
     unknown: Option<String>,
@@ -95,15 +115,16 @@ impl<'de> Visitor<'de> for Members {
     type Value = Parsed<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an object with the picture as base64 in '{IMAGE}'")
+        write!(f, "an object with the picture as base64 in '{IMAGE}', or its address in '{URL}'")
     }
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
-        let mut parsed = Parsed { image: None, parameters: Vec::new(), unknown: None };
+        let mut parsed = Parsed { image: None, url: None, parameters: Vec::new(), unknown: None };
         while let Some(Text(name)) = map.next_key()? {
             let known = self.known.iter().find(|known| **known == name);
             match (&*name, known) {
                 (IMAGE, _) => parsed.image = Some(map.next_value::<Text<'de>>()?.0),
+                (URL, _) => parsed.url = Some(map.next_value()?),
                 (_, Some(known)) => parsed.parameters.push((known, map.next_value()?)),
                 (_, None) => {
                     map.next_value::<IgnoredAny>()?;
@@ -136,9 +157,17 @@ mod tests {
         ];
         for body in bodies {
             let parsed = JsonSubmission::parse(body.as_bytes(), KNOWN).unwrap();
-            assert_eq!(parsed.picture, [0, 255, 16, 255], "{body}");
+            assert_eq!(parsed.picture, JsonPicture::Bytes(vec![0, 255, 16, 255]), "{body}");
             assert_eq!(parsed.parameters, [("iou", Value::from(0.5))], "{body}");
         }
+    }
+
+    #[test]
+    fn a_url_stands_in_place_of_the_picture() {
+        let body = br#"{"iou":0.5,"url":"https:\/\/example.com/a.jpg"}"#;
+        let parsed = JsonSubmission::parse(body, KNOWN).unwrap();
+        assert_eq!(parsed.picture, JsonPicture::Url("https://example.com/a.jpg".to_owned()));
+        assert_eq!(parsed.parameters, [("iou", Value::from(0.5))]);
     }
 
     #[test]
@@ -149,7 +178,9 @@ mod tests {
             (r#"{"image":1}"#, "invalid type: integer"),
             (r#"{"image":"a"} {}"#, "trailing characters"),
             (r#"{"image":"%"}"#, "image is not base64"),
-            (r#"{"iou":1}"#, "the JSON object has no member 'image'"),
+            (r#"{"iou":1}"#, "the JSON object has neither 'image'"),
+            (r#"{"url":1}"#, "invalid type: integer"),
+            (r#"{"url":"x","image":""}"#, "image and url exclude each other"),
             (r#"{"image":"","confidance":1}"#, "there is no parameter 'confidance'"),
         ];
         for (body, expected) in cases {

@@ -13,4 +13,4 @@ mod text;
 pub(crate) use boundary::{BoundaryError, boundary_of};
 pub(crate) use parser::{Event, FormError, Parser};
 pub(crate) use part::{PartHead, file_name_in};
-pub(crate) use text::printable;
+pub(crate) use text::{printable, without_controls};

@@ -9,8 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use domain::{Sha256Digest, Sha256Hasher};
+use domain::Sha256Hasher;
 use opentelemetry::{KeyValue, trace::SpanBuilder};
 use poem::{
     Request, RequestBody,
@@ -20,7 +19,7 @@ use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use service::telemetry::traces;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -28,14 +27,16 @@ use super::{
     body_kind::{Bodies, BodyKind},
     cache_control::CacheControl,
     error::{FieldsSent, UploadError},
+    fetch::PictureUrl,
     form::{Form, FoundPicture},
     limited_body::LimitedBody,
     multipart::{BoundaryError, printable},
-    plain_body::{file_name, read_json, read_picture},
+    plain_body::{FoundSubmission, PictureOrUrl, file_name, read_json, read_picture},
     rules::{
-        FIELD, FileNames, IMAGE, JSON_SLOTS, MIN_BYTES_PER_SECOND, UploadRules, max_form_bytes,
-        max_json_bytes,
+        FIELD, FileNames, IMAGE, JSON_SLOTS, MIN_BYTES_PER_SECOND, SMALL_JSON_BYTES, URL,
+        UploadRules, max_form_bytes, max_json_bytes,
     },
+    uploaded::UploadedPicture,
 };
 
 /// Values of `Content-Encoding` that mean an unencoded body. All except `identity` are clients' mistakes
@@ -45,19 +46,30 @@ const PLAIN_CODINGS: [&str; 7] = ["", "identity", "none", "utf-8", "binary", "7b
 const RATE_GRACE: Duration = Duration::from_secs(10);
 const RATE_CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// A complete picture with a valid header, and what was sent with it.
-#[derive(Debug)]
-pub(crate) struct UploadedPicture {
-    /// Its file name as sent by the client.
-    pub(crate) name: String,
-    /// Its encoded bytes as received.
-    pub(crate) bytes: Bytes,
-    /// Their digest, or `None` if the result is not to be cached.
-    pub(crate) sha256: Option<Sha256Digest>,
+/// What a client submits.
+pub(crate) struct Submitted {
+    pub(crate) picture: SubmittedPicture,
     /// The route's parameters in the body, by name.
     pub(crate) parameters: Vec<(&'static str, Value)>,
-    /// Its permit for memory, to be held as long as the bytes.
-    pub(crate) slot: OwnedSemaphorePermit,
+}
+
+/// A picture that was sent, or one that is to be fetched.
+pub(crate) enum SubmittedPicture {
+    Sent(UploadedPicture),
+    At(Box<PictureUrl>),
+}
+
+impl SubmittedPicture {
+    /// The picture, which is fetched if it was not sent.
+    ///
+    /// # Errors
+    /// [`UploadError`] if it cannot be fetched.
+    pub(crate) async fn complete(self) -> Result<UploadedPicture, UploadError> {
+        match self {
+            Self::Sent(picture) => Ok(picture),
+            Self::At(url) => url.fetch().await,
+        }
+    }
 }
 
 /// A route that accepts submissions.
@@ -77,7 +89,7 @@ pub(crate) trait SubmissionRoute: Send + Sync + 'static {
 ///
 /// The extractor never fails: each route renders errors for its own clients.
 pub(crate) struct PictureForm<R>(
-    pub(crate) Result<UploadedPicture, UploadError>,
+    pub(crate) Result<Submitted, UploadError>,
     pub(crate) PhantomData<R>,
 );
 
@@ -88,27 +100,39 @@ impl<'a, R: SubmissionRoute> ApiExtractor<'a> for PictureForm<R> {
     type ParamRawType = ();
 
     fn request_meta() -> Option<MetaRequest> {
-        let object = |picture: &'static str, schema: MetaSchema| {
+        let object = |pictures: Vec<(&'static str, MetaSchema)>| {
             let mut object = MetaSchema::new("object");
-            object.properties = vec![(picture, inline(schema))];
-            object.properties.extend(R::parameter_schemas());
-            object.required = vec![picture];
-            inline(object)
+            // One of several is required, which the framework cannot say.
+            object.required = match *pictures {
+                [(only, _)] => vec![only],
+                _ => Vec::new(),
+            };
+            let pictures = pictures.into_iter().map(|(name, schema)| (name, inline(schema)));
+            object.properties = pictures.chain(R::parameter_schemas()).collect();
+            object
         };
-        let mut content = vec![MetaMediaType {
-            content_type: "multipart/form-data",
-            schema: object(FIELD, picture_schema()),
-        }];
+        let form = object(vec![(FIELD, picture_schema())]);
+        let mut content =
+            vec![MetaMediaType { content_type: "multipart/form-data", schema: inline(form) }];
         if R::BODIES == Bodies::All {
             for content_type in ["image/*", "application/octet-stream"] {
                 content.push(MetaMediaType { content_type, schema: inline(picture_schema()) });
             }
             let mut base64 = MetaSchema::new_with_format("string", "byte");
             base64.description = Some("The picture as base64, or as a `data:` URL.");
-            content.push(MetaMediaType {
-                content_type: "application/json",
-                schema: object(IMAGE, base64),
-            });
+            let mut url = MetaSchema::new_with_format("string", "uri");
+            url.description = Some(
+                "Where the picture is, in place of `image`: an `https` URL of a public server. The API \
+                 fetches it before it answers.",
+            );
+            let mut object = object(vec![(IMAGE, base64), (URL, url)]);
+            object.example = Some(json!({
+                "url": "https://example.com/pictures/bus.jpg",
+                "confidence": 0.5,
+                "metadata": { "camera": "door" },
+            }));
+            content
+                .push(MetaMediaType { content_type: "application/json", schema: inline(object) });
         }
         Some(MetaRequest { description: Some(R::DESCRIPTION), content, required: true })
     }
@@ -127,7 +151,8 @@ impl<'a, R: SubmissionRoute> ApiExtractor<'a> for PictureForm<R> {
         let span = traces::span(|| SpanBuilder::from_name("receive picture"));
         let picture = span.around(read::<R>(request, body, rules)).await;
         match &picture {
-            Ok(picture) => {
+            Ok(Submitted { picture: SubmittedPicture::At(_), .. }) => {}
+            Ok(Submitted { picture: SubmittedPicture::Sent(picture), .. }) => {
                 let bytes = i64::try_from(picture.bytes.len()).unwrap_or(i64::MAX);
                 span.set(|| [KeyValue::new("spotter.picture.bytes", bytes)]);
             }
@@ -152,7 +177,7 @@ async fn read<R: SubmissionRoute>(
     request: &Request,
     body: &mut RequestBody,
     rules: &UploadRules,
-) -> Result<UploadedPicture, UploadError> {
+) -> Result<Submitted, UploadError> {
     let headers = request.headers();
     let length = headers.get(header::CONTENT_LENGTH).and_then(|n| n.to_str().ok()?.parse().ok());
     let kind = match BodyKind::of(headers, R::BODIES) {
@@ -165,6 +190,9 @@ async fn read<R: SubmissionRoute>(
     check_encoding(headers)?;
     let (most, slots) = match kind {
         BodyKind::Form(_) | BodyKind::Picture => (max_form_bytes(&rules.limits), 1),
+        BodyKind::Json if length.is_some_and(|length| length <= SMALL_JSON_BYTES) => {
+            (max_json_bytes(&rules.limits), 1)
+        }
         BodyKind::Json => (max_json_bytes(&rules.limits), JSON_SLOTS),
     };
     if length.is_some_and(|length| length > most) {
@@ -181,22 +209,43 @@ async fn read<R: SubmissionRoute>(
         match kind {
             BodyKind::Form(boundary) => {
                 let mut form = Form::new(body, length, &boundary, &rules.limits);
-                form.find_picture(R::NAMES, R::PARAMETERS, hasher).await
+                let found = form.find_picture(R::NAMES, R::PARAMETERS, hasher.clone()).await?;
+                let (picture, parameters) = found;
+                Ok(FoundSubmission { picture: PictureOrUrl::Picture(picture), parameters })
             }
             BodyKind::Picture => {
                 let name = file_name(headers)?;
-                Ok((read_picture(body, name, length, &rules.limits, hasher).await?, Vec::new()))
+                let picture = read_picture(body, name, length, &rules.limits, hasher.clone());
+                let picture = PictureOrUrl::Picture(picture.await?);
+                Ok(FoundSubmission { picture, parameters: Vec::new() })
             }
-            BodyKind::Json => read_json(body, length, &rules.limits, hasher, R::PARAMETERS).await,
+            BodyKind::Json => {
+                read_json(body, length, &rules.limits, hasher.clone(), R::PARAMETERS).await
+            }
         }
     };
-    let (picture, parameters) = tokio::select! {
+    let FoundSubmission { picture, parameters } = tokio::select! {
         found = reading => found?,
         () = tokio::time::sleep(rules.timeout) => return Err(UploadError::TooSlow(rules.timeout)),
         () = trickles(&arrived) => return Err(UploadError::Trickle),
     };
-    let FoundPicture { name, bytes, sha256 } = picture;
-    Ok(UploadedPicture { name, bytes, sha256, parameters, slot })
+    let picture = match picture {
+        PictureOrUrl::Picture(FoundPicture { name, bytes, sha256 }) => {
+            SubmittedPicture::Sent(UploadedPicture { name, bytes, sha256, slot })
+        }
+        PictureOrUrl::Url(url) => {
+            let fetcher = rules.fetcher.clone().ok_or(UploadError::NoFetching)?;
+            let target = fetcher.client().rules().check(&url)?;
+            SubmittedPicture::At(Box::new(PictureUrl {
+                target,
+                fetcher,
+                rules: rules.clone(),
+                hasher,
+                slot,
+            }))
+        }
+    };
+    Ok(Submitted { picture, parameters })
 }
 
 /// The permits for a body, unless the queue would reject its job.

@@ -12,7 +12,7 @@ use super::{
     arriving::ArrivingPicture,
     error::UploadError,
     form::FoundPicture,
-    json_body::JsonSubmission,
+    json_body::{JsonPicture, JsonSubmission},
     limited_body::LimitedBody,
     multipart::file_name_in,
     rules::{INITIAL_CAPACITY, MAX_FILE_NAME_CHARS},
@@ -60,7 +60,19 @@ pub(super) async fn read_picture<S: Stream<Item = io::Result<Bytes>> + Unpin>(
     Ok(FoundPicture { name, bytes, sha256 })
 }
 
-/// Reads a JSON object with the picture as base64, and `known` parameters.
+/// What a body submits, and the parameters in it.
+pub(super) struct FoundSubmission {
+    pub(super) picture: PictureOrUrl,
+    pub(super) parameters: Vec<(&'static str, Value)>,
+}
+
+/// A picture, or where it is.
+pub(super) enum PictureOrUrl {
+    Picture(FoundPicture),
+    Url(String),
+}
+
+/// Reads a JSON object with the picture as base64 or its URL, and `known` parameters.
 ///
 /// # Errors
 /// [`UploadError`] if it is none.
@@ -70,7 +82,7 @@ pub(super) async fn read_json<S: Stream<Item = io::Result<Bytes>> + Unpin>(
     limits: &PictureLimits,
     hasher: Option<Sha256Hasher>,
     known: &'static [&'static str],
-) -> Result<(FoundPicture, Vec<(&'static str, Value)>), UploadError> {
+) -> Result<FoundSubmission, UploadError> {
     let expected = usize::try_from(length.unwrap_or(INITIAL_CAPACITY)).unwrap_or_default();
     let mut text = BytesMut::with_capacity(expected);
     while let Some(segment) = body.next().await? {
@@ -80,6 +92,12 @@ pub(super) async fn read_json<S: Stream<Item = io::Result<Bytes>> + Unpin>(
     let parsing = tokio::task::spawn_blocking(move || JsonSubmission::parse(&text, known));
     let parsed = parsing.await.map_err(|error| UploadError::Json(error.to_string()))?;
     let JsonSubmission { picture, parameters } = parsed?;
+    let picture = match picture {
+        JsonPicture::Bytes(picture) => picture,
+        JsonPicture::Url(url) => {
+            return Ok(FoundSubmission { picture: PictureOrUrl::Url(url), parameters });
+        }
+    };
     let rejected = |error| UploadError::Picture { filename: String::new(), error };
     let mut arriving = ArrivingPicture::new(limits, picture.len() as u64, hasher);
     for piece in picture.chunks(SEGMENT_BYTES) {
@@ -88,7 +106,8 @@ pub(super) async fn read_json<S: Stream<Item = io::Result<Bytes>> + Unpin>(
         tokio::task::yield_now().await;
     }
     let (bytes, sha256) = arriving.finish().map_err(rejected)?;
-    Ok((FoundPicture { name: String::new(), bytes, sha256 }, parameters))
+    let picture = PictureOrUrl::Picture(FoundPicture { name: String::new(), bytes, sha256 });
+    Ok(FoundSubmission { picture, parameters })
 }
 
 /// How much of a decoded picture is checked and hashed at a time.

@@ -5,12 +5,15 @@ use std::{sync::Arc, time::Duration};
 use domain::picture::PictureLimits;
 use tokio::sync::Semaphore;
 
+use super::fetcher::PictureFetcher;
 use crate::tasks::backpressure::Backpressure;
 
 /// The form field that carries the picture.
 pub(super) const FIELD: &str = "file";
 /// The member of a JSON body that holds the picture.
 pub(super) const IMAGE: &str = "image";
+/// The member of a JSON body that says where the picture is.
+pub(super) const URL: &str = "url";
 /// The size of a request without the picture, in bytes: other fields, headers, boundaries.
 pub(super) const FORM_OVERHEAD_BYTES: u64 = 1024 * 1024;
 /// Maximum length of a file name, in characters.
@@ -19,6 +22,8 @@ pub(super) const MAX_FILE_NAME_CHARS: usize = 255;
 pub(super) const MAX_PARAMETER_BYTES: usize = 16 * 1024;
 /// How many permits a JSON body takes: the body, base64 without its escapes, and the picture are in memory at a time.
 pub(super) const JSON_SLOTS: usize = 4;
+/// A JSON body of at most so many bytes takes one: it names a URL, or its picture is small.
+pub(super) const SMALL_JSON_BYTES: u64 = 64 * 1024;
 /// Capacity for a picture in a request without `Content-Length`.
 pub(super) const INITIAL_CAPACITY: u64 = 64 * 1024;
 /// Minimum average rate of an upload. A few slower ones would otherwise occupy all slots until their timeout.
@@ -38,6 +43,8 @@ pub(crate) struct UploadRules {
     pub(crate) max_slots: usize,
     /// Whether to hash pictures for the response cache.
     pub(crate) digests: bool,
+    /// Fetches pictures by URL; `None` if that is turned off.
+    pub(crate) fetcher: Option<PictureFetcher>,
 }
 
 /// Which file names of pictures a route accepts.

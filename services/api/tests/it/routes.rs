@@ -1,5 +1,6 @@
 //! Each route's answers.
 
+mod by_url;
 mod events;
 mod formats;
 mod health;

@@ -20,6 +20,9 @@ pub(crate) enum SubmitError {
     /// parameter.
     #[oai(status = 400, content_type = "application/problem+json")]
     BadRequest(Json<Problem>),
+    /// The URL of the picture leads to an address that is not fetched from.
+    #[oai(status = 403, content_type = "application/problem+json")]
+    Refused(Json<Problem>),
     /// The upload took too long to arrive.
     #[oai(status = 408, content_type = "application/problem+json")]
     Timeout(Json<Problem>),
@@ -29,10 +32,10 @@ pub(crate) enum SubmitError {
     /// The body is no multipart form, or compressed (`Content-Encoding`).
     #[oai(status = 415, content_type = "application/problem+json")]
     UnsupportedMediaType(Json<Problem>),
-    /// The `Idempotency-Key` was used for another picture or other settings.
+    /// The `Idempotency-Key` was used for another picture or other settings, or the picture's server gave none.
     #[oai(status = 422, content_type = "application/problem+json")]
-    KeyReused(Json<Problem>),
-    /// The queue is full or does not answer. Try again after the given time.
+    Unprocessable(Json<Problem>),
+    /// The queue is full or does not answer, or there are too many uploads or fetches. Try again after the given time.
     #[oai(status = 503, content_type = "application/problem+json")]
     Unavailable(
         Json<Problem>,
@@ -62,7 +65,18 @@ impl From<Rejection> for SubmitError {
             }
             RejectionKind::TooLarge => Self::TooLarge(of_kind(ProblemKind::TooLarge)),
             RejectionKind::TooSlow => Self::Timeout(of_kind(ProblemKind::TooSlow)),
-            RejectionKind::KeyReused => Self::KeyReused(of_kind(ProblemKind::IdempotencyKeyReused)),
+            RejectionKind::KeyReused => {
+                Self::Unprocessable(of_kind(ProblemKind::IdempotencyKeyReused))
+            }
+            RejectionKind::UrlRefused => Self::Refused(of_kind(ProblemKind::UrlRefused)),
+            RejectionKind::UrlStatus => Self::Unprocessable(of_kind(ProblemKind::UrlStatus)),
+            RejectionKind::UrlTimedOut => Self::Unprocessable(of_kind(ProblemKind::UrlTimedOut)),
+            RejectionKind::UrlNotFetched => {
+                Self::Unprocessable(of_kind(ProblemKind::UrlNotFetched))
+            }
+            RejectionKind::TooManyFetches => {
+                Self::Unavailable(of_kind(ProblemKind::TooManyFetches), RETRY_AFTER_SECONDS)
+            }
             RejectionKind::QueueFull { retry_after } => {
                 Self::Unavailable(of_kind(ProblemKind::QueueFull), retry_after)
             }

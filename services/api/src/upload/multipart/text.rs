@@ -96,7 +96,7 @@ fn decode_word(text: &str) -> Option<(String, &str)> {
 }
 
 /// `text` with U+FFFD in place of control characters, which can manipulate logs and terminals.
-pub(super) fn without_controls(text: &str) -> Cow<'_, str> {
+pub(crate) fn without_controls(text: &str) -> Cow<'_, str> {
     if text.contains(char::is_control) {
         text.replace(char::is_control, "\u{FFFD}").into()
     } else {

@@ -24,7 +24,7 @@ fn every_operation_has_a_summary_and_its_errors() {
     };
     assert_eq!(statuses("/start_task", "post"), ["202", "400", "408", "413", "415", "422", "503"]);
     assert_eq!(statuses("/task_result/{task_id}", "get"), ["200", "400", "503"]);
-    let submission = ["200", "202", "400", "408", "413", "415", "422", "503"];
+    let submission = ["200", "202", "400", "403", "408", "413", "415", "422", "503"];
     assert_eq!(statuses("/v1/tasks", "post"), submission);
     let reading = ["200", "304", "400", "404", "406", "409", "410", "503"];
     assert_eq!(statuses("/v1/tasks/{task_id}", "get"), reading);

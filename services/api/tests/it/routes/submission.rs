@@ -148,7 +148,7 @@ async fn an_invalid_submission_is_rejected_in_words() {
             "no JPEG",
         ),
         ("", "application/json", of_json(json!({ "image": "%" })), 400, "invalid-body", "base64"),
-        ("", "application/json", of_json(json!({ "url": "x" })), 400, "invalid-parameter", "'url'"),
+        ("", "application/json", of_json(json!({ "uri": "x" })), 400, "invalid-parameter", "'uri'"),
         ("", "application/json", of_json(json!({})), 400, "no-picture", "'image'"),
         ("", "application/json", b"{".to_vec(), 400, "invalid-body", "JSON"),
         ("", "image/jpeg", Vec::new(), 400, "invalid-picture", "empty"),

@@ -9,14 +9,15 @@ use serde_json::Value;
 use testkit::workspace_root;
 
 /// The crates of the project, each with those it may depend on.
-const ALLOWED: [(&str, &[&str]); 9] = [
+const ALLOWED: [(&str, &[&str]); 10] = [
     ("domain", &[]),
     ("service", &[]),
     ("testkit", &[]),
     ("client", &["domain"]),
     ("detector", &["domain"]),
     ("messaging", &["domain", "service"]),
-    ("spotter-api", &["domain", "messaging", "service"]),
+    ("outbound", &["service"]),
+    ("spotter-api", &["domain", "messaging", "outbound", "service"]),
     ("spotter-worker", &["domain", "detector", "messaging", "service"]),
     (
         "spotter",
@@ -25,12 +26,13 @@ const ALLOWED: [(&str, &[&str]); 9] = [
 ];
 
 /// External packages, each with the only crates that may depend on it.
-const OWNED: [(&str, &[&str]); 14] = [
+const OWNED: [(&str, &[&str]); 15] = [
     ("ort", &["detector"]),
     ("image", &["detector"]),
     ("turbojpeg", &["detector"]),
     ("prost", &["detector", "testkit"]),
     ("reqwest", &["client"]),
+    ("tokio-rustls", &["outbound"]),
     ("opentelemetry-http", &["service"]),
     ("opentelemetry-otlp", &["service"]),
     ("opentelemetry-prometheus", &["service"]),

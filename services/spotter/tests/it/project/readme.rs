@@ -3,9 +3,9 @@
 use std::{fs, process::Command};
 
 use serde_json::Value;
-use testkit::workspace_root;
+use testkit::{HttpServer, http_answer, picture, workspace_root};
 
-use crate::running_up::Up;
+use crate::running_up::{Up, up};
 
 /// The address in the README's examples.
 const SHOWN: &str = "http://127.0.0.1:5000";
@@ -42,11 +42,17 @@ fn run(line: &str) -> String {
 fn the_curl_lines_of_the_readme_work() {
     let lines = curl_lines();
     assert!(lines.len() >= 4, "the README shows how to use curl: {lines:?}");
-    let up = Up::start(0);
+    let bus = fs::read(picture("bus.jpg")).unwrap();
+    let pictures = HttpServer::start(move |_| Some(http_answer("200 OK", "", &bus)));
+    let data = tempfile::tempdir().unwrap();
+    let process = up(data.path(), 0).env("FETCH_ALLOW", pictures.origin()).start();
+    let up = Up::of(process, data);
+    let picture_url = format!("{}/bus.jpg", pictures.origin());
     let mut task_id = String::new();
     let mut submitted = 0;
     for line in lines {
         let line = line.replace(SHOWN, &up.base).replace("TASK_ID", &task_id);
+        let line = line.replace("PICTURE_URL", &picture_url);
         assert!(!line.contains("5000"), "{line}: an address the test does not know");
         let answer = run(&line);
         if let Ok(answer) = serde_json::from_str::<Value>(&answer)
@@ -57,5 +63,6 @@ fn the_curl_lines_of_the_readme_work() {
         }
     }
     assert!(submitted >= 2, "pictures are submitted by both APIs");
+    assert_eq!(pictures.requests().len(), 1, "a picture is fetched");
     assert_eq!(up.stop(), Some(0));
 }
