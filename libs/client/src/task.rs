@@ -53,6 +53,9 @@ pub struct Task {
     /// The objects in the picture, the highest confidence first.
     #[serde(default)]
     pub objects: Vec<FoundObject>,
+    /// How many objects were found, in lists, where `objects` is empty.
+    #[serde(default)]
+    pub object_count: Option<usize>,
     /// What is wrong with the picture's coded pixels; objects may be missing or wrong there.
     #[serde(default)]
     pub warnings: Vec<String>,

@@ -12,7 +12,9 @@ mod model_name;
 pub mod picture;
 mod retry_reason;
 mod settings;
+mod state_kind;
 mod task;
+mod task_filter;
 mod task_id;
 mod threshold;
 
@@ -25,6 +27,8 @@ pub use metadata::{InvalidMetadata, MAX_METADATA_BYTES, Metadata};
 pub use model_name::{InvalidModelName, ModelName};
 pub use retry_reason::RetryReason;
 pub use settings::{DetectionSettings, MAX_DETECTIONS_LIMIT, MaxDetections};
+pub use state_kind::StateKind;
 pub use task::{FailureReason, Job, RunReport, TaskRecord, TaskState};
+pub use task_filter::{MetadataFilter, TaskFilter, plain_text};
 pub use task_id::{InvalidTaskId, TaskId};
 pub use threshold::{ConfidenceThreshold, IouThreshold, OutOfUnitRange};

@@ -34,6 +34,25 @@ impl TaskId {
         OffsetDateTime::from_unix_timestamp_nanos(nanoseconds).ok()
     }
 
+    /// The id with these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(Uuid::from_bytes(bytes))
+    }
+
+    /// The least id that may be generated at this time or later.
+    #[must_use]
+    pub fn first_at(time: OffsetDateTime) -> Self {
+        const VERSION: u128 = 7 << 76;
+        const VARIANT: u128 = 2 << 62;
+        // An id has milliseconds.
+        let milliseconds = time.unix_timestamp_nanos().div_euclid(1_000_000);
+        let is_later = time.unix_timestamp_nanos().rem_euclid(1_000_000) > 0;
+        let milliseconds = (milliseconds + i128::from(is_later)).clamp(0, (1 << 48) - 1);
+        let milliseconds = milliseconds.unsigned_abs();
+        Self(Uuid::from_u128(milliseconds << 80 | VERSION | VARIANT))
+    }
+
     /// The UUID itself.
     #[must_use]
     pub fn uuid(&self) -> Uuid {
@@ -68,6 +87,21 @@ mod tests {
         let before = OffsetDateTime::now_utc();
         let created = TaskId::generate().created_at().unwrap();
         assert!((created - before).abs() < time::Duration::seconds(5), "{created} vs {before}");
+    }
+
+    #[test]
+    fn ids_are_in_the_order_of_their_times() {
+        let id = TaskId::generate();
+        let born = id.created_at().unwrap();
+        let millisecond = time::Duration::MILLISECOND;
+        assert!(TaskId::first_at(born) <= id);
+        assert!(TaskId::first_at(born - time::Duration::NANOSECOND) <= id);
+        assert!(TaskId::first_at(born + time::Duration::NANOSECOND) > id);
+        assert!(TaskId::first_at(born + millisecond) > id);
+        assert_eq!(TaskId::first_at(born).created_at(), Some(born));
+        let year_0 = time::macros::datetime!(0000-01-01 00:00 UTC);
+        let year_9999 = time::macros::datetime!(9999-12-31 23:59:59 UTC);
+        assert!(TaskId::first_at(year_0) < id && id < TaskId::first_at(year_9999));
     }
 
     #[test]

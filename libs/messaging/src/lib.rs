@@ -15,9 +15,11 @@ mod coordination;
 mod dead_letters;
 mod error;
 mod jobs;
+mod listing;
 mod messaging;
 mod provision;
 mod reconcile;
+mod record_log;
 mod records;
 mod stream_range;
 
@@ -40,6 +42,7 @@ pub use jobs::cancel::Cancellations;
 pub use jobs::delivery::{Delivery, KeepAlive, Settlement};
 pub use jobs::publish::{JobQueue, QueueDepth, QueueReport};
 pub use jobs::pull::Deliveries;
+pub use listing::{ListError, ListQuery, TaskIndex, TaskPage};
 pub use provision::{
     ProvisionOutcome, Provisioned,
     names::{HEARTBEAT_TTL, LEASE_TTL},

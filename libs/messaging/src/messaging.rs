@@ -1,7 +1,8 @@
 //! What a connection gives access to: queue, records, dead letters, coordination.
 
 use crate::{
-    DeadLetters, Heartbeats, IdempotencyKeys, JobQueue, Lease, Messaging, Reconciler, TaskStore,
+    DeadLetters, Heartbeats, IdempotencyKeys, JobQueue, Lease, Messaging, Reconciler, TaskIndex,
+    TaskStore,
 };
 
 impl Messaging {
@@ -15,6 +16,12 @@ impl Messaging {
     #[must_use]
     pub fn tasks(&self) -> TaskStore {
         TaskStore::new(self.clone())
+    }
+
+    /// An index of the newest `most` tasks, for lists. Nothing is read before the first one.
+    #[must_use]
+    pub fn task_index(&self, most: usize) -> TaskIndex {
+        TaskIndex::new(self.clone(), most)
     }
 
     /// The idempotency keys that clients have used.

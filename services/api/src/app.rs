@@ -32,7 +32,7 @@ use crate::{
         security_headers,
         server::HttpServer,
     },
-    metrics::{ApiMetrics, register_event_streams, register_reconciliation},
+    metrics::{ApiMetrics, register_event_streams, register_reconciliation, register_task_index},
     reconcile::{self, Reconciliation},
     routes::{health::ApiHealth, index::Index, openapi},
     tasks::{
@@ -118,6 +118,9 @@ pub async fn serve(
     };
     let streams = EventStreamSlots::new(config.max_event_streams);
     register_event_streams(&metrics.meter(), &streams);
+    if let Some(index) = &tasks.index {
+        register_task_index(&metrics.meter(), index);
+    }
     let app = app(tasks, upload_rules, streams, health, metrics)?;
 
     tracing::info!(%address, "API listening");
@@ -167,7 +170,7 @@ fn tasks(
     backpressure: Backpressure,
     metrics: ApiMetrics,
 ) -> Tasks {
-    let result_ttl = config.messaging.result_ttl;
+    let (result_ttl, most_listed) = (config.messaging.result_ttl, config.max_listed_tasks);
     let redis = match &config.redis {
         Some(server) => {
             tracing::info!(redis = %server, "caching results in Redis");
@@ -193,6 +196,7 @@ fn tasks(
     Tasks {
         queue: messaging.queue(),
         store: messaging.tasks(),
+        index: (most_listed > 0).then(|| messaging.task_index(most_listed)),
         keys: messaging.idempotency_keys(),
         backpressure,
         cache,

@@ -41,6 +41,8 @@ pub struct Config {
     pub connections: ConnectionLimits,
     /// `MAX_EVENT_STREAMS`: maximum number of event streams. Default 2048, half of the connections.
     pub max_event_streams: usize,
+    /// `MAX_LISTED_TASKS`: maximum number of tasks in the index for lists. Default a million; 0: no lists.
+    pub max_listed_tasks: usize,
     /// `TASK_DEADLINE_SECONDS`: how long a job may wait for a worker before it expires. Default 24 h.
     pub task_deadline: Duration,
     /// `RECONCILE_SECONDS`: interval of the reconciler. Default 60.
@@ -92,6 +94,7 @@ impl Config {
                 body_timeout: upload_timeout,
             },
             max_event_streams: reader.within("MAX_EVENT_STREAMS", 0, MOST_EVENT_STREAMS, 2048),
+            max_listed_tasks: reader.read("MAX_LISTED_TASKS", 1_000_000),
             task_deadline: reader.seconds("TASK_DEADLINE_SECONDS", 24 * 3600),
             reconcile_every: reader.seconds("RECONCILE_SECONDS", 60),
             redis: RedisServer::read(&mut reader),

@@ -1,4 +1,4 @@
-//! The upload code, and the choice of a result's format, without a server, for the fuzz targets under `fuzz/`. Compiled for them and for tests
+//! The upload code, the choice of a result's format and other parsers, without a server, for the fuzz targets under `fuzz/`. Compiled for them and for tests
 //! only: cargo-fuzz sets `cfg(fuzzing)`.
 
 #![allow(clippy::expect_used, reason = "a panic is how a fuzz target reports")]
@@ -21,13 +21,30 @@ use crate::{
         error::StartTaskError,
         legacy::LegacyApi,
         rejection::Rejection,
-        v1::{V1Api, error::SubmitError, formats},
+        v1::{V1Api, error::SubmitError, formats, list::ListParameters},
     },
+    tasks::events::EventId,
     upload::{
         FetchConfig, PictureFetcher, PictureForm, SubmissionRoute, Submitted, SubmittedPicture,
         UploadRules,
     },
 };
+
+/// Parses the texts by which a client says where it was: the id of an event, and the place in a list with filters, one
+/// a line, the cursor last.
+pub fn places(text: &str) {
+    if let Ok(id) = text.parse::<EventId>() {
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+    let (filters, cursor) = text.rsplit_once('\n').unwrap_or(("", text));
+    let list = |cursor: Option<String>| {
+        let metadata = filters.lines().map(str::to_owned).collect();
+        ListParameters { metadata, cursor, ..ListParameters::default() }.query()
+    };
+    let (Ok(query), Ok(first)) = (list(Some(cursor.to_owned())), list(None)) else { return };
+    assert_eq!((query.filter, first.after), (first.filter, None));
+    assert!(query.after.is_some(), "a cursor leads to a place");
+}
 
 /// A submission as a client sends it.
 #[derive(Debug, Clone, Copy)]
@@ -170,6 +187,16 @@ mod tests {
         for (accept, expected) in cases {
             assert_eq!(accepted(accept), expected, "{accept:?}");
         }
+    }
+
+    #[test]
+    fn the_seeds_of_places_are_read() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/places");
+        let seeds: Vec<_> = fs::read_dir(folder).unwrap().collect();
+        assert!(seeds.len() > 5);
+        seeds
+            .into_iter()
+            .for_each(|seed| places(&fs::read_to_string(seed.unwrap().path()).unwrap()));
     }
 
     #[test]

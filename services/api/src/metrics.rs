@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use messaging::{Discrepancy, QueueReport};
+use messaging::{Discrepancy, QueueReport, TaskIndex};
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Meter},
@@ -111,6 +111,22 @@ pub(crate) fn register_event_streams(meter: &Meter, streams: &EventStreamSlots) 
         .u64_observable_gauge("spotter_event_streams")
         .with_description("Open event streams, each of a client that follows a task.")
         .with_callback(move |gauge| gauge.observe(streams.open() as u64, &[]))
+        .build();
+}
+
+/// Registers the size of the index for lists, and what was read for it.
+pub(crate) fn register_task_index(meter: &Meter, index: &TaskIndex) {
+    let listed = index.clone();
+    meter
+        .u64_observable_gauge("spotter_task_index_tasks")
+        .with_description("Tasks in the index for lists; 0 while no lists are asked for.")
+        .with_callback(move |gauge| gauge.observe(listed.len() as u64, &[]))
+        .build();
+    let listed = index.clone();
+    meter
+        .u64_observable_counter("spotter_task_index_records_read")
+        .with_description("Records read for the index for lists.")
+        .with_callback(move |counter| counter.observe(listed.records_read(), &[]))
         .build();
 }
 

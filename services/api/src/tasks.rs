@@ -1,16 +1,17 @@
-//! Tasks: submitting them, looking them up, following and revoking them.
+//! Tasks: submitting them, looking them up, listing, following and revoking them.
 
 pub(crate) mod backpressure;
 pub(crate) mod cancel;
 pub(crate) mod events;
 pub(crate) mod follow;
+pub(crate) mod list;
 pub(crate) mod lookup;
 pub(crate) mod submit;
 
 use std::time::Duration;
 
 use domain::ModelName;
-use messaging::{IdempotencyKeys, JobQueue, TaskStore};
+use messaging::{IdempotencyKeys, JobQueue, TaskIndex, TaskStore};
 
 use crate::{
     cache::{ResponseCache, ResultCache},
@@ -23,6 +24,8 @@ use backpressure::Backpressure;
 pub(crate) struct Tasks {
     pub(crate) queue: JobQueue,
     pub(crate) store: TaskStore,
+    /// `None`: there are no lists.
+    pub(crate) index: Option<TaskIndex>,
     pub(crate) keys: IdempotencyKeys,
     pub(crate) backpressure: Backpressure,
     pub(crate) cache: Option<ResultCache>,

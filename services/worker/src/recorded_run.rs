@@ -51,6 +51,7 @@ impl<'a> RecordedRun<'a> {
         let mut run = Self { tasks, lease, start, record, is_stored: false };
         if delivery.attempt == 1 {
             tasks.note_known(delivery.job.task_id, snapshot);
+            tasks.announce_first_run(&run.record).await;
             return Ok(Start::Run(run));
         }
         Ok(match run.store(snapshot).await? {

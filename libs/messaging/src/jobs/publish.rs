@@ -86,8 +86,8 @@ impl JobQueue {
     /// are stored. Submitting the same id again within the duplicate window changes nothing.
     ///
     /// The job in the queue is the proof that its task is QUEUED ([`TaskStore::find`](crate::TaskStore::find)).
-    /// A record is stored besides where something relies on it: the expiry of a deadline that is near, and the
-    /// recovery of a lost job, which needs a picture in the object store.
+    /// A record is stored besides where something relies on it: the expiry of a deadline that is near, the recovery of
+    /// a lost job, which needs a picture in the object store, and lists of the tasks with certain metadata.
     ///
     /// # Errors
     /// [`SubmitError::QueueFull`], [`SubmitError::Unavailable`] and [`SubmitError::TooLarge`] mean
@@ -134,7 +134,10 @@ impl JobQueue {
 
     fn needs_record_at_once(&self, job: &Job) -> bool {
         let is_short = |deadline| deadline - OffsetDateTime::now_utc() < SHORT_WAIT;
-        self.messaging.config().record_delay.is_zero() || job.deadline.is_some_and(is_short)
+        self.messaging.config().record_delay.is_zero()
+            || job.deadline.is_some_and(is_short)
+            // Lists find metadata by records.
+            || job.metadata.is_some()
     }
 
     /// Stores the record QUEUED, unless a faster worker has written one.

@@ -13,6 +13,8 @@ pub(crate) const DEAD_PICTURE_SUBJECT: &str = "dlq_pictures";
 pub(crate) const TASK_BUCKET: &str = "tasks";
 /// Where the server publishes each record that it has stored.
 pub(crate) const RECORDS_SUBJECT: &str = "records";
+/// Where a worker tells those who follow a task that its first run begins: `starts.<task_id>`.
+pub(crate) const STARTS_SUBJECT: &str = "starts";
 /// Where the API tells workers that a task is revoked: `cancels.<task_id>`.
 pub(crate) const CANCELS_SUBJECT: &str = "cancels";
 pub(crate) const IDEMPOTENCY_BUCKET: &str = "idempotency";

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use domain::{TaskId, TaskRecord};
+use domain::{TaskId, TaskRecord, TaskState};
 use tokio::time::{Instant, sleep_until};
 
 use super::{store::TaskStore, subscription::RecordSubscription};
-use crate::MessagingError;
+use crate::{MessagingError, provision::names};
 
 /// The pause before a record is read again all the same, at first and at the longest: the server publishes each record
 /// once, and a message may be lost (see `wait.rs`). Those who follow are many and follow for long, so it grows further
@@ -28,6 +28,8 @@ pub struct RecordChanges {
     store: TaskStore,
     id: TaskId,
     records: RecordSubscription,
+    /// Until the first run has begun.
+    starts: Option<RecordSubscription>,
     pause: Duration,
     read_at: Instant,
 }
@@ -45,12 +47,26 @@ impl TaskStore {
         id: TaskId,
     ) -> Result<Option<(RecordVersion, RecordChanges)>, MessagingError> {
         let records = RecordSubscription::to_stored(&self.messaging, id).await?;
+        let starts = RecordSubscription::to_starts(&self.messaging, id).await?;
         // What the server stores after this read, it publishes to the subscription.
         let Some(present) = self.find_or_retry(id).await? else { return Ok(None) };
+        let starts = Some(starts).filter(|_| is_unrun(&present.0));
         let (pause, _) = READ_AGAIN;
         let read_at = Instant::now() + pause;
-        let changes = RecordChanges { store: self.clone(), id, records, pause, read_at };
+        let changes = RecordChanges { store: self.clone(), id, records, starts, pause, read_at };
         Ok(Some((present.into(), changes)))
+    }
+}
+
+impl TaskStore {
+    /// Tells those who follow the task that its first run has begun, of which `record` is not stored yet, and maybe
+    /// never. The message is not stored either: where nobody follows the task, the server drops it.
+    pub async fn announce_first_run(&self, record: &TaskRecord) {
+        let subject = format!("{}.{}", names::STARTS_SUBJECT, record.job.task_id);
+        let Ok(payload) = serde_json::to_vec(record) else { return };
+        if let Err(error) = self.messaging.client().publish(subject, payload.into()).await {
+            tracing::debug!(task_id = %record.job.task_id, %error, "a run was not announced");
+        }
     }
 }
 
@@ -60,8 +76,13 @@ impl RecordChanges {
     pub async fn next(&mut self) -> Option<RecordVersion> {
         loop {
             tokio::select! {
+                // The start first, which was published before the end.
                 biased;
-                published = self.records.next() => return Some(published.into()),
+                started = next_start(&mut self.starts) => return Some(started.into()),
+                published = self.records.next() => {
+                    self.starts.take_if(|_| !is_unrun(&published.0));
+                    return Some(published.into());
+                }
                 () = sleep_until(self.read_at) => {}
             }
             // Boxed, as it is large and there is hardly ever one.
@@ -80,5 +101,22 @@ impl RecordChanges {
 impl From<(TaskRecord, u64)> for RecordVersion {
     fn from((record, revision): (TaskRecord, u64)) -> Self {
         Self { record, revision }
+    }
+}
+
+/// Whether no run of the task has begun, as far as the record shows.
+fn is_unrun(record: &TaskRecord) -> bool {
+    record.attempts == 0 && matches!(record.state, TaskState::Queued { .. })
+}
+
+/// The record of the first run, which is published once.
+async fn next_start(starts: &mut Option<RecordSubscription>) -> (TaskRecord, u64) {
+    match starts {
+        Some(subscription) => {
+            let started = subscription.next().await;
+            *starts = None;
+            started
+        }
+        None => std::future::pending().await,
     }
 }

@@ -99,6 +99,18 @@ impl TaskStore {
         Ok(Some(queued))
     }
 
+    /// The task of a job that was in the queue a moment ago, and had no record.
+    pub(crate) async fn find_queued(
+        &self,
+        id: TaskId,
+    ) -> Result<Option<TaskRecord>, MessagingError> {
+        let seen = self.seen.lock().get(id);
+        match seen {
+            Some(SeenJob { job, .. }) => Ok(Some(TaskRecord::queued(job))),
+            None => self.find(id).await,
+        }
+    }
+
     /// Notes that the job is in the queue. [`TaskStore::find`] then need not read it, with its picture, from the
     /// server, and asks only every few seconds whether it is still there.
     pub fn note_queued(&self, job: Job) {

@@ -16,8 +16,19 @@ impl RecordSubscription {
         messaging: &Messaging,
         id: TaskId,
     ) -> Result<Self, MessagingError> {
-        let subject = format!("{}.{id}", names::RECORDS_SUBJECT);
-        let subscribed = messaging.client().subscribe(subject).await;
+        Self::to(messaging, names::RECORDS_SUBJECT, id).await
+    }
+
+    /// To the record of the task's first run, when that begins.
+    pub(super) async fn to_starts(
+        messaging: &Messaging,
+        id: TaskId,
+    ) -> Result<Self, MessagingError> {
+        Self::to(messaging, names::STARTS_SUBJECT, id).await
+    }
+
+    async fn to(messaging: &Messaging, subject: &str, id: TaskId) -> Result<Self, MessagingError> {
+        let subscribed = messaging.client().subscribe(format!("{subject}.{id}")).await;
         let what = "subscribe to a task's records";
         subscribed.map(Self).map_err(|error| MessagingError::failed(what, error))
     }

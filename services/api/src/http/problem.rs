@@ -33,6 +33,8 @@ pub(crate) enum ProblemKind {
     TooManyUploads,
     TooManyStreams,
     Unavailable,
+    ListsOff,
+    ListNotReady,
     TaskUnknown,
     TaskExpired,
     TaskEnded,
@@ -47,7 +49,7 @@ pub(crate) enum ProblemKind {
 impl ProblemKind {
     /// All kinds, for the documentation's test.
     #[cfg(test)]
-    const ALL: [Self; 26] = [
+    const ALL: [Self; 28] = [
         Self::InvalidParameter,
         Self::InvalidBody,
         Self::NoPicture,
@@ -65,6 +67,8 @@ impl ProblemKind {
         Self::TooManyUploads,
         Self::TooManyStreams,
         Self::Unavailable,
+        Self::ListsOff,
+        Self::ListNotReady,
         Self::TaskUnknown,
         Self::TaskExpired,
         Self::TaskEnded,
@@ -103,12 +107,13 @@ impl ProblemKind {
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::UrlRefused => StatusCode::FORBIDDEN,
+            Self::UrlRefused | Self::ListsOff => StatusCode::FORBIDDEN,
             Self::IdempotencyKeyReused
             | Self::UrlStatus
             | Self::UrlTimedOut
             | Self::UrlNotFetched => StatusCode::UNPROCESSABLE_ENTITY,
             Self::QueueFull
+            | Self::ListNotReady
             | Self::TooManyUploads
             | Self::TooManyFetches
             | Self::TooManyStreams
@@ -137,6 +142,8 @@ impl ProblemKind {
             Self::TooManyUploads => "urn:problem-type:spotter:too-many-uploads",
             Self::TooManyStreams => "urn:problem-type:spotter:too-many-streams",
             Self::Unavailable => "urn:problem-type:spotter:unavailable",
+            Self::ListsOff => "urn:problem-type:spotter:lists-off",
+            Self::ListNotReady => "urn:problem-type:spotter:list-not-ready",
             Self::TaskUnknown => "urn:problem-type:spotter:task-unknown",
             Self::TaskExpired => "urn:problem-type:spotter:task-expired",
             Self::TaskEnded => "urn:problem-type:spotter:task-ended",
@@ -171,6 +178,8 @@ impl ProblemKind {
             Self::TooManyUploads => "There are too many uploads at once",
             Self::TooManyStreams => "There are too many event streams at once",
             Self::Unavailable => "The queue cannot be reached or cannot store",
+            Self::ListsOff => "Lists of tasks are turned off",
+            Self::ListNotReady => "The list of tasks is being built",
             Self::TaskUnknown => "There is no such task",
             Self::TaskExpired => "The result of the task has expired",
             Self::TaskEnded => "The task has ended",

@@ -1,4 +1,4 @@
-//! The versioned API: thresholds by request, every state by its own name, long polling.
+//! The versioned API: thresholds by request, every state by its own name, long polling, lists.
 
 #![allow(
     clippy::too_many_arguments,
@@ -6,10 +6,11 @@
 )]
 
 pub(crate) mod error;
+pub(crate) mod events;
 pub(crate) mod formats;
+pub(crate) mod list;
 
 mod entity_tag;
-mod events;
 mod parameters;
 mod prefer;
 mod task;
@@ -25,21 +26,21 @@ use poem_openapi::{
     registry::MetaSchemaRef,
 };
 use serde_json::Value;
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use self::{
     entity_tag::{entity_tag, matches},
-    error::{CancelError, FollowError, SubmitError, TaskError, VARY},
-    events::{TaskEventSource, reconnect_after},
+    error::{CancelError, ListError, SubmitError, TaskError, VARY},
     formats::{ResultFormat, TaskContent},
+    list::{ListParameters, TaskList},
     parameters::Parameters,
     prefer::Preference,
-    task::Task,
+    task::{State, Task},
 };
 use super::{health::ApiHealth, rejection::Rejection, tag::Tag};
 use crate::{
-    http::event_stream::{EventStream, EventStreamSlots},
-    tasks::{Tasks, cancel::Cancelled, follow::Follow, lookup::Lookup, submit::SubmitOptions},
+    tasks::{Tasks, cancel::Cancelled, lookup::Lookup, submit::SubmitOptions},
     upload::{Bodies, FileNames, PictureForm, SubmissionRoute, cache_control::CacheControl},
 };
 
@@ -153,6 +154,48 @@ impl V1Api {
         })
     }
 
+    /// List tasks
+    ///
+    /// Newest first, in pages. `next`, and the header `Link`, lead from each page to the next one. Pages neither repeat
+    /// nor leave out tasks while others come in.
+    #[oai(path = "/tasks", method = "get")]
+    async fn list(
+        &self,
+        tasks: Data<&Tasks>,
+        /// Tasks in this state; given more than once, in any of these.
+        state: Query<Option<Vec<State>>>,
+        /// Tasks for this model.
+        model: Query<Option<String>>,
+        /// Tasks submitted at this time or later (RFC 3339, to the millisecond; `+` is `%2B` in a URL).
+        submitted_after: Query<Option<OffsetDateTime>>,
+        /// Tasks submitted before this time.
+        submitted_before: Query<Option<OffsetDateTime>>,
+        /// Tasks whose metadata has this key (`camera`), or this key with this text, number, boolean or null
+        /// (`camera=door`). Given more than once, all of these, up to 8.
+        metadata: Query<Option<Vec<String>>>,
+        /// How many tasks a page has at most, from 1 to 100. Default 20.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<u8>>,
+        /// `next` of a page of the same list: the page after it.
+        cursor: Query<Option<String>>,
+        request: &Request,
+    ) -> Result<ListResponse, ListError> {
+        let parameters = ListParameters {
+            states: state.0.unwrap_or_default(),
+            model: model.0,
+            submitted_after: submitted_after.0,
+            submitted_before: submitted_before.0,
+            metadata: metadata.0.unwrap_or_default(),
+            limit: limit.0,
+            cursor: cursor.0,
+        };
+        let query = parameters.query()?;
+        let page = tasks.list(&query).await?;
+        let list = TaskList::new(page, &query.filter);
+        let link = list.link(request.uri().query());
+        Ok(ListResponse::Page(Json(list), link))
+    }
+
     /// A task's state, and its result once it has one
     ///
     /// The result is also available in the formats of other tools, by `format` or by the header `Accept`. In these, a
@@ -195,45 +238,6 @@ impl V1Api {
             Err(error) => {
                 tracing::warn!(task_id = %id, %error, "cannot read a record");
                 Err(TaskError::unavailable())
-            }
-        }
-    }
-
-    /// Follow a task by its events
-    ///
-    /// Server-sent events (`EventSource` in browsers, `curl -N`): `queued`, `started`, `retried`, and at the end one of
-    /// `succeeded`, `failed`, `revoked` and `expired`, after which the stream is closed. The data of each is the task as
-    /// `GET /v1/tasks/{task_id}` shows it. The first event is the present state. A comment is sent every 15 seconds.
-    #[oai(path = "/tasks/:task_id/events", method = "get")]
-    async fn events(
-        &self,
-        tasks: Data<&Tasks>,
-        health: Data<&ApiHealth>,
-        slots: Data<&EventStreamSlots>,
-        /// The id that the submission answered with.
-        task_id: Path<String>,
-        /// The `id` of the last event that the client has seen: newer ones follow. Browsers send it by themselves. A
-        /// value that is no such id is ignored.
-        #[oai(name = "Last-Event-ID")]
-        last_event_id: Header<Option<String>>,
-    ) -> Result<EventsResponse, FollowError> {
-        let id: TaskId =
-            task_id.parse().map_err(|error| FollowError::unknown(format!("{error}")))?;
-        let seen = last_event_id.0.and_then(|seen| seen.parse().ok());
-        let slot = slots.take().ok_or_else(FollowError::too_many)?;
-        match tasks.follow(id, seen).await {
-            Ok(Follow::Events(events)) => {
-                let source = TaskEventSource { events, _slot: slot };
-                let shutdown = health.shutdown.clone();
-                let stream = EventStream::new(source, reconnect_after(id), shutdown);
-                Ok(EventsResponse::Events(stream))
-            }
-            Ok(Follow::Over) => Ok(EventsResponse::Over),
-            Ok(Follow::Unknown) => Err(FollowError::unknown(format!("there is no task {id}"))),
-            Ok(Follow::Expired) => Err(FollowError::expired(id)),
-            Err(error) => {
-                tracing::warn!(task_id = %id, %error, "cannot follow a task");
-                Err(FollowError::unavailable())
             }
         }
     }
@@ -310,6 +314,18 @@ enum SubmitResponse {
 }
 
 #[derive(ApiResponse)]
+enum ListResponse {
+    /// A page of tasks.
+    #[oai(status = 200)]
+    Page(
+        Json<TaskList>,
+        /// The address of the next page, as `<…>; rel="next"`. Absent on the last page.
+        #[oai(header = "Link")]
+        Option<String>,
+    ),
+}
+
+#[derive(ApiResponse)]
 #[allow(
     clippy::large_enum_variant,
     reason = "there is one at a time, and it is rarely the small one"
@@ -336,14 +352,4 @@ enum TaskResponse {
         #[oai(header = "Vary")]
         String,
     ),
-}
-
-#[derive(ApiResponse)]
-enum EventsResponse {
-    /// The events.
-    #[oai(status = 200)]
-    Events(EventStream),
-    /// `Last-Event-ID` is the last event: nothing follows it. Browsers do not come back after this status.
-    #[oai(status = 204)]
-    Over,
 }

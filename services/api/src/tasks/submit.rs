@@ -131,6 +131,9 @@ impl Tasks {
         }
         self.store_job(&job, bytes).await?;
         self.store.note_queued(job.clone());
+        if let Some(index) = &self.index {
+            index.note_queued(&job);
+        }
         Ok(TaskRecord::queued(job))
     }
 

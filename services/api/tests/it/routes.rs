@@ -5,6 +5,7 @@ mod events;
 mod formats;
 mod health;
 mod legacy;
+mod list;
 mod long_poll;
 mod metrics;
 mod openapi;

@@ -6,6 +6,7 @@ use domain::{FailureReason, Job, TaskId, TaskRecord, TaskState};
 use messaging::{DeadLetterId, FinishOutcome, Settlement};
 use testkit::eventually;
 use time::OffsetDateTime;
+use tokio::time::timeout;
 
 use crate::fixture::{HeldTask, Queue, TIMEOUT, bus, job};
 
@@ -42,6 +43,25 @@ async fn a_picture_is_detected_and_its_job_removed() {
     let id = queue.submit(bus()).await;
     assert_bus_is_found(&queue, id).await;
     queue.drained().await;
+}
+
+#[tokio::test]
+async fn those_who_follow_a_task_are_told_of_its_first_run() {
+    let queue = Queue::start().await;
+    let id = queue.submit(bus()).await;
+    let (_, mut changes) = queue.messaging.tasks().follow(id).await.unwrap().unwrap();
+    queue.nats.wait_until_subscribed(&format!("starts.{id}")).await;
+    let _worker = queue.worker(&[]).await;
+    let started = loop {
+        let version = timeout(TIMEOUT, changes.next()).await.unwrap().unwrap();
+        if !matches!(version.record.state, TaskState::Queued { .. }) {
+            break version;
+        }
+    };
+    assert!(matches!(started.record.state, TaskState::Started { .. }), "{started:?}");
+    assert_eq!((started.record.attempts, started.revision), (1, 0), "{started:?}");
+    let ended = queue.ended(id).await;
+    assert_eq!(started.record.state.started_at(), ended.state.started_at());
 }
 
 #[tokio::test]

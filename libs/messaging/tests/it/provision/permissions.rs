@@ -8,13 +8,14 @@ use bytes::Bytes;
 use domain::{Sha256Digest, TaskRecord};
 use messaging::{
     Claimed, DeadLetterId, Discrepancy, Messaging, MessagingConfig, MessagingError,
-    ProvisionOutcome, Role, Settlement,
+    ProvisionOutcome, Role, RunStart, Settlement,
 };
 use testkit::{NatsServer, eventually};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::fixture::{
-    TIMEOUT, begin, failure, job, large_picture, next, picture, submission, success, terminal,
+    LEASE, TIMEOUT, begin, failure, job, large_picture, next, picture, submission, success,
+    terminal,
 };
 
 fn start() -> NatsServer {
@@ -76,7 +77,12 @@ async fn the_whole_way_of_a_picture_is_permitted() {
             let (tasks, id) = (api.tasks(), job.task_id);
             tokio::spawn(async move { terminal(&tasks, id).await })
         };
+        let (_, mut changes) = api.tasks().follow(job.task_id).await.unwrap().unwrap();
+        server.wait_until_subscribed(&format!("starts.{}", job.task_id)).await;
         let delivery = next(&mut deliveries, 1).await;
+        let run = RunStart::now(&job, 1).record(None, LEASE);
+        worker.tasks().announce_first_run(&run).await;
+        while timeout(TIMEOUT, changes.next()).await.unwrap().unwrap().record != run {}
         let _kept = delivery.keep_alive();
         assert_eq!(delivery.picture().await.unwrap(), picture);
         begin(&worker.tasks(), &job).await;
@@ -277,6 +283,7 @@ const DENIED: [(&str, &[Try]); 5] = [
             Publish("$KV.models.yolov8n.another"),
             Subscribe("_INBOX_worker.>"),
             Subscribe(">"),
+            Publish("starts.00000000-0000-7000-8000-000000000000"),
             // What only the server says.
             Publish("records.00000000-0000-7000-8000-000000000000"),
         ],
@@ -286,6 +293,7 @@ const DENIED: [(&str, &[Try]); 5] = [
         &[
             Publish("records.00000000-0000-7000-8000-000000000000"),
             Subscribe("records.>"),
+            Subscribe("starts.>"),
             Publish("jobs.yolov8n.00000000-0000-7000-8000-000000000000"),
             Publish("jobs.x"),
             Publish("$O.pictures.C.another"),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    DetectedObject, FailureReason, Metadata, RetryReason, RunReport, TaskRecord, TaskState,
-    five_decimals,
+    DetectedObject, FailureReason, Metadata, RetryReason, RunReport, StateKind, TaskRecord,
+    TaskState, five_decimals,
 };
 use poem_openapi::{
     Enum, Object,
@@ -17,7 +17,7 @@ use crate::routes::schema::EXAMPLE_ID;
 /// Where a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename_all = "SCREAMING_SNAKE_CASE")]
-enum State {
+pub(crate) enum State {
     /// Stored in the queue.
     Queued,
     /// A worker has it.
@@ -30,6 +30,19 @@ enum State {
     Revoked,
     /// Not run in time.
     Expired,
+}
+
+impl From<State> for StateKind {
+    fn from(state: State) -> Self {
+        match state {
+            State::Queued => Self::Queued,
+            State::Started => Self::Started,
+            State::Success => Self::Success,
+            State::Failure => Self::Failure,
+            State::Revoked => Self::Revoked,
+            State::Expired => Self::Expired,
+        }
+    }
 }
 
 /// A task and what is known of it.
@@ -71,6 +84,8 @@ pub(crate) struct Task {
     timings: Option<Timings>,
     /// What was found, highest confidence first, on SUCCESS.
     objects: Option<Vec<FoundObject>>,
+    /// How many objects were found, in lists, which have this instead of `objects`.
+    object_count: Option<usize>,
     /// On SUCCESS: what is wrong with the picture's coded pixels, where they are damaged or end early and were decoded
     /// as far as they go. Objects may be missing or wrong there. Absent where nothing is.
     warnings: Option<Vec<String>>,
@@ -115,6 +130,7 @@ impl Example for Task {
                 confidence: 0.87345,
                 bbox: Corners { x1: 22.87127, y1: 231.27731, x2: 805.00262, y2: 756.84045 },
             }]),
+            object_count: None,
             warnings: Some(vec![EXAMPLE_WARNING.to_owned()]),
             cached: Some(false),
             failure: None,
@@ -256,6 +272,14 @@ impl From<DetectedObject> for FoundObject {
     }
 }
 
+impl Task {
+    /// As lists show it: with the number of its objects.
+    pub(super) fn without_objects(mut self) -> Self {
+        self.object_count = self.objects.take().map(|objects| objects.len());
+        self
+    }
+}
+
 impl From<TaskRecord> for Task {
     fn from(record: TaskRecord) -> Self {
         let retry_reason = RetryReason::of(&record).map(Retry::from);
@@ -279,6 +303,7 @@ impl From<TaskRecord> for Task {
             worker: None,
             timings: None,
             objects: None,
+            object_count: None,
             warnings: None,
             cached: None,
             failure: None,

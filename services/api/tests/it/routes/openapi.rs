@@ -37,6 +37,7 @@ fn every_operation_has_a_summary_and_its_errors() {
     assert_eq!(forms.as_object().unwrap().len(), 5);
     let parameters = document["paths"]["/v1/tasks"]["post"]["parameters"].as_array().unwrap();
     assert!(parameters.iter().all(|parameter| parameter["required"] == false), "{parameters:#?}");
+    assert_eq!(statuses("/v1/tasks", "get"), ["200", "400", "403", "503"]);
     let following = ["200", "204", "400", "404", "410", "503"];
     assert_eq!(statuses("/v1/tasks/{task_id}/events", "get"), following);
     let cancelling = ["200", "400", "404", "409", "410", "503"];
