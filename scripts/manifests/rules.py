@@ -259,8 +259,9 @@ def memory_and_disk_are_enough(objects: Objects) -> Iterator[str]:
     for name, taken in (("nats", objects.settings("nats")["GOMEMLIMIT"]), ("redis", option(objects, "--maxmemory"))):
         if quantity(taken) >= quantity(objects.container(name)["resources"]["limits"]["memory"]):
             yield f"{name} may take {taken} of memory, and is killed for it"
-    # Jobs, pictures beside them, and two streams of dead letters.
-    if stored < 2 * int(api["QUEUE_MAX_BYTES"]) + 2 * (256 << 20):
+    # Jobs, pictures beside them, two streams of dead letters, and drawings.
+    drawings = int(api.get("DRAWINGS_MAX_BYTES", 256 << 20))
+    if stored < 2 * int(api["QUEUE_MAX_BYTES"]) + 2 * (256 << 20) + drawings:
         yield "what the streams may hold is more than NATS may store"
 
 

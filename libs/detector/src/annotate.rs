@@ -5,7 +5,7 @@ mod canvas;
 use ab_glyph::{Font, FontRef, PxScale, ScaleFont, point};
 use domain::picture::PictureFormat;
 use domain::{BoundingBox, DetectedObject};
-use image::codecs::png::PngEncoder;
+use image::codecs::{png::PngEncoder, webp::WebPEncoder};
 use image::{ExtendedColorType, ImageEncoder};
 use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
 
@@ -39,15 +39,15 @@ const JPEG_QUALITY: i32 = 90;
 /// Why an annotated picture was not encoded.
 #[derive(Debug, thiserror::Error)]
 pub enum EncodeError {
-    /// Only JPEG and PNG are written.
-    #[error("pictures are written as JPEG or PNG, not as {0:?}")]
+    /// Only JPEG, PNG and WebP are written.
+    #[error("pictures are written as JPEG, PNG or WebP, not as {0:?}")]
     UnsupportedFormat(PictureFormat),
-    /// libjpeg-turbo failed, most often for a side over 65535 pixels.
+    /// libjpeg-turbo failed, most often for a side over 65500 pixels.
     #[error("the picture cannot be written as JPEG: {0}")]
     Jpeg(#[from] turbojpeg::Error),
-    /// The PNG encoder failed.
-    #[error("the picture cannot be written as PNG: {0}")]
-    Png(#[from] image::ImageError),
+    /// The encoder of PNG or WebP failed, most often for a side over 16383 pixels of a WebP.
+    #[error("the picture cannot be written: {0}")]
+    Encoder(#[from] image::ImageError),
 }
 
 /// Draws a box and a label such as "bus 0.87" for each object, in a colour for each class.
@@ -71,22 +71,24 @@ pub fn annotate(picture: &mut Picture, objects: &[DetectedObject]) {
     }
 }
 
-/// Encodes a picture as JPEG (quality 90, full colour resolution) or PNG.
+/// Encodes a picture as JPEG (quality 90, full colour resolution), PNG or WebP (without loss).
 ///
 /// # Errors
 /// [`EncodeError`], for other formats and for sides that the format does not hold.
 pub fn encode(picture: &Picture, format: PictureFormat) -> Result<Vec<u8>, EncodeError> {
+    let mut file = Vec::new();
     match format {
-        PictureFormat::Jpeg => encode_jpeg(picture),
-        PictureFormat::Png => {
-            let mut file = Vec::new();
-            let (width, height) = (picture.width(), picture.height());
-            let encoder = PngEncoder::new(&mut file);
-            encoder.write_image(picture.rgb(), width, height, ExtendedColorType::Rgb8)?;
-            Ok(file)
-        }
-        other => Err(EncodeError::UnsupportedFormat(other)),
+        PictureFormat::Jpeg => return encode_jpeg(picture),
+        PictureFormat::Png => write_with(PngEncoder::new(&mut file), picture)?,
+        PictureFormat::WebP => write_with(WebPEncoder::new_lossless(&mut file), picture)?,
+        other => return Err(EncodeError::UnsupportedFormat(other)),
     }
+    Ok(file)
+}
+
+fn write_with(encoder: impl ImageEncoder, picture: &Picture) -> Result<(), EncodeError> {
+    let (width, height) = (picture.width(), picture.height());
+    Ok(encoder.write_image(picture.rgb(), width, height, ExtendedColorType::Rgb8)?)
 }
 
 fn encode_jpeg(picture: &Picture) -> Result<Vec<u8>, EncodeError> {

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use crate::{DetectedObject, DetectionSettings, Metadata, ModelName, Sha256Digest, TaskId};
+use crate::{
+    DetectedObject, DetectionSettings, Drawing, DrawingFormat, Metadata, ModelName, Sha256Digest,
+    TaskId,
+};
 
 /// The data that a worker needs to run a task, besides the picture's bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -34,6 +37,10 @@ pub struct Job {
     /// What the client has attached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Metadata>,
+    /// The format of the drawing that the client asks for: the picture with the detected objects. `None`: it asks for
+    /// none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub annotated: Option<DrawingFormat>,
 }
 
 impl Job {
@@ -49,6 +56,7 @@ impl Job {
             deadline: None,
             picture_sha256: None,
             metadata: None,
+            annotated: None,
         }
     }
 
@@ -155,6 +163,10 @@ pub enum TaskState {
         /// The digest of the installed model that was run. `None` in records of older workers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         model_digest: Option<Sha256Digest>,
+        /// The drawing, which was stored before this record. `None` where the client asked for none, or it could not be
+        /// stored.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        drawing: Option<Drawing>,
         /// Whether this is the cached result of an earlier run on the same picture.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         cached: bool,
@@ -310,6 +322,7 @@ mod tests {
                     postprocess_ms: 0.0,
                 }),
                 model_digest: Some([9; 32].into()),
+                drawing: Some(Drawing { id: 7, format: DrawingFormat::WebP, bytes: 1 << 40 }),
                 cached: true,
             },
             TaskState::Failure {
@@ -368,6 +381,7 @@ mod tests {
             warnings: Vec::new(),
             run: None,
             model_digest: None,
+            drawing: None,
             cached: false,
         };
         let record = TaskRecord { job: Job { picture_sha256: None, ..job() }, attempts: 1, state };
@@ -380,6 +394,8 @@ mod tests {
             "warnings",
             "run",
             "model_digest",
+            "drawing",
+            "annotated",
             "cached",
         ] {
             assert!(json.get(name).is_none(), "{name} in {json}");

@@ -9,6 +9,9 @@ use crate::connection::{address::NatsServers, tls::TlsFiles};
 /// The least that `QUEUE_MAX_BYTES` may be.
 pub(crate) const LEAST_QUEUE_BYTES: u64 = 1 << 20;
 
+/// The least that `DRAWINGS_MAX_BYTES` may be.
+const LEAST_DRAWING_BYTES: u64 = 1 << 20;
+
 /// Which part of the system a connection belongs to. Each part has its own client name and inbox prefix,
 /// for permissions and for operators.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +80,8 @@ pub struct MessagingConfig {
     pub role: Role,
     /// The limits of the queue.
     pub limits: QueueLimits,
+    /// The most bytes of all drawings. A task whose drawing does not fit succeeds without it. Default 256 MiB.
+    pub drawing_bytes: u64,
     /// How long a task's record is kept after its last change. Default 24 h.
     pub result_ttl: Duration,
     /// The largest picture, in bytes, that travels inside its message; a larger one goes through
@@ -108,6 +113,7 @@ impl MessagingConfig {
             tls: TlsFiles::default(),
             role,
             limits: QueueLimits::default(),
+            drawing_bytes: 256 << 20,
             result_ttl: Duration::from_secs(24 * 3600),
             inline_limit: 1 << 20,
             ack_wait: Duration::from_secs(30),
@@ -120,7 +126,7 @@ impl MessagingConfig {
     }
 
     /// Reads the variables `NATS_URL`, `NATS_CREDENTIALS_FILE`, `NATS_CA_FILE`, `NATS_CERTIFICATE_FILE`,
-    /// `NATS_KEY_FILE`, `NATS_REPLICAS`, `QUEUE_MAX_BYTES`, `QUEUE_MAX_MESSAGES`, `RESULT_TTL_SECONDS`,
+    /// `NATS_KEY_FILE`, `NATS_REPLICAS`, `QUEUE_MAX_BYTES`, `QUEUE_MAX_MESSAGES`, `DRAWINGS_MAX_BYTES`, `RESULT_TTL_SECONDS`,
     /// `INLINE_LIMIT_BYTES`, `ACK_WAIT_SECONDS`, `QUEUED_RECORD_SECONDS` and `DUPLICATE_WINDOW_SECONDS`. `reader`
     /// collects what is wrong with them.
     #[must_use]
@@ -138,6 +144,11 @@ impl MessagingConfig {
                 ),
                 max_messages: reader.at_least("QUEUE_MAX_MESSAGES", 1, default.limits.max_messages),
             },
+            drawing_bytes: reader.at_least(
+                "DRAWINGS_MAX_BYTES",
+                LEAST_DRAWING_BYTES,
+                default.drawing_bytes,
+            ),
             result_ttl: reader.seconds("RESULT_TTL_SECONDS", default.result_ttl.as_secs()),
             inline_limit: reader.at_least("INLINE_LIMIT_BYTES", 1, default.inline_limit),
             ack_wait: reader.seconds("ACK_WAIT_SECONDS", default.ack_wait.as_secs()),

@@ -13,6 +13,7 @@ mod config;
 mod connection;
 mod coordination;
 mod dead_letters;
+mod drawings;
 mod error;
 mod jobs;
 mod listing;
@@ -37,6 +38,7 @@ pub use coordination::{
 pub use dead_letters::{
     DeadLetter, DeadLetterId, DeadLetterPicture, DeadLetters, InvalidDeadLetterId, StoredPieces,
 };
+pub use drawings::{DrawingError, Drawings, StoredDrawing};
 pub use error::{ErrorKind, MessagingError, PictureFetchError, RequeueError, SubmitError};
 pub use jobs::cancel::Cancellations;
 pub use jobs::delivery::{Delivery, KeepAlive, Settlement};

@@ -1,8 +1,8 @@
 //! What a connection gives access to: queue, records, dead letters, coordination.
 
 use crate::{
-    DeadLetters, Heartbeats, IdempotencyKeys, JobQueue, Lease, Messaging, Reconciler, TaskIndex,
-    TaskStore,
+    DeadLetters, Drawings, Heartbeats, IdempotencyKeys, JobQueue, Lease, Messaging, Reconciler,
+    TaskIndex, TaskStore,
 };
 
 impl Messaging {
@@ -34,6 +34,12 @@ impl Messaging {
     #[must_use]
     pub fn dead_letters(&self) -> DeadLetters {
         DeadLetters::new(self.clone())
+    }
+
+    /// The drawings of tasks.
+    #[must_use]
+    pub fn drawings(&self) -> Drawings {
+        Drawings::new(self.clone())
     }
 
     /// The heartbeats of the workers.

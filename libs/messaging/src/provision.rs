@@ -252,13 +252,15 @@ fn refused(config: &MessagingConfig, what: String, cause: Cause) -> MessagingErr
 fn storage_advice(config: &MessagingConfig) -> String {
     format!(
         "the streams set aside {reserved} on each server: 2 × QUEUE_MAX_BYTES ({each} each, for jobs and \
-         for large pictures) and {dead} for dead letters. The server's limit, max_file_store, is less, or \
+         for large pictures), {dead} for dead letters, and DRAWINGS_MAX_BYTES ({drawings}). The server's \
+         limit, max_file_store, is less, or \
          others have taken it. Where none is set, it is three quarters of the disk's free space at the \
-         server's start, so {disk} must be free then. Lower QUEUE_MAX_BYTES, raise max_file_store, or make \
+         server's start, so {disk} must be free then. Lower QUEUE_MAX_BYTES or DRAWINGS_MAX_BYTES, raise max_file_store, or make \
          room and restart the server",
         reserved = human_size(reserved_bytes(config)),
         each = human_size(config.limits.max_bytes),
         dead = human_size(2 * MAX_DEAD_LETTER_BYTES.unsigned_abs()),
+        drawings = human_size(config.drawing_bytes),
         disk = human_size(config.disk_bytes()),
     )
 }

@@ -198,6 +198,7 @@ fn tasks(
         store: messaging.tasks(),
         index: (most_listed > 0).then(|| messaging.task_index(most_listed)),
         keys: messaging.idempotency_keys(),
+        drawings: messaging.drawings(),
         backpressure,
         cache,
         responses,

@@ -11,7 +11,7 @@ pub(crate) mod submit;
 use std::time::Duration;
 
 use domain::ModelName;
-use messaging::{IdempotencyKeys, JobQueue, TaskIndex, TaskStore};
+use messaging::{Drawings, IdempotencyKeys, JobQueue, TaskIndex, TaskStore};
 
 use crate::{
     cache::{ResponseCache, ResultCache},
@@ -27,6 +27,7 @@ pub(crate) struct Tasks {
     /// `None`: there are no lists.
     pub(crate) index: Option<TaskIndex>,
     pub(crate) keys: IdempotencyKeys,
+    pub(crate) drawings: Drawings,
     pub(crate) backpressure: Backpressure,
     pub(crate) cache: Option<ResultCache>,
     pub(crate) responses: Option<ResponseCache>,

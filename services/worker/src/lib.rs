@@ -5,6 +5,7 @@
 mod config;
 mod consume;
 pub mod cores;
+mod drawing;
 mod health;
 mod heartbeat;
 pub mod hints;

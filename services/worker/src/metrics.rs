@@ -31,6 +31,7 @@ pub(crate) struct WorkerMetrics {
     stages: Histogram<f64>,
     waits: Histogram<f64>,
     batches: Histogram<u64>,
+    drawings: Counter<u64>,
 }
 
 impl WorkerMetrics {
@@ -66,6 +67,10 @@ impl WorkerMetrics {
                 .with_description("Pictures that a slot takes together, where batches are made.")
                 .with_boundaries(BATCH_BUCKETS.to_vec())
                 .build(),
+            drawings: meter
+                .u64_counter("spotter_drawings")
+                .with_description("Drawings of annotated tasks, and whether they were stored.")
+                .build(),
         };
         this.begin_at_zero();
         this
@@ -79,6 +84,13 @@ impl WorkerMetrics {
         for redelivered in [false, true] {
             self.deliveries.add(0, &[KeyValue::new("redelivered", redelivered)]);
         }
+        for is_stored in [false, true] {
+            self.drawings.add(0, &[KeyValue::new("stored", is_stored)]);
+        }
+    }
+
+    pub(crate) fn count_drawing(&self, is_stored: bool) {
+        self.drawings.add(1, &[KeyValue::new("stored", is_stored)]);
     }
 
     /// `attempt` counts deliveries of the job from 1.

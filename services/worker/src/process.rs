@@ -9,8 +9,8 @@ use bytes::Bytes;
 use detector::{Detections, ModelError};
 use domain::{FailureReason, Job, RunReport, TaskRecord, TaskState};
 use messaging::{
-    Delivery, FinishOutcome, MessagingError, PictureFetchError, RequeueReason, Snapshot, TaskStore,
-    Writes,
+    Delivery, FinishOutcome, MessagingError, PictureFetchError, RequeueReason, Snapshot,
+    StoredDrawing, TaskStore, Writes,
 };
 use opentelemetry::trace::SpanBuilder;
 use service::{
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cores::Parallelism,
+    drawing::{Drawer, DrawingOrder},
     hints,
     inference::{
         Batch, Batcher, InferenceError, PictureFile, Placement, Preprocessing, SlotLease, Slots,
@@ -49,6 +50,7 @@ pub(crate) struct Context {
     pub(crate) job_deadline: Duration,
     pub(crate) max_attempts: u32,
     pub(crate) most_picture_bytes: u64,
+    pub(crate) drawer: Drawer,
     pub(crate) running: RunningTasks,
     /// Held by every job while it runs; see [`Isolation`].
     pub(crate) isolation: RwLock<()>,
@@ -85,7 +87,7 @@ impl<'a> Isolation<'a> {
 
 /// What a run of the model leads to.
 enum RunEnd {
-    Detected(Detections),
+    Detected(Detections, Option<StoredDrawing>),
     /// The job can never succeed.
     Impossible {
         reason: FailureReason,
@@ -234,8 +236,11 @@ async fn run_model(
         }
         Err(error @ PictureFetchError::Transient(_)) => return failed(error.into()),
     };
-    match detect(context, picture, &delivery.job, parallelism).await {
-        Ok(found) => Ok(RunEnd::Detected(found)),
+    match detect(context, picture.clone(), &delivery.job, parallelism).await {
+        Ok(mut found) => {
+            let drawing = draw(context, &delivery.job, picture, &mut found).await;
+            Ok(RunEnd::Detected(found, drawing))
+        }
         Err(InferenceError::Broken) => Err(Interruption::Released),
         Err(InferenceError::Model(error @ ModelError::NotInstalled { .. })) => {
             impossible(FailureReason::UnknownModel, hints::model(&error))
@@ -292,6 +297,19 @@ async fn detect(
     answer.detections().await
 }
 
+/// Draws the objects into the picture, where the client asks for that. In the time of the run: a task that succeeds
+/// has its drawing.
+async fn draw(
+    context: &Context,
+    job: &Job,
+    picture: Bytes,
+    found: &mut Detections,
+) -> Option<StoredDrawing> {
+    let format = job.annotated?;
+    let order = DrawingOrder { task_id: job.task_id, format, picture, objects: &found.objects };
+    context.drawer.draw(order, &mut found.warnings).await
+}
+
 async fn lease_slot(context: &Context) -> Result<SlotLease, InferenceError> {
     tokio::select! {
         slot = context.slots.lease() => Ok(slot),
@@ -306,7 +324,7 @@ async fn store_end(
     end: RunEnd,
 ) -> Result<Outcome, RunError> {
     match end {
-        RunEnd::Detected(found) => succeed(context, begun, found).await,
+        RunEnd::Detected(found, drawing) => succeed(context, begun, found, drawing).await,
         RunEnd::Impossible { reason, message } => fail(context, begun, reason, message).await,
     }
 }
@@ -315,6 +333,7 @@ async fn succeed(
     context: &Context,
     begun: &TaskRecord,
     found: Detections,
+    drawing: Option<StoredDrawing>,
 ) -> Result<Outcome, RunError> {
     let task_id = begun.job.task_id;
     let (timings, over) = (found.timings, Instant::now());
@@ -334,9 +353,15 @@ async fn succeed(
             postprocess_ms: milliseconds(timings.postprocess),
         }),
         model_digest: Some(found.model_digest),
+        drawing: drawing.as_ref().map(StoredDrawing::drawing),
         cached: false,
     };
-    let outcome = finish(context, begun, state).await?;
+    let outcome = finish(context, begun, state).await;
+    // After an error too: the record may be stored.
+    if let (Some(drawing), Ok(Outcome::Stored) | Err(_)) = (drawing, &outcome) {
+        drawing.keep();
+    }
+    let outcome = outcome?;
     context.metrics.record_stage("store", over.elapsed());
     tracing::info!(
         %task_id,

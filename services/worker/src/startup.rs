@@ -23,13 +23,14 @@ use service::{
         traces::{Traces, TracesError},
     },
 };
-use tokio::sync::RwLock;
+use tokio::sync::{RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
     consume::{InFlightLimit, consume},
     cores,
+    drawing::Drawer,
     health::WorkerHealth,
     heartbeat::Heartbeat,
     hints,
@@ -152,6 +153,13 @@ pub async fn run(
         BatchRules { most: max_batch, window: config.batch_window, deadline: config.job_deadline };
     let batcher = (max_batch > 1)
         .then(|| Batcher::start(Arc::clone(&slots), rules, metrics.clone(), broken.clone()));
+    let drawer = Drawer {
+        drawings: messaging.drawings(),
+        permits: Arc::new(Semaphore::new(slots.count())),
+        limits: config.picture_limits,
+        timeout: config.job_deadline,
+        metrics: metrics.clone(),
+    };
     let context = Arc::new(Context {
         name: process_name(),
         tasks: messaging.tasks(),
@@ -164,6 +172,7 @@ pub async fn run(
         job_deadline: config.job_deadline,
         max_attempts: config.max_attempts,
         most_picture_bytes: config.picture_limits.max_bytes,
+        drawer,
         running: RunningTasks::default(),
         isolation: RwLock::default(),
         release: CancellationToken::new(),

@@ -2,7 +2,7 @@
 
 use detector::annotate::{EncodeError, annotate, encode};
 use detector::decode::{Picture, decode};
-use domain::picture::PictureFormat;
+use domain::picture::{PictureFormat, inspect};
 use domain::{BoundingBox, ClassId, DetectedObject, Detection};
 
 use crate::support::{LIMITS, synthetic};
@@ -36,6 +36,17 @@ fn a_box_has_its_four_sides_and_keeps_its_inside() {
     }
     for (x, y) in [(150, 120), (98, 120), (202, 120), (150, 152), (10, 10)] {
         assert_eq!(pixel(&picture, x, y), [GREY; 3], "({x}, {y}) is not");
+    }
+}
+
+#[test]
+fn png_and_webp_keep_every_pixel() {
+    let mut picture = grey(300, 200);
+    annotate(&mut picture, &[object([100.0, 80.0, 200.0, 150.0], "bus")]);
+    for format in [PictureFormat::Png, PictureFormat::WebP] {
+        let file = encode(&picture, format).unwrap();
+        assert_eq!(inspect(&file, &LIMITS).unwrap().format, format);
+        assert_eq!(decode(&file, &LIMITS).unwrap(), picture, "{format:?}");
     }
 }
 
@@ -88,7 +99,7 @@ fn encoded_pictures_come_back() {
     let back = decode(&jpeg, &LIMITS).expect("a good JPEG");
     assert!(back.rgb().iter().all(|value| value.abs_diff(GREY) <= 2));
 
-    for format in [PictureFormat::Bmp, PictureFormat::Gif, PictureFormat::WebP] {
+    for format in [PictureFormat::Bmp, PictureFormat::Gif] {
         let refused = encode(&smooth, format);
         assert!(matches!(refused, Err(EncodeError::UnsupportedFormat(named)) if named == format));
     }

@@ -44,6 +44,7 @@ fn succeeded(record: &TaskRecord) -> TaskRecord {
         warnings: Vec::new(),
         run: None,
         model_digest: None,
+        drawing: None,
         cached: false,
     })
 }

@@ -13,8 +13,8 @@ use crate::{
     Role,
     provision::names::{
         DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT, DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT,
-        HEARTBEAT_STREAM, IDEMPOTENCY_STREAM, JOBS_STREAM, JOBS_SUBJECT, LEASE_STREAM,
-        PICTURE_STORE, PICTURE_STREAM, TASK_STREAM,
+        DRAWING_STREAM, DRAWING_SUBJECT, HEARTBEAT_STREAM, IDEMPOTENCY_STREAM, JOBS_STREAM,
+        JOBS_SUBJECT, LEASE_STREAM, PICTURE_STORE, PICTURE_STREAM, TASK_STREAM,
     },
 };
 
@@ -177,7 +177,7 @@ pub(super) fn targets(role: Role) -> Vec<Target> {
 }
 
 /// All streams, probed without a write.
-pub(super) fn all() -> [Target; 8] {
+pub(super) fn all() -> [Target; 9] {
     [
         JOBS_STREAM,
         PICTURE_STREAM,
@@ -187,6 +187,7 @@ pub(super) fn all() -> [Target; 8] {
         HEARTBEAT_STREAM,
         DEAD_LETTER_STREAM,
         DEAD_PICTURE_STREAM,
+        DRAWING_STREAM,
     ]
     .map(Target::purged)
 }
@@ -208,6 +209,7 @@ fn subject(stream: &str, token: &str) -> String {
         PICTURE_STREAM => format!("$O.{PICTURE_STORE}.C.{token}"),
         DEAD_LETTER_STREAM => format!("{DEAD_LETTER_SUBJECT}.{token}"),
         DEAD_PICTURE_STREAM => format!("{DEAD_PICTURE_SUBJECT}.-.{token}"),
+        DRAWING_STREAM => format!("{DRAWING_SUBJECT}.-.-.{token}"),
         bucket => format!("$KV.{}.{token}", bucket.trim_start_matches("KV_")),
     }
 }
@@ -274,6 +276,7 @@ mod tests {
             "$KV.models.no-message",
             "dlq.no-message",
             "dlq_pictures.-.no-message",
+            "drawings.-.-.no-message",
         ];
         assert_eq!(subjects, expected);
     }

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{DetectionSettings, ModelName, Sha256Digest, Sha256Hasher};
+use domain::{DetectionSettings, DrawingFormat, ModelName, Sha256Digest, Sha256Hasher};
 
 /// What a client submits under an idempotency key.
 #[derive(Debug, Clone, Copy)]
@@ -21,6 +21,8 @@ pub struct Submission<'a> {
     pub model: Option<&'a ModelName>,
     /// The client's metadata, as JSON.
     pub metadata: Option<&'a str>,
+    /// The format of the drawing, where the client asked for one.
+    pub annotated: Option<DrawingFormat>,
     /// How long the job may wait for a worker, where the client said so.
     pub deadline: Option<Duration>,
 }
@@ -36,7 +38,7 @@ pub(super) fn fingerprints(submission: &Submission<'_>) -> BTreeMap<u32, Sha256D
 /// A line for each field, with the length of the only free text. A setting that is added to this form must be
 /// written only where it differs from its default, so that the fingerprint of older claims stays valid.
 fn version_1(submission: &Submission<'_>) -> Sha256Digest {
-    let Submission { picture_name, picture_sha256, settings, model, metadata, deadline } =
+    let Submission { picture_name, picture_sha256, settings, model, metadata, annotated, deadline } =
         submission;
     let DetectionSettings { confidence, iou, max_detections, class_agnostic, classes } = settings;
     let mut text = format!(
@@ -66,6 +68,9 @@ fn version_1(submission: &Submission<'_>) -> Sha256Digest {
     }
     if let Some(metadata) = metadata {
         text.push_str(&format!("metadata {} {metadata}\n", metadata.len()));
+    }
+    if let Some(format) = annotated {
+        text.push_str(&format!("annotated {format}\n"));
     }
     Sha256Digest::of(text)
 }
@@ -103,6 +108,7 @@ mod tests {
             settings,
             model: None,
             metadata: None,
+            annotated: None,
             deadline: None,
         }
     }
@@ -175,6 +181,8 @@ mod tests {
             Submission { deadline: other.deadline, ..one },
             Submission { model: Some(&model), ..one },
             Submission { metadata: Some("{}"), ..one },
+            Submission { annotated: Some(DrawingFormat::Jpeg), ..one },
+            Submission { annotated: Some(DrawingFormat::Png), ..one },
         ];
         submissions.extend(of_settings.iter().map(|settings| Submission { settings, ..one }));
         let distinct: HashSet<_> = submissions.iter().map(version_1).collect();

@@ -24,6 +24,8 @@ pub(crate) const LEASE_BUCKET: &str = "leases";
 pub(crate) const LEASE_STREAM: &str = "KV_leases";
 pub(crate) const HEARTBEAT_BUCKET: &str = "models";
 pub(crate) const HEARTBEAT_STREAM: &str = "KV_models";
+pub(crate) const DRAWING_STREAM: &str = "DRAWINGS";
+pub(crate) const DRAWING_SUBJECT: &str = "drawings";
 pub(crate) const PICTURE_STORE: &str = "pictures";
 pub(crate) const PICTURE_STREAM: &str = "OBJ_pictures";
 

@@ -11,8 +11,9 @@ use async_nats::jetstream::{
 
 use super::names::{
     DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT, DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT,
-    HEARTBEAT_BUCKET, HEARTBEAT_TTL, IDEMPOTENCY_BUCKET, JOBS_STREAM, JOBS_SUBJECT, LEASE_BUCKET,
-    LEASE_TTL, PICTURE_STORE, PICTURE_STREAM, RECORDS_SUBJECT, TASK_BUCKET, WORKER_CONSUMER,
+    DRAWING_STREAM, DRAWING_SUBJECT, HEARTBEAT_BUCKET, HEARTBEAT_TTL, IDEMPOTENCY_BUCKET,
+    JOBS_STREAM, JOBS_SUBJECT, LEASE_BUCKET, LEASE_TTL, PICTURE_STORE, PICTURE_STREAM,
+    RECORDS_SUBJECT, TASK_BUCKET, WORKER_CONSUMER,
 };
 use crate::{MessagingConfig, config::LEAST_QUEUE_BYTES};
 
@@ -29,6 +30,9 @@ const DEAD_LETTER_AGE: Duration = DAY.saturating_mul(7);
 /// A dead letter's picture is stored a moment before the letter and must not expire before it.
 const DEAD_PICTURE_AGE: Duration = DEAD_LETTER_AGE.saturating_add(Duration::from_secs(3600));
 
+/// The longest time between storing a drawing and the record that names it.
+const DRAWING_LEAD: Duration = Duration::from_secs(600);
+
 /// More jobs than all workers together ever hold: this limit must never throttle them.
 const MAX_ACK_PENDING: i64 = 100_000;
 
@@ -36,7 +40,7 @@ const MAX_ACK_PENDING: i64 = 100_000;
 /// default is 512, and it cannot be changed once the consumer exists.
 const MAX_WAITING: i64 = 8192;
 
-pub(super) fn streams(config: &MessagingConfig) -> [Config; 8] {
+pub(super) fn streams(config: &MessagingConfig) -> [Config; 9] {
     [
         jobs(config),
         dead_letters(config),
@@ -46,6 +50,7 @@ pub(super) fn streams(config: &MessagingConfig) -> [Config; 8] {
         leases(config),
         heartbeats(config),
         pictures(config),
+        drawings(config),
     ]
 }
 
@@ -196,6 +201,20 @@ fn pictures(config: &MessagingConfig) -> Config {
         // fail.
         allow_direct: false,
         ..stored(PICTURE_STREAM.to_owned(), subjects, config)
+    }
+}
+
+/// Reads go to the leader: a lagging replica would report a new drawing as gone.
+fn drawings(config: &MessagingConfig) -> Config {
+    Config {
+        description: Some("Pictures with detected objects drawn in, in pieces".to_owned()),
+        discard: DiscardPolicy::New,
+        max_messages_per_subject: 1,
+        // A drawing is stored before the record that names it, and must not expire before it.
+        max_age: config.result_ttl.saturating_add(DRAWING_LEAD),
+        duplicate_window: SHORT_DUPLICATE_WINDOW.min(config.result_ttl),
+        max_bytes: server_limit(config.drawing_bytes),
+        ..stored(DRAWING_STREAM.to_owned(), vec![format!("{DRAWING_SUBJECT}.>")], config)
     }
 }
 

@@ -133,6 +133,7 @@ pub(crate) fn success(job: &Job) -> TaskRecord {
         warnings: Vec::new(),
         run: None,
         model_digest: None,
+        drawing: None,
         cached: false,
     })
 }
@@ -183,6 +184,7 @@ pub(crate) fn submission(picture_name: &str) -> Submission<'_> {
         settings: &SETTINGS,
         model: None,
         metadata: None,
+        annotated: None,
         deadline: None,
     }
 }

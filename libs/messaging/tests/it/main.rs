@@ -4,6 +4,7 @@
 mod connection;
 mod coordination;
 mod dead_letters;
+mod drawings;
 mod fixture;
 mod jobs;
 mod provision;

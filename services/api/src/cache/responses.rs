@@ -39,9 +39,11 @@ struct Response {
 }
 
 impl ResponseCache {
-    /// The terminal state of this job, if its result is cached.
+    /// The terminal state of this job, if its result is cached. Never that of a task with a drawing: only a worker draws,
+    /// and drawings are not cached.
     pub(crate) async fn lookup(&self, job: &Job) -> Option<TaskState> {
-        let picture = job.picture_sha256.filter(|_| job.model == self.model_name)?;
+        let is_cacheable = job.model == self.model_name && job.annotated.is_none();
+        let picture = job.picture_sha256.filter(|_| is_cacheable)?;
         let Some(model_digest) = self.model.digest() else {
             self.metrics.count_response_cache(CacheOutcome::ModelUnknown);
             return None;
@@ -59,6 +61,7 @@ impl ResponseCache {
             warnings,
             run: None,
             model_digest: Some(model_digest),
+            drawing: None,
             cached: true,
         })
     }
@@ -76,6 +79,10 @@ impl ResponseCache {
         else {
             return;
         };
+        // Its warnings may be about its drawing.
+        if record.job.annotated.is_some() {
+            return;
+        }
         let Some(ttl) = remaining_ttl(record, self.ttl) else { return };
         let response = Response {
             objects: objects.clone(),

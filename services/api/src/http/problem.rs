@@ -36,6 +36,7 @@ pub(crate) enum ProblemKind {
     ListsOff,
     ListNotReady,
     TaskUnknown,
+    NoImage,
     TaskExpired,
     TaskEnded,
     TaskUnfinished,
@@ -49,7 +50,7 @@ pub(crate) enum ProblemKind {
 impl ProblemKind {
     /// All kinds, for the documentation's test.
     #[cfg(test)]
-    const ALL: [Self; 28] = [
+    const ALL: [Self; 29] = [
         Self::InvalidParameter,
         Self::InvalidBody,
         Self::NoPicture,
@@ -70,6 +71,7 @@ impl ProblemKind {
         Self::ListsOff,
         Self::ListNotReady,
         Self::TaskUnknown,
+        Self::NoImage,
         Self::TaskExpired,
         Self::TaskEnded,
         Self::TaskUnfinished,
@@ -97,7 +99,7 @@ impl ProblemKind {
             Self::InvalidParameter | Self::InvalidBody | Self::NoPicture | Self::InvalidPicture => {
                 StatusCode::BAD_REQUEST
             }
-            Self::TaskUnknown | Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::TaskUnknown | Self::NoImage | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TaskExpired => StatusCode::GONE,
@@ -145,6 +147,7 @@ impl ProblemKind {
             Self::ListsOff => "urn:problem-type:spotter:lists-off",
             Self::ListNotReady => "urn:problem-type:spotter:list-not-ready",
             Self::TaskUnknown => "urn:problem-type:spotter:task-unknown",
+            Self::NoImage => "urn:problem-type:spotter:no-image",
             Self::TaskExpired => "urn:problem-type:spotter:task-expired",
             Self::TaskEnded => "urn:problem-type:spotter:task-ended",
             Self::TaskUnfinished => "urn:problem-type:spotter:task-unfinished",
@@ -181,6 +184,7 @@ impl ProblemKind {
             Self::ListsOff => "Lists of tasks are turned off",
             Self::ListNotReady => "The list of tasks is being built",
             Self::TaskUnknown => "There is no such task",
+            Self::NoImage => "The task has no image",
             Self::TaskExpired => "The result of the task has expired",
             Self::TaskEnded => "The task has ended",
             Self::TaskUnfinished => "The task has not ended yet",

@@ -5,12 +5,13 @@ use poem_openapi::{LicenseObject, OpenApiService};
 use super::{
     health::HealthApi,
     legacy::LegacyApi,
-    v1::{V1Api, events::EventsApi},
+    v1::{V1Api, events::EventsApi, image::ImageApi},
 };
 
 /// All documented routes, with title, version and licence.
-pub(crate) fn service() -> OpenApiService<(LegacyApi, V1Api, EventsApi, HealthApi), ()> {
-    OpenApiService::new((LegacyApi, V1Api, EventsApi, HealthApi), "spotter", service::VERSION)
+pub(crate) fn service() -> OpenApiService<(LegacyApi, V1Api, EventsApi, ImageApi, HealthApi), ()> {
+    let routes = (LegacyApi, V1Api, EventsApi, ImageApi, HealthApi);
+    OpenApiService::new(routes, "spotter", service::VERSION)
         .summary("Object detection in pictures, on your own machines")
         .description(
             "Send a picture, get an id at once, ask for the objects in it. Jobs wait in a durable \

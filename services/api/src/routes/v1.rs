@@ -8,6 +8,7 @@
 pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod formats;
+pub(crate) mod image;
 pub(crate) mod list;
 
 mod entity_tag;
@@ -100,6 +101,9 @@ impl V1Api {
         deadline: Query<Option<u64>>,
         /// A JSON object of at most 1 KiB, which is shown wherever the task is.
         metadata: Query<Option<String>>,
+        /// Whether to keep the picture with the detected objects drawn in, at `image` in `links`, as long as the result:
+        /// `jpeg` (or `true`), `png`, `webp`. Such a task is always run. Default false.
+        annotated: Query<Option<String>>,
         /// `wait=N`: answer with the finished task, after at most N seconds, up to 60.
         #[oai(name = "Prefer")]
         prefer: Header<Option<String>>,
@@ -125,6 +129,7 @@ impl V1Api {
             ("class_agnostic", class_agnostic.0.map(Value::from)),
             ("deadline", deadline.0.map(Value::from)),
             ("metadata", metadata.0.map(Value::from)),
+            ("annotated", annotated.0.map(Value::from)),
         ];
         let given = of_query.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let classes = classes.0.into_iter().flatten().map(|class| ("classes", Value::from(class)));
@@ -132,6 +137,7 @@ impl V1Api {
         let options = SubmitOptions {
             settings: parameters.settings(),
             deadline: parameters.deadline(tasks.result_ttl)?,
+            annotated: parameters.annotated(),
             model: parameters.model,
             metadata: parameters.metadata,
             idempotency_key,
@@ -219,11 +225,8 @@ impl V1Api {
         let format = ResultFormat::of(format.0, request.headers())
             .ok_or_else(|| TaskError::not_acceptable(&ResultFormat::media_types()))?;
         let id: TaskId = task_id.parse().map_err(|error| TaskError::unknown(format!("{error}")))?;
-        let found = match wait.0.unwrap_or(0).min(LONGEST_WAIT_SECONDS) {
-            0 => tasks.find(id).await,
-            seconds => tasks.wait(id, Duration::from_secs(seconds), &health.shutdown).await,
-        };
-        match found {
+        let wait = Duration::from_secs(wait.0.unwrap_or(0).min(LONGEST_WAIT_SECONDS));
+        match tasks.find_or_wait(id, wait, &health.shutdown).await {
             Ok(Lookup::Found(record)) => {
                 let content = TaskContent::of(record, format)
                     .map_err(|record| TaskError::no_result(*record))?;

@@ -32,6 +32,19 @@ impl Tasks {
         Ok(self.remember(id, record))
     }
 
+    /// As [`Self::wait`], or as [`Self::find`] for a timeout of zero.
+    pub(crate) async fn find_or_wait(
+        &self,
+        id: TaskId,
+        timeout: Duration,
+        shutdown: &CancellationToken,
+    ) -> Result<Lookup, MessagingError> {
+        match timeout.is_zero() {
+            true => self.find(id).await,
+            false => self.wait(id, timeout, shutdown).await,
+        }
+    }
+
     /// As [`Self::find`], once the task has a terminal state, after `timeout`, or when `shutdown` begins,
     /// whichever comes first. The bucket is read once before waiting. Redis has copies of terminal records
     /// only, so it is read only if the bucket cannot be: first, where there is no connection to NATS, and

@@ -7,7 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use domain::{
-    DetectionSettings, Job, Metadata, ModelName, Sha256Digest, TaskId, TaskRecord, TaskState,
+    DetectionSettings, DrawingFormat, Job, Metadata, ModelName, Sha256Digest, TaskId, TaskRecord,
+    TaskState,
 };
 use messaging::{Claimed, MessagingError, Submission, SubmitError};
 use service::lifecycle::failpoints;
@@ -28,6 +29,8 @@ pub(crate) struct SubmitOptions {
     pub(crate) model: Option<ModelName>,
     /// What the client attaches to the task.
     pub(crate) metadata: Option<Metadata>,
+    /// The format of the drawing that the client asks for.
+    pub(crate) annotated: Option<DrawingFormat>,
     /// Identifies retries of the same submission.
     pub(crate) idempotency_key: Option<IdempotencyKey>,
     /// Whether to run the model even if the result is cached.
@@ -105,10 +108,18 @@ impl Tasks {
         options: SubmitOptions,
     ) -> Result<TaskRecord, NotAccepted> {
         let UploadedPicture { name, bytes, sha256, slot: _slot } = picture;
-        let SubmitOptions { settings, deadline, model, metadata, idempotency_key, no_cache } =
-            options;
+        let SubmitOptions {
+            settings,
+            deadline,
+            model,
+            metadata,
+            annotated,
+            idempotency_key,
+            no_cache,
+        } = options;
         let mut job = Job::new(name, model.unwrap_or_else(|| self.model.clone()), settings);
         job.metadata = metadata;
+        job.annotated = annotated;
         // No longer than records are kept: after that there would be no record of the outcome.
         let longest_wait = deadline.unwrap_or(self.deadline).min(self.result_ttl);
         job.deadline = Some(job.submitted_at + longest_wait);
@@ -169,6 +180,7 @@ impl Tasks {
             settings: &job.settings,
             model: Some(&job.model).filter(|model| **model != self.model),
             metadata: metadata.as_deref(),
+            annotated: job.annotated,
             deadline,
         };
         let claimed = self.keys.claim(Sha256Digest::of(&key.0), task_id, &submission).await;

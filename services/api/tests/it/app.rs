@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fs, time::Duration};
 
 use domain::{
-    BoundingBox, ClassId, DetectedObject, Detection, FailureReason, Sha256Digest, TaskId,
+    BoundingBox, ClassId, DetectedObject, Detection, Drawing, FailureReason, Sha256Digest, TaskId,
     TaskRecord, TaskState,
 };
 use messaging::{Messaging, MessagingConfig, Role, TaskStore};
@@ -99,6 +99,16 @@ impl TestApp {
 
     /// The same with warnings about damaged pixels.
     pub(crate) async fn succeed_with_warnings(&self, id: TaskId, warnings: &[&str]) -> TaskRecord {
+        self.succeed_with(id, warnings, None).await
+    }
+
+    /// The same with the drawing that the record names.
+    pub(crate) async fn succeed_with(
+        &self,
+        id: TaskId,
+        warnings: &[&str],
+        drawing: Option<Drawing>,
+    ) -> TaskRecord {
         let state = TaskState::Success {
             started_at: None,
             finished_at: OffsetDateTime::now_utc(),
@@ -108,6 +118,7 @@ impl TestApp {
             warnings: warnings.iter().map(|warning| (*warning).to_owned()).collect(),
             run: None,
             model_digest: Some(model()),
+            drawing,
             cached: false,
         };
         self.end(id, state).await

@@ -4,6 +4,7 @@ mod by_url;
 mod events;
 mod formats;
 mod health;
+mod image;
 mod legacy;
 mod list;
 mod long_poll;

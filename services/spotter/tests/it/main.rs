@@ -25,6 +25,7 @@ mod commands {
 mod system {
     mod autoscaling;
     mod cancelling;
+    mod drawings;
     mod failures;
     mod metrics;
     mod nasty;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_nats::{ConnectOptions, Event, ServerError};
 use bytes::Bytes;
-use domain::{Sha256Digest, TaskRecord};
+use domain::{DrawingFormat, Job, Sha256Digest, TaskRecord};
+use futures_util::TryStreamExt;
 use messaging::{
     Claimed, DeadLetterId, Discrepancy, Messaging, MessagingConfig, MessagingError,
     ProvisionOutcome, Role, RunStart, Settlement,
@@ -86,6 +87,7 @@ async fn the_whole_way_of_a_picture_is_permitted() {
         let _kept = delivery.keep_alive();
         assert_eq!(delivery.picture().await.unwrap(), picture);
         begin(&worker.tasks(), &job).await;
+        drawings_are_permitted(&server, &api, &worker, &job).await;
         worker.tasks().finish(&success(&job)).await.unwrap();
         delivery.settle(Settlement::Ack).await.unwrap();
         assert_eq!(waiting.await.unwrap(), success(&job));
@@ -93,6 +95,26 @@ async fn the_whole_way_of_a_picture_is_permitted() {
     let report = api.queue().report().await.unwrap();
     assert_eq!((report.depth.waiting, report.depth.in_progress), (0, 0));
     nothing_was_denied(&server).await;
+}
+
+/// A worker stores a drawing that the API reads, and deletes another one.
+async fn drawings_are_permitted(
+    server: &NatsServer,
+    api: &Messaging,
+    worker: &Messaging,
+    job: &Job,
+) {
+    let (file, stored) = (large_picture(300_000), || server.stream("DRAWINGS").unwrap().messages);
+    let before = stored();
+    let drawings = worker.drawings();
+    let put = || drawings.put(job.task_id, DrawingFormat::Jpeg, file.clone());
+    let (kept, other) = (put().await.unwrap(), put().await.unwrap());
+    let drawing = kept.drawing();
+    kept.keep();
+    drop(other);
+    eventually(TIMEOUT, async || (stored() == before + 3).then_some(())).await;
+    let read: Vec<Bytes> = api.drawings().read(job.task_id, drawing).try_collect().await.unwrap();
+    assert_eq!(read.concat(), file);
 }
 
 #[tokio::test]
@@ -281,6 +303,9 @@ const DENIED: [(&str, &[Try]); 5] = [
             // What is the worker's to say.
             Publish("dlq.unreadable"),
             Publish("$KV.models.yolov8n.another"),
+            Publish("drawings.00000000-0000-7000-8000-000000000000.0.0"),
+            Publish("$JS.API.STREAM.PURGE.DRAWINGS"),
+            Publish("$JS.API.CONSUMER.CREATE.DRAWINGS"),
             Subscribe("_INBOX_worker.>"),
             Subscribe(">"),
             Publish("starts.00000000-0000-7000-8000-000000000000"),
@@ -308,6 +333,8 @@ const DENIED: [(&str, &[Try]); 5] = [
             Publish("$JS.API.STREAM.MSG.DELETE.JOBS"),
             Publish("$JS.API.STREAM.MSG.GET.JOBS"),
             Publish("$JS.API.STREAM.MSG.GET.KV_idempotency"),
+            Publish("$JS.API.STREAM.MSG.GET.DRAWINGS"),
+            Publish("drawings.x"),
             Publish("$JS.API.STREAM.RESTORE.JOBS"),
             Publish("$JS.API.STREAM.SNAPSHOT.JOBS"),
             Publish("$JS.API.CONSUMER.CREATE.JOBS.worker"),

@@ -39,6 +39,16 @@ async fn a_picture_is_kept_for_as_long_as_its_record() {
 }
 
 #[tokio::test]
+async fn a_drawing_is_kept_for_longer_than_its_record() {
+    let fixture = Fixture::start().await;
+    let drawings = fixture.raw().await.get_stream("DRAWINGS").await.unwrap();
+    let config = &drawings.cached_info().config;
+    assert!(config.max_age > Duration::from_secs(24 * 3600));
+    assert_eq!((config.discard, config.max_bytes), (DiscardPolicy::New, 256 << 20));
+    assert!(!config.allow_direct, "a replica that lags behind must not be asked");
+}
+
+#[tokio::test]
 async fn setting_up_again_changes_nothing() {
     let fixture = Fixture::start().await;
     fixture.submit_many(3).await;
@@ -135,9 +145,14 @@ async fn too_little_storage_is_said_by_the_variables_name_and_with_figures() {
     let config = MessagingConfig::new(small.url().parse().unwrap(), Role::Api);
     let error =
         Messaging::connect(config).await.unwrap().provision().await.unwrap_err().to_string();
-    for part in
-        ["QUEUE_MAX_BYTES (1.00 GiB each", "2.50 GiB", "512.0 MiB", "3.33 GiB", "max_file_store"]
-    {
+    for part in [
+        "QUEUE_MAX_BYTES (1.00 GiB each",
+        "DRAWINGS_MAX_BYTES (256.0 MiB)",
+        "2.75 GiB",
+        "512.0 MiB",
+        "3.67 GiB",
+        "max_file_store",
+    ] {
         assert!(error.contains(part), "{part}: {error}");
     }
 }

@@ -3,8 +3,8 @@
 use std::{fmt::Display, str::FromStr, time::Duration};
 
 use domain::{
-    ClassFilter, ConfidenceThreshold, DetectionSettings, IouThreshold, MaxDetections, Metadata,
-    ModelName,
+    ClassFilter, ConfidenceThreshold, DetectionSettings, DrawingFormat, IouThreshold,
+    MaxDetections, Metadata, ModelName,
 };
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use serde_json::Value;
@@ -21,6 +21,7 @@ pub(super) const NAMES: &[&str] = &[
     "class_agnostic",
     "deadline",
     "metadata",
+    "annotated",
 ];
 
 /// The parameters of a submission; `None` where the client leaves them to the API.
@@ -34,6 +35,8 @@ pub(super) struct Parameters {
     class_agnostic: Option<bool>,
     deadline: Option<u64>,
     pub(super) metadata: Option<Metadata>,
+    /// The inner `None`: no drawing, as by default.
+    annotated: Option<Option<DrawingFormat>>,
 }
 
 impl Parameters {
@@ -65,6 +68,7 @@ impl Parameters {
                 }
                 "deadline" => parameters.deadline.replace(parsed(name, &value)?).is_some(),
                 "metadata" => parameters.metadata.replace(object(name, value)?).is_some(),
+                "annotated" => parameters.annotated.replace(drawing(name, &value)?).is_some(),
                 _ => {
                     let detail = format!("there is no parameter '{name}'");
                     return Err(Rejection::Parameter { name, detail });
@@ -91,6 +95,11 @@ impl Parameters {
             class_agnostic: self.class_agnostic.unwrap_or_default(),
             classes: self.classes.take().unwrap_or_default(),
         }
+    }
+
+    /// The format of the drawing that the client asks for.
+    pub(super) fn annotated(&self) -> Option<DrawingFormat> {
+        self.annotated.flatten()
     }
 
     /// The deadline, no longer than results are kept: after that there would be no record of the outcome.
@@ -164,6 +173,17 @@ fn flag(name: &'static str, value: &Value) -> Result<bool, Rejection> {
     }
 }
 
+/// A flag, or the format of a drawing; true is JPEG.
+fn drawing(name: &'static str, value: &Value) -> Result<Option<DrawingFormat>, Rejection> {
+    if let Some(Ok(format)) = value.as_str().map(|text| text.trim().parse()) {
+        return Ok(Some(format));
+    }
+    match flag(name, value) {
+        Ok(is_asked_for) => Ok(is_asked_for.then_some(DrawingFormat::Jpeg)),
+        Err(_) => Err(wrong(name, "true, false, jpeg, png or webp", value)),
+    }
+}
+
 /// Names and indices: an array, or one text with commas.
 fn list(name: &'static str, value: Value) -> Result<Vec<String>, Rejection> {
     let element = |element: &Value| match element {
@@ -193,6 +213,9 @@ fn object(name: &'static str, value: Value) -> Result<Metadata, Rejection> {
     Metadata::try_from(value).map_err(invalid(name))
 }
 
+const ANNOTATED: &str = "Whether to keep the picture with the detected objects drawn in, at `image` in `links`: `jpeg` \
+                         (or true), `png`, `webp`. Default false.";
+
 /// The schemas of the parameters in a body.
 pub(super) fn schemas() -> Vec<(&'static str, MetaSchemaRef)> {
     let schema = |name: &&'static str| {
@@ -212,6 +235,7 @@ pub(super) fn schemas() -> Vec<(&'static str, MetaSchemaRef)> {
                 false.",
             ),
             "deadline" => ("integer", "Seconds the job may wait for a worker before it expires."),
+            "annotated" => ("string", ANNOTATED),
             _ => ("object", "A JSON object of at most 1 KiB, which is shown wherever the task is."),
         };
         let mut schema = MetaSchema::new(kind);
@@ -238,6 +262,7 @@ mod tests {
             ("class_agnostic", json!("True")),
             ("deadline", json!("60")),
             ("metadata", json!("{\"a\": 1}")),
+            ("annotated", json!(" True")),
         ];
         let of_json = [
             ("model", json!("yolov8n")),
@@ -248,6 +273,7 @@ mod tests {
             ("class_agnostic", json!(true)),
             ("deadline", json!(60)),
             ("metadata", json!({ "a": 1 })),
+            ("annotated", json!("jpg")),
         ];
         assert_eq!(of_form.clone().map(|(name, _)| name), *NAMES);
         let parsed = Parameters::parse(of_form).unwrap();
@@ -257,6 +283,17 @@ mod tests {
         assert_eq!((settings.confidence.get(), settings.iou.get()), (0.5, 1.0));
         assert_eq!((settings.max_detections.get(), settings.class_agnostic), (7, true));
         assert_eq!(settings.classes.to_string(), "person,5");
+        assert_eq!(parsed.annotated(), Some(DrawingFormat::Jpeg));
+        for (value, expected) in [
+            (json!(true), Some(DrawingFormat::Jpeg)),
+            (json!("WebP"), Some(DrawingFormat::WebP)),
+            (json!("png"), Some(DrawingFormat::Png)),
+            (json!("no"), None),
+            (json!(false), None),
+        ] {
+            let parsed = Parameters::parse([("annotated", value)]).unwrap();
+            assert_eq!(parsed.annotated(), expected);
+        }
     }
 
     #[test]
@@ -277,6 +314,8 @@ mod tests {
                 "class_agnostic must be true or false, got \"maybe\"",
             ),
             ("deadline", json!("soon"), "deadline must be a whole number, got \"soon\""),
+            ("annotated", json!("gif"), "annotated must be true, false, jpeg, png or webp, got"),
+            ("annotated", json!(1), "annotated must be true, false, jpeg, png or webp, got 1"),
             ("model", json!("a b"), "model cannot be used"),
             ("model", json!(1), "model must be a text, got 1"),
             ("metadata", json!("{"), "metadata must be a JSON object, and cannot be read"),

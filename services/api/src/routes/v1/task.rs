@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::{
-    DetectedObject, FailureReason, Metadata, RetryReason, RunReport, StateKind, TaskRecord,
+    DetectedObject, FailureReason, Metadata, RetryReason, RunReport, StateKind, TaskId, TaskRecord,
     TaskState, five_decimals,
 };
 use poem_openapi::{
@@ -87,12 +87,15 @@ pub(crate) struct Task {
     /// How many objects were found, in lists, which have this instead of `objects`.
     object_count: Option<usize>,
     /// On SUCCESS: what is wrong with the picture's coded pixels, where they are damaged or end early and were decoded
-    /// as far as they go. Objects may be missing or wrong there. Absent where nothing is.
+    /// as far as they go. Objects may be missing or wrong there. Also why a task has no `image`, where it should have one.
+    /// Absent where nothing is.
     warnings: Option<Vec<String>>,
     /// On SUCCESS: whether this is the result of an earlier run on the same picture.
     cached: Option<bool>,
     /// Why it failed, on FAILURE.
     failure: Option<Failure>,
+    /// Where the task and what belongs to it are.
+    links: Links,
 }
 
 const EXAMPLE_WARNING: &str =
@@ -134,7 +137,32 @@ impl Example for Task {
             warnings: Some(vec![EXAMPLE_WARNING.to_owned()]),
             cached: Some(false),
             failure: None,
+            links: Links {
+                this: format!("/v1/tasks/{EXAMPLE_ID}"),
+                events: format!("/v1/tasks/{EXAMPLE_ID}/events"),
+                image: Some(format!("/v1/tasks/{EXAMPLE_ID}/image")),
+            },
         }
+    }
+}
+
+/// Where a task and what belongs to it are: paths of this API.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none)]
+struct Links {
+    /// The task.
+    #[oai(rename = "self")]
+    this: String,
+    /// Its events.
+    events: String,
+    /// The picture with the detected objects drawn in, on SUCCESS of a task that was submitted with `annotated`.
+    image: Option<String>,
+}
+
+impl Links {
+    fn of(id: TaskId) -> Self {
+        let this = format!("/v1/tasks/{id}");
+        Self { events: format!("{this}/events"), this, image: None }
     }
 }
 
@@ -307,6 +335,7 @@ impl From<TaskRecord> for Task {
             warnings: None,
             cached: None,
             failure: None,
+            links: Links::of(job.task_id),
         };
         match state {
             TaskState::Queued { .. } => {}
@@ -320,9 +349,11 @@ impl From<TaskRecord> for Task {
                 run,
                 model_digest,
                 started_at,
+                drawing,
                 ..
             } => {
                 task.state = State::Success;
+                task.links.image = drawing.map(|_| format!("{}/image", task.links.this));
                 let waited = started_at.map(|started_at| started_at - job.submitted_at);
                 task.timings = run.as_ref().map(|run| Timings::of(run, waited));
                 task.worker = run.map(|run| run.worker);

@@ -116,6 +116,34 @@ async fn the_original_route_answers_as_without_a_cache() {
 }
 
 #[tokio::test]
+async fn a_task_with_a_drawing_is_run_and_not_cached() {
+    let app = TestApp::start().await;
+    let _worker = app.worker_runs(model()).await;
+    app.run_bus().await;
+    let (entries, jobs) = (app.redis.keys(ENTRIES), app.jobs());
+    let annotated = app.submit("?annotated=true", bus_form(), "").await;
+    assert_eq!((&annotated["state"], app.jobs()), (&"QUEUED".into(), jobs + 1), "{annotated}");
+    assert_eq!(app.bus_state().await, "SUCCESS");
+
+    // With other settings than those whose result is cached.
+    let annotated = app.submit("?annotated=true&iou=0.5", bus_form(), "").await;
+    let id = annotated["task_id"].as_str().unwrap();
+    app.succeed_with_warnings(id.parse().unwrap(), &["the picture is missing"]).await;
+    app.read(id).await;
+    // What is cached later is cached in this order.
+    let other = app.submit("?iou=0.6", bus_form(), "").await;
+    let id = other["task_id"].as_str().unwrap();
+    app.succeed(id.parse().unwrap()).await;
+    app.read(id).await;
+    eventually(TEST_TIMEOUT, async || {
+        (app.redis.keys(ENTRIES).len() > entries.len()).then_some(())
+    })
+    .await;
+    assert_eq!(app.redis.keys(ENTRIES).len(), entries.len() + 1);
+    assert_eq!(app.state("?iou=0.5", bus_form(), "").await, "QUEUED");
+}
+
+#[tokio::test]
 async fn warnings_are_cached_with_the_result() {
     let app = TestApp::start().await;
     let _worker = app.worker_runs(model()).await;

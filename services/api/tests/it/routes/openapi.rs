@@ -40,6 +40,8 @@ fn every_operation_has_a_summary_and_its_errors() {
     assert_eq!(statuses("/v1/tasks", "get"), ["200", "400", "403", "503"]);
     let following = ["200", "204", "400", "404", "410", "503"];
     assert_eq!(statuses("/v1/tasks/{task_id}/events", "get"), following);
+    let drawing = ["200", "304", "400", "404", "406", "409", "410", "503"];
+    assert_eq!(statuses("/v1/tasks/{task_id}/image", "get"), drawing);
     let cancelling = ["200", "400", "404", "409", "410", "503"];
     assert_eq!(statuses("/v1/tasks/{task_id}", "delete"), cancelling);
 }

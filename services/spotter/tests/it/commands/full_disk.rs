@@ -21,6 +21,11 @@ fn up(disk: &SmallDisk, env_file: &std::path::Path) -> ProcessBuilder {
     up.arg("--env-file").arg(env_file)
 }
 
+/// With streams of the smallest sizes that hold the test's jobs.
+fn small(up: ProcessBuilder) -> ProcessBuilder {
+    up.env("QUEUE_MAX_BYTES", "4194304").env("DRAWINGS_MAX_BYTES", "1048576")
+}
+
 #[allow(clippy::print_stderr, reason = "a test that is left out says so")]
 fn mounted(bytes: u64) -> Option<SmallDisk> {
     let disk = SmallDisk::mount(bytes);
@@ -74,7 +79,7 @@ async fn it_recovers_from_a_full_disk_and_loses_no_accepted_job() {
     let Some(disk) = mounted(ROOMY) else { return };
     let folder = tempfile::tempdir().unwrap();
     let env_file = folder.path().join("settings.env");
-    let process = up(&disk, &env_file).env("QUEUE_MAX_BYTES", "4194304").start();
+    let process = small(up(&disk, &env_file)).start();
     let mut up = UpOnSmallDisk::wait(process);
 
     // More than are finished before the disk is full.
@@ -121,7 +126,7 @@ async fn started_on_a_full_disk_it_waits_for_room() {
     let Some(disk) = mounted(ROOMY) else { return };
     let folder = tempfile::tempdir().unwrap();
     let env_file = folder.path().join("settings.env");
-    let start = || up(&disk, &env_file).env("QUEUE_MAX_BYTES", "4194304").start();
+    let start = || small(up(&disk, &env_file)).start();
     let mut first = UpOnSmallDisk::wait(start());
     let earlier = first.submit().await.unwrap();
     first.assert_detected(earlier).await;
@@ -147,7 +152,7 @@ fn a_disk_that_is_too_small_is_reported_with_the_variable() {
     let ended = Ended::of(up(&disk, &folder.path().join("settings.env")));
     assert_eq!(ended.code, Some(69), "{ended:?}");
     let said = ended.stderr.join("\n");
-    for part in ["QUEUE_MAX_BYTES", "--data-dir", "3.33 GiB", "MiB free"] {
+    for part in ["QUEUE_MAX_BYTES", "--data-dir", "3.67 GiB", "MiB free"] {
         assert!(said.contains(part), "{part}: {said}");
     }
 }
