@@ -46,8 +46,12 @@ def policy(objects: Objects, name: str) -> dict:
     return objects.named("NetworkPolicy", name)["spec"]
 
 
+def scaler(objects: Objects) -> dict:
+    return objects.named("ScaledObject", "worker")["spec"]
+
+
 def trigger(objects: Objects) -> dict:
-    return objects.named("ScaledObject", "worker")["spec"]["triggers"][0]["metadata"]
+    return scaler(objects)["triggers"][0]["metadata"]
 
 
 def without(kind: str, name: str) -> Change:
@@ -295,9 +299,11 @@ MUTATIONS = [
     Mutation("an unknown field of KEDA's", "fields that no rule knows", in_spec("ScaledObject", "worker", "minReplicas", 0)),
     Mutation("another stream", "the trigger's stream", in_trigger("stream", "WORK")),
     Mutation("another consumer", "the trigger's consumer", in_trigger("consumer", "workers")),
+    Mutation("a priority without a trigger", "the triggers' consumers are", lambda o: scaler(o)["triggers"].pop()),
+    Mutation("the largest lag instead of the sum", "scalingModifiers' formula", lambda o: scaler(o)["advanced"].pop("scalingModifiers")),
     Mutation("another account", "the trigger's account", in_trigger("account", "$G")),
     Mutation("one address for all servers", "the trigger's natsServerMonitoringEndpoint", in_trigger("natsServerMonitoringEndpoint", "nats.spotter.svc:8222")),
-    Mutation("a threshold without regard to the slots", "the trigger's lagThreshold", setting("worker", "CONCURRENCY", "1")),
+    Mutation("a threshold without regard to the slots", "scalingModifiers' target", setting("worker", "CONCURRENCY", "1")),
     Mutation("a worker at least", "do not go to none", in_spec("ScaledObject", "worker", "minReplicaCount", 1)),
     Mutation("no window", "no stabilisation window", lambda o: o.named("ScaledObject", "worker")["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"].update(scaleDown={})),
     Mutation("streams on one server", "wants each stream on 1 servers", setting("worker", "NATS_REPLICAS", "1")),

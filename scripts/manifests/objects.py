@@ -76,7 +76,12 @@ class Objects:
 
 def constant(file: str, pattern: str) -> str:
     """What the source says: one rule for names in two places."""
-    return re.search(pattern, (ROOT / file).read_text()).group(1)
+    return constants(file, pattern)[0]
+
+
+def constants(file: str, pattern: str) -> list[str]:
+    """As `constant`, all of them in their order."""
+    return re.findall(pattern, (ROOT / file).read_text())
 
 
 def quantity(text: object) -> float:

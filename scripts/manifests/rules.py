@@ -12,7 +12,7 @@ from manifests.admission_rules import INTERNET
 from manifests.admission_rules import RULES as ADMISSION_RULES
 from manifests.documentation_rules import RULES as DOCUMENTATION_RULES
 from manifests.internet_rules import RULES as INTERNET_RULES
-from manifests.objects import WORKLOADS, Objects, constant, matches, quantity
+from manifests.objects import WORKLOADS, Objects, constant, constants, matches, quantity
 from manifests.port_rules import RULES as PORT_RULES
 from manifests.startup_rules import RULES as STARTUP_RULES
 
@@ -271,6 +271,13 @@ def option(objects: Objects, name: str) -> str:
     return arguments[arguments.index(name) + 1]
 
 
+def unlike(found: dict, expected: dict, what: str) -> Iterator[str]:
+    """A problem for each key with another value than expected."""
+    for key in sorted(expected.keys() | found.keys()):
+        if found.get(key) != expected.get(key):
+            yield f"{what} {key} is {found.get(key)!r}, and should be {expected.get(key)!r}"
+
+
 def the_scaler_knows_the_queue(objects: Objects) -> Iterator[str]:
     scaled = objects.named("ScaledObject", "worker")["spec"]
     known = {
@@ -279,8 +286,7 @@ def the_scaler_knows_the_queue(objects: Objects) -> Iterator[str]:
     }
     if scaled.keys() - known:
         yield f"the ScaledObject has fields that no rule knows: {sorted(scaled.keys() - known)}"
-    (trigger,) = scaled["triggers"]
-    metadata, worker = trigger["metadata"], objects.settings("worker")
+    worker = objects.settings("worker")
     names = "libs/messaging/src/provision/names.rs"
     pictures = int(worker["CONCURRENCY"]) * int(worker.get("MAX_BATCH", 1))
     expected = {
@@ -288,15 +294,23 @@ def the_scaler_knows_the_queue(objects: Objects) -> Iterator[str]:
         "useHttps": "false",
         "account": constant("deploy/nats/permissions.conf", r"accounts \{\s+(\w+) \{"),
         "stream": constant(names, r'JOBS_STREAM: &str = "(.*)"'),
-        "consumer": constant(names, r'WORKER_CONSUMER: &str = "(.*)"'),
-        "lagThreshold": str(JOBS_PER_PICTURE * pictures),
-        "activationLagThreshold": "0",
     }
-    if trigger["type"] != "nats-jetstream":
-        yield f"the trigger is of type {trigger['type']}"
-    for key in sorted(expected.keys() | metadata.keys()):
-        if metadata.get(key) != expected.get(key):
-            yield f"the trigger's {key} is {metadata.get(key)!r}, and should be {expected.get(key)!r}"
+    consumers = constants("libs/messaging/src/provision/lanes.rs", r'Priority::\w+ => "(\w+)"')
+    found = [trigger["metadata"].get("consumer") for trigger in scaled["triggers"]]
+    if found != consumers:
+        yield f"the triggers' consumers are {found}, and should be {consumers}"
+    for trigger in scaled["triggers"]:
+        wanted = expected | {"consumer": trigger.get("name")}
+        yield from unlike(trigger["metadata"], wanted, "the trigger's")
+        if trigger["type"] != "nats-jetstream":
+            yield f"the trigger is of type {trigger['type']}"
+    composite = {
+        "formula": " + ".join(consumers),
+        "metricType": "AverageValue",
+        "target": str(JOBS_PER_PICTURE * pictures),
+        "activationTarget": "0",
+    }
+    yield from unlike(scaled["advanced"].get("scalingModifiers", {}), composite, "scalingModifiers'")
     if scaled["minReplicaCount"] != 0 or "fallback" not in scaled:
         yield "workers do not go to none, or nothing is said for when the lag cannot be read"
     behaviour = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::DetectionSettings;
+use domain::{DetectionSettings, Priority};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// A picture and how it is to be processed. Cheap to clone: the picture's bytes are shared.
@@ -15,6 +15,8 @@ pub struct Submission {
     pub name: String,
     /// The thresholds; the API's own if `None`.
     pub settings: Option<DetectionSettings>,
+    /// How soon to run the job.
+    pub priority: Priority,
     /// How long the job may wait for a worker, in whole seconds; as long as the API allows if `None`.
     pub deadline: Option<Duration>,
     /// The same key with the same picture and settings is the same task.
@@ -54,6 +56,7 @@ impl Submission {
             picture: picture.into(),
             name: name.into(),
             settings: None,
+            priority: Priority::default(),
             deadline: None,
             idempotency_key: None,
             cache_control: CacheControl::default(),
@@ -77,6 +80,9 @@ impl Submission {
                     utf8_percent_encode(&classes.to_string(), NON_ALPHANUMERIC).to_string();
                 parameters.push(format!("classes={classes}"));
             }
+        }
+        if !self.priority.is_normal() {
+            parameters.push(format!("priority={}", self.priority));
         }
         if let Some(deadline) = self.deadline {
             parameters.push(format!("deadline={}", deadline.as_secs()));

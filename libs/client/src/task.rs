@@ -1,6 +1,6 @@
 //! A task as `/v1` describes it.
 
-use domain::{BoundingBox, ClassId, DetectedObject, Detection, TaskId};
+use domain::{BoundingBox, ClassId, DetectedObject, Detection, Priority, TaskId};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -15,6 +15,9 @@ pub struct Task {
     pub picture_name: String,
     /// The model that runs on the picture.
     pub model: String,
+    /// How soon it is run.
+    #[serde(default)]
+    pub priority: Priority,
     /// What the client attached to the task.
     #[serde(default)]
     pub metadata: Option<serde_json::Value>,

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::{
-    DetectedObject, DetectionSettings, Drawing, DrawingFormat, Metadata, ModelName, Sha256Digest,
-    TaskId,
+    DetectedObject, DetectionSettings, Drawing, DrawingFormat, Metadata, ModelName, Priority,
+    Sha256Digest, TaskId,
 };
 
 /// The data that a worker needs to run a task, besides the picture's bytes.
@@ -20,6 +20,9 @@ pub struct Job {
     /// The thresholds to run it with.
     #[serde(default)]
     pub settings: DetectionSettings,
+    /// How soon to run it.
+    #[serde(default, skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
     /// When the API accepted the picture.
     #[serde(with = "time::serde::rfc3339")]
     pub submitted_at: OffsetDateTime,
@@ -52,6 +55,7 @@ impl Job {
             picture_name,
             model,
             settings,
+            priority: Priority::Normal,
             submitted_at: OffsetDateTime::now_utc(),
             deadline: None,
             picture_sha256: None,
@@ -390,6 +394,7 @@ mod tests {
         for name in [
             "picture_sha256",
             "metadata",
+            "priority",
             "started_at",
             "warnings",
             "run",

@@ -5,6 +5,7 @@ pub(crate) mod delivery;
 pub(crate) mod picture_store;
 pub(crate) mod publish;
 pub(crate) mod pull;
+pub(crate) mod report;
 pub(crate) mod stored;
 pub(crate) mod trace;
 pub(crate) mod wire;

@@ -42,8 +42,9 @@ pub use drawings::{DrawingError, Drawings, StoredDrawing};
 pub use error::{ErrorKind, MessagingError, PictureFetchError, RequeueError, SubmitError};
 pub use jobs::cancel::Cancellations;
 pub use jobs::delivery::{Delivery, KeepAlive, Settlement};
-pub use jobs::publish::{JobQueue, QueueDepth, QueueReport};
+pub use jobs::publish::JobQueue;
 pub use jobs::pull::Deliveries;
+pub use jobs::report::{QueueDepth, QueueReport};
 pub use listing::{ListError, ListQuery, TaskIndex, TaskPage};
 pub use provision::{
     ProvisionOutcome, Provisioned,

@@ -1,5 +1,6 @@
 //! Provisioning: streams, buckets, the object store and the consumer are created, or brought up to date.
 
+pub(crate) mod lanes;
 pub(crate) mod names;
 mod streams;
 
@@ -8,10 +9,11 @@ use async_nats::jetstream::{
     context::{ConsumerInfoErrorKind, CreateStreamErrorKind, GetStreamErrorKind},
     stream::{Config, ConsumerError},
 };
+use domain::Priority;
 use service::files::human_size;
 
 use self::{
-    names::{JOBS_STREAM, WORKER_CONSUMER},
+    names::JOBS_STREAM,
     streams::{MAX_DEAD_LETTER_BYTES, reserved_bytes, streams, worker_consumer},
 };
 use crate::{
@@ -58,7 +60,7 @@ impl Messaging {
             let outcome = ensure_stream(self, &what, stream).await?;
             provisioned.push(Provisioned { what, outcome });
         }
-        provisioned.push(ensure_consumer(self).await?);
+        provisioned.extend(ensure_consumers(self).await?);
         // Opened now, so that later requests need not.
         self.task_bucket().await?;
         self.picture_store().await?;
@@ -66,10 +68,18 @@ impl Messaging {
     }
 }
 
-pub(crate) async fn ensure_consumer(messaging: &Messaging) -> Result<Provisioned, MessagingError> {
-    let what = format!("consumer {WORKER_CONSUMER}");
-    let outcome = ensure_consumer_settings(messaging, &what).await?;
-    Ok(Provisioned { what, outcome })
+/// The one of normal jobs first: where it is of an older version, it delivers all jobs, and the server allows no
+/// other beside it until it is updated.
+pub(crate) async fn ensure_consumers(
+    messaging: &Messaging,
+) -> Result<Vec<Provisioned>, MessagingError> {
+    let mut provisioned = Vec::new();
+    for lane in [Priority::Normal, Priority::High, Priority::Low] {
+        let what = format!("consumer {}", lanes::consumer(lane));
+        let outcome = ensure_consumer_settings(messaging, &what, lane).await?;
+        provisioned.push(Provisioned { what, outcome });
+    }
+    Ok(provisioned)
 }
 
 /// The error of a denied creation: other credentials must provision what is missing.
@@ -175,18 +185,22 @@ fn with_ours(present: Config, wanted: &Config) -> Config {
 async fn ensure_consumer_settings(
     messaging: &Messaging,
     what: &str,
+    lane: Priority,
 ) -> Result<ProvisionOutcome, MessagingError> {
+    let name = lanes::consumer(lane);
     let refused = |cause: Cause| {
-        let what = format!("consumer {WORKER_CONSUMER} of {JOBS_STREAM}");
+        let what = format!("consumer {name} of {JOBS_STREAM}");
         refused(messaging.config(), what, cause)
     };
     let jetstream = messaging.jetstream();
-    let api = |verb: &str| format!("$JS.API.CONSUMER.{verb}.{JOBS_STREAM}.{WORKER_CONSUMER}");
-    let wanted = worker_consumer(messaging.config());
+    let info = format!("$JS.API.CONSUMER.INFO.{JOBS_STREAM}.{name}");
+    // The client library appends the filter.
+    let create = format!("$JS.API.CONSUMER.CREATE.{JOBS_STREAM}.{name}.{}", lanes::subjects(lane));
+    let wanted = worker_consumer(messaging.config(), lane);
     let stream = jetstream.get_stream_no_info(JOBS_STREAM);
     let stream = messaging.within("look up the consumer", stream).await?;
-    let look = stream.consumer_info(WORKER_CONSUMER);
-    let found = messaging.if_permitted("look up the consumer", api("INFO"), look).await?;
+    let look = stream.consumer_info(name);
+    let found = messaging.if_permitted("look up the consumer", info, look).await?;
     let config = match found {
         Ok(info) => match pull::Config::try_from_consumer_config(info.config) {
             Ok(present) if with_our_settings(present.clone(), &wanted) == present => {
@@ -200,8 +214,8 @@ async fn ensure_consumer_settings(
         Err(error) => return Err(refused(error.into())),
     };
     let is_there = config.is_some();
-    let create = jetstream.create_consumer_on_stream(config.unwrap_or(wanted), JOBS_STREAM);
-    let written = messaging.if_permitted("provision the consumer", api("CREATE"), create).await;
+    let write = jetstream.create_consumer_on_stream(config.unwrap_or(wanted), JOBS_STREAM);
+    let written = messaging.if_permitted("provision the consumer", create, write).await;
     let (written, outcome): (Result<_, ConsumerError>, _) = if is_there {
         let Some(outcome) = if_changeable(what, written)? else {
             return Ok(ProvisionOutcome::Differs);
@@ -216,6 +230,7 @@ async fn ensure_consumer_settings(
 fn with_our_settings(present: pull::Config, wanted: &pull::Config) -> pull::Config {
     pull::Config {
         description: wanted.description.clone(),
+        filter_subject: wanted.filter_subject.clone(),
         ack_policy: wanted.ack_policy,
         ack_wait: wanted.ack_wait,
         max_deliver: wanted.max_deliver,

@@ -220,7 +220,7 @@ impl Reconciler {
         let (found, jobs, is_sure) = match (found, before) {
             (None, _) => return Ok(()),
             (Some(found @ Stuck::NoConsumer { jobs }), _) => (found, jobs, true),
-            (Some(found @ Stuck::Jobs { oldest, jobs }), before) => {
+            (Some(found @ Stuck::Jobs { oldest, jobs, .. }), before) => {
                 let is_same =
                     |before| matches!(before, Stuck::Jobs { oldest: o, .. } if o == oldest);
                 (found, jobs, before.is_some_and(is_same))

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use domain::Priority;
 use messaging::{Discrepancy, QueueReport, TaskIndex};
 use opentelemetry::{
     KeyValue,
@@ -60,6 +61,20 @@ fn queue_gauge(
         .with_callback(move |gauge| {
             if let Some(report) = backpressure.newest() {
                 gauge.observe(of(report), &[]);
+            }
+        })
+        .build();
+}
+
+fn register_waiting_by_priority(meter: &Meter, backpressure: &Backpressure) {
+    let backpressure = backpressure.clone();
+    meter
+        .u64_observable_gauge("spotter_queue_waiting_by_priority")
+        .with_description("Jobs that wait for a worker, by priority.")
+        .with_callback(move |gauge| {
+            let Some(report) = backpressure.newest() else { return };
+            for (priority, waiting) in Priority::ALL.into_iter().zip(report.waiting_by_priority) {
+                gauge.observe(waiting, &[KeyValue::new("priority", priority.name())]);
             }
         })
         .build();
@@ -149,6 +164,7 @@ impl ApiMetrics {
             .build();
         let waiting = ("spotter_queue_waiting", "Jobs that wait for a worker.");
         queue_gauge(&meter, &rules.backpressure, waiting, |report| report.depth.waiting as f64);
+        register_waiting_by_priority(&meter, &rules.backpressure);
         let in_progress =
             ("spotter_queue_in_progress", "Jobs that are running or wait for a retry.");
         queue_gauge(&meter, &rules.backpressure, in_progress, |report| {

@@ -1,4 +1,4 @@
-//! `spotter-api setup`: creates streams, buckets and the consumer before anything else runs.
+//! `spotter-api setup`: creates streams, buckets and consumers before anything else runs.
 //!
 //! If every part of the system has a NATS user of its own, only the one of the set-up may create them.
 

@@ -3,7 +3,9 @@
 use std::{num::NonZero, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use domain::{ConfidenceThreshold, DetectionSettings, IouThreshold, MaxDetections, ModelName};
+use domain::{
+    ConfidenceThreshold, DetectionSettings, IouThreshold, MaxDetections, ModelName, Priority,
+};
 use messaging::DeadLetterId;
 use service::config::{host::Host, is_set};
 
@@ -176,6 +178,9 @@ pub(crate) struct SubmitOptions {
     /// The number of pictures in flight at a time
     #[arg(long, value_name = "COUNT", default_value = "16")]
     pub(crate) parallel: NonZero<usize>,
+    /// Run the pictures before others (high) or after them (low) [default: normal]
+    #[arg(long, value_name = "PRIORITY", default_value_t, hide_default_value = true)]
+    pub(crate) priority: Priority,
     /// Give up on a picture after this many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub(crate) timeout: u64,

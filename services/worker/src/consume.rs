@@ -81,6 +81,11 @@ impl InFlightLimit {
         Arc::clone(&self.permits).acquire_owned().await.ok()
     }
 
+    /// As [`Self::acquire`], if it may now.
+    fn try_acquire(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.permits).try_acquire_owned().ok()
+    }
+
     fn free(&self) -> usize {
         self.permits.available_permits()
     }
@@ -102,7 +107,13 @@ async fn next_job(
         // No run can begin while records are not stored: all jobs of the queue would be redelivered again
         // and again. Jobs of earlier requests are still delivered, once.
         context.writes.wait_until_well().await;
-        let permit = in_flight.acquire().await?;
+        let permit = match in_flight.try_acquire() {
+            Some(permit) => permit,
+            None => {
+                deliveries.pause();
+                in_flight.acquire().await?
+            }
+        };
         let delivery = deliveries.next(1 + in_flight.free()).await;
         Some((delivery, permit))
     };

@@ -6,7 +6,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{DetectionSettings, DrawingFormat, ModelName, Sha256Digest, Sha256Hasher};
+use domain::{DetectionSettings, DrawingFormat, ModelName, Priority, Sha256Digest, Sha256Hasher};
 
 /// What a client submits under an idempotency key.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +19,8 @@ pub struct Submission<'a> {
     pub settings: &'a DetectionSettings,
     /// The model, where the client said so.
     pub model: Option<&'a ModelName>,
+    /// The priority that the client asked for.
+    pub priority: Priority,
     /// The client's metadata, as JSON.
     pub metadata: Option<&'a str>,
     /// The format of the drawing, where the client asked for one.
@@ -38,8 +40,16 @@ pub(super) fn fingerprints(submission: &Submission<'_>) -> BTreeMap<u32, Sha256D
 /// A line for each field, with the length of the only free text. A setting that is added to this form must be
 /// written only where it differs from its default, so that the fingerprint of older claims stays valid.
 fn version_1(submission: &Submission<'_>) -> Sha256Digest {
-    let Submission { picture_name, picture_sha256, settings, model, metadata, annotated, deadline } =
-        submission;
+    let Submission {
+        picture_name,
+        picture_sha256,
+        settings,
+        model,
+        priority,
+        metadata,
+        annotated,
+        deadline,
+    } = submission;
     let DetectionSettings { confidence, iou, max_detections, class_agnostic, classes } = settings;
     let mut text = format!(
         "submission 1\n\
@@ -65,6 +75,9 @@ fn version_1(submission: &Submission<'_>) -> Sha256Digest {
     }
     if let Some(model) = model {
         text.push_str(&format!("model {model}\n"));
+    }
+    if !priority.is_normal() {
+        text.push_str(&format!("priority {priority}\n"));
     }
     if let Some(metadata) = metadata {
         text.push_str(&format!("metadata {} {metadata}\n", metadata.len()));
@@ -107,6 +120,7 @@ mod tests {
             picture_sha256: [7; 32].into(),
             settings,
             model: None,
+            priority: Priority::Normal,
             metadata: None,
             annotated: None,
             deadline: None,
@@ -180,6 +194,7 @@ mod tests {
             Submission { deadline: Some(Duration::ZERO), ..one },
             Submission { deadline: other.deadline, ..one },
             Submission { model: Some(&model), ..one },
+            Submission { priority: Priority::Low, ..one },
             Submission { metadata: Some("{}"), ..one },
             Submission { annotated: Some(DrawingFormat::Jpeg), ..one },
             Submission { annotated: Some(DrawingFormat::Png), ..one },

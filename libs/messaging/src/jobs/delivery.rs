@@ -45,7 +45,7 @@ pub struct Delivery {
     /// The number of this delivery of the job, from 1. Includes deliveries without a run; a server that is
     /// killed may forget those of its last third of a second.
     pub attempt: u32,
-    /// The number of jobs that waited behind this one when it was delivered.
+    /// The number of jobs of the same priority that waited behind this one when it was delivered.
     pub waiting: u64,
     message: async_nats::Message,
     reply: Subject,
@@ -85,7 +85,7 @@ impl Delivery {
             tracing::error!(task_id = %job.task_id, "a message that no consumer delivered");
             return None;
         };
-        let DeliveryInfo { attempt, waiting } = info;
+        let DeliveryInfo { attempt, waiting, .. } = info;
         Some(Self { job, attempt, waiting, message, reply, source, messaging })
     }
 
@@ -242,21 +242,32 @@ impl std::fmt::Debug for Delivery {
 }
 
 /// The server's data about one delivery of a message.
-struct DeliveryInfo {
+pub(super) struct DeliveryInfo {
+    /// The consumer that has delivered it.
+    pub(super) consumer: String,
     /// How often the message was delivered, this time included.
     attempt: u32,
-    /// The number of messages that waited behind it.
-    waiting: u64,
+    /// The number of messages that waited behind it, in the same lane.
+    pub(super) waiting: u64,
 }
 
 impl DeliveryInfo {
     /// `None` if no consumer delivered the message.
-    fn read(messaging: &Messaging, message: &async_nats::Message) -> Option<Self> {
-        let (message, context) = (message.clone(), messaging.jetstream().clone());
-        let message = jetstream::Message { message, context };
+    pub(super) fn read(messaging: &Messaging, message: &async_nats::Message) -> Option<Self> {
+        // All of it is in the subject to reply to.
+        let message = async_nats::Message {
+            subject: message.subject.clone(),
+            reply: message.reply.clone(),
+            payload: Bytes::new(),
+            headers: None,
+            status: None,
+            description: None,
+            length: 0,
+        };
+        let message = jetstream::Message { message, context: messaging.jetstream().clone() };
         let info = message.info().ok()?;
         let attempt = u32::try_from(info.delivered).unwrap_or(u32::MAX);
-        Some(Self { attempt, waiting: info.pending })
+        Some(Self { consumer: info.consumer.to_owned(), attempt, waiting: info.pending })
     }
 }
 

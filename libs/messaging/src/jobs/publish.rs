@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use async_nats::{
-    HeaderMap,
-    jetstream::{consumer, message::PublishMessage, stream},
-};
+use async_nats::{HeaderMap, jetstream::message::PublishMessage};
 use bytes::Bytes;
 use domain::{Job, TaskRecord};
 use opentelemetry::trace::SpanBuilder;
@@ -22,9 +19,8 @@ use super::{
     wire::{self, PictureSource},
 };
 use crate::{
-    Messaging, MessagingError, SubmitError,
-    connection::refusal::NotPublished,
-    provision::names::{DEAD_LETTER_STREAM, JOBS_STREAM, WORKER_CONSUMER},
+    Messaging, MessagingError, SubmitError, connection::refusal::NotPublished,
+    provision::names::JOBS_STREAM,
 };
 
 /// Bytes of a message besides picture and job: subject, header names, and the reason of a dead letter.
@@ -41,29 +37,6 @@ const SHORT_WAIT: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone)]
 pub struct JobQueue {
     messaging: Messaging,
-}
-
-/// The number of jobs in the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueDepth {
-    /// Not delivered to a worker yet.
-    pub waiting: u64,
-    /// Delivered and not settled, or waiting for the delay before their retry.
-    pub in_progress: u64,
-}
-
-/// The state of the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct QueueReport {
-    /// How many jobs are in it.
-    pub depth: QueueDepth,
-    /// Jobs settled since the queue was created, up to the oldest unsettled one. Its growth is the rate at
-    /// which the queue drains.
-    pub settled: u64,
-    /// The age of the oldest job that is not settled; zero without one.
-    pub oldest: Duration,
-    /// The number of dead letters.
-    pub dead_letters: u64,
 }
 
 /// The result of one attempt to publish.
@@ -150,46 +123,6 @@ impl JobQueue {
             tracing::warn!(task_id = %job.task_id, %error, "cannot write the record of a published job");
             SubmitError::Unconfirmed { task_id: job.task_id }
         })
-    }
-
-    /// The number of jobs, waiting and in progress.
-    ///
-    /// # Errors
-    /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
-    pub async fn depth(&self) -> Result<QueueDepth, MessagingError> {
-        self.consumer().await.map(|info| depth(&info))
-    }
-
-    /// The state of the queue.
-    ///
-    /// # Errors
-    /// As [`JobQueue::depth`].
-    pub async fn report(&self) -> Result<QueueReport, MessagingError> {
-        let info = self.consumer().await?;
-        let jobs = self.state(JOBS_STREAM).await?;
-        let age = OffsetDateTime::now_utc() - jobs.first_timestamp;
-        Ok(QueueReport {
-            depth: depth(&info),
-            settled: info.ack_floor.stream_sequence,
-            // Negative where the server's clock is ahead of ours.
-            oldest: age.try_into().ok().filter(|_| jobs.messages > 0).unwrap_or_default(),
-            dead_letters: self.state(DEAD_LETTER_STREAM).await?.messages,
-        })
-    }
-
-    async fn consumer(&self) -> Result<consumer::Info, MessagingError> {
-        let what = "read the state of the consumer";
-        let jetstream = self.messaging.jetstream();
-        let stream = self.messaging.within(what, jetstream.get_stream_no_info(JOBS_STREAM)).await?;
-        self.messaging.within(what, stream.consumer_info(WORKER_CONSUMER)).await
-    }
-
-    async fn state(&self, stream: &str) -> Result<stream::State, MessagingError> {
-        let what = "read the state of a stream";
-        let jetstream = self.messaging.jetstream();
-        let stream = self.messaging.within(what, jetstream.get_stream_no_info(stream)).await?;
-        let info = self.messaging.within(what, stream.get_info()).await?;
-        Ok(info.state)
     }
 
     /// Starts to pull jobs.
@@ -279,12 +212,5 @@ impl JobQueue {
             // `within_write` has no other error than a timeout besides.
             Err(_) => Ok(Published::Unknown),
         }
-    }
-}
-
-fn depth(info: &consumer::Info) -> QueueDepth {
-    QueueDepth {
-        waiting: info.num_pending,
-        in_progress: u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX),
     }
 }

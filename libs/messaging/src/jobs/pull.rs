@@ -4,11 +4,14 @@
 //! must not hold messages that it cannot start. The client library's `stream()` requests a full batch
 //! whenever half of the last one is used up: with a batch of 4 it holds up to 6 messages. So this file
 //! writes the pull requests itself: each covers exactly the free slots that no earlier request covers. A
-//! worker never buffers more messages than it has free slots, and sends no request while all are busy.
+//! worker sends no request while all slots are busy, and then ends those that still wait.
+
+mod demand;
 
 use std::time::Duration;
 
 use async_nats::{StatusCode, Subscriber, jetstream::consumer::pull::BatchConfig};
+use domain::Priority;
 use futures_util::StreamExt;
 use tokio::{
     sync::watch,
@@ -16,14 +19,15 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
+use self::demand::{Demand, Request, RequestKind};
 use super::{
-    delivery::{self, Delivery, NAK, Settlement},
+    delivery::{self, Delivery, DeliveryInfo, NAK, Settlement},
     wire,
 };
 use crate::{
     Messaging,
     connection::Link,
-    provision::names::{JOBS_STREAM, WORKER_CONSUMER},
+    provision::{lanes, names::JOBS_STREAM},
 };
 
 /// When a pull request expires on the server.
@@ -54,13 +58,16 @@ pub struct Deliveries {
     provisioning: Option<JoinHandle<()>>,
 }
 
-/// One inbox and its pending pull requests.
+/// An inbox for each lane, and the pending pull requests.
 struct Pull {
+    /// The inbox of a lane ends with the lane's name besides.
     inbox: String,
     subscriber: Subscriber,
-    /// Messages requested and neither received nor cancelled by the server.
-    outstanding: usize,
+    demand: Demand,
+    /// When a message or a heartbeat is due.
     lost_after: Instant,
+    /// When the answer to the last request that does not wait is due.
+    answer_due: Instant,
     /// The number of the connection it was opened on. The server drops the requests of an earlier one.
     connects: u64,
 }
@@ -89,11 +96,12 @@ impl Deliveries {
         }
     }
 
-    /// The next job; requests as many as there are `free_slots`. Waits until there is one, and for ever with
-    /// 0 free slots.
+    /// The next job; requests as many as there are `free_slots`: high jobs first, but of ten slots three are offered
+    /// to normal jobs first and one to low ones. Waits until there is one, and for ever with 0 free slots.
     ///
     /// Cancel-safe: a message that arrives between two calls is kept for the next. Calls must not be far
-    /// apart while slots are free, since the `ack_wait` of such a message is running.
+    /// apart while slots are free, since the `ack_wait` of such a message is running. When no slot is free any more,
+    /// call [`Deliveries::pause`].
     ///
     /// Never returns a message that is not a job: those become dead letters.
     pub async fn next(&mut self, free_slots: usize) -> Delivery {
@@ -111,6 +119,14 @@ impl Deliveries {
                 Ok(None) => {}
                 Err(error) => self.close_pull(error),
             }
+        }
+    }
+
+    /// Ends the requests that still wait, while no slot is free, and releases what they have been answered with at
+    /// this moment.
+    pub fn pause(&mut self) {
+        if let Some(pull) = self.pull.take_if(|pull| pull.demand.is_pending()) {
+            tokio::spawn(release_all(self.messaging.clone(), pull.subscriber));
         }
     }
 
@@ -133,13 +149,16 @@ impl Deliveries {
         }
         // Without a connection the client library would queue the request, and the server would get it
         // together with the one of the next connection.
-        if pull.outstanding < free_slots && link.connected {
-            pull.request(&self.messaging, free_slots - pull.outstanding).await?;
+        if link.connected {
+            for request in pull.demand.requests(free_slots, Instant::now()) {
+                pull.send(&self.messaging, request).await?;
+            }
         }
+        let lost_at = pull.lost_at();
         tokio::select! {
             biased;
             message = pull.subscriber.next() => match message {
-                Some(message) => pull.receive(message),
+                Some(message) => pull.receive(&self.messaging, message),
                 None => Err(PullError::Other("the subscription ended".to_owned())),
             },
             // The next step reads the new state.
@@ -148,8 +167,8 @@ impl Deliveries {
                 // Closed for good: without this the loop would spin.
                 Err(_) => std::future::pending().await,
             },
-            () = sleep_until(pull.lost_after) => {
-                Err(PullError::Other(format!("no heartbeat for {SILENCE:?}")))
+            () = sleep_until(lost_at) => {
+                Err(PullError::Other(format!("no answer and no heartbeat for {SILENCE:?}")))
             }
         }
     }
@@ -165,11 +184,12 @@ impl Deliveries {
         let client = self.messaging.client();
         let inbox = client.new_inbox();
         let subscriber = client
-            .subscribe(inbox.clone())
+            .subscribe(format!("{inbox}.*"))
             .await
             .map_err(|error| PullError::Other(error.to_string()))?;
         let lost_after = Instant::now() + SILENCE;
-        Ok(Pull { inbox, subscriber, outstanding: 0, lost_after, connects })
+        let demand = Demand::default();
+        Ok(Pull { inbox, subscriber, demand, lost_after, answer_due: lost_after, connects })
     }
 
     fn accept(&self, message: async_nats::Message) -> Option<Delivery> {
@@ -220,46 +240,67 @@ impl Deliveries {
 }
 
 impl Pull {
-    async fn request(&mut self, messaging: &Messaging, messages: usize) -> Result<(), PullError> {
-        let request = BatchConfig {
-            batch: messages,
-            expires: Some(EXPIRES),
-            idle_heartbeat: HEARTBEAT,
-            ..BatchConfig::default()
+    /// When its requests count as lost. The heartbeats of those that wait do not stand for the others.
+    fn lost_at(&self) -> Instant {
+        if self.demand.is_asking() { self.lost_after.min(self.answer_due) } else { self.lost_after }
+    }
+
+    async fn send(&mut self, messaging: &Messaging, request: Request) -> Result<(), PullError> {
+        let Request { lane, jobs, kind } = request;
+        let config = match kind {
+            RequestKind::NoWait => {
+                BatchConfig { batch: jobs, no_wait: true, ..BatchConfig::default() }
+            }
+            RequestKind::Waiting => BatchConfig {
+                batch: jobs,
+                expires: Some(EXPIRES),
+                idle_heartbeat: HEARTBEAT,
+                ..BatchConfig::default()
+            },
         };
         let body =
-            serde_json::to_vec(&request).map_err(|error| PullError::Other(error.to_string()))?;
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{JOBS_STREAM}.{WORKER_CONSUMER}");
+            serde_json::to_vec(&config).map_err(|error| PullError::Other(error.to_string()))?;
+        let consumer = lanes::consumer(lane);
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{JOBS_STREAM}.{consumer}");
         messaging
             .client()
-            .publish_with_reply(subject, self.inbox.clone(), body.into())
+            .publish_with_reply(subject, format!("{}.{lane}", self.inbox), body.into())
             .await
             .map_err(|error| PullError::Other(error.to_string()))?;
-        self.outstanding += messages;
         self.lost_after = Instant::now() + SILENCE;
+        if kind == RequestKind::NoWait {
+            self.answer_due = self.lost_after;
+        }
         Ok(())
     }
 
     /// Distinguishes jobs from status messages about the requests.
     fn receive(
         &mut self,
+        messaging: &Messaging,
         message: async_nats::Message,
     ) -> Result<Option<async_nats::Message>, PullError> {
-        self.lost_after = Instant::now() + SILENCE;
+        let now = Instant::now();
+        self.lost_after = now + SILENCE;
         match message.status {
             None | Some(StatusCode::OK) => {
-                self.outstanding = self.outstanding.saturating_sub(1);
+                // The subject is the job's. A message that no consumer has delivered answers no request.
+                if let Some(info) = DeliveryInfo::read(messaging, &message)
+                    && let Some(lane) = lanes::of_consumer(&info.consumer)
+                {
+                    self.demand.delivered(lane, info.waiting, now);
+                }
                 Ok(Some(message))
             }
             Some(StatusCode::IDLE_HEARTBEAT) => Ok(None),
-            // A request has expired; the rest of its messages will not be sent.
-            Some(StatusCode::TIMEOUT) => {
-                let rest = message
-                    .headers
-                    .as_ref()
-                    .and_then(|headers| headers.get("Nats-Pending-Messages"))
-                    .and_then(|rest| rest.as_str().parse::<usize>().ok());
-                self.outstanding = self.outstanding.saturating_sub(rest.unwrap_or(usize::MAX));
+            Some(status @ (StatusCode::NOT_FOUND | StatusCode::TIMEOUT)) => {
+                let Some(lane) = lane_of_inbox(&message) else { return Ok(None) };
+                if status == StatusCode::NOT_FOUND {
+                    self.demand.found_empty(lane, now);
+                } else {
+                    // A request has expired; the rest of its messages will not be sent.
+                    self.demand.expired(lane, rest(&message), now);
+                }
                 Ok(None)
             }
             Some(StatusCode::NO_RESPONDERS) => Err(PullError::NoConsumer),
@@ -272,6 +313,18 @@ impl Pull {
             }
         }
     }
+}
+
+/// The lane whose inbox has got this message about a request.
+fn lane_of_inbox(message: &async_nats::Message) -> Option<Priority> {
+    message.subject.rsplit('.').next()?.parse().ok()
+}
+
+/// How many messages of an expired request were not sent.
+fn rest(message: &async_nats::Message) -> usize {
+    let headers = message.headers.as_ref();
+    let rest = headers.and_then(|headers| headers.get("Nats-Pending-Messages"));
+    rest.and_then(|rest| rest.as_str().parse().ok()).unwrap_or(usize::MAX)
 }
 
 /// Ends a subscription and releases the messages that still arrive.

@@ -13,7 +13,10 @@ use time::OffsetDateTime;
 use super::wire;
 use crate::{
     Messaging, MessagingError,
-    provision::names::{JOBS_STREAM, JOBS_SUBJECT},
+    provision::{
+        lanes,
+        names::{JOBS_STREAM, JOBS_SUBJECT},
+    },
 };
 
 /// A job in the stream.
@@ -32,8 +35,14 @@ pub(crate) async fn subject_of(
     messaging: &Messaging,
     id: TaskId,
 ) -> Result<Option<String>, MessagingError> {
-    let filter = format!("{JOBS_SUBJECT}.*.{id}");
-    Ok(subjects(messaging, "look up the job of a task", filter).await?.remove(&id))
+    let what = "look up the job of a task";
+    // Most jobs are of normal priority.
+    for filter in [format!("{JOBS_SUBJECT}.*.{id}"), format!("{JOBS_SUBJECT}.*.{id}.*")] {
+        if let Some(subject) = subjects(messaging, what, filter).await?.remove(&id) {
+            return Ok(Some(subject));
+        }
+    }
+    Ok(None)
 }
 
 /// The subjects that match `filter`, by task. No picture is read.
@@ -49,7 +58,7 @@ async fn subjects(
     while let Some(subject) = messaging.within_timeout(what, subjects.next()).await? {
         let (subject, _) = subject.map_err(|error| MessagingError::failed(what, error))?;
         // A message that is not a job becomes a dead letter when a worker pulls it.
-        if let Some(Ok(id)) = subject.rsplit('.').next().map(str::parse) {
+        if let Some(Ok(id)) = lanes::parse(&subject).map(|(_, id, _)| id.parse()) {
             listed.insert(id, subject);
         }
     }

@@ -11,7 +11,7 @@ use opentelemetry::{
 use service::telemetry::traces::{self, TraceContext};
 
 use super::wire;
-use crate::provision::names::{JOBS_SUBJECT, WORKER_CONSUMER};
+use crate::provision::{lanes, names::JOBS_SUBJECT};
 
 /// Writes the current span into a job's headers.
 pub(crate) fn carry(headers: &mut HeaderMap) {
@@ -35,7 +35,7 @@ pub(crate) fn sending(job: &Job, picture_bytes: usize) -> SpanBuilder {
 /// Working on a delivery of a job, until it is settled.
 pub(crate) fn processing(job: &Job, attempt: u32) -> SpanBuilder {
     let own = [
-        KeyValue::new("messaging.consumer.group.name", WORKER_CONSUMER),
+        KeyValue::new("messaging.consumer.group.name", lanes::consumer(job.priority)),
         KeyValue::new("spotter.job.delivery", i64::from(attempt)),
     ];
     describe("process", SpanKind::Consumer, job, own)
@@ -61,7 +61,7 @@ fn describe<const N: usize>(
         KeyValue::new("messaging.destination.name", wire::job_subject(job)),
         KeyValue::new(
             "messaging.destination.template",
-            format!("{JOBS_SUBJECT}.{{model}}.{{task_id}}"),
+            lanes::subject("{model}", "{task_id}", job.priority),
         ),
         KeyValue::new("messaging.message.id", job.task_id.to_string()),
     ];

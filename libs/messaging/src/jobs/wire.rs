@@ -11,7 +11,7 @@ use bytes::Bytes;
 use domain::{Job, TaskId};
 use serde::Serialize;
 
-use crate::provision::names::JOBS_SUBJECT;
+use crate::provision::lanes;
 
 pub(crate) const JOB: &str = "Spotter-Job";
 pub(crate) const PICTURE_OBJECT: &str = "Spotter-Picture-Object";
@@ -26,7 +26,7 @@ pub(crate) enum PictureSource {
 }
 
 pub(crate) fn job_subject(job: &Job) -> String {
-    format!("{JOBS_SUBJECT}.{}.{}", job.model, job.task_id)
+    lanes::subject(job.model.as_str(), &job.task_id.to_string(), job.priority)
 }
 
 pub(crate) fn object_name(task_id: TaskId) -> String {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 pub(crate) const JOBS_STREAM: &str = "JOBS";
 pub(crate) const JOBS_SUBJECT: &str = "jobs";
-pub(crate) const WORKER_CONSUMER: &str = "worker";
 pub(crate) const DEAD_LETTER_STREAM: &str = "DLQ";
 pub(crate) const DEAD_LETTER_SUBJECT: &str = "dlq";
 pub(crate) const DEAD_PICTURE_STREAM: &str = "DLQ_PICTURES";

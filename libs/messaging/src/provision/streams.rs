@@ -9,11 +9,16 @@ use async_nats::jetstream::{
     stream::{Config, DiscardPolicy, Republish, RetentionPolicy, StorageType},
 };
 
-use super::names::{
-    DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT, DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT,
-    DRAWING_STREAM, DRAWING_SUBJECT, HEARTBEAT_BUCKET, HEARTBEAT_TTL, IDEMPOTENCY_BUCKET,
-    JOBS_STREAM, JOBS_SUBJECT, LEASE_BUCKET, LEASE_TTL, PICTURE_STORE, PICTURE_STREAM,
-    RECORDS_SUBJECT, TASK_BUCKET, WORKER_CONSUMER,
+use domain::Priority;
+
+use super::{
+    lanes,
+    names::{
+        DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT, DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT,
+        DRAWING_STREAM, DRAWING_SUBJECT, HEARTBEAT_BUCKET, HEARTBEAT_TTL, IDEMPOTENCY_BUCKET,
+        JOBS_STREAM, LEASE_BUCKET, LEASE_TTL, PICTURE_STORE, PICTURE_STREAM, RECORDS_SUBJECT,
+        TASK_BUCKET,
+    },
 };
 use crate::{MessagingConfig, config::LEAST_QUEUE_BYTES};
 
@@ -99,6 +104,8 @@ fn stored(name: String, subjects: Vec<String>, config: &MessagingConfig) -> Conf
 }
 
 fn jobs(config: &MessagingConfig) -> Config {
+    // No other subjects: the consumers of the lanes would never deliver a message of another one.
+    let subjects = Priority::ALL.map(lanes::subjects).to_vec();
     Config {
         description: Some("Jobs that no worker has finished yet".to_owned()),
         retention: RetentionPolicy::WorkQueue,
@@ -107,7 +114,7 @@ fn jobs(config: &MessagingConfig) -> Config {
         max_bytes: server_limit(config.limits.max_bytes),
         max_messages: server_limit(config.limits.max_messages),
         duplicate_window: config.duplicate_window,
-        ..stored(JOBS_STREAM.to_owned(), vec![format!("{JOBS_SUBJECT}.>")], config)
+        ..stored(JOBS_STREAM.to_owned(), subjects, config)
     }
 }
 
@@ -218,11 +225,12 @@ fn drawings(config: &MessagingConfig) -> Config {
     }
 }
 
-/// The one consumer that all workers share.
-pub(super) fn worker_consumer(config: &MessagingConfig) -> pull::Config {
+/// The consumer of a lane, which all workers share.
+pub(super) fn worker_consumer(config: &MessagingConfig, lane: Priority) -> pull::Config {
     pull::Config {
-        durable_name: Some(WORKER_CONSUMER.to_owned()),
-        description: Some("All workers share it; each message goes to one of them".to_owned()),
+        durable_name: Some(lanes::consumer(lane).to_owned()),
+        description: Some(format!("Jobs of {lane} priority; each goes to one of the workers")),
+        filter_subject: lanes::subjects(lane),
         ack_policy: AckPolicy::Explicit,
         ack_wait: config.ack_wait,
         // Attempts are counted in the task's record: a message the server gives up on stays in the

@@ -9,6 +9,7 @@ use super::{Discrepancy, Findings, MOST, Reconciler, readable};
 use crate::{
     MessagingError,
     jobs::stored::{self, StoredJob},
+    provision::lanes,
 };
 
 impl Reconciler {
@@ -101,7 +102,7 @@ impl Reconciler {
 
 /// What the subject tells of a job that is lost. The name of its picture is lost, too.
 fn lost_job(task_id: TaskId, subject: &str) -> Option<Job> {
-    let model = subject.split('.').nth(1)?.parse().ok()?;
-    let job = Job::new(String::new(), model, DetectionSettings::default());
-    Some(Job { task_id, submitted_at: task_id.created_at()?, ..job })
+    let (model, _, priority) = lanes::parse(subject)?;
+    let job = Job::new(String::new(), model.parse().ok()?, DetectionSettings::default());
+    Some(Job { task_id, priority, submitted_at: task_id.created_at()?, ..job })
 }

@@ -5,8 +5,8 @@ use std::{cell::Cell, sync::LazyLock, time::Duration};
 use async_nats::{Subscriber, jetstream};
 use bytes::Bytes;
 use domain::{
-    ClassId, DetectedObject, Detection, DetectionSettings, FailureReason, Job, TaskId, TaskRecord,
-    TaskState,
+    ClassId, DetectedObject, Detection, DetectionSettings, FailureReason, Job, Priority, TaskId,
+    TaskRecord, TaskState,
 };
 use messaging::{
     BeginOutcome, Deliveries, Delivery, Messaging, MessagingConfig, Role, RunStart, Submission,
@@ -183,6 +183,7 @@ pub(crate) fn submission(picture_name: &str) -> Submission<'_> {
         picture_sha256: [7; 32].into(),
         settings: &SETTINGS,
         model: None,
+        priority: Priority::Normal,
         metadata: None,
         annotated: None,
         deadline: None,

@@ -1,6 +1,7 @@
 //! Jobs from their publication to their settlement.
 
 mod pictures;
+mod priorities;
 mod publish;
 mod pull;
 mod settle;

@@ -12,14 +12,14 @@ pub enum NoLag {
     NoAnswer,
     /// It has no such stream in that account.
     NoStream,
-    /// The stream has no such consumer.
+    /// The stream lacks one of the consumers.
     NoConsumer,
 }
 
 /// The state of the queue, from one answer of `/jsz`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Queue {
-    /// Not delivered yet: the consumer's `num_pending`.
+    /// Not delivered yet: the consumers' `num_pending`.
     pub waiting: u64,
     /// Delivered and not settled: `num_ack_pending`.
     pub in_progress: u64,
@@ -42,13 +42,14 @@ impl Queue {
         let account = named(&answer["account_details"], &trigger.account);
         let stream = account.and_then(|account| named(&account["stream_detail"], &trigger.stream));
         let stream = stream.ok_or(NoLag::NoStream)?;
-        let consumer = named(&stream["consumer_detail"], &trigger.consumer);
-        let consumer = consumer.ok_or(NoLag::NoConsumer)?;
+        let consumers = trigger.consumers.iter();
+        let consumers = consumers.map(|name| named(&stream["consumer_detail"], name));
+        let consumers: Vec<_> = consumers.collect::<Option<_>>().ok_or(NoLag::NoConsumer)?;
         let number = |value: &Value, key: &str| value[key].as_u64().unwrap_or_default();
         let published = number(&stream["state"], "last_seq");
         Ok(Self {
-            waiting: number(consumer, "num_pending"),
-            in_progress: number(consumer, "num_ack_pending"),
+            waiting: consumers.iter().map(|consumer| number(consumer, "num_pending")).sum(),
+            in_progress: consumers.iter().map(|consumer| number(consumer, "num_ack_pending")).sum(),
             published,
             drained: published.saturating_sub(number(&stream["state"], "messages")),
         })
@@ -92,6 +93,18 @@ mod tests {
     fn jobs_in_progress_count() {
         let queue = read(Some(&answer("JOBS", "worker"))).unwrap();
         assert_eq!((queue.lag(), queue.published, queue.drained), (50, 1200, 1150));
+    }
+
+    #[test]
+    fn the_lags_of_several_consumers_are_added_up() {
+        let mut trigger = ScaledObject::new("JOBS", "worker").trigger;
+        trigger.consumers.push("another".to_owned());
+        let lag = |trigger: &Trigger| {
+            Queue::read(Some(&answer("JOBS", "worker")), trigger).map(Queue::lag)
+        };
+        assert_eq!(lag(&trigger), Ok(52));
+        trigger.consumers.push("gone".to_owned());
+        assert_eq!(lag(&trigger), Err(NoLag::NoConsumer));
     }
 
     #[test]

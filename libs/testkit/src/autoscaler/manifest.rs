@@ -29,14 +29,8 @@ impl ScaledObject {
         let manifest = documents.iter().find(|document| document["kind"] == "ScaledObject");
         let spec = &manifest.ok_or("there is no ScaledObject in it")?["spec"];
         let triggers = spec["triggers"].as_array().map(Vec::as_slice).unwrap_or_default();
-        let [trigger] = triggers else {
-            return Err(format!("one trigger was expected, and there are {}", triggers.len()));
-        };
-        if trigger["type"] != "nats-jetstream" {
-            return Err(format!("the trigger is {}, not of nats-jetstream", trigger["type"]));
-        }
-        let metadata = &trigger["metadata"];
-        let default = Self::new(text(metadata, "stream")?, text(metadata, "consumer")?);
+        let [first, ..] = triggers else { return Err("there is no trigger".to_owned()) };
+        let default = Self::new(text(&first["metadata"], "stream")?, "");
         let behavior = &spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"];
         Ok(Self {
             polling_interval: seconds(spec, "pollingInterval", default.polling_interval)?,
@@ -44,15 +38,54 @@ impl ScaledObject {
             min_replicas: number(spec, "minReplicaCount", default.min_replicas)?,
             max_replicas: number(spec, "maxReplicaCount", default.max_replicas)?,
             fallback: Fallback::parse(&spec["fallback"])?,
-            trigger: Trigger {
-                account: text(metadata, "account")?.to_owned(),
-                lag_threshold: number(metadata, "lagThreshold", default.trigger.lag_threshold)?,
-                activation_lag_threshold: number(metadata, "activationLagThreshold", 0)?,
-                ..default.trigger
-            },
+            trigger: Trigger::parse(triggers, &spec["advanced"]["scalingModifiers"])?,
             scale_up: ScalingRules::parse(&behavior["scaleUp"], default.scale_up)?,
             scale_down: ScalingRules::parse(&behavior["scaleDown"], default.scale_down)?,
             sync_period: default.sync_period,
+        })
+    }
+}
+
+impl Trigger {
+    /// One trigger, or several that differ in their consumers and whose lags `modifiers` adds up.
+    fn parse(triggers: &[Value], modifiers: &Value) -> Result<Self, String> {
+        let mut consumers = Vec::new();
+        let mut names = Vec::new();
+        for trigger in triggers {
+            if trigger["type"] != "nats-jetstream" {
+                return Err(format!("a trigger is {}, not of nats-jetstream", trigger["type"]));
+            }
+            consumers.push(text(&trigger["metadata"], "consumer")?.to_owned());
+            names.push(trigger["name"].as_str().unwrap_or_default());
+        }
+        let of_all = |key| {
+            let metadata = &triggers[0]["metadata"];
+            let is_same = triggers.iter().all(|trigger| trigger["metadata"][key] == metadata[key]);
+            if is_same { text(metadata, key) } else { Err(format!("the triggers differ in {key}")) }
+        };
+        let (account, stream) = (of_all("account")?.to_owned(), of_all("stream")?.to_owned());
+        let default = ScaledObject::new(&stream, "").trigger.lag_threshold;
+        let (settings, [target, activation]) = match triggers {
+            [trigger] if modifiers.is_null() => {
+                (&trigger["metadata"], ["lagThreshold", "activationLagThreshold"])
+            }
+            _ => (modifiers, ["target", "activationTarget"]),
+        };
+        // Without it the HPA takes the largest lag.
+        let sum = names.join(" + ");
+        if !modifiers.is_null() && modifiers["formula"] != sum.as_str() {
+            let formula = &modifiers["formula"];
+            return Err(format!("the formula is {formula}, not the sum of all lags: {sum}"));
+        }
+        if triggers.len() > 1 && modifiers.is_null() {
+            return Err("no scalingModifiers add up the lags of several triggers".to_owned());
+        }
+        Ok(Self {
+            account,
+            stream,
+            consumers,
+            lag_threshold: number(settings, target, default)?,
+            activation_lag_threshold: number(settings, activation, 0)?,
         })
     }
 }
@@ -211,7 +244,7 @@ spec:
             trigger: Trigger {
                 account: "spotter".to_owned(),
                 stream: "JOBS".to_owned(),
-                consumer: "worker".to_owned(),
+                consumers: vec!["worker".to_owned()],
                 lag_threshold: 40,
                 activation_lag_threshold: 2,
             },
@@ -233,11 +266,31 @@ spec:
         assert_eq!(fast.scale_down.policies, policy(Change::Pods(2), 6));
     }
 
+    const LANES: &str = r#"
+kind: ScaledObject
+spec:
+  advanced:
+    scalingModifiers: { formula: worker + worker_low, target: "20", activationTarget: "3" }
+  triggers:
+    - { type: nats-jetstream, name: worker, metadata: { account: $G, stream: JOBS, consumer: worker } }
+    - { type: nats-jetstream, name: worker_low, metadata: { account: $G, stream: JOBS, consumer: low } }
+"#;
+
+    #[test]
+    fn the_lags_of_several_triggers_are_added_up() {
+        let trigger = ScaledObject::parse(LANES).unwrap().trigger;
+        assert_eq!(trigger.consumers, ["worker", "low"]);
+        assert_eq!((trigger.lag_threshold, trigger.activation_lag_threshold), (20, 3));
+    }
+
     #[test]
     fn an_invalid_manifest_is_rejected_with_the_reason() {
         let cases = [
             ("kind: Service", "no ScaledObject"),
-            ("kind: ScaledObject\nspec: {}", "there are 0"),
+            ("kind: ScaledObject\nspec: {}", "there is no trigger"),
+            (&LANES.replace(" + worker_low", ""), "not the sum of all lags: worker + worker_low"),
+            (&LANES.replace("scalingModifiers", "others"), "no scalingModifiers"),
+            (&LANES.replacen("stream: JOBS", "stream: WORK", 1), "the triggers differ in stream"),
             (&LEAST.replace("nats-jetstream", "cron"), "cron"),
             (&LEAST.replace("stream: JOBS", "stream: 5"), "stream is 5"),
             (&WHOLE.replace("\"40\"", "many"), "lagThreshold"),

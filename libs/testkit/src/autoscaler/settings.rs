@@ -5,7 +5,7 @@ use std::time::Duration;
 /// The period of the HPA's controller: `--horizontal-pod-autoscaler-sync-period`.
 pub(super) const SYNC_PERIOD: Duration = Duration::from_secs(15);
 
-/// A KEDA ScaledObject with one trigger of type `nats-jetstream`.
+/// A KEDA ScaledObject with triggers of type `nats-jetstream`: one, or several whose lags are added up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScaledObject {
     /// How often KEDA reads the lag: `pollingInterval`.
@@ -18,7 +18,7 @@ pub struct ScaledObject {
     pub max_replicas: u32,
     /// Applies while the lag cannot be read.
     pub fallback: Option<Fallback>,
-    /// The consumer whose lag is read.
+    /// The consumers whose lag is read.
     pub trigger: Trigger,
     /// The rules for scaling up.
     pub scale_up: ScalingRules,
@@ -52,18 +52,18 @@ pub enum FallbackBehavior {
     CurrentReplicasIfLower,
 }
 
-/// The consumer whose lag counts.
+/// The consumers whose lag counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trigger {
     /// The NATS account; `$G` by default.
     pub account: String,
     /// The stream.
     pub stream: String,
-    /// Its consumer.
-    pub consumer: String,
-    /// The lag per replica: `lagThreshold`.
+    /// Its consumers. A composite metric adds their lags up, where there are several.
+    pub consumers: Vec<String>,
+    /// The lag per replica: `lagThreshold`, or the composite metric's `target`.
     pub lag_threshold: u64,
-    /// A lag above this activates the object: `activationLagThreshold`.
+    /// A lag above this activates the object: `activationLagThreshold`, or `activationTarget`.
     pub activation_lag_threshold: u64,
 }
 
@@ -120,7 +120,7 @@ impl ScaledObject {
             trigger: Trigger {
                 account: "$G".to_owned(),
                 stream: stream.to_owned(),
-                consumer: consumer.to_owned(),
+                consumers: vec![consumer.to_owned()],
                 lag_threshold: 10,
                 activation_lag_threshold: 0,
             },

@@ -37,7 +37,7 @@ use self::{
     list::{ListParameters, TaskList},
     parameters::Parameters,
     prefer::Preference,
-    task::{State, Task},
+    task::{PriorityName, State, Task},
 };
 use super::{health::ApiHealth, rejection::Rejection, tag::Tag};
 use crate::{
@@ -95,6 +95,9 @@ impl V1Api {
         classes: Query<Option<Vec<String>>>,
         /// Whether boxes of different classes also count as one object where they overlap. Default false.
         class_agnostic: Query<Option<bool>>,
+        /// `high` jobs are run before `normal` ones, and those before `low` ones, which still get a share of the
+        /// workers. Default `normal`.
+        priority: Query<Option<PriorityName>>,
         /// Seconds the job may wait for a worker before it expires, up to a week, and no longer than results are
         /// kept (`RESULT_TTL_SECONDS`, 24 hours by default). Default 24 hours.
         #[oai(validator(minimum(value = "1"), maximum(value = "604800")))]
@@ -127,6 +130,7 @@ impl V1Api {
             ("iou", iou.0.map(Value::from)),
             ("max_detections", max_detections.0.map(Value::from)),
             ("class_agnostic", class_agnostic.0.map(Value::from)),
+            ("priority", priority.0.map(|priority| Value::from(priority.name()))),
             ("deadline", deadline.0.map(Value::from)),
             ("metadata", metadata.0.map(Value::from)),
             ("annotated", annotated.0.map(Value::from)),
@@ -139,6 +143,7 @@ impl V1Api {
             deadline: parameters.deadline(tasks.result_ttl)?,
             annotated: parameters.annotated(),
             model: parameters.model,
+            priority: parameters.priority.unwrap_or_default(),
             metadata: parameters.metadata,
             idempotency_key,
             no_cache: CacheControl::of(request.headers()).no_cache,

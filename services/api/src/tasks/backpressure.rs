@@ -122,7 +122,8 @@ mod tests {
 
     fn report(waiting: u64, settled: u64) -> QueueReport {
         let depth = QueueDepth { waiting, in_progress: 0 };
-        QueueReport { depth, settled, oldest: Duration::ZERO, dead_letters: 0 }
+        let waiting_by_priority = [0, waiting, 0];
+        QueueReport { depth, waiting_by_priority, settled, oldest: Duration::ZERO, dead_letters: 0 }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use domain::{
-    DetectionSettings, DrawingFormat, Job, Metadata, ModelName, Sha256Digest, TaskId, TaskRecord,
-    TaskState,
+    DetectionSettings, DrawingFormat, Job, Metadata, ModelName, Priority, Sha256Digest, TaskId,
+    TaskRecord, TaskState,
 };
 use messaging::{Claimed, MessagingError, Submission, SubmitError};
 use service::lifecycle::failpoints;
@@ -27,6 +27,8 @@ pub(crate) struct SubmitOptions {
     pub(crate) deadline: Option<Duration>,
     /// The model to run; `None`: the API's.
     pub(crate) model: Option<ModelName>,
+    /// How soon to run the job.
+    pub(crate) priority: Priority,
     /// What the client attaches to the task.
     pub(crate) metadata: Option<Metadata>,
     /// The format of the drawing that the client asks for.
@@ -112,12 +114,14 @@ impl Tasks {
             settings,
             deadline,
             model,
+            priority,
             metadata,
             annotated,
             idempotency_key,
             no_cache,
         } = options;
         let mut job = Job::new(name, model.unwrap_or_else(|| self.model.clone()), settings);
+        job.priority = priority;
         job.metadata = metadata;
         job.annotated = annotated;
         // No longer than records are kept: after that there would be no record of the outcome.
@@ -179,6 +183,7 @@ impl Tasks {
             picture_sha256: job.picture_sha256.unwrap_or_else(|| Sha256Digest::of(picture)),
             settings: &job.settings,
             model: Some(&job.model).filter(|model| **model != self.model),
+            priority: job.priority,
             metadata: metadata.as_deref(),
             annotated: job.annotated,
             deadline,

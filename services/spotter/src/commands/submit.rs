@@ -118,8 +118,11 @@ async fn detect<'a>(
 async fn run(api: &Client, options: &SubmitOptions, picture: &Path) -> Result<Task, String> {
     let bytes = read(picture.to_owned()).await?;
     let name = picture.file_name().unwrap_or_default().to_string_lossy();
-    let submission =
-        Submission { settings: Some(options.settings.into()), ..Submission::new(name, bytes) };
+    let submission = Submission {
+        settings: Some(options.settings.into()),
+        priority: options.priority,
+        ..Submission::new(name, bytes)
+    };
     let accepted = api.submit_when_accepted(&submission).await;
     let mut task = accepted.map_err(|error| error.to_string())?;
     drop(submission);

@@ -116,7 +116,7 @@ async fn stopping_gives_back_at_once_what_was_not_started() {
 async fn what_is_no_job_goes_to_the_dead_letters() {
     let fixture = Fixture::start().await;
     let raw = fixture.raw().await;
-    raw.publish("jobs.garbage", "not a job".into()).await.unwrap().await.unwrap();
+    raw.publish("jobs.yolov8n.garbage", "not a job".into()).await.unwrap().await.unwrap();
     let [good] = fixture.submit_many(1).await[..] else { panic!("one was submitted") };
     let mut deliveries = fixture.deliveries();
     let delivery = next(&mut deliveries, 1).await;
@@ -126,7 +126,7 @@ async fn what_is_no_job_goes_to_the_dead_letters() {
     let dead_letters = raw.get_stream("DLQ").await.unwrap();
     let letter = dead_letters.get_last_raw_message_by_subject("dlq.unreadable").await.unwrap();
     assert_eq!(letter.payload, "not a job");
-    assert_eq!(letter.headers.get("Spotter-Subject").unwrap().as_str(), "jobs.garbage");
+    assert_eq!(letter.headers.get("Spotter-Subject").unwrap().as_str(), "jobs.yolov8n.garbage");
     assert!(letter.headers.get("Spotter-Reason").is_some());
 }
 

@@ -4,7 +4,7 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 
 use domain::{
     ClassFilter, ConfidenceThreshold, DetectionSettings, DrawingFormat, IouThreshold,
-    MaxDetections, Metadata, ModelName,
+    MaxDetections, Metadata, ModelName, Priority,
 };
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use serde_json::Value;
@@ -19,6 +19,7 @@ pub(super) const NAMES: &[&str] = &[
     "max_detections",
     "classes",
     "class_agnostic",
+    "priority",
     "deadline",
     "metadata",
     "annotated",
@@ -33,6 +34,7 @@ pub(super) struct Parameters {
     max_detections: Option<MaxDetections>,
     classes: Option<ClassFilter>,
     class_agnostic: Option<bool>,
+    pub(super) priority: Option<Priority>,
     deadline: Option<u64>,
     pub(super) metadata: Option<Metadata>,
     /// The inner `None`: no drawing, as by default.
@@ -66,6 +68,7 @@ impl Parameters {
                 "class_agnostic" => {
                     parameters.class_agnostic.replace(flag(name, &value)?).is_some()
                 }
+                "priority" => parameters.priority.replace(text(name, &value)?).is_some(),
                 "deadline" => parameters.deadline.replace(parsed(name, &value)?).is_some(),
                 "metadata" => parameters.metadata.replace(object(name, value)?).is_some(),
                 "annotated" => parameters.annotated.replace(drawing(name, &value)?).is_some(),
@@ -234,12 +237,16 @@ pub(super) fn schemas() -> Vec<(&'static str, MetaSchemaRef)> {
                 "Whether boxes of different classes also count as one object. Default \
                 false.",
             ),
+            "priority" => ("string", "`high`, `normal` or `low`. Default: `normal`."),
             "deadline" => ("integer", "Seconds the job may wait for a worker before it expires."),
             "annotated" => ("string", ANNOTATED),
             _ => ("object", "A JSON object of at most 1 KiB, which is shown wherever the task is."),
         };
         let mut schema = MetaSchema::new(kind);
         schema.description = Some(description);
+        if *name == "priority" {
+            schema.enum_items = Priority::ALL.map(|priority| priority.name().into()).to_vec();
+        }
         (*name, MetaSchemaRef::Inline(Box::new(schema)))
     };
     NAMES.iter().map(schema).collect()
@@ -260,6 +267,7 @@ mod tests {
             ("max_detections", json!("7")),
             ("classes", json!("person, 5")),
             ("class_agnostic", json!("True")),
+            ("priority", json!("High")),
             ("deadline", json!("60")),
             ("metadata", json!("{\"a\": 1}")),
             ("annotated", json!(" True")),
@@ -271,6 +279,7 @@ mod tests {
             ("max_detections", json!(7)),
             ("classes", json!(["person", 5])),
             ("class_agnostic", json!(true)),
+            ("priority", json!("high")),
             ("deadline", json!(60)),
             ("metadata", json!({ "a": 1 })),
             ("annotated", json!("jpg")),
@@ -313,6 +322,8 @@ mod tests {
                 json!("maybe"),
                 "class_agnostic must be true or false, got \"maybe\"",
             ),
+            ("priority", json!("urgent"), "priority must be high, normal or low, got 'urgent'"),
+            ("priority", json!(1), "priority must be a text, got 1"),
             ("deadline", json!("soon"), "deadline must be a whole number, got \"soon\""),
             ("annotated", json!("gif"), "annotated must be true, false, jpeg, png or webp, got"),
             ("annotated", json!(1), "annotated must be true, false, jpeg, png or webp, got 1"),

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    DetectedObject, FailureReason, Metadata, RetryReason, RunReport, StateKind, TaskId, TaskRecord,
-    TaskState, five_decimals,
+    DetectedObject, FailureReason, Metadata, Priority, RetryReason, RunReport, StateKind, TaskId,
+    TaskRecord, TaskState, five_decimals,
 };
 use poem_openapi::{
     Enum, Object,
@@ -45,6 +45,44 @@ impl From<State> for StateKind {
     }
 }
 
+/// How soon a job is run, compared with the others that wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename = "Priority", rename_all = "snake_case")]
+pub(super) enum PriorityName {
+    /// Before the others.
+    High,
+    /// The default.
+    Normal,
+    /// After the others, which leave it a share of the workers.
+    Low,
+}
+
+impl PriorityName {
+    pub(super) fn name(self) -> &'static str {
+        Priority::from(self).name()
+    }
+}
+
+impl From<PriorityName> for Priority {
+    fn from(name: PriorityName) -> Self {
+        match name {
+            PriorityName::High => Self::High,
+            PriorityName::Normal => Self::Normal,
+            PriorityName::Low => Self::Low,
+        }
+    }
+}
+
+impl From<Priority> for PriorityName {
+    fn from(priority: Priority) -> Self {
+        match priority {
+            Priority::High => Self::High,
+            Priority::Normal => Self::Normal,
+            Priority::Low => Self::Low,
+        }
+    }
+}
+
 /// A task and what is known of it.
 #[derive(Object)]
 #[oai(skip_serializing_if_is_none, example)]
@@ -57,6 +95,8 @@ pub(crate) struct Task {
     picture_name: String,
     /// The model that is asked.
     model: String,
+    /// How soon it is run.
+    priority: PriorityName,
     /// What the client attached to the task.
     metadata: Option<Any<Metadata>>,
     /// When the picture was taken in.
@@ -109,6 +149,7 @@ impl Example for Task {
             state: State::Success,
             picture_name: "bus.jpg".to_owned(),
             model: "yolov8n".to_owned(),
+            priority: PriorityName::Normal,
             metadata: Metadata::try_from(serde_json::json!({ "camera": "door" })).ok().map(Any),
             submitted_at: at,
             deadline: Some(at + Duration::from_secs(24 * 3600)),
@@ -318,6 +359,7 @@ impl From<TaskRecord> for Task {
             state: State::Queued,
             picture_name: job.picture_name,
             model: job.model.to_string(),
+            priority: job.priority.into(),
             metadata: job.metadata.map(Any),
             submitted_at: job.submitted_at,
             deadline: job.deadline,

@@ -1,7 +1,7 @@
 //! The ways to submit a picture to `/v1/tasks`: bodies, parameters and waiting for the result.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use domain::{ClassFilter, Job};
+use domain::{ClassFilter, Job, Priority};
 use reqwest::{
     StatusCode,
     header::{self, HeaderMap},
@@ -63,16 +63,18 @@ async fn the_picture_may_be_base64_in_json() {
         "classes": ["person", 5],
         "class_agnostic": true,
         "model": "another",
+        "priority": "high",
         "metadata": { "camera": "door", "shots": [1, 2] },
     });
     let (status, _, task) =
         post(&app, "/v1/tasks", &[("content-type", "application/json")], body.to_string().into())
             .await;
     assert_eq!(status, StatusCode::ACCEPTED, "{task}");
-    assert_eq!(task["metadata"], body["metadata"]);
+    assert_eq!((&task["metadata"], &task["priority"]), (&body["metadata"], &body["priority"]));
     let delivery = app.worker_side().await.queue().deliveries().next(1).await;
     assert_eq!(delivery.picture_up_to(u64::MAX).await.unwrap(), bus_bytes());
-    let Job { settings, model, metadata, .. } = &delivery.job;
+    let Job { settings, model, priority, metadata, .. } = &delivery.job;
+    assert_eq!(*priority, Priority::High);
     assert_eq!((settings.confidence.get(), settings.class_agnostic), (0.5, true));
     assert_eq!(settings.classes, "person,5".parse::<ClassFilter>().unwrap());
     assert_eq!(model.as_str(), "another");
@@ -162,6 +164,7 @@ async fn an_invalid_submission_is_rejected_in_words() {
             "--data-binary",
         ),
         ("classes=", "image/jpeg", bus_bytes(), 400, "invalid-parameter", "empty"),
+        ("priority=urgent", "image/jpeg", bus_bytes(), 400, "invalid-parameter", "priority"),
         ("metadata=[]", "image/jpeg", bus_bytes(), 400, "invalid-parameter", "JSON object"),
         ("model=a/b", "image/jpeg", bus_bytes(), 400, "invalid-parameter", "model"),
     ];
@@ -225,7 +228,9 @@ async fn a_quoted_idempotency_key_is_the_key_without_quotes() {
     let (_, first) = submit("\"k\"", "").await;
     let (_, again) = submit("k", "").await;
     assert_eq!(first["task_id"], again["task_id"]);
-    for query in ["?classes=0", "?class_agnostic=true", "?model=another", "?metadata={}"] {
+    for query in
+        ["?classes=0", "?class_agnostic=true", "?model=another", "?priority=low", "?metadata={}"]
+    {
         let (status, problem) = submit("k", query).await;
         assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{query}: {problem}");
     }

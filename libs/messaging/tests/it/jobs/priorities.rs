@@ -1,0 +1,169 @@
+//! In which order jobs of different priorities are delivered, and that none is lost between them.
+
+use std::{collections::HashSet, time::Duration};
+
+use async_nats::jetstream::consumer::pull;
+use domain::{Job, Priority, TaskId};
+use messaging::{Deliveries, Messaging, MessagingConfig, Role, Settlement};
+use tokio::time::{sleep, timeout};
+
+use crate::fixture::{A_WHILE, Fixture, NEVER, TIMEOUT, job, next, success};
+
+fn job_of(priority: Priority) -> Job {
+    Job { priority, ..job() }
+}
+
+impl Fixture {
+    async fn submit_of(&self, priority: Priority, count: usize) -> Vec<TaskId> {
+        let mut ids = Vec::new();
+        for _ in 0..count {
+            let job = job_of(priority);
+            self.submit(&job).await;
+            ids.push(job.task_id);
+        }
+        ids
+    }
+}
+
+/// How long a run takes here. Much shorter ones do not ask for high jobs each time.
+const RUN: Duration = Duration::from_millis(10);
+
+/// Runs so many jobs one after the other; returns their priorities and ids.
+async fn run(deliveries: &mut Deliveries, jobs: usize) -> Vec<(Priority, TaskId)> {
+    let mut run = Vec::new();
+    for _ in 0..jobs {
+        let delivery = next(deliveries, 1).await;
+        assert_eq!(delivery.attempt, 1);
+        run.push((delivery.job.priority, delivery.job.task_id));
+        sleep(RUN).await;
+        delivery.settle(Settlement::Ack).await.unwrap();
+    }
+    run
+}
+
+fn count(run: &[(Priority, TaskId)], priority: Priority) -> usize {
+    run.iter().filter(|(of, _)| *of == priority).count()
+}
+
+#[tokio::test]
+async fn a_high_job_passes_those_that_wait_and_each_priority_gets_a_share() {
+    let fixture = Fixture::start().await;
+    let low = fixture.submit_of(Priority::Low, 60).await;
+    let mut deliveries = fixture.deliveries();
+    run(&mut deliveries, 3).await;
+    // The next is the high one, or the one after it.
+    fixture.submit_of(Priority::High, 1).await;
+    assert_eq!(count(&run(&mut deliveries, 2).await, Priority::High), 1);
+
+    let high = fixture.submit_of(Priority::High, 60).await;
+    fixture.submit_of(Priority::Normal, 60).await;
+    let taken = run(&mut deliveries, 50).await;
+    let counts = Priority::ALL.map(|priority| count(&taken, priority));
+    assert_eq!(counts, [30, 15, 5]);
+    // Those of a priority in the order of their submission.
+    let of = |priority| -> Vec<_> {
+        taken.iter().filter(|(of, _)| *of == priority).map(|(_, id)| *id).collect()
+    };
+    assert_eq!(of(Priority::High), high[..30]);
+    assert_eq!(of(Priority::Low), low[4..9]);
+}
+
+#[tokio::test]
+async fn an_idle_worker_gets_a_job_of_any_priority_at_once() {
+    let fixture = Fixture::start().await;
+    let mut deliveries = fixture.deliveries();
+    let priorities = {
+        use Priority::{High, Low, Normal};
+        [Low, Low, High, High, Normal, Low, High]
+    };
+    for priority in priorities {
+        // It waits in all lanes by now.
+        assert!(timeout(A_WHILE / 5, deliveries.next(4)).await.is_err());
+        let [id] = fixture.submit_of(priority, 1).await[..] else { panic!("one was submitted") };
+        // Not only when a request expires, after half a minute.
+        let delivery = timeout(TIMEOUT / 4, deliveries.next(4)).await.expect("it is delivered");
+        assert_eq!((delivery.job.task_id, delivery.job.priority), (id, priority));
+        delivery.settle(Settlement::Ack).await.unwrap();
+    }
+    fixture.depth_becomes((0, 0)).await;
+}
+
+#[tokio::test]
+async fn a_busy_worker_keeps_none_that_came_for_it_in_another_lane() {
+    let fixture = Fixture::configured(|config| config.ack_wait = NEVER).await;
+    let mut busy = fixture.deliveries();
+    assert!(timeout(A_WHILE / 5, busy.next(1)).await.is_err());
+    // One slot, which waits in three lanes: each of these jobs goes to it.
+    let mut submitted = HashSet::new();
+    for priority in Priority::ALL {
+        submitted.extend(fixture.submit_of(priority, 1).await);
+    }
+    let held = next(&mut busy, 1).await;
+    busy.pause();
+    // Were they not released, they would come after ack_wait.
+    let mut idle = fixture.deliveries();
+    let mut run = HashSet::from([held.job.task_id]);
+    for _ in 0..2 {
+        let delivery = next(&mut idle, 1).await;
+        run.insert(delivery.job.task_id);
+        delivery.settle(Settlement::Ack).await.unwrap();
+    }
+    held.settle(Settlement::Ack).await.unwrap();
+    assert_eq!(run, submitted);
+    fixture.depth_becomes((0, 0)).await;
+    // And the first one goes on.
+    idle.stop().await;
+    let [id] = fixture.submit_of(Priority::High, 1).await[..] else { panic!("one was submitted") };
+    assert_eq!(next(&mut busy, 1).await.job.task_id, id);
+}
+
+#[tokio::test]
+async fn jobs_of_every_priority_are_found_cancelled_and_reported() {
+    let fixture = Fixture::start().await;
+    let (queue, tasks) = (fixture.messaging.queue(), fixture.messaging.tasks());
+    for priority in Priority::ALL {
+        let job = job_of(priority);
+        fixture.submit(&job).await;
+        // By another process, which has not seen it.
+        let found = fixture.messaging.tasks().find(job.task_id).await.unwrap();
+        assert_eq!(found.map(|record| record.job), Some(job.clone()));
+        fixture.depth_becomes((1, 0)).await;
+        let report = queue.report().await.unwrap();
+        let expected = Priority::ALL.map(|other| u64::from(other == priority));
+        assert_eq!(report.waiting_by_priority, expected);
+        tasks.finish(&success(&job)).await.unwrap();
+        queue.cancel(&job).await.unwrap();
+        fixture.depth_becomes((0, 0)).await;
+    }
+    assert_eq!(queue.report().await.unwrap().settled, 3);
+}
+
+/// The consumer of versions before priorities delivers every subject.
+#[tokio::test]
+async fn the_consumer_of_an_older_version_is_narrowed_and_loses_no_job() {
+    let fixture = Fixture::start().await;
+    let raw = fixture.raw().await;
+    for consumer in ["worker_high", "worker_low"] {
+        raw.delete_consumer_from_stream(consumer, "JOBS").await.unwrap();
+    }
+    let present = raw.get_stream("JOBS").await.unwrap().consumer_info("worker").await.unwrap();
+    let wide = pull::Config {
+        durable_name: present.config.durable_name,
+        ack_policy: present.config.ack_policy,
+        ack_wait: present.config.ack_wait,
+        max_ack_pending: present.config.max_ack_pending,
+        max_waiting: present.config.max_waiting,
+        ..pull::Config::default()
+    };
+    raw.create_consumer_on_stream(wide, "JOBS").await.unwrap();
+    let waiting = fixture.submit_many(3).await;
+    let mut deliveries = fixture.deliveries();
+    let config = MessagingConfig::new(fixture.server.url().parse().unwrap(), Role::Worker);
+    Messaging::connect(config).await.unwrap().provision().await.unwrap();
+    fixture.submit_of(Priority::High, 1).await;
+    let taken = run(&mut deliveries, 4).await;
+    assert_eq!(count(&taken, Priority::High), 1);
+    let normal = taken.iter().filter(|(of, _)| of.is_normal()).map(|(_, id)| *id);
+    assert_eq!(normal.collect::<Vec<_>>(), waiting);
+    fixture.depth_becomes((0, 0)).await;
+}
