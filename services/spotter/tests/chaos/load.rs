@@ -5,6 +5,7 @@ pub(crate) mod pictures;
 
 use std::{sync::Arc, time::Duration};
 
+use domain::{Priority, TaskId};
 use rand::{RngExt, SeedableRng, rngs::Xoshiro256PlusPlus};
 use tokio::{
     runtime::Runtime,
@@ -27,6 +28,9 @@ const KEYED_ATTEMPTS: usize = 5;
 const SEND_ATTEMPTS: usize = 200;
 const SEND_PAUSE: Duration = Duration::from_millis(100);
 
+/// The longest time between a submission and its cancellation: jobs are cancelled while they wait and while they run.
+const LONGEST_BEFORE_CANCEL_MS: u64 = 400;
+
 /// The size of a load.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LoadPlan {
@@ -39,11 +43,14 @@ pub(crate) struct LoadPlan {
     pub(crate) pictures: usize,
     /// The share of pictures with a near deadline: they may expire.
     pub(crate) deadlines: f64,
+    /// The share of tasks that are cancelled soon after their submission.
+    pub(crate) cancels: f64,
 }
 
 impl Default for LoadPlan {
     fn default() -> Self {
-        Self { clients: 4, pause_ms: 150, open: 60, pictures: 20_000, deadlines: 0.05 }
+        let (deadlines, cancels) = (0.05, 0.05);
+        Self { clients: 4, pause_ms: 150, open: 60, pictures: 20_000, deadlines, cancels }
     }
 }
 
@@ -63,6 +70,7 @@ struct Shared {
     left: Semaphore,
     pause_ms: u64,
     deadlines: f64,
+    cancels: f64,
     stop: CancellationToken,
 }
 
@@ -81,6 +89,7 @@ impl Load {
             left: Semaphore::new(plan.pictures),
             pause_ms: plan.pause_ms,
             deadlines: plan.deadlines,
+            cancels: plan.cancels,
             stop: CancellationToken::new(),
         });
         let mut clients = JoinSet::new();
@@ -161,13 +170,22 @@ impl Shared {
                 shared.submit_with_retry(submission, Some(open), task_rng).await;
             } else if let Some(task) = self.client.submit(&submission, &mut rng).await {
                 tokio::spawn(async move {
-                    shared.client.poll_until_terminal(task.id, task_rng).await;
+                    shared.follow(task.id, submission.expected, task_rng).await;
                     drop(open);
                 });
             }
             let pause = Duration::from_millis(rng.random_range(0..=self.pause_ms));
             let _ = timeout(pause, self.stop.cancelled()).await;
         }
+    }
+
+    /// Cancels the task if it is one of those, and polls it to its end.
+    async fn follow(&self, id: TaskId, expected: Expected, mut rng: Xoshiro256PlusPlus) {
+        if expected == Expected::Cancelled {
+            sleep(Duration::from_millis(rng.random_range(0..=LONGEST_BEFORE_CANCEL_MS))).await;
+            self.client.cancel(id, &mut rng).await;
+        }
+        self.client.poll_until_terminal(id, rng).await;
     }
 
     /// Retries the same submission, as its key allows, until it is answered with an id.
@@ -190,15 +208,20 @@ impl Shared {
         }
     }
 
-    /// A random submission: one in four has a key, some have a near deadline.
+    /// A random submission: one in four has a key, some have a near deadline or are to be cancelled. Their priority
+    /// is random.
     fn choose(&self, rng: &mut Xoshiro256PlusPlus) -> Submission {
         let upload = self.choose_upload(rng).clone();
         if rng.random_bool(self.deadlines) {
             let deadline = Some(rng.random_range(1..=5));
             return Submission { deadline, ..Submission::new(upload, Expected::InTime) };
         }
+        let priority = Priority::ALL[rng.random_range(0..Priority::ALL.len())];
+        if rng.random_bool(self.cancels) {
+            return Submission { priority, ..Submission::new(upload, Expected::Cancelled) };
+        }
         let key = rng.random_bool(0.25).then(|| format!("key-{:016x}", rng.random::<u64>()));
-        Submission { key, ..Submission::new(upload, Expected::Success) }
+        Submission { key, priority, ..Submission::new(upload, Expected::Success) }
     }
 
     fn choose_upload(&self, rng: &mut Xoshiro256PlusPlus) -> &Upload {

@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::TaskId;
+use domain::{Priority, TaskId};
 use rand::{RngExt, rngs::Xoshiro256PlusPlus};
 use reqwest::{
     RequestBuilder, StatusCode,
@@ -30,6 +30,7 @@ pub(crate) struct Submission {
     /// Seconds.
     pub(crate) deadline: Option<u64>,
     pub(crate) key: Option<String>,
+    pub(crate) priority: Priority,
 }
 
 /// A task that was accepted.
@@ -48,7 +49,8 @@ pub(crate) struct Client {
 
 impl Submission {
     pub(crate) fn new(upload: Upload, expected: Expected) -> Self {
-        Self { upload, expected, deadline: None, key: None }
+        let priority = Priority::Normal;
+        Self { upload, expected, deadline: None, key: None, priority }
     }
 
     /// A picture that no worker survives.
@@ -104,6 +106,9 @@ impl Client {
         let base = self.base(rng);
         let url = match submission.deadline {
             Some(seconds) => format!("{base}/v1/tasks?deadline={seconds}"),
+            None if !submission.priority.is_normal() => {
+                format!("{base}/v1/tasks?priority={}", submission.priority)
+            }
             None if rng.random_bool(0.5) => format!("{base}/start_task"),
             None => format!("{base}/v1/tasks"),
         };
@@ -113,6 +118,28 @@ impl Client {
         match &submission.key {
             Some(key) => request.header("Idempotency-Key", key),
             None => request,
+        }
+    }
+
+    /// Cancels the task once, by a random API.
+    pub(crate) async fn cancel(&self, id: TaskId, rng: &mut Xoshiro256PlusPlus) {
+        let request = self.http.delete(format!("{}/v1/tasks/{id}", self.base(rng)));
+        let answer = async {
+            let answer = request.send().await.ok()?;
+            Some((answer.status(), answer.json::<Value>().await.ok()?))
+        };
+        match answer.await {
+            Some((StatusCode::OK, task)) => {
+                self.history.observe(id, "DELETE", TerminalState::from_v1(&task));
+            }
+            Some((StatusCode::CONFLICT, problem)) => {
+                self.history.observe(id, "DELETE", TerminalState::from_v1(&problem["task"]));
+            }
+            Some((StatusCode::NOT_FOUND | StatusCode::GONE, _)) => self.history.denied(id),
+            Some((StatusCode::SERVICE_UNAVAILABLE, _)) | None => {}
+            Some((status, body)) => {
+                self.history.unexpected(format!("{status} when cancelling {id}: {body}"));
+            }
         }
     }
 

@@ -306,8 +306,8 @@ fn one_key_a_hundred_times_and_after_the_duplicate_window() {
 #[test]
 fn a_worker_that_acks_before_it_stores_is_detected() {
     const STOLEN: usize = 3;
-    // A stolen job with a deadline may expire, which is no violation.
-    let load = LoadPlan { deadlines: 0.0, ..LoadPlan::default() };
+    // A stolen job with a deadline may expire, and another may be cancelled, which is no violation.
+    let load = LoadPlan { deadlines: 0.0, cancels: 0.0, ..LoadPlan::default() };
     let mut scenario = Scenario::start("control: acks first", one_node(1), load);
     let url = scenario.environment.nats.url();
     let rogue = scenario.load.runtime.spawn(async move {

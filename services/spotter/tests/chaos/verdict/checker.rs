@@ -140,6 +140,7 @@ fn is_allowed(expected: Expected, state: &str) -> bool {
     match expected {
         Expected::Success => state == "SUCCESS",
         Expected::InTime => ["SUCCESS", "EXPIRED"].contains(&state),
+        Expected::Cancelled => ["SUCCESS", "REVOKED"].contains(&state),
         Expected::Poison => state == "FAILURE",
     }
 }
@@ -233,6 +234,9 @@ mod controls {
         assert_eq!(violations(&failed), [wrong]);
         let late = Evidence { first: reached("EXPIRED"), expected: Expected::InTime, ..good() };
         assert_eq!(violations(&late), []);
+        let cancelled =
+            Evidence { first: reached("REVOKED"), expected: Expected::Cancelled, ..good() };
+        assert_eq!(violations(&cancelled), []);
         let given_up = Evidence { expected: Expected::Poison, is_dead: true, ..failed };
         assert_eq!(violations(&given_up), []);
         let gone = Evidence { is_dead: false, ..given_up };

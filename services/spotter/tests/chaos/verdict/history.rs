@@ -40,6 +40,8 @@ pub(crate) enum Expected {
     Success,
     /// SUCCESS, or EXPIRED: its deadline is near.
     InTime,
+    /// SUCCESS, or REVOKED: it is cancelled.
+    Cancelled,
     /// FAILURE, and a dead letter: no worker survives it.
     Poison,
 }
