@@ -6,6 +6,8 @@ mod input;
 mod voc;
 mod yolo;
 
+use std::{fmt, str::FromStr};
+
 pub use input::{Annotations, five_decimals};
 
 /// An annotation format. `docs/formats.md` describes each.
@@ -49,6 +51,26 @@ impl AnnotationFormat {
             Self::YoloConfidence => yolo::render(annotations, yolo::Confidence::Written),
             Self::Voc => voc::render(annotations),
         }
+    }
+}
+
+impl fmt::Display for AnnotationFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A text that is no [`AnnotationFormat`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("there is no format '{0}': expected coco, csv, yolo, yolo-conf or voc")]
+pub struct InvalidAnnotationFormat(pub String);
+
+impl FromStr for AnnotationFormat {
+    type Err = InvalidAnnotationFormat;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|format| format.name() == text);
+        found.ok_or_else(|| InvalidAnnotationFormat(text.to_owned()))
     }
 }
 

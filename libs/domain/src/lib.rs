@@ -20,7 +20,7 @@ mod task_filter;
 mod task_id;
 mod threshold;
 
-pub use annotations::{AnnotationFormat, Annotations, five_decimals};
+pub use annotations::{AnnotationFormat, Annotations, InvalidAnnotationFormat, five_decimals};
 pub use class_filter::{ClassFilter, InvalidClassFilter, MAX_FILTER_CLASSES, UnknownClass};
 pub use detection::{ClassId, DetectedObject, Detection, LabelMap};
 pub use digest::{InvalidSha256Digest, Sha256Digest, Sha256Hasher};

@@ -4,7 +4,8 @@ use std::{num::NonZero, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use domain::{
-    ConfidenceThreshold, DetectionSettings, IouThreshold, MaxDetections, ModelName, Priority,
+    AnnotationFormat, ConfidenceThreshold, DetectionSettings, IouThreshold, MaxDetections,
+    ModelName, Priority,
 };
 use messaging::DeadLetterId;
 use service::config::{host::Host, is_set};
@@ -147,6 +148,9 @@ pub(crate) struct DetectOptions {
     /// Print one JSON object per picture instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    /// Print the objects of one picture in a format of other tools: coco, csv, yolo, yolo-conf or voc
+    #[arg(long, value_name = "FORMAT", conflicts_with = "json")]
+    pub(crate) format: Option<AnnotationFormat>,
     /// The model to run, by the name it is installed under
     #[arg(long, env = "MODEL", default_value_t)]
     pub(crate) model: ModelName,

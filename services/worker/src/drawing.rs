@@ -8,12 +8,12 @@ use std::{
 
 use bytes::Bytes;
 use detector::{
-    DecodeError,
+    DecodeError, Detections,
     annotate::{self, EncodeError},
     decode,
 };
 use domain::{
-    DetectedObject, DrawingFormat, TaskId,
+    DetectedObject, DrawingFormat, Job, TaskId,
     picture::{PictureFormat, PictureLimits},
 };
 use messaging::{DrawingError, Drawings, StoredDrawing};
@@ -35,15 +35,6 @@ pub(crate) struct Drawer {
     /// How long waiting and drawing may take together.
     pub(crate) timeout: Duration,
     pub(crate) metrics: WorkerMetrics,
-}
-
-/// A picture to draw into.
-pub(crate) struct DrawingOrder<'a> {
-    pub(crate) task_id: TaskId,
-    pub(crate) format: DrawingFormat,
-    /// Its file.
-    pub(crate) picture: Bytes,
-    pub(crate) objects: &'a [DetectedObject],
 }
 
 /// Why a task has no drawing. The texts are for clients.
@@ -72,36 +63,46 @@ fn in_short(error: &DrawingError) -> String {
 }
 
 impl Drawer {
-    /// Draws and stores, or adds a warning to `warnings` that says why not: a task succeeds without its drawing.
+    /// Draws what was found into the picture of a job whose client asks for that, and stores the drawing. If it cannot,
+    /// it adds a warning that says why: a task succeeds without its drawing.
     pub(crate) async fn draw(
         &self,
-        order: DrawingOrder<'_>,
-        warnings: &mut Vec<String>,
+        job: &Job,
+        picture: Bytes,
+        found: &mut Detections,
     ) -> Option<StoredDrawing> {
-        let (task_id, span) = (order.task_id, traces::span(|| SpanBuilder::from_name("draw")));
-        let drawn = span.around(self.try_draw(order)).await;
+        let (task_id, format) = (job.task_id, job.annotated?);
+        let span = traces::span(|| SpanBuilder::from_name("draw"));
+        let objects = found.objects.clone();
+        let drawn = span.around(self.draw_and_store(task_id, format, picture, objects)).await;
         self.metrics.count_drawing(drawn.is_ok());
         match drawn {
             Ok(stored) => Some(stored),
             Err(error) => {
-                if let NoDrawing::Store(DrawingError::NotStored(error)) = &error {
-                    tracing::warn!(%task_id, %error, "a drawing was not stored");
-                } else {
-                    tracing::warn!(%task_id, %error, "a task has no drawing");
-                }
-                span.fail("no_drawing", || error.to_string());
-                warnings.push(format!("the picture with the drawn objects is missing: {error}"));
+                let cause = match &error {
+                    NoDrawing::Store(error) => error.to_string(),
+                    error => error.to_string(),
+                };
+                tracing::warn!(%task_id, error = cause, "a task has no drawing");
+                span.fail("no_drawing", || cause);
+                found
+                    .warnings
+                    .push(format!("the picture with the drawn objects is missing: {error}"));
                 None
             }
         }
     }
 
-    async fn try_draw(&self, order: DrawingOrder<'_>) -> Result<StoredDrawing, NoDrawing> {
-        let DrawingOrder { task_id, format, picture, objects } = order;
+    async fn draw_and_store(
+        &self,
+        task_id: TaskId,
+        format: DrawingFormat,
+        picture: Bytes,
+        objects: Vec<DetectedObject>,
+    ) -> Result<StoredDrawing, NoDrawing> {
         let started = Instant::now();
-        let drawing = self.draw_file(format, picture, objects.to_vec());
-        let file = tokio::time::timeout(self.timeout, drawing).await;
-        let file = file.map_err(|_| NoDrawing::TimedOut(self.timeout))??;
+        let drawing = tokio::time::timeout(self.timeout, self.draw_file(format, picture, objects));
+        let file = drawing.await.map_err(|_| NoDrawing::TimedOut(self.timeout))??;
         if file.len() > MAX_DRAWING_BYTES {
             return Err(NoDrawing::TooLarge(file.len()));
         }

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cores::Parallelism,
-    drawing::{Drawer, DrawingOrder},
+    drawing::Drawer,
     hints,
     inference::{
         Batch, Batcher, InferenceError, PictureFile, Placement, Preprocessing, SlotLease, Slots,
@@ -238,7 +238,8 @@ async fn run_model(
     };
     match detect(context, picture.clone(), &delivery.job, parallelism).await {
         Ok(mut found) => {
-            let drawing = draw(context, &delivery.job, picture, &mut found).await;
+            // In the time of the run: a task that succeeds has its drawing.
+            let drawing = context.drawer.draw(&delivery.job, picture, &mut found).await;
             Ok(RunEnd::Detected(found, drawing))
         }
         Err(InferenceError::Broken) => Err(Interruption::Released),
@@ -295,19 +296,6 @@ async fn detect(
     context.metrics.count_picture(parallelism);
     slot.run(Batch::of(work), deadline).await;
     answer.detections().await
-}
-
-/// Draws the objects into the picture, where the client asks for that. In the time of the run: a task that succeeds
-/// has its drawing.
-async fn draw(
-    context: &Context,
-    job: &Job,
-    picture: Bytes,
-    found: &mut Detections,
-) -> Option<StoredDrawing> {
-    let format = job.annotated?;
-    let order = DrawingOrder { task_id: job.task_id, format, picture, objects: &found.objects };
-    context.drawer.draw(order, &mut found.warnings).await
 }
 
 async fn lease_slot(context: &Context) -> Result<SlotLease, InferenceError> {

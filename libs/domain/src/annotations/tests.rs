@@ -22,6 +22,17 @@ fn rendered(format: AnnotationFormat, objects: &[DetectedObject]) -> String {
 }
 
 #[test]
+fn a_format_is_parsed_by_its_name() {
+    for format in AnnotationFormat::ALL {
+        assert_eq!(format.to_string().parse(), Ok(format));
+    }
+    let error = "xml".parse::<AnnotationFormat>().unwrap_err().to_string();
+    for format in AnnotationFormat::ALL {
+        assert!(error.contains(format.name()), "{error}");
+    }
+}
+
+#[test]
 fn coco() {
     let expected = concat!(
         r#"{"info":{"description":"Objects detected by spotter"},"#,

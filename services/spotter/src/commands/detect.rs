@@ -16,6 +16,11 @@ use crate::{
 };
 
 pub(crate) fn detect(options: &DetectOptions) -> Result<(), CliError> {
+    if options.format.is_some() && options.pictures.len() > 1 {
+        return Err(CliError::Usage(
+            "--format prints one file, for one picture: run it for each picture".to_owned(),
+        ));
+    }
     // Before any picture is processed: this fails if a picture would be overwritten.
     let drawings = match &options.save {
         Some(folder) => plan(folder, &options.pictures)?.into_iter().map(Some).collect(),
@@ -75,7 +80,7 @@ fn detect_one(
         Ok(found) => found,
         Err(error) => return Ok(Err(error)),
     };
-    PictureResult {
+    let result = PictureResult {
         picture,
         model: model.bundle.name().as_str(),
         width: found.width,
@@ -83,8 +88,11 @@ fn detect_one(
         objects: &found.objects,
         warnings: &found.warnings,
         took_ms: started.elapsed().as_millis(),
+    };
+    match options.format {
+        Some(format) => result.print_annotations(format)?,
+        None => result.print(Format::new(options.json))?,
     }
-    .print(Format::new(options.json))?;
     match drawing {
         Some(drawing) => draw(&bytes, &found.objects, drawing).map(Ok),
         None => Ok(Ok(())),

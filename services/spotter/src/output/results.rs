@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, path::Path};
 
-use domain::DetectedObject;
+use domain::{AnnotationFormat, Annotations, DetectedObject};
 use serde::Serialize;
 
 use crate::{error::CliError, output};
@@ -78,6 +78,21 @@ impl PictureResult<'_> {
         }
     }
 
+    /// Prints the objects as a file of other tools. Warnings go to standard error.
+    pub(crate) fn print_annotations(&self, format: AnnotationFormat) -> Result<(), CliError> {
+        self.print_warnings();
+        let name = self.picture.file_name().unwrap_or_default().to_string_lossy();
+        let (width, height, objects) = (self.width, self.height, self.objects);
+        let annotations = Annotations { picture_name: &name, width, height, objects };
+        output::document(&format.render(&annotations))
+    }
+
+    fn print_warnings(&self) {
+        for warning in self.warnings {
+            output::notice(format_args!("{}  warning: {warning}", self.picture.display()));
+        }
+    }
+
     fn json(&self) -> PictureResultJson<'_> {
         PictureResultJson {
             picture: lossy(self.picture),
@@ -90,9 +105,7 @@ impl PictureResult<'_> {
     }
 
     fn print_table(&self) -> Result<(), CliError> {
-        for warning in self.warnings {
-            output::notice(format_args!("{}  warning: {warning}", self.picture.display()));
-        }
+        self.print_warnings();
         let count = self.objects.len();
         output::line(format_args!(
             "{}  {}×{}  {count} object{}  {} ms",

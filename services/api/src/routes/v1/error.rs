@@ -1,6 +1,6 @@
 //! The errors of the versioned API: problem details by status.
 
-use domain::{DrawingFormat, TaskId, TaskRecord};
+use domain::{TaskId, TaskRecord};
 use poem_openapi::{ApiResponse, Object, payload::Json};
 
 use super::task::Task;
@@ -149,8 +149,7 @@ impl TaskError {
 
     /// The error for a task that is not in state SUCCESS.
     pub(crate) fn no_result(record: TaskRecord) -> Self {
-        let problem = without_result(&record);
-        Self::NoResult(Json(TaskProblem { problem, task: record.into() }), VARY.to_owned())
+        Self::NoResult(Json(TaskProblem::without_result(record)), VARY.to_owned())
     }
 
     pub(crate) fn expired(id: TaskId) -> Self {
@@ -261,18 +260,6 @@ impl FollowError {
     }
 }
 
-/// The problem of a task that has no result, or none yet.
-fn without_result(record: &TaskRecord) -> Problem {
-    let state = record.state.name();
-    if record.state.is_terminal() {
-        let detail = format!("the task is {state} and has no result");
-        Problem::new(ProblemKind::TaskWithoutResult, detail)
-    } else {
-        let detail = format!("the task is {state}; ask again, or wait for its end with `?wait=30`");
-        Problem::new(ProblemKind::TaskUnfinished, detail)
-    }
-}
-
 /// An error with the task that it is about.
 #[derive(Object)]
 pub(crate) struct TaskProblem {
@@ -282,77 +269,19 @@ pub(crate) struct TaskProblem {
     task: Task,
 }
 
-/// Why there is no image of a task.
-#[derive(ApiResponse)]
-#[allow(clippy::large_enum_variant, reason = "there is one at a time")]
-pub(crate) enum ImageError {
-    /// A parameter is unknown, or `wait` is no whole number.
-    #[oai(status = 400, content_type = "application/problem+json")]
-    #[allow(
-        dead_code,
-        reason = "documents the responses to invalid parameters, which do not reach the route"
-    )]
-    BadRequest(Json<Problem>),
-    /// There never was such a task, or it has no image.
-    #[oai(status = 404, content_type = "application/problem+json")]
-    NotFound(Json<Problem>),
-    /// The image has another format than the header `Accept` allows.
-    #[oai(status = 406, content_type = "application/problem+json")]
-    NotAcceptable(
-        Json<Problem>,
-        /// The header that the answer depends on.
-        #[oai(header = "Vary")]
-        String,
-    ),
-    /// The task has not ended yet, or has ended without a result; it is in the answer.
-    #[oai(status = 409, content_type = "application/problem+json")]
-    NoResult(Json<TaskProblem>),
-    /// There was such a task, longer ago than results are kept.
-    #[oai(status = 410, content_type = "application/problem+json")]
-    Expired(Json<Problem>),
-    /// The record or the image cannot be read at the moment. Try again after the given time.
-    #[oai(status = 503, content_type = "application/problem+json")]
-    Unavailable(
-        Json<Problem>,
-        /// Seconds to wait before trying again.
-        #[oai(header = "Retry-After")]
-        u64,
-    ),
-}
-
-impl ImageError {
-    pub(crate) fn unknown(detail: String) -> Self {
-        Self::NotFound(Json(Problem::new(ProblemKind::TaskUnknown, detail)))
-    }
-
-    pub(crate) fn no_image(detail: &str) -> Self {
-        Self::NotFound(Json(Problem::new(ProblemKind::NoImage, detail)))
-    }
-
-    pub(crate) fn not_acceptable(format: DrawingFormat) -> Self {
-        let detail = format!(
-            "the image of this task is {}, which the header Accept does not allow; a submission \
-             chooses the format: annotated=jpeg, png or webp",
-            format.media_type()
-        );
-        Self::NotAcceptable(Json(Problem::new(ProblemKind::NotAcceptable, detail)), VARY.to_owned())
-    }
-
-    /// The error for a task that is not in state SUCCESS.
-    pub(crate) fn no_result(record: TaskRecord) -> Self {
-        let problem = without_result(&record);
-        Self::NoResult(Json(TaskProblem { problem, task: record.into() }))
-    }
-
-    pub(crate) fn expired(id: TaskId) -> Self {
-        let detail = format!("the result of task {id} has expired; submit the picture again");
-        Self::Expired(Json(Problem::new(ProblemKind::TaskExpired, detail)))
-    }
-
-    pub(crate) fn unavailable() -> Self {
-        let detail = "the task records and images cannot be read at the moment, try again";
-        let problem = Problem::new(ProblemKind::Unavailable, detail);
-        Self::Unavailable(Json(problem), RETRY_AFTER_SECONDS)
+impl TaskProblem {
+    /// The problem of a task that has no result, or none yet.
+    pub(super) fn without_result(record: TaskRecord) -> Self {
+        let state = record.state.name();
+        let problem = if record.state.is_terminal() {
+            let detail = format!("the task is {state} and has no result");
+            Problem::new(ProblemKind::TaskWithoutResult, detail)
+        } else {
+            let detail =
+                format!("the task is {state}; ask again, or wait for its end with `?wait=30`");
+            Problem::new(ProblemKind::TaskUnfinished, detail)
+        };
+        Self { problem, task: record.into() }
     }
 }
 

@@ -60,10 +60,8 @@ impl ResultFormat {
         OFFERS.map(|(_, media_type)| media_type).join(", ")
     }
 
-    fn names() -> impl Iterator<Item = (&'static str, Self)> {
-        let annotations =
-            AnnotationFormat::ALL.map(|format| (format.name(), Self::Annotations(format)));
-        [("native", Self::Native)].into_iter().chain(annotations)
+    fn names() -> impl Iterator<Item = &'static str> {
+        ["native"].into_iter().chain(AnnotationFormat::ALL.map(AnnotationFormat::name))
     }
 }
 
@@ -84,7 +82,7 @@ impl Type for ResultFormat {
     }
 
     fn schema_ref() -> MetaSchemaRef {
-        let enum_items = Self::names().map(|(name, _)| name.into()).collect();
+        let enum_items = Self::names().map(Into::into).collect();
         MetaSchemaRef::Inline(Box::new(MetaSchema { enum_items, ..MetaSchema::new("string") }))
     }
 
@@ -99,11 +97,13 @@ impl Type for ResultFormat {
 
 impl ParseFromParameter for ResultFormat {
     fn parse_from_parameter(value: &str) -> ParseResult<Self> {
-        let found = Self::names().find(|(name, _)| *name == value);
-        found.map(|(_, format)| format).ok_or_else(|| {
-            let names: Vec<_> = Self::names().map(|(name, _)| name).collect();
-            ParseError::custom(format!("it must be one of {}", names.join(", ")))
-        })
+        match value {
+            "native" => Ok(Self::Native),
+            other => other.parse().map(Self::Annotations).map_err(|_| {
+                let names: Vec<_> = Self::names().collect();
+                ParseError::custom(format!("it must be one of {}", names.join(", ")))
+            }),
+        }
     }
 }
 

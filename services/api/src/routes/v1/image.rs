@@ -1,5 +1,7 @@
 //! The picture of a task with the detected objects drawn in.
 
+mod error;
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,11 +15,8 @@ use poem_openapi::{
     payload::Binary,
 };
 
-use super::{
-    LONGEST_WAIT_SECONDS,
-    entity_tag::matches,
-    error::{ImageError, VARY},
-};
+use self::error::ImageError;
+use super::{LONGEST_WAIT_SECONDS, entity_tag::matches, error::VARY};
 use crate::{
     http::accept::Accept,
     routes::{health::ApiHealth, tag::Tag},

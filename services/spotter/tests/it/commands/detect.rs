@@ -29,6 +29,24 @@ fn the_default_model_gives_the_reference_tables() {
 }
 
 #[test]
+fn the_objects_are_printed_in_formats_of_other_tools() {
+    let detect = |format: &str| spotter(["detect", "--format", format]).arg(picture("bus.jpg"));
+    let ended = Ended::of(detect("yolo"));
+    assert_eq!((ended.code, ended.stdout.len()), (Some(0), 6), "{ended:?}");
+    assert!(ended.stdout[0].starts_with("5 0.511"), "{ended:?}");
+    let ended = Ended::of(detect("csv"));
+    assert!(ended.stdout[1].starts_with("bus.jpg,810,1080,5,bus,0.873"), "{ended:?}");
+    assert_eq!(ended.stdout.len(), 7);
+    let coco = json_lines(&Ended::of(detect("coco")));
+    assert_eq!(coco[0]["annotations"].as_array().unwrap().len(), 6);
+
+    let ended = Ended::of(detect("csv").arg(picture("zidane.jpg")));
+    assert_eq!(ended.code, Some(64));
+    assert!(ended.stderr[0].contains("one picture"), "{ended:?}");
+    assert_eq!(Ended::of(detect("xml")).code, Some(64));
+}
+
+#[test]
 fn another_model_is_chosen_by_its_name() {
     let ended = spotter(["detect", "--json", "--model", "yolo11n"]).arg(picture("bus.jpg"));
     let results = json_lines(&Ended::of(ended));
