@@ -24,6 +24,8 @@ use crate::{
         current_model::{self, CurrentModel},
     },
     http::{
+        AllowedOrigins,
+        cors::CrossOrigin,
         docs::{self, DocsPageError},
         event_stream::EventStreamSlots,
         fallback,
@@ -121,7 +123,8 @@ pub async fn serve(
     if let Some(index) = &tasks.index {
         register_task_index(&metrics.meter(), index);
     }
-    let app = app(tasks, upload_rules, streams, health, metrics)?;
+    let origins = config.allowed_origins;
+    let app = app(tasks, upload_rules, streams, health, metrics, origins)?;
 
     tracing::info!(%address, "API listening");
     ready();
@@ -216,11 +219,12 @@ fn app(
     streams: EventStreamSlots,
     health: ApiHealth,
     metrics: Metrics,
+    origins: AllowedOrigins,
 ) -> Result<impl Endpoint<Output = Response> + use<>, ServeError> {
     let document = openapi::parsed()?;
     let table = Arc::new(RouteTable::of(&document));
     let meter = metrics.meter();
-    let routes = routes(Arc::clone(&table))?
+    let routes = routes(Arc::clone(&table), origins)?
         .data(tasks)
         .data(upload_rules)
         .data(streams)
@@ -230,7 +234,11 @@ fn app(
     Ok(observed(routes, table, meter))
 }
 
-fn routes(table: Arc<RouteTable>) -> Result<impl Endpoint<Output = Response>, DocsPageError> {
+fn routes(
+    table: Arc<RouteTable>,
+    origins: AllowedOrigins,
+) -> Result<impl Endpoint<Output = Response>, DocsPageError> {
+    let origins = Arc::new(origins);
     let service = openapi::service();
     let document = service.spec_endpoint();
     let docs = docs::endpoint(&service.swagger_ui_html())?;
@@ -238,6 +246,7 @@ fn routes(table: Arc<RouteTable>) -> Result<impl Endpoint<Output = Response>, Do
         Route::new().nest("/docs", docs).at("/openapi.json", get(document)).nest("/", service);
     Ok(routes.around(move |endpoint, request| {
         let (endpoint, table) = (Arc::clone(&endpoint), Arc::clone(&table));
+        let cross_origin = CrossOrigin::of(&request, &origins);
         async move {
             let path = request.uri().path().to_owned();
             let options = match *request.method() {
@@ -252,7 +261,7 @@ fn routes(table: Arc<RouteTable>) -> Result<impl Endpoint<Output = Response>, Do
                 },
             };
             let answer = answer.unwrap_or_else(|error| fallback::answer(error, &path, &table));
-            Ok(security_headers::protect(answer))
+            Ok(cross_origin.allow(security_headers::protect(answer)))
         }
     }))
 }

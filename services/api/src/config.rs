@@ -9,7 +9,11 @@ use service::{
     telemetry::{LogSettings, traces::TraceSettings},
 };
 
-use crate::{cache::RedisServer, http::ConnectionLimits, upload::FetchConfig};
+use crate::{
+    cache::RedisServer,
+    http::{AllowedOrigins, ConnectionLimits},
+    upload::FetchConfig,
+};
 
 /// The largest `MAX_EVENT_STREAMS`: more than one process can have connections.
 const MOST_EVENT_STREAMS: usize = 1 << 20;
@@ -39,6 +43,8 @@ pub struct Config {
     /// `MAX_CONNECTIONS`, `HEADER_TIMEOUT_SECONDS`, `KEEP_ALIVE_SECONDS`, `ANSWER_TIMEOUT_SECONDS`: limits of
     /// connections.
     pub connections: ConnectionLimits,
+    /// `CORS_ORIGINS`: origins whose pages may read responses. Default: none but the API's own.
+    pub allowed_origins: AllowedOrigins,
     /// `MAX_EVENT_STREAMS`: maximum number of event streams. Default 2048, half of the connections.
     pub max_event_streams: usize,
     /// `MAX_LISTED_TASKS`: maximum number of tasks in the index for lists. Default a million; 0: no lists.
@@ -93,6 +99,7 @@ impl Config {
                 answer_timeout: reader.seconds("ANSWER_TIMEOUT_SECONDS", 60),
                 body_timeout: upload_timeout,
             },
+            allowed_origins: reader.read("CORS_ORIGINS", AllowedOrigins::default()),
             max_event_streams: reader.within("MAX_EVENT_STREAMS", 0, MOST_EVENT_STREAMS, 2048),
             max_listed_tasks: reader.read("MAX_LISTED_TASKS", 1_000_000),
             task_deadline: reader.seconds("TASK_DEADLINE_SECONDS", 24 * 3600),

@@ -2,6 +2,7 @@
 //! metrics of each request.
 
 pub(crate) mod accept;
+pub(crate) mod cors;
 pub(crate) mod docs;
 pub(crate) mod event_stream;
 pub(crate) mod fallback;
@@ -20,4 +21,5 @@ mod stream;
 mod streamed_body;
 mod timeouts;
 
+pub use cors::AllowedOrigins;
 pub use limits::ConnectionLimits;

@@ -20,7 +20,7 @@ mod upload;
 pub use app::{ServeError, listen, serve};
 pub use cache::RedisServer;
 pub use config::Config;
-pub use http::{ConnectionLimits, docs::DocsPageError};
+pub use http::{AllowedOrigins, ConnectionLimits, docs::DocsPageError};
 pub use routes::openapi::document as openapi_document;
 pub use setup::{SetUpConfig, set_up};
 pub use upload::FetchConfig;

@@ -24,8 +24,7 @@ pub(crate) fn unknown_parameter(request: &Request, routes: &RouteTable) -> Optio
     Some(problem.into_response())
 }
 
-/// The response to `OPTIONS`: the methods of `path`; `None` if there is no such route. There are no CORS
-/// headers.
+/// The response to `OPTIONS`: the methods of `path`; `None` if there is no such route.
 pub(crate) fn options(path: &str, routes: &RouteTable) -> Option<Response> {
     let allowed = HeaderValue::from_str(&routes.options(path)?).ok()?;
     let mut answer = StatusCode::NO_CONTENT.into_response();

@@ -1,6 +1,7 @@
 //! Connections, and what all responses have in common.
 
 mod browsers;
+mod cors;
 mod early_answers;
 mod expect_continue;
 mod half_closed;
