@@ -18,16 +18,16 @@ struct Input {
 }
 
 fuzz_target!(|input: Input| {
-    let chosen = accepted(&input.accept);
+    let Input { accept, picture_name, width, height, objects } = input;
+    let chosen = accepted(&accept);
     assert!(chosen.is_none_or(|media_type| media_type.contains('/')));
     let object = |(class, label, confidence, [x1, y1, x2, y2]): (u32, String, f32, [f32; 4])| {
         let bbox = BoundingBox { x1, y1, x2, y2 };
         DetectedObject { detection: Detection { bbox, class_id: ClassId(class), confidence }, label }
     };
-    let objects: Vec<_> = input.objects.into_iter().map(object).collect();
-    let Input { picture_name, width, height, .. } = &input;
-    let (width, height) = (*width, *height);
-    let annotations = Annotations { picture_name, width, height, objects: &objects };
+    let objects: Vec<_> = objects.into_iter().map(object).collect();
+    let annotations =
+        Annotations { picture_name: &picture_name, width, height, objects: &objects };
     for format in AnnotationFormat::ALL {
         let text = format.render(&annotations);
         match format {
