@@ -24,6 +24,7 @@ pub(crate) async fn process(tasks: &TaskStore, delivery: &Delivery) {
     // A run as short as this one is not stored.
     let run = RunStart::now(&delivery.job, delivery.attempt).record(None, LEASE);
     tasks.note_known(delivery.job.task_id, Snapshot::unread());
+    tasks.announce_first_run(&run).await;
     delivery.picture().await.expect("the picture is there");
     tasks.finish(&succeeded(&run)).await.expect("the record is stored");
 }

@@ -1,7 +1,7 @@
 //! What the index knows of each task: enough to leave out nearly all that a filter does not match.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     hash::{DefaultHasher, Hash, Hasher},
     ops::Bound,
 };
@@ -16,6 +16,8 @@ const SCAN: usize = 20_000;
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     tasks: BTreeMap<TaskId, Entry>,
+    /// Those in any state but SUCCESS, which has nearly all after a while.
+    without_success: BTreeSet<TaskId>,
     models: Models,
     /// Tasks up to this id may be missing, as there were too many.
     complete_after: Option<TaskId>,
@@ -74,13 +76,21 @@ impl Entries {
         let metadata = metadata.map(hashes).filter(|hashes| !hashes.is_empty());
         let entry = Entry { sequence, metadata, model: self.models.number(model), state };
         self.tasks.insert(id, entry);
-        if self.tasks.len() > most {
-            self.complete_after = self.tasks.pop_first().map(|(id, _)| id);
+        match state {
+            StateKind::Success => self.without_success.remove(&id),
+            _ => self.without_success.insert(id),
+        };
+        if self.tasks.len() > most
+            && let Some((oldest, _)) = self.tasks.pop_first()
+        {
+            self.without_success.remove(&oldest);
+            self.complete_after = Some(oldest);
         }
     }
 
     pub(super) fn remove(&mut self, id: TaskId) {
         self.tasks.remove(&id);
+        self.without_success.remove(&id);
     }
 
     /// Whether it is certain that the task has no record.
@@ -91,6 +101,7 @@ impl Entries {
     /// Removes the records before this sequence: they have expired.
     pub(super) fn expire(&mut self, first_sequence: u64) {
         self.tasks.retain(|_, entry| entry.sequence >= first_sequence);
+        self.without_success.retain(|id| self.tasks.contains_key(id));
     }
 
     /// Up to `most` tasks with ids below `before` that the filter may match.
@@ -103,7 +114,8 @@ impl Entries {
         if is_empty(lower, upper) {
             return scanned;
         }
-        for (looked_at, (id, entry)) in self.tasks.range((lower, upper)).rev().enumerate() {
+        let entries = self.range(!filter.has_state(StateKind::Success), (lower, upper));
+        for (looked_at, (id, entry)) in entries.enumerate() {
             if scanned.ids.len() == most || looked_at == SCAN {
                 return scanned;
             }
@@ -114,6 +126,19 @@ impl Entries {
         }
         scanned.rest_before = None;
         scanned
+    }
+
+    /// The entries of these ids, newest first; all, or those that have not succeeded.
+    fn range(
+        &self,
+        is_without_success: bool,
+        bounds: (Bound<TaskId>, Bound<TaskId>),
+    ) -> Box<dyn Iterator<Item = (&TaskId, &Entry)> + '_> {
+        if is_without_success {
+            let ids = self.without_success.range(bounds).rev();
+            return Box::new(ids.filter_map(|id| self.tasks.get_key_value(id)));
+        }
+        Box::new(self.tasks.range(bounds).rev())
     }
 
     /// `None` if no entry can match.
@@ -226,10 +251,14 @@ mod tests {
             insert(&mut entries, *id, StateKind::Success, json!({}));
         }
         insert(&mut entries, ids[3], StateKind::Failure, json!({}));
-        let filter = TaskFilter { states: vec![StateKind::Failure], ..TaskFilter::default() };
+        insert(&mut entries, ids[4], StateKind::Success, json!({ "a": 1 }));
+        let metadata = vec!["a".parse().unwrap()];
+        let filter = TaskFilter { metadata, ..TaskFilter::default() };
         let first = entries.scan(&filter, None, 5);
         assert_eq!((first.ids.len(), first.rest_before), (0, Some(ids[10])));
-        assert_eq!(entries.scan(&filter, first.rest_before, 5).ids, [ids[3]]);
+        assert_eq!(entries.scan(&filter, first.rest_before, 5).ids, [ids[4]]);
+        let filter = TaskFilter { states: vec![StateKind::Failure], ..TaskFilter::default() };
+        assert_eq!(entries.scan(&filter, None, 5).ids, [ids[3]], "only those are looked at");
     }
 
     #[test]
@@ -251,6 +280,10 @@ mod tests {
         insert(&mut entries, ids[0], StateKind::Success, json!({ "a": 1 }));
         let queued = TaskFilter { states: vec![StateKind::Queued], ..TaskFilter::default() };
         assert_eq!(all(&entries, &queued, 9), [ids[1]]);
+        let success = TaskFilter { states: vec![StateKind::Success], ..TaskFilter::default() };
+        assert_eq!(all(&entries, &success, 9), [ids[0]]);
+        entries.remove(ids[1]);
+        assert_eq!(all(&entries, &queued, 9), []);
         entries.expire(8);
         assert_eq!(entries.len(), 0);
     }

@@ -8,6 +8,8 @@ use std::{
 
 use domain::{ModelName, StateKind, TaskFilter, TaskId};
 
+use crate::provision::lanes;
+
 /// The jobs in the queue as of the last time that it was asked, and those submitted since by this process.
 #[derive(Debug, Default)]
 pub(super) struct QueuedJobs {
@@ -22,9 +24,9 @@ impl QueuedJobs {
         self.listed_at.is_none_or(|listed_at| listed_at.elapsed() > age)
     }
 
-    /// Replaces the list by the subjects of all jobs (`jobs.<model>.<task>`), asked for at `asked_at`.
+    /// Replaces the list by the subjects of all jobs, asked for at `asked_at`.
     pub(super) fn replace(&mut self, subjects: HashMap<TaskId, String>, asked_at: Instant) {
-        let model = |subject: String| subject.split('.').nth(1)?.parse().ok();
+        let model = |subject: String| lanes::parse(&subject)?.0.parse().ok();
         let jobs = subjects.into_iter().filter_map(|(id, subject)| Some((id, model(subject)?)));
         self.jobs = jobs.collect();
         self.noted.retain(|(at, ..)| *at >= asked_at);

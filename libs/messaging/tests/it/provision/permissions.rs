@@ -8,7 +8,7 @@ use bytes::Bytes;
 use domain::{DrawingFormat, Job, Sha256Digest, TaskRecord};
 use futures_util::TryStreamExt;
 use messaging::{
-    Claimed, DeadLetterId, Discrepancy, Messaging, MessagingConfig, MessagingError,
+    Claimed, DeadLetterId, Discrepancy, ListQuery, Messaging, MessagingConfig, MessagingError,
     ProvisionOutcome, Role, RunStart, Settlement,
 };
 use testkit::{NatsServer, eventually};
@@ -177,6 +177,9 @@ async fn what_one_api_does_for_all_is_permitted() {
     assert_eq!(server.stream("OBJ_pictures").unwrap().messages, 0);
     assert_eq!(server.stream("JOBS").unwrap().messages, 0);
     lease.release().await.unwrap();
+    let query = ListQuery { limit: 5, ..ListQuery::default() };
+    let page = api.task_index(5).page(&api.tasks(), &query).await.unwrap();
+    assert_eq!(page.records.len(), 1, "{page:?}");
 
     let model = overdue.model;
     let digest: Sha256Digest = "0".repeat(64).parse().unwrap();
