@@ -24,12 +24,14 @@ OF_THE_FILE = {
         "NATS_CERTIFICATE_FILE",
         "NATS_KEY_FILE",
     ),
-    *("REDIS_CA_FILE", "FETCH_CA_FILE", "MODELS_DIR", "EXECUTION_PROVIDER", "ORT_DYLIB_PATH", "SHUTDOWN_GRACE_SECONDS"),
+    *("REDIS_CA_FILE", "FETCH_CA_FILE", "WEBHOOK_CA_FILE"),
+    *("MODELS_DIR", "EXECUTION_PROVIDER", "ORT_DYLIB_PATH", "SHUTDOWN_GRACE_SECONDS"),
 }
 # The services of the project, each with its sections of docs/configuration.md.
 SECTIONS = {
     "api": ("API", "Both: the queue", "Both: logs", "Both: traces"),
     "worker": ("Worker", "Both: the queue", "Both: logs", "Both: traces"),
+    "notifier": ("Notifier", "Both: the queue", "Both: logs"),
     "setup": ("Both: the queue", "Both: logs"),
 }
 
@@ -47,7 +49,7 @@ def compose_file() -> dict:
 
 def compose_problems(compose: dict) -> list[str]:
     problems = []
-    for service in ("api", "worker", "setup", "models", "tools"):
+    for service in ("api", "worker", "notifier", "setup", "models", "tools"):
         given = compose["services"][service]["environment"]
         problems += [
             f"{service} is given {name}, which no documentation knows"
@@ -62,7 +64,10 @@ def compose_problems(compose: dict) -> list[str]:
 def wrong_passwords(services: dict) -> list[str]:
     """Each part's login is, by default, the one that NATS knows."""
     problems, passwords = [], services["nats"]["environment"]
-    for service, user in (("api", "api"), ("worker", "worker"), ("setup", "setup"), ("tools", "operator")):
+    for service, user in [
+        *((part, part) for part in ("api", "worker", "notifier", "setup")),
+        ("tools", "operator"),
+    ]:
         address = services[service]["environment"]["NATS_URL"]
         known = passwords.get(f"NATS_{user.upper()}_PASSWORD")
         if not address.startswith(f"nats://{user}:{known}@"):

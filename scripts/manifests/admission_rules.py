@@ -16,15 +16,19 @@ NEEDED = {
     # Pictures by URL.
     ("api", INTERNET, 443),
     ("worker", "nats", "client"),
+    ("notifier", "nats", "client"),
+    # Receivers of webhooks.
+    ("notifier", INTERNET, 443),
     ("set-up", "nats", "client"),
     ("nats", "nats", "cluster"),
     ("namespace ingress-nginx", "api", "http"),
     ("namespace monitoring", "api", "probes"),
     ("namespace monitoring", "worker", "probes"),
+    ("namespace monitoring", "notifier", "probes"),
     ("namespace keda", "nats", "monitor"),
     ("api", "namespace observability", 4318),
     ("worker", "namespace observability", 4318),
-    *((name, DNS, 53) for name in ("api", "worker", "set-up", "nats")),
+    *((name, DNS, 53) for name in ("api", "worker", "notifier", "set-up", "nats")),
 }
 LONGEST_PORT_NAME = 15
 

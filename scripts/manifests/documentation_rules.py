@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from manifests.objects import ROOT, Objects, constant, matches
+from manifests.objects import OURS, ROOT, Objects, constant, matches
 from manifests.secrets import hosts_of_certificates
 from manifests.startup_rules import documentation, documented_objects
 
@@ -75,7 +75,7 @@ def is_for(pattern: str, host: str) -> bool:
 
 def images_are_of_this_version(objects: Objects) -> Iterator[str]:
     version = constant("Cargo.toml", r'\[workspace\.package\]\n(?:.*\n)*?version = "(.*)"')
-    images = {name: objects.container(name)["image"] for name in ("api", "worker", "set-up")}
+    images = {name: objects.container(name)["image"] for name in OURS}
     for name, image in images.items():
         tag = image.rpartition(":")[2]
         # As the release names them (IMAGE_TAG in .github/workflows/images.yml).

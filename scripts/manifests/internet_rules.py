@@ -15,7 +15,7 @@ NOT_PUBLIC = [
 ]  # fmt: skip
 
 
-def only_the_api_speaks_to_the_internet(objects: Objects) -> Iterator[str]:
+def only_two_speak_to_the_internet(objects: Objects) -> Iterator[str]:
     for name, _ in objects.workloads():
         for policy in policies_of(objects, name):
             for direction, side in (("ingress", "from"), ("egress", "to")):
@@ -26,8 +26,8 @@ def only_the_api_speaks_to_the_internet(objects: Objects) -> Iterator[str]:
 
 
 def wrong_block(name: str, direction: str, block: dict) -> Iterator[str]:
-    if (name, direction) != ("api", "egress"):
-        yield f"a policy of {name} has addresses in its {direction}, and only the API fetches pictures"
+    if direction != "egress" or name not in ("api", "notifier"):
+        yield f"a policy of {name} has addresses in its {direction}, and only API and notifier speak to public servers"
         return
     allowed = ipaddress.ip_network(block["cidr"])
     excepted = [ipaddress.ip_network(network) for network in block.get("except", [])]
@@ -36,4 +36,4 @@ def wrong_block(name: str, direction: str, block: dict) -> Iterator[str]:
             yield f"{name} may speak to {address}, which is not public"
 
 
-RULES = [only_the_api_speaks_to_the_internet]
+RULES = [only_two_speak_to_the_internet]

@@ -12,6 +12,8 @@ from manifests.environment import Started, started
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 OVERLAYS = ["local", "production", "gpu"]
+# The workloads with programs of the project.
+OURS = ("api", "worker", "notifier", "set-up")
 WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"}
 
 

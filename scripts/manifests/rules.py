@@ -12,7 +12,7 @@ from manifests.admission_rules import INTERNET
 from manifests.admission_rules import RULES as ADMISSION_RULES
 from manifests.documentation_rules import RULES as DOCUMENTATION_RULES
 from manifests.internet_rules import RULES as INTERNET_RULES
-from manifests.objects import WORKLOADS, Objects, constant, constants, matches, quantity
+from manifests.objects import OURS, WORKLOADS, Objects, constant, constants, matches, quantity
 from manifests.port_rules import RULES as PORT_RULES
 from manifests.startup_rules import RULES as STARTUP_RULES
 
@@ -321,7 +321,7 @@ def the_scaler_knows_the_queue(objects: Objects) -> Iterator[str]:
 def nats_is_what_the_others_expect(objects: Objects) -> Iterator[str]:
     stateful_set = objects.named("StatefulSet", "nats")
     replicas = stateful_set["spec"]["replicas"]
-    for name in ("api", "worker", "set-up"):
+    for name in OURS:
         if int(objects.settings(name)["NATS_REPLICAS"]) != replicas:
             wanted = objects.settings(name)["NATS_REPLICAS"]
             yield f"{name} wants each stream on {wanted} servers, and there are {replicas}"
@@ -345,7 +345,7 @@ def nats_is_what_the_others_expect(objects: Objects) -> Iterator[str]:
 def production_speaks_tls(objects: Objects) -> Iterator[str]:
     if objects.overlay == "local":
         return
-    for name in ("api", "worker", "set-up"):
+    for name in OURS:
         settings = objects.settings(name)
         if not settings["NATS_URL"].startswith("tls://") or "NATS_CA_FILE" not in settings:
             yield f"{name} speaks to NATS without TLS"

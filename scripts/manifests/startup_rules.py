@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from manifests.objects import ROOT, Objects
+from manifests.objects import OURS, ROOT, Objects
 
-OURS = ("api", "worker", "set-up")
 # Variables that are no settings of spotter's: parts of its addresses, and the folder of temporary files.
 OTHER_VARIABLES = {"NATS_PASSWORD", "NATS_SCHEME", "REDIS_PASSWORD", "REDIS_SCHEME", "TMPDIR"}
 # What API and workers must be given alike, besides the settings of the queue.

@@ -3,6 +3,7 @@
 //! Pure types and rules. This crate does no I/O and knows neither the queue, the model, nor HTTP.
 
 mod annotations;
+mod callback_url;
 mod class_filter;
 mod detection;
 mod digest;
@@ -21,6 +22,7 @@ mod task_id;
 mod threshold;
 
 pub use annotations::{AnnotationFormat, Annotations, InvalidAnnotationFormat, five_decimals};
+pub use callback_url::CallbackUrl;
 pub use class_filter::{ClassFilter, InvalidClassFilter, MAX_FILTER_CLASSES, UnknownClass};
 pub use detection::{ClassId, DetectedObject, Detection, LabelMap};
 pub use digest::{InvalidSha256Digest, Sha256Digest, Sha256Hasher};

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::{
-    DetectedObject, DetectionSettings, Drawing, DrawingFormat, Metadata, ModelName, Priority,
-    Sha256Digest, TaskId,
+    CallbackUrl, DetectedObject, DetectionSettings, Drawing, DrawingFormat, Metadata, ModelName,
+    Priority, Sha256Digest, TaskId,
 };
 
 /// The data that a worker needs to run a task, besides the picture's bytes.
@@ -44,6 +44,9 @@ pub struct Job {
     /// none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub annotated: Option<DrawingFormat>,
+    /// Where the end of the task is reported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub callback_url: Option<CallbackUrl>,
 }
 
 impl Job {
@@ -61,6 +64,7 @@ impl Job {
             picture_sha256: None,
             metadata: None,
             annotated: None,
+            callback_url: None,
         }
     }
 
@@ -395,6 +399,7 @@ mod tests {
             "picture_sha256",
             "metadata",
             "priority",
+            "callback_url",
             "started_at",
             "warnings",
             "run",

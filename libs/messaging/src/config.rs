@@ -22,6 +22,8 @@ pub enum Role {
     Worker,
     /// Provisions streams, buckets and the consumer, and nothing else.
     Setup,
+    /// Delivers webhooks.
+    Notifier,
     /// A command of the command line.
     Cli,
 }
@@ -32,6 +34,7 @@ impl Role {
             Self::Api => "spotter-api",
             Self::Worker => "spotter-worker",
             Self::Setup => "spotter-setup",
+            Self::Notifier => "spotter-notifier",
             Self::Cli => "spotter-cli",
         }
     }
@@ -41,6 +44,7 @@ impl Role {
             Self::Api => "_INBOX_api",
             Self::Worker => "_INBOX_worker",
             Self::Setup => "_INBOX_setup",
+            Self::Notifier => "_INBOX_notifier",
             Self::Cli => "_INBOX_cli",
         }
     }

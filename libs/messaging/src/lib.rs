@@ -23,6 +23,7 @@ mod reconcile;
 mod record_log;
 mod records;
 mod stream_range;
+mod webhooks;
 
 pub use config::{MessagingConfig, QueueLimits, Role};
 pub use connection::Messaging;
@@ -54,4 +55,9 @@ pub use reconcile::{Discrepancy, Findings, Reconciler};
 pub use records::follow::{RecordChanges, RecordVersion};
 pub use records::store::{
     BeginOutcome, FinishOutcome, RequeueReason, RunStart, Snapshot, TaskStore,
+};
+pub use webhooks::{
+    Webhooks,
+    dead::{DeadWebhook, DeadWebhooks},
+    delivery::{WebhookDeliveries, WebhookDelivery},
 };

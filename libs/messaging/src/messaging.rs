@@ -1,8 +1,8 @@
 //! What a connection gives access to: queue, records, dead letters, coordination.
 
 use crate::{
-    DeadLetters, Drawings, Heartbeats, IdempotencyKeys, JobQueue, Lease, Messaging, Reconciler,
-    TaskIndex, TaskStore,
+    DeadLetters, DeadWebhooks, Drawings, Heartbeats, IdempotencyKeys, JobQueue, Lease, Messaging,
+    Reconciler, TaskIndex, TaskStore, Webhooks,
 };
 
 impl Messaging {
@@ -40,6 +40,18 @@ impl Messaging {
     #[must_use]
     pub fn drawings(&self) -> Drawings {
         Drawings::new(self.clone())
+    }
+
+    /// The webhooks that are to be delivered.
+    #[must_use]
+    pub fn webhooks(&self) -> Webhooks {
+        Webhooks::new(self.clone())
+    }
+
+    /// The webhooks that were given up.
+    #[must_use]
+    pub fn dead_webhooks(&self) -> DeadWebhooks {
+        DeadWebhooks::new(self.clone())
     }
 
     /// The heartbeats of the workers.

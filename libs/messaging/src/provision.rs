@@ -13,8 +13,8 @@ use domain::Priority;
 use service::files::human_size;
 
 use self::{
-    names::JOBS_STREAM,
-    streams::{MAX_DEAD_LETTER_BYTES, reserved_bytes, streams, worker_consumer},
+    names::{JOBS_STREAM, WEBHOOK_CONSUMER, WEBHOOK_STREAM},
+    streams::{MAX_DEAD_LETTER_BYTES, reserved_bytes, streams, webhook_consumer, worker_consumer},
 };
 use crate::{
     Messaging, MessagingConfig, MessagingError, connection::refusal::Refusal, error::Cause,
@@ -61,6 +61,8 @@ impl Messaging {
             provisioned.push(Provisioned { what, outcome });
         }
         provisioned.extend(ensure_consumers(self).await?);
+        let notifier = ensure(self, WEBHOOK_STREAM, WEBHOOK_CONSUMER, webhook_consumer());
+        provisioned.push(notifier.await?);
         // Opened now, so that later requests need not.
         self.task_bucket().await?;
         self.picture_store().await?;
@@ -75,11 +77,20 @@ pub(crate) async fn ensure_consumers(
 ) -> Result<Vec<Provisioned>, MessagingError> {
     let mut provisioned = Vec::new();
     for lane in [Priority::Normal, Priority::High, Priority::Low] {
-        let what = format!("consumer {}", lanes::consumer(lane));
-        let outcome = ensure_consumer_settings(messaging, &what, lane).await?;
-        provisioned.push(Provisioned { what, outcome });
+        let wanted = worker_consumer(messaging.config(), lane);
+        provisioned.push(ensure(messaging, JOBS_STREAM, lanes::consumer(lane), wanted).await?);
     }
     Ok(provisioned)
+}
+
+async fn ensure(
+    messaging: &Messaging,
+    stream: &str,
+    name: &str,
+    wanted: pull::Config,
+) -> Result<Provisioned, MessagingError> {
+    let outcome = ensure_consumer_settings(messaging, stream, name, wanted).await?;
+    Ok(Provisioned { what: format!("consumer {name}"), outcome })
 }
 
 /// The error of a denied creation: other credentials must provision what is missing.
@@ -184,20 +195,21 @@ fn with_ours(present: Config, wanted: &Config) -> Config {
 /// Creates the consumer, or updates the settings that this project manages.
 async fn ensure_consumer_settings(
     messaging: &Messaging,
-    what: &str,
-    lane: Priority,
+    stream_name: &str,
+    name: &str,
+    wanted: pull::Config,
 ) -> Result<ProvisionOutcome, MessagingError> {
-    let name = lanes::consumer(lane);
     let refused = |cause: Cause| {
-        let what = format!("consumer {name} of {JOBS_STREAM}");
-        refused(messaging.config(), what, cause)
+        refused(messaging.config(), format!("consumer {name} of {stream_name}"), cause)
     };
     let jetstream = messaging.jetstream();
-    let info = format!("$JS.API.CONSUMER.INFO.{JOBS_STREAM}.{name}");
-    // The client library appends the filter.
-    let create = format!("$JS.API.CONSUMER.CREATE.{JOBS_STREAM}.{name}.{}", lanes::subjects(lane));
-    let wanted = worker_consumer(messaging.config(), lane);
-    let stream = jetstream.get_stream_no_info(JOBS_STREAM);
+    let what = &format!("consumer {name}");
+    let info = format!("$JS.API.CONSUMER.INFO.{stream_name}.{name}");
+    // The client library appends the filter, if there is one.
+    let filter = Some(&wanted.filter_subject).filter(|filter| !filter.is_empty());
+    let filter = filter.map(|filter| format!(".{filter}")).unwrap_or_default();
+    let create = format!("$JS.API.CONSUMER.CREATE.{stream_name}.{name}{filter}");
+    let stream = jetstream.get_stream_no_info(stream_name);
     let stream = messaging.within("look up the consumer", stream).await?;
     let look = stream.consumer_info(name);
     let found = messaging.if_permitted("look up the consumer", info, look).await?;
@@ -214,7 +226,7 @@ async fn ensure_consumer_settings(
         Err(error) => return Err(refused(error.into())),
     };
     let is_there = config.is_some();
-    let write = jetstream.create_consumer_on_stream(config.unwrap_or(wanted), JOBS_STREAM);
+    let write = jetstream.create_consumer_on_stream(config.unwrap_or(wanted), stream_name);
     let written = messaging.if_permitted("provision the consumer", create, write).await;
     let (written, outcome): (Result<_, ConsumerError>, _) = if is_there {
         let Some(outcome) = if_changeable(what, written)? else {

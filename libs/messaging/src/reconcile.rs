@@ -280,6 +280,8 @@ impl Reconciler {
     /// Stores a terminal record, unless there is one. Returns whether it did.
     async fn finish(&mut self, terminal: &TaskRecord) -> Result<bool, MessagingError> {
         let id = terminal.job.task_id;
+        // There may be no job from which another process would announce it, if this one ended after the record.
+        self.messaging.webhooks().announce_provisionally(terminal).await?;
         let outcome = readable(id, self.tasks.finish(terminal).await)?;
         if outcome.is_some() {
             self.ledger.remove(id);

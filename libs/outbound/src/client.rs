@@ -142,6 +142,22 @@ impl Client {
         Err(RequestError::TooManyRedirects(MOST_REDIRECTS))
     }
 
+    /// Sends `body` to `target` with `headers`. The status may be any; redirects are not followed.
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn post(
+        &self,
+        target: &Target,
+        headers: &HeaderMap,
+        body: Bytes,
+    ) -> Result<Response, RequestError> {
+        let deadline = Instant::now() + self.0.limits.total;
+        let request = request(target, Method::POST, headers, body);
+        let sending = self.0.send(target, request, deadline);
+        timeout_at(deadline, sending).await.map_err(|_| RequestError::TimedOut)?
+    }
+
     /// Where an answer to `target` redirects to.
     fn redirected(&self, target: &Target, headers: &HeaderMap) -> Result<Target, RequestError> {
         let location =

@@ -33,16 +33,36 @@ impl std::str::FromStr for Ports {
 }
 
 impl Variables {
+    /// Those of pictures by URL.
+    pub const FETCHES: Self = Self {
+        http: "FETCH_HTTP",
+        ports: "FETCH_PORTS",
+        allow: "FETCH_ALLOW",
+        ca_file: "FETCH_CA_FILE",
+    };
+
+    /// Those of webhooks. The API checks a URL by the rules, and the notifier again when it calls it.
+    pub const WEBHOOKS: Self = Self {
+        http: "WEBHOOK_HTTP",
+        ports: "WEBHOOK_PORTS",
+        allow: "WEBHOOK_ALLOW",
+        ca_file: "WEBHOOK_CA_FILE",
+    };
+
     /// Reads the rules and the certificates to trust.
     pub fn read(&self, reader: &mut Reader<'_>) -> (UrlRules, Roots) {
+        (self.read_rules(reader), self.read_roots(reader))
+    }
+
+    /// Reads the rules.
+    pub fn read_rules(&self, reader: &mut Reader<'_>) -> UrlRules {
         let http = reader.switch(self.http, false);
         let default = if http { vec![80, 443] } else { vec![443] };
-        let rules = UrlRules {
+        UrlRules {
             http,
             ports: reader.read(self.ports, Ports(default)).0,
             allowed: reader.read(self.allow, AllowList::default()),
-        };
-        (rules, self.read_roots(reader))
+        }
     }
 
     fn read_roots(&self, reader: &mut Reader<'_>) -> Roots {

@@ -208,6 +208,7 @@ fn tasks(
         model: config.model.clone(),
         result_ttl,
         deadline: config.task_deadline,
+        callback_rules: config.callback_rules.clone(),
         metrics,
     }
 }

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, time::Duration};
 
 use domain::{ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
+use outbound::{UrlRules, Variables};
 use service::{
     config::{ConfigError, LONGEST_SECONDS, Reader, Source, host::Host},
     telemetry::{LogSettings, traces::TraceSettings},
@@ -40,6 +41,9 @@ pub struct Config {
     /// `FETCH_URLS` (default on), `FETCH_HTTP`, `FETCH_PORTS`, `FETCH_ALLOW`, `FETCH_CA_FILE`,
     /// `FETCH_TIMEOUT_SECONDS`, `MAX_CONCURRENT_FETCHES`, `MAX_FETCHES_PER_HOST`: pictures by URL. `None`: none.
     pub fetch: Option<FetchConfig>,
+    /// `WEBHOOKS` (default off), `WEBHOOK_HTTP`, `WEBHOOK_PORTS`, `WEBHOOK_ALLOW`: which URLs a notifier calls when a task
+    /// ends. `None`: there is none.
+    pub callback_rules: Option<UrlRules>,
     /// `MAX_CONNECTIONS`, `HEADER_TIMEOUT_SECONDS`, `KEEP_ALIVE_SECONDS`, `ANSWER_TIMEOUT_SECONDS`: limits of
     /// connections.
     pub connections: ConnectionLimits,
@@ -92,6 +96,7 @@ impl Config {
             max_concurrent_uploads: reader.at_least("MAX_CONCURRENT_UPLOADS", 1, 64),
             upload_timeout,
             fetch: FetchConfig::read(&mut reader),
+            callback_rules: read_callback_rules(&mut reader),
             connections: ConnectionLimits {
                 most: reader.at_least("MAX_CONNECTIONS", 1, 4096),
                 header_timeout: reader.seconds("HEADER_TIMEOUT_SECONDS", 10),
@@ -114,6 +119,12 @@ impl Config {
         };
         reader.finish(config)
     }
+}
+
+fn read_callback_rules(reader: &mut Reader<'_>) -> Option<UrlRules> {
+    let is_on = reader.switch("WEBHOOKS", false);
+    let rules = Variables::WEBHOOKS.read_rules(reader);
+    is_on.then_some(rules)
 }
 
 fn read_response_cache_ttl(reader: &mut Reader<'_>) -> Option<Duration> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use domain::ModelName;
 use messaging::{Drawings, IdempotencyKeys, JobQueue, TaskIndex, TaskStore};
+use outbound::UrlRules;
 
 use crate::{
     cache::{ResponseCache, ResultCache},
@@ -35,5 +36,7 @@ pub(crate) struct Tasks {
     pub(crate) result_ttl: Duration,
     /// How long a job may wait for a worker, unless its client says otherwise.
     pub(crate) deadline: Duration,
+    /// Which URLs may be called when a task ends; `None`: there are no webhooks.
+    pub(crate) callback_rules: Option<UrlRules>,
     pub(crate) metrics: ApiMetrics,
 }

@@ -5,7 +5,7 @@ use std::{num::NonZero, path::PathBuf};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use domain::{
     AnnotationFormat, ConfidenceThreshold, DetectionSettings, IouThreshold, MaxDetections,
-    ModelName, Priority,
+    ModelName, Priority, TaskId,
 };
 use messaging::DeadLetterId;
 use service::config::{host::Host, is_set};
@@ -69,6 +69,11 @@ pub(crate) enum Command {
     /// `poison`, and the job is kept as a dead letter for seven days, with its picture.
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// List, show or replay webhooks that were given up
+    ///
+    /// A webhook that its receiver did not accept after all tries is given up, and kept for seven days.
+    #[command(subcommand)]
+    Webhooks(WebhooksCommand),
     /// Benchmark this machine: the model, the queue end to end, uploads, status reads
     ///
     /// Starts a system of its own and removes it afterwards. Run it on an otherwise idle machine.
@@ -78,7 +83,9 @@ pub(crate) enum Command {
     Api,
     /// Run only a worker (settings from the environment)
     Worker,
-    /// Provision streams, buckets and the consumer, then exit (settings from the environment)
+    /// Run only the notifier, which delivers webhooks (settings from the environment)
+    Notifier,
+    /// Provision streams, buckets and the consumers, then exit (settings from the environment)
     ///
     /// Needed where API and worker log in to NATS as users that may not create them. Elsewhere API and
     /// worker create what is missing.
@@ -295,6 +302,48 @@ pub(crate) struct DlqChoice {
     /// Confirm --all
     #[arg(long, requires = "all")]
     pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) server: NatsOptions,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WebhooksCommand {
+    /// List the webhooks that were given up, the oldest first
+    List(DlqListOptions),
+    /// Show one as JSON: when and why it was given up, and its task's record
+    Show(WebhookShowOptions),
+    /// Have webhooks delivered again, with all their tries
+    Replay(WebhookChoice),
+}
+
+impl WebhooksCommand {
+    pub(crate) fn server(&self) -> &NatsOptions {
+        match self {
+            Self::List(options) => &options.server,
+            Self::Show(options) => &options.server,
+            Self::Replay(choice) => &choice.server,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WebhookShowOptions {
+    /// The task's id
+    #[arg(value_name = "ID")]
+    pub(crate) id: TaskId,
+    #[command(flatten)]
+    pub(crate) server: NatsOptions,
+}
+
+/// The webhooks that a command applies to.
+#[derive(Debug, Args)]
+pub(crate) struct WebhookChoice {
+    /// The tasks' ids
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    pub(crate) ids: Vec<TaskId>,
+    /// All webhooks that were given up
+    #[arg(long)]
+    pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) server: NatsOptions,
 }

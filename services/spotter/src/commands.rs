@@ -3,6 +3,8 @@
 pub(crate) mod detect;
 pub(crate) mod dlq;
 pub(crate) mod model;
+mod queue_connection;
 pub(crate) mod run_service;
 pub(crate) mod submit;
 pub(crate) mod up;
+pub(crate) mod webhooks;

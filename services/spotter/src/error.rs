@@ -7,6 +7,7 @@ use std::{
 };
 
 use detector::{ModelError, OnnxRuntimeError};
+use domain::TaskId;
 use messaging::{DeadLetterId, MessagingError};
 use service::{config::ConfigError, lifecycle::exit};
 use worker::hints;
@@ -24,9 +25,13 @@ pub(crate) enum CliError {
     #[error("{0}")]
     Worker(#[from] worker::WorkerError),
     #[error("{0}")]
+    Notifier(#[from] notifier::NotifierError),
+    #[error("{0}")]
     Queue(#[from] MessagingError),
     #[error("{failed} of {all} dead letters failed")]
     DeadLetters { failed: usize, all: usize },
+    #[error("no webhook of task {0} was given up in the last seven days")]
+    NoWebhook(TaskId),
     #[error("the picture of dead letter {0} is gone")]
     PictureGone(DeadLetterId),
     #[error("{0}")]
@@ -74,11 +79,13 @@ impl CliError {
             }
             Self::Queue(error) if error.is_configuration() => Self::usage_code(),
             Self::Worker(error) => exit::code(error.exit_code()),
+            Self::Notifier(error) => exit::code(error.exit_code()),
             Self::Serve(error) => exit::code(error.exit_code()),
             Self::Queue(_) | Self::Unavailable(_) => exit::code(exit::UNAVAILABLE),
             Self::Pictures { .. }
             | Self::DeadLetters { .. }
             | Self::PictureGone(_)
+            | Self::NoWebhook(_)
             | Self::Models(_)
             | Self::Write { .. }
             | Self::Json { .. }

@@ -1,7 +1,8 @@
 //! `spotter`: the command people type.
 //!
 //! Runs everything on one machine (`up`), finds objects without any server (`detect`), talks to a
-//! running API (`submit`), installs models (`model`) and manages dead letters (`dlq`).
+//! running API (`submit`), installs models (`model`), and manages dead letters (`dlq`) and webhooks that
+//! were given up (`webhooks`).
 
 mod bench;
 mod cli;
@@ -17,7 +18,7 @@ use std::process::ExitCode;
 
 use crate::{
     cli::{Cli, Command},
-    commands::{detect, dlq, model, run_service, submit, up},
+    commands::{detect, dlq, model, run_service, submit, up, webhooks},
     error::CliError,
 };
 
@@ -46,9 +47,11 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Submit(options) => submit::submit(options),
         Command::Model(command) => model::model(command),
         Command::Dlq(command) => dlq::dlq(command),
+        Command::Webhooks(command) => webhooks::webhooks(command),
         Command::Bench(options) => bench::bench(options),
         Command::Api => run_service::api(),
         Command::Worker => run_service::worker(),
+        Command::Notifier => run_service::notifier(),
         Command::Setup => run_service::setup(),
         Command::Openapi => {
             let what = "the OpenAPI document";

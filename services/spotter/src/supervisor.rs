@@ -73,7 +73,11 @@ impl Supervisor {
             let mut spec = Spec::new(name, env::current_exe()?, Ready::PrintsLine)
                 .arg(part)
                 .envs(settings.variables.clone())
-                .env("MODEL", settings.model.as_str());
+                .env("MODEL", settings.model.as_str())
+                .env("WEBHOOKS", if settings.webhooks { "on" } else { "off" });
+            if part != "notifier" {
+                spec = spec.env("WEBHOOK_SECRETS", "");
+            }
             for (name, value) in [("NATS_URL", &nats_url), ("REDIS_URL", &redis_url)] {
                 if let Some(value) = value {
                     spec = spec.env(name, value);
@@ -101,6 +105,10 @@ impl Supervisor {
                 .env("CONCURRENCY", settings.cores.slots.to_string())
                 .env("THREADS_PER_PICTURE", settings.cores.per_slot.to_string());
             self.services.start(worker).await?;
+        }
+        if settings.webhooks {
+            let notifier = service("notifier", "notifier")?.env("PROBES_ADDRESS", "");
+            self.services.start(notifier).await?;
         }
         Ok(announced.trim_start_matches("listening on ").to_owned())
     }

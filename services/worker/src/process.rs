@@ -124,7 +124,7 @@ pub(crate) async fn process(
     if let Some(record) = snapshot.record()
         && record.state.is_terminal()
     {
-        return already_terminal(record);
+        return already_terminal(&context.tasks, record).await;
     }
     let earlier_runs = TaskRecord::earlier_runs(snapshot.record(), delivery.attempt);
     // Before the run is counted: waiting for other jobs must not cost an attempt.
@@ -132,7 +132,7 @@ pub(crate) async fn process(
         isolation = Isolation::acquire(context, earlier_runs) => isolation,
         () = context.release.cancelled() => return Outcome::Released,
         () = context.broken.cancelled() => return Outcome::Released,
-        record = running.revoked(&context.tasks) => return already_terminal(&record),
+        record = running.revoked(&context.tasks) => return already_terminal(&context.tasks, &record).await,
     };
     let is_overdue = delivery.job.is_overdue(OffsetDateTime::now_utc());
     if !is_overdue && earlier_runs < context.max_attempts {
@@ -154,8 +154,12 @@ async fn snapshot(context: &Context, delivery: &Delivery) -> Result<Snapshot, Me
     context.tasks.snapshot(delivery.job.task_id).await
 }
 
-/// The outcome for a task that has reached a terminal state before.
-pub(crate) fn already_terminal(record: &TaskRecord) -> Outcome {
+/// The outcome for a task that has reached a terminal state before. Whoever stored it may have ended before it
+/// announced that.
+pub(crate) async fn already_terminal(tasks: &TaskStore, record: &TaskRecord) -> Outcome {
+    if let Err(error) = tasks.announce(record).await {
+        return Outcome::Failed { error: error.into(), attempt: record.attempts.max(1) };
+    }
     match record.state {
         // A worker may have died after the record and before the dead letter. Writing the letter twice
         // has no effect.
@@ -189,7 +193,9 @@ async fn run(
     let start = RecordedRun::start(&context.tasks, context.job_deadline, delivery, snapshot);
     let mut run = match start.await {
         Ok(Start::Run(run)) => run,
-        Ok(Start::AlreadyTerminal(record)) => return already_terminal(&record),
+        Ok(Start::AlreadyTerminal(record)) => {
+            return already_terminal(&context.tasks, &record).await;
+        }
         Err(error) => {
             return Outcome::Failed { error: error.into(), attempt: delivery.attempt };
         }
@@ -200,8 +206,8 @@ async fn run(
     let end = tokio::select! {
         end = run_model(context, delivery, parallelism) => end,
         () = context.release.cancelled() => Err(Interruption::Released),
-        record = run.keep_recorded() => return already_terminal(&record),
-        record = running.revoked(&context.tasks) => return already_terminal(&record),
+        record = run.keep_recorded() => return already_terminal(&context.tasks, &record).await,
+        record = running.revoked(&context.tasks) => return already_terminal(&context.tasks, &record).await,
     };
     let begun = run.into_record();
     let error = match end {
@@ -388,7 +394,9 @@ async fn finish(
     }
     match finished? {
         FinishOutcome::Stored => Ok(Outcome::Stored),
-        FinishOutcome::AlreadyTerminal(present) => Ok(already_terminal(&present)),
+        FinishOutcome::AlreadyTerminal(present) => {
+            Ok(already_terminal(&context.tasks, &present).await)
+        }
     }
 }
 

@@ -13,8 +13,9 @@ use crate::{
     Role,
     provision::names::{
         DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT, DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT,
-        DRAWING_STREAM, DRAWING_SUBJECT, HEARTBEAT_STREAM, IDEMPOTENCY_STREAM, JOBS_STREAM,
-        JOBS_SUBJECT, LEASE_STREAM, PICTURE_STORE, PICTURE_STREAM, TASK_STREAM,
+        DEAD_WEBHOOK_STREAM, DEAD_WEBHOOK_SUBJECT, DRAWING_STREAM, DRAWING_SUBJECT,
+        HEARTBEAT_STREAM, IDEMPOTENCY_STREAM, JOBS_STREAM, JOBS_SUBJECT, LEASE_STREAM,
+        PICTURE_STORE, PICTURE_STREAM, TASK_STREAM, WEBHOOK_STREAM, WEBHOOK_SUBJECT,
     },
 };
 
@@ -172,12 +173,12 @@ pub(super) fn targets(role: Role) -> Vec<Target> {
             Target::marked(IDEMPOTENCY_STREAM),
         ],
         Role::Worker => vec![Target::marked(TASK_STREAM)],
-        Role::Setup | Role::Cli => Vec::new(),
+        Role::Notifier | Role::Setup | Role::Cli => Vec::new(),
     }
 }
 
 /// All streams, probed without a write.
-pub(super) fn all() -> [Target; 9] {
+pub(super) fn all() -> [Target; 11] {
     [
         JOBS_STREAM,
         PICTURE_STREAM,
@@ -188,6 +189,8 @@ pub(super) fn all() -> [Target; 9] {
         DEAD_LETTER_STREAM,
         DEAD_PICTURE_STREAM,
         DRAWING_STREAM,
+        WEBHOOK_STREAM,
+        DEAD_WEBHOOK_STREAM,
     ]
     .map(Target::purged)
 }
@@ -210,6 +213,8 @@ fn subject(stream: &str, token: &str) -> String {
         DEAD_LETTER_STREAM => format!("{DEAD_LETTER_SUBJECT}.{token}"),
         DEAD_PICTURE_STREAM => format!("{DEAD_PICTURE_SUBJECT}.-.{token}"),
         DRAWING_STREAM => format!("{DRAWING_SUBJECT}.-.-.{token}"),
+        WEBHOOK_STREAM => format!("{WEBHOOK_SUBJECT}.{token}"),
+        DEAD_WEBHOOK_STREAM => format!("{DEAD_WEBHOOK_SUBJECT}.{token}"),
         bucket => format!("$KV.{}.{token}", bucket.trim_start_matches("KV_")),
     }
 }
@@ -277,6 +282,8 @@ mod tests {
             "dlq.no-message",
             "dlq_pictures.-.no-message",
             "drawings.-.-.no-message",
+            "webhooks.no-message",
+            "webhooks_dlq.no-message",
         ];
         assert_eq!(subjects, expected);
     }

@@ -25,6 +25,8 @@ pub struct Submission<'a> {
     pub metadata: Option<&'a str>,
     /// The format of the drawing, where the client asked for one.
     pub annotated: Option<DrawingFormat>,
+    /// Where the end of the task is reported.
+    pub callback_url: Option<&'a str>,
     /// How long the job may wait for a worker, where the client said so.
     pub deadline: Option<Duration>,
 }
@@ -48,6 +50,7 @@ fn version_1(submission: &Submission<'_>) -> Sha256Digest {
         priority,
         metadata,
         annotated,
+        callback_url,
         deadline,
     } = submission;
     let DetectionSettings { confidence, iou, max_detections, class_agnostic, classes } = settings;
@@ -84,6 +87,9 @@ fn version_1(submission: &Submission<'_>) -> Sha256Digest {
     }
     if let Some(format) = annotated {
         text.push_str(&format!("annotated {format}\n"));
+    }
+    if let Some(url) = callback_url {
+        text.push_str(&format!("callback_url {} {url}\n", url.len()));
     }
     Sha256Digest::of(text)
 }
@@ -123,6 +129,7 @@ mod tests {
             priority: Priority::Normal,
             metadata: None,
             annotated: None,
+            callback_url: None,
             deadline: None,
         }
     }
@@ -198,6 +205,7 @@ mod tests {
             Submission { metadata: Some("{}"), ..one },
             Submission { annotated: Some(DrawingFormat::Jpeg), ..one },
             Submission { annotated: Some(DrawingFormat::Png), ..one },
+            Submission { callback_url: Some("https://example.com/"), ..one },
         ];
         submissions.extend(of_settings.iter().map(|settings| Submission { settings, ..one }));
         let distinct: HashSet<_> = submissions.iter().map(version_1).collect();

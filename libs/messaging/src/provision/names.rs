@@ -9,6 +9,13 @@ pub(crate) const DEAD_LETTER_STREAM: &str = "DLQ";
 pub(crate) const DEAD_LETTER_SUBJECT: &str = "dlq";
 pub(crate) const DEAD_PICTURE_STREAM: &str = "DLQ_PICTURES";
 pub(crate) const DEAD_PICTURE_SUBJECT: &str = "dlq_pictures";
+/// The webhooks that are to be delivered: `webhooks.<task_id>`.
+pub(crate) const WEBHOOK_STREAM: &str = "WEBHOOKS";
+pub(crate) const WEBHOOK_SUBJECT: &str = "webhooks";
+pub(crate) const WEBHOOK_CONSUMER: &str = "notifier";
+/// Those that were given up: `webhooks_dlq.<task_id>`.
+pub(crate) const DEAD_WEBHOOK_STREAM: &str = "WEBHOOKS_DLQ";
+pub(crate) const DEAD_WEBHOOK_SUBJECT: &str = "webhooks_dlq";
 pub(crate) const TASK_BUCKET: &str = "tasks";
 /// Where the server publishes each record that it has stored.
 pub(crate) const RECORDS_SUBJECT: &str = "records";

@@ -15,9 +15,10 @@ use super::{
     lanes,
     names::{
         DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT, DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT,
-        DRAWING_STREAM, DRAWING_SUBJECT, HEARTBEAT_BUCKET, HEARTBEAT_TTL, IDEMPOTENCY_BUCKET,
-        JOBS_STREAM, LEASE_BUCKET, LEASE_TTL, PICTURE_STORE, PICTURE_STREAM, RECORDS_SUBJECT,
-        TASK_BUCKET,
+        DEAD_WEBHOOK_STREAM, DEAD_WEBHOOK_SUBJECT, DRAWING_STREAM, DRAWING_SUBJECT,
+        HEARTBEAT_BUCKET, HEARTBEAT_TTL, IDEMPOTENCY_BUCKET, JOBS_STREAM, LEASE_BUCKET, LEASE_TTL,
+        PICTURE_STORE, PICTURE_STREAM, RECORDS_SUBJECT, TASK_BUCKET, WEBHOOK_CONSUMER,
+        WEBHOOK_STREAM, WEBHOOK_SUBJECT,
     },
 };
 use crate::{MessagingConfig, config::LEAST_QUEUE_BYTES};
@@ -37,6 +38,14 @@ const DEAD_PICTURE_AGE: Duration = DEAD_LETTER_AGE.saturating_add(Duration::from
 
 /// The longest time between storing a drawing and the record that names it.
 const DRAWING_LEAD: Duration = Duration::from_secs(600);
+/// The most webhooks that wait for a delivery. A task whose webhook does not fit keeps its job until it does.
+const MAX_WEBHOOKS: i64 = 100_000;
+
+/// The most webhooks among the dead letters; the oldest are deleted.
+const MAX_DEAD_WEBHOOKS: i64 = 10_000;
+
+/// Longer than one delivery of a webhook may take.
+const WEBHOOK_ACK_WAIT: Duration = Duration::from_secs(90);
 
 /// More jobs than all workers together ever hold: this limit must never throttle them.
 const MAX_ACK_PENDING: i64 = 100_000;
@@ -45,7 +54,7 @@ const MAX_ACK_PENDING: i64 = 100_000;
 /// default is 512, and it cannot be changed once the consumer exists.
 const MAX_WAITING: i64 = 8192;
 
-pub(super) fn streams(config: &MessagingConfig) -> [Config; 9] {
+pub(super) fn streams(config: &MessagingConfig) -> [Config; 11] {
     [
         jobs(config),
         dead_letters(config),
@@ -56,6 +65,8 @@ pub(super) fn streams(config: &MessagingConfig) -> [Config; 9] {
         heartbeats(config),
         pictures(config),
         drawings(config),
+        webhooks(config),
+        dead_webhooks(config),
     ]
 }
 
@@ -222,6 +233,43 @@ fn drawings(config: &MessagingConfig) -> Config {
         duplicate_window: SHORT_DUPLICATE_WINDOW.min(config.result_ttl),
         max_bytes: server_limit(config.drawing_bytes),
         ..stored(DRAWING_STREAM.to_owned(), vec![format!("{DRAWING_SUBJECT}.>")], config)
+    }
+}
+
+/// Limited in number and not in bytes, which a server would set aside: a message has one record in it.
+fn webhooks(config: &MessagingConfig) -> Config {
+    Config {
+        description: Some("Webhooks that are not delivered yet".to_owned()),
+        retention: RetentionPolicy::WorkQueue,
+        discard: DiscardPolicy::New,
+        max_messages: MAX_WEBHOOKS,
+        duplicate_window: config.duplicate_window,
+        ..stored(WEBHOOK_STREAM.to_owned(), vec![format!("{WEBHOOK_SUBJECT}.*")], config)
+    }
+}
+
+fn dead_webhooks(config: &MessagingConfig) -> Config {
+    Config {
+        description: Some("Webhooks that were given up".to_owned()),
+        discard: DiscardPolicy::Old,
+        max_age: DEAD_LETTER_AGE,
+        max_messages: MAX_DEAD_WEBHOOKS,
+        ..stored(DEAD_WEBHOOK_STREAM.to_owned(), vec![format!("{DEAD_WEBHOOK_SUBJECT}.*")], config)
+    }
+}
+
+/// The one consumer that all notifiers share.
+pub(super) fn webhook_consumer() -> pull::Config {
+    pull::Config {
+        durable_name: Some(WEBHOOK_CONSUMER.to_owned()),
+        description: Some("All notifiers share it".to_owned()),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: WEBHOOK_ACK_WAIT,
+        // The number of a try is in the message.
+        max_deliver: -1,
+        max_ack_pending: MAX_ACK_PENDING,
+        max_waiting: MAX_WAITING,
+        ..pull::Config::default()
     }
 }
 

@@ -6,6 +6,7 @@ use async_nats::jetstream::kv::{CreateErrorKind, Entry, Operation};
 use bytes::Bytes;
 use domain::{Job, TaskId, TaskRecord, TaskState};
 use parking_lot::Mutex;
+use service::lifecycle::failpoints;
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
@@ -149,7 +150,23 @@ impl TaskStore {
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
     pub async fn create_terminal(&self, record: &TaskRecord) -> Result<bool, MessagingError> {
         debug_assert!(record.state.is_terminal(), "the state is not terminal");
-        Ok(self.create(record).await?.is_some())
+        let is_created = self.create(record).await?.is_some();
+        if is_created {
+            self.announce(record).await?;
+        }
+        Ok(is_created)
+    }
+
+    /// Stores that the end of this task is to be reported by a webhook, if its client wants that. Whoever stores a
+    /// terminal record does so, and whoever finds one with a job. Twice is once, within the stream's duplicate window.
+    ///
+    /// # Errors
+    /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
+    pub async fn announce(&self, record: &TaskRecord) -> Result<(), MessagingError> {
+        if record.state.is_terminal() {
+            self.messaging.webhooks().announce(record).await?;
+        }
+        Ok(())
     }
 
     /// The record and its revision, for a worker that decides by it whether and how to run the job.
@@ -275,22 +292,27 @@ impl TaskStore {
         self.known.lock().insert(id, snapshot.0);
     }
 
-    /// Stores a terminal record, unless there is one: the first one wins.
+    /// Stores a terminal record, unless there is one: the first one wins. Then announces it to the notifier.
     ///
     /// # Errors
     /// [`MessagingError::Failed`], [`MessagingError::Timeout`], [`MessagingError::Record`] or
-    /// [`MessagingError::Contended`].
+    /// [`MessagingError::Contended`]. The record may be stored and not be announced: its job must stay in the queue.
     pub async fn finish(&self, record: &TaskRecord) -> Result<FinishOutcome, MessagingError> {
         debug_assert!(record.state.is_terminal(), "the state is not terminal");
         let written = self.write(record.job.task_id, |_| record.clone()).await;
         // An extension of the run whose answer came late may have stored it again.
         self.known.lock().remove(&record.job.task_id);
-        Ok(match written? {
+        let outcome = match written? {
             Ok(_) => FinishOutcome::Stored,
             // An earlier attempt was stored, and its answer was lost.
             Err(present) if present == *record => FinishOutcome::Stored,
             Err(present) => FinishOutcome::AlreadyTerminal(Box::new(present)),
-        })
+        };
+        if outcome == FinishOutcome::Stored {
+            failpoints::reach("before-announce");
+            self.announce(record).await?;
+        }
+        Ok(outcome)
     }
 
     /// Writes the record that `next` makes of the present one, by compare-and-set; nothing if they are equal.

@@ -186,6 +186,7 @@ pub(crate) fn submission(picture_name: &str) -> Submission<'_> {
         priority: Priority::Normal,
         metadata: None,
         annotated: None,
+        callback_url: None,
         deadline: None,
     }
 }

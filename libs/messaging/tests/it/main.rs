@@ -10,3 +10,4 @@ mod jobs;
 mod provision;
 mod reconcile;
 mod records;
+mod webhooks;

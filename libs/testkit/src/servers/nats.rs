@@ -24,7 +24,7 @@ use crate::{
 const PORT_ATTEMPTS: usize = 5;
 
 /// The users of `deploy/nats/permissions.conf`.
-const ROLES: [&str; 5] = ["api", "worker", "setup", "operator", "monitor"];
+const ROLES: [&str; 6] = ["api", "worker", "setup", "operator", "notifier", "monitor"];
 
 /// The settings of a [`NatsServer`].
 #[derive(Debug, Clone, Default)]

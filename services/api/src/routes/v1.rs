@@ -107,6 +107,8 @@ impl V1Api {
         /// Whether to keep the picture with the detected objects drawn in, at `image` in `links`, as long as the result:
         /// `jpeg` (or `true`), `png`, `webp`. Such a task is always run. Default false.
         annotated: Query<Option<String>>,
+        /// A public `https` URL that is called when the task ends: a webhook, signed (Standard Webhooks).
+        callback_url: Query<Option<String>>,
         /// `wait=N`: answer with the finished task, after at most N seconds, up to 60.
         #[oai(name = "Prefer")]
         prefer: Header<Option<String>>,
@@ -134,6 +136,7 @@ impl V1Api {
             ("deadline", deadline.0.map(Value::from)),
             ("metadata", metadata.0.map(Value::from)),
             ("annotated", annotated.0.map(Value::from)),
+            ("callback_url", callback_url.0.map(Value::from)),
         ];
         let given = of_query.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let classes = classes.0.into_iter().flatten().map(|class| ("classes", Value::from(class)));
@@ -142,6 +145,7 @@ impl V1Api {
             settings: parameters.settings(),
             deadline: parameters.deadline(tasks.result_ttl)?,
             annotated: parameters.annotated(),
+            callback_url: parameters.callback_url(tasks.callback_rules.as_ref())?,
             model: parameters.model,
             priority: parameters.priority.unwrap_or_default(),
             metadata: parameters.metadata,

@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use domain::{
-    DetectionSettings, DrawingFormat, Job, Metadata, ModelName, Priority, Sha256Digest, TaskId,
-    TaskRecord, TaskState,
+    CallbackUrl, DetectionSettings, DrawingFormat, Job, Metadata, ModelName, Priority,
+    Sha256Digest, TaskId, TaskRecord, TaskState,
 };
 use messaging::{Claimed, MessagingError, Submission, SubmitError};
 use service::lifecycle::failpoints;
@@ -33,6 +33,8 @@ pub(crate) struct SubmitOptions {
     pub(crate) metadata: Option<Metadata>,
     /// The format of the drawing that the client asks for.
     pub(crate) annotated: Option<DrawingFormat>,
+    /// Where the end of the task is reported.
+    pub(crate) callback_url: Option<CallbackUrl>,
     /// Identifies retries of the same submission.
     pub(crate) idempotency_key: Option<IdempotencyKey>,
     /// Whether to run the model even if the result is cached.
@@ -117,6 +119,7 @@ impl Tasks {
             priority,
             metadata,
             annotated,
+            callback_url,
             idempotency_key,
             no_cache,
         } = options;
@@ -124,6 +127,7 @@ impl Tasks {
         job.priority = priority;
         job.metadata = metadata;
         job.annotated = annotated;
+        job.callback_url = callback_url;
         // No longer than records are kept: after that there would be no record of the outcome.
         let longest_wait = deadline.unwrap_or(self.deadline).min(self.result_ttl);
         job.deadline = Some(job.submitted_at + longest_wait);
@@ -134,6 +138,9 @@ impl Tasks {
                 let record = self.store.find(task_id).await;
                 let record = record.map_err(|error| unavailable(task_id, "read", &error))?;
                 if let Some(record) = record {
+                    // The API that stored a cached result may have ended before it was announced.
+                    let announced = self.store.announce(&record).await;
+                    announced.map_err(|error| unavailable(task_id, "announce", &error))?;
                     return Ok(record);
                 }
                 // The first submission is still in progress, or was aborted before the job was stored. The
@@ -186,6 +193,7 @@ impl Tasks {
             priority: job.priority,
             metadata: metadata.as_deref(),
             annotated: job.annotated,
+            callback_url: job.callback_url.as_ref().map(CallbackUrl::as_str),
             deadline,
         };
         let claimed = self.keys.claim(Sha256Digest::of(&key.0), task_id, &submission).await;

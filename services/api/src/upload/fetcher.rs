@@ -9,13 +9,6 @@ use opentelemetry::{
 use outbound::{Client, Limits, Roots, UrlRules, Variables};
 use service::config::Reader;
 
-const VARIABLES: Variables = Variables {
-    http: "FETCH_HTTP",
-    ports: "FETCH_PORTS",
-    allow: "FETCH_ALLOW",
-    ca_file: "FETCH_CA_FILE",
-};
-
 /// The settings of fetching.
 #[derive(Debug, Clone)]
 pub struct FetchConfig {
@@ -28,7 +21,7 @@ impl FetchConfig {
     /// Reads `FETCH_…`; `None` if pictures are not fetched.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let is_on = reader.switch("FETCH_URLS", true);
-        let (rules, roots) = VARIABLES.read(reader);
+        let (rules, roots) = Variables::FETCHES.read(reader);
         let total = reader.seconds("FETCH_TIMEOUT_SECONDS", 20);
         let limits = Limits {
             connect: total.min(Duration::from_secs(5)),

@@ -183,6 +183,7 @@ impl BenchEnvironment {
             nats_ports_dir: Some(data_dir.to_owned()),
             messaging: MessagingConfig::read(&mut Reader::new(&variables), Role::Cli),
             cache,
+            webhooks: false,
             paths: self.paths.clone(),
             variables,
         }

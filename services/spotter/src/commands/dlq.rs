@@ -2,19 +2,16 @@
 
 mod render;
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
-use messaging::{DeadLetter, DeadLetterId, DeadLetters, Messaging, MessagingConfig, Role};
-use service::config::{ProcessEnvironment, Reader, Source};
+use messaging::{DeadLetter, DeadLetterId, DeadLetters, Messaging};
 
 use crate::{
-    cli::{DlqChoice, DlqCommand, DlqListOptions, DlqShowOptions, NatsOptions},
+    cli::{DlqChoice, DlqCommand, DlqListOptions, DlqShowOptions},
+    commands::queue_connection::connect,
     error::CliError,
     output::{self, results::Format},
 };
-
-/// How long a connection to the server may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 const NONE: &str = "no dead letters: no job has been given up in the last seven days";
 
@@ -34,27 +31,6 @@ async fn run(command: DlqCommand) -> Result<(), CliError> {
     };
     messaging.close().await;
     outcome
-}
-
-/// The environment, with `NATS_URL` replaced by the option's value.
-struct WithUrl<'a>(&'a str);
-
-impl Source for WithUrl<'_> {
-    fn get(&self, name: &str) -> Option<String> {
-        if name == "NATS_URL" { Some(self.0.to_owned()) } else { ProcessEnvironment.get(name) }
-    }
-
-    fn is_not_utf8(&self, name: &str) -> bool {
-        name != "NATS_URL" && ProcessEnvironment.is_not_utf8(name)
-    }
-}
-
-async fn connect(server: &NatsOptions) -> Result<Messaging, CliError> {
-    let source = WithUrl(&server.nats_url);
-    let mut reader = Reader::new(&source);
-    let config = MessagingConfig::read(&mut reader, Role::Cli);
-    let config = reader.finish(config)?;
-    Ok(Messaging::connect(MessagingConfig { connect_timeout: CONNECT_TIMEOUT, ..config }).await?)
 }
 
 async fn list(letters: &DeadLetters, options: &DlqListOptions) -> Result<(), CliError> {

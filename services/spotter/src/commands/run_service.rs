@@ -1,6 +1,6 @@
-//! `spotter api`, `spotter worker` and `spotter setup`: one service as a process of its own.
+//! `spotter api`, `spotter worker`, `spotter notifier` and `spotter setup`: one service as a process of its own.
 //!
-//! API and worker print one line to standard output once they are ready; the supervisor and the tests wait for it.
+//! All but the last print one line to standard output once they are ready; the supervisor and the tests wait for it.
 
 use std::io::{self, Write};
 
@@ -28,6 +28,16 @@ pub(crate) fn worker() -> Result<(), CliError> {
     tokio_runtime()?.block_on(async {
         let shutdown = shutdown::on_signal()?;
         Ok(worker::run(config, shutdown, || announce("ready")).await?)
+    })
+}
+
+/// A notifier until SIGTERM or Ctrl-C. Prints `ready`.
+pub(crate) fn notifier() -> Result<(), CliError> {
+    let config = notifier::Config::read(&ProcessEnvironment)?;
+    telemetry::start(&config.log);
+    tokio_runtime()?.block_on(async {
+        let shutdown = shutdown::on_signal()?;
+        Ok(notifier::run(config, shutdown, || announce("ready")).await?)
     })
 }
 

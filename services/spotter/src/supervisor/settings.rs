@@ -57,6 +57,8 @@ pub(crate) struct Settings {
     /// How the API and the workers set up the queue.
     pub(crate) messaging: MessagingConfig,
     pub(crate) cache: ResultCache,
+    /// Whether a notifier delivers webhooks: if it has secrets to sign them with.
+    pub(crate) webhooks: bool,
     /// Where the workers look for their model and for ONNX Runtime.
     pub(crate) paths: PathsOptions,
     /// What `.env` sets and the environment does not: passed to the API and the workers.
@@ -119,6 +121,7 @@ impl Settings {
             nats_ports_dir: None,
             messaging,
             cache: if is_named("REDIS_URL") { ResultCache::Named } else { ResultCache::Own },
+            webhooks: is_named("WEBHOOK_SECRETS"),
             paths,
             variables: HashMap::new(),
         };
@@ -126,7 +129,11 @@ impl Settings {
         // Each service reads its settings itself, but would report the bad ones only after the servers have started.
         let of_api = api::Config::read(&source).err();
         let of_worker = worker::Config::read(&source).err();
-        let settings = with_problems_of(settings, [of_api, of_worker])?;
+        let of_notifier = match is_named("WEBHOOK_SECRETS") {
+            true => notifier::Config::read(&source).err(),
+            false => None,
+        };
+        let settings = with_problems_of(settings, [of_api, of_worker, of_notifier])?;
         Ok(Self { variables, ..settings })
     }
 }
@@ -134,7 +141,7 @@ impl Settings {
 /// `read`, or the bad settings of all processes if any has one, each variable named once.
 fn with_problems_of<T>(
     read: Result<T, ConfigError>,
-    others: [Option<ConfigError>; 2],
+    others: [Option<ConfigError>; 3],
 ) -> Result<T, ConfigError> {
     let mut problems: Vec<BadSetting> = Vec::new();
     let own = read.as_ref().err().cloned();

@@ -34,6 +34,7 @@ mod system {
     mod result_cache;
     mod secrets;
     mod traces;
+    mod webhooks;
 }
 
 /// Rules that the source, the documentation and the deployments keep.

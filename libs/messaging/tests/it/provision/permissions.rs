@@ -18,6 +18,7 @@ use crate::fixture::{
     LEASE, TIMEOUT, begin, failure, job, large_picture, next, picture, submission, success,
     terminal,
 };
+use crate::webhooks::{Taking, with_callback};
 
 fn start() -> NatsServer {
     NatsServer::builder().roles().start()
@@ -28,6 +29,7 @@ fn config(server: &NatsServer, role: Role) -> MessagingConfig {
         Role::Api => "api",
         Role::Worker => "worker",
         Role::Setup => "setup",
+        Role::Notifier => "notifier",
         Role::Cli => "operator",
     };
     MessagingConfig::new(server.url_as(user).parse().unwrap(), role)
@@ -149,6 +151,36 @@ async fn giving_up_and_running_again_is_permitted() {
         let in_cluster = Messaging::connect(config).await.unwrap();
         assert_eq!(in_cluster.tasks().get(job().task_id).await.unwrap(), None);
     }
+    nothing_was_denied(&server).await;
+}
+
+#[tokio::test]
+async fn webhooks_are_permitted() {
+    let server = start();
+    set_up(&server).await;
+    let (api, worker) = (connect(&server, Role::Api).await, connect(&server, Role::Worker).await);
+    let notifier = connect(&server, Role::Notifier).await;
+    notifier.provision().await.unwrap();
+    let mut taking = Taking::start(&notifier);
+    let (of_api, of_worker) = (success(&with_callback()), success(&with_callback()));
+    api.tasks().finish(&of_api).await.unwrap();
+    taking.next().await.delivered().await.unwrap();
+    worker.tasks().finish(&of_worker).await.unwrap();
+    let delivery = taking.next().await;
+    delivery.retry(Duration::ZERO).await.unwrap();
+    taking.next().await.give_up("gone").await.unwrap();
+    let operator = connect(&server, Role::Cli).await;
+    let dead = operator.dead_webhooks();
+    let given_up = dead.list_after(0).await.unwrap();
+    assert_eq!(given_up.len(), 1);
+    dead.replay(&given_up[0]).await.unwrap();
+    assert_eq!(taking.next().await.record, of_worker);
+
+    let mut lost = with_callback();
+    lost.deadline = Some(lost.submitted_at - time::Duration::SECOND);
+    api.tasks().create_queued(&TaskRecord::queued(lost.clone())).await.unwrap();
+    api.reconciler().round().await.unwrap();
+    assert_eq!(taking.next().await.record.job.task_id, lost.task_id);
     nothing_was_denied(&server).await;
 }
 
@@ -286,7 +318,7 @@ enum Try {
 
 use Try::{Publish, Subscribe};
 
-const DENIED: [(&str, &[Try]); 5] = [
+const DENIED: [(&str, &[Try]); 6] = [
     (
         "api",
         &[
@@ -321,8 +353,31 @@ const DENIED: [(&str, &[Try]); 5] = [
         ],
     ),
     (
+        "notifier",
+        &[
+            Publish("jobs.yolov8n.00000000-0000-7000-8000-000000000000"),
+            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.worker"),
+            Publish("$JS.ACK.JOBS.worker.1.1.1.1.1"),
+            Publish("$KV.tasks.key"),
+            Publish("$KV.idempotency.key"),
+            Publish("$JS.API.STREAM.MSG.GET.JOBS"),
+            Publish("$JS.API.STREAM.MSG.GET.OBJ_pictures"),
+            Publish("$JS.API.CONSUMER.CREATE.WEBHOOKS.notifier"),
+            Publish("$JS.API.STREAM.PURGE.WEBHOOKS"),
+            Publish("$JS.API.STREAM.DELETE.WEBHOOKS"),
+            Publish("dlq.unreadable"),
+            Publish("cancels.x"),
+            Subscribe("records.>"),
+            Subscribe("webhooks.>"),
+            Subscribe(">"),
+        ],
+    ),
+    (
         "worker",
         &[
+            Publish("$JS.API.CONSUMER.MSG.NEXT.WEBHOOKS.notifier"),
+            Publish("$JS.ACK.WEBHOOKS.notifier.1.1.1.1.1"),
+            Publish("webhooks_dlq.x"),
             Publish("records.00000000-0000-7000-8000-000000000000"),
             Subscribe("records.>"),
             Subscribe("starts.>"),

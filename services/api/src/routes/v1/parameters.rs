@@ -3,9 +3,10 @@
 use std::{fmt::Display, str::FromStr, time::Duration};
 
 use domain::{
-    ClassFilter, ConfidenceThreshold, DetectionSettings, DrawingFormat, IouThreshold,
+    CallbackUrl, ClassFilter, ConfidenceThreshold, DetectionSettings, DrawingFormat, IouThreshold,
     MaxDetections, Metadata, ModelName, Priority,
 };
+use outbound::UrlRules;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use serde_json::Value;
 
@@ -23,6 +24,7 @@ pub(super) const NAMES: &[&str] = &[
     "deadline",
     "metadata",
     "annotated",
+    "callback_url",
 ];
 
 /// The parameters of a submission; `None` where the client leaves them to the API.
@@ -39,6 +41,7 @@ pub(super) struct Parameters {
     pub(super) metadata: Option<Metadata>,
     /// The inner `None`: no drawing, as by default.
     annotated: Option<Option<DrawingFormat>>,
+    callback_url: Option<String>,
 }
 
 impl Parameters {
@@ -72,6 +75,7 @@ impl Parameters {
                 "deadline" => parameters.deadline.replace(parsed(name, &value)?).is_some(),
                 "metadata" => parameters.metadata.replace(object(name, value)?).is_some(),
                 "annotated" => parameters.annotated.replace(drawing(name, &value)?).is_some(),
+                "callback_url" => parameters.callback_url.replace(text(name, &value)?).is_some(),
                 _ => {
                     let detail = format!("there is no parameter '{name}'");
                     return Err(Rejection::Parameter { name, detail });
@@ -103,6 +107,29 @@ impl Parameters {
     /// The format of the drawing that the client asks for.
     pub(super) fn annotated(&self) -> Option<DrawingFormat> {
         self.annotated.flatten()
+    }
+
+    /// Where the end of the task is reported, as far as `rules` allow that URL; `None`: there are no webhooks.
+    ///
+    /// # Errors
+    /// [`Rejection::Parameter`].
+    pub(super) fn callback_url(
+        &mut self,
+        rules: Option<&UrlRules>,
+    ) -> Result<Option<CallbackUrl>, Rejection> {
+        let name = "callback_url";
+        let Some(url) = self.callback_url.take() else { return Ok(None) };
+        let rules = rules.ok_or_else(|| {
+            let detail = "callback_url cannot be used: this API has no webhooks (WEBHOOKS=off)";
+            Rejection::Parameter { name, detail: detail.to_owned() }
+        })?;
+        match rules.check(&url) {
+            Ok(target) => Ok(Some(CallbackUrl::new(target.url().to_string()))),
+            Err(error) => {
+                let detail = format!("callback_url cannot be used: {error}");
+                Err(Rejection::Parameter { name, detail })
+            }
+        }
     }
 
     /// The deadline, no longer than results are kept: after that there would be no record of the outcome.
@@ -240,6 +267,10 @@ pub(super) fn schemas() -> Vec<(&'static str, MetaSchemaRef)> {
             "priority" => ("string", "`high`, `normal` or `low`. Default: `normal`."),
             "deadline" => ("integer", "Seconds the job may wait for a worker before it expires."),
             "annotated" => ("string", ANNOTATED),
+            "callback_url" => (
+                "string",
+                "A public `https` URL that is called when the task ends: a webhook, signed.",
+            ),
             _ => ("object", "A JSON object of at most 1 KiB, which is shown wherever the task is."),
         };
         let mut schema = MetaSchema::new(kind);
@@ -271,6 +302,7 @@ mod tests {
             ("deadline", json!("60")),
             ("metadata", json!("{\"a\": 1}")),
             ("annotated", json!(" True")),
+            ("callback_url", json!("https://example.com/a")),
         ];
         let of_json = [
             ("model", json!("yolov8n")),
@@ -283,6 +315,7 @@ mod tests {
             ("deadline", json!(60)),
             ("metadata", json!({ "a": 1 })),
             ("annotated", json!("jpg")),
+            ("callback_url", json!("https://example.com/a")),
         ];
         assert_eq!(of_form.clone().map(|(name, _)| name), *NAMES);
         let parsed = Parameters::parse(of_form).unwrap();
@@ -340,6 +373,25 @@ mod tests {
         }
         let twice = Parameters::parse([("iou", json!(1)), ("iou", json!(1))]).unwrap_err();
         assert_eq!(twice.to_string(), "iou is given more than once");
+    }
+
+    #[test]
+    fn a_callback_url_is_checked_by_the_rules() {
+        let rules = UrlRules::default();
+        let cases = [
+            ("https://example.com/a?b=c", Some(&rules), "https://example.com/a?b=c"),
+            ("https://example.com", Some(&rules), "https://example.com/"),
+            ("http://example.com/", Some(&rules), "its scheme must be https"),
+            ("https://127.0.0.1/", Some(&rules), "its host has no public address"),
+            ("https://example.com/", None, "WEBHOOKS=off"),
+        ];
+        for (url, rules, expected) in cases {
+            let mut parameters = Parameters::parse([("callback_url", json!(url))]).unwrap();
+            match parameters.callback_url(rules) {
+                Ok(found) => assert_eq!(found.unwrap().as_str(), expected, "{url}"),
+                Err(error) => assert!(error.to_string().contains(expected), "{url}: {error}"),
+            }
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use testkit::workspace_root;
 
 /// The crates of the project, each with those it may depend on.
-const ALLOWED: [(&str, &[&str]); 10] = [
+const ALLOWED: [(&str, &[&str]); 11] = [
     ("domain", &[]),
     ("service", &[]),
     ("testkit", &[]),
@@ -18,21 +18,32 @@ const ALLOWED: [(&str, &[&str]); 10] = [
     ("messaging", &["domain", "service"]),
     ("outbound", &["service"]),
     ("spotter-api", &["domain", "messaging", "outbound", "service"]),
+    ("spotter-notifier", &["domain", "messaging", "outbound", "service"]),
     ("spotter-worker", &["domain", "detector", "messaging", "service"]),
     (
         "spotter",
-        &["client", "domain", "detector", "messaging", "service", "spotter-api", "spotter-worker"],
+        &[
+            "client",
+            "domain",
+            "detector",
+            "messaging",
+            "service",
+            "spotter-api",
+            "spotter-notifier",
+            "spotter-worker",
+        ],
     ),
 ];
 
 /// External packages, each with the only crates that may depend on it.
-const OWNED: [(&str, &[&str]); 15] = [
+const OWNED: [(&str, &[&str]); 16] = [
     ("ort", &["detector"]),
     ("image", &["detector"]),
     ("turbojpeg", &["detector"]),
     ("prost", &["detector", "testkit"]),
     ("reqwest", &["client"]),
     ("tokio-rustls", &["outbound"]),
+    ("ring", &["spotter-notifier"]),
     ("opentelemetry-http", &["service"]),
     ("opentelemetry-otlp", &["service"]),
     ("opentelemetry-prometheus", &["service"]),

@@ -3,9 +3,12 @@
 use std::{fs, process::Command};
 
 use serde_json::Value;
-use testkit::{HttpServer, http_answer, picture, workspace_root};
+use testkit::{HttpServer, eventually, http_answer, picture, workspace_root};
 
-use crate::running_up::{Up, up};
+use crate::{
+    harness::TIMEOUT,
+    running_up::{Up, up},
+};
 
 /// The address in the README's examples.
 const SHOWN: &str = "http://127.0.0.1:5000";
@@ -45,7 +48,12 @@ fn the_curl_lines_of_the_readme_work() {
     let bus = fs::read(picture("bus.jpg")).unwrap();
     let pictures = HttpServer::start(move |_| Some(http_answer("200 OK", "", &bus)));
     let data = tempfile::tempdir().unwrap();
-    let process = up(data.path(), 0).env("FETCH_ALLOW", pictures.origin()).start();
+    let receiver = HttpServer::start(|_| Some(http_answer("204 No Content", "", b"")));
+    let process = up(data.path(), 0)
+        .env("FETCH_ALLOW", pictures.origin())
+        .env("WEBHOOK_ALLOW", receiver.origin())
+        .env("WEBHOOK_SECRETS", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+        .start();
     let up = Up::of(process, data);
     let picture_url = format!("{}/bus.jpg", pictures.origin());
     let mut task_id = String::new();
@@ -53,6 +61,7 @@ fn the_curl_lines_of_the_readme_work() {
     for line in lines {
         let line = line.replace(SHOWN, &up.base).replace("TASK_ID", &task_id);
         let line = line.replace("PICTURE_URL", &picture_url);
+        let line = line.replace("CALLBACK_URL", &receiver.origin());
         assert!(!line.contains("5000"), "{line}: an address the test does not know");
         let answer = run(&line);
         if let Ok(answer) = serde_json::from_str::<Value>(&answer)
@@ -64,5 +73,7 @@ fn the_curl_lines_of_the_readme_work() {
     }
     assert!(submitted >= 2, "pictures are submitted by both APIs");
     assert_eq!(pictures.requests().len(), 1, "a picture is fetched");
+    let called = eventually(TIMEOUT, async || (!receiver.requests().is_empty()).then_some(()));
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(called);
     assert_eq!(up.stop(), Some(0));
 }

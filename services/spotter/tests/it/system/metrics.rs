@@ -6,11 +6,12 @@ use std::{
     process::Command,
 };
 
+use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 use service::files::find_on_path;
-use testkit::{eventually, free_address, picture, workspace_root};
+use testkit::{HttpServer, eventually, free_address, http_answer, picture, workspace_root};
 
-use crate::harness::{System, TIMEOUT};
+use crate::harness::{System, TIMEOUT, spotter};
 
 /// The words of PromQL that are not names of metrics.
 const WORDS: [&str; 16] = [
@@ -35,20 +36,36 @@ const WORDS: [&str; 16] = [
 /// Metrics of other programs. `up` is set by Prometheus itself.
 const OTHERS: [&str; 1] = ["up"];
 
-/// The metrics of both services after a few pictures.
+/// The metrics of all services after a few pictures.
 struct Scraped {
     api: String,
     worker: String,
+    notifier: String,
 }
 
 impl Scraped {
     async fn after_a_few_pictures() -> Self {
-        let system = System::start_with(&[("RECONCILE_SECONDS", "1")]);
+        let receiver = HttpServer::start(|_| Some(http_answer("200 OK", "", b"")));
+        let origin = receiver.origin();
+        let settings =
+            [("RECONCILE_SECONDS", "1"), ("WEBHOOKS", "on"), ("WEBHOOK_ALLOW", &*origin)];
+        let system = System::start_with(&settings);
+        let notifier_address = free_address();
+        let _notifier = spotter(["notifier"])
+            .env("NATS_URL", system.nats.url())
+            .env("PROBES_ADDRESS", &notifier_address)
+            .env("WEBHOOK_SECRETS", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+            .env("WEBHOOK_ALLOW", &origin)
+            .start();
         let bytes = fs::read(picture("bus.jpg")).unwrap();
         let mut ids = Vec::new();
         for _ in 0..4 {
             ids.push(system.start_task("bus.jpg", bytes.clone()).await);
         }
+        let file = Part::bytes(bytes.clone()).file_name("bus.jpg");
+        let form = Form::new().text("callback_url", origin.clone()).part("file", file);
+        let submitted = system.http.post(format!("{}/v1/tasks", system.base)).multipart(form);
+        assert_eq!(submitted.send().await.unwrap().status().as_u16(), 202);
         // Jobs that wait for the worker, so that it runs some of them in a batch.
         let address = free_address();
         let settings = [("PROBES_ADDRESS", address.as_str()), ("MAX_BATCH", "2")];
@@ -63,11 +80,13 @@ impl Scraped {
         eventually(TIMEOUT, async || {
             let api = ask(format!("{}/metrics", system.base)).await;
             let worker = ask(format!("http://{address}/metrics")).await;
+            let notifier = ask(format!("http://{notifier_address}/metrics")).await;
             // Metrics that appear after a while: of the reconciler, and of the queue.
             let is_whole = api.contains("spotter_reconciler_last_round_timestamp_seconds{")
                 && api.contains("spotter_queue_oldest_job_age_seconds{")
-                && worker.contains("stage=\"store\"");
-            is_whole.then_some(Self { api, worker })
+                && worker.contains("stage=\"store\"")
+                && notifier.contains("spotter_webhook_delay_seconds_count");
+            is_whole.then_some(Self { api, worker, notifier })
         })
         .await
     }
@@ -75,7 +94,8 @@ impl Scraped {
     /// Each metric with its type and its services.
     fn metrics(&self) -> BTreeMap<String, (String, &'static str)> {
         let mut found = BTreeMap::new();
-        for (who, text) in [("API", &self.api), ("worker", &self.worker)] {
+        let services = [("API", &self.api), ("worker", &self.worker), ("notifier", &self.notifier)];
+        for (who, text) in services {
             for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
                 let (name, kind) = line.split_once(' ').unwrap();
                 let of = if found.contains_key(name) { "both" } else { who };
@@ -97,7 +117,7 @@ fn documented() -> BTreeMap<String, (String, &'static str)> {
     rows.filter_map(|(name, rest)| {
         let mut cells = rest.split(" | ");
         let (kind, who) = (cells.next()?, cells.next()?);
-        let who = ["API", "worker", "both"].into_iter().find(|known| *known == who)?;
+        let who = ["API", "worker", "notifier", "both"].into_iter().find(|known| *known == who)?;
         Some((name.to_owned(), (kind.to_owned(), who)))
     })
     .filter(|(name, _)| name.starts_with("spotter_") || name.starts_with("http_"))

@@ -1,0 +1,53 @@
+//! Webhooks: the end of a task is reported to the URL that its client has named.
+//!
+//! Whoever stores a terminal record publishes it to the stream of webhooks before the job is deleted. So a process
+//! that ends between the two leaves a job, and the worker that gets it finds the terminal record and publishes it. The
+//! stream stores one of several messages of the same task within its duplicate window; beyond it, a webhook is
+//! delivered again, with the same id. The message has the whole record in it, which is kept for as long as the webhook
+//! is retried, however long records are kept.
+//!
+//! A task without a job is failed by the reconciler alone. It publishes the webhook first, as provisional: the notifier
+//! delivers a provisional webhook once the record is terminal.
+
+pub(crate) mod dead;
+pub(crate) mod delivery;
+mod wire;
+
+use domain::TaskRecord;
+
+use self::wire::Envelope;
+use crate::{Messaging, MessagingError};
+
+/// The webhooks that are to be delivered.
+#[derive(Debug, Clone)]
+pub struct Webhooks {
+    messaging: Messaging,
+}
+
+impl Webhooks {
+    pub(crate) fn new(messaging: Messaging) -> Self {
+        Self { messaging }
+    }
+
+    /// Stores that the end of this task is to be reported, if its client wants that.
+    pub(crate) async fn announce(&self, record: &TaskRecord) -> Result<(), MessagingError> {
+        debug_assert!(record.state.is_terminal(), "the state is not terminal");
+        self.publish(record, false).await
+    }
+
+    /// The same before the record is stored.
+    pub(crate) async fn announce_provisionally(
+        &self,
+        record: &TaskRecord,
+    ) -> Result<(), MessagingError> {
+        self.publish(record, true).await
+    }
+
+    async fn publish(&self, record: &TaskRecord, provisional: bool) -> Result<(), MessagingError> {
+        if record.job.callback_url.is_none() {
+            return Ok(());
+        }
+        let envelope = Envelope { provisional, ..Envelope::first(record.job.task_id) };
+        wire::publish(&self.messaging, record, &envelope).await
+    }
+}

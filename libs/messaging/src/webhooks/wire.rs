@@ -1,0 +1,112 @@
+//! The message of a webhook: the record as JSON, and headers about its delivery.
+
+use std::time::Duration;
+
+use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream::message::PublishMessage};
+use bytes::Bytes;
+use domain::{TaskId, TaskRecord};
+use time::OffsetDateTime;
+
+use crate::{Messaging, MessagingError, provision::names::WEBHOOK_SUBJECT};
+
+const ATTEMPT: &str = "Spotter-Attempt";
+const NOT_BEFORE: &str = "Spotter-Not-Before";
+const PROVISIONAL: &str = "Spotter-Provisional";
+
+/// What the headers say about the delivery of a webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Envelope {
+    /// Distinguishes messages: the stream stores only one of each within its duplicate window.
+    pub(super) message_id: String,
+    /// The number of the next try, from 1.
+    pub(super) attempt: u32,
+    /// When it may begin, in seconds since 1970.
+    pub(super) not_before: i64,
+    /// Whether the record was not stored yet.
+    pub(super) provisional: bool,
+}
+
+impl Envelope {
+    pub(super) fn first(task_id: TaskId) -> Self {
+        Self { message_id: task_id.to_string(), attempt: 1, not_before: 0, provisional: false }
+    }
+
+    /// The try after `attempt`, `delay` from now.
+    pub(super) fn retry(task_id: TaskId, attempt: u32, delay: Duration) -> Self {
+        let attempt = attempt.saturating_add(1);
+        let not_before = OffsetDateTime::now_utc() + delay;
+        Self {
+            message_id: format!("{task_id}.{attempt}"),
+            attempt,
+            not_before: not_before.unix_timestamp(),
+            provisional: false,
+        }
+    }
+
+    fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(NATS_MESSAGE_ID, self.message_id.as_str());
+        headers.insert(ATTEMPT, self.attempt.to_string());
+        headers.insert(NOT_BEFORE, self.not_before.to_string());
+        if self.provisional {
+            headers.insert(PROVISIONAL, "true");
+        }
+        headers
+    }
+
+    /// What a message says; what it does not say is that of a first try.
+    pub(super) fn read(headers: Option<&HeaderMap>) -> Self {
+        let value = |name: &str| headers.and_then(|headers| headers.get(name));
+        let text = |name: &str| value(name).map(|value| value.as_str()).unwrap_or_default();
+        Self {
+            message_id: text("Nats-Msg-Id").to_owned(),
+            attempt: text(ATTEMPT).parse().unwrap_or(1),
+            not_before: text(NOT_BEFORE).parse().unwrap_or(0),
+            provisional: text(PROVISIONAL) == "true",
+        }
+    }
+
+    /// How long it has to wait yet.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        let left = self.not_before - OffsetDateTime::now_utc().unix_timestamp();
+        u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_secs)
+    }
+}
+
+/// Stores the webhook.
+pub(super) async fn publish(
+    messaging: &Messaging,
+    record: &TaskRecord,
+    envelope: &Envelope,
+) -> Result<(), MessagingError> {
+    let task_id = record.job.task_id;
+    let payload = serde_json::to_vec(record)
+        .map(Bytes::from)
+        .map_err(|cause| MessagingError::Record { task_id, cause })?;
+    let what = "store a webhook";
+    let subject = format!("{WEBHOOK_SUBJECT}.{task_id}");
+    let message = PublishMessage::build().headers(envelope.headers()).payload(payload);
+    let publish = async { messaging.jetstream().send_publish(subject, message).await?.await };
+    messaging.within(what, publish).await.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_envelope_is_read_as_it_was_written() {
+        let task_id = TaskId::generate();
+        let first = Envelope::first(task_id);
+        assert_eq!(Envelope::read(Some(&first.headers())), first);
+        assert_eq!(first.wait(), None);
+        let retry = Envelope::retry(task_id, 1, Duration::from_secs(100));
+        assert_eq!(Envelope::read(Some(&retry.headers())), retry);
+        assert_eq!(retry.attempt, 2);
+        assert!(retry.wait().is_some_and(|wait| wait > Duration::from_secs(90)));
+        assert_ne!(retry.message_id, first.message_id);
+        let provisional = Envelope { provisional: true, ..first };
+        assert_eq!(Envelope::read(Some(&provisional.headers())), provisional);
+        assert_eq!(Envelope::read(None).attempt, 1);
+    }
+}
