@@ -12,4 +12,4 @@ mod task;
 pub use api::{Client, Timeouts};
 pub use error::ClientError;
 pub use submission::{CacheControl, Submission};
-pub use task::{Failure, FoundObject, State, Task, Timings};
+pub use task::{Failure, FoundObject, Links, State, Task, Timings};

@@ -68,6 +68,22 @@ pub struct Task {
     /// Why the task failed, on FAILURE.
     #[serde(default)]
     pub failure: Option<Failure>,
+    /// Where the task and what belongs to it are; not from an older API.
+    #[serde(default)]
+    pub links: Option<Links>,
+}
+
+/// Where a task and what belongs to it are: paths of the API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Links {
+    /// The task.
+    #[serde(rename = "self")]
+    pub task: String,
+    /// Its events.
+    pub events: String,
+    /// The picture with the detected objects drawn in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
 }
 
 /// Where a task stands.
