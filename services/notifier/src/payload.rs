@@ -3,7 +3,7 @@
 //! `data` is the task as `GET /v1/tasks/{id}` shows it, but for its timings. If that makes the body too large, the objects
 //! are only behind the link to the task.
 
-use domain::{DetectedObject, Metadata, RunReport, TaskRecord, TaskState, five_decimals};
+use domain::{DetectedObject, Metadata, Priority, RunReport, TaskRecord, TaskState, five_decimals};
 use serde::Serialize;
 use time::OffsetDateTime;
 
@@ -24,6 +24,7 @@ struct Data<'a> {
     state: &'static str,
     picture_name: &'a str,
     model: &'a str,
+    priority: Priority,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<&'a Metadata>,
     #[serde(with = "time::serde::rfc3339")]
@@ -150,6 +151,7 @@ fn payload(record: &TaskRecord, objects: Objects) -> Payload<'_> {
             state: state.name(),
             picture_name: &job.picture_name,
             model: job.model.as_str(),
+            priority: job.priority,
             metadata: job.metadata.as_ref(),
             submitted_at: job.submitted_at,
             deadline: job.deadline,

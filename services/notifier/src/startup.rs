@@ -9,7 +9,11 @@ use service::{
     probes,
     telemetry::metrics::{Metrics, MetricsError},
 };
-use tokio::{sync::Semaphore, sync::mpsc, task::JoinSet, time::timeout};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+    time::timeout,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{

@@ -109,12 +109,11 @@ async fn a_finished_task_is_reported_with_a_signature() {
     assert_eq!(webhook["type"], "task.success");
     assert_eq!(webhook["timestamp"], webhook["data"]["finished_at"]);
     let answer = system.http.get(format!("{}/v1/tasks/{id}", system.base)).send().await.unwrap();
-    let task: Value = answer.json().await.unwrap();
+    let mut task: Value = answer.json().await.unwrap();
     assert_eq!(task["state"], "SUCCESS");
     assert!(!task["objects"].as_array().unwrap().is_empty());
-    for (name, value) in webhook["data"].as_object().unwrap() {
-        assert_eq!(&task[name], value, "{name} is as the API shows it");
-    }
+    task.as_object_mut().unwrap().remove("timings").expect("it has run");
+    assert_eq!(webhook["data"], task, "it is as the API shows it, but for the timings");
 }
 
 /// A worker that dies between its record and the webhook leaves the job, and the next worker publishes.
