@@ -85,7 +85,7 @@ impl Delivery {
             tracing::error!(task_id = %job.task_id, "a message that no consumer delivered");
             return None;
         };
-        let DeliveryInfo { attempt, waiting, .. } = info;
+        let DeliveryInfo { attempt, waiting } = info;
         Some(Self { job, attempt, waiting, message, reply, source, messaging })
     }
 
@@ -242,18 +242,16 @@ impl std::fmt::Debug for Delivery {
 }
 
 /// The server's data about one delivery of a message.
-pub(super) struct DeliveryInfo {
-    /// The consumer that has delivered it.
-    pub(super) consumer: String,
+struct DeliveryInfo {
     /// How often the message was delivered, this time included.
     attempt: u32,
     /// The number of messages that waited behind it, in the same lane.
-    pub(super) waiting: u64,
+    waiting: u64,
 }
 
 impl DeliveryInfo {
     /// `None` if no consumer delivered the message.
-    pub(super) fn read(messaging: &Messaging, message: &async_nats::Message) -> Option<Self> {
+    fn read(messaging: &Messaging, message: &async_nats::Message) -> Option<Self> {
         // All of it is in the subject to reply to.
         let message = async_nats::Message {
             subject: message.subject.clone(),
@@ -267,7 +265,7 @@ impl DeliveryInfo {
         let message = jetstream::Message { message, context: messaging.jetstream().clone() };
         let info = message.info().ok()?;
         let attempt = u32::try_from(info.delivered).unwrap_or(u32::MAX);
-        Some(Self { consumer: info.consumer.to_owned(), attempt, waiting: info.pending })
+        Some(Self { attempt, waiting: info.pending })
     }
 }
 

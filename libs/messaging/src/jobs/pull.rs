@@ -21,7 +21,7 @@ use tokio::{
 
 use self::demand::{Demand, Request, RequestKind};
 use super::{
-    delivery::{self, Delivery, DeliveryInfo, NAK, Settlement},
+    delivery::{self, Delivery, NAK, Settlement},
     wire,
 };
 use crate::{
@@ -112,7 +112,14 @@ impl Deliveries {
             match self.step(free_slots).await {
                 Ok(Some(message)) => {
                     self.failures = 0;
-                    if let Some(delivery) = self.accept(message) {
+                    let lane = lanes::parse(&message.subject).map(|(_, _, lane)| lane);
+                    let delivery = self.accept(message);
+                    if let (Some(pull), Some(lane)) = (&mut self.pull, lane) {
+                        // Of a message that is not a job it is not known whether others wait behind it.
+                        let waiting = delivery.as_ref().map_or(1, |delivery| delivery.waiting);
+                        pull.demand.delivered(lane, waiting, Instant::now());
+                    }
+                    if let Some(delivery) = delivery {
                         return delivery;
                     }
                 }
@@ -158,7 +165,7 @@ impl Deliveries {
         tokio::select! {
             biased;
             message = pull.subscriber.next() => match message {
-                Some(message) => pull.receive(&self.messaging, message),
+                Some(message) => pull.receive(message),
                 None => Err(PullError::Other("the subscription ended".to_owned())),
             },
             // The next step reads the new state.
@@ -277,21 +284,12 @@ impl Pull {
     /// Distinguishes jobs from status messages about the requests.
     fn receive(
         &mut self,
-        messaging: &Messaging,
         message: async_nats::Message,
     ) -> Result<Option<async_nats::Message>, PullError> {
         let now = Instant::now();
         self.lost_after = now + SILENCE;
         match message.status {
-            None | Some(StatusCode::OK) => {
-                // The subject is the job's. A message that no consumer has delivered answers no request.
-                if let Some(info) = DeliveryInfo::read(messaging, &message)
-                    && let Some(lane) = lanes::of_consumer(&info.consumer)
-                {
-                    self.demand.delivered(lane, info.waiting, now);
-                }
-                Ok(Some(message))
-            }
+            None | Some(StatusCode::OK) => Ok(Some(message)),
             Some(StatusCode::IDLE_HEARTBEAT) => Ok(None),
             Some(status @ (StatusCode::NOT_FOUND | StatusCode::TIMEOUT)) => {
                 let Some(lane) = lane_of_inbox(&message) else { return Ok(None) };

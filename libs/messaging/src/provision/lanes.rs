@@ -16,11 +16,6 @@ pub(crate) fn consumer(lane: Priority) -> &'static str {
     }
 }
 
-/// The lane of a consumer; `None` for other consumers.
-pub(crate) fn of_consumer(name: &str) -> Option<Priority> {
-    Priority::ALL.into_iter().find(|lane| consumer(*lane) == name)
-}
-
 /// The subjects of a lane's jobs.
 pub(crate) fn subjects(lane: Priority) -> String {
     subject("*", "*", lane)
