@@ -32,9 +32,9 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     entity_tag::{entity_tag, matches},
-    error::{CancelError, ListError, SubmitError, TaskError, VARY},
+    error::{CancelError, SubmitError, TaskError, VARY},
     formats::{ResultFormat, TaskContent},
-    list::{ListParameters, TaskList},
+    list::{ListError, ListParameters, TaskList},
     parameters::Parameters,
     prefer::Preference,
     task::{PriorityName, State, Task},

@@ -7,11 +7,28 @@ use super::task::Task;
 use crate::{
     http::problem::{Problem, ProblemKind},
     routes::rejection::{Rejection, RejectionKind},
-    tasks::{list::NoList, submit::RETRY_AFTER_SECONDS},
+    tasks::submit::RETRY_AFTER_SECONDS,
 };
 
 /// The header by which the format of a result is negotiated.
 pub(super) const VARY: &str = "Accept";
+
+/// The problem of an id that stands for no task.
+pub(super) fn task_unknown(detail: String) -> Json<Problem> {
+    Json(Problem::new(ProblemKind::TaskUnknown, detail))
+}
+
+/// The problem of a task that is older than results are kept.
+pub(super) fn task_expired(id: TaskId) -> Json<Problem> {
+    let detail = format!("the result of task {id} has expired; submit the picture again");
+    Json(Problem::new(ProblemKind::TaskExpired, detail))
+}
+
+/// The problem of records that cannot be read at the moment.
+pub(super) fn records_unreadable() -> Json<Problem> {
+    let detail = "the task records cannot be read at the moment, try again";
+    Json(Problem::new(ProblemKind::Unavailable, detail))
+}
 
 /// Why a submission was not accepted.
 #[derive(ApiResponse)]
@@ -135,7 +152,7 @@ pub(crate) enum TaskError {
 
 impl TaskError {
     pub(crate) fn unknown(detail: String) -> Self {
-        Self::Unknown(Json(Problem::new(ProblemKind::TaskUnknown, detail)))
+        Self::Unknown(task_unknown(detail))
     }
 
     /// The error for a header `Accept` that has none of `media_types`.
@@ -153,110 +170,11 @@ impl TaskError {
     }
 
     pub(crate) fn expired(id: TaskId) -> Self {
-        let detail = format!("the result of task {id} has expired; submit the picture again");
-        Self::Expired(Json(Problem::new(ProblemKind::TaskExpired, detail)))
+        Self::Expired(task_expired(id))
     }
 
     pub(crate) fn unavailable() -> Self {
-        let detail = "the task records cannot be read at the moment, try again";
-        let problem = Problem::new(ProblemKind::Unavailable, detail);
-        Self::Unavailable(Json(problem), RETRY_AFTER_SECONDS)
-    }
-}
-
-/// Why there is no list of tasks.
-#[derive(ApiResponse)]
-pub(crate) enum ListError {
-    /// A parameter is unknown, given twice, or has an invalid value.
-    #[oai(status = 400, content_type = "application/problem+json")]
-    BadRequest(Json<Problem>),
-    /// Lists are turned off.
-    #[oai(status = 403, content_type = "application/problem+json")]
-    Off(Json<Problem>),
-    /// The list is being built, or the records cannot be read at the moment. Try again after the given time.
-    #[oai(status = 503, content_type = "application/problem+json")]
-    Unavailable(
-        Json<Problem>,
-        /// Seconds to wait before trying again.
-        #[oai(header = "Retry-After")]
-        u64,
-    ),
-}
-
-impl ListError {
-    pub(crate) fn parameter(name: &str, detail: impl Into<String>) -> Self {
-        Self::BadRequest(Json(Problem::parameter(name, detail)))
-    }
-}
-
-impl From<NoList> for ListError {
-    fn from(error: NoList) -> Self {
-        let unavailable =
-            |kind, detail| Self::Unavailable(Json(Problem::new(kind, detail)), RETRY_AFTER_SECONDS);
-        match error {
-            NoList::Off => Self::Off(Json(Problem::new(ProblemKind::ListsOff, error.to_string()))),
-            NoList::Unavailable(messaging::ListError::Building) => unavailable(
-                ProblemKind::ListNotReady,
-                "the records of all tasks are being read, try again",
-            ),
-            NoList::Unavailable(messaging::ListError::Messaging(error)) => {
-                tracing::warn!(%error, "cannot list tasks");
-                unavailable(
-                    ProblemKind::Unavailable,
-                    "the task records cannot be read at the moment, try again",
-                )
-            }
-        }
-    }
-}
-
-/// Why a task cannot be followed.
-#[derive(ApiResponse)]
-pub(crate) enum FollowError {
-    /// A parameter is unknown.
-    #[oai(status = 400, content_type = "application/problem+json")]
-    #[allow(
-        dead_code,
-        reason = "documents the responses to unknown parameters, which do not reach the route"
-    )]
-    BadRequest(Json<Problem>),
-    /// There never was such a task.
-    #[oai(status = 404, content_type = "application/problem+json")]
-    Unknown(Json<Problem>),
-    /// There was such a task, longer ago than results are kept.
-    #[oai(status = 410, content_type = "application/problem+json")]
-    Expired(Json<Problem>),
-    /// Too many clients follow tasks, or the records cannot be read at the moment. Try again after the given time.
-    #[oai(status = 503, content_type = "application/problem+json")]
-    Unavailable(
-        Json<Problem>,
-        /// Seconds to wait before trying again.
-        #[oai(header = "Retry-After")]
-        u64,
-    ),
-}
-
-impl FollowError {
-    pub(crate) fn unknown(detail: String) -> Self {
-        Self::Unknown(Json(Problem::new(ProblemKind::TaskUnknown, detail)))
-    }
-
-    pub(crate) fn expired(id: TaskId) -> Self {
-        let detail = format!("the result of task {id} has expired; submit the picture again");
-        Self::Expired(Json(Problem::new(ProblemKind::TaskExpired, detail)))
-    }
-
-    pub(crate) fn too_many() -> Self {
-        let detail =
-            "too many event streams are open (MAX_EVENT_STREAMS): try again, or ask for the task";
-        let problem = Problem::new(ProblemKind::TooManyStreams, detail);
-        Self::Unavailable(Json(problem), RETRY_AFTER_SECONDS)
-    }
-
-    pub(crate) fn unavailable() -> Self {
-        let detail = "the task records cannot be read at the moment, try again";
-        let problem = Problem::new(ProblemKind::Unavailable, detail);
-        Self::Unavailable(Json(problem), RETRY_AFTER_SECONDS)
+        Self::Unavailable(records_unreadable(), RETRY_AFTER_SECONDS)
     }
 }
 
@@ -317,7 +235,7 @@ pub(crate) enum CancelError {
 
 impl CancelError {
     pub(crate) fn unknown(detail: String) -> Self {
-        Self::Unknown(Json(Problem::new(ProblemKind::TaskUnknown, detail)))
+        Self::Unknown(task_unknown(detail))
     }
 
     pub(crate) fn ended(task: Task) -> Self {

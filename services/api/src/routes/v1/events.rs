@@ -1,5 +1,7 @@
 //! The events of a task, as the versioned API sends them.
 
+mod error;
+
 use std::time::Duration;
 
 use domain::TaskId;
@@ -11,7 +13,8 @@ use poem_openapi::{
 };
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::{error::FollowError, task::Task};
+use self::error::FollowError;
+use super::task::Task;
 use crate::{
     http::event_stream::{EventSource, EventStream, EventStreamSlots},
     routes::{health::ApiHealth, tag::Tag},

@@ -1,5 +1,7 @@
 //! Lists of tasks: their parameters, and where the next page is.
 
+mod error;
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use domain::{MetadataFilter, Sha256Digest, TaskFilter, TaskId};
 use messaging::{ListQuery, TaskPage};
@@ -7,10 +9,8 @@ use percent_encoding::percent_decode_str;
 use poem_openapi::{Object, types::Example};
 use time::OffsetDateTime;
 
-use super::{
-    error::ListError,
-    task::{State, Task},
-};
+pub(super) use self::error::ListError;
+use super::task::{State, Task};
 
 /// How many tasks a page has, unless its client says otherwise.
 const DEFAULT_LIMIT: u8 = 20;

@@ -5,7 +5,7 @@ use poem_openapi::{ApiResponse, payload::Json};
 
 use crate::{
     http::problem::{Problem, ProblemKind},
-    routes::v1::error::{TaskProblem, VARY},
+    routes::v1::error::{TaskProblem, VARY, task_expired, task_unknown},
     tasks::submit::RETRY_AFTER_SECONDS,
 };
 
@@ -49,7 +49,7 @@ pub(super) enum ImageError {
 
 impl ImageError {
     pub(super) fn unknown(detail: String) -> Self {
-        Self::NotFound(Json(Problem::new(ProblemKind::TaskUnknown, detail)))
+        Self::NotFound(task_unknown(detail))
     }
 
     pub(super) fn no_image(detail: &str) -> Self {
@@ -71,8 +71,7 @@ impl ImageError {
     }
 
     pub(super) fn expired(id: TaskId) -> Self {
-        let detail = format!("the result of task {id} has expired; submit the picture again");
-        Self::Expired(Json(Problem::new(ProblemKind::TaskExpired, detail)))
+        Self::Expired(task_expired(id))
     }
 
     pub(super) fn unavailable() -> Self {
