@@ -6,9 +6,11 @@ mod batching;
 mod error;
 mod models;
 mod planned;
+mod pool;
 mod preprocessing;
 mod run_spans;
 mod slots;
+mod waiting_line;
 mod work;
 
 pub(crate) use batching::{BatchRules, Batcher};

@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use detector::{Detections, ModelError};
-use domain::{FailureReason, Job, RunReport, TaskRecord, TaskState};
+use domain::{FailureReason, Job, Priority, RunReport, TaskRecord, TaskState};
 use messaging::{
     Delivery, FinishOutcome, MessagingError, PictureFetchError, RequeueReason, Snapshot,
     StoredDrawing, TaskStore, Writes,
@@ -286,7 +286,7 @@ async fn detect(
         (job.model.clone(), job.settings.clone(), TraceContext::current());
     let file = PictureFile { bytes, model, settings, parallelism, trace };
     if context.placement == Placement::OnSlot {
-        let mut slot = lease_slot(context).await?;
+        let mut slot = lease_slot(context, job.priority).await?;
         context.metrics.count_picture(parallelism);
         return slot.run_file(file, deadline).await;
     }
@@ -295,18 +295,18 @@ async fn detect(
         && parallelism == Parallelism::Slot
     {
         context.metrics.count_picture(parallelism);
-        batcher.run(work);
+        batcher.run(job.priority, work);
         return answer.detections().await;
     }
-    let mut slot = lease_slot(context).await?;
+    let mut slot = lease_slot(context, job.priority).await?;
     context.metrics.count_picture(parallelism);
     slot.run(Batch::of(work), deadline).await;
     answer.detections().await
 }
 
-async fn lease_slot(context: &Context) -> Result<SlotLease, InferenceError> {
+async fn lease_slot(context: &Context, priority: Priority) -> Result<SlotLease, InferenceError> {
     tokio::select! {
-        slot = context.slots.lease() => Ok(slot),
+        slot = context.slots.lease(priority) => Ok(slot),
         // A slot that hangs never becomes idle. Another worker is free sooner.
         () = context.broken.cancelled() => Err(InferenceError::Broken),
     }

@@ -5,17 +5,18 @@
 //! batch fails, each of its jobs is retried, alone in its process.
 
 use std::{
-    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use domain::Priority;
 use tokio::{sync::mpsc, time::timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     arrivals::Arrivals,
     slots::{SlotLease, Slots},
+    waiting_line::WaitingLine,
     work::{Batch, Work},
 };
 use crate::metrics::WorkerMetrics;
@@ -23,7 +24,7 @@ use crate::metrics::WorkerMetrics;
 /// The queue of preprocessed pictures that wait for their batch.
 #[derive(Clone)]
 pub(crate) struct Batcher {
-    waiting: mpsc::UnboundedSender<Work>,
+    waiting: mpsc::UnboundedSender<(Priority, Work)>,
 }
 
 /// The limits of batches.
@@ -47,24 +48,24 @@ impl Batcher {
     ) -> Self {
         let (waiting, queue) = mpsc::unbounded_channel();
         let arrivals = Arrivals::new(rules.window);
-        let pending = VecDeque::new();
+        let pending = WaitingLine::default();
         let scheduler = Scheduler { queue, pending, arrivals, rules, slots, metrics, broken };
         tokio::spawn(scheduler.run());
         Self { waiting }
     }
 
     /// Runs a picture, together with others, and answers its job.
-    pub(crate) fn run(&self, work: Work) {
+    pub(crate) fn run(&self, priority: Priority, work: Work) {
         // Fails when the scheduler has stopped. Dropping the work then answers with `Broken`.
-        let _ = self.waiting.send(work);
+        let _ = self.waiting.send((priority, work));
     }
 }
 
 struct Scheduler {
     /// Bounded by how many jobs the worker holds at a time.
-    queue: mpsc::UnboundedReceiver<Work>,
-    /// Taken off the queue and not yet in a batch, in order of arrival.
-    pending: VecDeque<Work>,
+    queue: mpsc::UnboundedReceiver<(Priority, Work)>,
+    /// Taken off the queue and not yet in a batch.
+    pending: WaitingLine<Work>,
     arrivals: Arrivals,
     rules: BatchRules,
     slots: Arc<Slots>,
@@ -75,8 +76,9 @@ struct Scheduler {
 impl Scheduler {
     async fn run(mut self) {
         while self.wait_for_one().await {
+            let priority = self.pending.highest().unwrap_or_default();
             let lease = tokio::select! {
-                lease = self.slots.lease() => lease,
+                lease = self.slots.lease(priority) => lease,
                 // Dropping the waiting works requeues their jobs: another worker is free sooner.
                 () = self.broken.cancelled() => return,
             };
@@ -96,19 +98,19 @@ impl Scheduler {
         true
     }
 
-    fn admit(&mut self, work: Work) {
+    fn admit(&mut self, (priority, work): (Priority, Work)) {
         self.arrivals.record(work.since);
-        self.pending.push_back(work);
+        self.pending.push(priority, work);
     }
 
-    /// The picture that has waited longest, with others that can be run with it.
+    /// The picture that is next by its priority and its wait, with others that can be run with it.
     async fn next_batch(&mut self) -> Option<Batch> {
         while let Ok(work) = self.queue.try_recv() {
             self.admit(work);
         }
         // Jobs that no longer wait.
         self.pending.retain(|work| !work.reply.is_closed());
-        let mut batch = Batch::of(self.pending.pop_front()?);
+        let mut batch = Batch::of(self.pending.pop()?);
         self.fill(&mut batch);
         if !batch.takes_more() {
             return Some(batch);
@@ -130,15 +132,10 @@ impl Scheduler {
 
     /// Adds the waiting pictures that can be run with `batch`.
     fn fill(&mut self, batch: &mut Batch) {
-        let mut others = VecDeque::with_capacity(self.pending.len());
-        for work in self.pending.drain(..) {
-            if batch.works().len() == self.rules.most {
-                others.push_back(work);
-            } else if let Some(work) = batch.try_push(work) {
-                others.push_back(work);
-            }
-        }
-        self.pending = others;
+        let most = self.rules.most;
+        self.pending.offer(|work| {
+            if batch.works().len() == most { Some(work) } else { batch.try_push(work) }
+        });
     }
 }
 

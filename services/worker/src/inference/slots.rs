@@ -10,15 +10,14 @@ use std::{
 };
 
 use detector::{BatchItem, Canceller, DetectError, Detector, OnnxRuntime};
+use domain::Priority;
 use service::lifecycle::failpoints;
-use tokio::{
-    runtime::Handle,
-    sync::{Mutex, mpsc, oneshot},
-};
+use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     error::{InferenceError, panic_message},
     models::{LoadedModels, Together},
+    pool::{Lease, Pool},
     preprocessing::{PictureFile, Preprocessing},
     run_spans::{RunSpans, RunningWork},
     work::{Batch, JobResult, Picture, Reply, Work},
@@ -40,8 +39,7 @@ struct Request {
 
 /// The worker's slots. The model works on as many batches at a time as there are slots.
 pub(crate) struct Slots {
-    idle: Mutex<mpsc::Receiver<Slot>>,
-    home: mpsc::Sender<Slot>,
+    pool: Pool<Slot>,
     count: usize,
     preprocessing: Arc<Preprocessing>,
 }
@@ -62,17 +60,16 @@ impl Slots {
         preprocessing: &Arc<Preprocessing>,
     ) -> std::io::Result<Self> {
         let count = models.len();
-        let (home, idle) = mpsc::channel(count.max(1));
+        let mut slots = Vec::with_capacity(count);
         for (index, models) in models.into_iter().enumerate() {
             let (requests, inbox) = blocking::sync_channel(1);
             thread::Builder::new()
                 .name(format!("slot-{index}"))
                 .spawn(move || serve(&inbox, models))?;
-            // The channel has room for every slot there is, so this cannot fail.
-            let _ = home.try_send(Slot { requests, runtime: runtime.clone() });
+            slots.push(Slot { requests, runtime: runtime.clone() });
         }
         let preprocessing = Arc::clone(preprocessing);
-        Ok(Self { idle: Mutex::new(idle), home, count, preprocessing })
+        Ok(Self { pool: Pool::new(slots), count, preprocessing })
     }
 
     /// How many there are.
@@ -80,12 +77,10 @@ impl Slots {
         self.count
     }
 
-    /// Waits for an idle slot, first come, first served. Cancel-safe.
-    pub(crate) async fn lease(&self) -> SlotLease {
-        // Never `None`: this holds a sender.
-        let slot = self.idle.lock().await.recv().await;
+    /// Waits for an idle slot, behind those that wait with the same or a higher priority. Cancel-safe.
+    pub(crate) async fn lease(&self, priority: Priority) -> SlotLease {
         let preprocessing = Arc::clone(&self.preprocessing);
-        SlotLease { slot, run: None, home: self.home.clone(), preprocessing }
+        SlotLease { slot: self.pool.lease(priority).await, run: None, preprocessing }
     }
 }
 
@@ -98,9 +93,8 @@ struct Run {
 
 /// A slot in use. Dropping the lease stops its run and returns the slot, also on a panic, unless it hangs.
 pub(crate) struct SlotLease {
-    slot: Option<Slot>,
+    slot: Lease<Slot>,
     run: Option<Run>,
-    home: mpsc::Sender<Slot>,
     preprocessing: Arc<Preprocessing>,
 }
 
@@ -139,7 +133,7 @@ impl SlotLease {
     }
 
     async fn run_within(&mut self, deadline: Duration, task: Task) -> Result<(), InferenceError> {
-        let slot = self.slot.as_ref().ok_or(InferenceError::SlotEnded)?;
+        let slot = self.slot.item().ok_or(InferenceError::SlotEnded)?;
         let canceller = slot.runtime.canceller()?;
         let (done, outcome) = oneshot::channel();
         let request = Request { task, canceller: canceller.clone(), done };
@@ -155,7 +149,7 @@ impl SlotLease {
         match stopped {
             Ok(_) => Err(InferenceError::DeadlineExceeded(deadline)),
             Err(_) => {
-                self.slot = None;
+                self.slot.lose();
                 Err(InferenceError::Hung(deadline))
             }
         }
@@ -164,21 +158,17 @@ impl SlotLease {
 
 impl Drop for SlotLease {
     fn drop(&mut self) {
-        let Some(slot) = self.slot.take() else { return };
-        let home = self.home.clone();
-        // Fails only when the receiver is gone: the worker is shutting down.
-        let return_slot = move || drop(home.try_send(slot));
-        match (self.run.take(), Handle::try_current()) {
+        if let (Some(Run { canceller, outcome }), Ok(runtime)) =
+            (self.run.take(), Handle::try_current())
+        {
             // Nobody waits for this run any more: its task was revoked, or the worker releases it.
-            (Some(Run { canceller, outcome }), Ok(runtime)) => {
-                canceller.cancel();
-                runtime.spawn(async move {
-                    // A run that hangs makes the slot's next one report that.
-                    let _ = tokio::time::timeout(CANCEL_GRACE, outcome).await;
-                    return_slot();
-                });
-            }
-            _ => return_slot(),
+            canceller.cancel();
+            let slot = self.slot.take();
+            runtime.spawn(async move {
+                // A run that hangs makes the slot's next one report that.
+                let _ = tokio::time::timeout(CANCEL_GRACE, outcome).await;
+                drop(slot);
+            });
         }
     }
 }
