@@ -16,6 +16,7 @@ mod dead_letters;
 mod drawings;
 mod error;
 mod jobs;
+mod keep_alive;
 mod listing;
 mod messaging;
 mod provision;
@@ -42,10 +43,11 @@ pub use dead_letters::{
 pub use drawings::{DrawingError, Drawings, StoredDrawing};
 pub use error::{ErrorKind, MessagingError, PictureFetchError, RequeueError, SubmitError};
 pub use jobs::cancel::Cancellations;
-pub use jobs::delivery::{Delivery, KeepAlive, Settlement};
+pub use jobs::delivery::{Delivery, Settlement};
 pub use jobs::publish::JobQueue;
 pub use jobs::pull::Deliveries;
 pub use jobs::report::{QueueDepth, QueueReport};
+pub use keep_alive::KeepAlive;
 pub use listing::{ListError, ListQuery, TaskIndex, TaskPage};
 pub use provision::{
     ProvisionOutcome, Provisioned,

@@ -61,7 +61,8 @@ impl Messaging {
             provisioned.push(Provisioned { what, outcome });
         }
         provisioned.extend(ensure_consumers(self).await?);
-        let notifier = ensure(self, WEBHOOK_STREAM, WEBHOOK_CONSUMER, webhook_consumer());
+        let notifier =
+            ensure(self, WEBHOOK_STREAM, WEBHOOK_CONSUMER, webhook_consumer(self.config()));
         provisioned.push(notifier.await?);
         // Opened now, so that later requests need not.
         self.task_bucket().await?;

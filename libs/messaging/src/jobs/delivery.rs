@@ -9,7 +9,6 @@ use async_nats::{
 use bytes::Bytes;
 use domain::Job;
 use service::telemetry::traces::{self, Span};
-use tokio::{task::JoinHandle, time::Instant};
 
 use super::{picture_store, trace, wire::PictureSource};
 use crate::{
@@ -19,11 +18,11 @@ use crate::{
         pictures as dead_pictures,
         wire::{DeadLetterInfo, PicturePieces},
     },
+    keep_alive::KeepAlive,
 };
 
 pub(crate) const NAK: Bytes = Bytes::from_static(b"-NAK");
 const ACK: Bytes = Bytes::from_static(b"+ACK");
-const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
 
 /// How often a settlement is sent before the job is left to redelivery.
 const SETTLE_ATTEMPTS: u32 = 3;
@@ -122,22 +121,7 @@ impl Delivery {
     /// value is dropped.
     #[must_use = "the server redelivers the job after this is dropped"]
     pub fn keep_alive(&self) -> KeepAlive {
-        let messaging = self.messaging.clone();
-        let reply = self.reply.clone();
-        let every = messaging.config().ack_wait / 3;
-        let task = tokio::spawn(async move {
-            // The delivery has just started a whole `ack_wait`.
-            let mut ticks = tokio::time::interval_at(Instant::now() + every, every);
-            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-            loop {
-                ticks.tick().await;
-                let extend = messaging.client().publish(reply.clone(), IN_PROGRESS);
-                if let Err(error) = messaging.within("extend the ack_wait of a job", extend).await {
-                    tracing::warn!(%error, "the ack_wait of a job was not extended");
-                }
-            }
-        });
-        KeepAlive { task }
+        KeepAlive::start(&self.messaging, self.reply.clone())
     }
 
     /// Settles the delivery. Waits until the server has confirmed it, except for [`Settlement::Ack`] and
@@ -266,18 +250,6 @@ impl DeliveryInfo {
         let info = message.info().ok()?;
         let attempt = u32::try_from(info.delivered).unwrap_or(u32::MAX);
         Some(Self { attempt, waiting: info.pending })
-    }
-}
-
-/// Extends the `ack_wait` of a job until this is dropped.
-#[derive(Debug)]
-pub struct KeepAlive {
-    task: JoinHandle<()>,
-}
-
-impl Drop for KeepAlive {
-    fn drop(&mut self) {
-        self.task.abort();
     }
 }
 

@@ -44,9 +44,6 @@ const MAX_WEBHOOKS: i64 = 100_000;
 /// The most webhooks among the dead letters; the oldest are deleted.
 const MAX_DEAD_WEBHOOKS: i64 = 10_000;
 
-/// Longer than one delivery of a webhook may take.
-const WEBHOOK_ACK_WAIT: Duration = Duration::from_secs(90);
-
 /// More jobs than all workers together ever hold: this limit must never throttle them.
 const MAX_ACK_PENDING: i64 = 100_000;
 
@@ -259,12 +256,12 @@ fn dead_webhooks(config: &MessagingConfig) -> Config {
 }
 
 /// The one consumer that all notifiers share.
-pub(super) fn webhook_consumer() -> pull::Config {
+pub(super) fn webhook_consumer(config: &MessagingConfig) -> pull::Config {
     pull::Config {
         durable_name: Some(WEBHOOK_CONSUMER.to_owned()),
         description: Some("All notifiers share it".to_owned()),
         ack_policy: AckPolicy::Explicit,
-        ack_wait: WEBHOOK_ACK_WAIT,
+        ack_wait: config.ack_wait,
         // The number of a try is in the message.
         max_deliver: -1,
         max_ack_pending: MAX_ACK_PENDING,

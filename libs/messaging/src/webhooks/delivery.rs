@@ -11,6 +11,7 @@ use tokio::{sync::mpsc, time::sleep};
 use super::{Webhooks, dead, wire, wire::Envelope};
 use crate::{
     Messaging, MessagingError,
+    keep_alive::KeepAlive,
     provision::names::{WEBHOOK_CONSUMER, WEBHOOK_STREAM},
 };
 
@@ -24,7 +25,7 @@ const PROVISIONAL_WAIT: Duration = Duration::from_secs(5);
 /// store it has ended, and another one finds the lost job again.
 const PROVISIONAL_AGE: time::Duration = time::Duration::minutes(15);
 
-/// A webhook to deliver.
+/// A webhook to deliver. Another notifier gets it if this process ends before it is settled.
 pub struct WebhookDelivery {
     /// The terminal record.
     pub record: TaskRecord,
@@ -34,6 +35,7 @@ pub struct WebhookDelivery {
     pub deliveries: u32,
     message: async_nats::jetstream::Message,
     messaging: Messaging,
+    _keep_alive: Option<KeepAlive>,
 }
 
 impl WebhookDelivery {
@@ -173,12 +175,14 @@ impl WebhookDeliveries {
                 }
             },
         };
+        let reply = message.reply.clone();
         Ok(Some(WebhookDelivery {
             record,
             attempt: envelope.attempt,
             deliveries: u32::try_from(deliveries).unwrap_or(u32::MAX),
             message,
             messaging: self.messaging.clone(),
+            _keep_alive: reply.map(|reply| KeepAlive::start(&self.messaging, reply)),
         }))
     }
 

@@ -69,6 +69,22 @@ async fn a_terminal_record_is_announced_once() {
     assert_eq!(fixture.server.stream("WEBHOOKS").unwrap().messages, 0);
 }
 
+/// A try may take longer than `ack_wait`. If the notifier ends meanwhile, another one gets the webhook soon.
+#[tokio::test]
+async fn a_webhook_belongs_to_its_notifier_until_that_ends() {
+    const SHORT_ACK_WAIT: Duration = Duration::from_secs(3);
+    let fixture = Fixture::configured(|config| config.ack_wait = SHORT_ACK_WAIT).await;
+    let ended = success(&with_callback());
+    fixture.messaging.tasks().finish(&ended).await.unwrap();
+    let busy = Taking::start(&fixture.messaging).next().await;
+    let mut other = Taking::start(&fixture.messaging);
+    let delivery = timeout(2 * SHORT_ACK_WAIT, other.due.recv()).await;
+    assert!(delivery.is_err(), "another notifier got it");
+    drop(busy);
+    let again = other.next().await;
+    assert_eq!((&again.record, again.deliveries), (&ended, 2));
+}
+
 #[tokio::test]
 async fn a_webhook_is_tried_again_when_it_is_due() {
     let fixture = Fixture::start().await;
