@@ -7,7 +7,7 @@ use testkit::{
     TcpProxy, free_port, workspace_root,
 };
 
-use crate::{load::pictures::Poison, steps::Step};
+use crate::{load::pictures::Poison, receiver::Receiver, steps::Step};
 
 const SPOTTER: &str = env!("CARGO_BIN_EXE_spotter");
 
@@ -33,6 +33,9 @@ pub(crate) struct Plan {
 pub(crate) const ACK_WAIT_SECONDS: u64 = 3;
 
 const APIS: usize = 2;
+
+/// The delays between the tries of a webhook, in seconds. Short, so that some are given up during a fault.
+const WEBHOOK_RETRIES: &str = "0,1";
 
 /// The limit of a worker's address space, in bytes, where there is poison.
 const WORKER_MEMORY: u64 = 4 << 30;
@@ -63,7 +66,10 @@ pub(crate) struct Environment {
     pub(crate) worker_proxies: Vec<TcpProxy>,
     pub(crate) apis: Vec<SupervisedProcess>,
     pub(crate) workers: Vec<SupervisedProcess>,
-    /// Workers and APIs that have exited, for their logs.
+    pub(crate) notifier: Option<SupervisedProcess>,
+    /// Where webhooks are sent to.
+    pub(crate) receiver: Receiver,
+    /// Processes that have exited, for their logs.
     ended: Vec<Process>,
     /// How often a process has exited by SIGABRT, as at a failpoint.
     pub(crate) aborted: u32,
@@ -94,6 +100,8 @@ impl Environment {
             worker_proxies,
             apis: Vec::new(),
             workers: Vec::new(),
+            notifier: None,
+            receiver: Receiver::start(),
             ended: Vec::new(),
             aborted: 0,
             ports: Vec::new(),
@@ -117,7 +125,8 @@ impl Environment {
         for _ in 0..environment.plan.workers {
             environment.add_worker();
         }
-        for worker in &environment.workers {
+        environment.restart_notifier();
+        for worker in environment.workers.iter().chain(&environment.notifier) {
             worker.process.wait_for_line(|line| line.text == "ready", TIMEOUT);
         }
         environment
@@ -178,6 +187,22 @@ impl Environment {
         self.ended.push(old.process);
     }
 
+    pub(crate) fn kill_notifier(&mut self) {
+        if let Some(notifier) = &mut self.notifier {
+            notifier.process.kill9();
+            notifier.down = true;
+        }
+    }
+
+    /// Kills the notifier if it runs, and starts another one in its place.
+    pub(crate) fn restart_notifier(&mut self) {
+        self.kill_notifier();
+        let process = self.start_notifier();
+        let kept = SupervisedProcess { process, down: false, failing: None };
+        let old = self.notifier.replace(kept);
+        self.ended.extend(old.map(|old| old.process));
+    }
+
     /// Restarts every process that has exited by itself.
     pub(crate) fn restart_exited(&mut self) {
         for index in 0..self.workers.len() {
@@ -191,6 +216,11 @@ impl Environment {
             if let Some(failing) = api.exited(&mut self.aborted) {
                 self.replace_api(index, failing);
             }
+        }
+        if let Some(notifier) = &mut self.notifier
+            && notifier.exited(&mut self.aborted).is_some()
+        {
+            self.restart_notifier();
         }
     }
 
@@ -212,9 +242,10 @@ impl Environment {
         panic!("nats-server is not healthy again");
     }
 
-    /// Every line that workers and APIs have logged, including those that have exited.
+    /// Every line that the processes have logged, including those that have exited.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let kept = self.workers.iter().chain(&self.apis).map(|kept| &kept.process);
+        let kept = self.workers.iter().chain(&self.apis).chain(&self.notifier);
+        let kept = kept.map(|kept| &kept.process);
         let lines = kept.chain(&self.ended).flat_map(|process| {
             let id = process.id();
             process.lines().into_iter().map(move |line| format!("{id} {}", line.text))
@@ -230,6 +261,7 @@ impl Environment {
         let program = program.env("RECONCILE_SECONDS", "2");
         // The load consists of a few pictures, and every one must be run.
         let program = program.env("RESPONSE_CACHE_SECONDS", "0");
+        let program = program.env("WEBHOOKS", "on").env("WEBHOOK_ALLOW", self.receiver.origin());
         self.start_service(program, &self.api_proxies, failing.map(Step::failpoint))
     }
 
@@ -244,6 +276,16 @@ impl Environment {
         };
         let program = program.arg("worker").env("CONCURRENCY", "1").env("THREADS_PER_PICTURE", "1");
         self.start_service(program, &self.worker_proxies, failpoints)
+    }
+
+    fn start_notifier(&self) -> Process {
+        let program = Process::builder(SPOTTER)
+            .arg("notifier")
+            .env("WEBHOOK_SECRETS", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
+            .env("WEBHOOK_ALLOW", self.receiver.origin())
+            .env("WEBHOOK_RETRY_SECONDS", WEBHOOK_RETRIES)
+            .env("WEBHOOK_TIMEOUT_SECONDS", "2");
+        self.start_service(program, &self.worker_proxies, None)
     }
 
     fn start_service(
@@ -320,10 +362,11 @@ impl Nats {
         panic!("the stream of jobs has no leader for 20 s");
     }
 
-    pub(crate) fn jobs(&self) -> Option<StreamState> {
+    /// The state of a stream.
+    pub(crate) fn stream(&self, name: &str) -> Option<StreamState> {
         match self {
-            Self::One(server) => server.stream("JOBS"),
-            Self::Three(cluster) => cluster.stream("JOBS"),
+            Self::One(server) => server.stream(name),
+            Self::Three(cluster) => cluster.stream(name),
         }
     }
 

@@ -7,7 +7,8 @@ use testkit::{Direction, TcpProxy};
 
 use crate::{
     environment::Environment,
-    load::{Load, client::Submission, pictures::Poison},
+    load::{Load, pictures::Poison, submission::Submission},
+    receiver::Answer,
     steps::Step,
 };
 
@@ -52,6 +53,13 @@ pub(crate) enum Fault {
     Poison,
     /// One idempotency key, many times at once.
     KeyStorm,
+    NotifierKilled,
+    /// The receiver of webhooks answers with 503.
+    ReceiverFailing,
+    /// It takes webhooks and does not answer.
+    ReceiverSilent,
+    /// It refuses connections.
+    ReceiverDown,
 }
 
 /// What a fault is injected into.
@@ -70,7 +78,7 @@ pub(crate) struct ActiveFault {
 
 impl Fault {
     /// The faults of a system with one nats-server.
-    pub(crate) const ON_ONE_NODE: [Self; 18] = [
+    pub(crate) const ON_ONE_NODE: [Self; 22] = [
         Self::WorkerKilled,
         Self::WorkerFrozen,
         Self::WorkerTerminated,
@@ -89,7 +97,15 @@ impl Fault {
         Self::RedisSlow,
         Self::ConsumerDeleted,
         Self::KeyStorm,
+        Self::NotifierKilled,
+        Self::ReceiverFailing,
+        Self::ReceiverSilent,
+        Self::ReceiverDown,
     ];
+
+    /// Those of webhooks.
+    pub(crate) const OF_WEBHOOKS: [Self; 4] =
+        [Self::NotifierKilled, Self::ReceiverFailing, Self::ReceiverSilent, Self::ReceiverDown];
 
     /// The additional faults of a cluster.
     pub(crate) const ON_A_CLUSTER: [Self; 2] = [Self::LeaderKilled, Self::LeaderCutOff];
@@ -119,6 +135,10 @@ impl Fault {
             Self::DiskFull => "disk full",
             Self::Poison => "poison",
             Self::KeyStorm => "key storm",
+            Self::NotifierKilled => "notifier kill -9",
+            Self::ReceiverFailing => "receiver: 503",
+            Self::ReceiverSilent => "receiver silent",
+            Self::ReceiverDown => "receiver down",
         }
     }
 
@@ -147,6 +167,8 @@ impl Fault {
             Self::ApiKilled => 1,
             Self::RedisKilled | Self::RedisFlushed | Self::RedisSlow => 2,
             Self::Poison | Self::KeyStorm => 4,
+            Self::NotifierKilled => 5,
+            Self::ReceiverFailing | Self::ReceiverSilent | Self::ReceiverDown => 6,
             _ => 3,
         }
     }
@@ -226,6 +248,10 @@ impl Fault {
                     load.send(Submission::poison(poison), rng);
                 }
             }
+            Self::NotifierKilled => environment.kill_notifier(),
+            Self::ReceiverFailing => environment.receiver.answer_with(Answer::ServiceUnavailable),
+            Self::ReceiverSilent => environment.receiver.answer_with(Answer::Silence),
+            Self::ReceiverDown => environment.receiver.stop(),
             Self::KeyStorm => load.storm(STORM, format!("storm-{:016x}", rng.random::<u64>()), rng),
         }
         ActiveFault { fault: self, target }
@@ -256,6 +282,11 @@ impl ActiveFault {
             }
             Fault::RedisKilled => environment.redis.restart(),
             Fault::RedisSlow => environment.redis_proxy.heal(),
+            Fault::NotifierKilled => environment.restart_notifier(),
+            Fault::ReceiverFailing | Fault::ReceiverSilent => {
+                environment.receiver.answer_with(Answer::NoContent);
+            }
+            Fault::ReceiverDown => environment.receiver.restart(),
             Fault::WorkerTerminated
             | Fault::RedisFlushed
             | Fault::ConsumerDeleted

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod pictures;
+pub(crate) mod submission;
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,9 +17,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    load::client::{Client, Submission},
+    environment::Environment,
     load::pictures::{Upload, strip, uploads},
-    verdict::history::{Expected, History},
+    load::{
+        client::Client,
+        submission::{Expected, Submission},
+    },
+    verdict::history::History,
 };
 
 /// How often a client retries a submission with a key that was not answered with an id.
@@ -45,12 +50,24 @@ pub(crate) struct LoadPlan {
     pub(crate) deadlines: f64,
     /// The share of tasks that are cancelled soon after their submission.
     pub(crate) cancels: f64,
+    /// The share of tasks whose end is reported by a webhook.
+    pub(crate) callbacks: f64,
+    /// The share of tasks whose objects are drawn in.
+    pub(crate) drawings: f64,
 }
 
 impl Default for LoadPlan {
     fn default() -> Self {
-        let (deadlines, cancels) = (0.05, 0.05);
-        Self { clients: 4, pause_ms: 150, open: 60, pictures: 20_000, deadlines, cancels }
+        Self {
+            clients: 4,
+            pause_ms: 150,
+            open: 60,
+            pictures: 20_000,
+            deadlines: 0.05,
+            cancels: 0.05,
+            callbacks: 0.3,
+            drawings: 0.1,
+        }
     }
 }
 
@@ -68,14 +85,14 @@ struct Shared {
     uploads: Vec<Upload>,
     open: Arc<Semaphore>,
     left: Semaphore,
-    pause_ms: u64,
-    deadlines: f64,
-    cancels: f64,
+    plan: LoadPlan,
+    /// Where webhooks are sent to.
+    receiver: String,
     stop: CancellationToken,
 }
 
 impl Load {
-    pub(crate) fn start(plan: LoadPlan, bases: Vec<String>, seed: u64) -> Self {
+    pub(crate) fn start(plan: LoadPlan, environment: &Environment, seed: u64) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -83,13 +100,12 @@ impl Load {
             .expect("a runtime can be made");
         let history = Arc::new(History::new());
         let shared = Arc::new(Shared {
-            client: Client::new(bases, Arc::clone(&history)),
+            client: Client::new(environment.bases(), Arc::clone(&history)),
             uploads: uploads(),
             open: Arc::new(Semaphore::new(plan.open)),
             left: Semaphore::new(plan.pictures),
-            pause_ms: plan.pause_ms,
-            deadlines: plan.deadlines,
-            cancels: plan.cancels,
+            plan,
+            receiver: environment.receiver.origin(),
             stop: CancellationToken::new(),
         });
         let mut clients = JoinSet::new();
@@ -114,8 +130,10 @@ impl Load {
         }
     }
 
-    /// Submits a picture until it is accepted. Does not wait for that.
+    /// Submits a picture until it is accepted, with a callback. Does not wait for that.
     pub(crate) fn send(&mut self, submission: Submission, rng: &mut Xoshiro256PlusPlus) {
+        let callback_url = Some(self.shared.receiver.clone());
+        let submission = Submission { callback_url, ..submission };
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(rng.random());
         let shared = Arc::clone(&self.shared);
         let sending = async move {
@@ -174,7 +192,7 @@ impl Shared {
                     drop(open);
                 });
             }
-            let pause = Duration::from_millis(rng.random_range(0..=self.pause_ms));
+            let pause = Duration::from_millis(rng.random_range(0..=self.plan.pause_ms));
             let _ = timeout(pause, self.stop.cancelled()).await;
         }
     }
@@ -208,20 +226,23 @@ impl Shared {
         }
     }
 
-    /// A random submission: one in four has a key, some have a near deadline or are to be cancelled. Their priority
-    /// is random.
+    /// A random submission: one in four has a key, some have a near deadline or are to be cancelled, some have a
+    /// callback or a drawing. Their priority is random.
     fn choose(&self, rng: &mut Xoshiro256PlusPlus) -> Submission {
-        let upload = self.choose_upload(rng).clone();
-        if rng.random_bool(self.deadlines) {
-            let deadline = Some(rng.random_range(1..=5));
-            return Submission { deadline, ..Submission::new(upload, Expected::InTime) };
+        let plan = &self.plan;
+        let mut submission = Submission::new(self.choose_upload(rng).clone(), Expected::Success);
+        submission.callback_url = rng.random_bool(plan.callbacks).then(|| self.receiver.clone());
+        submission.annotated = rng.random_bool(plan.drawings);
+        submission.priority = Priority::ALL[rng.random_range(0..Priority::ALL.len())];
+        if rng.random_bool(plan.deadlines) {
+            submission.deadline = Some(rng.random_range(1..=5));
+            submission.expected = Expected::InTime;
+        } else if rng.random_bool(plan.cancels) {
+            submission.expected = Expected::Cancelled;
+        } else if rng.random_bool(0.25) {
+            submission.key = Some(format!("key-{:016x}", rng.random::<u64>()));
         }
-        let priority = Priority::ALL[rng.random_range(0..Priority::ALL.len())];
-        if rng.random_bool(self.cancels) {
-            return Submission { priority, ..Submission::new(upload, Expected::Cancelled) };
-        }
-        let key = rng.random_bool(0.25).then(|| format!("key-{:016x}", rng.random::<u64>()));
-        Submission { key, priority, ..Submission::new(upload, Expected::Success) }
+        submission
     }
 
     fn choose_upload(&self, rng: &mut Xoshiro256PlusPlus) -> &Upload {

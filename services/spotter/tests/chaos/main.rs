@@ -15,6 +15,7 @@
 mod environment;
 mod faults;
 mod load;
+mod receiver;
 mod scenario;
 mod steps;
 
@@ -23,6 +24,7 @@ mod scenarios {
     mod mixed;
     mod single_faults;
     mod soak;
+    mod webhooks;
 }
 
 /// What clients observed, checked against the invariants.

@@ -12,13 +12,14 @@ use futures_util::{StreamExt, stream};
 use messaging::{DeadLetterId, Messaging, MessagingConfig, QueueDepth, Role};
 use rand::{RngExt, SeedableRng, rngs::Xoshiro256PlusPlus};
 use reqwest::StatusCode;
+use serde_json::Value;
 
 use crate::{
     environment::{Environment, Plan},
     faults::{ActiveFault, Fault, FaultContext},
     load::client::get_with_retry,
     load::{Load, LoadPlan},
-    verdict::checker::{Bounds, Case, Evidence, Leftover, Violation, check, count_runs},
+    verdict::checker::{Bounds, Case, Evidence, Leftover, Violation, Webhook, check, count_runs},
     verdict::history::{CALM, History, Observed},
     verdict::report::Report,
     verdict::terminal_state::TerminalState,
@@ -53,7 +54,7 @@ impl Scenario {
         let seed = seed();
         eprintln!("{name}: CHAOS_SEED={seed}");
         let environment = Environment::start(plan);
-        let load = Load::start(load, environment.bases(), seed);
+        let load = Load::start(load, &environment, seed);
         let rng = Xoshiro256PlusPlus::seed_from_u64(seed);
         let mut scenario =
             Self { environment, load, rng, name, seed, injections: BTreeMap::new(), resets: 0 };
@@ -131,12 +132,13 @@ impl Scenario {
         let (leftover, drained) = self.drain(healed, bounds.terminal_within * 3 / 2);
         let runs = self.gather();
         let dead = self.dead_letters();
+        let webhooks = self.webhooks();
         let discrepancies = self.discrepancies();
         let Self { environment, load, name, seed, injections, resets, .. } = self;
         let observed = load.end().into_observed();
         // A server that loses its counts redelivers a job; nothing else adds runs.
         let bounds = Bounds { runs: bounds.runs.saturating_mul(1 + resets), ..bounds };
-        let tasks = evidence(&observed, &runs, &dead, healed);
+        let tasks = evidence(&observed, &runs, &dead, &webhooks, healed);
         let case = Case {
             tasks: &tasks,
             keys: &observed.keys,
@@ -145,7 +147,7 @@ impl Scenario {
             unexpected: &observed.unexpected,
         };
         let violations = check(&case, bounds);
-        let report = Report::new(&observed, &runs, &injections, drained);
+        let report = Report::new(&observed, &runs, &webhooks, &injections, drained);
         eprintln!("{name}, CHAOS_SEED={seed}\n{report}");
         drop(environment);
         (report, violations)
@@ -161,9 +163,10 @@ impl Scenario {
             let depth = self.load.runtime.block_on(queue.depth());
             let depth = depth.unwrap_or(QueueDepth { waiting: u64::MAX, in_progress: u64::MAX });
             let leftover = Leftover {
-                stored: self.environment.nats.jobs().map_or(u64::MAX, |jobs| jobs.messages),
+                stored: self.messages_in("JOBS"),
                 waiting: depth.waiting,
                 in_progress: depth.in_progress,
+                webhooks: self.messages_in("WEBHOOKS"),
             };
             let done = leftover == Leftover::default() && self.load.history.open() == 0;
             if done || healed.elapsed() > timeout {
@@ -171,6 +174,10 @@ impl Scenario {
             }
             thread::sleep(POLL_EVERY);
         }
+    }
+
+    fn messages_in(&self, stream: &str) -> u64 {
+        self.environment.nats.stream(stream).map_or(u64::MAX, |state| state.messages)
     }
 
     /// The discrepancies that the APIs report between queue and records. Only rounds that began after the heal count.
@@ -207,6 +214,37 @@ impl Scenario {
                     DeadLetterId::Task(id) => Some(id),
                     DeadLetterId::Sequence(_) => None,
                 }));
+            }
+        })
+    }
+
+    /// What became of the webhook of each task that has a callback.
+    fn webhooks(&self) -> BTreeMap<TaskId, Webhook> {
+        let history = &self.load.history;
+        let taken = self.environment.receiver.taken();
+        for webhook in taken.unreadable {
+            history.unexpected(format!("no webhook of a terminal state: {webhook}"));
+        }
+        let mut webhooks: BTreeMap<TaskId, Webhook> = self.dead_webhooks();
+        for (id, states) in taken.states {
+            webhooks.insert(id, Webhook::Taken(states.len()));
+            for state in states {
+                history.observe(id, "webhook", Some(state));
+            }
+        }
+        webhooks
+    }
+
+    fn dead_webhooks(&self) -> BTreeMap<TaskId, Webhook> {
+        self.load.runtime.block_on(async {
+            let dead = connect(self.environment.nats.url()).await.dead_webhooks();
+            let mut found = BTreeMap::new();
+            let mut last = 0;
+            loop {
+                let page = dead.list_after(last).await.expect("dead webhooks can be read");
+                let Some(webhook) = page.last() else { return found };
+                last = webhook.sequence;
+                found.extend(page.iter().map(|dead| (dead.record.job.task_id, Webhook::Dead)));
             }
         })
     }
@@ -273,9 +311,31 @@ async fn ask_the_api(history: &Arc<History>, http: &reqwest::Client, base: &str,
         answer => history.unexpected(format!("{answer:?} when reading {id} after the scenario")),
     }
     let Some(first) = history.first(id) else { return };
+    if history.has_drawing(id) {
+        ask_for_the_drawing(history, http, base, id).await;
+    }
     match get_with_retry(http, &format!("{base}/task_result/{id}")).await {
         Some((StatusCode::OK, task)) if first.matches_original(&task) => {}
         answer => history.unexpected(format!("/task_result/{id}: {answer:?}, but it is {first:?}")),
+    }
+}
+
+/// A task that succeeds has its drawing, or a warning that says why not.
+async fn ask_for_the_drawing(
+    history: &Arc<History>,
+    http: &reqwest::Client,
+    base: &str,
+    id: TaskId,
+) {
+    let url = format!("{base}/v1/tasks/{id}");
+    let drawn = http.get(format!("{url}/image")).send().await;
+    if drawn.as_ref().is_ok_and(|answer| answer.status() == StatusCode::OK) {
+        return;
+    }
+    let task = get_with_retry(http, &url).await;
+    let has_warning = |task: &Value| task["warnings"].to_string().contains("drawing");
+    if !task.as_ref().is_some_and(|(_, task)| has_warning(task)) {
+        history.unexpected(format!("{drawn:?} for the drawing of {task:?}"));
     }
 }
 
@@ -283,11 +343,14 @@ fn evidence(
     observed: &Observed,
     runs: &BTreeMap<TaskId, u32>,
     dead: &BTreeSet<TaskId>,
+    webhooks: &BTreeMap<TaskId, Webhook>,
     healed: Instant,
 ) -> Vec<Evidence> {
     let of = |(id, task): (&TaskId, &crate::verdict::history::Accepted)| {
         let counted_from = task.at.max(healed);
         let first = task.first.as_ref();
+        let reported = webhooks.get(id).copied();
+        let expected = if task.has_callback { Webhook::Lost } else { Webhook::None };
         Evidence {
             id: *id,
             expected: task.expected,
@@ -296,6 +359,7 @@ fn evidence(
             denied: task.denied,
             runs: runs.get(id).copied().unwrap_or_default(),
             is_dead: dead.contains(id),
+            webhook: reported.unwrap_or(expected),
         }
     };
     observed.accepted.iter().map(of).collect()

@@ -5,6 +5,8 @@
 pub(crate) enum Step {
     WorkerReceived,
     WorkerBeforeStore,
+    /// Between a terminal record and its webhook.
+    WorkerBeforeAnnounce,
     WorkerBeforeAck,
     WorkerAfterAck,
     ApiBeforePublish,
@@ -15,9 +17,10 @@ pub(crate) enum Step {
 
 impl Step {
     /// Those of a worker.
-    pub(crate) const OF_A_WORKER: [Self; 4] = [
+    pub(crate) const OF_A_WORKER: [Self; 5] = [
         Self::WorkerReceived,
         Self::WorkerBeforeStore,
+        Self::WorkerBeforeAnnounce,
         Self::WorkerBeforeAck,
         Self::WorkerAfterAck,
     ];
@@ -39,6 +42,7 @@ impl Step {
         let what = match self {
             Self::WorkerReceived => "worker-received=crash",
             Self::WorkerBeforeStore => "worker-before-store=crash",
+            Self::WorkerBeforeAnnounce => "before-announce=crash",
             Self::WorkerBeforeAck => "worker-before-ack=crash",
             Self::WorkerAfterAck => "worker-after-ack=crash",
             Self::ApiBeforePublish => "api-before-publish=crash",
@@ -54,6 +58,7 @@ impl Step {
         match self {
             Self::WorkerReceived => "crash: received",
             Self::WorkerBeforeStore => "crash: before store",
+            Self::WorkerBeforeAnnounce => "crash: before webhook",
             Self::WorkerBeforeAck => "crash: before ack",
             Self::WorkerAfterAck => "crash: after ack",
             Self::ApiBeforePublish => "crash: before publish",

@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use domain::{Priority, TaskId};
+use domain::TaskId;
 use rand::{RngExt, rngs::Xoshiro256PlusPlus};
 use reqwest::{
     RequestBuilder, StatusCode,
@@ -15,23 +15,13 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    load::pictures::{Poison, Upload, poisoned},
-    verdict::history::{Expected, History},
+    load::{pictures::Upload, submission::Submission},
+    verdict::history::History,
     verdict::terminal_state::TerminalState,
 };
 
 /// Longer than any answer of the API takes: two publishes of 5 s, and the record.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// One picture and how a client submits it.
-pub(crate) struct Submission {
-    pub(crate) upload: Upload,
-    pub(crate) expected: Expected,
-    /// Seconds.
-    pub(crate) deadline: Option<u64>,
-    pub(crate) key: Option<String>,
-    pub(crate) priority: Priority,
-}
 
 /// A task that was accepted.
 pub(crate) struct AcceptedTask {
@@ -45,18 +35,6 @@ pub(crate) struct Client {
     bases: Vec<String>,
     history: Arc<History>,
     give_up: CancellationToken,
-}
-
-impl Submission {
-    pub(crate) fn new(upload: Upload, expected: Expected) -> Self {
-        let priority = Priority::Normal;
-        Self { upload, expected, deadline: None, key: None, priority }
-    }
-
-    /// A picture that no worker survives.
-    pub(crate) fn poison(poison: Poison) -> Self {
-        Self::new(poisoned(poison), Expected::Poison)
-    }
 }
 
 impl Client {
@@ -89,8 +67,7 @@ impl Client {
                     self.history.unexpected(format!("202 without an id: {body}"));
                     return None;
                 };
-                let (expected, key) = (submission.expected, submission.key.as_deref());
-                let is_new = self.history.accepted(id, fault, expected, key);
+                let is_new = self.history.accepted(id, fault, submission);
                 return Some(AcceptedTask { id, is_new });
             }
             Ok((StatusCode::SERVICE_UNAVAILABLE, _)) => self.history.refused(fault),
@@ -104,13 +81,11 @@ impl Client {
 
     fn request(&self, submission: &Submission, rng: &mut Xoshiro256PlusPlus) -> RequestBuilder {
         let base = self.base(rng);
-        let url = match submission.deadline {
-            Some(seconds) => format!("{base}/v1/tasks?deadline={seconds}"),
-            None if !submission.priority.is_normal() => {
-                format!("{base}/v1/tasks?priority={}", submission.priority)
-            }
-            None if rng.random_bool(0.5) => format!("{base}/start_task"),
-            None => format!("{base}/v1/tasks"),
+        let parameters = submission.parameters();
+        let url = if parameters.is_empty() && rng.random_bool(0.5) {
+            format!("{base}/start_task")
+        } else {
+            format!("{base}/v1/tasks?{}", parameters.join("&"))
         };
         let Upload { name, bytes, .. } = submission.upload.clone();
         let form = Form::new().part("file", Part::bytes(bytes).file_name(name));

@@ -12,12 +12,12 @@ use crate::{
     environment::{ACK_WAIT_SECONDS, Plan},
     faults::Fault,
     load::LoadPlan,
-    load::client::Submission,
     load::pictures::{Poison, bus},
+    load::submission::{Expected, Submission},
     scenario::Scenario,
     steps::Step,
     verdict::checker::{Bounds, Violation},
-    verdict::history::{CALM, Expected},
+    verdict::history::CALM,
     verdict::report::Report,
 };
 
@@ -306,8 +306,9 @@ fn one_key_a_hundred_times_and_after_the_duplicate_window() {
 #[test]
 fn a_worker_that_acks_before_it_stores_is_detected() {
     const STOLEN: usize = 3;
-    // A stolen job with a deadline may expire, and another may be cancelled, which is no violation.
-    let load = LoadPlan { deadlines: 0.0, cancels: 0.0, ..LoadPlan::default() };
+    // A stolen job with a deadline may expire, and another may be cancelled, which is no violation. Its webhook waits
+    // for its record.
+    let load = LoadPlan { deadlines: 0.0, cancels: 0.0, callbacks: 0.0, ..LoadPlan::default() };
     let mut scenario = Scenario::start("control: acks first", one_node(1), load);
     let url = scenario.environment.nats.url();
     let rogue = scenario.load.runtime.spawn(async move {

@@ -23,9 +23,12 @@ use tokio::task::JoinSet;
 
 use crate::{
     environment::{Environment, Nats, Plan, TIMEOUT},
-    load::client::{Client, Submission},
     load::pictures::strip,
-    verdict::history::{Expected, History},
+    load::{
+        client::Client,
+        submission::{Expected, Submission},
+    },
+    verdict::history::History,
 };
 
 const NATS: &str = "nats-server";

@@ -2,7 +2,8 @@
 //!
 //! I1: every 202 reaches a terminal state in time. I2: a terminal state never changes, whatever its source. I3: nothing
 //! is left in the queue. I4: a job is not run more often than it is delivered. I5: a key stands for one task. I6: no
-//! restart loses a 202, which is I1 and I2 with restarts among the faults.
+//! restart loses a 202, which is I1 and I2 with restarts among the faults. I7: the end of every task with a callback is
+//! reported, or lies among the dead webhooks.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,7 +12,8 @@ use std::{
 
 use domain::TaskId;
 
-use super::{history::Expected, terminal_state::TerminalState};
+use super::terminal_state::TerminalState;
+use crate::load::submission::Expected;
 
 /// What is known of one accepted task at the end of the scenario.
 #[derive(Debug, Clone)]
@@ -28,6 +30,19 @@ pub(crate) struct Evidence {
     pub(crate) runs: u32,
     /// Whether its job is a dead letter.
     pub(crate) is_dead: bool,
+    pub(crate) webhook: Webhook,
+}
+
+/// What became of the webhook of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Webhook {
+    /// There is none: no callback was asked for.
+    None,
+    /// It was taken so many times.
+    Taken(usize),
+    /// It was not taken, and is among the dead webhooks.
+    Dead,
+    Lost,
 }
 
 /// Everything that is checked against the invariants.
@@ -48,6 +63,8 @@ pub(crate) struct Leftover {
     pub(crate) stored: u64,
     pub(crate) waiting: u64,
     pub(crate) in_progress: u64,
+    /// Webhooks that are neither delivered nor given up.
+    pub(crate) webhooks: u64,
 }
 
 /// The bounds that a scenario allows.
@@ -87,6 +104,8 @@ pub(crate) enum Violation {
     WrongTerminalState(TaskId, String),
     /// Given up without a dead letter.
     NotAmongDeadLetters(TaskId),
+    /// I7.
+    WebhookLost(TaskId),
     /// An answer that no client should get, such as a 500, or a 400 for a good picture.
     UnexpectedAnswer(String),
 }
@@ -133,6 +152,9 @@ fn check_task(task: &Evidence, bounds: Bounds) -> Vec<Violation> {
     if task.expected == Expected::Poison && !task.is_dead {
         violations.push(Violation::NotAmongDeadLetters(task.id));
     }
+    if task.webhook == Webhook::Lost {
+        violations.push(Violation::WebhookLost(task.id));
+    }
     violations
 }
 
@@ -178,6 +200,7 @@ mod controls {
             denied: 0,
             runs: 1,
             is_dead: false,
+            webhook: Webhook::None,
         }
     }
 
@@ -241,6 +264,15 @@ mod controls {
         assert_eq!(violations(&given_up), []);
         let gone = Evidence { is_dead: false, ..given_up };
         assert_eq!(violations(&gone), [Violation::NotAmongDeadLetters(gone.id)]);
+    }
+
+    #[test]
+    fn a_webhook_that_was_neither_taken_nor_given_up_is_reported() {
+        for webhook in [Webhook::Taken(1), Webhook::Taken(3), Webhook::Dead] {
+            assert_eq!(violations(&Evidence { webhook, ..good() }), []);
+        }
+        let lost = Evidence { webhook: Webhook::Lost, ..good() };
+        assert_eq!(violations(&lost), [Violation::WebhookLost(lost.id)]);
     }
 
     #[test]

@@ -8,7 +8,10 @@ use std::{
 use domain::TaskId;
 use parking_lot::Mutex;
 
-use crate::verdict::terminal_state::TerminalState;
+use crate::{
+    load::submission::{Expected, Submission},
+    verdict::terminal_state::TerminalState,
+};
 
 /// The name of the time without a fault.
 pub(crate) const CALM: &str = "calm";
@@ -33,24 +36,14 @@ pub(crate) struct Observed {
     pub(crate) unexpected: Vec<String>,
 }
 
-/// The terminal states that a submission may reach.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Expected {
-    /// SUCCESS.
-    Success,
-    /// SUCCESS, or EXPIRED: its deadline is near.
-    InTime,
-    /// SUCCESS, or REVOKED: it is cancelled.
-    Cancelled,
-    /// FAILURE, and a dead letter: no worker survives it.
-    Poison,
-}
-
 /// A task that a client holds a 202 for.
 pub(crate) struct Accepted {
     /// The fault that was active when it was submitted.
     pub(crate) fault: &'static str,
     pub(crate) expected: Expected,
+    /// Whether its end is reported by a webhook.
+    pub(crate) has_callback: bool,
+    pub(crate) annotated: bool,
     pub(crate) at: Instant,
     /// The first terminal state that was observed, and when.
     pub(crate) first: Option<(TerminalState, Instant)>,
@@ -78,21 +71,29 @@ impl History {
         &self,
         id: TaskId,
         fault: &'static str,
-        expected: Expected,
-        key: Option<&str>,
+        submission: &Submission,
     ) -> bool {
         let mut observed = self.observed.lock();
-        if let Some(key) = key {
-            observed.keys.entry(key.to_owned()).or_default().insert(id);
+        if let Some(key) = &submission.key {
+            observed.keys.entry(key.clone()).or_default().insert(id);
         }
         if observed.accepted.contains_key(&id) {
-            if key.is_none() {
+            if submission.key.is_none() {
                 observed.unexpected.push(format!("task {id} was accepted twice"));
             }
             return false;
         }
-        let (at, first, others, denied) = (Instant::now(), None, Vec::new(), 0);
-        observed.accepted.insert(id, Accepted { fault, expected, at, first, others, denied });
+        let task = Accepted {
+            fault,
+            expected: submission.expected,
+            has_callback: submission.callback_url.is_some(),
+            annotated: submission.annotated,
+            at: Instant::now(),
+            first: None,
+            others: Vec::new(),
+            denied: 0,
+        };
+        observed.accepted.insert(id, task);
         true
     }
 
@@ -135,6 +136,15 @@ impl History {
     pub(crate) fn first(&self, id: TaskId) -> Option<TerminalState> {
         let observed = self.observed.lock();
         observed.accepted.get(&id)?.first.as_ref().map(|(end, _)| end.clone())
+    }
+
+    /// Whether the task succeeded and its client asked for a drawing.
+    pub(crate) fn has_drawing(&self, id: TaskId) -> bool {
+        let observed = self.observed.lock();
+        observed.accepted.get(&id).is_some_and(|task| {
+            let first = task.first.as_ref();
+            task.annotated && first.is_some_and(|(end, _)| end.state() == "SUCCESS")
+        })
     }
 
     /// How many tasks have not been observed to be terminal yet.

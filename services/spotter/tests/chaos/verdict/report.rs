@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 
 use domain::TaskId;
 
-use crate::verdict::history::{CALM, Observed};
+use crate::verdict::{
+    checker::Webhook,
+    history::{CALM, Observed},
+};
 
 /// The outcomes of the pictures that were submitted during one fault.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,12 +35,23 @@ pub(crate) struct Report {
     pub(crate) rows: BTreeMap<&'static str, Row>,
     /// From the end of the load to the empty queue.
     drained: Duration,
+    webhooks: Webhooks,
+}
+
+/// What became of the webhooks, by numbers of tasks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Webhooks {
+    pub(crate) taken: u64,
+    /// Of those, taken more than once.
+    pub(crate) repeated: u64,
+    pub(crate) dead: u64,
 }
 
 impl Report {
     pub(crate) fn new(
         observed: &Observed,
         runs: &BTreeMap<TaskId, u32>,
+        webhooks: &BTreeMap<TaskId, Webhook>,
         injections: &BTreeMap<&'static str, u32>,
         drained: Duration,
     ) -> Self {
@@ -63,7 +77,11 @@ impl Report {
         for (fault, unanswered) in &observed.unanswered {
             rows.entry(fault).or_default().unanswered += unanswered;
         }
-        Self { rows, drained }
+        Self { rows, drained, webhooks: Webhooks::count(webhooks) }
+    }
+
+    pub(crate) fn webhooks(&self) -> Webhooks {
+        self.webhooks
     }
 
     pub(crate) fn total(&self) -> Row {
@@ -78,6 +96,23 @@ impl Report {
             unanswered: sum.unanswered + row.unanswered,
             longest: sum.longest.max(row.longest),
         })
+    }
+}
+
+impl Webhooks {
+    fn count(webhooks: &BTreeMap<TaskId, Webhook>) -> Self {
+        let mut counts = Self::default();
+        for webhook in webhooks.values() {
+            match webhook {
+                Webhook::Taken(times) => {
+                    counts.taken += 1;
+                    counts.repeated += u64::from(*times > 1);
+                }
+                Webhook::Dead => counts.dead += 1,
+                Webhook::None | Webhook::Lost => {}
+            }
+        }
+        counts
     }
 }
 
@@ -115,6 +150,8 @@ impl fmt::Display for Report {
                 row.longest.as_secs_f64()
             )?;
         }
+        let Webhooks { taken, repeated, dead } = self.webhooks;
+        writeln!(f, "webhooks: {taken} taken, {repeated} of them more than once, {dead} given up")?;
         write!(
             f,
             "the queue was empty {:.1} s after the load had stopped",
