@@ -1,10 +1,12 @@
 //! The OpenAPI document and the service that it describes.
 
 use poem_openapi::{LicenseObject, OpenApiService};
+use serde_json::{Map, Value};
 
 use super::{
     health::HealthApi,
     legacy::LegacyApi,
+    schema::{IDEMPOTENCY_KEY, MODEL_NAME},
     v1::{V1Api, events::EventsApi, image::ImageApi},
 };
 
@@ -32,6 +34,56 @@ pub fn document() -> Result<String, serde_json::Error> {
 ///
 /// # Errors
 /// As [`document`].
-pub(crate) fn parsed() -> Result<serde_json::Value, serde_json::Error> {
-    serde_json::from_str(&service().spec())
+pub(crate) fn parsed() -> Result<Value, serde_json::Error> {
+    let mut document: Value = serde_json::from_str(&service().spec())?;
+    let paths = document["paths"].as_object_mut().into_iter().flat_map(Map::values_mut);
+    let operations = paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
+    let parameters =
+        operations.filter_map(|operation| operation.get_mut("parameters")?.as_array_mut());
+    for parameter in parameters.flatten() {
+        let constraint = parameter["name"].as_str().and_then(constraint);
+        if let (Some((keyword, value)), Some(schema)) =
+            (constraint, parameter["schema"].as_object_mut())
+        {
+            schema.insert(keyword.to_owned(), value);
+        }
+    }
+    Ok(document)
+}
+
+/// What the routes check themselves, as a keyword of the parameter's schema and its value. Told to the framework, it
+/// would check it first, and answer with words that help no client.
+fn constraint(parameter: &str) -> Option<(&'static str, Value)> {
+    match parameter {
+        "Idempotency-Key" => Some(("pattern", IDEMPOTENCY_KEY.into())),
+        "model" => Some(("pattern", MODEL_NAME.into())),
+        "wait" => Some(("minimum", 0.into())),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_say_what_the_routes_accept() {
+        let document = parsed().unwrap();
+        let parameters = |path: &str, method: &str| -> Vec<Value> {
+            document["paths"][path][method]["parameters"].as_array().unwrap().clone()
+        };
+        let cases = [
+            ("/start_task", "post", "Idempotency-Key"),
+            ("/v1/tasks", "post", "Idempotency-Key"),
+            ("/v1/tasks", "post", "model"),
+            ("/v1/tasks", "get", "model"),
+            ("/v1/tasks/{task_id}", "get", "wait"),
+            ("/v1/tasks/{task_id}/image", "get", "wait"),
+        ];
+        for (path, method, name) in cases {
+            let found = parameters(path, method).into_iter().find(|found| found["name"] == name);
+            let (keyword, value) = constraint(name).unwrap();
+            assert_eq!(found.unwrap()["schema"][keyword], value, "{method} {path} {name}");
+        }
+    }
 }

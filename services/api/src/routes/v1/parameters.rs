@@ -1,5 +1,7 @@
 //! The parameters of a submission, from its query and its body.
 
+mod schemas;
+
 use std::{fmt::Display, str::FromStr, time::Duration};
 
 use domain::{
@@ -7,9 +9,9 @@ use domain::{
     MaxDetections, Metadata, ModelName, Priority,
 };
 use outbound::UrlRules;
-use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 use serde_json::Value;
 
+pub(super) use self::schemas::schemas;
 use crate::routes::rejection::Rejection;
 
 /// The names of all parameters.
@@ -241,46 +243,6 @@ fn object(name: &'static str, value: Value) -> Result<Metadata, Rejection> {
         value => value,
     };
     Metadata::try_from(value).map_err(invalid(name))
-}
-
-const ANNOTATED: &str = "Whether to keep the picture with the detected objects drawn in, at `image` in `links`: `jpeg` \
-                         (or true), `png`, `webp`. Default false.";
-
-/// The schemas of the parameters in a body.
-pub(super) fn schemas() -> Vec<(&'static str, MetaSchemaRef)> {
-    let schema = |name: &&'static str| {
-        let (kind, description) = match *name {
-            "model" => ("string", "The model to run. Default: the API's `MODEL`."),
-            "confidence" => ("number", "The least class score of a reported object. Default 0.25."),
-            "iou" => ("number", "The overlap above which two boxes are one object. Default 0.7."),
-            "max_detections" => ("integer", "The most objects reported. Default 300."),
-            "classes" => (
-                "string",
-                "Names or indices of the classes to report, separated by commas; in JSON also an \
-                array. Default: all.",
-            ),
-            "class_agnostic" => (
-                "boolean",
-                "Whether boxes of different classes also count as one object. Default \
-                false.",
-            ),
-            "priority" => ("string", "`high`, `normal` or `low`. Default: `normal`."),
-            "deadline" => ("integer", "Seconds the job may wait for a worker before it expires."),
-            "annotated" => ("string", ANNOTATED),
-            "callback_url" => (
-                "string",
-                "A public `https` URL that is called when the task ends: a webhook, signed.",
-            ),
-            _ => ("object", "A JSON object of at most 1 KiB, which is shown wherever the task is."),
-        };
-        let mut schema = MetaSchema::new(kind);
-        schema.description = Some(description);
-        if *name == "priority" {
-            schema.enum_items = Priority::ALL.map(|priority| priority.name().into()).to_vec();
-        }
-        (*name, MetaSchemaRef::Inline(Box::new(schema)))
-    };
-    NAMES.iter().map(schema).collect()
 }
 
 #[cfg(test)]
