@@ -188,6 +188,10 @@ MUTATIONS = [
     Mutation("another's password", "is given the password of setup", in_secret_reference("key", "setup")),
     Mutation("a password in the open", "has a password in it", setting("api", "NATS_URL", "tls://api:secret@nats:4222")),
     Mutation("a secret mounted that nobody makes", "nats refers to the Secret none, which no documented command creates", lambda o: pod(o, "nats")["volumes"].append({"name": "more", "secret": {"secretName": "none"}})),
+    # Who is served.
+    Mutation("requests without a key", "api serves requests without a key", setting("api", "AUTH", "off")),
+    Mutation("lists without keys", "api lists tasks without keys", setting("api", "MAX_LISTED_TASKS", "20"), "local"),
+    Mutation("no decision about keys", "api has AUTH=key", setting("api", "AUTH", "key")),
     # What a program starts with.
     Mutation("an address before its password", "api: NATS_URL refers to $(NATS_PASSWORD), which is no variable that stands before it", first("api", "NATS_URL")),
     Mutation("the same on GPUs", "worker: NATS_URL refers to $(NATS_SCHEME)", first("worker", "NATS_URL"), "gpu"),

@@ -217,6 +217,20 @@ def the_network_is_closed_but_for_what_is_needed(objects: Objects) -> Iterator[s
         yield f"a worker may speak to {', '.join(sorted(beyond))}"
 
 
+# --- Who is served -----------------------------------------------------------------------
+
+
+def requests_need_keys(objects: Objects) -> Iterator[str]:
+    api = objects.settings("api")
+    auth = api.get("AUTH")
+    if auth not in ("keys", "off"):
+        yield f"api has AUTH={auth}, and starts only with keys or off"
+    if auth != "keys" and api.get("MAX_LISTED_TASKS") != "0":
+        yield "api lists tasks without keys, which shows each client the tasks of all others"
+    if objects.is_ours and objects.overlay != "local" and auth != "keys":
+        yield "api serves requests without a key"
+
+
 # --- Numbers and names that stand in two places ------------------------------------------
 
 
@@ -368,6 +382,7 @@ RULES: list[Rule] = [
     *ADMISSION_RULES,
     *INTERNET_RULES,
     the_network_is_closed_but_for_what_is_needed,
+    requests_need_keys,
     time_to_stop_is_enough,
     memory_and_disk_are_enough,
     the_scaler_knows_the_queue,

@@ -5,7 +5,8 @@ use std::{fmt, time::Duration};
 use bytes::{Bytes, BytesMut};
 use domain::TaskId;
 use reqwest::{
-    RequestBuilder, Response, header,
+    RequestBuilder, Response,
+    header::{self, HeaderValue},
     multipart::{Form, Part},
 };
 use tokio::time::sleep;
@@ -26,6 +27,8 @@ const LONGEST_ANSWER: usize = 32 << 20;
 pub struct Client {
     http: reqwest::Client,
     base: String,
+    /// `Bearer` and the API key.
+    authorization: Option<HeaderValue>,
 }
 
 /// How long requests may take.
@@ -60,7 +63,19 @@ impl Client {
     pub fn new(base: &str, timeouts: Timeouts) -> Result<Self, ClientError> {
         let Timeouts { connect, request } = timeouts;
         let http = reqwest::Client::builder().connect_timeout(connect).timeout(request).build()?;
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
+        let base = base.trim_end_matches('/').to_owned();
+        Ok(Self { http, base, authorization: None })
+    }
+
+    /// The same client, which sends this API key with each request.
+    ///
+    /// # Errors
+    /// [`ClientError::NotSent`] if no header can have the key. The error does not show it.
+    pub fn with_api_key(self, key: &str) -> Result<Self, ClientError> {
+        let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
+            .map_err(|_| ClientError::NotSent("the API key has invalid characters".to_owned()))?;
+        value.set_sensitive(true);
+        Ok(Self { authorization: Some(value), ..self })
     }
 
     /// Whether the API runs: asks `/health/live`.
@@ -79,7 +94,8 @@ impl Client {
     pub async fn submit(&self, submission: &Submission) -> Result<Task, ClientError> {
         let url = format!("{}/v1/tasks{}", self.base, submission.query());
         let file = Part::stream(submission.picture.clone()).file_name(submission.name.clone());
-        let mut request = self.http.post(url).multipart(Form::new().part("file", file));
+        let mut request = self.with_key(self.http.post(url));
+        request = request.multipart(Form::new().part("file", file));
         if let Some(key) = &submission.idempotency_key {
             request = request.header("Idempotency-Key", key);
         }
@@ -138,7 +154,14 @@ impl Client {
     /// [`ClientError::Busy`] or [`ClientError::Refused`] for a status other than success, [`ClientError::NoAnswer`]
     /// and [`ClientError::NotSent`] for what they say.
     pub async fn get(&self, path: &str) -> Result<Bytes, ClientError> {
-        send(self.http.get(format!("{}{path}", self.base))).await
+        send(self.with_key(self.http.get(format!("{}{path}", self.base)))).await
+    }
+
+    fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.authorization {
+            Some(value) => request.header(header::AUTHORIZATION, value.clone()),
+            None => request,
+        }
     }
 }
 

@@ -7,7 +7,8 @@ use reqwest::StatusCode;
 /// Why a request came to nothing. No text shows the API's address, which may hold a password.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// The API cannot do it now: the queue is full, or a server behind the API does not answer (503).
+    /// The API cannot do it now: the queue is full, a server behind the API does not answer (503), or the API key has
+    /// used up its rate or quota (429).
     #[error("{message}")]
     Busy {
         /// The API's own words.
@@ -60,7 +61,7 @@ impl ClientError {
             Ok(body) => body.detail,
             Err(_) => format!("the API answered {status}"),
         };
-        if status == StatusCode::SERVICE_UNAVAILABLE {
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             return Self::Busy { message, retry_after };
         }
         Self::Refused { status: status.as_u16(), message }

@@ -3,6 +3,7 @@
 //! Pure types and rules. This crate does no I/O and knows neither the queue, the model, nor HTTP.
 
 mod annotations;
+mod api_key;
 mod callback_url;
 mod class_filter;
 mod detection;
@@ -22,6 +23,10 @@ mod task_id;
 mod threshold;
 
 pub use annotations::{AnnotationFormat, Annotations, InvalidAnnotationFormat, five_decimals};
+pub use api_key::{
+    ApiKey, ApiKeyToken, InvalidKeyId, InvalidKeyName, InvalidRate, InvalidScope, KeyId, KeyName,
+    KeyTag, PresentedKey, Rate, RatePeriod, Scope, Scopes,
+};
 pub use callback_url::CallbackUrl;
 pub use class_filter::{ClassFilter, InvalidClassFilter, MAX_FILTER_CLASSES, UnknownClass};
 pub use detection::{ClassId, DetectedObject, Detection, LabelMap};

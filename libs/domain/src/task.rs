@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::{
-    CallbackUrl, DetectedObject, DetectionSettings, Drawing, DrawingFormat, Metadata, ModelName,
-    Priority, Sha256Digest, TaskId,
+    CallbackUrl, DetectedObject, DetectionSettings, Drawing, DrawingFormat, KeyId, Metadata,
+    ModelName, Priority, Sha256Digest, TaskId,
 };
 
 /// The data that a worker needs to run a task, besides the picture's bytes.
@@ -47,6 +47,9 @@ pub struct Job {
     /// Where the end of the task is reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callback_url: Option<CallbackUrl>,
+    /// The API key that the task was submitted with. `None`: it was submitted without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<KeyId>,
 }
 
 impl Job {
@@ -65,7 +68,15 @@ impl Job {
             metadata: None,
             annotated: None,
             callback_url: None,
+            owner: None,
         }
+    }
+
+    /// The same job as that of a new task of this owner, whose id tells so.
+    #[must_use]
+    pub fn owned_by(self, owner: Option<KeyId>) -> Self {
+        let task_id = owner.map_or_else(TaskId::generate, TaskId::generate_for);
+        Self { task_id, owner, ..self }
     }
 
     /// Whether the job is past its deadline at `now`.

@@ -4,7 +4,7 @@ use std::{convert::Infallible, str::FromStr};
 
 use serde_json::Value;
 
-use crate::{Metadata, ModelName, StateKind, TaskId, TaskRecord};
+use crate::{KeyId, Metadata, ModelName, StateKind, TaskId, TaskRecord};
 
 /// Which tasks a list has: those that all parts of the filter match.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -15,6 +15,8 @@ pub struct TaskFilter {
     pub model: Option<ModelName>,
     /// Tasks whose metadata all of these match.
     pub metadata: Vec<MetadataFilter>,
+    /// Tasks that were submitted with this key. `None`: with any, or without one.
+    pub owner: Option<KeyId>,
     /// The least id.
     pub from: Option<TaskId>,
     /// Ids are less than this one.
@@ -29,13 +31,16 @@ impl TaskFilter {
         self.has_id(job.task_id)
             && self.has_state(state.kind())
             && self.has_model(&job.model)
+            && (self.owner.is_none() || self.owner == job.owner)
             && self.has_metadata(job.metadata.as_ref())
     }
 
-    /// Whether it matches tasks with this id.
+    /// Whether it may match the task with this id.
     #[must_use]
     pub fn has_id(&self, id: TaskId) -> bool {
-        self.from.is_none_or(|from| from <= id) && self.before.is_none_or(|before| id < before)
+        self.owner.is_none_or(|owner| id.may_belong_to(owner))
+            && self.from.is_none_or(|from| from <= id)
+            && self.before.is_none_or(|before| id < before)
     }
 
     /// Whether it matches tasks in this state.
@@ -138,21 +143,30 @@ mod tests {
 
     #[test]
     fn all_parts_of_a_filter_must_match() {
-        let record = record(None);
+        let owner = KeyId::from_bytes([1; 6]);
+        let unowned = record(None);
+        let record = TaskRecord::queued(unowned.job.clone().owned_by(Some(owner)));
         let id = record.job.task_id;
         let all = TaskFilter {
             states: vec![StateKind::Started, StateKind::Queued],
             model: Some("yolov8n".parse().unwrap()),
             metadata: Vec::new(),
+            owner: Some(owner),
             from: Some(id),
-            before: Some(TaskId::generate()),
+            before: Some(TaskId::first_at(time::macros::datetime!(9999-01-01 00:00 UTC))),
         };
         assert!(all.matches(&record));
         assert!(TaskFilter::default().matches(&record));
+        assert!(!all.matches(&unowned));
+        // Another key's task, with an id that does not tell so.
+        let mut of_another = record.clone();
+        of_another.job.owner = Some(KeyId::from_bytes([1, 1, 2, 2, 2, 2]));
+        assert!(all.has_id(id) && !all.matches(&of_another));
         let others = [
             TaskFilter { states: vec![StateKind::Success], ..all.clone() },
             TaskFilter { model: Some("yolo11n".parse().unwrap()), ..all.clone() },
-            TaskFilter { from: Some(TaskId::generate()), ..all.clone() },
+            TaskFilter { owner: Some(KeyId::from_bytes([2; 6])), ..all.clone() },
+            TaskFilter { from: Some(TaskId::generate_for(owner)), ..all.clone() },
             TaskFilter { before: Some(id), ..all.clone() },
         ];
         for other in others {

@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::{KeyId, KeyTag};
+
+/// Where an id has the tag of its owner: behind the time and the counter by which ids are in order.
+const TAG: usize = 12;
+
 /// The id of a task: a UUIDv7, which has the age of the task even when its record has expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -21,6 +26,28 @@ impl TaskId {
     #[must_use]
     pub fn generate() -> Self {
         Self(Uuid::now_v7())
+    }
+
+    /// A new id of a task that belongs to a key. It has a tag of that key in place of 16 of its random bits, so that the
+    /// ids of jobs in the queue tell whose they are, without a read of each job.
+    #[must_use]
+    pub fn generate_for(owner: KeyId) -> Self {
+        let mut bytes = Uuid::now_v7().into_bytes();
+        bytes[TAG..TAG + 2].copy_from_slice(&owner.tag());
+        Self::from_bytes(bytes)
+    }
+
+    /// The tag of the owner, if the task has one; otherwise random bits.
+    #[must_use]
+    pub fn owner_tag(&self) -> KeyTag {
+        let bytes = self.0.as_bytes();
+        [bytes[TAG], bytes[TAG + 1]]
+    }
+
+    /// Whether the task may belong to this key. One of 65,536 other ids also has the key's tag.
+    #[must_use]
+    pub fn may_belong_to(&self, owner: KeyId) -> bool {
+        self.owner_tag() == owner.tag()
     }
 
     /// When the id was generated; `None` if not by [`TaskId::generate`].
@@ -102,6 +129,16 @@ mod tests {
         let year_0 = time::macros::datetime!(0000-01-01 00:00 UTC);
         let year_9999 = time::macros::datetime!(9999-12-31 23:59:59 UTC);
         assert!(TaskId::first_at(year_0) < id && id < TaskId::first_at(year_9999));
+    }
+
+    #[test]
+    fn an_id_tells_whose_it_may_be_and_stays_in_order() {
+        let [one, other] = [[1; 6], [2; 6]].map(KeyId::from_bytes);
+        let ids: Vec<_> = (0..1000).map(|_| TaskId::generate_for(one)).collect();
+        assert!(ids.iter().all(|id| id.may_belong_to(one) && !id.may_belong_to(other)));
+        assert!(ids.is_sorted() && ids.iter().all(|id| id.created_at().is_some()));
+        let unowned = (0..1000).filter(|_| TaskId::generate().may_belong_to(one)).count();
+        assert!(unowned < 10, "{unowned} of 1000");
     }
 
     #[test]

@@ -1,5 +1,7 @@
-//! What processes tell each other: who holds a lease, which workers live, which task a key stands for.
+//! What processes tell each other: who holds a lease, which workers live, which task an idempotency key stands for, which
+//! API keys there are.
 
+pub(crate) mod api_keys;
 pub(crate) mod fingerprint;
 pub(crate) mod heartbeat;
 pub(crate) mod idempotency;

@@ -242,10 +242,9 @@ fn all() -> String {
 fn resubmitted(job: &Job) -> Job {
     let now = OffsetDateTime::now_utc();
     Job {
-        task_id: TaskId::generate(),
         submitted_at: now,
         deadline: job.deadline.map(|deadline| now + (deadline - job.submitted_at)),
-        ..job.clone()
+        ..job.clone().owned_by(job.owner)
     }
 }
 
@@ -266,7 +265,7 @@ fn parse(found: Stored) -> DeadLetter {
 
 #[cfg(test)]
 mod tests {
-    use domain::DetectionSettings;
+    use domain::{DetectionSettings, KeyId};
 
     use super::*;
 
@@ -300,6 +299,8 @@ mod tests {
         };
         let again = resubmitted(&job);
         assert_ne!(again.task_id, job.task_id);
+        let owned = job.clone().owned_by(Some(KeyId::from_bytes([1; 6])));
+        assert_eq!(resubmitted(&owned).owner, owned.owner);
         assert_eq!(again.deadline.unwrap() - again.submitted_at, time::Duration::minutes(5));
         assert_eq!(resubmitted(&Job { deadline: None, ..job }).deadline, None);
     }

@@ -34,6 +34,7 @@ pub use connection::write_faults::Writes;
 pub use coordination::heartbeat::{HeartbeatEvent, Heartbeats, WorkerHeartbeat};
 pub use coordination::lease::Lease;
 pub use coordination::{
+    api_keys::{ApiKeyChange, ApiKeys, CreateKeyError, MAX_API_KEYS},
     fingerprint::Submission,
     idempotency::{Claimed, IdempotencyKeys},
 };

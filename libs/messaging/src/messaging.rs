@@ -1,8 +1,8 @@
 //! What a connection gives access to: queue, records, dead letters, coordination.
 
 use crate::{
-    DeadLetters, DeadWebhooks, Drawings, Heartbeats, IdempotencyKeys, JobQueue, Lease, Messaging,
-    Reconciler, TaskIndex, TaskStore, Webhooks,
+    ApiKeys, DeadLetters, DeadWebhooks, Drawings, Heartbeats, IdempotencyKeys, JobQueue, Lease,
+    Messaging, Reconciler, TaskIndex, TaskStore, Webhooks,
 };
 
 impl Messaging {
@@ -28,6 +28,12 @@ impl Messaging {
     #[must_use]
     pub fn idempotency_keys(&self) -> IdempotencyKeys {
         IdempotencyKeys::new(self.clone())
+    }
+
+    /// The API keys.
+    #[must_use]
+    pub fn api_keys(&self) -> ApiKeys {
+        ApiKeys::new(self.clone())
     }
 
     /// The dead letters.

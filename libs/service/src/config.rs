@@ -243,6 +243,12 @@ impl<'a> Reader<'a> {
         self.problems.push(BadSetting { name, problem });
     }
 
+    /// Whether a problem of this variable was recorded.
+    #[must_use]
+    pub fn has_problem(&self, name: &str) -> bool {
+        self.problems.iter().any(|problem| problem.name == name)
+    }
+
     /// `config`, if all settings are right.
     ///
     /// # Errors

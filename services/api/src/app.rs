@@ -4,8 +4,8 @@ mod error;
 
 use std::sync::Arc;
 
-use messaging::Messaging;
-use poem::{Endpoint, EndpointExt, Response, Route, get, http::Method};
+use messaging::{ApiKeyChange, Messaging};
+use poem::{Endpoint, EndpointExt, Request, Response, Route, get, http::Method};
 use service::{
     probes,
     telemetry::{
@@ -18,6 +18,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
+    auth::{
+        AuthMode,
+        guard::{Admitted, Guard, KeyGuard},
+        key_ring::{self, KeyRing},
+        refusal::Refusal,
+    },
     cache::{
         RedisCache, ResponseCache, ResultCache,
         breaker::Breaker,
@@ -34,12 +40,16 @@ use crate::{
         security_headers,
         server::HttpServer,
     },
-    metrics::{ApiMetrics, register_event_streams, register_reconciliation, register_task_index},
+    metrics::{
+        ApiMetrics, RefusalMetrics, register_event_streams, register_keys, register_reconciliation,
+        register_task_index,
+    },
     reconcile::{self, Reconciliation},
     routes::{health::ApiHealth, index::Index, openapi},
     tasks::{
         Tasks,
         backpressure::{self, Backpressure},
+        waiting::WaitingJobs,
     },
     upload::{PictureFetcher, UploadRules},
 };
@@ -77,6 +87,10 @@ pub async fn serve(
     let messaging = Messaging::connect(config.messaging.clone()).await?;
     messaging.provision().await?;
     let metrics = Metrics::new()?;
+    let ring = match config.auth {
+        AuthMode::Off => None,
+        AuthMode::Keys => Some(key_ring(&messaging, &metrics, &shutdown).await?),
+    };
     let reconciliation = Reconciliation::default();
     let reconciling = tokio::spawn(reconcile::watch(
         reconciliation.clone(),
@@ -123,8 +137,9 @@ pub async fn serve(
     if let Some(index) = &tasks.index {
         register_task_index(&metrics.meter(), index);
     }
-    let origins = config.allowed_origins;
-    let app = app(tasks, upload_rules, streams, health, metrics, origins)?;
+    let guard = guard(ring, &tasks, &metrics);
+    let access = AccessRules { guard, origins: Arc::new(config.allowed_origins) };
+    let app = app(tasks, upload_rules, streams, health, metrics, access)?;
 
     tracing::info!(%address, "API listening");
     ready();
@@ -136,6 +151,30 @@ pub async fn serve(
     tokio::join!(messaging.close(), traces.stop());
     tracing::info!("API stopped");
     Ok(())
+}
+
+/// The keys as they are now, which are followed until `shutdown`.
+async fn key_ring(
+    messaging: &Messaging,
+    metrics: &Metrics,
+    shutdown: &CancellationToken,
+) -> Result<KeyRing, ServeError> {
+    let (ring, keys) = (KeyRing::default(), messaging.api_keys());
+    ring.apply(ApiKeyChange::All(keys.list().await?));
+    tracing::info!(keys = ring.len(), "requests need an API key");
+    register_keys(&metrics.meter(), &ring);
+    tokio::spawn(key_ring::watch(ring.clone(), keys, shutdown.clone()));
+    Ok(ring)
+}
+
+fn guard(ring: Option<KeyRing>, tasks: &Tasks, metrics: &Metrics) -> Guard {
+    let Some(ring) = ring else { return Guard::Open };
+    Guard::Keys(Arc::new(KeyGuard {
+        ring,
+        waiting: tasks.waiting.clone(),
+        backpressure: tasks.backpressure.clone(),
+        metrics: RefusalMetrics::new(&metrics.meter(), &Refusal::REASONS),
+    }))
 }
 
 fn fetcher(config: &Config, metrics: &Metrics) -> Option<PictureFetcher> {
@@ -203,6 +242,7 @@ fn tasks(
         keys: messaging.idempotency_keys(),
         drawings: messaging.drawings(),
         backpressure,
+        waiting: WaitingJobs::new(messaging.queue()),
         cache,
         responses,
         model: config.model.clone(),
@@ -213,6 +253,12 @@ fn tasks(
     }
 }
 
+/// Who may use the routes.
+struct AccessRules {
+    guard: Guard,
+    origins: Arc<AllowedOrigins>,
+}
+
 /// The routes with the data that they need, observed.
 fn app(
     tasks: Tasks,
@@ -220,12 +266,12 @@ fn app(
     streams: EventStreamSlots,
     health: ApiHealth,
     metrics: Metrics,
-    origins: AllowedOrigins,
+    access: AccessRules,
 ) -> Result<impl Endpoint<Output = Response> + use<>, ServeError> {
     let document = openapi::parsed()?;
     let table = Arc::new(RouteTable::of(&document));
     let meter = metrics.meter();
-    let routes = routes(Arc::clone(&table), origins)?
+    let routes = routes(Arc::clone(&table), access)?
         .data(tasks)
         .data(upload_rules)
         .data(streams)
@@ -237,16 +283,16 @@ fn app(
 
 fn routes(
     table: Arc<RouteTable>,
-    origins: AllowedOrigins,
+    access: AccessRules,
 ) -> Result<impl Endpoint<Output = Response>, DocsPageError> {
-    let origins = Arc::new(origins);
+    let AccessRules { guard, origins } = access;
     let service = openapi::service();
     let document = service.spec_endpoint();
     let docs = docs::endpoint(&service.swagger_ui_html())?;
     let routes =
         Route::new().nest("/docs", docs).at("/openapi.json", get(document)).nest("/", service);
     Ok(routes.around(move |endpoint, request| {
-        let (endpoint, table) = (Arc::clone(&endpoint), Arc::clone(&table));
+        let (endpoint, table, guard) = (Arc::clone(&endpoint), Arc::clone(&table), guard.clone());
         let cross_origin = CrossOrigin::of(&request, &origins);
         async move {
             let path = request.uri().path().to_owned();
@@ -255,14 +301,34 @@ fn routes(
                 _ => None,
             };
             let answer = match options {
-                Some(options) => Ok(options),
-                None => match fallback::unknown_parameter(&request, &table) {
-                    Some(problem) => Ok(problem),
-                    None => endpoint.call(request).await,
+                Some(options) => options,
+                None => match guard.admit(&request).await {
+                    Err(refusal) => refusal.answer(&path),
+                    Ok(admitted) => serve_admitted(&endpoint, request, admitted, &table).await,
                 },
             };
-            let answer = answer.unwrap_or_else(|error| fallback::answer(error, &path, &table));
             Ok(cross_origin.allow(security_headers::protect(answer)))
         }
     }))
+}
+
+/// The response to a request that may be served.
+async fn serve_admitted(
+    routes: &impl Endpoint<Output = Response>,
+    mut request: Request,
+    admitted: Admitted,
+    table: &RouteTable,
+) -> Response {
+    let path = request.uri().path().to_owned();
+    let Admitted { caller, limit } = admitted;
+    request.extensions_mut().insert(caller);
+    let answer = match fallback::unknown_parameter(&request, table) {
+        Some(problem) => Ok(problem),
+        None => routes.call(request).await,
+    };
+    let mut answer = answer.unwrap_or_else(|error| fallback::answer(error, &path, table));
+    if let Some(limit) = limit {
+        limit.write(answer.headers_mut());
+    }
+    answer
 }

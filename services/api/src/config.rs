@@ -11,6 +11,7 @@ use service::{
 };
 
 use crate::{
+    auth::AuthMode,
     cache::RedisServer,
     http::{AllowedOrigins, ConnectionLimits},
     upload::FetchConfig,
@@ -25,6 +26,8 @@ pub struct Config {
     /// `HOST`: the name or address to listen on, an IPv6 address with brackets or without. Default
     /// 127.0.0.1, this machine only.
     pub host: Host,
+    /// `AUTH`: whether requests need an API key. Default: not on a loopback address; must be set for any other `HOST`.
+    pub auth: AuthMode,
     /// `PORT`: the port to listen on. Default 5000; 0 takes a free one.
     pub port: u16,
     /// `PROBES_ADDRESS`: a second address for `/health/…` and `/metrics`, which clients cannot reach, such as
@@ -84,8 +87,10 @@ impl Config {
         let mut reader = Reader::new(source);
         let limits = PictureLimits::default();
         let upload_timeout = reader.seconds("UPLOAD_TIMEOUT_SECONDS", 60);
+        let host = reader.read("HOST", Host::default());
         let config = Self {
-            host: reader.read("HOST", Host::default()),
+            auth: AuthMode::read(&mut reader, &host),
+            host,
             port: reader.read("PORT", 5000),
             probes_address: reader.read_optional("PROBES_ADDRESS"),
             model: reader.read("MODEL", ModelName::default()),
@@ -152,6 +157,22 @@ mod tests {
         assert_eq!((config.host.as_str(), config.port), ("127.0.0.1", 5000));
         assert!(config.redis.is_none());
         assert_eq!(config.response_cache_ttl, Some(Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn listening_elsewhere_than_on_loopback_needs_a_decision_about_keys() {
+        assert_eq!(read(&[]).unwrap().auth, AuthMode::Off);
+        assert_eq!(read(&[("HOST", "::1"), ("AUTH", "keys")]).unwrap().auth, AuthMode::Keys);
+        assert_eq!(read(&[("HOST", "0.0.0.0"), ("AUTH", "OFF")]).unwrap().auth, AuthMode::Off);
+        for settings in [&[("HOST", "0.0.0.0")][..], &[("HOST", "api"), ("AUTH", "on")]] {
+            let error = read(settings).err().unwrap();
+            assert_eq!(error.0.len(), 1, "{error}");
+            assert_eq!(error.0[0].name, "AUTH");
+            assert!(
+                error.to_string().contains("keys") && error.to_string().contains("off"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -10,20 +10,21 @@ use domain::picture::PictureLimits;
 use futures_util::stream;
 use poem::{
     Body, IntoResponse, Request,
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
 };
 use poem_openapi::{ApiExtractor, ExtractParamOptions};
 use service::config::Reader;
 use tokio::sync::Semaphore;
 
 use crate::{
+    auth::presented,
     routes::{
         error::StartTaskError,
         legacy::LegacyApi,
         rejection::Rejection,
         v1::{V1Api, error::SubmitError, formats, list::ListParameters},
     },
-    tasks::events::EventId,
+    tasks::{events::EventId, viewer::Viewer},
     upload::{
         FetchConfig, PictureFetcher, PictureForm, SubmissionRoute, Submitted, SubmittedPicture,
         UploadRules,
@@ -39,11 +40,30 @@ pub fn places(text: &str) {
     let (filters, cursor) = text.rsplit_once('\n').unwrap_or(("", text));
     let list = |cursor: Option<String>| {
         let metadata = filters.lines().map(str::to_owned).collect();
-        ListParameters { metadata, cursor, ..ListParameters::default() }.query()
+        ListParameters { metadata, cursor, ..ListParameters::default() }.query(Viewer::All)
     };
     let (Ok(query), Ok(first)) = (list(Some(cursor.to_owned())), list(None)) else { return };
     assert_eq!((query.filter, first.after), (first.filter, None));
     assert!(query.after.is_some(), "a cursor leads to a place");
+}
+
+/// Reads the headers by which a request presents a key: `Authorization`, and behind a line break `X-API-Key`. Whatever is
+/// there, a request has one key or none.
+pub fn credentials(input: &[u8]) {
+    let mut headers = HeaderMap::new();
+    let mut lines = input.splitn(2, |byte| *byte == b'\n');
+    for name in [header::AUTHORIZATION, HeaderName::from_static("x-api-key")] {
+        // Bytes that no header can have do not reach the API.
+        if let Some(Ok(value)) = lines.next().map(HeaderValue::from_bytes) {
+            headers.append(name, value);
+        }
+    }
+    if let Ok(key) = presented(&headers) {
+        let text = String::from_utf8_lossy(input);
+        assert!(text.contains(&format!("spotter_{}_", key.id)), "the key is not in the headers");
+        headers.append("x-api-key", HeaderValue::from_static("spotter_"));
+        assert!(presented(&headers).is_err(), "one of two keys was taken");
+    }
 }
 
 /// A submission as a client sends it.
@@ -187,6 +207,14 @@ mod tests {
         for (accept, expected) in cases {
             assert_eq!(accepted(accept), expected, "{accept:?}");
         }
+    }
+
+    #[test]
+    fn the_seeds_of_credentials_are_read() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/credentials");
+        let seeds: Vec<_> = fs::read_dir(folder).unwrap().collect();
+        assert!(seeds.len() > 5);
+        seeds.into_iter().for_each(|seed| credentials(&fs::read(seed.unwrap().path()).unwrap()));
     }
 
     #[test]

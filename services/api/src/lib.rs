@@ -4,6 +4,7 @@
 //! records.
 
 mod app;
+mod auth;
 mod cache;
 mod config;
 #[cfg(any(fuzzing, test))]
@@ -18,6 +19,7 @@ mod tasks;
 mod upload;
 
 pub use app::{ServeError, listen, serve};
+pub use auth::AuthMode;
 pub use cache::RedisServer;
 pub use config::Config;
 pub use http::{AllowedOrigins, ConnectionLimits, docs::DocsPageError};

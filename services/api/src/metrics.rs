@@ -11,12 +11,13 @@ use opentelemetry::{
 use service::telemetry::metrics::Metrics;
 
 use crate::{
-    cache::breaker::Breaker, http::event_stream::EventStreamSlots, reconcile::Reconciliation,
-    tasks::backpressure::Backpressure, upload::UploadRules,
+    auth::key_ring::KeyRing, cache::breaker::Breaker, http::event_stream::EventStreamSlots,
+    reconcile::Reconciliation, tasks::backpressure::Backpressure, upload::UploadRules,
 };
 
 /// The outcomes of submissions.
-const SUBMISSIONS: [&str; 5] = ["accepted", "cached", "queue_full", "unavailable", "refused"];
+const SUBMISSIONS: [&str; 6] =
+    ["accepted", "cached", "queue_full", "quota_exceeded", "unavailable", "refused"];
 
 /// The outcome of a cache lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +144,47 @@ pub(crate) fn register_task_index(meter: &Meter, index: &TaskIndex) {
         .with_description("Records read for the index for lists.")
         .with_callback(move |counter| counter.observe(listed.records_read(), &[]))
         .build();
+}
+
+/// Registers the number of API keys, and the requests of each: there are no more series than keys.
+pub(crate) fn register_keys(meter: &Meter, ring: &KeyRing) {
+    let known = ring.clone();
+    meter
+        .u64_observable_gauge("spotter_api_keys")
+        .with_description("API keys that this API knows.")
+        .with_callback(move |gauge| gauge.observe(known.len() as u64, &[]))
+        .build();
+    let known = ring.clone();
+    meter
+        .u64_observable_counter("spotter_api_key_requests")
+        .with_description("Requests with an API key, by the key's id.")
+        .with_callback(move |counter| {
+            for (id, requests) in known.requests() {
+                counter.observe(requests, &[KeyValue::new("key", id.to_string())]);
+            }
+        })
+        .build();
+}
+
+/// Requests that were refused because of their key.
+pub(crate) struct RefusalMetrics(Counter<u64>);
+
+impl RefusalMetrics {
+    /// Series start at 0, for each of `reasons`.
+    pub(crate) fn new(meter: &Meter, reasons: &[&'static str]) -> Self {
+        let counter = meter
+            .u64_counter("spotter_requests_refused")
+            .with_description("Requests that were refused because of their API key, by reason.")
+            .build();
+        for reason in reasons {
+            counter.add(0, &[KeyValue::new("reason", *reason)]);
+        }
+        Self(counter)
+    }
+
+    pub(crate) fn count(&self, reason: &'static str) {
+        self.0.add(1, &[KeyValue::new("reason", reason)]);
+    }
 }
 
 /// The API's instruments.

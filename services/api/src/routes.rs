@@ -8,5 +8,6 @@ pub(crate) mod openapi;
 pub(crate) mod rejection;
 pub(crate) mod v1;
 
+mod keyed;
 mod schema;
 mod tag;

@@ -7,6 +7,8 @@ pub(crate) mod follow;
 pub(crate) mod list;
 pub(crate) mod lookup;
 pub(crate) mod submit;
+pub(crate) mod viewer;
+pub(crate) mod waiting;
 
 use std::time::Duration;
 
@@ -14,11 +16,11 @@ use domain::ModelName;
 use messaging::{Drawings, IdempotencyKeys, JobQueue, TaskIndex, TaskStore};
 use outbound::UrlRules;
 
+use self::{backpressure::Backpressure, waiting::WaitingJobs};
 use crate::{
     cache::{ResponseCache, ResultCache},
     metrics::ApiMetrics,
 };
-use backpressure::Backpressure;
 
 /// The API's access to tasks.
 #[derive(Clone)]
@@ -30,6 +32,7 @@ pub(crate) struct Tasks {
     pub(crate) keys: IdempotencyKeys,
     pub(crate) drawings: Drawings,
     pub(crate) backpressure: Backpressure,
+    pub(crate) waiting: WaitingJobs,
     pub(crate) cache: Option<ResultCache>,
     pub(crate) responses: Option<ResponseCache>,
     pub(crate) model: ModelName,

@@ -1,5 +1,7 @@
 //! The command line: commands, options and their help.
 
+mod key;
+
 use std::{num::NonZero, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -8,9 +10,11 @@ use domain::{
     ModelName, Priority, TaskId,
 };
 use messaging::DeadLetterId;
-use service::config::{host::Host, is_set};
+use service::config::{host::Host, is_set, secret::Secret};
 
 use crate::{bench::BenchOptions, paths::PathsOptions};
+
+pub(crate) use self::key::{KeyChoice, KeyCommand, KeyCreateOptions, KeyListOptions};
 
 /// Finds objects in pictures, on your own machines.
 #[derive(Debug, Parser)]
@@ -74,6 +78,11 @@ pub(crate) enum Command {
     /// A webhook that its receiver did not accept after all tries is given up, and kept for seven days.
     #[command(subcommand)]
     Webhooks(WebhooksCommand),
+    /// Create, list or revoke API keys
+    ///
+    /// An API with `AUTH=keys` serves requests with a key only.
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Benchmark this machine: the model, the queue end to end, uploads, status reads
     ///
     /// Starts a system of its own and removes it afterwards. Run it on an otherwise idle machine.
@@ -183,6 +192,10 @@ pub(crate) struct SubmitOptions {
         default_value = "http://127.0.0.1:5000"
     )]
     pub(crate) api: String,
+    /// The API key, where the API requires one; SPOTTER_API_KEY keeps it out of the list of processes
+    // Help does not show the key that is set.
+    #[arg(long, value_name = "KEY", env = "SPOTTER_API_KEY", hide_env_values = true)]
+    pub(crate) api_key: Option<Secret>,
     /// Print one JSON object per picture instead of a table
     #[arg(long)]
     pub(crate) json: bool,

@@ -2,6 +2,7 @@
 
 pub(crate) mod detect;
 pub(crate) mod dlq;
+pub(crate) mod key;
 pub(crate) mod model;
 mod queue_connection;
 pub(crate) mod run_service;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use detector::{ModelError, OnnxRuntimeError};
-use domain::TaskId;
+use domain::{KeyId, TaskId};
 use messaging::{DeadLetterId, MessagingError};
 use service::{config::ConfigError, lifecycle::exit};
 use worker::hints;
@@ -32,6 +32,8 @@ pub(crate) enum CliError {
     DeadLetters { failed: usize, all: usize },
     #[error("no webhook of task {0} was given up in the last seven days")]
     NoWebhook(TaskId),
+    #[error("there is no API key {0}; `spotter key list` shows all")]
+    NoKey(KeyId),
     #[error("the picture of dead letter {0} is gone")]
     PictureGone(DeadLetterId),
     #[error("{0}")]
@@ -86,6 +88,7 @@ impl CliError {
             | Self::DeadLetters { .. }
             | Self::PictureGone(_)
             | Self::NoWebhook(_)
+            | Self::NoKey(_)
             | Self::Models(_)
             | Self::Write { .. }
             | Self::Json { .. }

@@ -1,8 +1,8 @@
 //! `spotter`: the command people type.
 //!
 //! Runs everything on one machine (`up`), finds objects without any server (`detect`), talks to a
-//! running API (`submit`), installs models (`model`), and manages dead letters (`dlq`) and webhooks that
-//! were given up (`webhooks`).
+//! running API (`submit`), installs models (`model`), and manages dead letters (`dlq`), webhooks that were given up
+//! (`webhooks`) and API keys (`key`).
 
 mod bench;
 mod cli;
@@ -18,7 +18,7 @@ use std::process::ExitCode;
 
 use crate::{
     cli::{Cli, Command},
-    commands::{detect, dlq, model, run_service, submit, up, webhooks},
+    commands::{detect, dlq, key, model, run_service, submit, up, webhooks},
     error::CliError,
 };
 
@@ -48,6 +48,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Model(command) => model::model(command),
         Command::Dlq(command) => dlq::dlq(command),
         Command::Webhooks(command) => webhooks::webhooks(command),
+        Command::Key(command) => key::key(command),
         Command::Bench(options) => bench::bench(options),
         Command::Api => run_service::api(),
         Command::Worker => run_service::worker(),

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream;
-use domain::Priority;
+use domain::{Priority, TaskId};
 use time::OffsetDateTime;
 
-use super::publish::JobQueue;
+use super::{publish::JobQueue, stored};
 use crate::{
     MessagingError,
     provision::{
@@ -46,6 +46,14 @@ impl JobQueue {
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
     pub async fn depth(&self) -> Result<QueueDepth, MessagingError> {
         self.depths().await.map(total)
+    }
+
+    /// The tasks of all jobs in the queue, from the leader's index.
+    ///
+    /// # Errors
+    /// As [`JobQueue::depth`].
+    pub async fn task_ids(&self) -> Result<Vec<TaskId>, MessagingError> {
+        Ok(stored::list(self.messaging()).await?.into_keys().collect())
     }
 
     /// The state of the queue.

@@ -6,7 +6,9 @@ use std::{
     ops::Bound,
 };
 
-use domain::{Metadata, MetadataFilter, ModelName, StateKind, TaskFilter, TaskId, plain_text};
+use domain::{
+    KeyTag, Metadata, MetadataFilter, ModelName, StateKind, TaskFilter, TaskId, plain_text,
+};
 use serde_json::Value;
 
 /// How many entries are looked at before others get their turn: less than a millisecond's worth.
@@ -18,6 +20,8 @@ pub(super) struct Entries {
     tasks: BTreeMap<TaskId, Entry>,
     /// Those in any state but SUCCESS, which has nearly all after a while.
     without_success: BTreeSet<TaskId>,
+    /// Those with an owner, by its tag: the tasks of one key may be few among many.
+    owned: HashMap<KeyTag, BTreeSet<TaskId>>,
     models: Models,
     /// Tasks up to this id may be missing, as there were too many.
     complete_after: Option<TaskId>,
@@ -44,6 +48,7 @@ pub(super) struct Indexed<'a> {
     pub(super) model: ModelName,
     pub(super) metadata: Option<&'a Metadata>,
     pub(super) state: StateKind,
+    pub(super) has_owner: bool,
 }
 
 /// A part of a scan.
@@ -72,7 +77,7 @@ impl Entries {
         if self.complete_after.is_some_and(|oldest| id <= oldest) {
             return;
         }
-        let Indexed { model, metadata, state } = indexed;
+        let Indexed { model, metadata, state, has_owner } = indexed;
         let metadata = metadata.map(hashes).filter(|hashes| !hashes.is_empty());
         let entry = Entry { sequence, metadata, model: self.models.number(model), state };
         self.tasks.insert(id, entry);
@@ -80,17 +85,31 @@ impl Entries {
             StateKind::Success => self.without_success.remove(&id),
             _ => self.without_success.insert(id),
         };
+        if has_owner {
+            self.owned.entry(id.owner_tag()).or_default().insert(id);
+        }
         if self.tasks.len() > most
             && let Some((oldest, _)) = self.tasks.pop_first()
         {
-            self.without_success.remove(&oldest);
+            self.forget(oldest);
             self.complete_after = Some(oldest);
         }
     }
 
     pub(super) fn remove(&mut self, id: TaskId) {
         self.tasks.remove(&id);
+        self.forget(id);
+    }
+
+    /// Removes the task from what refers to it.
+    fn forget(&mut self, id: TaskId) {
         self.without_success.remove(&id);
+        if let Some(tasks) = self.owned.get_mut(&id.owner_tag()) {
+            tasks.remove(&id);
+            if tasks.is_empty() {
+                self.owned.remove(&id.owner_tag());
+            }
+        }
     }
 
     /// Whether it is certain that the task has no record.
@@ -102,6 +121,10 @@ impl Entries {
     pub(super) fn expire(&mut self, first_sequence: u64) {
         self.tasks.retain(|_, entry| entry.sequence >= first_sequence);
         self.without_success.retain(|id| self.tasks.contains_key(id));
+        self.owned.retain(|_, tasks| {
+            tasks.retain(|id| self.tasks.contains_key(id));
+            !tasks.is_empty()
+        });
     }
 
     /// Up to `most` tasks with ids below `before` that the filter may match.
@@ -114,7 +137,7 @@ impl Entries {
         if is_empty(lower, upper) {
             return scanned;
         }
-        let entries = self.range(!filter.has_state(StateKind::Success), (lower, upper));
+        let entries = self.range(filter, (lower, upper));
         for (looked_at, (id, entry)) in entries.enumerate() {
             if scanned.ids.len() == most || looked_at == SCAN {
                 return scanned;
@@ -128,17 +151,19 @@ impl Entries {
         scanned
     }
 
-    /// The entries of these ids, newest first; all, or those that have not succeeded.
+    /// The entries of these ids, newest first: all, or of a smaller set that has all that the filter matches.
     fn range(
         &self,
-        is_without_success: bool,
+        filter: &TaskFilter,
         bounds: (Bound<TaskId>, Bound<TaskId>),
     ) -> Box<dyn Iterator<Item = (&TaskId, &Entry)> + '_> {
-        if is_without_success {
-            let ids = self.without_success.range(bounds).rev();
-            return Box::new(ids.filter_map(|id| self.tasks.get_key_value(id)));
-        }
-        Box::new(self.tasks.range(bounds).rev())
+        let ids = match filter.owner {
+            Some(owner) => self.owned.get(&owner.tag()),
+            None if !filter.has_state(StateKind::Success) => Some(&self.without_success),
+            None => return Box::new(self.tasks.range(bounds).rev()),
+        };
+        let ids = ids.into_iter().flat_map(move |ids| ids.range(bounds).rev());
+        Box::new(ids.filter_map(|id| self.tasks.get_key_value(id)))
     }
 
     /// `None` if no entry can match.
@@ -194,6 +219,7 @@ fn hash(key: &str, value: Option<&str>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use domain::KeyId;
     use serde_json::json;
 
     use super::*;
@@ -208,7 +234,8 @@ mod tests {
 
     fn insert(entries: &mut Entries, id: TaskId, state: StateKind, metadata: serde_json::Value) {
         let metadata = Metadata::try_from(metadata).unwrap();
-        let indexed = Indexed { model: "m".parse().unwrap(), metadata: Some(&metadata), state };
+        let model = "m".parse().unwrap();
+        let indexed = Indexed { model, metadata: Some(&metadata), state, has_owner: false };
         entries.insert(id, 7, indexed, 1_000_000);
     }
 
@@ -292,12 +319,49 @@ mod tests {
     fn the_oldest_of_too_many_tasks_is_dropped_for_good() {
         let mut entries = Entries::default();
         let ids = ids(4);
-        let indexed =
-            || Indexed { model: "m".parse().unwrap(), metadata: None, state: StateKind::Queued };
+        let indexed = || unowned(StateKind::Queued);
         for id in [0, 2, 1, 3, 0].map(|index| ids[index]) {
             entries.insert(id, 1, indexed(), 2);
         }
         assert_eq!(all(&entries, &TaskFilter::default(), 9), [ids[3], ids[2]]);
+    }
+
+    fn unowned(state: StateKind) -> Indexed<'static> {
+        Indexed { model: "m".parse().unwrap(), metadata: None, state, has_owner: false }
+    }
+
+    #[test]
+    fn the_tasks_of_a_key_are_found_without_a_look_at_all_others() {
+        let mut entries = Entries::default();
+        let owner = KeyId::from_bytes([1; 6]);
+        let owned = [(); 3].map(|()| TaskId::generate_for(owner));
+        for id in owned {
+            let indexed = Indexed { has_owner: true, ..unowned(StateKind::Success) };
+            entries.insert(id, 7, indexed, 1_000_000);
+        }
+        for id in ids(SCAN + 10) {
+            entries.insert(id, 7, unowned(StateKind::Success), 1_000_000);
+        }
+        let mut filter = TaskFilter { owner: Some(owner), ..TaskFilter::default() };
+        let found = entries.scan(&filter, None, 5);
+        assert_eq!((found.ids, found.rest_before), (vec![owned[2], owned[1], owned[0]], None));
+        filter.states = vec![StateKind::Queued];
+        assert_eq!(all(&entries, &filter, 5), []);
+        entries.insert(
+            owned[1],
+            9,
+            Indexed { has_owner: true, ..unowned(StateKind::Queued) },
+            1_000_000,
+        );
+        assert_eq!(all(&entries, &filter, 5), [owned[1]]);
+        filter.states.clear();
+        entries.remove(owned[2]);
+        entries.expire(8);
+        assert_eq!(all(&entries, &filter, 5), [owned[1]]);
+        entries.remove(owned[1]);
+        assert!(entries.owned.is_empty());
+        filter.owner = Some(KeyId::from_bytes([2; 6]));
+        assert_eq!(all(&entries, &filter, 5), []);
     }
 
     #[test]

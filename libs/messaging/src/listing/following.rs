@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use domain::{Metadata, ModelName, StateKind, TaskId};
+use domain::{KeyId, Metadata, ModelName, StateKind, TaskId};
 use serde::Deserialize;
 use tokio::time::{sleep, timeout};
 
@@ -38,6 +38,8 @@ struct IndexedRecord {
     #[serde(default)]
     metadata: Option<Metadata>,
     state: StateKind,
+    #[serde(default)]
+    owner: Option<KeyId>,
 }
 
 impl TaskIndex {
@@ -129,8 +131,9 @@ impl TaskIndex {
             Change::Record { id, sequence, payload } => {
                 self.inner.read.fetch_add(1, Ordering::Relaxed);
                 match indexed(id, &payload) {
-                    Some(IndexedRecord { model, metadata, state, .. }) => {
-                        let indexed = Indexed { model, metadata: metadata.as_ref(), state };
+                    Some(IndexedRecord { model, metadata, state, owner, .. }) => {
+                        let (metadata, has_owner) = (metadata.as_ref(), owner.is_some());
+                        let indexed = Indexed { model, metadata, state, has_owner };
                         entries.insert(id, sequence, indexed, self.inner.most);
                     }
                     None => entries.remove(id),

@@ -30,6 +30,9 @@ pub(crate) const LEASE_BUCKET: &str = "leases";
 pub(crate) const LEASE_STREAM: &str = "KV_leases";
 pub(crate) const HEARTBEAT_BUCKET: &str = "models";
 pub(crate) const HEARTBEAT_STREAM: &str = "KV_models";
+/// The API keys, by their ids.
+pub(crate) const KEY_BUCKET: &str = "keys";
+pub(crate) const KEY_STREAM: &str = "KV_keys";
 pub(crate) const DRAWING_STREAM: &str = "DRAWINGS";
 pub(crate) const DRAWING_SUBJECT: &str = "drawings";
 pub(crate) const PICTURE_STORE: &str = "pictures";

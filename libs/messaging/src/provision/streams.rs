@@ -16,8 +16,8 @@ use super::{
     names::{
         DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT, DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT,
         DEAD_WEBHOOK_STREAM, DEAD_WEBHOOK_SUBJECT, DRAWING_STREAM, DRAWING_SUBJECT,
-        HEARTBEAT_BUCKET, HEARTBEAT_TTL, IDEMPOTENCY_BUCKET, JOBS_STREAM, LEASE_BUCKET, LEASE_TTL,
-        PICTURE_STORE, PICTURE_STREAM, RECORDS_SUBJECT, TASK_BUCKET, WEBHOOK_CONSUMER,
+        HEARTBEAT_BUCKET, HEARTBEAT_TTL, IDEMPOTENCY_BUCKET, JOBS_STREAM, KEY_BUCKET, LEASE_BUCKET,
+        LEASE_TTL, PICTURE_STORE, PICTURE_STREAM, RECORDS_SUBJECT, TASK_BUCKET, WEBHOOK_CONSUMER,
         WEBHOOK_STREAM, WEBHOOK_SUBJECT,
     },
 };
@@ -51,7 +51,7 @@ const MAX_ACK_PENDING: i64 = 100_000;
 /// default is 512, and it cannot be changed once the consumer exists.
 const MAX_WAITING: i64 = 8192;
 
-pub(super) fn streams(config: &MessagingConfig) -> [Config; 11] {
+pub(super) fn streams(config: &MessagingConfig) -> [Config; 12] {
     [
         jobs(config),
         dead_letters(config),
@@ -60,6 +60,7 @@ pub(super) fn streams(config: &MessagingConfig) -> [Config; 11] {
         idempotency(config),
         leases(config),
         heartbeats(config),
+        api_keys(config),
         pictures(config),
         drawings(config),
         webhooks(config),
@@ -184,6 +185,17 @@ fn heartbeats(config: &MessagingConfig) -> Config {
         max_age: HEARTBEAT_TTL,
         duplicate_window: HEARTBEAT_TTL,
         ..bucket(HEARTBEAT_BUCKET, "Which model file each worker runs", config)
+    }
+}
+
+fn api_keys(config: &MessagingConfig) -> Config {
+    Config {
+        // A key is there until it is revoked.
+        max_age: Duration::ZERO,
+        duplicate_window: SHORT_DUPLICATE_WINDOW,
+        // A key that was just created must be found, and one that was revoked not be.
+        allow_direct: false,
+        ..bucket(KEY_BUCKET, "API keys, without their secrets", config)
     }
 }
 

@@ -17,9 +17,21 @@ use crate::MessagingError;
 const READ_AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(2));
 
 impl TaskStore {
+    /// As [`TaskStore::await_terminal_if`], for any task.
+    ///
+    /// # Errors
+    /// As [`TaskStore::await_terminal_if`].
+    pub async fn await_terminal(
+        &self,
+        id: TaskId,
+        give_up: impl Future<Output = ()>,
+    ) -> Result<Option<TaskRecord>, MessagingError> {
+        self.await_terminal_if(id, |_| true, give_up).await
+    }
+
     /// Subscribes to the records of a task, reads the present one, and waits for a terminal state until
-    /// `give_up` completes. Returns the newest record that is known then; at once where there is no such task, or
-    /// where it is terminal. The first read is always completed, so that also a caller that gives up early, as in a
+    /// `give_up` completes. Returns the newest record that is known then; at once where there is no such task, where it
+    /// is terminal, or where it is not one that `is_awaited`. The first read is always completed, so that also a caller that gives up early, as in a
     /// shutdown, gets a record.
     ///
     /// The server publishes each record that it has stored. A subscription costs it far less than a consumer
@@ -27,9 +39,10 @@ impl TaskStore {
     ///
     /// # Errors
     /// [`MessagingError`] if the first read fails, or if the last one has failed when `give_up` completes.
-    pub async fn await_terminal(
+    pub async fn await_terminal_if(
         &self,
         id: TaskId,
+        is_awaited: impl Fn(&TaskRecord) -> bool,
         give_up: impl Future<Output = ()>,
     ) -> Result<Option<TaskRecord>, MessagingError> {
         let mut records = RecordSubscription::to_stored(&self.messaging, id).await?;
@@ -39,7 +52,8 @@ impl TaskStore {
             record = next_terminal(&mut records) => return Ok(Some(record)),
             read = self.find_or_retry(id) => read?.map(|(record, _)| record),
         };
-        if first.as_ref().is_none_or(|record| record.state.is_terminal()) {
+        let is_over = |record: &TaskRecord| record.state.is_terminal() || !is_awaited(record);
+        if first.as_ref().is_none_or(is_over) {
             return Ok(first);
         }
         let mut newest = Ok(first);

@@ -1,5 +1,6 @@
-//! What processes agree on: heartbeats, leases and idempotency keys.
+//! What processes agree on: heartbeats, leases, idempotency keys and API keys.
 
+pub(crate) mod api_keys;
 mod heartbeats;
 mod idempotency;
 mod leases;

@@ -1,6 +1,10 @@
 //! The host that a server listens on: `HOST`.
 
-use std::{fmt, net::Ipv6Addr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
 /// A name or an address, without a port. An IPv6 address may be written with brackets, as in a URL, and
 /// without them.
@@ -20,6 +24,15 @@ impl Host {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether only this machine can reach it. A name other than `localhost` may have any address.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        match self.0.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().is_loopback(),
+            Err(_) => self.0.eq_ignore_ascii_case("localhost"),
+        }
     }
 
     /// `host:port` as in a URL, with an IPv6 address in brackets.
@@ -82,6 +95,24 @@ mod tests {
         ] {
             let host: Host = text.parse().unwrap();
             assert_eq!((host.as_str(), host.with_port(5000).as_str()), (plain, shown), "{text}");
+        }
+    }
+
+    #[test]
+    fn only_addresses_of_this_machine_are_loopback() {
+        for text in ["127.0.0.1", "127.1.2.3", "[::1]", "::1", "::ffff:127.0.0.1", "LocalHost"] {
+            assert!(text.parse::<Host>().unwrap().is_loopback(), "{text}");
+        }
+        for text in [
+            "0.0.0.0",
+            "::",
+            "192.168.1.2",
+            "::ffff:10.0.0.1",
+            "fe80::1%lo",
+            "api",
+            "localhost.example",
+        ] {
+            assert!(!text.parse::<Host>().unwrap().is_loopback(), "{text}");
         }
     }
 

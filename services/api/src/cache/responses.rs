@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    DetectedObject, DetectionSettings, Job, ModelName, Sha256Digest, Sha256Hasher, TaskRecord,
-    TaskState,
+    DetectedObject, DetectionSettings, Job, KeyId, ModelName, Sha256Digest, Sha256Hasher,
+    TaskRecord, TaskState,
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -16,7 +16,8 @@ use crate::metrics::{ApiMetrics, CacheOutcome};
 /// decoding of boxes, the stored fields.
 const VERSION: &str = "v2";
 
-/// Results by picture, model and settings.
+/// Results by picture, model and settings, for each API key apart: a result that was there at once would tell that another
+/// has sent the same picture.
 #[derive(Clone)]
 pub(crate) struct ResponseCache {
     pub(crate) redis: RedisCache,
@@ -49,7 +50,7 @@ impl ResponseCache {
             return None;
         };
         let (response, outcome) =
-            self.redis.get::<Response>(&key(picture, model_digest, &job.settings)).await;
+            self.redis.get::<Response>(&key(picture, model_digest, &job.settings, job.owner)).await;
         self.metrics.count_response_cache(outcome);
         let Response { objects, width, height, warnings } = response?;
         Some(TaskState::Success {
@@ -91,12 +92,17 @@ impl ResponseCache {
             warnings: warnings.clone(),
         };
         let Ok(json) = serde_json::to_vec(&response) else { return };
-        let key = key(picture, model_digest, &record.job.settings);
+        let key = key(picture, model_digest, &record.job.settings, record.job.owner);
         self.redis.put_in_background(key, json, ttl);
     }
 }
 
-fn key(picture: Sha256Digest, model: Sha256Digest, settings: &DetectionSettings) -> String {
+fn key(
+    picture: Sha256Digest,
+    model: Sha256Digest,
+    settings: &DetectionSettings,
+    owner: Option<KeyId>,
+) -> String {
     // Destructured, so that a new setting cannot be forgotten here.
     let DetectionSettings { confidence, iou, max_detections, class_agnostic, classes } = settings;
     let mut hasher = Sha256Hasher::new();
@@ -112,6 +118,10 @@ fn key(picture: Sha256Digest, model: Sha256Digest, settings: &DetectionSettings)
     if !classes.is_all() {
         hasher.update(b"classes");
         hasher.update(classes.to_string());
+    }
+    if let Some(owner) = owner {
+        hasher.update(b"owner");
+        hasher.update(owner.to_string());
     }
     format!("spotter:response:{VERSION}:{}", hasher.finish())
 }
@@ -135,9 +145,13 @@ mod tests {
             DetectionSettings { classes: "0".parse().unwrap(), ..usual.clone() },
             DetectionSettings { classes: "0,1".parse().unwrap(), ..usual.clone() },
         ];
-        let mut keys = vec![key(one, two, &usual), key(two, one, &usual), key(one, one, &usual)];
-        keys.extend(others.iter().map(|settings| key(one, two, settings)));
+        let unowned = |picture, model, settings: &_| key(picture, model, settings, None);
+        let mut keys =
+            vec![unowned(one, two, &usual), unowned(two, one, &usual), unowned(one, one, &usual)];
+        keys.extend(others.iter().map(|settings| unowned(one, two, settings)));
+        let owners = [[1; 6], [2; 6]].map(KeyId::from_bytes);
+        keys.extend(owners.iter().map(|owner| key(one, two, &usual, Some(*owner))));
         assert_eq!(keys.iter().collect::<HashSet<_>>().len(), keys.len(), "{keys:?}");
-        assert_eq!(keys[0], key(one, two, &DetectionSettings::default()));
+        assert_eq!(keys[0], unowned(one, two, &DetectionSettings::default()));
     }
 }

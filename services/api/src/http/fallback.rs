@@ -68,6 +68,14 @@ pub(crate) fn answer(error: poem::Error, path: &str, routes: &RouteTable) -> Res
     answer
 }
 
+/// The response to an error on `path`, in the words of its routes.
+pub(crate) fn error(path: &str, kind: ProblemKind, text: String) -> Response {
+    if has_problems(path) {
+        return Problem::new(kind, text).into_response();
+    }
+    Json(json!({ "error": text })).with_status(kind.status()).into_response()
+}
+
 /// Whether errors on `path` are problem details. The original routes have the original application's errors.
 fn has_problems(path: &str) -> bool {
     path == "/v1" || path.starts_with("/v1/")

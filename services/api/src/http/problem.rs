@@ -29,6 +29,11 @@ pub(crate) enum ProblemKind {
     UrlTimedOut,
     UrlNotFetched,
     TooManyFetches,
+    ApiKeyMissing,
+    ApiKeyInvalid,
+    ScopeMissing,
+    RateLimited,
+    QuotaExceeded,
     QueueFull,
     TooManyUploads,
     TooManyStreams,
@@ -50,7 +55,7 @@ pub(crate) enum ProblemKind {
 impl ProblemKind {
     /// All kinds, for the documentation's test.
     #[cfg(test)]
-    const ALL: [Self; 29] = [
+    const ALL: [Self; 34] = [
         Self::InvalidParameter,
         Self::InvalidBody,
         Self::NoPicture,
@@ -64,6 +69,11 @@ impl ProblemKind {
         Self::UrlTimedOut,
         Self::UrlNotFetched,
         Self::TooManyFetches,
+        Self::ApiKeyMissing,
+        Self::ApiKeyInvalid,
+        Self::ScopeMissing,
+        Self::RateLimited,
+        Self::QuotaExceeded,
         Self::QueueFull,
         Self::TooManyUploads,
         Self::TooManyStreams,
@@ -109,7 +119,9 @@ impl ProblemKind {
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::UrlRefused | Self::ListsOff => StatusCode::FORBIDDEN,
+            Self::ApiKeyMissing | Self::ApiKeyInvalid => StatusCode::UNAUTHORIZED,
+            Self::UrlRefused | Self::ListsOff | Self::ScopeMissing => StatusCode::FORBIDDEN,
+            Self::RateLimited | Self::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
             Self::IdempotencyKeyReused
             | Self::UrlStatus
             | Self::UrlTimedOut
@@ -140,6 +152,11 @@ impl ProblemKind {
             Self::UrlTimedOut => "urn:problem-type:spotter:url-timed-out",
             Self::UrlNotFetched => "urn:problem-type:spotter:url-not-fetched",
             Self::TooManyFetches => "urn:problem-type:spotter:too-many-fetches",
+            Self::ApiKeyMissing => "urn:problem-type:spotter:api-key-missing",
+            Self::ApiKeyInvalid => "urn:problem-type:spotter:api-key-invalid",
+            Self::ScopeMissing => "urn:problem-type:spotter:scope-missing",
+            Self::RateLimited => "urn:problem-type:spotter:rate-limited",
+            Self::QuotaExceeded => "urn:problem-type:spotter:quota-exceeded",
             Self::QueueFull => "urn:problem-type:spotter:queue-full",
             Self::TooManyUploads => "urn:problem-type:spotter:too-many-uploads",
             Self::TooManyStreams => "urn:problem-type:spotter:too-many-streams",
@@ -177,6 +194,11 @@ impl ProblemKind {
                 "The picture's server cannot be reached or gave no usable answer"
             }
             Self::TooManyFetches => "There are too many fetches at once",
+            Self::ApiKeyMissing => "The request has no API key",
+            Self::ApiKeyInvalid => "The API key is unknown, revoked, expired or malformed",
+            Self::ScopeMissing => "The API key may not be used for this",
+            Self::RateLimited => "The API key has sent too many requests",
+            Self::QuotaExceeded => "Too many jobs of the API key are in the queue",
             Self::QueueFull => "The queue is full",
             Self::TooManyUploads => "There are too many uploads at once",
             Self::TooManyStreams => "There are too many event streams at once",

@@ -45,6 +45,14 @@ pub(crate) enum StartTaskError {
     /// The `Idempotency-Key` was used for another picture.
     #[oai(status = 422)]
     KeyReused(Json<StartTaskErrorBody>),
+    /// The API key has sent too many requests, or too many of its jobs are in the queue. Try again after the given time.
+    #[oai(status = 429)]
+    TooMany(
+        Json<StartTaskErrorBody>,
+        /// Seconds to wait before trying again.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
     /// The queue is full or does not answer. Try again after the given time.
     #[oai(status = 503)]
     Unavailable(
@@ -78,6 +86,9 @@ impl From<Rejection> for StartTaskError {
             RejectionKind::Encoded => Self::UnsupportedMediaType(body(text, None)),
             RejectionKind::TooSlow => Self::Timeout(body(text, None)),
             RejectionKind::KeyReused => Self::KeyReused(body(text, None)),
+            RejectionKind::QuotaExceeded { retry_after } => {
+                Self::TooMany(body(text, None), retry_after)
+            }
             kind @ (RejectionKind::QueueFull { .. }
             | RejectionKind::TooManyUploads
             | RejectionKind::TooManyFetches

@@ -20,6 +20,7 @@ use super::{
     tag::Tag,
 };
 use crate::{
+    auth::Caller,
     tasks::{Tasks, lookup::Lookup, submit::SubmitOptions},
     upload::{Bodies, FileNames, PictureForm, SubmissionRoute, cache_control::CacheControl},
 };
@@ -59,6 +60,7 @@ impl LegacyApi {
     async fn start_task(
         &self,
         tasks: Data<&Tasks>,
+        caller: Data<&Caller>,
         /// A key of your choosing: the same key with the same picture is the same task.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<Option<String>>,
@@ -73,7 +75,9 @@ impl LegacyApi {
         let idempotency_key = idempotency_key
             .map_err(|detail| Rejection::Parameter { name: "Idempotency-Key", detail })?;
         let no_cache = CacheControl::of(request.headers()).no_cache;
-        let options = SubmitOptions { idempotency_key, no_cache, ..SubmitOptions::default() };
+        let submitter = caller.submitter();
+        let options =
+            SubmitOptions { idempotency_key, no_cache, submitter, ..SubmitOptions::default() };
         let submitted = form.0.map_err(Rejection::from)?;
         let picture = submitted.picture.complete().await.map_err(Rejection::from)?;
         let record = tasks.submit(picture, options).await.map_err(Rejection::from)?;
@@ -89,6 +93,7 @@ impl LegacyApi {
     async fn task_result(
         &self,
         tasks: Data<&Tasks>,
+        caller: Data<&Caller>,
         /// The id that `/start_task` answered with.
         task_id: Path<String>,
     ) -> Result<TaskResultResponse, TaskResultError> {
@@ -96,7 +101,7 @@ impl LegacyApi {
         let Ok(id) = task_id.parse::<TaskId>() else {
             return Err(TaskResultError::not_found(task_id));
         };
-        match tasks.find(id).await {
+        match tasks.find(id, caller.viewer()).await {
             Ok(Lookup::Found(record)) => Ok(TaskResultResponse::Known(Json((*record).into()))),
             Ok(Lookup::Expired | Lookup::Unknown) => Err(TaskResultError::not_found(task_id)),
             Err(error) => {

@@ -5,14 +5,18 @@ use serde_json::{Map, Value};
 
 use super::{
     health::HealthApi,
+    keyed::Keyed,
     legacy::LegacyApi,
     schema::{IDEMPOTENCY_KEY, MODEL_NAME},
     v1::{V1Api, events::EventsApi, image::ImageApi},
 };
 
+/// The routes that may need an API key.
+type KeyedRoutes = (LegacyApi, V1Api, EventsApi, ImageApi);
+
 /// All documented routes, with title, version and licence.
-pub(crate) fn service() -> OpenApiService<(LegacyApi, V1Api, EventsApi, ImageApi, HealthApi), ()> {
-    let routes = (LegacyApi, V1Api, EventsApi, ImageApi, HealthApi);
+pub(crate) fn service() -> OpenApiService<(Keyed<KeyedRoutes>, HealthApi), ()> {
+    let routes = (Keyed((LegacyApi, V1Api, EventsApi, ImageApi)), HealthApi);
     OpenApiService::new(routes, "spotter", service::VERSION)
         .summary("Object detection in pictures, on your own machines")
         .description(

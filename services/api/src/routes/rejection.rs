@@ -55,6 +55,8 @@ pub(crate) enum RejectionKind {
     KeyReused,
     /// The queue is full. A retry after this many seconds may help.
     QueueFull { retry_after: u64 },
+    /// Too many jobs of the API key are in the queue. A retry after this many seconds may help.
+    QuotaExceeded { retry_after: u64 },
     /// The URL of the picture leads to what is not fetched.
     UrlRefused,
     /// The picture's server answered with another status than 200.
@@ -75,7 +77,9 @@ impl RejectionKind {
     /// After how many seconds a retry may help; `None`: it would be rejected again.
     pub(crate) fn retry_after(self) -> Option<u64> {
         match self {
-            Self::QueueFull { retry_after } => Some(retry_after),
+            Self::QueueFull { retry_after } | Self::QuotaExceeded { retry_after } => {
+                Some(retry_after)
+            }
             Self::TooManyUploads | Self::TooManyFetches | Self::Unavailable => {
                 Some(RETRY_AFTER_SECONDS)
             }
@@ -92,6 +96,9 @@ impl Rejection {
             Self::NotAccepted(error) => match error {
                 NotAccepted::QueueFull { retry_after } => {
                     RejectionKind::QueueFull { retry_after: *retry_after }
+                }
+                NotAccepted::QuotaExceeded { retry_after, .. } => {
+                    RejectionKind::QuotaExceeded { retry_after: *retry_after }
                 }
                 NotAccepted::Unavailable { .. } => RejectionKind::Unavailable,
                 NotAccepted::KeyReused => RejectionKind::KeyReused,

@@ -41,7 +41,8 @@ use self::{
 };
 use super::{health::ApiHealth, rejection::Rejection, tag::Tag};
 use crate::{
-    tasks::{Tasks, cancel::Cancelled, lookup::Lookup, submit::SubmitOptions},
+    auth::Caller,
+    tasks::{Tasks, cancel::Cancelled, lookup::Lookup, submit::SubmitOptions, viewer::Viewer},
     upload::{Bodies, FileNames, PictureForm, SubmissionRoute, cache_control::CacheControl},
 };
 
@@ -79,6 +80,7 @@ impl V1Api {
         &self,
         tasks: Data<&Tasks>,
         health: Data<&ApiHealth>,
+        caller: Data<&Caller>,
         /// The model to run, by the name it is installed under. Default: the API's `MODEL`.
         model: Query<Option<String>>,
         /// The least class score of a reported object, from 0 to 1. Default 0.25.
@@ -151,12 +153,13 @@ impl V1Api {
             metadata: parameters.metadata,
             idempotency_key,
             no_cache: CacheControl::of(request.headers()).no_cache,
+            submitter: caller.submitter(),
         };
         let picture = submitted.picture.complete().await.map_err(Rejection::from)?;
         let preference = prefer.0.as_deref().and_then(Preference::of);
         let mut record = tasks.submit(picture, options).await.map_err(Rejection::from)?;
         if let Some(Preference::Wait(wait)) = preference {
-            record = wait_for_result(*tasks, record, wait, &health.shutdown).await;
+            record = wait_for_result(*tasks, record, caller.viewer(), wait, &health.shutdown).await;
         }
         let location = format!("/v1/tasks/{}", record.job.task_id);
         let is_finished = record.state.is_terminal();
@@ -177,6 +180,7 @@ impl V1Api {
     async fn list(
         &self,
         tasks: Data<&Tasks>,
+        caller: Data<&Caller>,
         /// Tasks in this state; given more than once, in any of these.
         state: Query<Option<Vec<State>>>,
         /// Tasks for this model.
@@ -204,7 +208,7 @@ impl V1Api {
             limit: limit.0,
             cursor: cursor.0,
         };
-        let query = parameters.query()?;
+        let query = parameters.query(caller.viewer())?;
         let page = tasks.list(&query).await?;
         let list = TaskList::new(page, &query.filter);
         let link = list.link(request.uri().query());
@@ -220,6 +224,7 @@ impl V1Api {
         &self,
         tasks: Data<&Tasks>,
         health: Data<&ApiHealth>,
+        caller: Data<&Caller>,
         /// The id that the submission answered with.
         task_id: Path<String>,
         /// Hold the answer back until the task ends, for this many seconds at most, up to 30.
@@ -235,7 +240,7 @@ impl V1Api {
             .ok_or_else(|| TaskError::not_acceptable(&ResultFormat::media_types()))?;
         let id: TaskId = task_id.parse().map_err(|error| TaskError::unknown(format!("{error}")))?;
         let wait = Duration::from_secs(wait.0.unwrap_or(0).min(LONGEST_WAIT_SECONDS));
-        match tasks.find_or_wait(id, wait, &health.shutdown).await {
+        match tasks.find_or_wait(id, caller.viewer(), wait, &health.shutdown).await {
             Ok(Lookup::Found(record)) => {
                 let content = TaskContent::of(record, format)
                     .map_err(|record| TaskError::no_result(*record))?;
@@ -261,12 +266,13 @@ impl V1Api {
     async fn cancel(
         &self,
         tasks: Data<&Tasks>,
+        caller: Data<&Caller>,
         /// The id that the submission answered with.
         task_id: Path<String>,
     ) -> Result<Json<Task>, CancelError> {
         let id: TaskId =
             task_id.parse().map_err(|error| CancelError::unknown(format!("{error}")))?;
-        match tasks.cancel(id).await {
+        match tasks.cancel(id, caller.viewer()).await {
             Ok(Cancelled::Revoked(record)) => Ok(Json((*record).into())),
             Ok(Cancelled::AlreadyTerminal(record)) => Err(CancelError::ended((*record).into())),
             Ok(Cancelled::Unknown) => Err(CancelError::unknown(format!("there is no task {id}"))),
@@ -283,13 +289,14 @@ impl V1Api {
 async fn wait_for_result(
     tasks: &Tasks,
     submitted: TaskRecord,
+    viewer: Viewer,
     wait: Duration,
     shutdown: &CancellationToken,
 ) -> TaskRecord {
     if submitted.state.is_terminal() {
         return submitted;
     }
-    match tasks.wait(submitted.job.task_id, wait, shutdown).await {
+    match tasks.wait(submitted.job.task_id, viewer, wait, shutdown).await {
         Ok(Lookup::Found(record)) => *record,
         Ok(Lookup::Unknown | Lookup::Expired) => submitted,
         Err(error) => {

@@ -4,7 +4,7 @@ use domain::{TaskId, TaskRecord, TaskState};
 use messaging::{FinishOutcome, MessagingError};
 use time::OffsetDateTime;
 
-use super::{Tasks, lookup::Lookup};
+use super::{Tasks, lookup::Lookup, viewer::Viewer};
 
 /// The result of revoking a task.
 #[derive(Debug)]
@@ -15,15 +15,19 @@ pub(crate) enum Cancelled {
     AlreadyTerminal(Box<TaskRecord>),
     /// The task is older than results are kept.
     Expired,
-    /// There is no such task.
+    /// There is no such task, or none that the viewer may see.
     Unknown,
 }
 
 impl Tasks {
     /// Stores that the task is revoked, unless it has ended. Then its job is deleted, or its run is stopped: a run
     /// that is not stopped in time finds the record, and its result is discarded.
-    pub(crate) async fn cancel(&self, id: TaskId) -> Result<Cancelled, MessagingError> {
-        let present = match self.find(id).await? {
+    pub(crate) async fn cancel(
+        &self,
+        id: TaskId,
+        viewer: Viewer,
+    ) -> Result<Cancelled, MessagingError> {
+        let present = match self.find(id, viewer).await? {
             Lookup::Found(record) => record,
             Lookup::Expired => return Ok(Cancelled::Expired),
             Lookup::Unknown => return Ok(Cancelled::Unknown),

@@ -7,6 +7,7 @@ use super::{
     Tasks,
     events::{EventId, Progress, TaskEvent},
     lookup::Lookup,
+    viewer::Viewer,
 };
 
 /// The result of a request to follow a task.
@@ -17,7 +18,7 @@ pub(crate) enum Follow {
     Over,
     /// The task is older than results are kept.
     Expired,
-    /// There is no such task.
+    /// There is no such task, or none that the viewer may see.
     Unknown,
 }
 
@@ -34,9 +35,10 @@ impl Tasks {
     pub(crate) async fn follow(
         &self,
         id: TaskId,
+        viewer: Viewer,
         seen: Option<EventId>,
     ) -> Result<Follow, MessagingError> {
-        let (present, changes) = match self.start_following(id).await? {
+        let (present, changes) = match self.start_following(id, viewer).await? {
             Ok(found) => found,
             Err(Lookup::Expired) => return Ok(Follow::Expired),
             Err(_) => return Ok(Follow::Unknown),
@@ -58,15 +60,19 @@ impl Tasks {
     async fn start_following(
         &self,
         id: TaskId,
+        viewer: Viewer,
     ) -> Result<Result<(RecordVersion, Option<RecordChanges>), Lookup>, MessagingError> {
         let without_changes = |record| (RecordVersion { record, revision: 0 }, None);
         if !self.store.is_connected() {
-            return Ok(match self.find(id).await? {
+            return Ok(match self.find(id, viewer).await? {
                 Lookup::Found(record) => Ok(without_changes(*record)),
                 absent => Err(absent),
             });
         }
         match (self.store.follow(id).await, &self.cache) {
+            (Ok(Some((present, _))), _) if !viewer.sees(&present.record.job) => {
+                Ok(Err(self.absent(id)))
+            }
             (Ok(Some((present, changes))), _) => {
                 self.keep_result(&present.record);
                 Ok(Ok((present, Some(changes))))
@@ -74,6 +80,7 @@ impl Tasks {
             (Ok(None), _) => Ok(Err(self.absent(id))),
             (Err(error), None) => Err(error),
             (Err(error), Some(cache)) => match cache.get(id).await {
+                Some(record) if !viewer.sees(&record.job) => Ok(Err(self.absent(id))),
                 Some(record) => Ok(Ok(without_changes(record))),
                 None => Err(error),
             },

@@ -7,7 +7,7 @@ use messaging::MessagingError;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-use super::Tasks;
+use super::{Tasks, viewer::Viewer};
 
 /// The result of a lookup.
 #[derive(Debug)]
@@ -16,47 +16,49 @@ pub(crate) enum Lookup {
     Found(Box<TaskRecord>),
     /// The task is older than results are kept.
     Expired,
-    /// There is no such task.
+    /// There is no such task, or none that the viewer may see.
     Unknown,
 }
 
 impl Tasks {
     /// Looks `id` up: in Redis, which has copies of terminal records, then in the bucket and the queue.
-    pub(crate) async fn find(&self, id: TaskId) -> Result<Lookup, MessagingError> {
+    pub(crate) async fn find(&self, id: TaskId, viewer: Viewer) -> Result<Lookup, MessagingError> {
         if let Some(cache) = &self.cache
             && let Some(record) = cache.get(id).await
         {
-            return Ok(Lookup::Found(Box::new(record)));
+            return Ok(self.shown(record, viewer));
         }
         let record = self.store.find(id).await?;
-        Ok(self.remember(id, record))
+        Ok(self.remember(id, record, viewer))
     }
 
     /// As [`Self::wait`], or as [`Self::find`] for a timeout of zero.
     pub(crate) async fn find_or_wait(
         &self,
         id: TaskId,
+        viewer: Viewer,
         timeout: Duration,
         shutdown: &CancellationToken,
     ) -> Result<Lookup, MessagingError> {
         match timeout.is_zero() {
-            true => self.find(id).await,
-            false => self.wait(id, timeout, shutdown).await,
+            true => self.find(id, viewer).await,
+            false => self.wait(id, viewer, timeout, shutdown).await,
         }
     }
 
     /// As [`Self::find`], once the task has a terminal state, after `timeout`, or when `shutdown` begins,
-    /// whichever comes first. The bucket is read once before waiting. Redis has copies of terminal records
+    /// whichever comes first; at once for a task that the viewer may not see. The bucket is read once before waiting. Redis has copies of terminal records
     /// only, so it is read only if the bucket cannot be: first, where there is no connection to NATS, and
     /// otherwise after a failed read.
     pub(crate) async fn wait(
         &self,
         id: TaskId,
+        viewer: Viewer,
         timeout: Duration,
         shutdown: &CancellationToken,
     ) -> Result<Lookup, MessagingError> {
         if !self.store.is_connected() {
-            return self.find(id).await;
+            return self.find(id, viewer).await;
         }
         let give_up = async {
             tokio::select! {
@@ -64,20 +66,29 @@ impl Tasks {
                 () = shutdown.cancelled() => {}
             }
         };
-        match (self.store.await_terminal(id, give_up).await, &self.cache) {
-            (Ok(record), _) => Ok(self.remember(id, record)),
+        let is_awaited = |record: &TaskRecord| viewer.sees(&record.job);
+        match (self.store.await_terminal_if(id, is_awaited, give_up).await, &self.cache) {
+            (Ok(record), _) => Ok(self.remember(id, record, viewer)),
             (Err(error), None) => Err(error),
             (Err(error), Some(cache)) => match cache.get(id).await {
-                Some(record) => Ok(Lookup::Found(Box::new(record))),
+                Some(record) => Ok(self.shown(record, viewer)),
                 None => Err(error),
             },
         }
     }
 
-    fn remember(&self, id: TaskId, record: Option<TaskRecord>) -> Lookup {
+    fn remember(&self, id: TaskId, record: Option<TaskRecord>, viewer: Viewer) -> Lookup {
         let Some(record) = record else { return self.absent(id) };
         self.keep_result(&record);
-        Lookup::Found(Box::new(record))
+        self.shown(record, viewer)
+    }
+
+    /// The record, if the viewer may see it; otherwise what there is to say of an id without a record.
+    pub(super) fn shown(&self, record: TaskRecord, viewer: Viewer) -> Lookup {
+        match viewer.sees(&record.job) {
+            true => Lookup::Found(Box::new(record)),
+            false => self.absent(record.job.task_id),
+        }
     }
 
     /// Puts a terminal record into the caches.

@@ -7,13 +7,13 @@ use std::{
 
 use bytes::Bytes;
 use domain::{
-    CallbackUrl, DetectionSettings, DrawingFormat, Job, Metadata, ModelName, Priority,
+    CallbackUrl, DetectionSettings, DrawingFormat, Job, KeyId, Metadata, ModelName, Priority,
     Sha256Digest, TaskId, TaskRecord, TaskState,
 };
 use messaging::{Claimed, MessagingError, Submission, SubmitError};
 use service::lifecycle::failpoints;
 
-use super::Tasks;
+use super::{Tasks, waiting::Reservation};
 use crate::upload::UploadedPicture;
 
 /// `Retry-After` in seconds while NATS is not available.
@@ -39,11 +39,32 @@ pub(crate) struct SubmitOptions {
     pub(crate) idempotency_key: Option<IdempotencyKey>,
     /// Whether to run the model even if the result is cached.
     pub(crate) no_cache: bool,
+    /// The API key of the request. `None`: it has none.
+    pub(crate) submitter: Option<Submitter>,
+}
+
+/// The API key that a task is submitted with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Submitter {
+    pub(crate) key: KeyId,
+    /// How many jobs of it may be in the queue at a time. `None`: as many as fit.
+    pub(crate) quota: Option<u32>,
 }
 
 /// A key that the client chooses, from header `Idempotency-Key`: 1 to 255 visible ASCII characters.
 #[derive(Debug)]
 pub(crate) struct IdempotencyKey(String);
+
+impl IdempotencyKey {
+    /// What the key is stored as. Two API keys may use the same idempotency key for different tasks.
+    fn digest(&self, owner: Option<KeyId>) -> Sha256Digest {
+        match owner {
+            // No idempotency key has a line break.
+            Some(owner) => Sha256Digest::of(format!("{owner}\n{}", self.0)),
+            None => Sha256Digest::of(&self.0),
+        }
+    }
+}
 
 impl FromStr for IdempotencyKey {
     type Err = String;
@@ -67,6 +88,14 @@ impl FromStr for IdempotencyKey {
 pub(crate) enum NotAccepted {
     #[error("the queue is full, try again later")]
     QueueFull {
+        /// Seconds to wait.
+        retry_after: u64,
+    },
+    #[error(
+        "{quota} jobs of the API key are in the queue, which is its quota; submit more once some have ended"
+    )]
+    QuotaExceeded {
+        quota: u32,
         /// Seconds to wait.
         retry_after: u64,
     },
@@ -100,6 +129,7 @@ impl Tasks {
             Ok(TaskRecord { state: TaskState::Success { cached: true, .. }, .. }) => "cached",
             Ok(_) => "accepted",
             Err(NotAccepted::QueueFull { .. }) => "queue_full",
+            Err(NotAccepted::QuotaExceeded { .. }) => "quota_exceeded",
             Err(NotAccepted::Unavailable { .. }) => "unavailable",
             Err(NotAccepted::KeyReused) => "refused",
         });
@@ -122,8 +152,11 @@ impl Tasks {
             callback_url,
             idempotency_key,
             no_cache,
+            submitter,
         } = options;
-        let mut job = Job::new(name, model.unwrap_or_else(|| self.model.clone()), settings);
+        let model = model.unwrap_or_else(|| self.model.clone());
+        let mut job =
+            Job::new(name, model, settings).owned_by(submitter.map(|submitter| submitter.key));
         job.priority = priority;
         job.metadata = metadata;
         job.annotated = annotated;
@@ -151,12 +184,28 @@ impl Tasks {
         if !no_cache && let Some(ended) = self.finish_from_cache(&job).await? {
             return Ok(ended);
         }
+        let _reservation = self.reserve(submitter).await?;
         self.store_job(&job, bytes).await?;
         self.store.note_queued(job.clone());
         if let Some(index) = &self.index {
             index.note_queued(&job);
         }
         Ok(TaskRecord::queued(job))
+    }
+
+    /// A place for one more job of the submitter, if that has a quota.
+    async fn reserve(
+        &self,
+        submitter: Option<Submitter>,
+    ) -> Result<Option<Reservation>, NotAccepted> {
+        let Some(Submitter { key, quota: Some(quota) }) = submitter else { return Ok(None) };
+        match self.waiting.reserve(key, quota).await {
+            Some(reservation) => Ok(Some(reservation)),
+            None => {
+                let retry_after = self.backpressure.retry_after();
+                Err(NotAccepted::QuotaExceeded { quota, retry_after })
+            }
+        }
     }
 
     /// Finishes the task with the cached result of the same picture, and returns its record. `None` if
@@ -196,7 +245,7 @@ impl Tasks {
             callback_url: job.callback_url.as_ref().map(CallbackUrl::as_str),
             deadline,
         };
-        let claimed = self.keys.claim(Sha256Digest::of(&key.0), task_id, &submission).await;
+        let claimed = self.keys.claim(key.digest(job.owner), task_id, &submission).await;
         match claimed.map_err(|error| unavailable(task_id, "claim", &error))? {
             Claimed::Task(task_id) => Ok(task_id),
             Claimed::ByAnotherSubmission => Err(NotAccepted::KeyReused),

@@ -8,6 +8,7 @@
 )]
 
 mod app;
+mod auth;
 mod cache;
 mod event_reader;
 mod http;

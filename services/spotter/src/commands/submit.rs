@@ -90,8 +90,11 @@ async fn connect(options: &SubmitOptions) -> Result<Client, CliError> {
             address::ADVICE
         )));
     }
-    let api = Client::new(&options.api, Timeouts::default())
+    let mut api = Client::new(&options.api, Timeouts::default())
         .map_err(|error| CliError::Unavailable(error.to_string()))?;
+    if let Some(key) = &options.api_key {
+        api = api.with_api_key(key.expose()).map_err(|error| CliError::Usage(error.to_string()))?;
+    }
     match api.check().await {
         Ok(()) => Ok(api),
         Err(problem) => Err(CliError::Unavailable(format!(

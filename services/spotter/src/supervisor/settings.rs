@@ -65,12 +65,17 @@ pub(crate) struct Settings {
     pub(crate) variables: HashMap<String, String>,
 }
 
-/// The environment, and the variables of `.env` that it does not set.
-struct EnvironmentOver<'a>(&'a HashMap<String, String>);
+/// The environment, and the variables of `.env` that it does not set. The option `--host` takes precedence over both.
+struct EnvironmentOver<'a> {
+    variables: &'a HashMap<String, String>,
+    host: Option<String>,
+}
 
 impl Source for EnvironmentOver<'_> {
     fn get(&self, name: &str) -> Option<String> {
-        ProcessEnvironment.get(name).or_else(|| self.0.get(name).cloned())
+        let host = self.host.clone().filter(|_| name == "HOST");
+        let set = host.or_else(|| ProcessEnvironment.get(name));
+        set.or_else(|| self.variables.get(name).cloned())
     }
 
     fn is_not_utf8(&self, name: &str) -> bool {
@@ -91,7 +96,8 @@ impl Settings {
     }
 
     fn merge(options: UpOptions, variables: HashMap<String, String>) -> Result<Self, CliError> {
-        let source = EnvironmentOver(&variables);
+        let host = options.host.as_ref().map(Host::to_string);
+        let source = EnvironmentOver { variables: &variables, host };
         let mut reader = Reader::new(&source);
         let workers = reader.read("WORKERS", NonZero::<usize>::MIN);
         let workers = options.workers.unwrap_or(workers);
@@ -110,7 +116,7 @@ impl Settings {
             onnx_runtime: reader.read_optional("ORT_DYLIB_PATH"),
         };
         let settings = Self {
-            host: options.host.unwrap_or(host),
+            host,
             port: options.port.unwrap_or(port),
             workers,
             cores,
@@ -205,6 +211,17 @@ mod tests {
         let settings =
             Settings::merge(UpOptions { port: Some(8000), ..options() }, variables).unwrap();
         assert_eq!((settings.port, settings.workers.get()), (8000, 3));
+    }
+
+    #[test]
+    fn the_api_needs_a_decision_about_keys_for_the_host_that_it_gets() {
+        let at = |host: &str| UpOptions { host: host.parse().ok(), ..options() };
+        let error = Settings::merge(at("0.0.0.0"), HashMap::new()).err().unwrap().to_string();
+        assert!(error.contains("AUTH=keys"), "{error}");
+        let settings = Settings::merge(at("0.0.0.0"), env_file("AUTH=off")).unwrap();
+        assert_eq!(settings.host.as_str(), "0.0.0.0");
+        let settings = Settings::merge(at("[::1]"), env_file("HOST=0.0.0.0")).unwrap();
+        assert_eq!(settings.host.as_str(), "::1");
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod commands {
     mod detect;
     mod dlq;
     mod full_disk;
+    mod key;
     mod model;
     mod submit;
     mod up;

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use domain::{DrawingFormat, Job, Sha256Digest, TaskRecord};
 use futures_util::TryStreamExt;
 use messaging::{
-    Claimed, DeadLetterId, Discrepancy, ListQuery, Messaging, MessagingConfig, MessagingError,
-    ProvisionOutcome, Role, RunStart, Settlement,
+    ApiKeyChange, Claimed, DeadLetterId, Discrepancy, ListQuery, Messaging, MessagingConfig,
+    MessagingError, ProvisionOutcome, Role, RunStart, Settlement,
 };
 use testkit::{NatsServer, eventually};
 use tokio::{sync::mpsc, time::timeout};
@@ -18,7 +18,10 @@ use crate::fixture::{
     LEASE, TIMEOUT, begin, failure, job, large_picture, next, picture, submission, success,
     terminal,
 };
-use crate::webhooks::{Taking, with_callback};
+use crate::{
+    coordination::api_keys::api_key,
+    webhooks::{Taking, with_callback},
+};
 
 fn start() -> NatsServer {
     NatsServer::builder().roles().start()
@@ -274,6 +277,28 @@ async fn those_who_wait_and_follow_go_on_after_the_server_has_gone() {
 }
 
 #[tokio::test]
+async fn creating_watching_and_revoking_keys_is_permitted() {
+    let server = start();
+    set_up(&server).await;
+    let (api, operator) = (connect(&server, Role::Api).await, connect(&server, Role::Cli).await);
+    let (keys, (key, _)) = (operator.api_keys(), api_key());
+    let (sender, mut changes) = mpsc::unbounded_channel();
+    let following = api.api_keys();
+    let following =
+        tokio::spawn(async move { following.follow(|change| drop(sender.send(change))).await });
+    let mut next = async || timeout(TIMEOUT, changes.recv()).await.unwrap();
+    assert_eq!(next().await, Some(ApiKeyChange::All(Vec::new())));
+    keys.create(&key).await.unwrap();
+    assert_eq!(next().await, Some(ApiKeyChange::Added(Box::new(key.clone()))));
+    assert_eq!(api.api_keys().list().await.unwrap(), std::slice::from_ref(&key));
+    assert_eq!(keys.revoke(key.id).await.unwrap(), Some(key.clone()));
+    assert_eq!(next().await, Some(ApiKeyChange::Removed(key.id)));
+    assert_eq!(keys.list().await.unwrap(), []);
+    following.abort();
+    nothing_was_denied(&server).await;
+}
+
+#[tokio::test]
 async fn finding_out_whether_the_server_stores_is_permitted() {
     let server = start();
     set_up(&server).await;
@@ -342,6 +367,9 @@ const DENIED: [(&str, &[Try]); 6] = [
             // What is the worker's to say.
             Publish("dlq.unreadable"),
             Publish("$KV.models.yolov8n.another"),
+            // Who may use the API.
+            Publish("$KV.keys.000000000001"),
+            Publish("$JS.API.STREAM.PURGE.KV_keys"),
             Publish("drawings.00000000-0000-7000-8000-000000000000.0.0"),
             Publish("$JS.API.STREAM.PURGE.DRAWINGS"),
             Publish("$JS.API.CONSUMER.CREATE.DRAWINGS"),
@@ -360,6 +388,9 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("$JS.ACK.JOBS.worker.1.1.1.1.1"),
             Publish("$KV.tasks.key"),
             Publish("$KV.idempotency.key"),
+            Publish("$KV.keys.000000000001"),
+            Publish("$JS.API.CONSUMER.CREATE.KV_keys"),
+            Publish("$JS.API.STREAM.MSG.GET.KV_keys"),
             Publish("$JS.API.STREAM.MSG.GET.JOBS"),
             Publish("$JS.API.STREAM.MSG.GET.OBJ_pictures"),
             Publish("$JS.API.CONSUMER.CREATE.WEBHOOKS.notifier"),
@@ -386,6 +417,9 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("jobs.x"),
             Publish("$O.pictures.C.another"),
             Publish("$KV.idempotency.key"),
+            Publish("$KV.keys.000000000001"),
+            Publish("$JS.API.CONSUMER.CREATE.KV_keys"),
+            Publish("$JS.API.STREAM.MSG.GET.KV_keys"),
             Publish("$KV.leases.reconciler"),
             Publish("_INBOX_api.another"),
             Publish("$JS.API.STREAM.CREATE.OTHER"),
@@ -424,6 +458,8 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("$JS.API.STREAM.MSG.GET.KV_tasks"),
             Publish("$JS.API.DIRECT.GET.KV_tasks.$KV.tasks.x"),
             Publish("$JS.API.CONSUMER.CREATE.KV_tasks"),
+            Publish("$KV.keys.000000000001"),
+            Publish("$JS.API.CONSUMER.CREATE.KV_keys"),
             Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.worker"),
             Subscribe("_INBOX_worker.>"),
         ],
@@ -436,6 +472,8 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("$JS.API.CONSUMER.CREATE.JOBS.worker"),
             Publish("$JS.API.STREAM.CREATE.OTHER"),
             Publish("$JS.API.STREAM.DELETE.DLQ"),
+            Publish("$JS.API.STREAM.DELETE.KV_keys"),
+            Publish("$JS.API.STREAM.PURGE.KV_keys"),
             Publish("$JS.API.STREAM.PURGE.JOBS"),
             Publish("$KV.leases.reconciler"),
             Subscribe("_INBOX_api.>"),
@@ -453,6 +491,7 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("$JS.API.STREAM.DELETE.JOBS"),
             Publish("$JS.API.STREAM.PURGE.JOBS"),
             Publish("$JS.API.CONSUMER.CREATE.KV_tasks"),
+            Publish("$JS.API.CONSUMER.CREATE.KV_keys"),
             Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.worker"),
             Publish("$JS.API.CONSUMER.DELETE.JOBS.worker"),
             Subscribe("_INBOX_worker.>"),

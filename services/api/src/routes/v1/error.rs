@@ -37,7 +37,7 @@ pub(crate) enum SubmitError {
     /// parameter.
     #[oai(status = 400, content_type = "application/problem+json")]
     BadRequest(Json<Problem>),
-    /// The URL of the picture leads to an address that is not fetched from.
+    /// The URL of the picture leads to an address that is not fetched from, or the API key may not be used for this.
     #[oai(status = 403, content_type = "application/problem+json")]
     Refused(Json<Problem>),
     /// The upload took too long to arrive.
@@ -52,6 +52,14 @@ pub(crate) enum SubmitError {
     /// The `Idempotency-Key` was used for another picture or other settings, or the picture's server gave none.
     #[oai(status = 422, content_type = "application/problem+json")]
     Unprocessable(Json<Problem>),
+    /// The API key has sent too many requests, or too many of its jobs are in the queue. Try again after the given time.
+    #[oai(status = 429, content_type = "application/problem+json")]
+    TooMany(
+        Json<Problem>,
+        /// Seconds to wait before trying again.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
     /// The queue is full or does not answer, or there are too many uploads or fetches. Try again after the given time.
     #[oai(status = 503, content_type = "application/problem+json")]
     Unavailable(
@@ -93,6 +101,9 @@ impl From<Rejection> for SubmitError {
             }
             RejectionKind::TooManyFetches => {
                 Self::Unavailable(of_kind(ProblemKind::TooManyFetches), RETRY_AFTER_SECONDS)
+            }
+            RejectionKind::QuotaExceeded { retry_after } => {
+                Self::TooMany(of_kind(ProblemKind::QuotaExceeded), retry_after)
             }
             RejectionKind::QueueFull { retry_after } => {
                 Self::Unavailable(of_kind(ProblemKind::QueueFull), retry_after)

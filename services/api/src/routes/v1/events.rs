@@ -16,6 +16,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use self::error::FollowError;
 use super::task::Task;
 use crate::{
+    auth::Caller,
     http::event_stream::{EventSource, EventStream, EventStreamSlots},
     routes::{health::ApiHealth, tag::Tag},
     tasks::{
@@ -45,6 +46,7 @@ impl EventsApi {
         tasks: Data<&Tasks>,
         health: Data<&ApiHealth>,
         slots: Data<&EventStreamSlots>,
+        caller: Data<&Caller>,
         /// The id that the submission answered with.
         task_id: Path<String>,
         /// The `id` of the last event that the client has seen: newer ones follow. Browsers send it by themselves. A
@@ -56,7 +58,7 @@ impl EventsApi {
             task_id.parse().map_err(|error| FollowError::unknown(format!("{error}")))?;
         let seen = last_event_id.0.and_then(|seen| seen.parse().ok());
         let slot = slots.take().ok_or_else(FollowError::too_many)?;
-        match tasks.follow(id, seen).await {
+        match tasks.follow(id, caller.viewer(), seen).await {
             Ok(Follow::Events(events)) => {
                 let source = TaskEventSource { events, _slot: slot };
                 let shutdown = health.shutdown.clone();

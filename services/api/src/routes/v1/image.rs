@@ -18,6 +18,7 @@ use poem_openapi::{
 use self::error::ImageError;
 use super::{LONGEST_WAIT_SECONDS, entity_tag::matches, error::VARY};
 use crate::{
+    auth::Caller,
     http::accept::Accept,
     routes::{health::ApiHealth, tag::Tag},
     tasks::{Tasks, lookup::Lookup},
@@ -36,6 +37,7 @@ impl ImageApi {
         &self,
         tasks: Data<&Tasks>,
         health: Data<&ApiHealth>,
+        caller: Data<&Caller>,
         /// The id that the submission answered with.
         task_id: Path<String>,
         /// Hold the answer back until the task ends, for this many seconds at most, up to 30.
@@ -48,7 +50,7 @@ impl ImageApi {
         let id: TaskId =
             task_id.parse().map_err(|error| ImageError::unknown(format!("{error}")))?;
         let wait = Duration::from_secs(wait.0.unwrap_or(0).min(LONGEST_WAIT_SECONDS));
-        let record = match tasks.find_or_wait(id, wait, &health.shutdown).await {
+        let record = match tasks.find_or_wait(id, caller.viewer(), wait, &health.shutdown).await {
             Ok(Lookup::Found(record)) => record,
             Ok(Lookup::Unknown) => {
                 return Err(ImageError::unknown(format!("there is no task {id}")));

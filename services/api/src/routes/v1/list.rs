@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 
 pub(super) use self::error::ListError;
 use super::task::{State, Task};
+use crate::tasks::viewer::Viewer;
 
 /// How many tasks a page has, unless its client says otherwise.
 const DEFAULT_LIMIT: u8 = 20;
@@ -53,10 +54,10 @@ pub(crate) struct ListParameters {
 
 impl ListParameters {
     /// The query that they mean.
-    pub(crate) fn query(self) -> Result<ListQuery, ListError> {
+    pub(crate) fn query(self, viewer: Viewer) -> Result<ListQuery, ListError> {
         let limit = usize::from(self.limit.unwrap_or(DEFAULT_LIMIT));
         let cursor = self.cursor.clone();
-        let filter = self.filter()?;
+        let filter = TaskFilter { owner: viewer.only_owner(), ..self.filter()? };
         let after = match cursor {
             Some(cursor) => {
                 let detail = "cursor must be `next` of a page of the same list";
@@ -86,6 +87,7 @@ impl ListParameters {
             model,
             metadata: metadata_filters(&self.metadata)?,
             from: self.submitted_after.map(TaskId::first_at),
+            owner: None,
             before: self.submitted_before.map(TaskId::first_at),
         })
     }

@@ -22,11 +22,17 @@ fn every_operation_has_a_summary_and_its_errors() {
         assert!(operation["summary"].is_string(), "{method} {path}");
         operation["responses"].as_object().unwrap().keys().cloned().collect()
     };
-    assert_eq!(statuses("/start_task", "post"), ["202", "400", "408", "413", "415", "422", "503"]);
-    assert_eq!(statuses("/task_result/{task_id}", "get"), ["200", "400", "503"]);
-    let submission = ["200", "202", "400", "403", "408", "413", "415", "422", "503"];
+    assert_eq!(
+        statuses("/start_task", "post"),
+        ["202", "400", "401", "403", "408", "413", "415", "422", "429", "503"]
+    );
+    assert_eq!(
+        statuses("/task_result/{task_id}", "get"),
+        ["200", "400", "401", "403", "429", "503"]
+    );
+    let submission = ["200", "202", "400", "401", "403", "408", "413", "415", "422", "429", "503"];
     assert_eq!(statuses("/v1/tasks", "post"), submission);
-    let reading = ["200", "304", "400", "404", "406", "409", "410", "503"];
+    let reading = ["200", "304", "400", "401", "403", "404", "406", "409", "410", "429", "503"];
     assert_eq!(statuses("/v1/tasks/{task_id}", "get"), reading);
     let forms = &document["paths"]["/v1/tasks/{task_id}"]["get"]["responses"]["200"]["content"];
     for (media_type, form) in forms.as_object().unwrap() {
@@ -37,13 +43,29 @@ fn every_operation_has_a_summary_and_its_errors() {
     assert_eq!(forms.as_object().unwrap().len(), 5);
     let parameters = document["paths"]["/v1/tasks"]["post"]["parameters"].as_array().unwrap();
     assert!(parameters.iter().all(|parameter| parameter["required"] == false), "{parameters:#?}");
-    assert_eq!(statuses("/v1/tasks", "get"), ["200", "400", "403", "503"]);
-    let following = ["200", "204", "400", "404", "410", "503"];
+    assert_eq!(statuses("/v1/tasks", "get"), ["200", "400", "401", "403", "429", "503"]);
+    let following = ["200", "204", "400", "401", "403", "404", "410", "429", "503"];
     assert_eq!(statuses("/v1/tasks/{task_id}/events", "get"), following);
-    let drawing = ["200", "304", "400", "404", "406", "409", "410", "503"];
+    let drawing = ["200", "304", "400", "401", "403", "404", "406", "409", "410", "429", "503"];
     assert_eq!(statuses("/v1/tasks/{task_id}/image", "get"), drawing);
-    let cancelling = ["200", "400", "404", "409", "410", "503"];
+    let cancelling = ["200", "400", "401", "403", "404", "409", "410", "429", "503"];
     assert_eq!(statuses("/v1/tasks/{task_id}", "delete"), cancelling);
+}
+
+#[test]
+fn every_route_says_whether_it_may_need_a_key() {
+    let document: Value = serde_json::from_str(&api::openapi_document().unwrap()).unwrap();
+    let schemes = &document["components"]["securitySchemes"];
+    assert_eq!(schemes["bearer"]["scheme"], "bearer");
+    assert_eq!(schemes["header"]["name"], "X-API-Key");
+    let open = ["/", "/health/live", "/health/ready", "/health/startup", "/metrics"];
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for (method, operation) in methods.as_object().unwrap() {
+            let is_open = open.contains(&path.as_str());
+            assert_eq!(operation["security"].is_null(), is_open, "{method} {path}");
+            assert_eq!(operation["responses"]["401"].is_null(), is_open, "{method} {path}");
+        }
+    }
 }
 
 #[tokio::test]

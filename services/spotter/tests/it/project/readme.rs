@@ -3,12 +3,31 @@
 use std::{fs, process::Command};
 
 use serde_json::Value;
-use testkit::{HttpServer, eventually, http_answer, picture, workspace_root};
+use testkit::{HttpServer, Output, Process, eventually, http_answer, picture, workspace_root};
 
 use crate::{
-    harness::TIMEOUT,
+    harness::{Ended, TIMEOUT, spotter},
     running_up::{Up, up},
 };
+
+/// An API that requires keys.
+struct Guarded {
+    base: String,
+    _api: Process,
+}
+
+/// An API that requires keys on the queue of `up`, and a key, made as the README says.
+fn requiring_keys(up: &Up) -> (Guarded, String) {
+    let line = up.process.wait_for_line(|line| line.text.starts_with("  NATS on port "), TIMEOUT);
+    let port: u16 = line.text.split([' ', ',']).find_map(|word| word.parse().ok()).unwrap();
+    let url = format!("nats://127.0.0.1:{port}");
+    let created = Ended::of(spotter(["key", "create", "--name", "a test"]).env("NATS_URL", &url));
+    assert_eq!(created.code, Some(0), "{created:?}");
+    let api = spotter(["api"]).env("AUTH", "keys").env("PORT", "0").env("NATS_URL", &url).start();
+    let line = api.wait_for_line(|line| line.output == Output::Stdout, TIMEOUT).text;
+    let base = line.strip_prefix("listening on ").unwrap().to_owned();
+    (Guarded { base, _api: api }, created.stdout.concat())
+}
 
 /// The address in the README's examples.
 const SHOWN: &str = "http://127.0.0.1:5000";
@@ -56,10 +75,13 @@ fn the_curl_lines_of_the_readme_work() {
         .start();
     let up = Up::of(process, data);
     let picture_url = format!("{}/bus.jpg", pictures.origin());
+    let (guarded, key) = requiring_keys(&up);
     let mut task_id = String::new();
     let mut submitted = 0;
     for line in lines {
-        let line = line.replace(SHOWN, &up.base).replace("TASK_ID", &task_id);
+        // An API that requires keys, on the same queue.
+        let base = if line.contains("API_KEY") { &guarded.base } else { &up.base };
+        let line = line.replace(SHOWN, base).replace("API_KEY", &key).replace("TASK_ID", &task_id);
         let line = line.replace("PICTURE_URL", &picture_url);
         let line = line.replace("CALLBACK_URL", &receiver.origin());
         assert!(!line.contains("5000"), "{line}: an address the test does not know");

@@ -9,9 +9,9 @@ use std::{
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 use service::files::find_on_path;
-use testkit::{HttpServer, eventually, free_address, http_answer, picture, workspace_root};
+use testkit::{HttpServer, Output, eventually, free_address, http_answer, picture, workspace_root};
 
-use crate::harness::{System, TIMEOUT, spotter};
+use crate::harness::{Ended, System, TIMEOUT, spotter};
 
 /// The words of PromQL that are not names of metrics.
 const WORDS: [&str; 16] = [
@@ -77,8 +77,10 @@ impl Scraped {
             let answer = system.http.get(url).send().await.unwrap();
             answer.text().await.unwrap()
         };
+        let of_keys = metrics_of_keys(&system).await;
         eventually(TIMEOUT, async || {
-            let api = ask(format!("{}/metrics", system.base)).await;
+            let mut api = ask(format!("{}/metrics", system.base)).await;
+            api.push_str(&of_keys);
             let worker = ask(format!("http://{address}/metrics")).await;
             let notifier = ask(format!("http://{notifier_address}/metrics")).await;
             // Metrics that appear after a while: of the reconciler, and of the queue.
@@ -108,6 +110,21 @@ impl Scraped {
     fn has_label(&self, label: &str) -> bool {
         self.api.contains(label) || self.worker.contains(label)
     }
+}
+
+/// What an API that requires keys has besides the others' metrics.
+async fn metrics_of_keys(system: &System) -> String {
+    let url = system.nats.url();
+    let created = Ended::of(spotter(["key", "create", "--name", "a", "--nats-url", &url]));
+    assert_eq!(created.code, Some(0), "{created:?}");
+    let api = spotter(["api"]).env("PORT", "0").env("NATS_URL", url).env("AUTH", "keys").start();
+    let line = api.wait_for_line(|line| line.output == Output::Stdout, TIMEOUT).text;
+    let base = line.strip_prefix("listening on ").unwrap();
+    let answer = system.http.get(format!("{base}/metrics")).send().await.unwrap();
+    let text = answer.text().await.unwrap();
+    let is_of_keys =
+        |line: &&str| line.contains("spotter_api_key") || line.contains("spotter_requests_refused");
+    text.lines().filter(is_of_keys).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// The table of docs/telemetry.md.

@@ -10,7 +10,7 @@ use std::{
 use client::{Client, State, Submission, Timeouts};
 use testkit::{NatsServer, Output, Process, ProcessBuilder, RedisServer, picture};
 
-use crate::harness::{TIMEOUT, spotter};
+use crate::harness::{Ended, TIMEOUT, spotter};
 
 /// Marks every secret. It is in the middle, so that neither escaping nor truncation hides it.
 const MARK: &str = "Hush4711";
@@ -90,13 +90,22 @@ async fn not_in_normal_operation() {
     let (nats, redis) = (guarded_nats(), guarded_redis());
     let nats_url = with_login(&nats.url(), &format!("{USER}:{NATS_PASSWORD}"));
     let redis_url = with_login(&redis.url(), &format!(":{REDIS_PASSWORD}"));
-    let mut api = verbose("api").env("NATS_URL", &nats_url).env("REDIS_URL", &redis_url).start();
+    let setup = Ended::of(spotter(["setup"]).env("NATS_URL", &nats_url));
+    assert_eq!(setup.code, Some(0), "{setup:?}");
+    let created = spotter(["key", "create", "--name", "a test"]).env("NATS_URL", &nats_url);
+    let key = Ended::of(created).stdout.concat();
+    let (_, secret) = key.rsplit_once('_').unwrap();
+    let mut api = verbose("api")
+        .env("NATS_URL", &nats_url)
+        .env("REDIS_URL", &redis_url)
+        .env("AUTH", "keys")
+        .start();
     let mut worker = verbose("worker").env("NATS_URL", &nats_url).start();
     let base = api.wait_for_line(|line| line.output == Output::Stdout, TIMEOUT).text;
     let base = base.strip_prefix("listening on ").unwrap().to_owned();
     worker.wait_for_line(|line| line.text == "ready", TIMEOUT);
 
-    let client = Client::new(&base, Timeouts::default()).unwrap();
+    let client = Client::new(&base, Timeouts::default()).unwrap().with_api_key(&key).unwrap();
     let bytes = fs::read(picture("bus.jpg")).unwrap();
     let id = client.submit(&Submission::new("bus.jpg", bytes)).await.unwrap().task_id;
     let task = client.await_terminal(id).await.unwrap();
@@ -108,6 +117,8 @@ async fn not_in_normal_operation() {
         process.terminate();
         process.wait_exit(TIMEOUT);
         let _ = process.finished_lines();
+        let shows_key = process.lines().iter().any(|line| line.text.contains(secret));
+        assert!(!shows_key, "the API key was written");
         let lines = assert_silent(process);
         assert!(lines > 50, "only {lines} lines: the log level is not the most verbose");
     }

@@ -1,0 +1,133 @@
+//! Decides about requests by their headers.
+
+use std::sync::Arc;
+
+use domain::Scope;
+use poem::{
+    Request,
+    http::{HeaderMap, Method},
+};
+
+use super::{
+    caller::Caller,
+    credentials::{NoKey, presented},
+    key_ring::{KeyRing, KnownKey, Unusable},
+    limiter::LimitState,
+    refusal::Refusal,
+};
+use crate::{
+    metrics::RefusalMetrics,
+    tasks::{backpressure::Backpressure, waiting::WaitingJobs},
+};
+
+/// Decides which requests are served. Cheap to clone.
+#[derive(Clone)]
+pub(crate) enum Guard {
+    /// All of them.
+    Open,
+    /// Those with a key.
+    Keys(Arc<KeyGuard>),
+}
+
+/// What a decision about a key needs.
+pub(crate) struct KeyGuard {
+    pub(crate) ring: KeyRing,
+    pub(crate) waiting: WaitingJobs,
+    pub(crate) backpressure: Backpressure,
+    pub(crate) metrics: RefusalMetrics,
+}
+
+/// A request that is served.
+pub(crate) struct Admitted {
+    pub(crate) caller: Caller,
+    /// What the key may still send, if it has a limit.
+    pub(crate) limit: Option<LimitState>,
+}
+
+/// Whether `path` is served without a key: descriptions of the API, health and metrics.
+pub(crate) fn is_open(path: &str) -> bool {
+    matches!(path, "/" | "/docs" | "/openapi.json" | "/metrics")
+        || path.starts_with("/docs/")
+        || path.starts_with("/health/")
+}
+
+/// The scope that a request with this method needs. Reading changes nothing, and everything else is for submitting.
+fn scope(method: &Method) -> Scope {
+    match *method {
+        Method::GET | Method::HEAD => Scope::Read,
+        _ => Scope::Submit,
+    }
+}
+
+impl Guard {
+    /// Whether to serve the request, whose body is not read.
+    pub(crate) async fn admit(&self, request: &Request) -> Result<Admitted, Refusal> {
+        let guard = match self {
+            Self::Keys(guard) if !is_open(request.uri().path()) => guard,
+            Self::Keys(_) | Self::Open => {
+                return Ok(Admitted { caller: Caller::Anybody, limit: None });
+            }
+        };
+        let admitted = guard.admit(request.headers(), request.method()).await;
+        if let Err(refusal) = &admitted {
+            guard.metrics.count(refusal.reason());
+        }
+        admitted
+    }
+}
+
+impl KeyGuard {
+    async fn admit(&self, headers: &HeaderMap, method: &Method) -> Result<Admitted, Refusal> {
+        let known = self.holder(headers)?;
+        known.count_request();
+        let limit = known.limiter.as_ref().map(|limiter| limiter.admit()).transpose();
+        let limit = limit.map_err(Refusal::Rate)?;
+        let missing = scope(method);
+        if !known.key.scopes.permit(missing) {
+            return Err(Refusal::Scope { missing, limit });
+        }
+        if let Some(quota) = known.key.quota
+            && *method == Method::POST
+            && self.waiting.is_exhausted(known.key.id, quota).await
+        {
+            let retry_after = self.backpressure.retry_after();
+            return Err(Refusal::Quota { quota, retry_after, limit });
+        }
+        Ok(Admitted { caller: Caller::Holder(known), limit })
+    }
+
+    fn holder(&self, headers: &HeaderMap) -> Result<Arc<KnownKey>, Refusal> {
+        let presented = presented(headers).map_err(|error| match error {
+            NoKey::Absent => Refusal::NoKey,
+            NoKey::Malformed => Refusal::MalformedKey,
+        })?;
+        self.ring.find(&presented).map_err(|error| match error {
+            Unusable::Unknown => Refusal::UnknownKey,
+            Unusable::Expired => Refusal::ExpiredKey,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_descriptions_health_and_metrics_are_open() {
+        for open in ["/", "/docs", "/docs/start.js", "/openapi.json", "/metrics", "/health/ready"] {
+            assert!(is_open(open), "{open}");
+        }
+        for closed in [
+            "/v1/tasks",
+            "/start_task",
+            "/task_result/x",
+            "//",
+            "/docsx",
+            "/nowhere",
+            "/health",
+            "",
+        ] {
+            assert!(!is_open(closed), "{closed}");
+        }
+    }
+}
