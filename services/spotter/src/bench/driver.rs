@@ -8,6 +8,7 @@ use std::{
 
 use client::{CacheControl, Client, ClientError, Submission, Task, Timeouts};
 use domain::TaskId;
+use service::config::secret::Secret;
 use time::OffsetDateTime;
 use tokio::{
     task::JoinSet,
@@ -75,6 +76,12 @@ impl Driver {
         let submission =
             Submission { cache_control, ..Submission::new("picture.jpg", picture.to_vec()) };
         Ok(Self { api, submission })
+    }
+
+    /// The same with this API key.
+    pub(crate) fn with_api_key(self, key: &Secret) -> Result<Self, CliError> {
+        let api = self.api.with_api_key(key.expose());
+        Ok(Self { api: api.map_err(|error| CliError::Usage(error.to_string()))?, ..self })
     }
 
     /// Keeps `open` tasks in the queue for `time`, and returns the finish times in order.

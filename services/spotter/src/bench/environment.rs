@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
+use api::AuthMode;
 use detector::{ExecutionProvider, ModelBundle};
 use domain::picture::PictureLimits;
 use messaging::{MessagingConfig, Role};
-use service::config::{ProcessEnvironment, Reader, host::Host};
+use service::config::{ProcessEnvironment, Reader, host::Host, secret::Secret};
 use worker::{CoreShares, cores};
 
 use super::{driver::Driver, loops::Loops, nats_monitor::NatsMonitor, options::BenchOptions};
@@ -30,6 +31,8 @@ const QUEUE: [(&str, &str); 2] =
 pub(super) struct BenchEnvironment {
     /// The API of a running system; `None`: a system is started for each section.
     target: Option<String>,
+    /// The key for that API, if it requires one.
+    api_key: Option<Secret>,
     paths: PathsOptions,
     model: domain::ModelName,
     plain: PathBuf,
@@ -57,6 +60,7 @@ impl BenchEnvironment {
         let plain = format!(".cache/weights/{}.onnx", options.model);
         Ok(Self {
             target: options.target.clone(),
+            api_key: options.api_key.clone(),
             paths: options.paths.clone(),
             model: options.model.clone(),
             plain: options.plain.clone().unwrap_or_else(|| worker::nearest(&plain)),
@@ -132,7 +136,14 @@ impl BenchEnvironment {
         work: impl AsyncFnOnce(&Driver) -> Result<T, CliError>,
     ) -> Result<T, CliError> {
         match &self.target {
-            Some(target) => work(&Driver::new(target, &self.picture)?).await,
+            Some(target) => {
+                let driver = Driver::new(target, &self.picture)?;
+                let driver = match &self.api_key {
+                    Some(key) => driver.with_api_key(key)?,
+                    None => driver,
+                };
+                work(&driver).await
+            }
             None => {
                 self.with_own_system(workers, cache, async |driver, _| work(driver).await).await
             }
@@ -168,6 +179,7 @@ impl BenchEnvironment {
         let mut variables: HashMap<String, String> =
             QUEUE.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         variables.insert("RUST_LOG".to_owned(), "warn".to_owned());
+        variables.insert("AUTH".to_owned(), "off".to_owned());
         let workers = NonZero::new(workers).unwrap_or(NonZero::<usize>::MIN);
         let each = NonZero::new(self.slots.get() / workers).unwrap_or(NonZero::<usize>::MIN);
         let on_cpu = CoreShares { slots: each, per_slot: NonZero::<usize>::MIN };
@@ -183,6 +195,7 @@ impl BenchEnvironment {
             nats_ports_dir: Some(data_dir.to_owned()),
             messaging: MessagingConfig::read(&mut Reader::new(&variables), Role::Cli),
             cache,
+            auth: AuthMode::Off,
             webhooks: false,
             paths: self.paths.clone(),
             variables,

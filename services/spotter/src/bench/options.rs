@@ -4,6 +4,7 @@ use std::{fmt, num::NonZero, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 use domain::ModelName;
+use service::config::secret::Secret;
 
 use crate::paths::PathsOptions;
 
@@ -16,6 +17,10 @@ pub(crate) struct BenchOptions {
     /// Measure a running system through its API; sections that need processes of their own are left out
     #[arg(long, value_name = "URL")]
     pub(crate) target: Option<String>,
+    /// The API key for it, where it requires one
+    // Help does not show the key that is set.
+    #[arg(long, value_name = "KEY", env = "SPOTTER_API_KEY", hide_env_values = true)]
+    pub(crate) api_key: Option<Secret>,
     /// The picture to send
     #[arg(long, value_name = "FILE", default_value = "test_images/bus.jpg")]
     pub(crate) picture: PathBuf,

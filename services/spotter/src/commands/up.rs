@@ -1,5 +1,6 @@
 //! `spotter up`: runs everything on one machine, until Ctrl-C.
 
+use api::AuthMode;
 use detector::ExecutionProvider;
 use domain::ModelName;
 use service::lifecycle::shutdown;
@@ -43,11 +44,17 @@ async fn run(settings: &Settings) -> Result<(), CliError> {
 fn print_addresses(address: &str, settings: &Settings) {
     let Settings { workers, cores, model, .. } = settings;
     let concurrency = cores.slots;
+    let (keys, header) = match settings.auth {
+        AuthMode::Off => ("", ""),
+        AuthMode::Keys => {
+            ("\n  an API key  spotter key create --name NAME", "-H 'X-API-Key: KEY' ")
+        }
+    };
     notice(format_args!(
         "\nspotter is up: {workers} worker{s} × {concurrency} pictures at a time, model {model}\n\
          \n  API         {address}\
-         \n  Swagger UI  {address}/docs\
-         \n  try         curl -F file=@test_images/bus.jpg {address}/start_task\
+         \n  Swagger UI  {address}/docs{keys}\
+         \n  try         curl {header}-F file=@test_images/bus.jpg {address}/start_task\
          \n\nCtrl-C stops it; jobs in the queue are kept.\n",
         s = if workers.get() == 1 { "" } else { "s" },
     ));

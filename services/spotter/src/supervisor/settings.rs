@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use api::AuthMode;
 use detector::ExecutionProvider;
 use domain::ModelName;
 use messaging::{MessagingConfig, Role};
@@ -57,6 +58,8 @@ pub(crate) struct Settings {
     /// How the API and the workers set up the queue.
     pub(crate) messaging: MessagingConfig,
     pub(crate) cache: ResultCache,
+    /// Whether the API requires keys.
+    pub(crate) auth: AuthMode,
     /// Whether a notifier delivers webhooks: if it has secrets to sign them with.
     pub(crate) webhooks: bool,
     /// Where the workers look for their model and for ONNX Runtime.
@@ -127,20 +130,22 @@ impl Settings {
             nats_ports_dir: None,
             messaging,
             cache: if is_named("REDIS_URL") { ResultCache::Named } else { ResultCache::Own },
+            auth: AuthMode::Off,
             webhooks: is_named("WEBHOOK_SECRETS"),
             paths,
             variables: HashMap::new(),
         };
         let settings = reader.finish(settings);
         // Each service reads its settings itself, but would report the bad ones only after the servers have started.
-        let of_api = api::Config::read(&source).err();
+        let of_api = api::Config::read(&source);
+        let auth = of_api.as_ref().map_or(AuthMode::Off, |config| config.auth);
         let of_worker = worker::Config::read(&source).err();
         let of_notifier = match is_named("WEBHOOK_SECRETS") {
             true => notifier::Config::read(&source).err(),
             false => None,
         };
-        let settings = with_problems_of(settings, [of_api, of_worker, of_notifier])?;
-        Ok(Self { variables, ..settings })
+        let settings = with_problems_of(settings, [of_api.err(), of_worker, of_notifier])?;
+        Ok(Self { variables, auth, ..settings })
     }
 }
 

@@ -1,8 +1,8 @@
 //! The bucket of API keys.
 
 use domain::{ApiKey, ApiKeyToken, Scopes};
-use futures_util::{StreamExt, stream};
 use messaging::{ApiKeyChange, ApiKeys, CreateKeyError, MAX_API_KEYS};
+use testkit::eventually;
 use time::OffsetDateTime;
 use tokio::{sync::mpsc, time::timeout};
 
@@ -84,13 +84,14 @@ async fn a_follower_is_told_all_keys_first_and_again_after_a_restart() {
 async fn there_are_no_more_keys_than_the_maximum() {
     let fixture = Fixture::start().await;
     let keys = fixture.messaging.api_keys();
-    let bucket = fixture.raw().await.get_key_value("keys").await.unwrap();
-    let put = async |_| {
+    let client = async_nats::connect(fixture.server.url()).await.unwrap();
+    for _ in 0..MAX_API_KEYS {
         let (key, _) = api_key();
         let json = serde_json::to_vec(&key).unwrap();
-        bucket.put(key.id.to_string(), json.into()).await.unwrap();
-    };
-    stream::iter(0..MAX_API_KEYS).map(put).buffered(100).collect::<Vec<_>>().await;
+        client.publish(format!("$KV.keys.{}", key.id), json.into()).await.unwrap();
+    }
+    let stored = || fixture.server.stream("KV_keys").unwrap().messages;
+    eventually(TIMEOUT, async || (stored() == MAX_API_KEYS as u64).then_some(())).await;
     let refused = keys.create(&api_key().0).await;
     assert!(matches!(refused, Err(CreateKeyError::TooMany)), "{refused:?}");
     assert_eq!(keys.list().await.unwrap().len(), MAX_API_KEYS);
