@@ -21,7 +21,7 @@ const ALWAYS: [(HeaderName, &str); 5] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     // The same as `frame-ancestors`, for old browsers.
     (header::X_FRAME_OPTIONS, "DENY"),
-    // A task's id is part of its URL, and everybody who knows it can read the result.
+    // A task's id is part of its URL, and without API keys everybody who knows it can read the result.
     (header::REFERRER_POLICY, "no-referrer"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),

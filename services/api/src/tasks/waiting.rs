@@ -1,8 +1,8 @@
 //! How many jobs of a key are in the queue.
 //!
 //! The ids of jobs tell whose they are (`TaskId::owner_tag`), so one list of subjects from the server counts the jobs of all
-//! keys, whichever API has accepted them. It is asked for where a key with a quota submits, once a second at most. What
-//! this process has accepted since is added.
+//! keys, whichever API has accepted them. It is asked for where a key with a quota submits, once a second at most, and less
+//! often where it takes long. What this process has accepted since is added.
 
 use std::{
     collections::HashMap,
@@ -14,11 +14,14 @@ use domain::{KeyId, KeyTag};
 use messaging::JobQueue;
 use parking_lot::Mutex;
 
-/// How old a count may be: what other APIs accept meanwhile is not in it.
-const MAX_AGE: Duration = Duration::from_secs(1);
+/// How old a count may be, at least and at most: what other APIs accept meanwhile is not in it.
+const MAX_AGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
-/// The same where it says that the quota is used up: jobs may have ended.
-const MAX_AGE_AT_QUOTA: Duration = Duration::from_millis(250);
+/// How much longer a count is used than it takes, so that counting a long queue is a small part of the work.
+const USED_PER_TAKEN: u32 = 200;
+
+/// Where a count says that a quota is used up, it is used for a quarter of the time: jobs may have ended.
+const SHARE_AT_QUOTA: u32 = 4;
 
 /// How many jobs of a key are in the queue. Cheap to clone.
 #[derive(Clone)]
@@ -32,6 +35,8 @@ pub(crate) struct WaitingJobs {
 #[derive(Default)]
 struct Counts {
     counted_at: Option<Instant>,
+    /// How long the newest count took.
+    took: Duration,
     /// As the server has counted them.
     queued: HashMap<KeyTag, u32>,
     /// Submissions of this process that have ended since the server was asked, accepted or not.
@@ -51,7 +56,9 @@ impl Counts {
     }
 
     fn is_usable(&self, key: KeyId, quota: u32) -> bool {
-        let limit = if self.of(key) < quota { MAX_AGE } else { MAX_AGE_AT_QUOTA };
+        let (least, most) = MAX_AGE;
+        let limit = self.took.saturating_mul(USED_PER_TAKEN).clamp(least, most);
+        let limit = if self.of(key) < quota { limit } else { limit / SHARE_AT_QUOTA };
         self.counted_at.is_some_and(|at| at.elapsed() < limit)
     }
 }
@@ -129,5 +136,6 @@ impl WaitingJobs {
             Err(error) => tracing::warn!(%error, "cannot count the jobs of API keys"),
         }
         counts.counted_at = Some(asked_at);
+        counts.took = asked_at.elapsed();
     }
 }

@@ -261,6 +261,16 @@ async fn a_rejection_by_the_route_is_readable() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_rejection_for_want_of_a_key_is_readable() {
+    let app = TestApp::start_with(&[LARGE, ("AUTH", "keys")]).await;
+    for path in ["/start_task", "/v1/tasks", "/nowhere"] {
+        let early = Early { path, body: Content::Picture("a.jpg"), status: 401 };
+        app.answers_early(&early).await;
+    }
+    assert_eq!(app.metric("spotter_uploads_in_memory", "").await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rejection_of_too_many_bytes_is_readable() {
     let app = TestApp::start_with(&[("MAX_PICTURE_BYTES", "100000")]).await;
     for path in ["/start_task", "/v1/tasks"] {

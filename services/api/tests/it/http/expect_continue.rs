@@ -50,6 +50,15 @@ async fn a_client_that_expects_continue_is_rejected_before_it_sends() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_expects_continue_reads_that_it_needs_a_key() {
+    let app = TestApp::start_with(&[("AUTH", "keys")]).await;
+    for path in ["/start_task", "/v1/tasks"] {
+        let early = Early { path, body: Content::Picture("a.jpg"), status: 401 };
+        is_rejected_before_it_sends(&app, early, 90_000).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_expects_continue_reads_that_there_are_too_many_uploads() {
     let app = TestApp::start_with(&[("MAX_CONCURRENT_UPLOADS", "1")]).await;
     let _held = stalled_upload(&app).await;
