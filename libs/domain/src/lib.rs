@@ -4,6 +4,8 @@
 
 mod annotations;
 mod api_key;
+mod batch;
+mod batch_id;
 mod callback_url;
 mod class_filter;
 mod detection;
@@ -27,6 +29,8 @@ pub use api_key::{
     ApiKey, ApiKeyToken, InvalidKeyId, InvalidKeyName, InvalidRate, InvalidScope, KeyId, KeyName,
     KeyTag, PresentedKey, Rate, RatePeriod, Scope, Scopes,
 };
+pub use batch::{BatchCounts, BatchEnd, BatchRecord, ItemOutcome, ItemRefusal, Reception};
+pub use batch_id::{BatchId, BatchItem, MAX_BATCH_ITEMS};
 pub use callback_url::CallbackUrl;
 pub use class_filter::{ClassFilter, InvalidClassFilter, MAX_FILTER_CLASSES, UnknownClass};
 pub use detection::{ClassId, DetectedObject, Detection, LabelMap};

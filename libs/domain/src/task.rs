@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::{
-    CallbackUrl, DetectedObject, DetectionSettings, Drawing, DrawingFormat, KeyId, Metadata,
-    ModelName, Priority, Sha256Digest, TaskId,
+    BatchItem, CallbackUrl, DetectedObject, DetectionSettings, Drawing, DrawingFormat, KeyId,
+    Metadata, ModelName, Priority, Sha256Digest, TaskId,
 };
 
 /// The data that a worker needs to run a task, besides the picture's bytes.
@@ -50,6 +50,9 @@ pub struct Job {
     /// The API key that the task was submitted with. `None`: it was submitted without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<KeyId>,
+    /// Which picture of which batch it is; `None` outside batches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchItem>,
 }
 
 impl Job {
@@ -69,6 +72,7 @@ impl Job {
             annotated: None,
             callback_url: None,
             owner: None,
+            batch: None,
         }
     }
 
@@ -411,6 +415,7 @@ mod tests {
             "metadata",
             "priority",
             "callback_url",
+            "batch",
             "started_at",
             "warnings",
             "run",

@@ -238,12 +238,13 @@ fn all() -> String {
     format!("{DEAD_LETTER_SUBJECT}.>")
 }
 
-/// The same job under a new id, submitted now.
+/// The same job under a new id, submitted now. It is none of a batch, whose task has ended.
 fn resubmitted(job: &Job) -> Job {
     let now = OffsetDateTime::now_utc();
     Job {
         submitted_at: now,
         deadline: job.deadline.map(|deadline| now + (deadline - job.submitted_at)),
+        batch: None,
         ..job.clone().owned_by(job.owner)
     }
 }

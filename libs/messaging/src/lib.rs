@@ -9,6 +9,7 @@
 //! may redeliver a job after any of these steps, and running it twice changes nothing, because the first
 //! terminal record wins.
 
+mod batches;
 mod config;
 mod connection;
 mod coordination;
@@ -26,6 +27,7 @@ mod records;
 mod stream_range;
 mod webhooks;
 
+pub use batches::{BatchChange, BatchChanges, BatchRevision, Batches, Outcomes};
 pub use config::{MessagingConfig, QueueLimits, Role};
 pub use connection::Messaging;
 pub use connection::address::{InvalidNatsServers, NatsServers};
@@ -63,4 +65,5 @@ pub use webhooks::{
     Webhooks,
     dead::{DeadWebhook, DeadWebhooks},
     delivery::{WebhookDeliveries, WebhookDelivery},
+    ended::Ended,
 };

@@ -1,8 +1,8 @@
 //! What a connection gives access to: queue, records, dead letters, coordination.
 
 use crate::{
-    ApiKeys, DeadLetters, DeadWebhooks, Drawings, Heartbeats, IdempotencyKeys, JobQueue, Lease,
-    Messaging, Reconciler, TaskIndex, TaskStore, Webhooks,
+    ApiKeys, Batches, DeadLetters, DeadWebhooks, Drawings, Heartbeats, IdempotencyKeys, JobQueue,
+    Lease, Messaging, Reconciler, TaskIndex, TaskStore, Webhooks,
 };
 
 impl Messaging {
@@ -34,6 +34,12 @@ impl Messaging {
     #[must_use]
     pub fn api_keys(&self) -> ApiKeys {
         ApiKeys::new(self.clone())
+    }
+
+    /// The batches.
+    #[must_use]
+    pub fn batches(&self) -> Batches {
+        Batches::new(self.clone())
     }
 
     /// The dead letters.

@@ -11,11 +11,12 @@
 
 pub(crate) mod dead;
 pub(crate) mod delivery;
+pub(crate) mod ended;
 mod wire;
 
-use domain::TaskRecord;
+use domain::{BatchRecord, TaskRecord};
 
-use self::wire::Envelope;
+use self::{ended::Ended, wire::Envelope};
 use crate::{Messaging, MessagingError};
 
 /// The webhooks that are to be delivered.
@@ -47,7 +48,23 @@ impl Webhooks {
         if record.job.callback_url.is_none() {
             return Ok(());
         }
-        let envelope = Envelope { provisional, ..Envelope::first(record.job.task_id) };
-        wire::publish(&self.messaging, record, &envelope).await
+        self.store(record.clone().into(), provisional).await
+    }
+
+    /// Stores that the end of this batch is to be reported, if its client wants that.
+    ///
+    /// # Errors
+    /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
+    pub async fn announce_batch(&self, record: &BatchRecord) -> Result<(), MessagingError> {
+        debug_assert!(record.end.is_some(), "the batch has not ended");
+        if record.callback_url.is_none() {
+            return Ok(());
+        }
+        self.store(record.clone().into(), false).await
+    }
+
+    async fn store(&self, ended: Ended, provisional: bool) -> Result<(), MessagingError> {
+        let envelope = Envelope { provisional, ..Envelope::first(&ended) };
+        wire::publish(&self.messaging, &ended, &envelope).await
     }
 }

@@ -24,6 +24,7 @@ use crate::{
         key_ring::{self, KeyRing},
         refusal::Refusal,
     },
+    batches::{self, Batches},
     cache::{
         RedisCache, ResponseCache, ResultCache,
         breaker::Breaker,
@@ -119,6 +120,10 @@ pub async fn serve(
         tokio::spawn(current_model::watch(current, heartbeats, model, shutdown.clone()));
     }
     let health = ApiHealth { messaging: messaging.clone(), shutdown: shutdown.clone() };
+    let batches = batches_of(&config, &messaging, &tasks, &shutdown);
+    let closing =
+        batches::closing::watch(batches.clone(), messaging.lease(batches::closing::LEASE));
+    let closing = tokio::spawn(closing);
     let end = CancellationToken::new();
     let _stop_probes_at_the_end = end.clone().drop_guard();
     tokio::spawn(watch_writes(messaging.clone(), end.clone()));
@@ -139,13 +144,16 @@ pub async fn serve(
     }
     let guard = guard(ring, &tasks, &metrics);
     let access = AccessRules { guard, origins: Arc::new(config.allowed_origins) };
-    let app = app(tasks, upload_rules, streams, health, metrics, access)?;
+    let app = app(tasks, batches, upload_rules, streams, health, metrics, access)?;
 
     tracing::info!(%address, "API listening");
     ready();
     server.run(app, shutdown).await?;
     if let Err(error) = reconciling.await {
         tracing::error!(%error, "the reconciler has panicked");
+    }
+    if let Err(error) = closing.await {
+        tracing::error!(%error, "what ends batches has panicked");
     }
     // Each of them waits for a server that may be unavailable.
     tokio::join!(messaging.close(), traces.stop());
@@ -175,6 +183,22 @@ fn guard(ring: Option<KeyRing>, tasks: &Tasks, metrics: &Metrics) -> Guard {
         backpressure: tasks.backpressure.clone(),
         metrics: RefusalMetrics::new(&metrics.meter(), &Refusal::REASONS),
     }))
+}
+
+fn batches_of(
+    config: &Config,
+    messaging: &Messaging,
+    tasks: &Tasks,
+    shutdown: &CancellationToken,
+) -> Batches {
+    Batches {
+        tasks: tasks.clone(),
+        store: messaging.batches(),
+        webhooks: messaging.webhooks(),
+        limits: config.batch_limits,
+        receptions: Arc::new(Semaphore::new(config.max_concurrent_batches)),
+        shutdown: shutdown.clone(),
+    }
 }
 
 fn fetcher(config: &Config, metrics: &Metrics) -> Option<PictureFetcher> {
@@ -262,6 +286,7 @@ struct AccessRules {
 /// The routes with the data that they need, observed.
 fn app(
     tasks: Tasks,
+    batches: Batches,
     upload_rules: UploadRules,
     streams: EventStreamSlots,
     health: ApiHealth,
@@ -273,6 +298,7 @@ fn app(
     let meter = metrics.meter();
     let routes = routes(Arc::clone(&table), access)?
         .data(tasks)
+        .data(batches)
         .data(upload_rules)
         .data(streams)
         .data(health)

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use domain::{ModelName, picture::PictureLimits};
+use domain::{MAX_BATCH_ITEMS, ModelName, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
 use outbound::{UrlRules, Variables};
 use service::{
@@ -14,7 +14,7 @@ use crate::{
     auth::AuthMode,
     cache::RedisServer,
     http::{AllowedOrigins, ConnectionLimits},
-    upload::FetchConfig,
+    upload::{BatchLimits, FetchConfig},
 };
 
 /// The largest `MAX_EVENT_STREAMS`: more than one process can have connections.
@@ -39,6 +39,11 @@ pub struct Config {
     pub picture_limits: PictureLimits,
     /// `MAX_CONCURRENT_UPLOADS`: maximum number of pictures in memory. Default 64.
     pub max_concurrent_uploads: usize,
+    /// `MAX_BATCH_ITEMS` (default 2,000, at most 65,536), `MAX_BATCH_BYTES` (default 4 GiB), `BATCH_TIMEOUT_SECONDS` (default
+    /// 3600): limits of a batch.
+    pub batch_limits: BatchLimits,
+    /// `MAX_CONCURRENT_BATCHES`: maximum number of batches that are received at a time. Default 16.
+    pub max_concurrent_batches: usize,
     /// `UPLOAD_TIMEOUT_SECONDS`: timeout of an upload. Default 60.
     pub upload_timeout: Duration,
     /// `FETCH_URLS` (default on), `FETCH_HTTP`, `FETCH_PORTS`, `FETCH_ALLOW`, `FETCH_CA_FILE`,
@@ -99,6 +104,8 @@ impl Config {
                 max_pixels: reader.at_least("MAX_PICTURE_PIXELS", 1, limits.max_pixels),
             },
             max_concurrent_uploads: reader.at_least("MAX_CONCURRENT_UPLOADS", 1, 64),
+            batch_limits: read_batch_limits(&mut reader),
+            max_concurrent_batches: reader.at_least("MAX_CONCURRENT_BATCHES", 1, 16),
             upload_timeout,
             fetch: FetchConfig::read(&mut reader),
             callback_rules: read_callback_rules(&mut reader),
@@ -123,6 +130,19 @@ impl Config {
             traces: TraceSettings::read(&mut reader),
         };
         reader.finish(config)
+    }
+}
+
+fn read_batch_limits(reader: &mut Reader<'_>) -> BatchLimits {
+    let max_items: u32 = reader.at_least("MAX_BATCH_ITEMS", 1, 2000);
+    if max_items > MAX_BATCH_ITEMS {
+        let problem = format!("{max_items} is too large, the maximum is {MAX_BATCH_ITEMS}");
+        reader.problem("MAX_BATCH_ITEMS", problem);
+    }
+    BatchLimits {
+        max_items,
+        max_bytes: reader.at_least("MAX_BATCH_BYTES", 1, 4 << 30),
+        timeout: reader.seconds("BATCH_TIMEOUT_SECONDS", 3600),
     }
 }
 

@@ -26,8 +26,9 @@ use crate::{
     },
     tasks::{events::EventId, viewer::Viewer},
     upload::{
-        FetchConfig, PictureFetcher, PictureForm, SubmissionRoute, Submitted, SubmittedPicture,
-        UploadRules,
+        ArrivedPicture, BatchLimits, BatchUpload, FetchConfig, PictureFetcher, PictureForm,
+        SubmissionRoute, Submitted, SubmittedPicture, UploadError, UploadRules,
+        zip::{Event as ZipEvent, Parser, ZipLimits},
     },
 };
 
@@ -94,6 +95,7 @@ impl<'a> Upload<'a> {
             3 => Some("image/png"),
             4 => Some("multipart/form-data; boundary=\"X\"; charset=\"\\\""),
             6 => Some("application/json"),
+            7 => Some("application/zip"),
             _ => Some("multipart/form-data; boundary=X"),
         };
         let content_length = match choice >> 3 & 0x07 {
@@ -128,6 +130,78 @@ pub fn answers(upload: &Upload<'_>) -> [(u16, String); 2] {
     })
 }
 
+/// An entry of an archive: its name, its content, and whether that is complete.
+pub type Entry = (Vec<u8>, Vec<u8>, bool);
+
+/// The entries of a zip archive that arrives in two segments, the first of `split_at` bytes, and whether it ends as it
+/// should. Limits are small: 16 entries, a mebibyte.
+#[must_use]
+pub fn entries(archive: &[u8], split_at: usize) -> (Vec<Entry>, bool) {
+    let (first, second) = archive.split_at(split_at);
+    let mut segments = [first, second].into_iter();
+    let mut parser = Parser::new(ZipLimits { max_entries: 16, max_bytes: 1 << 20 });
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut bytes = 0;
+    loop {
+        match parser.next() {
+            Ok(ZipEvent::NeedsMore) => match segments.next() {
+                Some(segment) => parser.feed(segment),
+                None => parser.finish(),
+            },
+            Ok(ZipEvent::Entry(name)) => entries.push((name, Vec::new(), false)),
+            Ok(ZipEvent::Content(content)) => {
+                bytes += content.len();
+                entries.last_mut().expect("content is of an entry").1.extend(content);
+            }
+            Ok(ZipEvent::EntryEnd(end)) => {
+                entries.last_mut().expect("an entry ends after it begins").2 = end.is_ok();
+            }
+            Ok(ZipEvent::End) => return (entries, true),
+            Err(_) => return (entries, false),
+        }
+        assert!(entries.len() <= 16 && bytes <= 1 << 20, "the limits are kept");
+    }
+}
+
+/// How many pictures a body for a batch has, and the status if it were answered then. Each picture is complete, or refused.
+/// Nothing is fetched.
+#[must_use]
+pub fn batch(upload: &Upload<'_>) -> (usize, u16) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime without sockets").block_on(read_batch(upload))
+}
+
+async fn read_batch(upload: &Upload<'_>) -> (usize, u16) {
+    let (request, mut body) = upload.request().split();
+    let rules = request.data::<UploadRules>().expect("the request has rules");
+    let limits = BatchLimits { max_items: 8, max_bytes: 1 << 20, timeout: Duration::from_secs(10) };
+    let status = |error: UploadError| {
+        SubmitError::from(Rejection::from(error)).into_response().status().as_u16()
+    };
+    let mut upload = match BatchUpload::of(&request, &mut body, rules, limits, V1Api::PARAMETERS) {
+        Ok(upload) => upload,
+        Err(error) => return (0, status(error)),
+    };
+    let mut pictures = match upload.pictures().await {
+        Ok(pictures) => pictures,
+        Err(error) => return (0, status(error)),
+    };
+    let mut count = 0;
+    while count < 8 {
+        match pictures.next().await {
+            Ok(Some(arrived)) => {
+                count += 1;
+                if let ArrivedPicture::Sent(picture) = arrived.picture {
+                    assert!(picture.bytes.len() <= 4096, "the limit of a picture is kept");
+                }
+            }
+            Ok(None) => return (count, 200),
+            Err(error) => return (count, status(error)),
+        }
+    }
+    (count, 200)
+}
+
 /// The media type of the answer to a request for a result with this header `Accept`; `None`: 406.
 #[must_use]
 pub fn accepted(accept: &[u8]) -> Option<&'static str> {
@@ -156,32 +230,38 @@ async fn answer<R, E: IntoResponse>(
 }
 
 async fn extract<R: SubmissionRoute>(upload: &Upload<'_>) -> PictureForm<R> {
-    let (first, second) = upload.body.split_at(upload.split_at);
-    let segments =
-        [first, second].map(|segment| Ok::<_, io::Error>(Bytes::copy_from_slice(segment)));
-    let mut request = Request::builder();
-    if let Some(content_type) = upload.content_type {
-        request = request.content_type(content_type);
-    }
-    if let Some(content_length) = upload.content_length {
-        request = request.header("content-length", content_length);
-    }
-    if let Some(content_encoding) = upload.content_encoding {
-        request = request.header("content-encoding", content_encoding);
-    }
-    let mut request = request.body(Body::from_bytes_stream(stream::iter(segments)));
-    request.extensions_mut().insert(UploadRules {
-        backpressure: crate::tasks::backpressure::Backpressure::default(),
-        limits: PictureLimits { max_bytes: 4096, max_pixels: 1_000_000 },
-        timeout: Duration::from_secs(10),
-        slots: Arc::new(Semaphore::new(1)),
-        max_slots: 1,
-        digests: true,
-        fetcher: Some(fetcher()),
-    });
-    let (request, mut body) = request.split();
+    let (request, mut body) = upload.request().split();
     let form = PictureForm::from_request(&request, &mut body, ExtractParamOptions::default()).await;
     form.expect("the extractor never fails: each route renders its own errors")
+}
+
+impl Upload<'_> {
+    fn request(&self) -> Request {
+        let (first, second) = self.body.split_at(self.split_at);
+        let segments =
+            [first, second].map(|segment| Ok::<_, io::Error>(Bytes::copy_from_slice(segment)));
+        let mut request = Request::builder();
+        if let Some(content_type) = self.content_type {
+            request = request.content_type(content_type);
+        }
+        if let Some(content_length) = self.content_length {
+            request = request.header("content-length", content_length);
+        }
+        if let Some(content_encoding) = self.content_encoding {
+            request = request.header("content-encoding", content_encoding);
+        }
+        let mut request = request.body(Body::from_bytes_stream(stream::iter(segments)));
+        request.extensions_mut().insert(UploadRules {
+            backpressure: crate::tasks::backpressure::Backpressure::default(),
+            limits: PictureLimits { max_bytes: 4096, max_pixels: 1_000_000 },
+            timeout: Duration::from_secs(10),
+            slots: Arc::new(Semaphore::new(1)),
+            max_slots: 1,
+            digests: true,
+            fetcher: Some(fetcher()),
+        });
+        request
+    }
 }
 
 fn fetcher() -> PictureFetcher {
@@ -225,6 +305,30 @@ mod tests {
         seeds
             .into_iter()
             .for_each(|seed| places(&fs::read_to_string(seed.unwrap().path()).unwrap()));
+    }
+
+    #[test]
+    fn the_seeds_of_batches_are_read() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus");
+        let mut pictures = 0;
+        for seed in fs::read_dir(format!("{folder}/batch")).unwrap() {
+            let input = fs::read(seed.unwrap().path()).unwrap();
+            let upload = Upload::from_input(&input).unwrap();
+            let whole = batch(&Upload { split_at: upload.body.len(), ..upload });
+            pictures += whole.0;
+            for split_at in (0..upload.body.len()).step_by(1 + upload.body.len() / 100) {
+                assert_eq!(batch(&Upload { split_at, ..upload }), whole);
+            }
+        }
+        assert!(pictures > 10, "only {pictures} pictures");
+        for seed in fs::read_dir(format!("{folder}/zip")).unwrap() {
+            let input = fs::read(seed.unwrap().path()).unwrap();
+            let (_, archive) = input.split_first_chunk::<2>().unwrap();
+            let whole = entries(archive, archive.len());
+            for split_at in (0..archive.len()).step_by(1 + archive.len() / 100) {
+                assert_eq!(entries(archive, split_at), whole);
+            }
+        }
     }
 
     #[test]

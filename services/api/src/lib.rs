@@ -5,6 +5,7 @@
 
 mod app;
 mod auth;
+mod batches;
 mod cache;
 mod config;
 #[cfg(any(fuzzing, test))]
@@ -25,4 +26,4 @@ pub use config::Config;
 pub use http::{AllowedOrigins, ConnectionLimits, docs::DocsPageError};
 pub use routes::openapi::document as openapi_document;
 pub use setup::{SetUpConfig, set_up};
-pub use upload::FetchConfig;
+pub use upload::{BatchLimits, FetchConfig};

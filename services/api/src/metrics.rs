@@ -19,6 +19,12 @@ use crate::{
 const SUBMISSIONS: [&str; 6] =
     ["accepted", "cached", "queue_full", "quota_exceeded", "unavailable", "refused"];
 
+/// What happens to batches.
+const BATCHES: [&str; 4] = ["complete", "interrupted", "refused", "finished"];
+
+/// The outcomes of the pictures of batches.
+const BATCH_ITEMS: [&str; 2] = ["accepted", "refused"];
+
 /// The outcome of a cache lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CacheOutcome {
@@ -193,6 +199,8 @@ pub(crate) struct ApiMetrics {
     cache: Counter<u64>,
     response_cache: Counter<u64>,
     submissions: Counter<u64>,
+    batches: Counter<u64>,
+    batch_items: Counter<u64>,
 }
 
 impl ApiMetrics {
@@ -241,6 +249,16 @@ impl ApiMetrics {
                 .u64_counter("spotter_submissions")
                 .with_description("Submissions, by outcome.")
                 .build(),
+            batches: meter
+                .u64_counter("spotter_batches")
+                .with_description(
+                    "Batches that were received, and those that have ended, by outcome.",
+                )
+                .build(),
+            batch_items: meter
+                .u64_counter("spotter_batch_items")
+                .with_description("Pictures of batches that were received, by outcome.")
+                .build(),
         };
         this.start_at_zero();
         this
@@ -255,6 +273,12 @@ impl ApiMetrics {
                 self.cache.add(0, &label);
             }
         }
+        for outcome in BATCHES {
+            self.batches.add(0, &[KeyValue::new("outcome", outcome)]);
+        }
+        for outcome in BATCH_ITEMS {
+            self.batch_items.add(0, &[KeyValue::new("outcome", outcome)]);
+        }
         for outcome in SUBMISSIONS {
             self.submissions.add(0, &[KeyValue::new("outcome", outcome)]);
         }
@@ -266,6 +290,14 @@ impl ApiMetrics {
 
     pub(crate) fn count_response_cache(&self, outcome: CacheOutcome) {
         self.response_cache.add(1, &[KeyValue::new("outcome", outcome.name())]);
+    }
+
+    pub(crate) fn count_batch(&self, outcome: &'static str) {
+        self.batches.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    pub(crate) fn count_batch_item(&self, outcome: &'static str) {
+        self.batch_items.add(1, &[KeyValue::new("outcome", outcome)]);
     }
 
     pub(crate) fn count_submission(&self, outcome: &'static str) {

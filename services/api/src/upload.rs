@@ -2,8 +2,10 @@
 
 pub(crate) mod cache_control;
 pub(crate) mod multipart;
+pub(crate) mod zip;
 
 mod arriving;
+mod batch;
 mod body_kind;
 mod error;
 mod fetch;
@@ -16,6 +18,8 @@ mod plain_body;
 mod rules;
 mod uploaded;
 
+pub use batch::BatchLimits;
+pub(crate) use batch::{Arrived, ArrivedPicture, BatchUpload, Given, Pictures};
 pub(crate) use body_kind::Bodies;
 pub(crate) use error::UploadError;
 pub use fetcher::FetchConfig;

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use domain::TaskRecord;
 use hyper::{
     HeaderMap,
     header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
 };
-use messaging::{MessagingError, WebhookDelivery};
+use messaging::{Ended, MessagingError, WebhookDelivery};
 use outbound::{Client, RequestError, Response};
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
@@ -39,27 +38,27 @@ enum Outcome {
 
 /// Tries to deliver a webhook, and settles it.
 pub(crate) async fn deliver(context: &Context, delivery: WebhookDelivery) {
-    let task_id = delivery.record.job.task_id;
-    let outcome = attempt(context, &delivery.record).await;
+    let id = delivery.ended.id();
+    let outcome = attempt(context, &delivery.ended).await;
     if let Err(error) = settle(context, delivery, outcome).await {
-        tracing::warn!(%task_id, %error, "a webhook is delivered again: it was not settled");
+        tracing::warn!(%id, %error, "a webhook is delivered again: it was not settled");
     }
 }
 
-async fn attempt(context: &Context, record: &TaskRecord) -> Outcome {
+async fn attempt(context: &Context, ended: &Ended) -> Outcome {
     let refused = |reason: String| Outcome::Refused { reason };
-    let Some(url) = &record.job.callback_url else {
+    let Some(url) = ended.callback_url() else {
         return refused("it has no URL".to_owned());
     };
     let target = match context.client.rules().check(url.as_str()) {
         Ok(target) => target,
         Err(error) => return refused(format!("its URL is not called: {error}")),
     };
-    let body = match payload::body(record) {
+    let body = match payload::body(ended) {
         Ok(body) => body,
         Err(error) => return refused(format!("its body cannot be written: {error}")),
     };
-    let headers = match headers(context, record, &body) {
+    let headers = match headers(context, ended, &body) {
         Ok(headers) => headers,
         Err(error) => return refused(format!("its headers cannot be written: {error}")),
     };
@@ -69,11 +68,11 @@ async fn attempt(context: &Context, record: &TaskRecord) -> Outcome {
 
 fn headers(
     context: &Context,
-    record: &TaskRecord,
+    ended: &Ended,
     body: &[u8],
 ) -> Result<HeaderMap, hyper::header::InvalidHeaderValue> {
     // The same for every try; no `.` in it, which separates what is signed.
-    let id = format!("msg_{}", record.job.task_id);
+    let id = format!("msg_{}", ended.message_id());
     let timestamp = OffsetDateTime::now_utc().unix_timestamp();
     let signature = context.secrets.sign(&id, timestamp, body);
     let name = HeaderName::from_static;
@@ -121,15 +120,15 @@ async fn settle(
     delivery: WebhookDelivery,
     outcome: Outcome,
 ) -> Result<(), MessagingError> {
-    let (task_id, attempt) = (delivery.record.job.task_id, delivery.attempt);
+    let (id, attempt) = (delivery.ended.id(), delivery.attempt);
     let (reason, delay) = match outcome {
         Outcome::Delivered => {
-            if let Some(finished_at) = delivery.record.state.finished_at() {
+            if let Some(finished_at) = delivery.ended.finished_at() {
                 let delay = OffsetDateTime::now_utc() - finished_at;
                 context.metrics.record_delay(delay.as_seconds_f64().max(0.0));
             }
             context.metrics.count("delivered");
-            tracing::info!(%task_id, attempt, "a webhook was delivered");
+            tracing::info!(%id, attempt, "a webhook was delivered");
             return delivery.delivered().await;
         }
         Outcome::Busy => {
@@ -146,12 +145,12 @@ async fn settle(
     match delay {
         Some(delay) => {
             context.metrics.count("failed");
-            tracing::info!(%task_id, attempt, reason, ?delay, "a webhook is tried again");
+            tracing::info!(%id, attempt, reason, ?delay, "a webhook is tried again");
             delivery.retry(delay).await
         }
         None => {
             context.metrics.count("given_up");
-            tracing::warn!(%task_id, attempt, reason, "a webhook was given up");
+            tracing::warn!(%id, attempt, reason, "a webhook was given up");
             delivery.give_up(&reason).await
         }
     }

@@ -1,22 +1,22 @@
 //! The body of a webhook: `{type, timestamp, data}`.
 //!
-//! `data` is the task as `GET /v1/tasks/{id}` shows it, but for its timings. If that makes the body too large, the objects
+//! `data` is the batch, with a link to its results, or the task as `GET /v1/tasks/{id}` shows it, but for its timings. If that makes the body too large, the objects
 //! are only behind the link to the task.
 
-use domain::{DetectedObject, Metadata, Priority, RunReport, TaskRecord, TaskState, five_decimals};
+mod batch;
+mod envelope;
+
+use domain::{
+    BatchItem, DetectedObject, Metadata, Priority, RunReport, TaskRecord, TaskState, five_decimals,
+};
+use messaging::Ended;
 use serde::Serialize;
 use time::OffsetDateTime;
 
+use self::envelope::Payload;
+
 /// The largest body, in bytes, as Standard Webhooks recommends.
 const LARGEST: usize = 20_000;
-
-#[derive(Serialize)]
-struct Payload<'a> {
-    r#type: String,
-    #[serde(with = "time::serde::rfc3339")]
-    timestamp: OffsetDateTime,
-    data: Data<'a>,
-}
 
 #[derive(Serialize)]
 struct Data<'a> {
@@ -27,6 +27,8 @@ struct Data<'a> {
     priority: Priority,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<&'a Metadata>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch: Option<BatchItem>,
     #[serde(with = "time::serde::rfc3339")]
     submitted_at: OffsetDateTime,
     #[serde(with = "time::serde::rfc3339::option", skip_serializing_if = "Option::is_none")]
@@ -90,11 +92,15 @@ struct Links {
     image: Option<String>,
 }
 
-/// The body for the end of a task.
+/// The body for the end of a task or a batch.
 ///
 /// # Errors
 /// If it cannot be written as JSON.
-pub(crate) fn body(record: &TaskRecord) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn body(ended: &Ended) -> serde_json::Result<Vec<u8>> {
+    let record = match ended {
+        Ended::Task(record) => record,
+        Ended::Batch(record) => return serde_json::to_vec(&batch::payload(record)),
+    };
     let whole = serde_json::to_vec(&payload(record, Objects::Included))?;
     if whole.len() <= LARGEST {
         return Ok(whole);
@@ -110,7 +116,7 @@ enum Objects {
     Linked,
 }
 
-fn payload(record: &TaskRecord, objects: Objects) -> Payload<'_> {
+fn payload(record: &TaskRecord, objects: Objects) -> Payload<Data<'_>> {
     let TaskRecord { job, attempts, state } = record;
     let finished_at = state.finished_at();
     let this = format!("/v1/tasks/{}", job.task_id);
@@ -153,6 +159,7 @@ fn payload(record: &TaskRecord, objects: Objects) -> Payload<'_> {
             model: job.model.as_str(),
             priority: job.priority,
             metadata: job.metadata.as_ref(),
+            batch: job.batch,
             submitted_at: job.submitted_at,
             deadline: job.deadline,
             started_at: state.started_at(),
@@ -212,7 +219,7 @@ mod tests {
     }
 
     fn json(record: &TaskRecord) -> serde_json::Value {
-        serde_json::from_slice(&body(record).unwrap()).unwrap()
+        serde_json::from_slice(&body(&record.clone().into()).unwrap()).unwrap()
     }
 
     #[test]
@@ -222,7 +229,7 @@ mod tests {
         assert_eq!(small["timestamp"], "1970-01-01T00:00:00Z");
         assert_eq!(small["data"]["objects"].as_array().unwrap().len(), 4);
         let large = record(300);
-        assert!(body(&large).unwrap().len() <= LARGEST);
+        assert!(body(&large.clone().into()).unwrap().len() <= LARGEST);
         let large = json(&large);
         assert!(large["data"]["objects"].is_null(), "{large}");
         let id = large["data"]["task_id"].as_str().unwrap();

@@ -26,6 +26,11 @@ pub(crate) const CANCELS_SUBJECT: &str = "cancels";
 pub(crate) const IDEMPOTENCY_BUCKET: &str = "idempotency";
 pub(crate) const TASK_STREAM: &str = "KV_tasks";
 pub(crate) const IDEMPOTENCY_STREAM: &str = "KV_idempotency";
+/// Records of batches, and what became of their pictures.
+pub(crate) const BATCH_BUCKET: &str = "batches";
+pub(crate) const BATCH_STREAM: &str = "KV_batches";
+/// Where the server publishes what it has stored of a batch: `batch_records.<batch>.…`.
+pub(crate) const BATCH_RECORDS_SUBJECT: &str = "batch_records";
 pub(crate) const LEASE_BUCKET: &str = "leases";
 pub(crate) const LEASE_STREAM: &str = "KV_leases";
 pub(crate) const HEARTBEAT_BUCKET: &str = "models";

@@ -14,11 +14,11 @@ use domain::Priority;
 use super::{
     lanes,
     names::{
-        DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT, DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT,
-        DEAD_WEBHOOK_STREAM, DEAD_WEBHOOK_SUBJECT, DRAWING_STREAM, DRAWING_SUBJECT,
-        HEARTBEAT_BUCKET, HEARTBEAT_TTL, IDEMPOTENCY_BUCKET, JOBS_STREAM, KEY_BUCKET, LEASE_BUCKET,
-        LEASE_TTL, PICTURE_STORE, PICTURE_STREAM, RECORDS_SUBJECT, TASK_BUCKET, WEBHOOK_CONSUMER,
-        WEBHOOK_STREAM, WEBHOOK_SUBJECT,
+        BATCH_BUCKET, BATCH_RECORDS_SUBJECT, DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT,
+        DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT, DEAD_WEBHOOK_STREAM, DEAD_WEBHOOK_SUBJECT,
+        DRAWING_STREAM, DRAWING_SUBJECT, HEARTBEAT_BUCKET, HEARTBEAT_TTL, IDEMPOTENCY_BUCKET,
+        JOBS_STREAM, KEY_BUCKET, LEASE_BUCKET, LEASE_TTL, PICTURE_STORE, PICTURE_STREAM,
+        RECORDS_SUBJECT, TASK_BUCKET, WEBHOOK_CONSUMER, WEBHOOK_STREAM, WEBHOOK_SUBJECT,
     },
 };
 use crate::{MessagingConfig, config::LEAST_QUEUE_BYTES};
@@ -51,13 +51,14 @@ const MAX_ACK_PENDING: i64 = 100_000;
 /// default is 512, and it cannot be changed once the consumer exists.
 const MAX_WAITING: i64 = 8192;
 
-pub(super) fn streams(config: &MessagingConfig) -> [Config; 12] {
+pub(super) fn streams(config: &MessagingConfig) -> [Config; 13] {
     [
         jobs(config),
         dead_letters(config),
         dead_pictures(config),
         tasks(config),
         idempotency(config),
+        batches(config),
         leases(config),
         heartbeats(config),
         api_keys(config),
@@ -166,6 +167,22 @@ fn idempotency(config: &MessagingConfig) -> Config {
         // A claim is read right after another API has stored it, and a lagging replica would miss it.
         allow_direct: false,
         ..bucket(IDEMPOTENCY_BUCKET, "The task that each idempotency key stands for", config)
+    }
+}
+
+fn batches(config: &MessagingConfig) -> Config {
+    Config {
+        republish: Some(Republish {
+            source: format!("$KV.{BATCH_BUCKET}.>"),
+            destination: format!("{BATCH_RECORDS_SUBJECT}.>"),
+            headers_only: false,
+        }),
+        // The outcome of the first picture must not expire before the batch ends. Its last picture ends within the
+        // retention of records, as every task does.
+        max_age: config.result_ttl.saturating_mul(2),
+        // Each process must see what another has just stored.
+        allow_direct: false,
+        ..bucket(BATCH_BUCKET, "Batches, and what became of their pictures", config)
     }
 }
 

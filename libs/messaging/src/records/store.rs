@@ -12,7 +12,8 @@ use tokio::time::sleep;
 
 use super::queued::SeenJobs;
 use crate::{
-    Messaging, MessagingError, connection::refusal::is_overtaken, provision::names::TASK_STREAM,
+    Batches, Messaging, MessagingError, connection::refusal::is_overtaken,
+    provision::names::TASK_STREAM,
 };
 
 /// How often a write is attempted when other processes change the same record, or when a replica returns an
@@ -157,13 +158,15 @@ impl TaskStore {
         Ok(is_created)
     }
 
-    /// Stores that the end of this task is to be reported by a webhook, if its client wants that. Whoever stores a
-    /// terminal record does so, and whoever finds one with a job. Twice is once, within the stream's duplicate window.
+    /// Stores that the end of this task counts for its batch, if it is of one, and is to be reported by a webhook, if its
+    /// client wants that. Whoever stores a terminal record does so, and whoever finds one with a job. Twice is once, for
+    /// the webhook within the stream's duplicate window.
     ///
     /// # Errors
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
     pub async fn announce(&self, record: &TaskRecord) -> Result<(), MessagingError> {
         if record.state.is_terminal() {
+            Batches::note_end(&self.messaging, record).await?;
             self.messaging.webhooks().announce(record).await?;
         }
         Ok(())

@@ -2,10 +2,13 @@
 
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream::message::PublishMessage};
 use bytes::Bytes;
-use domain::{TaskId, TaskRecord};
+use domain::TaskId;
 use time::OffsetDateTime;
 
-use super::wire::{self, Envelope};
+use super::{
+    ended::Ended,
+    wire::{self, Envelope},
+};
 use crate::{
     Messaging, MessagingError,
     provision::names::{DEAD_WEBHOOK_STREAM, DEAD_WEBHOOK_SUBJECT},
@@ -30,8 +33,8 @@ pub struct DeadWebhook {
     pub attempts: u32,
     /// Why, as a text for operators.
     pub reason: String,
-    /// The record that was to be reported.
-    pub record: TaskRecord,
+    /// What was to be reported.
+    pub ended: Ended,
 }
 
 /// The webhooks that were given up. Each is kept for seven days.
@@ -43,18 +46,18 @@ pub struct DeadWebhooks {
 /// Stores a webhook among them.
 pub(super) async fn store(
     messaging: &Messaging,
-    record: &TaskRecord,
+    ended: &Ended,
     attempts: u32,
     reason: &str,
 ) -> Result<(), MessagingError> {
-    let task_id = record.job.task_id;
-    let payload = serde_json::to_vec(record)
+    let task_id = ended.id();
+    let payload = serde_json::to_vec(ended)
         .map(Bytes::from)
         .map_err(|cause| MessagingError::Record { task_id, cause })?;
     let reason: String = reason.chars().filter(|c| !c.is_control()).collect();
     let end = reason.floor_char_boundary(LONGEST_REASON);
     let mut headers = HeaderMap::new();
-    headers.insert(NATS_MESSAGE_ID, format!("{task_id}.{attempts}"));
+    headers.insert(NATS_MESSAGE_ID, format!("{}.{attempts}", ended.message_id()));
     headers.insert(ATTEMPTS, attempts.to_string());
     headers.insert(REASON, &reason[..end]);
     let message = PublishMessage::build().headers(headers).payload(payload);
@@ -77,7 +80,7 @@ impl DeadWebhooks {
         self.read(format!("{DEAD_WEBHOOK_SUBJECT}.*"), sequence.saturating_add(1), PAGE).await
     }
 
-    /// The newest of this task.
+    /// The newest of this task or batch.
     ///
     /// # Errors
     /// [`MessagingError`].
@@ -90,11 +93,10 @@ impl DeadWebhooks {
     /// # Errors
     /// [`MessagingError`]; after an error it may be delivered, and still be here.
     pub async fn replay(&self, webhook: &DeadWebhook) -> Result<(), MessagingError> {
-        let task_id = webhook.record.job.task_id;
         // Another message than the one that was given up.
-        let message_id = format!("{task_id}.replay.{}", webhook.sequence);
-        let envelope = Envelope { message_id, ..Envelope::first(task_id) };
-        wire::publish(&self.messaging, &webhook.record, &envelope).await?;
+        let message_id = format!("{}.replay.{}", webhook.ended.message_id(), webhook.sequence);
+        let envelope = Envelope { message_id, ..Envelope::first(&webhook.ended) };
+        wire::publish(&self.messaging, &webhook.ended, &envelope).await?;
         let what = "delete a webhook among the dead letters";
         let stream = self.messaging.jetstream().get_stream_no_info(DEAD_WEBHOOK_STREAM);
         let stream = self.messaging.within(what, stream).await?;
@@ -124,6 +126,6 @@ fn parse(found: Stored) -> Option<DeadWebhook> {
         given_up_at: stored_at,
         attempts: text(ATTEMPTS).parse().unwrap_or(0),
         reason: text(REASON).to_owned(),
-        record: serde_json::from_slice(&message.payload).ok()?,
+        ended: serde_json::from_slice(&message.payload).ok()?,
     })
 }

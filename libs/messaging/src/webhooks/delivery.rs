@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{AckKind, consumer::PullConsumer};
-use domain::TaskRecord;
 use futures_util::StreamExt;
 use time::OffsetDateTime;
 use tokio::{sync::mpsc, time::sleep};
 
-use super::{Webhooks, dead, wire, wire::Envelope};
+use super::{Webhooks, dead, ended::Ended, wire, wire::Envelope};
 use crate::{
     Messaging, MessagingError,
     keep_alive::KeepAlive,
@@ -27,8 +26,8 @@ const PROVISIONAL_AGE: time::Duration = time::Duration::minutes(15);
 
 /// A webhook to deliver. Another notifier gets it if this process ends before it is settled.
 pub struct WebhookDelivery {
-    /// The terminal record.
-    pub record: TaskRecord,
+    /// What has ended.
+    pub ended: Ended,
     /// The number of this try, from 1.
     pub attempt: u32,
     /// How often the server has delivered the message: more than once if its host was busy, or after a crash.
@@ -60,8 +59,8 @@ impl WebhookDelivery {
     /// # Errors
     /// [`MessagingError`]; then it is tried again sooner.
     pub async fn retry(self, delay: Duration) -> Result<(), MessagingError> {
-        let envelope = Envelope::retry(self.record.job.task_id, self.attempt, delay);
-        wire::publish(&self.messaging, &self.record, &envelope).await?;
+        let envelope = Envelope::retry(&self.ended, self.attempt, delay);
+        wire::publish(&self.messaging, &self.ended, &envelope).await?;
         self.settle(AckKind::Ack).await
     }
 
@@ -70,7 +69,7 @@ impl WebhookDelivery {
     /// # Errors
     /// [`MessagingError`]; then it is tried again.
     pub async fn give_up(self, reason: &str) -> Result<(), MessagingError> {
-        dead::store(&self.messaging, &self.record, self.attempt, reason).await?;
+        dead::store(&self.messaging, &self.ended, self.attempt, reason).await?;
         self.settle(AckKind::Ack).await
     }
 
@@ -154,17 +153,17 @@ impl WebhookDeliveries {
         }
         let info = message.info().map_err(|cause| MessagingError::Failed { what, cause })?;
         let (deliveries, published) = (info.delivered, info.published);
-        let record: TaskRecord = match serde_json::from_slice(&message.payload) {
-            Ok(record) => record,
+        let ended: Ended = match serde_json::from_slice(&message.payload) {
+            Ok(ended) => ended,
             Err(error) => {
                 tracing::error!(%error, subject = %message.subject, "no webhook: deleted");
                 settle(&self.messaging, &message, AckKind::Term).await?;
                 return Ok(None);
             }
         };
-        let record = match envelope.provisional {
-            false => record,
-            true => match self.stored(&record).await? {
+        let ended = match envelope.provisional {
+            false => ended,
+            true => match self.stored(&ended).await? {
                 Some(stored) => stored,
                 None => {
                     let is_old = OffsetDateTime::now_utc() - published > PROVISIONAL_AGE;
@@ -177,7 +176,7 @@ impl WebhookDeliveries {
         };
         let reply = message.reply.clone();
         Ok(Some(WebhookDelivery {
-            record,
+            ended,
             attempt: envelope.attempt,
             deliveries: u32::try_from(deliveries).unwrap_or(u32::MAX),
             message,
@@ -187,8 +186,8 @@ impl WebhookDeliveries {
     }
 
     /// The stored record of the same task, once it is terminal.
-    async fn stored(&self, record: &TaskRecord) -> Result<Option<TaskRecord>, MessagingError> {
-        let stored = self.messaging.tasks().get_from_leader(record.job.task_id).await?;
-        Ok(stored.filter(|stored| stored.state.is_terminal()))
+    async fn stored(&self, ended: &Ended) -> Result<Option<Ended>, MessagingError> {
+        let stored = self.messaging.tasks().get_from_leader(ended.id()).await?;
+        Ok(stored.filter(|stored| stored.state.is_terminal()).map(Ended::from))
     }
 }

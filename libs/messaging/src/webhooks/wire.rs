@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, header::NATS_MESSAGE_ID, jetstream::message::PublishMessage};
 use bytes::Bytes;
-use domain::{TaskId, TaskRecord};
 use time::OffsetDateTime;
 
+use super::ended::Ended;
 use crate::{Messaging, MessagingError, provision::names::WEBHOOK_SUBJECT};
 
 const ATTEMPT: &str = "Spotter-Attempt";
@@ -27,16 +27,16 @@ pub(super) struct Envelope {
 }
 
 impl Envelope {
-    pub(super) fn first(task_id: TaskId) -> Self {
-        Self { message_id: task_id.to_string(), attempt: 1, not_before: 0, provisional: false }
+    pub(super) fn first(ended: &Ended) -> Self {
+        Self { message_id: ended.message_id(), attempt: 1, not_before: 0, provisional: false }
     }
 
     /// The try after `attempt`, `delay` from now.
-    pub(super) fn retry(task_id: TaskId, attempt: u32, delay: Duration) -> Self {
+    pub(super) fn retry(ended: &Ended, attempt: u32, delay: Duration) -> Self {
         let attempt = attempt.saturating_add(1);
         let not_before = OffsetDateTime::now_utc() + delay;
         Self {
-            message_id: format!("{task_id}.{attempt}"),
+            message_id: format!("{}.{attempt}", ended.message_id()),
             attempt,
             not_before: not_before.unix_timestamp(),
             provisional: false,
@@ -76,11 +76,11 @@ impl Envelope {
 /// Stores the webhook.
 pub(super) async fn publish(
     messaging: &Messaging,
-    record: &TaskRecord,
+    ended: &Ended,
     envelope: &Envelope,
 ) -> Result<(), MessagingError> {
-    let task_id = record.job.task_id;
-    let payload = serde_json::to_vec(record)
+    let task_id = ended.id();
+    let payload = serde_json::to_vec(ended)
         .map(Bytes::from)
         .map_err(|cause| MessagingError::Record { task_id, cause })?;
     let what = "store a webhook";
@@ -92,15 +92,18 @@ pub(super) async fn publish(
 
 #[cfg(test)]
 mod tests {
+    use domain::{DetectionSettings, Job, TaskRecord};
+
     use super::*;
 
     #[test]
     fn an_envelope_is_read_as_it_was_written() {
-        let task_id = TaskId::generate();
-        let first = Envelope::first(task_id);
+        let job = Job::new("a.jpg".to_owned(), "m".parse().unwrap(), DetectionSettings::default());
+        let ended = Ended::from(TaskRecord::queued(job));
+        let first = Envelope::first(&ended);
         assert_eq!(Envelope::read(Some(&first.headers())), first);
         assert_eq!(first.wait(), None);
-        let retry = Envelope::retry(task_id, 1, Duration::from_secs(100));
+        let retry = Envelope::retry(&ended, 1, Duration::from_secs(100));
         assert_eq!(Envelope::read(Some(&retry.headers())), retry);
         assert_eq!(retry.attempt, 2);
         assert!(retry.wait().is_some_and(|wait| wait > Duration::from_secs(90)));

@@ -1,6 +1,7 @@
 //! The messaging layer against a real nats-server.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's way to fail")]
 
+mod batches;
 mod connection;
 mod coordination;
 mod dead_letters;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use domain::{CallbackUrl, Job, TaskRecord, TaskState};
-use messaging::{Messaging, WebhookDelivery};
+use messaging::{Ended, Messaging, WebhookDelivery};
 use tokio::{sync::mpsc, task::JoinHandle, time::timeout};
 
 use crate::fixture::{A_WHILE, Fixture, TIMEOUT, failure, job, success};
@@ -58,12 +58,12 @@ async fn a_terminal_record_is_announced_once() {
     // As the worker does that finds the record with a job.
     tasks.announce(&ended).await.unwrap();
     let delivery = taking.next().await;
-    assert_eq!((&delivery.record, delivery.attempt), (&ended, 1));
+    assert_eq!((&delivery.ended, delivery.attempt), (&ended.into(), 1));
     delivery.delivered().await.unwrap();
     let cached = success(&with_callback());
     assert!(tasks.create_terminal(&cached).await.unwrap());
     let delivery = taking.next().await;
-    assert_eq!(delivery.record, cached, "and no webhook of the task without a URL");
+    assert_eq!(delivery.ended, cached.into(), "and no webhook of the task without a URL");
     delivery.delivered().await.unwrap();
     taking.nothing_is_due().await;
     assert_eq!(fixture.server.stream("WEBHOOKS").unwrap().messages, 0);
@@ -82,7 +82,7 @@ async fn a_webhook_belongs_to_its_notifier_until_that_ends() {
     assert!(delivery.is_err(), "another notifier got it");
     drop(busy);
     let again = other.next().await;
-    assert_eq!((&again.record, again.deliveries), (&ended, 2));
+    assert_eq!((&again.ended, again.deliveries), (&ended.into(), 2));
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn a_webhook_is_tried_again_when_it_is_due() {
     assert_eq!((postponed.attempt, postponed.deliveries), (1, 2), "it was not tried");
     postponed.retry(Duration::ZERO).await.unwrap();
     let second = taking.next().await;
-    assert_eq!((&second.record, second.attempt), (&ended, 2));
+    assert_eq!((&second.ended, second.attempt), (&ended.into(), 2));
     second.retry(Duration::from_secs(3600)).await.unwrap();
     taking.nothing_is_due().await;
     assert_eq!(fixture.server.stream("WEBHOOKS").unwrap().messages, 1);
@@ -112,14 +112,14 @@ async fn a_webhook_that_is_given_up_can_be_replayed() {
     let dead = fixture.messaging.dead_webhooks();
     let listed = dead.list_after(0).await.unwrap();
     assert_eq!(listed.len(), 1);
-    assert_eq!((&listed[0].record, listed[0].attempts), (&ended, 1));
+    assert_eq!((&listed[0].ended, listed[0].attempts), (&ended.clone().into(), 1));
     assert_eq!(listed[0].reason, "its server answeredwith status 410");
     assert_eq!(dead.get(ended.job.task_id).await.unwrap().as_ref(), Some(&listed[0]));
     assert_eq!(dead.get(job().task_id).await.unwrap(), None);
     dead.replay(&listed[0]).await.unwrap();
     assert_eq!(dead.list_after(0).await.unwrap(), []);
     let again = taking.next().await;
-    assert_eq!((&again.record, again.attempt), (&ended, 1));
+    assert_eq!((&again.ended, again.attempt), (&ended.into(), 1));
 }
 
 /// A reconciler that ends between the webhook of a lost job and its record: the webhook waits, and reports what was
@@ -136,9 +136,10 @@ async fn a_lost_job_is_reported_once_its_record_is_stored() {
     tasks.create_queued(&TaskRecord::queued(overdue.clone())).await.unwrap();
     fixture.messaging.reconciler().round().await.unwrap();
     let delivery = taking.next().await;
-    assert_eq!(delivery.record.job.task_id, overdue.task_id);
-    assert!(matches!(delivery.record.state, TaskState::Expired { .. }));
-    assert_eq!(tasks.get(overdue.task_id).await.unwrap().as_ref(), Some(&delivery.record));
+    assert_eq!(delivery.ended.id(), overdue.task_id);
+    let Ended::Task(reported) = &delivery.ended else { panic!("no task: {:?}", delivery.ended) };
+    assert!(matches!(reported.state, TaskState::Expired { .. }));
+    assert_eq!(tasks.get(overdue.task_id).await.unwrap().as_ref(), Some(&**reported));
 }
 
 /// Of an API or a worker of another version, or of nobody.

@@ -46,6 +46,11 @@ pub(crate) enum ProblemKind {
     TaskEnded,
     TaskUnfinished,
     TaskWithoutResult,
+    BatchUnknown,
+    BatchExpired,
+    BatchEnded,
+    BatchCancelled,
+    BatchInProgress,
     NotAcceptable,
     NoRoute,
     MethodNotAllowed,
@@ -55,7 +60,7 @@ pub(crate) enum ProblemKind {
 impl ProblemKind {
     /// All kinds, for the documentation's test.
     #[cfg(test)]
-    const ALL: [Self; 34] = [
+    const ALL: [Self; 39] = [
         Self::InvalidParameter,
         Self::InvalidBody,
         Self::NoPicture,
@@ -86,6 +91,11 @@ impl ProblemKind {
         Self::TaskEnded,
         Self::TaskUnfinished,
         Self::TaskWithoutResult,
+        Self::BatchUnknown,
+        Self::BatchExpired,
+        Self::BatchEnded,
+        Self::BatchCancelled,
+        Self::BatchInProgress,
         Self::NotAcceptable,
         Self::NoRoute,
         Self::MethodNotAllowed,
@@ -109,13 +119,18 @@ impl ProblemKind {
             Self::InvalidParameter | Self::InvalidBody | Self::NoPicture | Self::InvalidPicture => {
                 StatusCode::BAD_REQUEST
             }
-            Self::TaskUnknown | Self::NoImage | Self::NoRoute => StatusCode::NOT_FOUND,
+            Self::TaskUnknown | Self::BatchUnknown | Self::NoImage | Self::NoRoute => {
+                StatusCode::NOT_FOUND
+            }
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::TaskExpired => StatusCode::GONE,
-            Self::TaskEnded | Self::TaskUnfinished | Self::TaskWithoutResult => {
-                StatusCode::CONFLICT
-            }
+            Self::TaskExpired | Self::BatchExpired => StatusCode::GONE,
+            Self::TaskEnded
+            | Self::TaskUnfinished
+            | Self::TaskWithoutResult
+            | Self::BatchEnded
+            | Self::BatchCancelled
+            | Self::BatchInProgress => StatusCode::CONFLICT,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -137,7 +152,7 @@ impl ProblemKind {
     }
 
     /// The `type`. A URN, so that it does not depend on where the API is reached.
-    fn uri(self) -> &'static str {
+    pub(crate) fn uri(self) -> &'static str {
         match self {
             Self::InvalidParameter => "urn:problem-type:spotter:invalid-parameter",
             Self::InvalidBody => "urn:problem-type:spotter:invalid-body",
@@ -169,6 +184,11 @@ impl ProblemKind {
             Self::TaskEnded => "urn:problem-type:spotter:task-ended",
             Self::TaskUnfinished => "urn:problem-type:spotter:task-unfinished",
             Self::TaskWithoutResult => "urn:problem-type:spotter:task-without-result",
+            Self::BatchUnknown => "urn:problem-type:spotter:batch-unknown",
+            Self::BatchExpired => "urn:problem-type:spotter:batch-expired",
+            Self::BatchEnded => "urn:problem-type:spotter:batch-ended",
+            Self::BatchCancelled => "urn:problem-type:spotter:batch-cancelled",
+            Self::BatchInProgress => "urn:problem-type:spotter:batch-in-progress",
             Self::NotAcceptable => "urn:problem-type:spotter:not-acceptable",
             Self::NoRoute => "urn:problem-type:spotter:no-route",
             Self::MethodNotAllowed => "urn:problem-type:spotter:method-not-allowed",
@@ -211,6 +231,11 @@ impl ProblemKind {
             Self::TaskEnded => "The task has ended",
             Self::TaskUnfinished => "The task has not ended yet",
             Self::TaskWithoutResult => "The task has ended without a result",
+            Self::BatchUnknown => "There is no such batch",
+            Self::BatchExpired => "The batch has expired",
+            Self::BatchEnded => "The batch has ended",
+            Self::BatchCancelled => "The batch was cancelled while it arrived",
+            Self::BatchInProgress => "Another request sends the batch",
             Self::NotAcceptable => "There is no representation that the client accepts",
             Self::NoRoute => "There is no such route",
             Self::MethodNotAllowed => "The route has another method",
@@ -264,6 +289,11 @@ impl Problem {
 }
 
 impl Problem {
+    /// The HTTP status.
+    pub(crate) fn status(&self) -> u16 {
+        self.status
+    }
+
     /// What is wrong.
     #[cfg(test)]
     pub(super) fn detail(&self) -> &str {

@@ -8,15 +8,15 @@ use super::{
     keyed::Keyed,
     legacy::LegacyApi,
     schema::{IDEMPOTENCY_KEY, MODEL_NAME},
-    v1::{V1Api, events::EventsApi, image::ImageApi},
+    v1::{V1Api, batches::BatchesApi, events::EventsApi, image::ImageApi},
 };
 
 /// The routes that may need an API key.
-type KeyedRoutes = (LegacyApi, V1Api, EventsApi, ImageApi);
+type KeyedRoutes = (LegacyApi, V1Api, EventsApi, ImageApi, BatchesApi);
 
 /// All documented routes, with title, version and licence.
 pub(crate) fn service() -> OpenApiService<(Keyed<KeyedRoutes>, HealthApi), ()> {
-    let routes = (Keyed((LegacyApi, V1Api, EventsApi, ImageApi)), HealthApi);
+    let routes = (Keyed((LegacyApi, V1Api, EventsApi, ImageApi, BatchesApi)), HealthApi);
     OpenApiService::new(routes, "spotter", service::VERSION)
         .summary("Object detection in pictures, on your own machines")
         .description(
@@ -81,6 +81,8 @@ mod tests {
             ("/v1/tasks", "post", "Idempotency-Key"),
             ("/v1/tasks", "post", "model"),
             ("/v1/tasks", "get", "model"),
+            ("/v1/batches", "post", "Idempotency-Key"),
+            ("/v1/batches", "post", "model"),
             ("/v1/tasks/{task_id}", "get", "wait"),
             ("/v1/tasks/{task_id}/image", "get", "wait"),
         ];

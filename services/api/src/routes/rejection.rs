@@ -8,6 +8,7 @@ use crate::{
     upload::{
         UploadError,
         multipart::{BoundaryError, FormError},
+        zip::ZipError,
     },
 };
 
@@ -111,6 +112,7 @@ impl Rejection {
         match self {
             Self::Parameter { name, .. } => Some(name),
             Self::Upload(UploadError::Parameter { name, .. }) => Some(name),
+            Self::Upload(UploadError::Item { pointer, .. }) => Some(pointer),
             Self::Upload(UploadError::ImageAndUrl | UploadError::NoFetching) => Some("url"),
             Self::Upload(UploadError::Url(_) | UploadError::Fetch(RequestError::Url(_))) => {
                 Some("url")
@@ -132,10 +134,14 @@ impl Rejection {
 
 fn of_upload(error: &UploadError) -> RejectionKind {
     match error {
-        UploadError::NoPicture(_) | UploadError::NoImageMember => RejectionKind::NoPicture,
-        UploadError::Parameter { .. } | UploadError::ImageAndUrl | UploadError::NoFetching => {
-            RejectionKind::InvalidParameter
-        }
+        UploadError::NoPicture(_)
+        | UploadError::NoImageMember
+        | UploadError::NoItems
+        | UploadError::NoPictures => RejectionKind::NoPicture,
+        UploadError::Parameter { .. }
+        | UploadError::Item { .. }
+        | UploadError::ImageAndUrl
+        | UploadError::NoFetching => RejectionKind::InvalidParameter,
         UploadError::Url(UrlError::Refused(_)) => RejectionKind::UrlRefused,
         UploadError::Url(_) => RejectionKind::InvalidParameter,
         UploadError::Fetch(error) => match error {
@@ -156,13 +162,28 @@ fn of_upload(error: &UploadError) -> RejectionKind {
         },
         UploadError::ContentEncoding(_) => RejectionKind::Encoded,
         UploadError::BrokenForm(error) => match error {
-            FormError::TooManyParts => RejectionKind::TooLarge,
+            FormError::TooManyParts { .. } => RejectionKind::TooLarge,
             FormError::NoDelimiter { .. }
             | FormError::EndsInHeader { .. }
             | FormError::EndsInPart { .. }
             | FormError::HeaderTooLong { .. } => RejectionKind::InvalidBody,
         },
-        UploadError::FormTooLarge { .. } => RejectionKind::TooLarge,
+        UploadError::NotABatch(_) => RejectionKind::NotAForm,
+        UploadError::Zip(error) => match error {
+            ZipError::TooManyEntries { .. }
+            | ZipError::TooManyBytes { .. }
+            | ZipError::Bomb { .. } => RejectionKind::TooLarge,
+            ZipError::NotAnArchive
+            | ZipError::Damaged { .. }
+            | ZipError::EndsEarly { .. }
+            | ZipError::Encrypted
+            | ZipError::NameTooLong { .. }
+            | ZipError::CannotPass { .. } => RejectionKind::InvalidBody,
+        },
+        UploadError::Entry(_) | UploadError::NestedArchive => RejectionKind::InvalidPicture,
+        UploadError::FormTooLarge { .. }
+        | UploadError::BatchTooLarge { .. }
+        | UploadError::TooManyItems { .. } => RejectionKind::TooLarge,
         UploadError::Picture { error, .. } => match error {
             PictureError::TooManyBytes { .. } => RejectionKind::TooLarge,
             PictureError::Empty
@@ -177,7 +198,9 @@ fn of_upload(error: &UploadError) -> RejectionKind {
         | UploadError::Body(_)
         | UploadError::NameTooLong
         | UploadError::Extension(_) => RejectionKind::InvalidBody,
-        UploadError::TooSlow(_) | UploadError::Trickle => RejectionKind::TooSlow,
+        UploadError::TooSlow(_) | UploadError::Trickle | UploadError::BatchTooSlow(_) => {
+            RejectionKind::TooSlow
+        }
         UploadError::QueueFull { retry_after } => {
             RejectionKind::QueueFull { retry_after: *retry_after }
         }

@@ -5,6 +5,7 @@
     reason = "the framework needs an argument for each documented parameter"
 )]
 
+pub(crate) mod batches;
 pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod formats;
@@ -14,6 +15,7 @@ pub(crate) mod list;
 mod entity_tag;
 mod parameters;
 mod prefer;
+mod submit_options;
 mod task;
 
 use std::time::Duration;
@@ -35,8 +37,8 @@ use self::{
     error::{CancelError, SubmitError, TaskError, VARY},
     formats::{ResultFormat, TaskContent},
     list::{ListError, ListParameters, TaskList},
-    parameters::Parameters,
     prefer::Preference,
+    submit_options::submit_options,
     task::{PriorityName, State, Task},
 };
 use super::{health::ApiHealth, rejection::Rejection, tag::Tag};
@@ -142,18 +144,12 @@ impl V1Api {
         ];
         let given = of_query.into_iter().filter_map(|(name, value)| Some((name, value?)));
         let classes = classes.0.into_iter().flatten().map(|class| ("classes", Value::from(class)));
-        let mut parameters = Parameters::parse(given.chain(classes).chain(submitted.parameters))?;
+        let given = given.chain(classes).chain(submitted.parameters);
         let options = SubmitOptions {
-            settings: parameters.settings(),
-            deadline: parameters.deadline(tasks.result_ttl)?,
-            annotated: parameters.annotated(),
-            callback_url: parameters.callback_url(tasks.callback_rules.as_ref())?,
-            model: parameters.model,
-            priority: parameters.priority.unwrap_or_default(),
-            metadata: parameters.metadata,
             idempotency_key,
             no_cache: CacheControl::of(request.headers()).no_cache,
             submitter: caller.submitter(),
+            ..submit_options(given, *tasks)?
         };
         let picture = submitted.picture.complete().await.map_err(Rejection::from)?;
         let preference = prefer.0.as_deref().and_then(Preference::of);

@@ -43,6 +43,20 @@ pub(crate) struct SubmitOptions {
     pub(crate) submitter: Option<Submitter>,
 }
 
+/// How a job is put into the queue.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    no_cache: bool,
+    submitter: Option<Submitter>,
+}
+
+impl SubmitOptions {
+    /// How their job is put into the queue.
+    pub(crate) fn terms(&self) -> Terms {
+        Terms { no_cache: self.no_cache, submitter: self.submitter }
+    }
+}
+
 /// The API key that a task is submitted with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Submitter {
@@ -63,6 +77,11 @@ impl IdempotencyKey {
             Some(owner) => Sha256Digest::of(format!("{owner}\n{}", self.0)),
             None => Sha256Digest::of(&self.0),
         }
+    }
+
+    /// The same for a batch: another one than that of a task with the same key.
+    pub(crate) fn digest_of_batch(&self, owner: Option<KeyId>) -> Sha256Digest {
+        Sha256Digest::of(format!("batch\n{}", self.digest(owner)))
     }
 }
 
@@ -125,7 +144,25 @@ impl Tasks {
         options: SubmitOptions,
     ) -> Result<TaskRecord, NotAccepted> {
         let accepted = self.accept(picture, options).await;
-        self.metrics.count_submission(match &accepted {
+        self.count(&accepted);
+        accepted
+    }
+
+    /// Submits a picture of a batch, as [`Self::submit`] does. To do it twice stores one job, within the queue's duplicate
+    /// window.
+    pub(crate) async fn submit_item(
+        &self,
+        job: &Job,
+        picture: Bytes,
+        terms: Terms,
+    ) -> Result<TaskRecord, NotAccepted> {
+        let accepted = self.place(job.clone(), picture, terms).await;
+        self.count(&accepted);
+        accepted
+    }
+
+    fn count(&self, accepted: &Result<TaskRecord, NotAccepted>) {
+        self.metrics.count_submission(match accepted {
             Ok(TaskRecord { state: TaskState::Success { cached: true, .. }, .. }) => "cached",
             Ok(_) => "accepted",
             Err(NotAccepted::QueueFull { .. }) => "queue_full",
@@ -133,7 +170,27 @@ impl Tasks {
             Err(NotAccepted::Unavailable { .. }) => "unavailable",
             Err(NotAccepted::KeyReused) => "refused",
         });
-        accepted
+    }
+
+    /// The job of a picture of this name and digest.
+    pub(crate) fn job(
+        &self,
+        name: String,
+        sha256: Option<Sha256Digest>,
+        options: SubmitOptions,
+    ) -> Job {
+        let model = options.model.unwrap_or_else(|| self.model.clone());
+        let owner = options.submitter.map(|submitter| submitter.key);
+        let mut job = Job::new(name, model, options.settings).owned_by(owner);
+        job.priority = options.priority;
+        job.metadata = options.metadata;
+        job.annotated = options.annotated;
+        job.callback_url = options.callback_url;
+        // No longer than records are kept: after that there would be no record of the outcome.
+        let longest_wait = options.deadline.unwrap_or(self.deadline).min(self.result_ttl);
+        job.deadline = Some(job.submitted_at + longest_wait);
+        job.picture_sha256 = sha256;
+        job
     }
 
     async fn accept(
@@ -142,29 +199,10 @@ impl Tasks {
         options: SubmitOptions,
     ) -> Result<TaskRecord, NotAccepted> {
         let UploadedPicture { name, bytes, sha256, slot: _slot } = picture;
-        let SubmitOptions {
-            settings,
-            deadline,
-            model,
-            priority,
-            metadata,
-            annotated,
-            callback_url,
-            idempotency_key,
-            no_cache,
-            submitter,
-        } = options;
-        let model = model.unwrap_or_else(|| self.model.clone());
-        let mut job =
-            Job::new(name, model, settings).owned_by(submitter.map(|submitter| submitter.key));
-        job.priority = priority;
-        job.metadata = metadata;
-        job.annotated = annotated;
-        job.callback_url = callback_url;
-        // No longer than records are kept: after that there would be no record of the outcome.
-        let longest_wait = deadline.unwrap_or(self.deadline).min(self.result_ttl);
-        job.deadline = Some(job.submitted_at + longest_wait);
-        job.picture_sha256 = sha256;
+        let mut options = options;
+        let (deadline, terms) = (options.deadline, options.terms());
+        let idempotency_key = options.idempotency_key.take();
+        let mut job = self.job(name, sha256, options);
         if let Some(key) = idempotency_key {
             let task_id = self.claim(&key, &job, &bytes, deadline).await?;
             if task_id != job.task_id {
@@ -181,6 +219,11 @@ impl Tasks {
                 job.task_id = task_id;
             }
         }
+        self.place(job, bytes, terms).await
+    }
+
+    async fn place(&self, job: Job, bytes: Bytes, terms: Terms) -> Result<TaskRecord, NotAccepted> {
+        let Terms { no_cache, submitter } = terms;
         if !no_cache && let Some(ended) = self.finish_from_cache(&job).await? {
             return Ok(ended);
         }

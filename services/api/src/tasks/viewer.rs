@@ -14,9 +14,14 @@ pub(crate) enum Viewer {
 impl Viewer {
     /// Whether the task of this job may be seen. Others get the same answer as for an id without a task.
     pub(crate) fn sees(self, job: &Job) -> bool {
+        self.sees_those_of(job.owner)
+    }
+
+    /// Whether the tasks and batches of this owner may be seen.
+    pub(crate) fn sees_those_of(self, owner: Option<KeyId>) -> bool {
         match self {
             Self::All => true,
-            Self::Owner(key) => job.owner == Some(key),
+            Self::Owner(key) => owner == Some(key),
         }
     }
 

@@ -7,7 +7,10 @@ use outbound::{RequestError, UrlError};
 
 use super::{
     multipart::{BoundaryError, FormError, PartHead, printable},
-    rules::{FIELD, FORM_OVERHEAD_BYTES, IMAGE, MAX_FILE_NAME_CHARS, MIN_BYTES_PER_SECOND, URL},
+    rules::{
+        FIELD, FORM_OVERHEAD_BYTES, IMAGE, ITEMS, MAX_FILE_NAME_CHARS, MIN_BYTES_PER_SECOND, URL,
+    },
+    zip::{EntryError, ZipError},
 };
 
 /// Maximum number of fields that an error names.
@@ -18,6 +21,11 @@ const FORM_ADVICE: &str = "send the picture as a file in field 'file' of a multi
 /// How else to send one.
 const OTHER_ADVICE: &str = "or as the whole body with its media type, as \
     `curl -H 'Content-Type: image/jpeg' --data-binary @picture.jpg` does, or as base64 in JSON, {\"image\": \"…\"}";
+
+/// How to send a batch.
+const BATCH_ADVICE: &str = "send the pictures as files of a multipart/form-data form, as \
+    `curl -F file=@a.jpg -F file=@b.jpg` does, or as a zip archive with Content-Type application/zip, or a list of \
+    URLs in JSON, {\"items\": [\"https://…\"]}";
 
 /// Why an upload is rejected.
 #[derive(Debug, thiserror::Error)]
@@ -79,10 +87,40 @@ pub(crate) enum UploadError {
     },
     #[error("the queue cannot store pictures at the moment, try again later")]
     CannotStore,
+    #[error("{found}: {BATCH_ADVICE}", found = type_found(.0))]
+    NotABatch(String),
+    #[error("no picture: {BATCH_ADVICE}")]
+    NoPictures,
+    #[error(
+        "no picture: '{ITEMS}' must be an array of at least one URL, or object with a URL in '{URL}'"
+    )]
+    NoItems,
+    #[error("{detail}")]
+    Item { pointer: String, detail: String },
+    #[error("the batch has more than {max_items} pictures (MAX_BATCH_ITEMS): send several batches")]
+    TooManyItems { max_items: u32 },
+    #[error("the request has more than {most} bytes (MAX_BATCH_BYTES): send several batches")]
+    BatchTooLarge { most: u64 },
+    #[error("the batch arrived too slowly: {0}")]
+    BatchTooSlow(String),
+    #[error(transparent)]
+    Zip(#[from] ZipError),
+    #[error("the entry {0}")]
+    Entry(EntryError),
+    #[error("the file is an archive; archives within a batch are not read")]
+    NestedArchive,
 }
 
 fn allowed_extensions() -> String {
     PictureFormat::EXTENSIONS.join(", ")
+}
+
+/// What the header `Content-Type` says.
+fn type_found(found: &str) -> String {
+    match found {
+        "" => "the request has no Content-Type".to_owned(),
+        found => format!("the request's Content-Type is '{found}'"),
+    }
 }
 
 /// The advice for a body that is not a form; the other errors include theirs.
@@ -122,7 +160,17 @@ impl UploadError {
             | Self::Trickle
             | Self::TooManyUploads
             | Self::QueueFull { .. }
-            | Self::CannotStore => false,
+            | Self::CannotStore
+            | Self::NotABatch(_)
+            | Self::NoItems
+            | Self::NoPictures
+            | Self::Item { .. }
+            | Self::TooManyItems { .. }
+            | Self::BatchTooLarge { .. }
+            | Self::BatchTooSlow(_)
+            | Self::Zip(_)
+            | Self::Entry(_)
+            | Self::NestedArchive => false,
         }
     }
 }

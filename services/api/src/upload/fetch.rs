@@ -1,5 +1,7 @@
 //! Pictures by URL: fetched by the rules of the crate `outbound`, and checked as an upload is.
 
+use std::time::Duration;
+
 use domain::{Sha256Hasher, picture::PictureError};
 use opentelemetry::{KeyValue, trace::SpanBuilder};
 use outbound::{Client, RequestError, Response, Target};
@@ -9,7 +11,7 @@ use poem::http::{
     header::{ACCEPT, CONTENT_LENGTH, HeaderValue},
 };
 use service::telemetry::traces;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::{sync::OwnedSemaphorePermit, time::sleep};
 
 use super::{
     arriving::ArrivingPicture,
@@ -55,14 +57,41 @@ impl PictureUrl {
     ///
     /// # Errors
     /// [`UploadError`] if there is no such picture.
-    pub(super) async fn fetch(self) -> Result<UploadedPicture, UploadError> {
-        let Self { target, fetcher, rules, hasher, slot } = self;
+    pub(crate) async fn fetch(self) -> Result<UploadedPicture, UploadError> {
+        let FoundPicture { name, bytes, sha256 } = self.fetch_once().await?;
+        Ok(UploadedPicture { name, bytes, sha256, slot: self.slot })
+    }
+
+    /// Fetches it, and waits while too many others are fetched: `tries` times with `pause` in between.
+    ///
+    /// # Errors
+    /// [`UploadError`] if there is no such picture.
+    pub(crate) async fn fetch_in_turn(
+        self,
+        tries: u32,
+        pause: Duration,
+    ) -> Result<UploadedPicture, UploadError> {
+        for _ in 1..tries {
+            match self.fetch_once().await {
+                Err(UploadError::Fetch(RequestError::Busy)) => sleep(pause).await,
+                Err(error) => return Err(error),
+                Ok(FoundPicture { name, bytes, sha256 }) => {
+                    return Ok(UploadedPicture { name, bytes, sha256, slot: self.slot });
+                }
+            }
+        }
+        self.fetch().await
+    }
+
+    async fn fetch_once(&self) -> Result<FoundPicture, UploadError> {
+        let Self { target, fetcher, rules, hasher, slot: _ } = self;
         let span = traces::span(|| {
             // Not the URL: it may contain a token.
             let host = KeyValue::new("server.address", target.host().to_string());
             SpanBuilder::from_name("fetch picture").with_attributes([host])
         });
-        let fetched = span.around(fetch(fetcher.client(), target, &rules, hasher)).await;
+        let fetching = fetch(fetcher.client(), target.clone(), rules, hasher.clone());
+        let fetched = span.around(fetching).await;
         match &fetched {
             Ok(picture) => {
                 let bytes = i64::try_from(picture.bytes.len()).unwrap_or(i64::MAX);
@@ -74,8 +103,7 @@ impl PictureUrl {
                 fetcher.count(outcome(error));
             }
         }
-        let FoundPicture { name, bytes, sha256 } = fetched?;
-        Ok(UploadedPicture { name, bytes, sha256, slot })
+        fetched
     }
 }
 

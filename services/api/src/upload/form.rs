@@ -55,6 +55,17 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
         }
     }
 
+    /// A form of at most `max_parts` parts.
+    pub(super) fn of_parts(
+        body: LimitedBody<'a, S>,
+        boundary: &[u8],
+        limits: &'a PictureLimits,
+        max_parts: usize,
+    ) -> Self {
+        let parser = Parser::of_parts(boundary, max_parts);
+        Self { parser, ..Self::new(body, None, boundary, limits) }
+    }
+
     /// Reads the picture, and hashes it with `hasher`. Without `parameters`, the form is read up to the picture's end;
     /// otherwise to its own end, with all text fields of these names.
     ///
@@ -105,16 +116,33 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
         Ok((picture, given))
     }
 
-    async fn read_parameter(&mut self, name: &str) -> Result<Value, UploadError> {
+    /// Reads the content of this part as a parameter.
+    ///
+    /// # Errors
+    /// [`UploadError`] if it is too long, or the form is malformed.
+    pub(super) async fn read_parameter(&mut self, name: &str) -> Result<Value, UploadError> {
+        let text = self.read_text(name, MAX_PARAMETER_BYTES).await?;
+        Ok(Value::String(String::from_utf8_lossy(&text).into_owned()))
+    }
+
+    /// Reads the content of this part, of at most `most` bytes.
+    ///
+    /// # Errors
+    /// As [`Self::read_parameter`].
+    pub(super) async fn read_text(
+        &mut self,
+        name: &str,
+        most: usize,
+    ) -> Result<Vec<u8>, UploadError> {
         let mut text = Vec::new();
         while let Some(bytes) = self.content().await? {
             text.extend_from_slice(&bytes);
-            if text.len() > MAX_PARAMETER_BYTES {
-                let detail = format!("{name} has more than {MAX_PARAMETER_BYTES} bytes");
+            if text.len() > most {
+                let detail = format!("{name} has more than {most} bytes");
                 return Err(UploadError::Parameter { name: name.to_owned(), detail });
             }
         }
-        Ok(Value::String(String::from_utf8_lossy(&text).into_owned()))
+        Ok(text)
     }
 
     async fn read_picture(
@@ -145,7 +173,7 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
     }
 
     /// The next part. The rest of the current one is skipped.
-    async fn next_part(&mut self) -> Result<Option<PartHead>, UploadError> {
+    pub(super) async fn next_part(&mut self) -> Result<Option<PartHead>, UploadError> {
         loop {
             match self.next().await? {
                 Event::Part(head) => return Ok(Some(head)),
@@ -155,15 +183,16 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
         }
     }
 
-    /// The next bytes of this part.
-    async fn content(&mut self) -> Result<Option<Bytes>, UploadError> {
+    /// The next bytes of this part; `None` at its end.
+    pub(super) async fn content(&mut self) -> Result<Option<Bytes>, UploadError> {
         match self.next().await? {
             Event::Content(bytes) => Ok(Some(bytes)),
             _ => Ok(None),
         }
     }
 
-    async fn skip_part(&mut self) -> Result<(), UploadError> {
+    /// Passes over the rest of this part.
+    pub(super) async fn skip_part(&mut self) -> Result<(), UploadError> {
         while self.is_in_part {
             self.next().await?;
         }

@@ -33,8 +33,8 @@ use super::{
     multipart::{BoundaryError, printable},
     plain_body::{FoundSubmission, PictureOrUrl, file_name, read_json, read_picture},
     rules::{
-        FIELD, FileNames, IMAGE, JSON_SLOTS, MIN_BYTES_PER_SECOND, SMALL_JSON_BYTES, URL,
-        UploadRules, max_form_bytes, max_json_bytes,
+        FIELD, FileNames, IMAGE, JSON_SLOTS, MIN_BYTES_PER_SECOND, RATE_GRACE, SMALL_JSON_BYTES,
+        URL, UploadRules, max_form_bytes, max_json_bytes,
     },
     uploaded::UploadedPicture,
 };
@@ -42,8 +42,6 @@ use super::{
 /// Values of `Content-Encoding` that mean an unencoded body. All except `identity` are clients' mistakes
 /// without effect.
 const PLAIN_CODINGS: [&str; 7] = ["", "identity", "none", "utf-8", "binary", "7bit", "8bit"];
-/// How long an upload runs before its rate is checked.
-const RATE_GRACE: Duration = Duration::from_secs(10);
 const RATE_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a client submits.
@@ -250,21 +248,26 @@ async fn read<R: SubmissionRoute>(
 
 /// The permits for a body, unless the queue would reject its job.
 fn slots_for(rules: &UploadRules, slots: usize) -> Result<OwnedSemaphorePermit, UploadError> {
-    if rules.backpressure.is_full(Instant::now()) {
-        // Nothing is read while the queue would reject the job.
-        return Err(UploadError::QueueFull { retry_after: rules.backpressure.retry_after() });
-    }
-    if rules.backpressure.cannot_store() {
-        return Err(UploadError::CannotStore);
-    }
+    check_queue(rules)?;
     let slots = u32::try_from(slots.min(rules.max_slots)).unwrap_or(u32::MAX);
     let permits = Arc::clone(&rules.slots).try_acquire_many_owned(slots);
     permits.map_err(|_| UploadError::TooManyUploads)
 }
 
+/// Rejects a body unread while the queue would reject its job.
+pub(super) fn check_queue(rules: &UploadRules) -> Result<(), UploadError> {
+    if rules.backpressure.is_full(Instant::now()) {
+        return Err(UploadError::QueueFull { retry_after: rules.backpressure.retry_after() });
+    }
+    if rules.backpressure.cannot_store() {
+        return Err(UploadError::CannotStore);
+    }
+    Ok(())
+}
+
 /// Rejects compressed bodies: pictures are compressed already, and the decompressed size would need a limit
 /// of its own.
-fn check_encoding(headers: &HeaderMap) -> Result<(), UploadError> {
+pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), UploadError> {
     for value in headers.get_all(header::CONTENT_ENCODING) {
         let value = String::from_utf8_lossy(value.as_bytes());
         for coding in value.split(',').map(str::trim) {

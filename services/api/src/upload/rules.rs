@@ -14,6 +14,10 @@ pub(super) const FIELD: &str = "file";
 pub(super) const IMAGE: &str = "image";
 /// The member of a JSON body that says where the picture is.
 pub(super) const URL: &str = "url";
+/// The member of a JSON body with the pictures of a batch, and the field of a form with parameters by name.
+pub(super) const ITEMS: &str = "items";
+/// The member of such a picture with its name.
+pub(super) const NAME: &str = "name";
 /// The size of a request without the picture, in bytes: other fields, headers, boundaries.
 pub(super) const FORM_OVERHEAD_BYTES: u64 = 1024 * 1024;
 /// Maximum length of a file name, in characters.
@@ -28,6 +32,9 @@ pub(super) const SMALL_JSON_BYTES: u64 = 64 * 1024;
 pub(super) const INITIAL_CAPACITY: u64 = 64 * 1024;
 /// Minimum average rate of an upload. A few slower ones would otherwise occupy all slots until their timeout.
 pub(super) const MIN_BYTES_PER_SECOND: u64 = 1024;
+
+/// How long an upload runs before its rate is checked.
+pub(super) const RATE_GRACE: Duration = Duration::from_secs(10);
 
 /// The limits of uploads.
 #[derive(Clone)]

@@ -23,7 +23,13 @@ pub(crate) enum Block {
 impl EventReader {
     /// Follows a task, as a client that has seen `last_event_id`. What is not a stream is a panic.
     pub(crate) async fn open(app: &TestApp, task: impl ToString, last_event_id: &str) -> Self {
-        let response = follow(app, task, last_event_id).await;
+        let path = format!("/v1/tasks/{}/events", task.to_string());
+        Self::open_at(app, &path, last_event_id).await
+    }
+
+    /// Follows what `path` is the events of.
+    pub(crate) async fn open_at(app: &TestApp, path: &str, last_event_id: &str) -> Self {
+        let response = follow_at(app, path, last_event_id).await;
         let status = response.status();
         assert_eq!(status, StatusCode::OK, "{:?}", response.text().await);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -75,8 +81,12 @@ impl EventReader {
 
 /// A request to follow a task.
 pub(crate) async fn follow(app: &TestApp, task: impl ToString, last_event_id: &str) -> Response {
-    let url = app.url(&format!("/v1/tasks/{}/events", task.to_string()));
-    let mut request = app.client.get(url);
+    follow_at(app, &format!("/v1/tasks/{}/events", task.to_string()), last_event_id).await
+}
+
+/// A request for the events at `path`.
+pub(crate) async fn follow_at(app: &TestApp, path: &str, last_event_id: &str) -> Response {
+    let mut request = app.client.get(app.url(path));
     if !last_event_id.is_empty() {
         request = request.header("Last-Event-ID", last_event_id);
     }

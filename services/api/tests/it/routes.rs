@@ -1,5 +1,7 @@
 //! Each route's answers.
 
+mod batch_memory;
+mod batches;
 mod by_url;
 mod events;
 mod formats;

@@ -1,7 +1,7 @@
 //! `spotter webhooks`: lists, shows and replays webhooks that were given up.
 
-use domain::{TaskId, TaskRecord};
-use messaging::{DeadWebhook, DeadWebhooks};
+use domain::TaskId;
+use messaging::{DeadWebhook, DeadWebhooks, Ended};
 use serde::Serialize;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -30,17 +30,17 @@ struct DetailsJson<'a> {
     #[serde(flatten)]
     webhook: WebhookJson<'a>,
     /// With the URL.
-    record: &'a TaskRecord,
+    record: &'a Ended,
 }
 
 impl<'a> From<&'a DeadWebhook> for WebhookJson<'a> {
     fn from(webhook: &'a DeadWebhook) -> Self {
         Self {
-            task_id: webhook.record.job.task_id,
+            task_id: webhook.ended.id(),
             given_up_at: webhook.given_up_at,
             attempts: webhook.attempts,
             reason: &webhook.reason,
-            state: webhook.record.state.name(),
+            state: webhook.ended.state(),
         }
     }
 }
@@ -81,7 +81,7 @@ async fn list(webhooks: &DeadWebhooks, options: &DlqListOptions) -> Result<(), C
 
 async fn show(webhooks: &DeadWebhooks, id: TaskId) -> Result<(), CliError> {
     let webhook = find(webhooks, id).await?;
-    let details = DetailsJson { webhook: (&webhook).into(), record: &webhook.record };
+    let details = DetailsJson { webhook: (&webhook).into(), record: &webhook.ended };
     output::json("a webhook", &details)
 }
 
@@ -96,7 +96,7 @@ async fn replay(webhooks: &DeadWebhooks, choice: &WebhookChoice) -> Result<(), C
     }
     for webhook in &chosen {
         webhooks.replay(webhook).await?;
-        output::line(format_args!("{} is delivered again", webhook.record.job.task_id))?;
+        output::line(format_args!("{} is delivered again", webhook.ended.id()))?;
     }
     Ok(())
 }

@@ -244,7 +244,7 @@ impl Scenario {
                 let page = dead.list_after(last).await.expect("dead webhooks can be read");
                 let Some(webhook) = page.last() else { return found };
                 last = webhook.sequence;
-                found.extend(page.iter().map(|dead| (dead.record.job.task_id, Webhook::Dead)));
+                found.extend(page.iter().map(|dead| (dead.ended.id(), Webhook::Dead)));
             }
         })
     }

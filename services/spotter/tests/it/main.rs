@@ -25,6 +25,7 @@ mod commands {
 /// API, workers and servers together.
 mod system {
     mod autoscaling;
+    mod batches;
     mod cancelling;
     mod drawings;
     mod failures;

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use async_nats::{ConnectOptions, Event, ServerError};
 use bytes::Bytes;
-use domain::{DrawingFormat, Job, Sha256Digest, TaskRecord};
+use domain::{BatchItem, DrawingFormat, ItemOutcome, Job, Sha256Digest, TaskRecord};
 use futures_util::TryStreamExt;
 use messaging::{
-    ApiKeyChange, Claimed, DeadLetterId, Discrepancy, ListQuery, Messaging, MessagingConfig,
-    MessagingError, ProvisionOutcome, Role, RunStart, Settlement,
+    ApiKeyChange, BatchChange, Claimed, DeadLetterId, Discrepancy, ListQuery, Messaging,
+    MessagingConfig, MessagingError, ProvisionOutcome, Role, RunStart, Settlement,
 };
 use testkit::{NatsServer, eventually};
 use tokio::{sync::mpsc, time::timeout};
 
+use crate::batches::{batch, refusal};
 use crate::fixture::{
     LEASE, TIMEOUT, begin, failure, job, large_picture, next, picture, submission, success,
     terminal,
@@ -123,6 +124,33 @@ async fn drawings_are_permitted(
 }
 
 #[tokio::test]
+async fn the_whole_way_of_a_batch_is_permitted() {
+    let server = start();
+    set_up(&server).await;
+    let (api, worker) = (connect(&server, Role::Api).await, connect(&server, Role::Worker).await);
+    let batches = api.batches();
+    let record = batch();
+    let batch_id = record.batch_id;
+    let revision = batches.create(&record).await.unwrap().unwrap();
+    let mut changes = batches.follow(batch_id).await.unwrap();
+    server.wait_until_subscribed(&format!("batch_records.{batch_id}.>")).await;
+    let job =
+        Job { task_id: batch_id.item(0), batch: Some(BatchItem { batch_id, index: 0 }), ..job() };
+    worker.tasks().finish(&success(&job)).await.unwrap();
+    let expected = BatchChange::Outcome(0, ItemOutcome::Succeeded);
+    assert_eq!(timeout(TIMEOUT, changes.next()).await.unwrap(), expected);
+    let item = BatchItem { batch_id, index: 1 };
+    batches.note_refused(item, &refusal()).await.unwrap();
+    assert_eq!(batches.refusal(item).await.unwrap(), Some(refusal()));
+    batches.forget_refusal(item).await.unwrap();
+    assert_eq!(batches.outcomes(batch_id).await.unwrap().counts(2).succeeded, 1);
+    assert!(batches.update(&record, revision).await.unwrap().is_some());
+    assert_eq!(batches.open().await.unwrap(), [batch_id]);
+    batches.close(batch_id).await.unwrap();
+    nothing_was_denied(&server).await;
+}
+
+#[tokio::test]
 async fn giving_up_and_running_again_is_permitted() {
     let server = start();
     set_up(&server).await;
@@ -177,13 +205,13 @@ async fn webhooks_are_permitted() {
     let given_up = dead.list_after(0).await.unwrap();
     assert_eq!(given_up.len(), 1);
     dead.replay(&given_up[0]).await.unwrap();
-    assert_eq!(taking.next().await.record, of_worker);
+    assert_eq!(taking.next().await.ended, of_worker.into());
 
     let mut lost = with_callback();
     lost.deadline = Some(lost.submitted_at - time::Duration::SECOND);
     api.tasks().create_queued(&TaskRecord::queued(lost.clone())).await.unwrap();
     api.reconciler().round().await.unwrap();
-    assert_eq!(taking.next().await.record.job.task_id, lost.task_id);
+    assert_eq!(taking.next().await.ended.id(), lost.task_id);
     nothing_was_denied(&server).await;
 }
 
@@ -370,6 +398,9 @@ const DENIED: [(&str, &[Try]); 6] = [
             // Who may use the API.
             Publish("$KV.keys.000000000001"),
             Publish("$JS.API.STREAM.PURGE.KV_keys"),
+            Publish("$JS.API.STREAM.DELETE.KV_batches"),
+            Publish("$JS.API.CONSUMER.CREATE.KV_batches"),
+            Publish("batch_records.x.head"),
             Publish("drawings.00000000-0000-7000-8000-000000000000.0.0"),
             Publish("$JS.API.STREAM.PURGE.DRAWINGS"),
             Publish("$JS.API.CONSUMER.CREATE.DRAWINGS"),
@@ -391,6 +422,8 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("$KV.keys.000000000001"),
             Publish("$JS.API.CONSUMER.CREATE.KV_keys"),
             Publish("$JS.API.STREAM.MSG.GET.KV_keys"),
+            Publish("$KV.batches.x.head"),
+            Publish("$KV.batches.x.0.failed"),
             Publish("$JS.API.STREAM.MSG.GET.JOBS"),
             Publish("$JS.API.STREAM.MSG.GET.OBJ_pictures"),
             Publish("$JS.API.CONSUMER.CREATE.WEBHOOKS.notifier"),
@@ -421,6 +454,11 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("$JS.API.CONSUMER.CREATE.KV_keys"),
             Publish("$JS.API.STREAM.MSG.GET.KV_keys"),
             Publish("$KV.leases.reconciler"),
+            Publish("$KV.batches.x.head"),
+            Publish("$KV.batches.x.open"),
+            Publish("$JS.API.STREAM.MSG.GET.KV_batches"),
+            Publish("$JS.API.STREAM.PURGE.KV_batches"),
+            Subscribe("batch_records.>"),
             Publish("_INBOX_api.another"),
             Publish("$JS.API.STREAM.CREATE.OTHER"),
             Publish("$JS.API.STREAM.UPDATE.JOBS"),

@@ -73,48 +73,48 @@ pub(crate) enum SubmitError {
 impl From<Rejection> for SubmitError {
     fn from(rejection: Rejection) -> Self {
         let kind = rejection.kind();
-        let of_kind = |kind| Json(Problem::new(kind, rejection.to_string()));
-        match kind {
-            RejectionKind::InvalidParameter => {
-                let detail = rejection.to_string();
-                Self::BadRequest(Json(match rejection.parameter() {
-                    Some(name) => Problem::parameter(name, detail),
-                    None => Problem::new(ProblemKind::InvalidParameter, detail),
-                }))
-            }
-            RejectionKind::NoPicture => Self::BadRequest(of_kind(ProblemKind::NoPicture)),
-            RejectionKind::InvalidBody => Self::BadRequest(of_kind(ProblemKind::InvalidBody)),
-            RejectionKind::InvalidPicture => Self::BadRequest(of_kind(ProblemKind::InvalidPicture)),
-            RejectionKind::NotAForm | RejectionKind::NoBoundary | RejectionKind::Encoded => {
-                Self::UnsupportedMediaType(of_kind(ProblemKind::UnsupportedMediaType))
-            }
-            RejectionKind::TooLarge => Self::TooLarge(of_kind(ProblemKind::TooLarge)),
-            RejectionKind::TooSlow => Self::Timeout(of_kind(ProblemKind::TooSlow)),
-            RejectionKind::KeyReused => {
-                Self::Unprocessable(of_kind(ProblemKind::IdempotencyKeyReused))
-            }
-            RejectionKind::UrlRefused => Self::Refused(of_kind(ProblemKind::UrlRefused)),
-            RejectionKind::UrlStatus => Self::Unprocessable(of_kind(ProblemKind::UrlStatus)),
-            RejectionKind::UrlTimedOut => Self::Unprocessable(of_kind(ProblemKind::UrlTimedOut)),
-            RejectionKind::UrlNotFetched => {
-                Self::Unprocessable(of_kind(ProblemKind::UrlNotFetched))
-            }
-            RejectionKind::TooManyFetches => {
-                Self::Unavailable(of_kind(ProblemKind::TooManyFetches), RETRY_AFTER_SECONDS)
-            }
-            RejectionKind::QuotaExceeded { retry_after } => {
-                Self::TooMany(of_kind(ProblemKind::QuotaExceeded), retry_after)
-            }
-            RejectionKind::QueueFull { retry_after } => {
-                Self::Unavailable(of_kind(ProblemKind::QueueFull), retry_after)
-            }
-            RejectionKind::TooManyUploads => {
-                Self::Unavailable(of_kind(ProblemKind::TooManyUploads), RETRY_AFTER_SECONDS)
-            }
-            RejectionKind::Unavailable => {
-                Self::Unavailable(of_kind(ProblemKind::Unavailable), RETRY_AFTER_SECONDS)
-            }
+        let detail = rejection.to_string();
+        let problem = match (kind, rejection.parameter()) {
+            (RejectionKind::InvalidParameter, Some(name)) => Problem::parameter(name, detail),
+            _ => Problem::new(problem_kind(kind), detail),
+        };
+        let status = problem.status();
+        let problem = Json(problem);
+        match status {
+            400 => Self::BadRequest(problem),
+            403 => Self::Refused(problem),
+            408 => Self::Timeout(problem),
+            413 => Self::TooLarge(problem),
+            415 => Self::UnsupportedMediaType(problem),
+            422 => Self::Unprocessable(problem),
+            429 => Self::TooMany(problem, kind.retry_after().unwrap_or(RETRY_AFTER_SECONDS)),
+            _ => Self::Unavailable(problem, kind.retry_after().unwrap_or(RETRY_AFTER_SECONDS)),
         }
+    }
+}
+
+/// The problem of a rejection.
+pub(super) fn problem_kind(kind: RejectionKind) -> ProblemKind {
+    match kind {
+        RejectionKind::InvalidParameter => ProblemKind::InvalidParameter,
+        RejectionKind::NoPicture => ProblemKind::NoPicture,
+        RejectionKind::InvalidBody => ProblemKind::InvalidBody,
+        RejectionKind::InvalidPicture => ProblemKind::InvalidPicture,
+        RejectionKind::NotAForm | RejectionKind::NoBoundary | RejectionKind::Encoded => {
+            ProblemKind::UnsupportedMediaType
+        }
+        RejectionKind::TooLarge => ProblemKind::TooLarge,
+        RejectionKind::TooSlow => ProblemKind::TooSlow,
+        RejectionKind::KeyReused => ProblemKind::IdempotencyKeyReused,
+        RejectionKind::UrlRefused => ProblemKind::UrlRefused,
+        RejectionKind::UrlStatus => ProblemKind::UrlStatus,
+        RejectionKind::UrlTimedOut => ProblemKind::UrlTimedOut,
+        RejectionKind::UrlNotFetched => ProblemKind::UrlNotFetched,
+        RejectionKind::TooManyFetches => ProblemKind::TooManyFetches,
+        RejectionKind::QueueFull { .. } => ProblemKind::QueueFull,
+        RejectionKind::QuotaExceeded { .. } => ProblemKind::QuotaExceeded,
+        RejectionKind::TooManyUploads => ProblemKind::TooManyUploads,
+        RejectionKind::Unavailable => ProblemKind::Unavailable,
     }
 }
 

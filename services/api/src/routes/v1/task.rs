@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    DetectedObject, FailureReason, Metadata, Priority, RetryReason, RunReport, StateKind, TaskId,
-    TaskRecord, TaskState, five_decimals,
+    BatchItem, DetectedObject, FailureReason, Metadata, Priority, RetryReason, RunReport,
+    StateKind, TaskId, TaskRecord, TaskState, five_decimals,
 };
 use poem_openapi::{
     Enum, Object,
@@ -99,6 +99,8 @@ pub(crate) struct Task {
     priority: PriorityName,
     /// What the client attached to the task.
     metadata: Option<Any<Metadata>>,
+    /// The batch that the picture was sent in.
+    batch: Option<OfBatch>,
     /// When the picture was taken in.
     submitted_at: OffsetDateTime,
     /// When it expires if no worker has come to it.
@@ -151,6 +153,7 @@ impl Example for Task {
             model: "yolov8n".to_owned(),
             priority: PriorityName::Normal,
             metadata: Metadata::try_from(serde_json::json!({ "camera": "door" })).ok().map(Any),
+            batch: None,
             submitted_at: at,
             deadline: Some(at + Duration::from_secs(24 * 3600)),
             started_at: Some(at + Duration::from_millis(5)),
@@ -184,6 +187,21 @@ impl Example for Task {
                 image: Some(format!("/v1/tasks/{EXAMPLE_ID}/image")),
             },
         }
+    }
+}
+
+/// Which picture of which batch a task is.
+#[derive(Object)]
+struct OfBatch {
+    /// The batch's id.
+    batch_id: String,
+    /// The place of the picture in it, from 0.
+    index: u16,
+}
+
+impl From<BatchItem> for OfBatch {
+    fn from(item: BatchItem) -> Self {
+        Self { batch_id: item.batch_id.to_string(), index: item.index }
     }
 }
 
@@ -361,6 +379,7 @@ impl From<TaskRecord> for Task {
             model: job.model.to_string(),
             priority: job.priority.into(),
             metadata: job.metadata.map(Any),
+            batch: job.batch.map(Into::into),
             submitted_at: job.submitted_at,
             deadline: job.deadline,
             started_at,

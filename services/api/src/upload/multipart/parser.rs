@@ -36,8 +36,8 @@ pub(crate) enum FormError {
     EndsInPart { part: String, boundary: String },
     #[error("the header of part {number} has more than {MAX_HEADER_BYTES} bytes")]
     HeaderTooLong { number: usize },
-    #[error("the form has more than {MAX_PARTS} parts before the picture")]
-    TooManyParts,
+    #[error("the form has more than {max_parts} parts before the picture")]
+    TooManyParts { max_parts: usize },
 }
 
 /// An event of the parser.
@@ -77,8 +77,9 @@ pub(crate) struct Parser {
     state: State,
     /// The header of the next part, as far as it has arrived.
     header: Vec<u8>,
-    /// How many parts have started.
+    /// How many parts have started, and how many may.
     parts: usize,
+    max_parts: usize,
     /// The current part's name in errors.
     part: String,
     /// How many bytes there are before the first delimiter, and the first of them.
@@ -134,10 +135,16 @@ impl Parser {
             state: State::Preamble,
             header: Vec::new(),
             parts: 0,
+            max_parts: MAX_PARTS,
             part: String::new(),
             preamble_bytes: 0,
             opening: Vec::new(),
         }
+    }
+
+    /// A parser of a form with at most `max_parts` parts.
+    pub(crate) fn of_parts(boundary: &[u8], max_parts: usize) -> Self {
+        Self { max_parts, ..Self::new(boundary) }
     }
 
     /// Adds the next segment of the body, after [`Event::NeedsMore`].
@@ -219,8 +226,8 @@ impl Parser {
                 break;
             }
         }
-        if number > MAX_PARTS {
-            return Err(FormError::TooManyParts);
+        if number > self.max_parts {
+            return Err(FormError::TooManyParts { max_parts: self.max_parts });
         }
         let head = PartHead::parse(&self.header);
         self.header.clear();

@@ -50,6 +50,14 @@ fn every_operation_has_a_summary_and_its_errors() {
     assert_eq!(statuses("/v1/tasks/{task_id}/image", "get"), drawing);
     let cancelling = ["200", "400", "401", "403", "404", "409", "410", "429", "503"];
     assert_eq!(statuses("/v1/tasks/{task_id}", "delete"), cancelling);
+    let batch =
+        ["200", "202", "400", "401", "403", "408", "409", "413", "415", "422", "429", "503"];
+    assert_eq!(statuses("/v1/batches", "post"), batch);
+    assert_eq!(statuses("/v1/batches/{batch_id}", "delete"), cancelling);
+    for path in ["/v1/batches/{batch_id}", "/v1/batches/{batch_id}/results"] {
+        assert_eq!(statuses(path, "get"), ["200", "400", "401", "403", "404", "410", "429", "503"]);
+    }
+    assert_eq!(statuses("/v1/batches/{batch_id}/events", "get"), following);
 }
 
 #[test]

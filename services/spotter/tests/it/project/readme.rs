@@ -76,17 +76,22 @@ fn the_curl_lines_of_the_readme_work() {
     let up = Up::of(process, data);
     let picture_url = format!("{}/bus.jpg", pictures.origin());
     let (guarded, key) = requiring_keys(&up);
-    let mut task_id = String::new();
+    let (mut task_id, mut batch_id) = (String::new(), String::new());
     let mut submitted = 0;
     for line in lines {
         // An API that requires keys, on the same queue.
         let base = if line.contains("API_KEY") { &guarded.base } else { &up.base };
         let line = line.replace(SHOWN, base).replace("API_KEY", &key).replace("TASK_ID", &task_id);
+        let line = line.replace("BATCH_ID", &batch_id);
         let line = line.replace("PICTURE_URL", &picture_url);
         let line = line.replace("CALLBACK_URL", &receiver.origin());
         assert!(!line.contains("5000"), "{line}: an address the test does not know");
         let answer = run(&line);
-        if let Ok(answer) = serde_json::from_str::<Value>(&answer)
+        let answer = serde_json::from_str::<Value>(&answer);
+        if let Ok(Some(id)) = answer.as_ref().map(|answer| answer["batch_id"].as_str()) {
+            batch_id = id.to_owned();
+        }
+        if let Ok(answer) = answer
             && let Some(id) = answer["task_id"].as_str()
         {
             submitted += usize::from(task_id != id);
@@ -94,7 +99,7 @@ fn the_curl_lines_of_the_readme_work() {
         }
     }
     assert!(submitted >= 2, "pictures are submitted by both APIs");
-    assert_eq!(pictures.requests().len(), 1, "a picture is fetched");
+    assert_eq!(pictures.requests().len(), 3, "a picture alone, and two of a batch, are fetched");
     let called = eventually(TIMEOUT, async || (!receiver.requests().is_empty()).then_some(()));
     tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(called);
     assert_eq!(up.stop(), Some(0));

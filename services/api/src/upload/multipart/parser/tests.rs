@@ -142,7 +142,10 @@ fn headers_parts_and_preambles_are_bounded_to_the_byte() {
         assert_eq!(parse(&header(MAX_HEADER_BYTES + 1)), too_long);
         let parts = |parts| format!("{}--X--", "--X\n\n\n".repeat(parts));
         assert_eq!(parse(&parts(MAX_PARTS)).map(|parts| parts.len()), Ok(MAX_PARTS));
-        assert_eq!(parse(&parts(MAX_PARTS + 1)), Err(FormError::TooManyParts));
+        assert_eq!(
+            parse(&parts(MAX_PARTS + 1)),
+            Err(FormError::TooManyParts { max_parts: MAX_PARTS })
+        );
         let preamble = |bytes| format!("{}\n--X--", "b".repeat(bytes - 1));
         assert!(parse(&preamble(MAX_PREAMBLE_BYTES)).is_ok());
         assert!(parse(&preamble(MAX_PREAMBLE_BYTES + 1)).is_err());

@@ -1,0 +1,321 @@
+//! Batches: many pictures in one request.
+
+mod answers;
+mod body;
+mod error;
+mod results;
+mod schema;
+
+use std::time::Duration;
+
+use domain::BatchId;
+use futures_util::StreamExt;
+use poem::{
+    Request,
+    web::{Data, sse::Event},
+};
+use poem_openapi::{
+    OpenApi,
+    param::{Header, Path, Query},
+    payload::Json,
+    types::ToJSON,
+};
+use serde_json::Value;
+use tokio::sync::OwnedSemaphorePermit;
+
+use self::{
+    answers::{
+        BatchAnswer, BatchEventsAnswer, ResultsAnswer, SubmitBatchAnswer, not_received, problem_of,
+    },
+    body::BatchBody,
+    error::{BatchCancelError, BatchError, BatchEventsError, SubmitBatchError},
+    results::{Lines, line},
+    schema::Batch,
+};
+use super::{prefer::Preference, submit_options::submit_options, task::PriorityName};
+use crate::{
+    auth::Caller,
+    batches::{
+        Batches,
+        cancel::Cancelled,
+        events::{BatchEvent, BatchEvents},
+        manners::Manners,
+        reception::BatchOptions,
+        view::{BatchView, Found},
+    },
+    http::event_stream::{EventSource, EventStream, EventStreamSlots},
+    routes::{health::ApiHealth, rejection::Rejection, tag::Tag},
+    tasks::{submit::SubmitOptions, viewer::Viewer},
+    upload::{Given, cache_control::CacheControl},
+};
+
+/// When a client that has lost its connection comes back.
+const RECONNECT: Duration = Duration::from_secs(3);
+
+/// The routes of batches.
+pub(crate) struct BatchesApi;
+
+#[OpenApi(prefix_path = "/v1", tag = "Tag::V1")]
+impl BatchesApi {
+    /// Submit many pictures
+    ///
+    /// As files of a form, as a zip archive, or as a list of URLs. The pictures are accepted one by one while the rest
+    /// arrives, each as a task of its own. The answer comes when all have been accepted or refused; a refused picture does
+    /// not affect the others. If the batch breaks off, those that were accepted are run: the error has the batch as far as
+    /// it was received, and the same request with the same `Idempotency-Key` continues it.
+    #[oai(path = "/batches", method = "post")]
+    async fn submit_batch(
+        &self,
+        batches: Data<&Batches>,
+        caller: Data<&Caller>,
+        /// The model to run. Default: the API's `MODEL`.
+        model: Query<Option<String>>,
+        /// The least class score of a reported object, from 0 to 1. Default 0.25.
+        #[oai(validator(minimum(value = "0"), maximum(value = "1")))]
+        confidence: Query<Option<f32>>,
+        /// The overlap above which two boxes of a class are one object, from 0 to 1. Default 0.7.
+        #[oai(validator(minimum(value = "0"), maximum(value = "1")))]
+        iou: Query<Option<f32>>,
+        /// The most objects reported of a picture, from 1 to 1000. Default 300.
+        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+        max_detections: Query<Option<u16>>,
+        /// The classes to report, by name or index, separated by commas. Default: all.
+        classes: Query<Option<Vec<String>>>,
+        /// Whether boxes of different classes also count as one object where they overlap. Default false.
+        class_agnostic: Query<Option<bool>>,
+        /// How soon the jobs are run. Default `normal`.
+        priority: Query<Option<PriorityName>>,
+        /// Seconds that each job may wait for a worker before it expires. Default 24 hours.
+        #[oai(validator(minimum(value = "1"), maximum(value = "604800")))]
+        deadline: Query<Option<u64>>,
+        /// A JSON object of at most 1 KiB, which is shown wherever the batch or a task of it is.
+        metadata: Query<Option<String>>,
+        /// Whether to keep each picture with the detected objects drawn in: `jpeg` (or `true`), `png`, `webp`.
+        annotated: Query<Option<String>>,
+        /// A public `https` URL that is called once, when all tasks have ended: a webhook, signed (Standard Webhooks).
+        callback_url: Query<Option<String>>,
+        /// `wait=N`: answer with the finished batch, after at most N seconds, up to 60.
+        #[oai(name = "Prefer")]
+        prefer: Header<Option<String>>,
+        /// A key of your choosing: the same key with the same pictures and settings is the same batch, which is continued
+        /// if it broke off.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
+        /// `no-cache`: run the model also where the result for a picture is known. `no-store`: that, and do not keep
+        /// the results for others who send the same pictures.
+        #[oai(name = "Cache-Control")]
+        _cache_control: Header<Option<String>>,
+        request: &Request,
+        body: BatchBody,
+    ) -> Result<SubmitBatchAnswer, SubmitBatchError> {
+        let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
+        let idempotency_key = idempotency_key
+            .map_err(|detail| Rejection::Parameter { name: "Idempotency-Key", detail })?;
+        let upload = body.0.map_err(Rejection::from)?;
+        let of_query = [
+            ("model", model.0.map(Value::from)),
+            ("confidence", confidence.0.map(Value::from)),
+            ("iou", iou.0.map(Value::from)),
+            ("max_detections", max_detections.0.map(Value::from)),
+            ("class_agnostic", class_agnostic.0.map(Value::from)),
+            ("priority", priority.0.map(|priority| Value::from(priority.name()))),
+            ("deadline", deadline.0.map(Value::from)),
+            ("metadata", metadata.0.map(Value::from)),
+            ("annotated", annotated.0.map(Value::from)),
+            ("callback_url", callback_url.0.map(Value::from)),
+        ];
+        let given = of_query.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let classes = classes.0.into_iter().flatten().map(|class| ("classes", Value::from(class)));
+        let options = BatchOptions {
+            given: given.chain(classes).collect(),
+            idempotency_key,
+            no_cache: CacheControl::of(request.headers()).no_cache,
+            submitter: caller.submitter(),
+            manners: Manners { options, problem: problem_of },
+        };
+        let mut view = batches.receive(upload, options).await.map_err(not_received)?;
+        let preference = prefer.0.as_deref().and_then(Preference::of);
+        if let Some(Preference::Wait(wait)) = preference {
+            view = wait_for_the_end(*batches, view, wait).await;
+        }
+        let location = format!("/v1/batches/{}", view.record.batch_id);
+        let has_ended = view.record.end.is_some();
+        let batch = Json(Batch::from(view));
+        Ok(match preference {
+            Some(applied @ Preference::Wait(_)) if has_ended => {
+                SubmitBatchAnswer::Finished(batch, location, applied.applied())
+            }
+            applied => {
+                SubmitBatchAnswer::Accepted(batch, location, applied.map(Preference::applied))
+            }
+        })
+    }
+
+    /// A batch, and what became of its pictures
+    ///
+    /// `counts` add up to `received`. The tasks are at `results` in `links`.
+    #[oai(path = "/batches/:batch_id", method = "get")]
+    async fn batch(
+        &self,
+        batches: Data<&Batches>,
+        caller: Data<&Caller>,
+        /// The id that the submission answered with.
+        batch_id: Path<String>,
+    ) -> Result<BatchAnswer, BatchError> {
+        let id = parse(&batch_id).map_err(BatchError::unknown)?;
+        match batches.find(id, caller.viewer()).await {
+            Ok(Found::Batch(view)) => Ok(BatchAnswer::Known(Json(view.into()))),
+            Ok(Found::Unknown) => Err(BatchError::unknown(no_batch(id))),
+            Ok(Found::Expired) => Err(BatchError::expired(id)),
+            Err(error) => {
+                tracing::warn!(batch_id = %id, %error, "cannot read a batch");
+                Err(BatchError::unavailable())
+            }
+        }
+    }
+
+    /// The results of a batch
+    ///
+    /// A line of JSON for each picture, in the order in which they were sent: the task as `GET /v1/tasks/{task_id}` shows
+    /// it, with `index` and `name`; for a refused picture `error` instead of a task. A picture whose task has not ended is
+    /// in its present state. Lines are sent as fast as they are read.
+    #[oai(path = "/batches/:batch_id/results", method = "get")]
+    async fn results(
+        &self,
+        batches: Data<&Batches>,
+        caller: Data<&Caller>,
+        /// The id that the submission answered with.
+        batch_id: Path<String>,
+    ) -> Result<ResultsAnswer, BatchError> {
+        let id = parse(&batch_id).map_err(BatchError::unknown)?;
+        match batches.find(id, caller.viewer()).await {
+            Ok(Found::Batch(view)) => {
+                let results = batches.results(&view.record);
+                Ok(ResultsAnswer::Lines(Lines::new(results.map(line))))
+            }
+            Ok(Found::Unknown) => Err(BatchError::unknown(no_batch(id))),
+            Ok(Found::Expired) => Err(BatchError::expired(id)),
+            Err(error) => {
+                tracing::warn!(batch_id = %id, %error, "cannot read a batch");
+                Err(BatchError::unavailable())
+            }
+        }
+    }
+
+    /// Follow a batch by its events
+    ///
+    /// Server-sent events: `progress`, at most twice a second, and at the end `finished`, after which the stream is
+    /// closed. The data of each is the batch as `GET /v1/batches/{batch_id}` shows it, without refused pictures. The first
+    /// event is the present state. A comment is sent every 15 seconds.
+    #[oai(path = "/batches/:batch_id/events", method = "get")]
+    async fn batch_events(
+        &self,
+        batches: Data<&Batches>,
+        caller: Data<&Caller>,
+        health: Data<&ApiHealth>,
+        slots: Data<&EventStreamSlots>,
+        /// The id that the submission answered with.
+        batch_id: Path<String>,
+        /// The `id` of the last event that the client has seen. Browsers send it by themselves.
+        #[oai(name = "Last-Event-ID")]
+        last_event_id: Header<Option<String>>,
+    ) -> Result<BatchEventsAnswer, BatchEventsError> {
+        let id = parse(&batch_id).map_err(BatchEventsError::unknown)?;
+        let slot = slots.take().ok_or_else(BatchEventsError::too_many)?;
+        match batches.follow(id, caller.viewer(), last_event_id.0).await {
+            Ok(Found::Batch(events)) if events.is_seen() => Ok(BatchEventsAnswer::Over),
+            Ok(Found::Batch(events)) => {
+                let source = BatchEventSource { events, _slot: slot };
+                let stream = EventStream::new(source, RECONNECT, health.shutdown.clone());
+                Ok(BatchEventsAnswer::Events(stream))
+            }
+            Ok(Found::Unknown) => Err(BatchEventsError::unknown(no_batch(id))),
+            Ok(Found::Expired) => Err(BatchEventsError::expired(id)),
+            Err(error) => {
+                tracing::warn!(batch_id = %id, %error, "cannot follow a batch");
+                Err(BatchEventsError::unavailable())
+            }
+        }
+    }
+
+    /// Cancel a batch
+    ///
+    /// Its tasks that have not ended are REVOKED. Pictures that still arrive are not accepted.
+    #[oai(path = "/batches/:batch_id", method = "delete")]
+    async fn cancel_batch(
+        &self,
+        batches: Data<&Batches>,
+        caller: Data<&Caller>,
+        /// The id that the submission answered with.
+        batch_id: Path<String>,
+    ) -> Result<BatchAnswer, BatchCancelError> {
+        let id = parse(&batch_id).map_err(BatchCancelError::unknown)?;
+        match batches.cancel(id, caller.viewer()).await {
+            Ok(Found::Batch(Cancelled::Now(view))) => Ok(BatchAnswer::Known(Json((*view).into()))),
+            Ok(Found::Batch(Cancelled::AlreadyEnded(view))) => {
+                Err(BatchCancelError::ended((*view).into()))
+            }
+            Ok(Found::Unknown) => Err(BatchCancelError::unknown(no_batch(id))),
+            Ok(Found::Expired) => Err(BatchCancelError::expired(id)),
+            Err(error) => {
+                tracing::warn!(batch_id = %id, %error, "cannot cancel a batch");
+                Err(BatchCancelError::unavailable())
+            }
+        }
+    }
+}
+
+fn parse(id: &str) -> Result<BatchId, String> {
+    id.parse().map_err(|error: domain::InvalidTaskId| error.to_string())
+}
+
+fn no_batch(id: BatchId) -> String {
+    format!("there is no batch {id}")
+}
+
+/// The options that parameters mean.
+fn options(batches: &Batches, given: Given) -> Result<SubmitOptions, (String, String)> {
+    submit_options(given, &batches.tasks).map_err(|rejection| {
+        (rejection.parameter().unwrap_or_default().to_owned(), rejection.to_string())
+    })
+}
+
+/// The batch once it has ended, or as it is after `limit`.
+async fn wait_for_the_end(batches: &Batches, view: BatchView, limit: Duration) -> BatchView {
+    let id = view.record.batch_id;
+    let waited = async {
+        if batches.wait(id, limit).await?.is_none() {
+            return Ok(None);
+        }
+        Ok::<_, messaging::MessagingError>(match batches.find(id, Viewer::All).await? {
+            Found::Batch(view) => Some(view),
+            Found::Expired | Found::Unknown => None,
+        })
+    };
+    match waited.await {
+        Ok(found) => found.unwrap_or(view),
+        Err(error) => {
+            tracing::warn!(batch_id = %id, %error, "cannot wait for the end of a batch");
+            view
+        }
+    }
+}
+
+/// One client's stream.
+struct BatchEventSource {
+    events: BatchEvents,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl EventSource for BatchEventSource {
+    async fn next(&mut self) -> Option<Event> {
+        self.events.next().await.map(server_sent)
+    }
+}
+
+fn server_sent(event: BatchEvent) -> Event {
+    let (id, name) = (event.id(), event.name());
+    let BatchEvent { record, counts } = event;
+    let batch = Batch::from(BatchView { record, counts, refusals: Vec::new() });
+    Event::message(batch.to_json_string()).id(id).event_type(name)
+}
