@@ -111,8 +111,11 @@ impl ApiProcess {
     /// Opens [`EACH`] connections of each kind that misbehave, and counts in `ended` those that ended.
     async fn misbehave(&self, ended: &Arc<AtomicUsize>) -> JoinSet<(Slow, Vec<u8>)> {
         let mut slow = JoinSet::new();
-        for _ in 0..EACH {
-            for how in [Slow::SaysNothing, Slow::DripsHeader, Slow::DripsBody, Slow::NeverReads] {
+        for number in 0..EACH {
+            let body = Body::ALL[number % Body::ALL.len()];
+            let kinds =
+                [Slow::SaysNothing, Slow::DripsHeader, Slow::DripsBody(body), Slow::NeverReads];
+            for how in kinds {
                 let (stream, ended) = (self.connect().await, Arc::clone(ended));
                 slow.spawn(async move {
                     let told = misbehave(how, stream).await;
@@ -130,8 +133,44 @@ impl ApiProcess {
 enum Slow {
     SaysNothing,
     DripsHeader,
-    DripsBody,
+    DripsBody(Body),
     NeverReads,
+}
+
+/// The body of a submission.
+#[derive(Debug, Clone, Copy)]
+enum Body {
+    Form,
+    Picture,
+    Json,
+}
+
+impl Body {
+    const ALL: [Self; 3] = [Self::Form, Self::Picture, Self::Json];
+
+    /// The header of a request with this body, and the beginning of the body.
+    fn opening(self) -> String {
+        let (path, media_type, beginning) = match self {
+            Self::Form => (
+                "/start_task",
+                "multipart/form-data; boundary=X",
+                "--X\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n",
+            ),
+            Self::Picture => ("/v1/tasks", "image/jpeg", ""),
+            Self::Json => ("/v1/tasks", "application/json", "{\"image\": \""),
+        };
+        format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nContent-Type: {media_type}\r\n\r\n{beginning}"
+        )
+    }
+
+    /// What is sent after that, slowly.
+    fn rest(self) -> Vec<u8> {
+        match self {
+            Self::Form | Self::Picture => bus_bytes(),
+            Self::Json => vec![b'A'; 100_000],
+        }
+    }
 }
 
 /// Is slow until the server closes the connection; returns what it has received by then.
@@ -139,10 +178,7 @@ async fn misbehave(how: Slow, mut stream: TcpStream) -> Vec<u8> {
     let opening = match how {
         Slow::SaysNothing => String::new(),
         Slow::DripsHeader => "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ".to_owned(),
-        Slow::DripsBody => "POST /start_task HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\
-            Content-Type: multipart/form-data; boundary=X\r\n\r\n--X\r\nContent-Disposition: \
-            form-data; name=\"file\"; filename=\"a.jpg\"\r\n\r\n"
-            .to_owned(),
+        Slow::DripsBody(body) => body.opening(),
         // Far more than all buffers in between hold.
         Slow::NeverReads => "GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n".repeat(300),
     };
@@ -158,10 +194,10 @@ async fn misbehave(how: Slow, mut stream: TcpStream) -> Vec<u8> {
     let drip = async {
         let rest = match how {
             Slow::DripsHeader => vec![b'a'; 10_000],
-            Slow::DripsBody => bus_bytes(),
+            Slow::DripsBody(body) => body.rest(),
             Slow::SaysNothing | Slow::NeverReads => Vec::new(),
         };
-        let drop = if matches!(how, Slow::DripsBody) { DROP_BYTES } else { 1 };
+        let drop = if matches!(how, Slow::DripsBody(_)) { DROP_BYTES } else { 1 };
         for drop in rest.chunks(drop) {
             sleep(DRIP_EVERY).await;
             if writer.write_all(drop).await.is_err() {
@@ -190,8 +226,9 @@ fn api_for_slow_clients(deadline_seconds: &str) -> Option<ApiProcess> {
         ("HEADER_TIMEOUT_SECONDS", deadline_seconds),
         ("ANSWER_TIMEOUT_SECONDS", deadline_seconds),
         ("UPLOAD_TIMEOUT_SECONDS", deadline_seconds),
-        // Slots for all slow uploads and one more; otherwise most of them would be rejected immediately.
-        ("MAX_CONCURRENT_UPLOADS", "300"),
+        // Slots for all slow uploads, of which those in JSON take several, and one more; otherwise most of them would
+        // be rejected immediately.
+        ("MAX_CONCURRENT_UPLOADS", "800"),
     ]))
 }
 
@@ -237,13 +274,13 @@ async fn a_thousand_slow_clients_are_disconnected() {
             slow.len(),
             count(|how| matches!(how, Slow::SaysNothing)),
             count(|how| matches!(how, Slow::DripsHeader)),
-            count(|how| matches!(how, Slow::DripsBody)),
+            count(|how| matches!(how, Slow::DripsBody(_))),
             count(|how| matches!(how, Slow::NeverReads)),
         );
     }
     for (how, told) in &all {
         let told = String::from_utf8_lossy(told);
-        let expected = matches!(how, Slow::DripsBody);
+        let expected = matches!(how, Slow::DripsBody(_));
         assert_eq!(told.starts_with("HTTP/1.1 408 "), expected, "{how:?}: {told}");
     }
     eventually(TEST_TIMEOUT, async || (api.open_files() <= before + 8).then_some(())).await;
