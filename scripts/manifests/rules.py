@@ -273,9 +273,10 @@ def memory_and_disk_are_enough(objects: Objects) -> Iterator[str]:
     for name, taken in (("nats", objects.settings("nats")["GOMEMLIMIT"]), ("redis", option(objects, "--maxmemory"))):
         if quantity(taken) >= quantity(objects.container(name)["resources"]["limits"]["memory"]):
             yield f"{name} may take {taken} of memory, and is killed for it"
-    # Jobs, pictures beside them, two streams of dead letters, and drawings.
+    # Jobs, pictures beside them, two streams of dead letters, drawings, and events.
     drawings = int(api.get("DRAWINGS_MAX_BYTES", 256 << 20))
-    if stored < 2 * int(api["QUEUE_MAX_BYTES"]) + 2 * (256 << 20) + drawings:
+    events = int(api.get("CLOUD_EVENTS_MAX_BYTES", 256 << 20)) if api.get("CLOUD_EVENTS") == "on" else 0
+    if stored < 2 * int(api["QUEUE_MAX_BYTES"]) + 2 * (256 << 20) + drawings + events:
         yield "what the streams may hold is more than NATS may store"
 
 

@@ -9,6 +9,9 @@ use crate::connection::{address::NatsServers, tls::TlsFiles};
 /// The least that `QUEUE_MAX_BYTES` may be.
 pub(crate) const LEAST_QUEUE_BYTES: u64 = 1 << 20;
 
+/// The least that `CLOUD_EVENTS_MAX_BYTES` may be.
+const LEAST_CLOUD_EVENT_BYTES: u64 = 1 << 20;
+
 /// The least that `DRAWINGS_MAX_BYTES` may be.
 const LEAST_DRAWING_BYTES: u64 = 1 << 20;
 
@@ -86,6 +89,10 @@ pub struct MessagingConfig {
     pub limits: QueueLimits,
     /// The most bytes of all drawings. A task whose drawing does not fit succeeds without it. Default 256 MiB.
     pub drawing_bytes: u64,
+    /// Whether the end of each task is also an event, in a stream of their own. Default no.
+    pub cloud_events: bool,
+    /// The most bytes of all events; the oldest are deleted. Default 256 MiB.
+    pub cloud_event_bytes: u64,
     /// How long a task's record is kept after its last change. Default 24 h.
     pub result_ttl: Duration,
     /// The largest picture, in bytes, that travels inside its message; a larger one goes through
@@ -118,6 +125,8 @@ impl MessagingConfig {
             role,
             limits: QueueLimits::default(),
             drawing_bytes: 256 << 20,
+            cloud_events: false,
+            cloud_event_bytes: 256 << 20,
             result_ttl: Duration::from_secs(24 * 3600),
             inline_limit: 1 << 20,
             ack_wait: Duration::from_secs(30),
@@ -130,8 +139,8 @@ impl MessagingConfig {
     }
 
     /// Reads the variables `NATS_URL`, `NATS_CREDENTIALS_FILE`, `NATS_CA_FILE`, `NATS_CERTIFICATE_FILE`,
-    /// `NATS_KEY_FILE`, `NATS_REPLICAS`, `QUEUE_MAX_BYTES`, `QUEUE_MAX_MESSAGES`, `DRAWINGS_MAX_BYTES`, `RESULT_TTL_SECONDS`,
-    /// `INLINE_LIMIT_BYTES`, `ACK_WAIT_SECONDS`, `QUEUED_RECORD_SECONDS` and `DUPLICATE_WINDOW_SECONDS`. `reader`
+    /// `NATS_KEY_FILE`, `NATS_REPLICAS`, `QUEUE_MAX_BYTES`, `QUEUE_MAX_MESSAGES`, `DRAWINGS_MAX_BYTES`, `CLOUD_EVENTS`,
+    /// `CLOUD_EVENTS_MAX_BYTES`, `RESULT_TTL_SECONDS`, `INLINE_LIMIT_BYTES`, `ACK_WAIT_SECONDS`, `QUEUED_RECORD_SECONDS` and `DUPLICATE_WINDOW_SECONDS`. `reader`
     /// collects what is wrong with them.
     #[must_use]
     pub fn read(reader: &mut Reader<'_>, role: Role) -> Self {
@@ -152,6 +161,12 @@ impl MessagingConfig {
                 "DRAWINGS_MAX_BYTES",
                 LEAST_DRAWING_BYTES,
                 default.drawing_bytes,
+            ),
+            cloud_events: reader.switch("CLOUD_EVENTS", default.cloud_events),
+            cloud_event_bytes: reader.at_least(
+                "CLOUD_EVENTS_MAX_BYTES",
+                LEAST_CLOUD_EVENT_BYTES,
+                default.cloud_event_bytes,
             ),
             result_ttl: reader.seconds("RESULT_TTL_SECONDS", default.result_ttl.as_secs()),
             inline_limit: reader.at_least("INLINE_LIMIT_BYTES", 1, default.inline_limit),

@@ -10,6 +10,7 @@
 //! terminal record wins.
 
 mod batches;
+mod cloud_events;
 mod config;
 mod connection;
 mod coordination;
@@ -28,6 +29,7 @@ mod stream_range;
 mod webhooks;
 
 pub use batches::{BatchChange, BatchChanges, BatchRevision, Batches, Outcomes};
+pub use cloud_events::{CloudEvent, CloudEvents};
 pub use config::{MessagingConfig, QueueLimits, Role};
 pub use connection::Messaging;
 pub use connection::address::{InvalidNatsServers, NatsServers};

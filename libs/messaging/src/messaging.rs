@@ -1,8 +1,8 @@
 //! What a connection gives access to: queue, records, dead letters, coordination.
 
 use crate::{
-    ApiKeys, Batches, DeadLetters, DeadWebhooks, Drawings, Heartbeats, IdempotencyKeys, JobQueue,
-    Lease, Messaging, Reconciler, TaskIndex, TaskStore, Webhooks,
+    ApiKeys, Batches, CloudEvents, DeadLetters, DeadWebhooks, Drawings, Heartbeats,
+    IdempotencyKeys, JobQueue, Lease, Messaging, Reconciler, TaskIndex, TaskStore, Webhooks,
 };
 
 impl Messaging {
@@ -58,6 +58,12 @@ impl Messaging {
     #[must_use]
     pub fn webhooks(&self) -> Webhooks {
         Webhooks::new(self.clone())
+    }
+
+    /// The stream of events; `None` if `CLOUD_EVENTS` is off.
+    #[must_use]
+    pub fn cloud_events(&self) -> Option<CloudEvents> {
+        CloudEvents::of(self.clone())
     }
 
     /// The webhooks that were given up.

@@ -280,7 +280,7 @@ fn refused(config: &MessagingConfig, what: String, cause: Cause) -> MessagingErr
 fn storage_advice(config: &MessagingConfig) -> String {
     format!(
         "the streams set aside {reserved} on each server: 2 × QUEUE_MAX_BYTES ({each} each, for jobs and \
-         for large pictures), {dead} for dead letters, and DRAWINGS_MAX_BYTES ({drawings}). The server's \
+         for large pictures), {dead} for dead letters, DRAWINGS_MAX_BYTES ({drawings}){events}. The server's \
          limit, max_file_store, is less, or \
          others have taken it. Where none is set, it is three quarters of the disk's free space at the \
          server's start, so {disk} must be free then. Lower QUEUE_MAX_BYTES or DRAWINGS_MAX_BYTES, raise max_file_store, or make \
@@ -289,6 +289,7 @@ fn storage_advice(config: &MessagingConfig) -> String {
         each = human_size(config.limits.max_bytes),
         dead = human_size(2 * MAX_DEAD_LETTER_BYTES.unsigned_abs()),
         drawings = human_size(config.drawing_bytes),
+        events = config.events_advice(),
         disk = human_size(config.disk_bytes()),
     )
 }

@@ -1,4 +1,5 @@
-//! Webhooks: the end of a task is reported to the URL that its client has named.
+//! Webhooks: the end of a task is reported to the URL that its client has named, and as an event if `CLOUD_EVENTS` is
+//! on.
 //!
 //! Whoever stores a terminal record publishes it to the stream of webhooks before the job is deleted. So a process
 //! that ends between the two leaves a job, and the worker that gets it finds the terminal record and publishes it. The
@@ -45,7 +46,8 @@ impl Webhooks {
     }
 
     async fn publish(&self, record: &TaskRecord, provisional: bool) -> Result<(), MessagingError> {
-        if record.job.callback_url.is_none() {
+        // The notifier stores the event of a task without a callback, too.
+        if record.job.callback_url.is_none() && !self.messaging.config().cloud_events {
             return Ok(());
         }
         self.store(record.clone().into(), provisional).await
@@ -57,7 +59,7 @@ impl Webhooks {
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
     pub async fn announce_batch(&self, record: &BatchRecord) -> Result<(), MessagingError> {
         debug_assert!(record.end.is_some(), "the batch has not ended");
-        if record.callback_url.is_none() {
+        if record.callback_url.is_none() && !self.messaging.config().cloud_events {
             return Ok(());
         }
         self.store(record.clone().into(), false).await

@@ -42,8 +42,10 @@ impl Config {
     pub fn read(source: &dyn Source) -> Result<Self, ConfigError> {
         let mut reader = Reader::new(source);
         let secrets: Option<Secrets> = reader.read_secret("WEBHOOK_SECRETS");
-        if secrets.is_none() && source.get("WEBHOOK_SECRETS").is_none() {
-            let problem = "it must be set: whsec_ and base64 of 24 to 64 random bytes";
+        let messaging = MessagingConfig::read(&mut reader, Role::Notifier);
+        let has_work = messaging.cloud_events || source.get("WEBHOOK_SECRETS").is_some();
+        if secrets.is_none() && !has_work {
+            let problem = "it must be set, unless CLOUD_EVENTS is on: whsec_ and base64 of 24 to 64 random bytes";
             reader.problem("WEBHOOK_SECRETS", problem.to_owned());
         }
         let (rules, roots) = Variables::WEBHOOKS.read(&mut reader);
@@ -63,7 +65,7 @@ impl Config {
             retries: reader.read("WEBHOOK_RETRY_SECONDS", Retries::default()),
             shutdown_grace: reader.seconds("SHUTDOWN_GRACE_SECONDS", 25),
             probes_address: reader.read_optional("PROBES_ADDRESS"),
-            messaging: MessagingConfig::read(&mut reader, Role::Notifier),
+            messaging,
             log: LogSettings::read(&mut reader),
         };
         reader.finish(config)
@@ -93,6 +95,7 @@ mod tests {
         let good = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
         assert_eq!(problems(&[("WEBHOOK_SECRETS", good)]), [""; 0]);
         assert_eq!(problems(&[]), ["WEBHOOK_SECRETS"]);
+        assert_eq!(problems(&[("CLOUD_EVENTS", "on")]), [""; 0]);
         assert_eq!(problems(&[("WEBHOOK_SECRETS", "whsec_s3cret")]), ["WEBHOOK_SECRETS"]);
         assert_eq!(problems(&[("WEBHOOK_SECRETS", "s3cret")]), ["WEBHOOK_SECRETS"]);
     }

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use domain::CallbackUrl;
 use hyper::{
     HeaderMap,
     header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
 };
-use messaging::{Ended, MessagingError, WebhookDelivery};
+use messaging::{CloudEvents, Ended, MessagingError, WebhookDelivery};
 use outbound::{Client, RequestError, Response};
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
@@ -17,15 +18,22 @@ const BUSY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_s
 
 /// What every webhook of this notifier shares.
 pub(crate) struct Context {
+    /// Where the end of each task is stored as an event, if anywhere.
+    pub(crate) events: Option<CloudEvents>,
     pub(crate) client: Client,
     pub(crate) secrets: Secrets,
     pub(crate) retries: Retries,
     pub(crate) metrics: NotifierMetrics,
 }
 
+/// The delay before an event is stored again.
+const EVENT_RETRY_DELAY: Duration = Duration::from_secs(5);
+
 /// The outcome of one try.
 #[derive(Debug, PartialEq, Eq)]
 enum Outcome {
+    /// No webhook is wanted: only the event.
+    NoCallback,
     /// A 2xx.
     Delivered,
     /// It was not tried: its host is busy.
@@ -36,24 +44,53 @@ enum Outcome {
     Refused { reason: String },
 }
 
-/// Tries to deliver a webhook, and settles it.
+/// Stores the event of the end of a task, tries to deliver its webhook, and settles it.
 pub(crate) async fn deliver(context: &Context, delivery: WebhookDelivery) {
     let id = delivery.ended.id();
-    let outcome = attempt(context, &delivery.ended).await;
+    if let Err(error) = store_event(context, &delivery).await {
+        context.metrics.count_event("failed");
+        tracing::warn!(%id, %error, "an event was not stored; retrying");
+        // Else it comes again after `ack_wait`.
+        let _ = delivery.postpone(EVENT_RETRY_DELAY).await;
+        return;
+    }
+    let outcome = match delivery.ended.callback_url() {
+        Some(url) => attempt(context, &delivery.ended, url).await,
+        None => Outcome::NoCallback,
+    };
     if let Err(error) = settle(context, delivery, outcome).await {
         tracing::warn!(%id, %error, "a webhook is delivered again: it was not settled");
     }
 }
 
-async fn attempt(context: &Context, ended: &Ended) -> Outcome {
-    let refused = |reason: String| Outcome::Refused { reason };
-    let Some(url) = ended.callback_url() else {
-        return refused("it has no URL".to_owned());
+/// Once for each task or batch, if there are events.
+async fn store_event(context: &Context, delivery: &WebhookDelivery) -> Result<(), EventError> {
+    let Some(events) = context.events.as_ref().filter(|_| delivery.attempt == 1) else {
+        return Ok(());
     };
+    events.publish(payload::event(&delivery.ended)?).await?;
+    context.metrics.count_event("stored");
+    Ok(())
+}
+
+/// Why an event was not stored.
+#[derive(Debug, thiserror::Error)]
+enum EventError {
+    #[error("it cannot be written: {0}")]
+    Unwritable(#[from] serde_json::Error),
+    #[error(transparent)]
+    Messaging(#[from] MessagingError),
+}
+
+async fn attempt(context: &Context, ended: &Ended, url: &CallbackUrl) -> Outcome {
+    let refused = |reason: String| Outcome::Refused { reason };
     let target = match context.client.rules().check(url.as_str()) {
         Ok(target) => target,
         Err(error) => return refused(format!("its URL is not called: {error}")),
     };
+    if context.secrets.is_empty() {
+        return refused("it cannot be signed: WEBHOOK_SECRETS is not set".to_owned());
+    }
     let body = match payload::body(ended) {
         Ok(body) => body,
         Err(error) => return refused(format!("its body cannot be written: {error}")),
@@ -122,6 +159,7 @@ async fn settle(
 ) -> Result<(), MessagingError> {
     let (id, attempt) = (delivery.ended.id(), delivery.attempt);
     let (reason, delay) = match outcome {
+        Outcome::NoCallback => return delivery.delivered().await,
         Outcome::Delivered => {
             if let Some(finished_at) = delivery.ended.finished_at() {
                 let delay = OffsetDateTime::now_utc() - finished_at;

@@ -5,6 +5,9 @@ use opentelemetry::{
     metrics::{Counter, Histogram, Meter},
 };
 
+/// The outcomes of storing an event.
+const EVENT_OUTCOMES: [&str; 2] = ["stored", "failed"];
+
 /// The outcomes of tries.
 const OUTCOMES: [&str; 4] = ["delivered", "failed", "given_up", "postponed"];
 
@@ -12,6 +15,7 @@ const OUTCOMES: [&str; 4] = ["delivered", "failed", "given_up", "postponed"];
 #[derive(Clone)]
 pub(crate) struct NotifierMetrics {
     webhooks: Counter<u64>,
+    events: Counter<u64>,
     delay: Histogram<f64>,
 }
 
@@ -24,15 +28,26 @@ impl NotifierMetrics {
         for outcome in OUTCOMES {
             webhooks.add(0, &[KeyValue::new("outcome", outcome)]);
         }
+        let events = meter
+            .u64_counter("spotter_cloud_events")
+            .with_description("Events of ended tasks, by outcome.")
+            .build();
+        for outcome in EVENT_OUTCOMES {
+            events.add(0, &[KeyValue::new("outcome", outcome)]);
+        }
         let delay = meter
             .f64_histogram("spotter_webhook_delay_seconds")
             .with_description("From the end of a task to the delivery of its webhook.")
             .build();
-        Self { webhooks, delay }
+        Self { webhooks, events, delay }
     }
 
     pub(crate) fn count(&self, outcome: &'static str) {
         self.webhooks.add(1, &[KeyValue::new("outcome", outcome)]);
+    }
+
+    pub(crate) fn count_event(&self, outcome: &'static str) {
+        self.events.add(1, &[KeyValue::new("outcome", outcome)]);
     }
 
     pub(crate) fn record_delay(&self, seconds: f64) {

@@ -1,7 +1,8 @@
 //! The body of a webhook: `{type, timestamp, data}`.
 //!
-//! `data` is the batch, with a link to its results, or the task as `GET /v1/tasks/{id}` shows it, but for its timings. If that makes the body too large, the objects
-//! are only behind the link to the task.
+//! `data` is the batch, with a link to its results, or the task as `GET /v1/tasks/{id}` shows it, but for its timings. If
+//! that makes the body too large, the objects are only behind the link to the task. The data of an event is the same
+//! `data`.
 
 mod batch;
 mod envelope;
@@ -9,14 +10,17 @@ mod envelope;
 use domain::{
     BatchItem, DetectedObject, Metadata, Priority, RunReport, TaskRecord, TaskState, five_decimals,
 };
-use messaging::Ended;
+use messaging::{CloudEvent, Ended};
 use serde::Serialize;
 use time::OffsetDateTime;
 
 use self::envelope::Payload;
 
-/// The largest body, in bytes, as Standard Webhooks recommends.
-const LARGEST: usize = 20_000;
+/// The largest body of a webhook, in bytes, as Standard Webhooks recommends.
+const LARGEST_BODY: usize = 20_000;
+
+/// The largest data of an event, in bytes: less than the least `max_payload` that NATS is set to, 1 MiB by default.
+const LARGEST_DATA: usize = 768 << 10;
 
 #[derive(Serialize)]
 struct Data<'a> {
@@ -97,15 +101,40 @@ struct Links {
 /// # Errors
 /// If it cannot be written as JSON.
 pub(crate) fn body(ended: &Ended) -> serde_json::Result<Vec<u8>> {
-    let record = match ended {
-        Ended::Task(record) => record,
-        Ended::Batch(record) => return serde_json::to_vec(&batch::payload(record)),
-    };
-    let whole = serde_json::to_vec(&payload(record, Objects::Included))?;
-    if whole.len() <= LARGEST {
-        return Ok(whole);
+    match ended {
+        Ended::Task(record) => {
+            within(LARGEST_BODY, |objects| serde_json::to_vec(&payload(record, objects)))
+        }
+        Ended::Batch(record) => serde_json::to_vec(&batch::payload(record)),
     }
-    serde_json::to_vec(&payload(record, Objects::Linked))
+}
+
+/// The event of the end of a task or a batch.
+///
+/// # Errors
+/// As [`body`].
+pub(crate) fn event(ended: &Ended) -> serde_json::Result<CloudEvent> {
+    let (kind, time, data) = match ended {
+        Ended::Task(record) => {
+            let Payload { r#type, timestamp, .. } = payload(record, Objects::Linked);
+            let data = |objects| serde_json::to_vec(&payload(record, objects).data);
+            (r#type, timestamp, within(LARGEST_DATA, data)?)
+        }
+        Ended::Batch(record) => {
+            let Payload { r#type, timestamp, data } = batch::payload(record);
+            (r#type, timestamp, serde_json::to_vec(&data)?)
+        }
+    };
+    Ok(CloudEvent::of(ended, kind, time, data.into()))
+}
+
+/// What `write` makes with the objects, or without them if that has more than so many bytes.
+fn within(
+    largest: usize,
+    write: impl Fn(Objects) -> serde_json::Result<Vec<u8>>,
+) -> serde_json::Result<Vec<u8>> {
+    let whole = write(Objects::Included)?;
+    if whole.len() <= largest { Ok(whole) } else { write(Objects::Linked) }
 }
 
 /// Where the objects are.
@@ -229,7 +258,7 @@ mod tests {
         assert_eq!(small["timestamp"], "1970-01-01T00:00:00Z");
         assert_eq!(small["data"]["objects"].as_array().unwrap().len(), 4);
         let large = record(300);
-        assert!(body(&large.clone().into()).unwrap().len() <= LARGEST);
+        assert!(body(&large.clone().into()).unwrap().len() <= LARGEST_BODY);
         let large = json(&large);
         assert!(large["data"]["objects"].is_null(), "{large}");
         let id = large["data"]["task_id"].as_str().unwrap();

@@ -80,6 +80,7 @@ pub async fn run(
     });
     let most = config.limits.requests;
     let context = Arc::new(Context {
+        events: messaging.cloud_events(),
         client: Client::new(config.rules, config.limits, config.roots),
         secrets: config.secrets,
         retries: config.retries,

@@ -106,7 +106,7 @@ impl Supervisor {
                 .env("THREADS_PER_PICTURE", settings.cores.per_slot.to_string());
             self.services.start(worker).await?;
         }
-        if settings.webhooks {
+        if settings.webhooks || settings.messaging.cloud_events {
             let notifier = service("notifier", "notifier")?.env("PROBES_ADDRESS", "");
             self.services.start(notifier).await?;
         }

@@ -16,6 +16,9 @@ pub(crate) const WEBHOOK_CONSUMER: &str = "notifier";
 /// Those that were given up: `webhooks_dlq.<task_id>`.
 pub(crate) const DEAD_WEBHOOK_STREAM: &str = "WEBHOOKS_DLQ";
 pub(crate) const DEAD_WEBHOOK_SUBJECT: &str = "webhooks_dlq";
+/// The end of each task: `events.task.<state>.<task_id>`.
+pub(crate) const CLOUD_EVENT_STREAM: &str = "EVENTS";
+pub(crate) const CLOUD_EVENT_SUBJECT: &str = "events";
 pub(crate) const TASK_BUCKET: &str = "tasks";
 /// Where the server publishes each record that it has stored.
 pub(crate) const RECORDS_SUBJECT: &str = "records";

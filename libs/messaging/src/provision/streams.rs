@@ -10,15 +10,17 @@ use async_nats::jetstream::{
 };
 
 use domain::Priority;
+use service::files::human_size;
 
 use super::{
     lanes,
     names::{
-        BATCH_BUCKET, BATCH_RECORDS_SUBJECT, DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT,
-        DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT, DEAD_WEBHOOK_STREAM, DEAD_WEBHOOK_SUBJECT,
-        DRAWING_STREAM, DRAWING_SUBJECT, HEARTBEAT_BUCKET, HEARTBEAT_TTL, IDEMPOTENCY_BUCKET,
-        JOBS_STREAM, KEY_BUCKET, LEASE_BUCKET, LEASE_TTL, PICTURE_STORE, PICTURE_STREAM,
-        RECORDS_SUBJECT, TASK_BUCKET, WEBHOOK_CONSUMER, WEBHOOK_STREAM, WEBHOOK_SUBJECT,
+        BATCH_BUCKET, BATCH_RECORDS_SUBJECT, CLOUD_EVENT_STREAM, CLOUD_EVENT_SUBJECT,
+        DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT, DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT,
+        DEAD_WEBHOOK_STREAM, DEAD_WEBHOOK_SUBJECT, DRAWING_STREAM, DRAWING_SUBJECT,
+        HEARTBEAT_BUCKET, HEARTBEAT_TTL, IDEMPOTENCY_BUCKET, JOBS_STREAM, KEY_BUCKET, LEASE_BUCKET,
+        LEASE_TTL, PICTURE_STORE, PICTURE_STREAM, RECORDS_SUBJECT, TASK_BUCKET, WEBHOOK_CONSUMER,
+        WEBHOOK_STREAM, WEBHOOK_SUBJECT,
     },
 };
 use crate::{MessagingConfig, config::LEAST_QUEUE_BYTES};
@@ -32,6 +34,8 @@ const SHORT_DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 pub(super) const MAX_DEAD_LETTER_BYTES: i64 = 256 << 20;
 
 const DEAD_LETTER_AGE: Duration = DAY.saturating_mul(7);
+
+const CLOUD_EVENT_AGE: Duration = DAY.saturating_mul(7);
 
 /// A dead letter's picture is stored a moment before the letter and must not expire before it.
 const DEAD_PICTURE_AGE: Duration = DEAD_LETTER_AGE.saturating_add(Duration::from_secs(3600));
@@ -51,8 +55,8 @@ const MAX_ACK_PENDING: i64 = 100_000;
 /// default is 512, and it cannot be changed once the consumer exists.
 const MAX_WAITING: i64 = 8192;
 
-pub(super) fn streams(config: &MessagingConfig) -> [Config; 13] {
-    [
+pub(super) fn streams(config: &MessagingConfig) -> Vec<Config> {
+    let mut streams = vec![
         jobs(config),
         dead_letters(config),
         dead_pictures(config),
@@ -66,13 +70,16 @@ pub(super) fn streams(config: &MessagingConfig) -> [Config; 13] {
         drawings(config),
         webhooks(config),
         dead_webhooks(config),
-    ]
+    ];
+    streams.extend(config.cloud_events.then(|| cloud_events(config)));
+    streams
 }
 
 /// The sum of the limits of all streams in bytes. Each server reserves this much when they are created.
 pub(super) fn reserved_bytes(config: &MessagingConfig) -> u64 {
-    let limits = streams(config).map(|stream| u64::try_from(stream.max_bytes).unwrap_or(0));
-    limits.into_iter().fold(0, u64::saturating_add)
+    let limits =
+        streams(config).into_iter().map(|stream| u64::try_from(stream.max_bytes).unwrap_or(0));
+    limits.fold(0, u64::saturating_add)
 }
 
 impl MessagingConfig {
@@ -83,6 +90,15 @@ impl MessagingConfig {
     pub fn disk_bytes(&self) -> u64 {
         let reserved = reserved_bytes(self);
         reserved.saturating_add(reserved / 3)
+    }
+
+    /// The part of the events in a list of what is set aside; empty without events.
+    #[must_use]
+    pub fn events_advice(&self) -> String {
+        if !self.cloud_events {
+            return String::new();
+        }
+        format!(", CLOUD_EVENTS_MAX_BYTES ({})", human_size(self.cloud_event_bytes))
     }
 
     /// The largest `QUEUE_MAX_BYTES` whose streams fit on a disk with `free` bytes; `None` where not even the
@@ -281,6 +297,17 @@ fn dead_webhooks(config: &MessagingConfig) -> Config {
         max_age: DEAD_LETTER_AGE,
         max_messages: MAX_DEAD_WEBHOOKS,
         ..stored(DEAD_WEBHOOK_STREAM.to_owned(), vec![format!("{DEAD_WEBHOOK_SUBJECT}.*")], config)
+    }
+}
+
+fn cloud_events(config: &MessagingConfig) -> Config {
+    Config {
+        description: Some("The end of each task, as CloudEvents".to_owned()),
+        discard: DiscardPolicy::Old,
+        max_age: CLOUD_EVENT_AGE,
+        max_bytes: server_limit(config.cloud_event_bytes),
+        duplicate_window: config.duplicate_window,
+        ..stored(CLOUD_EVENT_STREAM.to_owned(), vec![format!("{CLOUD_EVENT_SUBJECT}.>")], config)
     }
 }
 

@@ -114,6 +114,7 @@ impl Settings {
         // Their values are parsed below, with the services' other settings.
         let is_named = |variable| source.get(variable).is_some_and(|value| is_set(&value));
         let messaging = MessagingConfig::read(&mut reader, Role::Cli);
+        let has_notifier = is_named("WEBHOOK_SECRETS") || messaging.cloud_events;
         let paths = PathsOptions {
             models_dir: reader.read_optional("MODELS_DIR"),
             onnx_runtime: reader.read_optional("ORT_DYLIB_PATH"),
@@ -140,7 +141,7 @@ impl Settings {
         let of_api = api::Config::read(&source);
         let auth = of_api.as_ref().map_or(AuthMode::Off, |config| config.auth);
         let of_worker = worker::Config::read(&source).err();
-        let of_notifier = match is_named("WEBHOOK_SECRETS") {
+        let of_notifier = match has_notifier {
             true => notifier::Config::read(&source).err(),
             false => None,
         };

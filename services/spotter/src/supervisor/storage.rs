@@ -59,7 +59,7 @@ pub(super) fn check_free_space(store: &Path, config: &MessagingConfig) -> Result
     });
     Err(CliError::Unavailable(format!(
         "{store} is on a disk with {free} free, and the queue needs {needed} at its first start: \
-         2 × QUEUE_MAX_BYTES ({queue}), 512 MiB for dead letters, DRAWINGS_MAX_BYTES ({drawings}), and a \
+         2 × QUEUE_MAX_BYTES ({queue}), 512 MiB for dead letters, DRAWINGS_MAX_BYTES ({drawings}){events}, and a \
          third more for records; \
          {smaller}make room, or name a folder on another disk with --data-dir",
         store = store.display(),
@@ -67,6 +67,7 @@ pub(super) fn check_free_space(store: &Path, config: &MessagingConfig) -> Result
         needed = human_size(needed),
         queue = human_size(config.limits.max_bytes),
         drawings = human_size(config.drawing_bytes),
+        events = config.events_advice(),
     )))
 }
 

@@ -27,6 +27,7 @@ mod system {
     mod autoscaling;
     mod batches;
     mod cancelling;
+    mod cloud_events;
     mod drawings;
     mod failures;
     mod metrics;

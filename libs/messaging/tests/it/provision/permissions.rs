@@ -8,8 +8,8 @@ use bytes::Bytes;
 use domain::{BatchItem, DrawingFormat, ItemOutcome, Job, Sha256Digest, TaskRecord};
 use futures_util::TryStreamExt;
 use messaging::{
-    ApiKeyChange, BatchChange, Claimed, DeadLetterId, Discrepancy, ListQuery, Messaging,
-    MessagingConfig, MessagingError, ProvisionOutcome, Role, RunStart, Settlement,
+    ApiKeyChange, BatchChange, Claimed, CloudEvent, DeadLetterId, Discrepancy, ListQuery,
+    Messaging, MessagingConfig, MessagingError, ProvisionOutcome, Role, RunStart, Settlement,
 };
 use testkit::{NatsServer, eventually};
 use tokio::{sync::mpsc, time::timeout};
@@ -182,6 +182,35 @@ async fn giving_up_and_running_again_is_permitted() {
         let in_cluster = Messaging::connect(config).await.unwrap();
         assert_eq!(in_cluster.tasks().get(job().task_id).await.unwrap(), None);
     }
+    nothing_was_denied(&server).await;
+}
+
+#[tokio::test]
+async fn events_are_permitted() {
+    let server = start();
+    let connect = async |role| {
+        let config = MessagingConfig { cloud_events: true, ..config(&server, role) };
+        Messaging::connect(config).await.unwrap()
+    };
+    connect(Role::Setup).await.provision().await.unwrap();
+    let (worker, notifier) = (connect(Role::Worker).await, connect(Role::Notifier).await);
+    notifier.provision().await.unwrap();
+    let ended = success(&job());
+    worker.tasks().finish(&ended).await.unwrap();
+    let delivery = Taking::start(&notifier).next().await;
+    assert_eq!(
+        delivery.ended,
+        ended.clone().into(),
+        "there is no callback, and yet it is published"
+    );
+    let (kind, time) = ("task.success".to_owned(), ended.state.finished_at().unwrap());
+    let event = CloudEvent::of(&delivery.ended, kind, time, Bytes::from_static(b"{}"));
+    let events = notifier.cloud_events().unwrap();
+    for _ in 0..2 {
+        events.publish(event.clone()).await.unwrap();
+    }
+    assert_eq!(server.stream("EVENTS").unwrap().messages, 1, "an event is stored once");
+    delivery.delivered().await.unwrap();
     nothing_was_denied(&server).await;
 }
 
@@ -442,6 +471,7 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("$JS.API.CONSUMER.MSG.NEXT.WEBHOOKS.notifier"),
             Publish("$JS.ACK.WEBHOOKS.notifier.1.1.1.1.1"),
             Publish("webhooks_dlq.x"),
+            Publish("events.task.success.x"),
             Publish("records.00000000-0000-7000-8000-000000000000"),
             Subscribe("records.>"),
             Subscribe("starts.>"),
