@@ -222,6 +222,11 @@ impl ApiMetrics {
         });
         let dead_letters = ("spotter_dead_letters", "Dead letters, kept for operators.");
         queue_gauge(&meter, &rules.backpressure, dead_letters, |report| report.dead_letters as f64);
+        let webhooks =
+            ("spotter_webhooks_waiting", "Webhooks that are neither delivered nor given up.");
+        queue_gauge(&meter, &rules.backpressure, webhooks, |report| report.webhooks as f64);
+        let dead = ("spotter_dead_webhooks", "Webhooks that were given up, kept for operators.");
+        queue_gauge(&meter, &rules.backpressure, dead, |report| report.dead_webhooks as f64);
         let oldest = (
             "spotter_queue_oldest_job_age_seconds",
             "Age of the oldest job that is not settled; 0 if there is none.",

@@ -11,7 +11,7 @@ use crate::{
     MessagingError,
     provision::{
         lanes,
-        names::{DEAD_LETTER_STREAM, JOBS_STREAM},
+        names::{DEAD_LETTER_STREAM, DEAD_WEBHOOK_STREAM, JOBS_STREAM, WEBHOOK_STREAM},
     },
 };
 
@@ -37,6 +37,10 @@ pub struct QueueReport {
     pub oldest: Duration,
     /// The number of dead letters.
     pub dead_letters: u64,
+    /// Webhooks that wait for a notifier, or for their next try.
+    pub webhooks: u64,
+    /// Webhooks that were given up.
+    pub dead_webhooks: u64,
 }
 
 impl JobQueue {
@@ -72,6 +76,8 @@ impl JobQueue {
             // Negative where the server's clock is ahead of ours.
             oldest: age.try_into().ok().filter(|_| jobs.messages > 0).unwrap_or_default(),
             dead_letters: self.state(DEAD_LETTER_STREAM).await?.messages,
+            webhooks: self.state(WEBHOOK_STREAM).await?.messages,
+            dead_webhooks: self.state(DEAD_WEBHOOK_STREAM).await?.messages,
         })
     }
 

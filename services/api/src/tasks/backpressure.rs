@@ -123,7 +123,15 @@ mod tests {
     fn report(waiting: u64, settled: u64) -> QueueReport {
         let depth = QueueDepth { waiting, in_progress: 0 };
         let waiting_by_priority = [0, waiting, 0];
-        QueueReport { depth, waiting_by_priority, settled, oldest: Duration::ZERO, dead_letters: 0 }
+        QueueReport {
+            depth,
+            waiting_by_priority,
+            settled,
+            oldest: Duration::ZERO,
+            dead_letters: 0,
+            webhooks: 0,
+            dead_webhooks: 0,
+        }
     }
 
     #[test]

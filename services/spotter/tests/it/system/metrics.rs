@@ -108,7 +108,7 @@ impl Scraped {
     }
 
     fn has_label(&self, label: &str) -> bool {
-        self.api.contains(label) || self.worker.contains(label)
+        [&self.api, &self.worker, &self.notifier].iter().any(|text| text.contains(label))
     }
 }
 
