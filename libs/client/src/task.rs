@@ -1,6 +1,6 @@
 //! A task as `/v1` describes it.
 
-use domain::{BoundingBox, ClassId, DetectedObject, Detection, Priority, TaskId};
+use domain::{BatchItem, BoundingBox, ClassId, DetectedObject, Detection, Priority, TaskId};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
@@ -21,6 +21,9 @@ pub struct Task {
     /// What the client attached to the task.
     #[serde(default)]
     pub metadata: Option<serde_json::Value>,
+    /// The batch that the picture was sent in, and its place there.
+    #[serde(default)]
+    pub batch: Option<BatchItem>,
     /// When the API accepted the picture.
     #[serde(with = "time::serde::rfc3339")]
     pub submitted_at: OffsetDateTime,

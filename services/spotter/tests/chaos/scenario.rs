@@ -9,7 +9,7 @@ use std::{
 
 use domain::{TaskId, TaskRecord};
 use futures_util::{StreamExt, stream};
-use messaging::{DeadLetterId, Messaging, MessagingConfig, QueueDepth, Role};
+use messaging::{DeadLetterId, Messaging, MessagingConfig, MessagingError, QueueDepth, Role};
 use rand::{RngExt, SeedableRng, rngs::Xoshiro256PlusPlus};
 use reqwest::StatusCode;
 use serde_json::Value;
@@ -33,6 +33,9 @@ const FIRST_CALM: Duration = Duration::from_secs(2);
 
 /// How long the APIs may take to find no discrepancy between queue and records.
 const RECONCILED_WITHIN: Duration = Duration::from_secs(20);
+
+/// How often a stream is read until it answers; each attempt takes up to the request timeout of 5 s.
+const READ_ATTEMPTS: usize = 6;
 
 /// How many violations are shown.
 const SHOWN: usize = 20;
@@ -206,7 +209,7 @@ impl Scenario {
             let mut dead = BTreeSet::new();
             let mut last = 0;
             loop {
-                let page = letters.list_after(last).await.expect("dead letters can be read");
+                let page = with_retry(async || letters.list_after(last).await).await;
                 let Some(letter) = page.last() else { return dead };
                 last = letter.sequence;
                 let whole = page.iter().filter(|letter| letter.picture.bytes().is_some());
@@ -241,7 +244,7 @@ impl Scenario {
             let mut found = BTreeMap::new();
             let mut last = 0;
             loop {
-                let page = dead.list_after(last).await.expect("dead webhooks can be read");
+                let page = with_retry(async || dead.list_after(last).await).await;
                 let Some(webhook) = page.last() else { return found };
                 last = webhook.sequence;
                 found.extend(page.iter().map(|dead| (dead.ended.id(), Webhook::Dead)));
@@ -284,6 +287,17 @@ impl Scenario {
         }
         count_runs(&lines)
     }
+}
+
+/// Retries a read: a stream of a cluster may be without a leader for some seconds after the heal.
+async fn with_retry<T>(read: impl AsyncFn() -> Result<T, MessagingError>) -> T {
+    for _ in 0..READ_ATTEMPTS {
+        match read().await {
+            Ok(found) => return found,
+            Err(error) => eprintln!("reading again: {error}"),
+        }
+    }
+    panic!("a stream cannot be read");
 }
 
 async fn connect(url: String) -> Messaging {
