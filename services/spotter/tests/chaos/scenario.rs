@@ -347,7 +347,8 @@ async fn ask_for_the_drawing(
         return;
     }
     let task = get_with_retry(http, &url).await;
-    let has_warning = |task: &Value| task["warnings"].to_string().contains("drawing");
+    let has_warning =
+        |task: &Value| task["warnings"].to_string().contains("drawn objects is missing");
     if !task.as_ref().is_some_and(|(_, task)| has_warning(task)) {
         history.unexpected(format!("{drawn:?} for the drawing of {task:?}"));
     }
