@@ -39,6 +39,9 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Without a message for this long a request counts as lost: two heartbeats and some slack.
 const SILENCE: Duration = Duration::from_secs(5);
 
+/// A request that the server rejects at once, by a status message: its heartbeats would come after its end.
+const REJECTED: &str = r#"{"batch":1,"expires":1000000000,"idle_heartbeat":1000000000}"#;
+
 /// The first and the longest delay after a failed pull.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -63,6 +66,8 @@ struct Pull {
     /// The inbox of a lane ends with the lane's name besides.
     inbox: String,
     subscriber: Subscriber,
+    /// How many messages it has got, jobs and statuses.
+    received: u64,
     demand: Demand,
     /// When a message or a heartbeat is due.
     lost_after: Instant,
@@ -133,14 +138,14 @@ impl Deliveries {
     /// this moment.
     pub fn pause(&mut self) {
         if let Some(pull) = self.pull.take_if(|pull| pull.demand.is_pending()) {
-            tokio::spawn(release_all(self.messaging.clone(), pull.subscriber));
+            tokio::spawn(pull.end(self.messaging.clone()));
         }
     }
 
     /// Stops pulling, and releases at once what the server has already sent.
     pub async fn stop(mut self) {
         if let Some(pull) = self.pull.take() {
-            release_all(self.messaging.clone(), pull.subscriber).await;
+            pull.end(self.messaging.clone()).await;
         }
     }
 
@@ -196,7 +201,8 @@ impl Deliveries {
             .map_err(|error| PullError::Other(error.to_string()))?;
         let lost_after = Instant::now() + SILENCE;
         let demand = Demand::default();
-        Ok(Pull { inbox, subscriber, demand, lost_after, answer_due: lost_after, connects })
+        let (received, answer_due) = (0, lost_after);
+        Ok(Pull { inbox, subscriber, received, demand, lost_after, answer_due, connects })
     }
 
     fn accept(&self, message: async_nats::Message) -> Option<Delivery> {
@@ -218,7 +224,7 @@ impl Deliveries {
     /// Ends the pull, releases what it still receives, and sets the time of the next one.
     fn close_pull(&mut self, error: PullError) {
         if let Some(pull) = self.pull.take() {
-            tokio::spawn(release_all(self.messaging.clone(), pull.subscriber));
+            tokio::spawn(pull.end(self.messaging.clone()));
         }
         match error {
             PullError::Reconnected => {
@@ -287,6 +293,7 @@ impl Pull {
         message: async_nats::Message,
     ) -> Result<Option<async_nats::Message>, PullError> {
         let now = Instant::now();
+        self.received += 1;
         self.lost_after = now + SILENCE;
         match message.status {
             None | Some(StatusCode::OK) => Ok(Some(message)),
@@ -311,6 +318,36 @@ impl Pull {
             }
         }
     }
+
+    /// Ends the requests, and releases the jobs that they have been answered with by then.
+    async fn end(self, messaging: Messaging) {
+        let limit = messaging.config().request_timeout;
+        if timeout(limit, self.release_all(&messaging)).await.is_err() {
+            tracing::debug!("messages that were not released are redelivered after their ack_wait");
+        }
+    }
+
+    /// The client library's `drain` forgets a subscription before the server does, and with it the messages that are on
+    /// their way. But client and server both count the messages of a subscription, and end it after as many as they
+    /// are told. So it ends after more than can be on their way, and requests that the server rejects make up the rest.
+    async fn release_all(mut self, messaging: &Messaging) {
+        let rest = self.demand.most_messages();
+        if self.subscriber.unsubscribe_after(self.received + rest).await.is_err() {
+            return;
+        }
+        let consumer = lanes::consumer(Priority::Normal);
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{JOBS_STREAM}.{consumer}");
+        for _ in 0..rest {
+            let (subject, inbox) =
+                (subject.clone(), format!("{}.{}", self.inbox, Priority::Normal));
+            let rejected = messaging.client().publish_with_reply(subject, inbox, REJECTED.into());
+            if rejected.await.is_err() {
+                return;
+            }
+        }
+        let jobs = self.subscriber.filter(|message| std::future::ready(message.status.is_none()));
+        jobs.for_each_concurrent(None, |message| release(messaging, message)).await;
+    }
 }
 
 /// The lane whose inbox has got this message about a request.
@@ -323,20 +360,6 @@ fn rest(message: &async_nats::Message) -> usize {
     let headers = message.headers.as_ref();
     let rest = headers.and_then(|headers| headers.get("Nats-Pending-Messages"));
     rest.and_then(|rest| rest.as_str().parse().ok()).unwrap_or(usize::MAX)
-}
-
-/// Ends a subscription and releases the messages that still arrive.
-async fn release_all(messaging: Messaging, mut subscriber: Subscriber) {
-    let releasing = async {
-        if subscriber.drain().await.is_err() {
-            return;
-        }
-        let jobs = subscriber.filter(|message| std::future::ready(message.status.is_none()));
-        jobs.for_each_concurrent(None, |message| release(&messaging, message)).await;
-    };
-    if timeout(messaging.config().request_timeout, releasing).await.is_err() {
-        tracing::debug!("messages that were not released are redelivered after their ack_wait");
-    }
 }
 
 async fn release(messaging: &Messaging, message: async_nats::Message) {

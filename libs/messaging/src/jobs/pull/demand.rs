@@ -72,6 +72,13 @@ impl Demand {
         self.lanes.iter().any(|lane| lane.asked + lane.awaited > 0)
     }
 
+    /// The most messages that can be on their way, and at least one: jobs, and of each lane a heartbeat and the status
+    /// that ends its request.
+    pub(super) fn most_messages(&self) -> u64 {
+        let jobs: usize = self.lanes.iter().map(|lane| lane.asked + lane.awaited).sum();
+        (jobs + 2 * self.lanes.len()) as u64
+    }
+
     /// Whether a lane has been asked and has not answered.
     pub(super) fn is_asking(&self) -> bool {
         self.lanes.iter().any(|lane| lane.asked > 0)

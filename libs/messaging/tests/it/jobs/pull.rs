@@ -3,7 +3,8 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use domain::TaskId;
-use messaging::Settlement;
+use messaging::{Messaging, MessagingConfig, Role, Settlement};
+use testkit::TcpProxy;
 use tokio::{
     sync::{Barrier, mpsc},
     time::timeout,
@@ -109,6 +110,26 @@ async fn stopping_gives_back_at_once_what_was_not_started() {
     }
     fixture.depth_becomes((0, 1)).await;
     held.settle(Settlement::Ack).await.unwrap();
+    fixture.depth_becomes((0, 0)).await;
+}
+
+/// The server has sent it before the worker ends its requests, and it arrives after that.
+#[tokio::test]
+async fn a_job_on_its_way_to_a_worker_that_pauses_is_released() {
+    let fixture = Fixture::configured(|config| config.ack_wait = NEVER).await;
+    let proxy = TcpProxy::for_nats(fixture.server.port());
+    let url = format!("nats://127.0.0.1:{}", proxy.port());
+    let mut config = MessagingConfig::new(url.parse().unwrap(), Role::Worker);
+    (config.ack_wait, config.request_timeout) = (NEVER, TIMEOUT);
+    let far = Messaging::connect(config).await.unwrap();
+    let mut busy = far.queue().deliveries();
+    assert!(timeout(A_WHILE, busy.next(1)).await.is_err(), "there is no job yet");
+    proxy.delay(Duration::from_secs(1));
+    fixture.submit_many(1).await;
+    fixture.depth_becomes((0, 1)).await;
+    busy.pause();
+    // On the same connection, which is active meanwhile. Was it not released, it would come after ack_wait.
+    next(&mut far.queue().deliveries(), 1).await.settle(Settlement::Ack).await.unwrap();
     fixture.depth_becomes((0, 0)).await;
 }
 
