@@ -36,6 +36,25 @@ pub struct BatchRecord {
     pub end: Option<BatchEnd>,
 }
 
+impl BatchRecord {
+    /// The record of a batch that begins, without anything that its client may leave out.
+    #[must_use]
+    pub fn new(batch_id: BatchId, reception: Reception) -> Self {
+        Self {
+            batch_id,
+            created_at: batch_id.created_at().unwrap_or_else(OffsetDateTime::now_utc),
+            received: 0,
+            reception,
+            attempt: 1,
+            cancelled: false,
+            owner: None,
+            metadata: None,
+            callback_url: None,
+            end: None,
+        }
+    }
+}
+
 /// Whether all pictures of a batch have been received.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]

@@ -25,7 +25,6 @@ use async_nats::jetstream::{
 };
 use bytes::Bytes;
 use domain::{BatchId, BatchItem, BatchRecord, ItemOutcome, ItemRefusal, TaskRecord};
-use futures_util::StreamExt;
 use tokio::sync::OnceCell;
 
 use self::keys::{OPEN, head, outcome_key, subject};
@@ -37,6 +36,7 @@ use crate::{
     Messaging, MessagingError,
     connection::refusal::is_overtaken,
     provision::names::{BATCH_BUCKET, BATCH_STREAM},
+    stream_subjects,
 };
 
 /// A version of a batch's record, for a compare-and-set.
@@ -247,15 +247,9 @@ async fn keys(
     what: &'static str,
     filter: &str,
 ) -> Result<Vec<String>, MessagingError> {
-    let stream = stream(messaging, what).await?;
-    let mut found = messaging.within(what, stream.info_with_subjects(subject(filter))).await?;
+    let subjects = stream_subjects::list(messaging, what, BATCH_STREAM, subject(filter)).await?;
     let prefix = subject("");
-    let mut keys = Vec::new();
-    while let Some(found) = messaging.within_timeout(what, found.next()).await? {
-        let (subject, _) = found.map_err(|error| MessagingError::failed(what, error))?;
-        keys.extend(subject.strip_prefix(&prefix).map(str::to_owned));
-    }
-    Ok(keys)
+    Ok(subjects.iter().filter_map(|key| key.strip_prefix(&prefix).map(str::to_owned)).collect())
 }
 
 async fn stream(messaging: &Messaging, what: &'static str) -> Result<Stream<()>, MessagingError> {

@@ -26,6 +26,7 @@ mod reconcile;
 mod record_log;
 mod records;
 mod stream_range;
+mod stream_subjects;
 mod webhooks;
 
 pub use batches::{BatchChange, BatchChanges, BatchRevision, Batches, Outcomes};

@@ -1,11 +1,13 @@
 //! Batches: receiving them, what is known of them, cancelling them, and their end.
 
+pub(crate) mod beginning;
 pub(crate) mod cancel;
 pub(crate) mod closing;
 pub(crate) mod events;
-pub(crate) mod manners;
+pub(crate) mod interruption;
 pub(crate) mod reception;
 pub(crate) mod results;
+pub(crate) mod route_hooks;
 pub(crate) mod view;
 
 mod head;

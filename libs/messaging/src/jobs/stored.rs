@@ -7,7 +7,6 @@ use async_nats::jetstream::{
     stream::{LastRawMessageErrorKind, Stream},
 };
 use domain::{Job, TaskId};
-use futures_util::StreamExt;
 use time::OffsetDateTime;
 
 use super::wire;
@@ -17,6 +16,7 @@ use crate::{
         lanes,
         names::{JOBS_STREAM, JOBS_SUBJECT},
     },
+    stream_subjects,
 };
 
 /// A job in the stream.
@@ -51,18 +51,10 @@ async fn subjects(
     what: &'static str,
     filter: String,
 ) -> Result<HashMap<TaskId, String>, MessagingError> {
-    let stream = jobs(messaging, what).await?;
-    let info = stream.info_with_subjects(filter);
-    let mut subjects = messaging.within(what, info).await?;
-    let mut listed = HashMap::new();
-    while let Some(subject) = messaging.within_timeout(what, subjects.next()).await? {
-        let (subject, _) = subject.map_err(|error| MessagingError::failed(what, error))?;
-        // A message that is not a job becomes a dead letter when a worker pulls it.
-        if let Some(Ok(id)) = lanes::parse(&subject).map(|(_, id, _)| id.parse()) {
-            listed.insert(id, subject);
-        }
-    }
-    Ok(listed)
+    let subjects = stream_subjects::list(messaging, what, JOBS_STREAM, filter).await?;
+    // A message that is not a job becomes a dead letter when a worker pulls it.
+    let of_job = |subject: String| Some((lanes::parse(&subject)?.1.parse().ok()?, subject));
+    Ok(subjects.into_iter().filter_map(of_job).collect())
 }
 
 /// Whether the leader has a job of this subject.

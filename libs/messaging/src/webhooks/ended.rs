@@ -85,18 +85,7 @@ mod tests {
     fn a_message_tells_which_it_is() {
         let job = Job::new("a.jpg".to_owned(), "m".parse().unwrap(), DetectionSettings::default());
         let task = Ended::from(TaskRecord::queued(job));
-        let batch = BatchRecord {
-            batch_id: BatchId::generate(),
-            created_at: OffsetDateTime::UNIX_EPOCH,
-            received: 0,
-            reception: Reception::Complete,
-            attempt: 1,
-            cancelled: false,
-            owner: None,
-            metadata: None,
-            callback_url: None,
-            end: None,
-        };
+        let batch = BatchRecord::new(BatchId::generate(), Reception::Complete);
         let again = Ended::from(BatchRecord { attempt: 2, ..batch.clone() });
         let batch = Ended::from(batch);
         for ended in [&task, &batch, &again] {

@@ -14,19 +14,7 @@ use crate::{
 };
 
 pub(crate) fn batch() -> BatchRecord {
-    let batch_id = BatchId::generate();
-    BatchRecord {
-        batch_id,
-        created_at: batch_id.created_at().unwrap(),
-        received: 3,
-        reception: Reception::Complete,
-        attempt: 1,
-        cancelled: false,
-        owner: None,
-        metadata: None,
-        callback_url: None,
-        end: None,
-    }
+    BatchRecord { received: 3, ..BatchRecord::new(BatchId::generate(), Reception::Complete) }
 }
 
 pub(crate) fn refusal() -> ItemRefusal {

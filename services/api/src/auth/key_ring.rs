@@ -82,14 +82,15 @@ impl KeyRing {
         let mut keys = self.keys.write();
         match change {
             ApiKeyChange::All(all) => {
-                let before = std::mem::take(&mut *keys);
+                let mut before = std::mem::take(&mut *keys);
                 for key in all {
-                    insert(&mut keys, key, &before);
+                    let known = before.remove(&key.id);
+                    insert(&mut keys, key, known);
                 }
             }
             ApiKeyChange::Added(key) => {
-                let before = keys.clone();
-                insert(&mut keys, *key, &before);
+                let known = keys.get(&key.id).cloned();
+                insert(&mut keys, *key, known);
             }
             ApiKeyChange::Removed(id) => {
                 keys.remove(&id);
@@ -98,16 +99,12 @@ impl KeyRing {
     }
 }
 
-fn insert(
-    keys: &mut HashMap<KeyId, Arc<KnownKey>>,
-    key: ApiKey,
-    before: &HashMap<KeyId, Arc<KnownKey>>,
-) {
+fn insert(keys: &mut HashMap<KeyId, Arc<KnownKey>>, key: ApiKey, known: Option<Arc<KnownKey>>) {
     if keys.len() >= MAX_API_KEYS && !keys.contains_key(&key.id) {
         tracing::warn!(key = %key.id, "there are more than {MAX_API_KEYS} API keys: this one is refused");
         return;
     }
-    let known = before.get(&key.id).filter(|known| known.key == key).cloned();
+    let known = known.filter(|known| known.key == key);
     keys.insert(key.id, known.unwrap_or_else(|| Arc::new(KnownKey::new(key))));
 }
 

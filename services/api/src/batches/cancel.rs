@@ -30,11 +30,10 @@ impl Batches {
         viewer: Viewer,
     ) -> Result<Found<Cancelled>, MessagingError> {
         for _ in 0..ATTEMPTS {
-            let found = self.store.get(id).await?;
-            let seen = found.filter(|(record, _)| viewer.sees_those_of(record.owner));
-            let Some((record, revision)) = seen else {
-                let is_old = self.has_expired(id);
-                return Ok(if is_old { Found::Expired } else { Found::Unknown });
+            let (record, revision) = match self.record(id, viewer).await? {
+                Found::Batch(found) => found,
+                Found::Expired => return Ok(Found::Expired),
+                Found::Unknown => return Ok(Found::Unknown),
             };
             if record.end.is_some() {
                 let view = self.view(record).await?;

@@ -4,19 +4,22 @@
 //! All of that follows from what is stored, and to do it twice changes nothing. So no restart loses the end of a batch, and
 //! two APIs that believe to hold the lease do no harm.
 
-use std::{collections::HashMap, collections::HashSet, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
 
 use domain::{
     BatchEnd, BatchId, BatchItem, BatchRecord, ItemOutcome, ItemRefusal, Reception, TaskRecord,
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use messaging::{
-    BatchChange, BatchRevision, LEASE_TTL, Lease, MessagingError, Outcomes, TaskStore,
+    BatchChange, BatchChanges, BatchRevision, LEASE_TTL, Lease, MessagingError, Outcomes, TaskStore,
 };
 use time::OffsetDateTime;
 use tokio::{
     task::{AbortHandle, JoinSet},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{AT_A_TIME, Batches};
@@ -126,18 +129,10 @@ impl Batches {
             let mut outcomes = self.store.outcomes(id).await?;
             if let Reception::Receiving { until } = record.reception {
                 let left = until - OffsetDateTime::now_utc();
-                if !left.is_positive() {
-                    self.interrupt(record, revision, &outcomes).await?;
-                    continue;
+                match left.is_positive() {
+                    true => await_the_reception(&mut changes, left.unsigned_abs()).await,
+                    false => self.interrupt(record, revision, &outcomes).await?,
                 }
-                // Its API says when it is complete.
-                let limit = left.unsigned_abs() + Duration::from_secs(1);
-                let is_over = async {
-                    while !matches!(changes.next().await, BatchChange::Record(record) if !is_receiving(&record))
-                    {
-                    }
-                };
-                let _ = timeout(limit, is_over).await;
                 continue;
             }
             if outcomes.is_complete(record.received) {
@@ -147,23 +142,12 @@ impl Batches {
             if record.cancelled {
                 self.revoke_pending(&record, &outcomes).await;
             }
-            let deadline = Instant::now() + quiet;
-            let mut has_changed = false;
-            while let Ok(change) = timeout(deadline - Instant::now(), changes.next()).await {
-                has_changed = true;
-                match change {
-                    BatchChange::Outcome(index, outcome) => outcomes.note(index, outcome),
-                    BatchChange::Record(_) => break,
+            match note_changes(&mut changes, &mut outcomes, record.received, quiet).await {
+                Noted::Changes => quiet = QUIET.0,
+                Noted::Nothing => {
+                    self.heal(&record, &mut absent).await?;
+                    quiet = (quiet * 2).min(longest);
                 }
-                if outcomes.is_complete(record.received) {
-                    break;
-                }
-            }
-            if has_changed {
-                quiet = QUIET.0;
-            } else {
-                self.heal(&record, &mut absent).await?;
-                quiet = (quiet * 2).min(longest);
             }
         }
     }
@@ -275,6 +259,47 @@ impl Batches {
         *absent = absent_now;
         Ok(())
     }
+}
+
+/// Waits until the API that receives the batch says that it does not any more, at most until its lease has ended.
+async fn await_the_reception(changes: &mut BatchChanges, lease: Duration) {
+    let is_over = async {
+        loop {
+            match changes.next().await {
+                BatchChange::Record(record) if !is_receiving(&record) => return,
+                BatchChange::Record(_) | BatchChange::Outcome(..) => {}
+            }
+        }
+    };
+    let _ = timeout(lease + Duration::from_secs(1), is_over).await;
+}
+
+/// Whether anything has happened to a batch.
+enum Noted {
+    Changes,
+    Nothing,
+}
+
+/// Adds outcomes as they come, for a time, or until the record changes or each picture has one.
+async fn note_changes(
+    changes: &mut BatchChanges,
+    outcomes: &mut Outcomes,
+    received: u32,
+    time: Duration,
+) -> Noted {
+    let deadline = Instant::now() + time;
+    let mut noted = Noted::Nothing;
+    while let Ok(change) = timeout_at(deadline, changes.next()).await {
+        noted = Noted::Changes;
+        match change {
+            BatchChange::Outcome(index, outcome) => outcomes.note(index, outcome),
+            BatchChange::Record(_) => break,
+        }
+        if outcomes.is_complete(received) {
+            break;
+        }
+    }
+    noted
 }
 
 /// The records of these pictures. Their jobs are looked for only if they should have one: a job is read with its picture.

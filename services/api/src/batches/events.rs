@@ -59,7 +59,7 @@ impl Batches {
         // First: what happens after the reads is in it.
         let changes = self.store.follow(id).await?;
         let record = match self.record(id, viewer).await? {
-            Found::Batch(record) => record,
+            Found::Batch((record, _)) => record,
             Found::Expired => return Ok(Found::Expired),
             Found::Unknown => return Ok(Found::Unknown),
         };

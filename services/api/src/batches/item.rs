@@ -6,7 +6,7 @@ use domain::{BatchItem, ItemRefusal, Job, TaskRecord};
 use messaging::MessagingError;
 use tokio::time::{Instant, sleep};
 
-use super::{Batches, manners::Manners};
+use super::{Batches, route_hooks::RouteHooks};
 use crate::{
     tasks::submit::{NotAccepted, SubmitOptions},
     upload::{ArrivedPicture, UploadedPicture},
@@ -49,7 +49,7 @@ pub(super) enum Placed {
 
 impl Batches {
     /// Accepts or refuses a picture, and stores that.
-    pub(super) async fn place(&self, item: Item, manners: Manners) -> Result<Placed, Fatal> {
+    pub(super) async fn place(&self, item: Item, hooks: RouteHooks) -> Result<Placed, Fatal> {
         let Item { item, name, picture, options, is_repeated } = item;
         let picture = match picture {
             ArrivedPicture::Sent(picture) => Ok(picture),
@@ -64,7 +64,7 @@ impl Batches {
         let picture = match picture {
             Ok(picture) => picture,
             Err(error) => {
-                let (kind, detail) = (manners.problem)(error);
+                let (kind, detail) = (hooks.problem)(error);
                 let refusal = ItemRefusal { name, kind: kind.to_owned(), detail };
                 self.store.note_refused(item, &refusal).await?;
                 self.tasks.metrics.count_batch_item("refused");

@@ -4,133 +4,23 @@
 //! wherever the reception ends, what was accepted is known: from the record, and for the last few pictures from the queue
 //! (`closing.rs`). A client that sends the batch again with the same key continues it.
 
-use std::{collections::BTreeSet, pin::pin, time::Duration};
+use std::{pin::pin, time::Duration};
 
-use domain::{
-    BatchId, BatchItem, BatchRecord, CallbackUrl, ItemRefusal, Metadata, Reception, Sha256Digest,
-};
+use domain::{BatchCounts, BatchItem, BatchRecord, Reception};
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use messaging::{Claimed, MessagingError, Submission};
-use time::OffsetDateTime;
 use tokio::time::interval;
 
 use super::{
     AT_A_TIME, Batches,
-    head::{Head, Lost, receiving},
+    beginning::{BatchOptions, Begun, Receiving},
+    interruption::{Interruption, NotReceived},
     item::{Fatal, Item, Placed},
-    manners::Manners,
     view::BatchView,
 };
-use crate::{
-    tasks::submit::{IdempotencyKey, NotAccepted, SubmitOptions, Submitter},
-    upload::{Arrived, BatchUpload, Given, Pictures, UploadError},
-};
+use crate::upload::{Arrived, BatchUpload, Given, Pictures, UploadError};
 
 /// How often the record is looked at while nothing arrives.
 const TICK: Duration = Duration::from_secs(1);
-
-/// What a client asks for besides the pictures.
-pub(crate) struct BatchOptions {
-    /// Parameters for all pictures, from the query.
-    pub(crate) given: Given,
-    pub(crate) idempotency_key: Option<IdempotencyKey>,
-    pub(crate) no_cache: bool,
-    pub(crate) submitter: Option<Submitter>,
-    pub(crate) manners: Manners,
-}
-
-/// Why not all of a batch was received. What was accepted of it is run.
-#[derive(Debug)]
-pub(crate) struct NotReceived {
-    pub(crate) why: Interruption,
-    /// The batch as far as it was received; `None` if nothing was.
-    pub(crate) batch: Option<Box<BatchView>>,
-}
-
-/// Why not.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Interruption {
-    #[error(transparent)]
-    Upload(#[from] UploadError),
-    #[error(transparent)]
-    NotAccepted(#[from] NotAccepted),
-    #[error("{detail}")]
-    Parameter { name: String, detail: String },
-    #[error("the batch was cancelled")]
-    Cancelled,
-    #[error("another request sends this batch at the moment")]
-    InProgress,
-    #[error("too many batches are being received, try again shortly")]
-    TooMany,
-    #[error("the API stops; send the batch again with the same Idempotency-Key to continue it")]
-    Shutdown,
-    #[error("the records cannot be written at the moment, try again")]
-    Unavailable,
-}
-
-impl Interruption {
-    /// Whether no other API continues or ends the batch meanwhile.
-    fn leaves_the_batch_to_this_api(&self) -> bool {
-        !matches!(self, Self::InProgress | Self::Unavailable)
-    }
-}
-
-impl From<Fatal> for Interruption {
-    fn from(error: Fatal) -> Self {
-        match error {
-            Fatal::NotAccepted(error) => Self::NotAccepted(error),
-            Fatal::Messaging(error) => error.into(),
-        }
-    }
-}
-
-impl From<MessagingError> for Interruption {
-    fn from(error: MessagingError) -> Self {
-        tracing::warn!(%error, "a batch cannot be received");
-        Self::Unavailable
-    }
-}
-
-impl From<Lost> for Interruption {
-    fn from(error: Lost) -> Self {
-        match error {
-            Lost::Cancelled => Self::Cancelled,
-            Lost::Taken => Self::InProgress,
-            Lost::Unavailable(error) => error.into(),
-        }
-    }
-}
-
-impl From<Interruption> for NotReceived {
-    fn from(why: Interruption) -> Self {
-        Self { why, batch: None }
-    }
-}
-
-/// The beginning of a reception.
-enum Begun {
-    Now(Box<Receiving>),
-    /// An earlier request has sent all of it.
-    Before(BatchRecord),
-}
-
-/// A batch that is being received.
-struct Receiving {
-    head: Head,
-    /// The index of the next picture.
-    next: u32,
-    /// The indices of the pictures that are neither accepted nor refused yet.
-    under_way: BTreeSet<u32>,
-    /// Whether an earlier request has sent some of it.
-    is_repeated: bool,
-}
-
-impl Receiving {
-    /// All pictures before this one have been accepted or refused.
-    fn received(&self) -> u32 {
-        self.under_way.first().copied().unwrap_or(self.next)
-    }
-}
 
 type Placing = BoxFuture<'static, (u32, Result<Placed, Fatal>)>;
 
@@ -275,123 +165,9 @@ impl Batches {
         let number = reception.next;
         reception.under_way.insert(number);
         reception.next += 1;
-        let (batches, manners) = (self.clone(), options.manners);
-        placing.push(Box::pin(async move { (number, batches.place(item, manners).await) }));
+        let (batches, hooks) = (self.clone(), options.hooks);
+        placing.push(Box::pin(async move { (number, batches.place(item, hooks).await) }));
         Ok(())
-    }
-
-    /// The options of a picture: its own parameters stand in for those of the batch, whose URL is called at its end only.
-    fn item_options(
-        &self,
-        common: &Given,
-        own: Given,
-        options: &BatchOptions,
-    ) -> Result<SubmitOptions, Interruption> {
-        let is_inherited = |(name, _): &&(&'static str, _)| {
-            *name != CALLBACK && own.iter().all(|(other, _)| other != name)
-        };
-        let mut given: Given = common.iter().filter(is_inherited).cloned().collect();
-        given.extend(own);
-        let settings = (options.manners.options)(self, given);
-        let settings =
-            settings.map_err(|(name, detail)| Interruption::Parameter { name, detail })?;
-        Ok(SubmitOptions { no_cache: options.no_cache, submitter: options.submitter, ..settings })
-    }
-
-    /// Checks all parameters, and stores the record of the batch, or continues an earlier one.
-    async fn begin(
-        &self,
-        common: &Given,
-        pictures: &mut Pictures<'_>,
-        options: &BatchOptions,
-    ) -> Result<Begun, Interruption> {
-        let settings = (options.manners.options)(self, common.clone());
-        let settings =
-            settings.map_err(|(name, detail)| Interruption::Parameter { name, detail })?;
-        for (pointer, given) in pictures.item_parameters() {
-            if let Err(Interruption::Parameter { name, detail }) =
-                self.item_options(common, given.clone(), options)
-            {
-                let pointer = format!("{pointer}/{name}");
-                return Err(UploadError::Item { pointer, detail }.into());
-            }
-        }
-        let owner = options.submitter.map(|submitter| submitter.key);
-        let mut batch_id = BatchId::generate_for(owner);
-        if let Some(key) = &options.idempotency_key {
-            let key = key.digest_of_batch(owner);
-            batch_id = self.claim(key, batch_id, &settings).await?;
-        }
-        let SubmitOptions { metadata, callback_url, .. } = settings;
-        let record = BatchRecord {
-            batch_id,
-            created_at: batch_id.created_at().unwrap_or_else(OffsetDateTime::now_utc),
-            received: 0,
-            reception: receiving(),
-            attempt: 1,
-            cancelled: false,
-            owner,
-            metadata,
-            callback_url,
-            end: None,
-        };
-        if let Some(revision) = self.store.create(&record).await? {
-            let head = Head::new(self.store.clone(), record, revision);
-            return Ok(Begun::Now(Box::new(Receiving::new(head, false))));
-        }
-        self.resume(batch_id).await
-    }
-
-    /// Continues a batch that broke off.
-    async fn resume(&self, id: BatchId) -> Result<Begun, Interruption> {
-        let Some((present, revision)) = self.store.get(id).await? else {
-            return Err(Interruption::InProgress);
-        };
-        match &present.reception {
-            Reception::Complete => return Ok(Begun::Before(present)),
-            _ if present.cancelled => return Ok(Begun::Before(present)),
-            Reception::Receiving { until } if *until > OffsetDateTime::now_utc() => {
-                return Err(Interruption::InProgress);
-            }
-            Reception::Receiving { .. } | Reception::Interrupted { .. } => {}
-        }
-        // Its end may have been reported.
-        self.store.mark_open(id).await?;
-        let attempt = present.attempt.saturating_add(1);
-        let record = BatchRecord { reception: receiving(), attempt, end: None, ..present };
-        match self.store.update(&record, revision).await? {
-            Some(revision) => {
-                let head = Head::new(self.store.clone(), record, revision);
-                Ok(Begun::Now(Box::new(Receiving::new(head, true))))
-            }
-            None => Err(Interruption::InProgress),
-        }
-    }
-
-    /// The batch that the key of this digest stands for: the new one, if the key is new.
-    async fn claim(
-        &self,
-        key: Sha256Digest,
-        new: BatchId,
-        settings: &SubmitOptions,
-    ) -> Result<BatchId, Interruption> {
-        let metadata = settings.metadata.as_ref().map(Metadata::to_json);
-        let submission = Submission {
-            picture_name: "",
-            // The pictures have not arrived: each is compared with its task.
-            picture_sha256: Sha256Digest::of("batch"),
-            settings: &settings.settings,
-            model: settings.model.as_ref(),
-            priority: settings.priority,
-            metadata: metadata.as_deref(),
-            annotated: settings.annotated,
-            callback_url: settings.callback_url.as_ref().map(CallbackUrl::as_str),
-            deadline: settings.deadline,
-        };
-        match self.tasks.keys.claim(key, new.uuid(), &submission).await? {
-            Claimed::Task(id) => Ok(BatchId::from_uuid(id)),
-            Claimed::ByAnotherSubmission => Err(NotAccepted::KeyReused.into()),
-        }
     }
 
     /// Stores how the reception has ended.
@@ -426,18 +202,10 @@ impl Batches {
             Err(error) => {
                 let batch_id = record.batch_id;
                 tracing::warn!(%batch_id, %error, "the outcomes of a batch cannot be read");
-                let counts = domain::BatchCounts { pending: record.received, ..Default::default() };
-                BatchView { record, counts, refusals: Vec::<(u16, ItemRefusal)>::new() }
+                let counts = BatchCounts { pending: record.received, ..BatchCounts::default() };
+                BatchView { record, counts, refusals: Vec::new() }
             }
         }
-    }
-}
-
-const CALLBACK: &str = "callback_url";
-
-impl Receiving {
-    fn new(head: Head, is_repeated: bool) -> Self {
-        Self { head, next: 0, under_way: BTreeSet::new(), is_repeated }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use domain::{BatchCounts, BatchId, BatchItem, BatchRecord, ItemRefusal};
 use futures_util::{StreamExt, TryStreamExt, stream};
-use messaging::{Batches as BatchStore, MessagingError};
+use messaging::{BatchRevision, Batches as BatchStore, MessagingError};
 
 use super::{AT_A_TIME, Batches};
 use crate::tasks::viewer::Viewer;
@@ -36,22 +36,22 @@ impl Batches {
         viewer: Viewer,
     ) -> Result<Found<BatchView>, MessagingError> {
         Ok(match self.record(id, viewer).await? {
-            Found::Batch(record) => Found::Batch(self.view(record).await?),
+            Found::Batch((record, _)) => Found::Batch(self.view(record).await?),
             Found::Expired => Found::Expired,
             Found::Unknown => Found::Unknown,
         })
     }
 
-    /// Its record. A batch that the viewer may not see is unknown, or has expired.
+    /// Its record, and the version of that. A batch that the viewer may not see is unknown, or has expired.
     pub(super) async fn record(
         &self,
         id: BatchId,
         viewer: Viewer,
-    ) -> Result<Found<BatchRecord>, MessagingError> {
+    ) -> Result<Found<(BatchRecord, BatchRevision)>, MessagingError> {
         let found = self.store.get(id).await?;
         let seen = found.filter(|(record, _)| viewer.sees_those_of(record.owner));
         Ok(match seen {
-            Some((record, _)) => Found::Batch(record),
+            Some(found) => Found::Batch(found),
             None if self.has_expired(id) => Found::Expired,
             None => Found::Unknown,
         })

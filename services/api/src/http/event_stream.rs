@@ -3,6 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use domain::TaskId;
 use futures_util::stream;
 use poem::{Body, IntoResponse, Response, http::header::CONTENT_TYPE, web::sse::Event};
 use poem_openapi::{
@@ -18,6 +19,10 @@ use tokio_util::sync::CancellationToken;
 /// How long a stream is silent before it sends a comment: proxies close connections without traffic, most of them after
 /// a minute. The WHATWG recommends 15 seconds.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// When a client that has lost its connection comes back: at least, and at most. All clients of an API that stops come
+/// back at once, but for this range.
+const RECONNECT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
 /// A comment, which clients ignore.
 const COMMENT: &str = ":\n\n";
@@ -59,14 +64,9 @@ pub(crate) trait EventSource: Send + 'static {
 pub(crate) struct EventStream(Body);
 
 impl EventStream {
-    /// Sends what `source` has, until its end or `shutdown`. A client that has lost its connection comes back after
-    /// `reconnect`.
-    pub(crate) fn new(
-        source: impl EventSource,
-        reconnect: Duration,
-        shutdown: CancellationToken,
-    ) -> Self {
-        let reconnect = u64::try_from(reconnect.as_millis()).unwrap_or(u64::MAX);
+    /// Sends what `source` has of the task or batch with this id, until its end or `shutdown`.
+    pub(crate) fn new(source: impl EventSource, id: TaskId, shutdown: CancellationToken) -> Self {
+        let reconnect = u64::try_from(reconnect_after(id).as_millis()).unwrap_or(u64::MAX);
         let greeting = Event::retry(reconnect).to_string();
         // Boxed, as the stream moves it for each event.
         let state = Box::new((Some(greeting), source, shutdown));
@@ -80,6 +80,14 @@ impl EventStream {
         });
         Self(Body::from_bytes_stream(chunks))
     }
+}
+
+/// When a client that has lost its connection comes back.
+fn reconnect_after(id: TaskId) -> Duration {
+    let (least, most) = RECONNECT;
+    // The last bits of an id are random.
+    let share = id.uuid().as_bytes()[15];
+    least + (most - least) * u32::from(share) / u32::from(u8::MAX)
 }
 
 async fn next_chunk(source: &mut impl EventSource) -> Option<String> {

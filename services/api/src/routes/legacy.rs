@@ -15,7 +15,7 @@ use poem_openapi::{
 use super::{
     error::{StartTaskError, TaskResultError},
     index::{self, Index},
-    rejection::Rejection,
+    rejection::{self, Rejection},
     schema::EXAMPLE_ID,
     tag::Tag,
 };
@@ -71,9 +71,7 @@ impl LegacyApi {
         request: &Request,
         form: PictureForm<LegacyApi>,
     ) -> Result<StartTaskResponse, StartTaskError> {
-        let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
-        let idempotency_key = idempotency_key
-            .map_err(|detail| Rejection::Parameter { name: "Idempotency-Key", detail })?;
+        let idempotency_key = rejection::idempotency_key(idempotency_key.0)?;
         let no_cache = CacheControl::of(request.headers()).no_cache;
         let submitter = caller.submitter();
         let options =

@@ -4,7 +4,7 @@ use domain::picture::PictureError;
 use outbound::{RequestError, UrlError};
 
 use crate::{
-    tasks::submit::{NotAccepted, RETRY_AFTER_SECONDS},
+    tasks::submit::{IdempotencyKey, NotAccepted, RETRY_AFTER_SECONDS},
     upload::{
         UploadError,
         multipart::{BoundaryError, FormError},
@@ -28,6 +28,15 @@ pub(crate) enum Rejection {
     /// A valid picture that cannot be accepted.
     #[error(transparent)]
     NotAccepted(#[from] NotAccepted),
+}
+
+/// The value of the header `Idempotency-Key`.
+///
+/// # Errors
+/// [`Rejection::Parameter`].
+pub(crate) fn idempotency_key(header: Option<String>) -> Result<Option<IdempotencyKey>, Rejection> {
+    let key = header.map(|key| key.parse()).transpose();
+    key.map_err(|detail| Rejection::Parameter { name: "Idempotency-Key", detail })
 }
 
 /// The kinds of rejections that clients can distinguish. No error variant has a kind by default: each new one

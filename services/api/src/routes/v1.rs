@@ -28,7 +28,6 @@ use poem_openapi::{
     payload::Json,
     registry::MetaSchemaRef,
 };
-use serde_json::Value;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
@@ -37,11 +36,16 @@ use self::{
     error::{CancelError, SubmitError, TaskError, VARY},
     formats::{ResultFormat, TaskContent},
     list::{ListError, ListParameters, TaskList},
+    parameters::OfQuery,
     prefer::Preference,
     submit_options::submit_options,
     task::{PriorityName, State, Task},
 };
-use super::{health::ApiHealth, rejection::Rejection, tag::Tag};
+use super::{
+    health::ApiHealth,
+    rejection::{self, Rejection},
+    tag::Tag,
+};
 use crate::{
     auth::Caller,
     tasks::{Tasks, cancel::Cancelled, lookup::Lookup, submit::SubmitOptions, viewer::Viewer},
@@ -126,25 +130,22 @@ impl V1Api {
         request: &Request,
         form: PictureForm<V1Api>,
     ) -> Result<SubmitResponse, SubmitError> {
-        let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
-        let idempotency_key = idempotency_key
-            .map_err(|detail| Rejection::Parameter { name: "Idempotency-Key", detail })?;
+        let idempotency_key = rejection::idempotency_key(idempotency_key.0)?;
         let submitted = form.0.map_err(Rejection::from)?;
-        let of_query = [
-            ("model", model.0.map(Value::from)),
-            ("confidence", confidence.0.map(Value::from)),
-            ("iou", iou.0.map(Value::from)),
-            ("max_detections", max_detections.0.map(Value::from)),
-            ("class_agnostic", class_agnostic.0.map(Value::from)),
-            ("priority", priority.0.map(|priority| Value::from(priority.name()))),
-            ("deadline", deadline.0.map(Value::from)),
-            ("metadata", metadata.0.map(Value::from)),
-            ("annotated", annotated.0.map(Value::from)),
-            ("callback_url", callback_url.0.map(Value::from)),
-        ];
-        let given = of_query.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let classes = classes.0.into_iter().flatten().map(|class| ("classes", Value::from(class)));
-        let given = given.chain(classes).chain(submitted.parameters);
+        let of_query = OfQuery {
+            model: model.0,
+            confidence: confidence.0,
+            iou: iou.0,
+            max_detections: max_detections.0,
+            classes: classes.0,
+            class_agnostic: class_agnostic.0,
+            priority: priority.0,
+            deadline: deadline.0,
+            metadata: metadata.0,
+            annotated: annotated.0,
+            callback_url: callback_url.0,
+        };
+        let given = of_query.given().chain(submitted.parameters);
         let options = SubmitOptions {
             idempotency_key,
             no_cache: CacheControl::of(request.headers()).no_cache,

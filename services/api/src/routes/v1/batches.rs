@@ -20,7 +20,6 @@ use poem_openapi::{
     payload::Json,
     types::ToJSON,
 };
-use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 
 use self::{
@@ -28,29 +27,32 @@ use self::{
         BatchAnswer, BatchEventsAnswer, ResultsAnswer, SubmitBatchAnswer, not_received, problem_of,
     },
     body::BatchBody,
-    error::{BatchCancelError, BatchError, BatchEventsError, SubmitBatchError},
+    error::{BatchCancelError, BatchError, SubmitBatchError},
     results::{Lines, line},
     schema::Batch,
 };
-use super::{prefer::Preference, submit_options::submit_options, task::PriorityName};
+use super::{
+    parameters::OfQuery, prefer::Preference, submit_options::submit_options, task::PriorityName,
+};
 use crate::{
     auth::Caller,
     batches::{
         Batches,
+        beginning::BatchOptions,
         cancel::Cancelled,
         events::{BatchEvent, BatchEvents},
-        manners::Manners,
-        reception::BatchOptions,
+        route_hooks::RouteHooks,
         view::{BatchView, Found},
     },
     http::event_stream::{EventSource, EventStream, EventStreamSlots},
-    routes::{health::ApiHealth, rejection::Rejection, tag::Tag},
+    routes::{
+        health::ApiHealth,
+        rejection::{self, Rejection},
+        tag::Tag,
+    },
     tasks::{submit::SubmitOptions, viewer::Viewer},
     upload::{Given, cache_control::CacheControl},
 };
-
-/// When a client that has lost its connection comes back.
-const RECONNECT: Duration = Duration::from_secs(3);
 
 /// The routes of batches.
 pub(crate) struct BatchesApi;
@@ -108,30 +110,27 @@ impl BatchesApi {
         request: &Request,
         body: BatchBody,
     ) -> Result<SubmitBatchAnswer, SubmitBatchError> {
-        let idempotency_key = idempotency_key.0.map(|key| key.parse()).transpose();
-        let idempotency_key = idempotency_key
-            .map_err(|detail| Rejection::Parameter { name: "Idempotency-Key", detail })?;
+        let idempotency_key = rejection::idempotency_key(idempotency_key.0)?;
         let upload = body.0.map_err(Rejection::from)?;
-        let of_query = [
-            ("model", model.0.map(Value::from)),
-            ("confidence", confidence.0.map(Value::from)),
-            ("iou", iou.0.map(Value::from)),
-            ("max_detections", max_detections.0.map(Value::from)),
-            ("class_agnostic", class_agnostic.0.map(Value::from)),
-            ("priority", priority.0.map(|priority| Value::from(priority.name()))),
-            ("deadline", deadline.0.map(Value::from)),
-            ("metadata", metadata.0.map(Value::from)),
-            ("annotated", annotated.0.map(Value::from)),
-            ("callback_url", callback_url.0.map(Value::from)),
-        ];
-        let given = of_query.into_iter().filter_map(|(name, value)| Some((name, value?)));
-        let classes = classes.0.into_iter().flatten().map(|class| ("classes", Value::from(class)));
+        let of_query = OfQuery {
+            model: model.0,
+            confidence: confidence.0,
+            iou: iou.0,
+            max_detections: max_detections.0,
+            classes: classes.0,
+            class_agnostic: class_agnostic.0,
+            priority: priority.0,
+            deadline: deadline.0,
+            metadata: metadata.0,
+            annotated: annotated.0,
+            callback_url: callback_url.0,
+        };
         let options = BatchOptions {
-            given: given.chain(classes).collect(),
+            given: of_query.given().collect(),
             idempotency_key,
             no_cache: CacheControl::of(request.headers()).no_cache,
             submitter: caller.submitter(),
-            manners: Manners { options, problem: problem_of },
+            hooks: RouteHooks { options, problem: problem_of },
         };
         let mut view = batches.receive(upload, options).await.map_err(not_received)?;
         let preference = prefer.0.as_deref().and_then(Preference::of);
@@ -162,16 +161,8 @@ impl BatchesApi {
         /// The id that the submission answered with.
         batch_id: Path<String>,
     ) -> Result<BatchAnswer, BatchError> {
-        let id = parse(&batch_id).map_err(BatchError::unknown)?;
-        match batches.find(id, caller.viewer()).await {
-            Ok(Found::Batch(view)) => Ok(BatchAnswer::Known(Json(view.into()))),
-            Ok(Found::Unknown) => Err(BatchError::unknown(no_batch(id))),
-            Ok(Found::Expired) => Err(BatchError::expired(id)),
-            Err(error) => {
-                tracing::warn!(batch_id = %id, %error, "cannot read a batch");
-                Err(BatchError::unavailable())
-            }
-        }
+        let view = find(*batches, &batch_id, caller.viewer()).await?;
+        Ok(BatchAnswer::Known(Json(view.into())))
     }
 
     /// The results of a batch
@@ -187,19 +178,9 @@ impl BatchesApi {
         /// The id that the submission answered with.
         batch_id: Path<String>,
     ) -> Result<ResultsAnswer, BatchError> {
-        let id = parse(&batch_id).map_err(BatchError::unknown)?;
-        match batches.find(id, caller.viewer()).await {
-            Ok(Found::Batch(view)) => {
-                let results = batches.results(&view.record);
-                Ok(ResultsAnswer::Lines(Lines::new(results.map(line))))
-            }
-            Ok(Found::Unknown) => Err(BatchError::unknown(no_batch(id))),
-            Ok(Found::Expired) => Err(BatchError::expired(id)),
-            Err(error) => {
-                tracing::warn!(batch_id = %id, %error, "cannot read a batch");
-                Err(BatchError::unavailable())
-            }
-        }
+        let view = find(*batches, &batch_id, caller.viewer()).await?;
+        let results = batches.results(&view.record);
+        Ok(ResultsAnswer::Lines(Lines::new(results.map(line))))
     }
 
     /// Follow a batch by its events
@@ -219,21 +200,21 @@ impl BatchesApi {
         /// The `id` of the last event that the client has seen. Browsers send it by themselves.
         #[oai(name = "Last-Event-ID")]
         last_event_id: Header<Option<String>>,
-    ) -> Result<BatchEventsAnswer, BatchEventsError> {
-        let id = parse(&batch_id).map_err(BatchEventsError::unknown)?;
-        let slot = slots.take().ok_or_else(BatchEventsError::too_many)?;
+    ) -> Result<BatchEventsAnswer, BatchError> {
+        let id = parse(&batch_id).map_err(BatchError::unknown)?;
+        let slot = slots.take().ok_or_else(BatchError::too_many)?;
         match batches.follow(id, caller.viewer(), last_event_id.0).await {
             Ok(Found::Batch(events)) if events.is_seen() => Ok(BatchEventsAnswer::Over),
             Ok(Found::Batch(events)) => {
                 let source = BatchEventSource { events, _slot: slot };
-                let stream = EventStream::new(source, RECONNECT, health.shutdown.clone());
+                let stream = EventStream::new(source, id.uuid(), health.shutdown.clone());
                 Ok(BatchEventsAnswer::Events(stream))
             }
-            Ok(Found::Unknown) => Err(BatchEventsError::unknown(no_batch(id))),
-            Ok(Found::Expired) => Err(BatchEventsError::expired(id)),
+            Ok(Found::Unknown) => Err(BatchError::unknown(no_batch(id))),
+            Ok(Found::Expired) => Err(BatchError::expired(id)),
             Err(error) => {
                 tracing::warn!(batch_id = %id, %error, "cannot follow a batch");
-                Err(BatchEventsError::unavailable())
+                Err(BatchError::unavailable())
             }
         }
     }
@@ -267,6 +248,20 @@ impl BatchesApi {
 
 fn parse(id: &str) -> Result<BatchId, String> {
     id.parse().map_err(|error: domain::InvalidTaskId| error.to_string())
+}
+
+/// The batch of this id.
+async fn find(batches: &Batches, id: &str, viewer: Viewer) -> Result<BatchView, BatchError> {
+    let id = parse(id).map_err(BatchError::unknown)?;
+    match batches.find(id, viewer).await {
+        Ok(Found::Batch(view)) => Ok(view),
+        Ok(Found::Unknown) => Err(BatchError::unknown(no_batch(id))),
+        Ok(Found::Expired) => Err(BatchError::expired(id)),
+        Err(error) => {
+            tracing::warn!(batch_id = %id, %error, "cannot read a batch");
+            Err(BatchError::unavailable())
+        }
+    }
 }
 
 fn no_batch(id: BatchId) -> String {

@@ -30,6 +30,13 @@ pub(super) fn records_unreadable() -> Json<Problem> {
     Json(Problem::new(ProblemKind::Unavailable, detail))
 }
 
+/// The problem of too many clients that follow tasks or batches.
+pub(super) fn too_many_streams() -> Json<Problem> {
+    let detail =
+        "too many event streams are open (MAX_EVENT_STREAMS): try again, or ask without `/events`";
+    Json(Problem::new(ProblemKind::TooManyStreams, detail))
+}
+
 /// Why a submission was not accepted.
 #[derive(ApiResponse)]
 pub(crate) enum SubmitError {
@@ -73,11 +80,7 @@ pub(crate) enum SubmitError {
 impl From<Rejection> for SubmitError {
     fn from(rejection: Rejection) -> Self {
         let kind = rejection.kind();
-        let detail = rejection.to_string();
-        let problem = match (kind, rejection.parameter()) {
-            (RejectionKind::InvalidParameter, Some(name)) => Problem::parameter(name, detail),
-            _ => Problem::new(problem_kind(kind), detail),
-        };
+        let problem = rejection_problem(&rejection);
         let status = problem.status();
         let problem = Json(problem);
         match status {
@@ -94,6 +97,15 @@ impl From<Rejection> for SubmitError {
 }
 
 /// The problem of a rejection.
+pub(super) fn rejection_problem(rejection: &Rejection) -> Problem {
+    let (kind, detail) = (rejection.kind(), rejection.to_string());
+    match (kind, rejection.parameter()) {
+        (RejectionKind::InvalidParameter, Some(name)) => Problem::parameter(name, detail),
+        _ => Problem::new(problem_kind(kind), detail),
+    }
+}
+
+/// Its kind.
 pub(super) fn problem_kind(kind: RejectionKind) -> ProblemKind {
     match kind {
         RejectionKind::InvalidParameter => ProblemKind::InvalidParameter,

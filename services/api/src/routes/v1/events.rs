@@ -2,8 +2,6 @@
 
 mod error;
 
-use std::time::Duration;
-
 use domain::TaskId;
 use poem::web::{Data, sse::Event};
 use poem_openapi::{
@@ -25,10 +23,6 @@ use crate::{
         follow::{Follow, TaskEvents},
     },
 };
-
-/// When a client that has lost its connection comes back: at least, and at most. All clients of an API that stops come
-/// back at once, but for this range.
-const RECONNECT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(5));
 
 /// The events of tasks.
 pub(crate) struct EventsApi;
@@ -62,7 +56,7 @@ impl EventsApi {
             Ok(Follow::Events(events)) => {
                 let source = TaskEventSource { events, _slot: slot };
                 let shutdown = health.shutdown.clone();
-                let stream = EventStream::new(source, reconnect_after(id), shutdown);
+                let stream = EventStream::new(source, id, shutdown);
                 Ok(EventsResponse::Events(stream))
             }
             Ok(Follow::Over) => Ok(EventsResponse::Over),
@@ -103,12 +97,4 @@ fn server_sent(event: TaskEvent) -> Event {
     let mut task = Task::from(event.record);
     task.retry_reason = event.retry.map(Into::into);
     Event::message(task.to_json_string()).id(id).event_type(name)
-}
-
-/// When the client comes back that follows this task.
-fn reconnect_after(id: TaskId) -> Duration {
-    let (least, most) = RECONNECT;
-    // The last bits of an id are random.
-    let share = id.uuid().as_bytes()[15];
-    least + (most - least) * u32::from(share) / u32::from(u8::MAX)
 }

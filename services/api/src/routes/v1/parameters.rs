@@ -1,5 +1,6 @@
 //! The parameters of a submission, from its query and its body.
 
+mod of_query;
 mod schemas;
 
 use std::{fmt::Display, str::FromStr, time::Duration};
@@ -11,7 +12,7 @@ use domain::{
 use outbound::UrlRules;
 use serde_json::Value;
 
-pub(super) use self::schemas::schemas;
+pub(super) use self::{of_query::OfQuery, schemas::schemas};
 use crate::routes::rejection::Rejection;
 
 /// The names of all parameters.

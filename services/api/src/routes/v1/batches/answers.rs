@@ -4,16 +4,15 @@ use poem_openapi::{ApiResponse, payload::Json};
 
 use super::{error::SubmitBatchError, results::Lines, schema::Batch};
 use crate::{
-    batches::reception::{Interruption, NotReceived},
+    batches::interruption::{Interruption, NotReceived},
     http::{
         event_stream::EventStream,
         problem::{Problem, ProblemKind},
     },
     routes::{
-        rejection::{Rejection, RejectionKind},
-        v1::error::problem_kind,
+        rejection::Rejection,
+        v1::error::{problem_kind, rejection_problem},
     },
-    tasks::submit::RETRY_AFTER_SECONDS,
     upload::UploadError,
 };
 
@@ -77,38 +76,19 @@ pub(super) fn problem_of(error: UploadError) -> (&'static str, String) {
 /// The response to a batch of which not all was received.
 pub(super) fn not_received(error: NotReceived) -> SubmitBatchError {
     let batch = error.batch.map(|view| Batch::from(*view));
-    let of = |kind| (Problem::new(kind, error.why.to_string()), None);
-    let (problem, retry_after) = match &error.why {
+    let detail = error.why.to_string();
+    let kind = match error.why {
+        Interruption::Upload(error) => return SubmitBatchError::of(&error.into(), batch),
+        Interruption::NotAccepted(error) => return SubmitBatchError::of(&error.into(), batch),
         Interruption::Parameter { name, detail } => {
-            (Problem::parameter(name, detail.clone()), None)
+            return SubmitBatchError::new(Problem::parameter(&name, detail), batch, None);
         }
-        Interruption::Cancelled => of(ProblemKind::BatchCancelled),
-        Interruption::InProgress => of(ProblemKind::BatchInProgress),
-        Interruption::TooMany => {
-            let problem = Problem::new(ProblemKind::TooManyUploads, error.why.to_string());
-            (problem, Some(RETRY_AFTER_SECONDS))
-        }
-        Interruption::Shutdown | Interruption::Unavailable => {
-            let problem = Problem::new(ProblemKind::Unavailable, error.why.to_string());
-            (problem, Some(RETRY_AFTER_SECONDS))
-        }
-        Interruption::Upload(_) | Interruption::NotAccepted(_) => {
-            return of_rejection(error.why, batch);
-        }
+        Interruption::Cancelled => ProblemKind::BatchCancelled,
+        Interruption::InProgress => ProblemKind::BatchInProgress,
+        Interruption::TooMany => ProblemKind::TooManyUploads,
+        Interruption::Shutdown | Interruption::Unavailable => ProblemKind::Unavailable,
     };
-    SubmitBatchError::new(problem, batch, retry_after)
-}
-
-fn of_rejection(why: Interruption, batch: Option<Batch>) -> SubmitBatchError {
-    let rejection = match why {
-        Interruption::Upload(error) => Rejection::from(error),
-        Interruption::NotAccepted(error) => Rejection::from(error),
-        other => {
-            let problem = Problem::new(ProblemKind::Unavailable, other.to_string());
-            return SubmitBatchError::new(problem, batch, Some(RETRY_AFTER_SECONDS));
-        }
-    };
-    SubmitBatchError::of(&rejection, batch)
+    SubmitBatchError::new(Problem::new(kind, detail), batch, None)
 }
 
 impl From<Rejection> for SubmitBatchError {
@@ -119,12 +99,6 @@ impl From<Rejection> for SubmitBatchError {
 
 impl SubmitBatchError {
     fn of(rejection: &Rejection, batch: Option<Batch>) -> Self {
-        let kind = rejection.kind();
-        let detail = rejection.to_string();
-        let problem = match (kind, rejection.parameter()) {
-            (RejectionKind::InvalidParameter, Some(name)) => Problem::parameter(name, detail),
-            _ => Problem::new(problem_kind(kind), detail),
-        };
-        Self::new(problem, batch, kind.retry_after())
+        Self::new(rejection_problem(rejection), batch, rejection.kind().retry_after())
     }
 }

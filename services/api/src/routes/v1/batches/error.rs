@@ -6,7 +6,7 @@ use poem_openapi::{ApiResponse, Object, payload::Json};
 use super::schema::Batch;
 use crate::{
     http::problem::{Problem, ProblemKind},
-    routes::v1::error::records_unreadable,
+    routes::v1::error::{records_unreadable, too_many_streams},
     tasks::submit::RETRY_AFTER_SECONDS,
 };
 
@@ -106,7 +106,7 @@ pub(super) enum BatchError {
     /// There was such a batch, longer ago than batches are kept.
     #[oai(status = 410, content_type = "application/problem+json")]
     Expired(Json<Problem>),
-    /// The records cannot be read at the moment. Try again after the given time.
+    /// The records cannot be read at the moment, or too many clients follow batches. Try again after the given time.
     #[oai(status = 503, content_type = "application/problem+json")]
     Unavailable(
         Json<Problem>,
@@ -125,50 +125,8 @@ impl BatchError {
         Self::Expired(expired(id))
     }
 
-    pub(super) fn unavailable() -> Self {
-        Self::Unavailable(records_unreadable(), RETRY_AFTER_SECONDS)
-    }
-}
-
-/// Why there are no events of a batch.
-#[derive(ApiResponse)]
-pub(super) enum BatchEventsError {
-    /// A parameter is unknown.
-    #[oai(status = 400, content_type = "application/problem+json")]
-    #[allow(
-        dead_code,
-        reason = "documents the responses to unknown parameters, which do not reach the route"
-    )]
-    BadRequest(Json<Problem>),
-    /// There never was such a batch.
-    #[oai(status = 404, content_type = "application/problem+json")]
-    Unknown(Json<Problem>),
-    /// There was such a batch, longer ago than batches are kept.
-    #[oai(status = 410, content_type = "application/problem+json")]
-    Expired(Json<Problem>),
-    /// There are too many event streams, or the records cannot be read at the moment. Try again after the given time.
-    #[oai(status = 503, content_type = "application/problem+json")]
-    Unavailable(
-        Json<Problem>,
-        /// Seconds to wait before trying again.
-        #[oai(header = "Retry-After")]
-        u64,
-    ),
-}
-
-impl BatchEventsError {
-    pub(super) fn unknown(detail: String) -> Self {
-        Self::Unknown(unknown(detail))
-    }
-
-    pub(super) fn expired(id: BatchId) -> Self {
-        Self::Expired(expired(id))
-    }
-
     pub(super) fn too_many() -> Self {
-        let detail = "too many event streams, try again shortly";
-        let problem = Problem::new(ProblemKind::TooManyStreams, detail);
-        Self::Unavailable(Json(problem), RETRY_AFTER_SECONDS)
+        Self::Unavailable(too_many_streams(), RETRY_AFTER_SECONDS)
     }
 
     pub(super) fn unavailable() -> Self {

@@ -4,8 +4,8 @@ use domain::TaskId;
 use poem_openapi::{ApiResponse, payload::Json};
 
 use crate::{
-    http::problem::{Problem, ProblemKind},
-    routes::v1::error::{records_unreadable, task_expired, task_unknown},
+    http::problem::Problem,
+    routes::v1::error::{records_unreadable, task_expired, task_unknown, too_many_streams},
     tasks::submit::RETRY_AFTER_SECONDS,
 };
 
@@ -45,10 +45,7 @@ impl FollowError {
     }
 
     pub(super) fn too_many() -> Self {
-        let detail =
-            "too many event streams are open (MAX_EVENT_STREAMS): try again, or ask for the task";
-        let problem = Problem::new(ProblemKind::TooManyStreams, detail);
-        Self::Unavailable(Json(problem), RETRY_AFTER_SECONDS)
+        Self::Unavailable(too_many_streams(), RETRY_AFTER_SECONDS)
     }
 
     pub(super) fn unavailable() -> Self {

@@ -8,7 +8,7 @@ use crate::{
 
 /// How the route that receives a batch reads parameters, and names problems.
 #[derive(Clone, Copy)]
-pub(crate) struct Manners {
+pub(crate) struct RouteHooks {
     /// The options that these parameters mean; the error has the name of one that is wrong.
     pub(crate) options: fn(&Batches, Given) -> Result<SubmitOptions, WrongParameter>,
     /// The URI of a problem, and its text.
