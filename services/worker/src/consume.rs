@@ -53,9 +53,11 @@ pub(crate) async fn consume(
 }
 
 /// The most jobs that a worker holds at a time: a batch for each slot, and a few more whose pictures are
-/// being decoded or whose results are being stored, so that no slot waits for either.
+/// being decoded or whose results are being stored, so that no slot waits for either. One high job more may come
+/// while lower ones wait, so that it gets the next slot.
 pub(crate) struct InFlightLimit {
     permits: Arc<Semaphore>,
+    /// Without the one more.
     limit: usize,
 }
 
@@ -73,7 +75,7 @@ impl InFlightLimit {
     }
 
     fn of(limit: usize) -> Self {
-        Self { permits: Arc::new(Semaphore::new(limit)), limit }
+        Self { permits: Arc::new(Semaphore::new(limit + 1)), limit }
     }
 
     /// Waits until the worker may hold one more job.
@@ -86,13 +88,14 @@ impl InFlightLimit {
         Arc::clone(&self.permits).try_acquire_owned().ok()
     }
 
+    /// How many more jobs it may hold, the last of which only if it is a high one.
     fn free(&self) -> usize {
         self.permits.available_permits()
     }
 
     /// The cores for a delivery that has just acquired its permit.
     fn parallelism(&self, delivery: &Delivery) -> Parallelism {
-        let is_alone = self.free() + 1 == self.limit && delivery.waiting == 0;
+        let is_alone = self.free() == self.limit && delivery.waiting == 0;
         if is_alone { Parallelism::AllCores } else { Parallelism::Slot }
     }
 }
@@ -114,7 +117,7 @@ async fn next_job(
                 in_flight.acquire().await?
             }
         };
-        let delivery = deliveries.next(1 + in_flight.free()).await;
+        let delivery = next_delivery(deliveries, in_flight).await?;
         Some((delivery, permit))
     };
     tokio::select! {
@@ -122,6 +125,23 @@ async fn next_job(
         () = shutdown.cancelled() => None,
         () = context.broken.cancelled() => None,
         job = next => job,
+    }
+}
+
+/// The next delivery, for which a permit is held.
+async fn next_delivery(deliveries: &mut Deliveries, in_flight: &InFlightLimit) -> Option<Delivery> {
+    loop {
+        // The permit that is held stands for the one that is left to a high job.
+        let free_slots = in_flight.free();
+        if free_slots > 0 {
+            return Some(deliveries.next(free_slots).await);
+        }
+        tokio::select! {
+            biased;
+            high = deliveries.next(free_slots) => return Some(high),
+            // A job has ended.
+            freed = in_flight.acquire() => drop(freed?),
+        }
     }
 }
 
@@ -192,7 +212,7 @@ mod tests {
             let in_flight = InFlightLimit::on_cpu(running);
             assert_eq!(
                 (in_flight.limit, in_flight.free()),
-                (expected, expected),
+                (expected, expected + 1),
                 "{running} running"
             );
         }
@@ -201,6 +221,6 @@ mod tests {
     #[test]
     fn beside_a_gpu_every_core_decodes() {
         let in_flight = InFlightLimit::on_gpu(32, NonZero::new(16).unwrap());
-        assert_eq!((in_flight.limit, in_flight.free()), (64, 64));
+        assert_eq!((in_flight.limit, in_flight.free()), (64, 65));
     }
 }

@@ -3,8 +3,8 @@
 //! Idle workers do not see a message in another worker's buffer, and its `ack_wait` is running, so a worker
 //! must not hold messages that it cannot start. The client library's `stream()` requests a full batch
 //! whenever half of the last one is used up: with a batch of 4 it holds up to 6 messages. So this file
-//! writes the pull requests itself: each covers exactly the free slots that no earlier request covers. A
-//! worker sends no request while all slots are busy, and then ends those that still wait.
+//! writes the pull requests itself: each covers exactly the free slots that no earlier request covers. While all
+//! slots are busy, a worker waits for a high job at most, and ends its other requests.
 
 mod demand;
 
@@ -102,18 +102,20 @@ impl Deliveries {
     }
 
     /// The next job; requests as many as there are `free_slots`: high jobs first, but of ten slots three are offered
-    /// to normal jobs first and one to low ones. Waits until there is one, and for ever with 0 free slots.
+    /// to normal jobs first and one to low ones. While lower jobs wait and no high one does, one high job more than
+    /// that may come. Waits until there is a job; with 0 free slots, perhaps for ever.
     ///
     /// Cancel-safe: a message that arrives between two calls is kept for the next. Calls must not be far
-    /// apart while slots are free, since the `ack_wait` of such a message is running. When no slot is free any more,
-    /// call [`Deliveries::pause`].
+    /// apart while slots are free, since the `ack_wait` of such a message is running. When not even a high job can be
+    /// taken any more, call [`Deliveries::pause`].
     ///
     /// Never returns a message that is not a job: those become dead letters.
     pub async fn next(&mut self, free_slots: usize) -> Delivery {
-        if free_slots == 0 {
-            return std::future::pending().await;
-        }
         loop {
+            if free_slots == 0 && !self.is_for_high_only() {
+                self.pause();
+                return std::future::pending().await;
+            }
             match self.step(free_slots).await {
                 Ok(Some(message)) => {
                     self.failures = 0;
@@ -132,6 +134,10 @@ impl Deliveries {
                 Err(error) => self.close_pull(error),
             }
         }
+    }
+
+    fn is_for_high_only(&self) -> bool {
+        self.pull.as_ref().is_some_and(|pull| pull.demand.is_for_high_only())
     }
 
     /// Ends the requests that still wait, while no slot is free, and releases what they have been answered with at

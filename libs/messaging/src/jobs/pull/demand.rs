@@ -3,6 +3,10 @@
 //! A free slot asks a lane for a job that is there (`no_wait`), and then the next lane. Only when all are empty, it
 //! waits in all of them. A request that waits in a lane without jobs would otherwise be answered by a job for which
 //! there is no slot any more.
+//!
+//! The exception is one request in the high lane, while it is empty and lower jobs wait: a high job then comes at once
+//! and gets the next slot, instead of after the lower jobs that this worker has pulled before. No other worker is idle
+//! at that time.
 
 use std::time::Duration;
 
@@ -42,9 +46,15 @@ struct Lane {
     /// Jobs requested for when they come. While there are any, the lane is empty.
     awaited: usize,
     empty_until: Option<Instant>,
+    /// How many jobs it had when it last answered.
+    waiting: Option<u64>,
 }
 
 impl Lane {
+    fn has_jobs(&self) -> bool {
+        self.waiting.is_some_and(|waiting| waiting > 0)
+    }
+
     fn is_empty(&self, now: Instant) -> bool {
         self.awaited > 0 || self.empty_until.is_some_and(|until| now < until)
     }
@@ -72,6 +82,18 @@ impl Demand {
         self.lanes.iter().any(|lane| lane.asked + lane.awaited > 0)
     }
 
+    /// Whether it may stay as it is without a free slot: at most a high job is awaited, which may come as one more.
+    pub(super) fn is_for_high_only(&self) -> bool {
+        let [_, lower @ ..] = &self.lanes;
+        self.allows_one_more() && lower.iter().all(|lane| lane.awaited == 0)
+    }
+
+    /// Whether one high job more than there are free slots may be delivered: only lower ones wait.
+    fn allows_one_more(&self) -> bool {
+        let [high, lower @ ..] = &self.lanes;
+        high.waiting == Some(0) && lower.iter().any(Lane::has_jobs)
+    }
+
     /// The most messages that can be on their way, and at least one: jobs, and of each lane a heartbeat and the status
     /// that ends its request.
     pub(super) fn most_messages(&self) -> u64 {
@@ -81,12 +103,12 @@ impl Demand {
 
     /// Whether a lane has been asked and has not answered.
     pub(super) fn is_asking(&self) -> bool {
-        self.lanes.iter().any(|lane| lane.asked > 0)
+        self.asked() > 0
     }
 
     /// The requests for the free slots that no earlier request covers, which are to be sent.
     pub(super) fn requests(&mut self, free_slots: usize, now: Instant) -> Vec<Request> {
-        let asked: usize = self.lanes.iter().map(|lane| lane.asked).sum();
+        let asked = self.asked();
         // A slot waits only as long as all lanes are empty.
         let are_empty = self.lanes.iter().all(|lane| lane.is_empty(now));
         let awaited = if are_empty { self.lane(Priority::Normal).awaited } else { 0 };
@@ -97,6 +119,7 @@ impl Demand {
             self.wait(uncovered, &mut requests);
         } else {
             self.ask(uncovered, now, &mut requests);
+            self.wait_for_one_more(free_slots, &mut requests);
         }
         requests.retain(|request| request.jobs > 0);
         requests
@@ -136,6 +159,23 @@ impl Demand {
         }
     }
 
+    /// Waits for one high job more than there are free slots, if it may be delivered.
+    fn wait_for_one_more(&mut self, free_slots: usize, requests: &mut Vec<Request>) {
+        let is_covered = self.asked() <= free_slots;
+        if !is_covered || !self.allows_one_more() {
+            return;
+        }
+        let high = self.lane(Priority::High);
+        if high.asked + high.awaited == 0 {
+            high.awaited = 1;
+            requests.push(Request { lane: Priority::High, jobs: 1, kind: RequestKind::Waiting });
+        }
+    }
+
+    fn asked(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.asked).sum()
+    }
+
     /// Notes a job of this lane, behind which `waiting` more wait. The server answers a request for more jobs than
     /// there are with those, and with nothing else.
     pub(super) fn delivered(&mut self, lane: Priority, waiting: u64, now: Instant) {
@@ -146,6 +186,7 @@ impl Demand {
             requests.awaited = requests.awaited.saturating_sub(1);
         }
         requests.empty_until = None;
+        requests.waiting = Some(waiting);
         if waiting == 0 {
             self.found_empty(lane, now);
         }
@@ -156,6 +197,7 @@ impl Demand {
         let requests = self.lane(lane);
         let unserved = std::mem::take(&mut requests.asked);
         requests.empty_until = Some(now + EMPTY);
+        requests.waiting = Some(0);
         self.passed_on += unserved;
     }
 
@@ -202,19 +244,29 @@ mod tests {
         fn take(&mut self) -> Option<Priority> {
             self.now += EMPTY;
             loop {
+                if self.demand.lanes[High as usize].awaited > 0 && self.deliver(High) {
+                    return Some(High);
+                }
                 let requests = self.demand.requests(1, self.now);
-                let [Request { lane, jobs: 1, kind: RequestKind::NoWait }] = requests[..] else {
-                    return None;
-                };
-                match &mut self.jobs[lane as usize] {
-                    0 => self.demand.found_empty(lane, self.now),
-                    jobs => {
-                        *jobs -= 1;
-                        self.demand.delivered(lane, *jobs as u64, self.now);
-                        return Some(lane);
-                    }
+                let asked = requests.iter().find(|request| request.kind == RequestKind::NoWait)?;
+                assert_eq!(asked.jobs, 1);
+                if self.deliver(asked.lane) {
+                    return Some(asked.lane);
                 }
             }
+        }
+
+        /// Answers a request to the lane, if only with that it is empty.
+        fn deliver(&mut self, lane: Priority) -> bool {
+            let jobs = &mut self.jobs[lane as usize];
+            let has_one = *jobs > 0;
+            if has_one {
+                *jobs -= 1;
+                self.demand.delivered(lane, *jobs as u64, self.now);
+            } else if self.demand.lanes[lane as usize].asked > 0 {
+                self.demand.found_empty(lane, self.now);
+            }
+            has_one
         }
 
         fn taken(&mut self, slots: usize) -> [usize; 3] {
@@ -242,6 +294,34 @@ mod tests {
             queue.jobs[High as usize] = 1;
             assert!(queue.taken(2)[High as usize] == 1, "after {low_taken}");
         }
+    }
+
+    #[test]
+    fn one_high_job_more_is_awaited_while_lower_ones_wait() {
+        let one_more = Request { lane: High, jobs: 1, kind: RequestKind::Waiting };
+        let mut queue = Queue::with(0, 0, 2);
+        queue.take();
+        assert!(queue.demand.is_for_high_only());
+        assert_eq!(queue.demand.requests(0, queue.now), [one_more]);
+        assert_eq!(queue.demand.requests(0, queue.now + EMPTY), []);
+        queue.demand.delivered(High, 0, queue.now);
+        assert_eq!(queue.demand.requests(0, queue.now), [one_more]);
+        // Many high jobs wait: they take turns with the others.
+        queue.demand.delivered(High, 3, queue.now);
+        assert!(!queue.demand.is_for_high_only());
+        assert_eq!(queue.demand.requests(0, queue.now), []);
+    }
+
+    #[test]
+    fn no_high_job_more_is_awaited_when_nothing_waits() {
+        let mut queue = Queue::with(0, 1, 0);
+        queue.take();
+        assert!(!queue.demand.is_for_high_only());
+        assert_eq!(queue.demand.requests(0, queue.now + EMPTY), []);
+        queue.take();
+        // It waits in all lanes, and a job of any may be on its way.
+        queue.demand.delivered(Normal, 5, queue.now);
+        assert!(!queue.demand.is_for_high_only());
     }
 
     #[test]
@@ -282,11 +362,16 @@ mod tests {
     fn a_lane_that_was_empty_is_asked_again_a_moment_later() {
         let mut queue = Queue::with(0, 5, 0);
         assert_eq!(queue.take(), Some(Normal));
-        let ask = |lane| [Request { lane, jobs: 1, kind: RequestKind::NoWait }];
-        assert_eq!(queue.demand.requests(1, queue.now), ask(Normal));
-        queue.demand.delivered(Normal, 3, queue.now);
-        queue.demand.turn = 0;
-        assert_eq!(queue.demand.requests(1, queue.now + EMPTY), ask(High));
+        queue.demand.found_empty(Low, queue.now);
+        let mut ask = |now| {
+            queue.demand.turn = TURNS.len() - 1;
+            let asked = queue.demand.requests(1, now);
+            queue.demand.delivered(Normal, 3, now);
+            asked.into_iter().find(|request| request.kind == RequestKind::NoWait)
+        };
+        let of = |lane| Some(Request { lane, jobs: 1, kind: RequestKind::NoWait });
+        assert_eq!(ask(queue.now), of(Normal));
+        assert_eq!(ask(queue.now + EMPTY), of(Low));
     }
 
     #[test]

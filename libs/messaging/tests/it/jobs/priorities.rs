@@ -118,6 +118,32 @@ async fn a_busy_worker_keeps_none_that_came_for_it_in_another_lane() {
 }
 
 #[tokio::test]
+async fn a_busy_worker_gets_a_high_job_at_once_while_lower_ones_wait() {
+    let fixture = Fixture::configured(|config| config.ack_wait = NEVER).await;
+    let low = fixture.submit_of(Priority::Low, 3).await;
+    let mut busy = fixture.deliveries();
+    let held = next(&mut busy, 1).await;
+    assert!(timeout(A_WHILE / 5, busy.next(0)).await.is_err());
+    for _ in 0..2 {
+        let [id] = fixture.submit_of(Priority::High, 1).await[..] else {
+            panic!("one was submitted")
+        };
+        let high = next(&mut busy, 0).await;
+        assert_eq!(high.job.task_id, id);
+        high.settle(Settlement::Ack).await.unwrap();
+    }
+    held.settle(Settlement::Ack).await.unwrap();
+    assert_eq!(next(&mut busy, 1).await.job.task_id, low[1]);
+    let last = next(&mut busy, 1).await;
+    assert_eq!(last.job.task_id, low[2]);
+    // Now no more wait, and another worker may be idle.
+    assert!(timeout(A_WHILE / 5, busy.next(0)).await.is_err());
+    let [id] = fixture.submit_of(Priority::High, 1).await[..] else { panic!("one was submitted") };
+    let mut idle = fixture.deliveries();
+    assert_eq!(next(&mut idle, 1).await.job.task_id, id);
+}
+
+#[tokio::test]
 async fn jobs_of_every_priority_are_found_cancelled_and_reported() {
     let fixture = Fixture::start().await;
     let (queue, tasks) = (fixture.messaging.queue(), fixture.messaging.tasks());
