@@ -4,14 +4,15 @@
 
 use arbitrary::{Arbitrary, Result, Unstructured};
 use detector::{
-    postprocess::{
-        heads::{DecodeRequest, Head, HeadKind},
-        nms::{Scope, Suppression, non_maximum_suppression},
-    },
+    families::{DecodeRequest, HEADS, Head},
+    postprocess::nms::{Scope, Suppression, best, non_maximum_suppression},
     tensor::OutputView,
 };
 use domain::{ConfidenceThreshold, IouThreshold, MaxDetections};
 use libfuzzer_sys::fuzz_target;
+
+/// Classes that outputs name are numbers below this.
+const MOST_CLASSES: usize = 1 << 16;
 
 /// Outputs that a model could have, and the settings of the request.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ struct Run {
 
 impl<'a> Arbitrary<'a> for Run {
     fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
-        let kind = *u.choose(&[HeadKind::Yolov8Cut, HeadKind::Yolov8, HeadKind::Yolox])?;
+        let kind = *u.choose(HEADS)?;
         let strides =
             u.choose(&[&[8, 16, 32][..], &[4, 8, 16, 32], &[8], &[16, 64], &[]])?.to_vec();
         let head = Head { kind, strides, classes: u.int_in_range(0..=90)? };
@@ -72,10 +73,19 @@ fn right_shapes(
     let cells: i64 = head.strides.iter().map(|stride| grid(stride).iter().product::<i64>()).sum();
     let classes = head.classes as i64;
     let bins = u.int_in_range(0..=17)?;
-    Ok(match head.kind {
-        HeadKind::Yolov8 => vec![vec![batch, 4 + classes, cells]],
-        HeadKind::Yolox => vec![vec![batch, cells, 5 + classes]],
-        HeadKind::Yolov8Cut => {
+    let queries = u.int_in_range(0..=20)?;
+    Ok(match head.kind.name() {
+        "yolov8" => vec![vec![batch, 4 + classes, cells]],
+        "yolox" | "yolox-decoded" => vec![vec![batch, cells, 5 + classes]],
+        "yolov5" => vec![vec![batch, 3 * cells, 5 + classes]],
+        "end-to-end" => vec![vec![batch, queries, 6]],
+        "nms-rows" => vec![vec![queries, 7]],
+        "rt-detr" => vec![vec![batch, queries], vec![batch, queries, 4], vec![batch, queries]],
+        "rt-detr-transformers" => vec![vec![batch, queries, classes], vec![batch, queries, 4]],
+        "rt-detr-ultralytics" => vec![vec![batch, queries, 4 + classes]],
+        "rf-detr" => vec![vec![batch, queries, 4], vec![batch, queries, classes + 1]],
+        // Of the cut head; a head that is missing here is still given outputs, if of wrong shapes.
+        _ => {
             let level = |stride| {
                 let [rows, columns] = grid(stride);
                 [vec![batch, 4 * bins, rows, columns], vec![batch, classes, rows, columns]]
@@ -137,8 +147,8 @@ fuzz_target!(|run: Run| {
     if run.head.decode_boxes(&outputs, &run.request, &mut candidates).is_err() {
         return;
     }
-    let cells = run.request.input_width * run.request.input_height;
-    assert!(candidates.len() <= cells, "more boxes than a cell of one pixel each would give");
+    let values = outputs.iter().map(|output| output.data.len()).sum();
+    assert!(candidates.len() <= values, "more boxes than values");
     for found in &candidates {
         let bbox = found.bbox;
         // JSON has finite numbers only: a record with another one could be stored, but never parsed.
@@ -146,8 +156,10 @@ fuzz_target!(|run: Run| {
             assert!(number.is_finite(), "{found:?}");
         }
         assert!(found.score > run.request.threshold.get());
-        assert!((found.class_id.0 as usize) < run.head.classes);
+        assert!((found.class_id.0 as usize) < MOST_CLASSES);
     }
+    let ranked = best(&candidates, run.suppression.max_detections);
+    assert!(ranked.len() <= candidates.len() && ranked.is_sorted_by(|a, b| a.score >= b.score));
     let kept = non_maximum_suppression(&candidates, run.suppression);
     assert!(kept.len() <= usize::from(run.suppression.max_detections.get()));
     assert!(kept.len() <= candidates.len() && kept.is_empty() == candidates.is_empty());

@@ -10,10 +10,8 @@ use std::hint::black_box;
 use criterion::{Criterion, criterion_group, criterion_main};
 use detector::{
     Candidate,
-    postprocess::{
-        heads::{DecodeRequest, Head, HeadKind},
-        nms::{Suppression, non_maximum_suppression},
-    },
+    families::{DecodeRequest, Head, HeadKind},
+    postprocess::nms::{Suppression, non_maximum_suppression},
     tensor::OutputView,
 };
 use domain::{ConfidenceThreshold, DetectionSettings};
@@ -74,9 +72,9 @@ fn heads() -> [(&'static str, Head, Vec<Output>); 3] {
         row[4] = row[5..].iter().copied().fold(0.0, f32::max).sqrt();
     }
     [
-        ("yolov8-cut", head(HeadKind::Yolov8Cut), cut),
-        ("yolov8", head(HeadKind::Yolov8), vec![plain]),
-        ("yolox", head(HeadKind::Yolox), vec![grid]),
+        ("yolov8-cut", head(HeadKind::YOLOV8_CUT), cut),
+        ("yolov8", head(HeadKind::YOLOV8), vec![plain]),
+        ("yolox", head(HeadKind::YOLOX), vec![grid]),
     ]
 }
 

@@ -7,7 +7,8 @@ use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use detector::decode::{Picture, ReducedPicture, decode, decode_into, decode_reduced_into};
 use detector::preprocess::letterbox::{
-    ChannelOrder, LetterboxSpec, Placement, TargetSize, ValueRange, letterbox, letterbox_reduced,
+    ChannelOrder, LetterboxSpec, Placement, Preprocessing, Resampling, TargetSize, ValueRange,
+    letterbox, letterbox_reduced,
 };
 use detector::tensor::InputTensor;
 use domain::picture::{PictureLimits, inspect};
@@ -17,9 +18,22 @@ use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
 
 const ULTRALYTICS: LetterboxSpec = LetterboxSpec {
     target: TargetSize::Rect { long_side: 640, multiple_of: 32 },
-    placement: Placement::Centre,
-    channels: ChannelOrder::Rgb,
-    range: ValueRange::Unit,
+    preprocessing: Preprocessing {
+        placement: Placement::Centre,
+        resampling: Resampling::Bilinear,
+        channels: ChannelOrder::Rgb,
+        range: ValueRange::Unit,
+    },
+};
+
+/// As RT-DETR takes pictures.
+const STRETCHED: LetterboxSpec = LetterboxSpec {
+    target: TargetSize::Fixed { width: 640, height: 640 },
+    preprocessing: Preprocessing {
+        placement: Placement::Stretch,
+        resampling: Resampling::Antialiased,
+        ..ULTRALYTICS.preprocessing
+    },
 };
 
 fn bus() -> Vec<u8> {
@@ -43,6 +57,9 @@ fn preprocess(criterion: &mut Criterion) {
     let mut tensor = InputTensor::default();
     criterion.bench_function("letterbox bus.jpg to 480x640", |bencher| {
         bencher.iter(|| letterbox(black_box(&picture), &ULTRALYTICS, &mut tensor));
+    });
+    criterion.bench_function("stretch bus.jpg to 640x640, antialiased", |bencher| {
+        bencher.iter(|| letterbox(black_box(&picture), &STRETCHED, &mut tensor));
     });
 }
 

@@ -10,6 +10,7 @@ use domain::{DetectedObject, Detection, DetectionSettings, LabelMap, Sha256Diges
 use crate::{
     decode::Warnings,
     error::DetectError,
+    families::{DecodeRequest, Duplicates, Head},
     model::bundle::ModelBundle,
     model::error::ModelError,
     model::manifest::ModelInput,
@@ -19,9 +20,8 @@ use crate::{
         session::{InferenceSession, SessionOptions},
     },
     postprocess::candidate::Candidate,
-    postprocess::heads::{DecodeRequest, Head},
-    postprocess::nms::non_maximum_suppression,
-    preprocess::PreprocessedPicture,
+    postprocess::nms::{best, non_maximum_suppression},
+    preprocess::{PreprocessedPicture, letterbox::ValueRange},
     tensor::{InputBatch, InputTensor, OutputView},
 };
 
@@ -98,7 +98,12 @@ impl Postprocessor {
         if let Some(wanted) = wanted {
             self.candidates.retain(|candidate| wanted.contains(&candidate.class_id));
         }
-        let kept = non_maximum_suppression(&self.candidates, settings.into());
+        // Where a model gives each object once, boxes drop one another only if the request asks for that across classes.
+        let kept = if self.head.duplicates() == Duplicates::Absent && !settings.class_agnostic {
+            best(&self.candidates, settings.max_detections)
+        } else {
+            non_maximum_suppression(&self.candidates, settings.into())
+        };
         let (width, height) = (prepared.width as f32, prepared.height as f32);
         let in_picture = |candidate: Candidate| Detection {
             bbox: prepared.letterbox.to_source(candidate.bbox).clip(width, height),
@@ -128,6 +133,7 @@ pub struct Detector {
     session: InferenceSession,
     postprocessor: Postprocessor,
     input: ModelInput,
+    range: ValueRange,
     /// The input of a batch: the tensors of its pictures, concatenated.
     batch: Vec<f32>,
 }
@@ -169,6 +175,7 @@ impl Detector {
                 candidates: Vec::new(),
             },
             input: bundle.manifest().input,
+            range: bundle.manifest().preprocessing().range,
             batch: Vec::new(),
         })
     }

@@ -2,13 +2,14 @@
 //!
 //! The only crate that knows `ort` and `image`. It knows no queue, no HTTP and no async.
 //!
-//! The pipeline: [`decode`] → letterbox ([`preprocess`]) → infer ([`onnx_runtime`]) → decode_boxes →
+//! The pipeline: [`decode`] → letterbox ([`preprocess`]) → infer ([`onnx_runtime`]) → decode_boxes ([`families`]) →
 //! non_maximum_suppression ([`postprocess`]); a [`Detector`] is a loaded [`model`] with what comes after it.
 
 pub mod annotate;
 pub mod decode;
 mod detector;
 pub mod error;
+pub mod families;
 mod input_box;
 pub mod model;
 pub mod onnx;

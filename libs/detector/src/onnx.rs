@@ -3,6 +3,7 @@
 pub mod at_size;
 pub mod batch;
 pub mod cut;
+pub mod ends;
 mod error;
 pub mod external;
 pub mod float_ends;
@@ -10,6 +11,7 @@ mod graph;
 mod model;
 mod names;
 pub mod proto;
+pub mod ranking;
 mod tensor_info;
 mod tensors;
 

@@ -1,5 +1,4 @@
-//! From a model's outputs to boxes: heads decode candidates, and non-maximum suppression selects among them.
+//! From candidates to detections: non-maximum suppression selects among the boxes that a head has decoded.
 
 pub mod candidate;
-pub mod heads;
 pub mod nms;

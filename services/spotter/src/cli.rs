@@ -5,6 +5,7 @@ mod key;
 use std::{num::NonZero, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use detector::preprocess::letterbox::Resampling;
 use domain::{
     AnnotationFormat, ConfidenceThreshold, DetectionSettings, IouThreshold, MaxDetections,
     ModelName, Priority, TaskId,
@@ -216,8 +217,8 @@ pub(crate) struct SubmitOptions {
 pub(crate) enum ModelCommand {
     /// Install an ONNX file as a model
     ///
-    /// Reads the kind of detector (YOLOv8, YOLO11 or YOLOX) and its class names from the file,
-    /// optimises the graph where possible, and checks that it runs.
+    /// Recognises the family (YOLOv5 to YOLO26, YOLOX, RT-DETR, D-FINE, DEIM or RF-DETR) and reads the class
+    /// names from the file, optimises the graph where possible, and checks that it runs.
     Add(ModelAddOptions),
     /// List the installed models
     List(PathsOptions),
@@ -239,6 +240,9 @@ pub(crate) struct ModelAddOptions {
     /// The licence of its weights, such as AGPL-3.0 [default: from the file]
     #[arg(long)]
     pub(crate) license: Option<String>,
+    /// How pictures are scaled: 'bilinear' as OpenCV, or 'antialiased' as Pillow [default: as the family's reference]
+    #[arg(long, value_parser = resampling, value_name = "METHOD")]
+    pub(crate) resampling: Option<Resampling>,
     /// Keep the graph unchanged, even where removing its head would make it faster
     #[arg(long)]
     pub(crate) keep_plain: bool,
@@ -247,6 +251,14 @@ pub(crate) struct ModelAddOptions {
     pub(crate) replace: bool,
     #[command(flatten)]
     pub(crate) paths: PathsOptions,
+}
+
+fn resampling(text: &str) -> Result<Resampling, &'static str> {
+    match text {
+        "bilinear" => Ok(Resampling::Bilinear),
+        "antialiased" => Ok(Resampling::Antialiased),
+        _ => Err("expected 'bilinear' or 'antialiased'"),
+    }
 }
 
 #[derive(Debug, Args)]

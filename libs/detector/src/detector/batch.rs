@@ -7,18 +7,19 @@ use domain::{ConfidenceThreshold, DetectionSettings};
 use super::{Detections, Detector, RunPicture, size_of};
 use crate::{
     error::DetectError,
+    families::{DecodeRequest, Duplicates},
     model::manifest::ModelInput,
     onnx_runtime::canceller::Canceller,
     postprocess::candidate::Candidate,
-    postprocess::heads::DecodeRequest,
     preprocess::PreprocessedPicture,
-    preprocess::letterbox::ValueRange,
     tensor::{InputBatch, InputTensor},
 };
 
 /// The largest mean difference of box sides, in pixels, between a run alone and one in a batch.
 /// Other kernels round differently; a graph that confuses its pictures differs by far more.
 const MEAN_TOLERANCE: f32 = 0.5;
+/// The same of scores, for models that give boxes in the order of their scores.
+const MEAN_SCORE_TOLERANCE: f32 = 0.005;
 /// The side of the pictures of [`Detector::takes_batches`], in cells of the coarsest level.
 const TRIAL_CELLS: u32 = 4;
 
@@ -103,6 +104,10 @@ impl Detector {
         }
         let mut memory = Vec::new();
         let input = concatenate(&mut memory, pictures.iter(), 1)?;
+        let are_near = match self.postprocessor.head.duplicates() {
+            Duplicates::Expected => are_near,
+            Duplicates::Absent => are_scores_near,
+        };
         Ok(self.every_cell(&input).is_ok_and(|together| are_near(&alone, &together)))
     }
 
@@ -115,11 +120,7 @@ impl Detector {
                 (side, side)
             }
         };
-        let brightest = match self.postprocessor.head.kind.letterbox_spec(self.input.target()).range
-        {
-            ValueRange::Unit => 1.0,
-            ValueRange::Byte => 255.0,
-        };
+        let brightest = self.range.brightest();
         let values = 3 * width * height;
         let pattern = |place: usize| (place * place % 251) as f32 / 250.0 * brightest;
         let black = InputTensor { data: vec![0.0; values], height, width };
@@ -167,6 +168,17 @@ fn concatenate<'m, 't>(
     }
     let (width, height) = size.unwrap_or_default();
     Ok(InputBatch { pictures, height, width, data: memory })
+}
+
+/// For models that rank their boxes: equal scores may come in another order, so only scores are compared.
+fn are_scores_near(alone: &[Candidate], together: &[Candidate]) -> bool {
+    let [alone, together] = [alone, together].map(|candidates| {
+        let mut scores: Vec<f32> = candidates.iter().map(|candidate| candidate.score).collect();
+        scores.sort_by(f32::total_cmp);
+        scores
+    });
+    let all: f32 = alone.iter().zip(&together).map(|(a, b)| (a - b).abs()).sum();
+    alone.len() == together.len() && all <= MEAN_SCORE_TOLERANCE * alone.len() as f32
 }
 
 fn are_near(alone: &[Candidate], together: &[Candidate]) -> bool {

@@ -9,12 +9,12 @@ use std::{
 use domain::{LabelMap, ModelName, Sha256Digest, picture::PictureLimits};
 
 use crate::{
+    families::Head,
     model::{
         error::ModelError,
         manifest::{MOST_BYTES, Manifest},
     },
-    postprocess::heads::Head,
-    preprocess::Preprocessor,
+    preprocess::{Preprocessor, letterbox::LetterboxSpec},
 };
 
 /// The file that holds the graph and its weights.
@@ -23,7 +23,7 @@ pub const MODEL_FILE: &str = "model.onnx";
 pub const MANIFEST_FILE: &str = "model.toml";
 
 /// An installed model.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ModelBundle {
     dir: PathBuf,
     manifest: Manifest,
@@ -142,8 +142,9 @@ impl ModelBundle {
     /// The preprocessor for this model, which rejects pictures beyond `limits`.
     #[must_use]
     pub fn preprocessor(&self, limits: PictureLimits) -> Preprocessor {
-        let Manifest { head, input, .. } = &self.manifest;
-        Preprocessor::new(head.letterbox_spec(input.target()), limits)
+        let target = self.manifest.input.target();
+        let preprocessing = self.manifest.preprocessing();
+        Preprocessor::new(LetterboxSpec { target, preprocessing }, limits)
     }
 
     pub(crate) fn head(&self) -> Head {
@@ -166,12 +167,16 @@ fn read_manifest(path: &Path) -> io::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{model::manifest::ModelInput, postprocess::heads::HeadKind};
+    use crate::{families::HeadKind, model::manifest::ModelInput};
+    use crate::{
+        model::manifest::ManifestError,
+        preprocess::letterbox::{ChannelOrder, Placement, Preprocessing, Resampling, ValueRange},
+    };
 
     fn manifest() -> Manifest {
         Manifest {
             name: "tiny".parse().unwrap(),
-            head: HeadKind::Yolov8Cut,
+            head: HeadKind::YOLOV8_CUT,
             strides: vec![8, 16, 32],
             license: "CC0".to_owned(),
             producer: "by hand".to_owned(),
@@ -179,6 +184,7 @@ mod tests {
             source_sha256: Sha256Digest::of(b""),
             labels: LabelMap::new(vec!["it's a \"cat\"".to_owned()]),
             input: ModelInput::Dynamic { long_side: 640, multiple_of: 32 },
+            preprocessing: None,
         }
     }
 
@@ -201,6 +207,43 @@ mod tests {
             assert_eq!(bundle.manifest(), &manifest);
             bundle.verify().unwrap();
         }
+    }
+
+    #[test]
+    fn a_description_says_what_pictures_are_taken_as() {
+        let preprocessing = Preprocessing {
+            placement: Placement::Stretch,
+            resampling: Resampling::Antialiased,
+            channels: ChannelOrder::Rgb,
+            range: ValueRange::Standardised {
+                mean: [0.5, 0.25, 0.125],
+                deviation: [0.5, 0.25, 1.0],
+            },
+        };
+        let (head, strides) = (HeadKind::RT_DETR, Vec::new());
+        let told = Manifest { preprocessing: Some(preprocessing), head, strides, ..manifest() };
+        let text = told.to_text().unwrap();
+        for line in [
+            "placement = \"stretch\"",
+            "resampling = \"antialiased\"",
+            "channels = \"rgb\"",
+            "[preprocessing.range.standardised]",
+        ] {
+            assert!(text.contains(line), "{line} in {text}");
+        }
+        assert_eq!(Manifest::parse(&text).unwrap(), told);
+        assert_eq!(told.preprocessing(), preprocessing);
+        // Descriptions by older versions say nothing, and mean the head's own.
+        let untold = manifest();
+        assert!(!untold.to_text().unwrap().contains("preprocessing"));
+        assert_eq!(untold.preprocessing().placement, Placement::Centre);
+        for deviation in ["0.0", "-1.0", "nan", "inf"] {
+            let text = text.replace("1.0,\n]", &format!("{deviation},\n]"));
+            let error = Manifest::parse(&text).unwrap_err();
+            assert!(matches!(error, ManifestError::Deviation { .. }), "{deviation}: {error}");
+        }
+        let no_levels = told.to_text().unwrap().replace("rt-detr", "yolov8");
+        assert!(matches!(Manifest::parse(&no_levels), Err(ManifestError::Strides(_))));
     }
 
     #[test]

@@ -4,7 +4,6 @@
 mod class_names;
 mod cut;
 mod note;
-mod reading;
 mod recognise;
 mod source;
 mod trial;
@@ -17,6 +16,7 @@ use std::{
 use domain::{LabelMap, ModelName, Sha256Digest};
 
 use crate::{
+    families::{HeadKind, Sizes},
     model::error::ModelError,
     model::{
         bundle::{MANIFEST_FILE, MODEL_FILE, ModelBundle},
@@ -25,11 +25,10 @@ use crate::{
     onnx::cut::InputSize,
     onnx_runtime::library::OnnxRuntime,
     postprocess::candidate::Candidate,
-    postprocess::heads::HeadKind,
+    preprocess::letterbox::{Preprocessing, Resampling},
 };
 use class_names::Names;
 pub use note::InstallNote;
-use reading::Family;
 use source::Source;
 use trial::{Recognised, Trial};
 
@@ -68,6 +67,8 @@ pub struct InstallOptions {
     pub head: HeadChoice,
     /// What to do when the name is taken.
     pub existing: Existing,
+    /// How pictures are scaled; `None` for what the reference implementation of its family does.
+    pub resampling: Option<Resampling>,
 }
 
 impl InstallOptions {
@@ -81,6 +82,7 @@ impl InstallOptions {
             license: None,
             head: HeadChoice::default(),
             existing: Existing::default(),
+            resampling: None,
         }
     }
 }
@@ -123,15 +125,18 @@ impl ModelBundle {
         }
         let mut notes = Vec::new();
         let read = Source::read(source, &mut notes)?;
-        let facts = recognise::recognise(source, &read.model)?;
         let names = Names::of(&read.model, options.labels.as_ref());
+        let facts = recognise::recognise(source, &read.model, names.count())?;
         if let [only] = &facts.readings[..] {
             // Errors in the names are reported before the model is run.
-            names.labels(source, only.classes, &mut Vec::new())?;
+            names.labels(source, only.levels.classes, &mut Vec::new())?;
+        }
+        if facts.ends.masks.is_some() {
+            notes.push(InstallNote::MasksLeftOut);
         }
         let Source { mut model, mut bytes, sha256: source_sha256 } = read;
-        if facts.has_other_outputs {
-            model = model.with_first_output();
+        if let Some(changed) = facts.with_ends(&model) {
+            model = changed;
             bytes = model.to_bytes();
         }
         let (own_license, producer) =
@@ -144,6 +149,7 @@ impl ModelBundle {
         if license.is_none() {
             notes.push(InstallNote::LicenseUnknown);
         }
+        let preprocessing = converted.head.preprocessing();
         let manifest = Manifest {
             name: options.name.clone(),
             head: converted.head,
@@ -154,6 +160,10 @@ impl ModelBundle {
             source_sha256,
             labels,
             input: converted.input,
+            preprocessing: Some(Preprocessing {
+                resampling: options.resampling.unwrap_or(preprocessing.resampling),
+                ..preprocessing
+            }),
         };
         write(&dir, options, &manifest, &converted.bytes)?;
         Ok(Installed { bundle: Self::load(&dir)?, notes })
@@ -179,7 +189,7 @@ impl Conversion<'_, '_> {
             Some(batch) => self.make_batch_dynamic(&recognised, batch, &boxes),
             None => true,
         };
-        if recognised.reading.family == Family::Yolov8
+        if recognised.reading.kind == HeadKind::YOLOV8
             && self.head == HeadChoice::CutIfPossible
             && is_batch_dynamic
         {
@@ -222,21 +232,20 @@ impl Conversion<'_, '_> {
         }
         Converted {
             bytes: cut.bytes,
-            head: HeadKind::Yolov8Cut,
+            head: HeadKind::YOLOV8_CUT,
             input: model_input(recognised, cut.size),
             strides: cut.strides,
-            classes: recognised.reading.classes,
+            classes: recognised.reading.levels.classes,
         }
     }
 
     /// The model with its plain head.
     fn plain(self, recognised: Recognised) -> Result<Converted, ModelError> {
-        let head = recognised.plain_head();
+        let head = recognised.reading.head();
         let (width, height) = recognised.size;
         let mut size = InputSize::Fixed { height, width };
-        // YOLOX's preprocessing has one size.
-        if recognised.is_size_dynamic && recognised.reading.family == Family::Yolov8 {
-            match self.trial.why_not_at_other_sizes(&head)? {
+        if recognised.is_size_dynamic && head.kind.sizes() == Sizes::Any {
+            match self.trial.why_not_at_other_sizes(&head, recognised.multiple_of)? {
                 Some(detail) => self.notes.push(InstallNote::SizeFixed { detail }),
                 None => size = InputSize::Dynamic,
             }
@@ -256,7 +265,7 @@ fn model_input(recognised: &Recognised, size: InputSize) -> ModelInput {
     match size {
         InputSize::Dynamic => ModelInput::Dynamic {
             long_side: width.max(height),
-            multiple_of: recognised.largest_stride(),
+            multiple_of: recognised.multiple_of,
         },
         InputSize::Fixed { height, width } => ModelInput::Fixed { width, height },
     }

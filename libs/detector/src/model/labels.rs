@@ -93,11 +93,37 @@ pub fn coco() -> LabelMap {
     LabelMap::new(COCO.map(str::to_owned).to_vec())
 }
 
+/// The identifiers that COCO's 80 categories leave out, from 0 to 90.
+const GAPS: [u8; 11] = [0, 12, 26, 29, 30, 45, 66, 68, 69, 71, 83];
+
+/// The labels of models whose classes are the identifiers of COCO's categories, 0 to 90. Identifiers without a category
+/// have their number as name.
+#[must_use]
+pub fn coco_categories() -> LabelMap {
+    let mut names = COCO.iter();
+    let name = |id: u8| {
+        let name = if GAPS.contains(&id) { None } else { names.next() };
+        name.map_or_else(|| id.to_string(), |name| (*name).to_owned())
+    };
+    LabelMap::new((0..=90).map(name).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use domain::ClassId;
 
     use super::*;
+
+    #[test]
+    fn a_category_is_where_its_identifier_is() {
+        let labels = coco_categories();
+        let expected =
+            [(0, "0"), (1, "person"), (13, "stop sign"), (67, "dining table"), (90, "toothbrush")];
+        for (id, name) in expected {
+            assert_eq!(labels.get(ClassId(id)), Some(name));
+        }
+        assert_eq!(labels.len(), 91);
+    }
 
     #[test]
     fn a_class_is_where_it_should_be() {

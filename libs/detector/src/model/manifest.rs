@@ -3,7 +3,10 @@
 use domain::{LabelMap, ModelName, Sha256Digest};
 use serde::{Deserialize, Serialize};
 
-use crate::{postprocess::heads::HeadKind, preprocess::letterbox::TargetSize};
+use crate::{
+    families::HeadKind,
+    preprocess::letterbox::{Preprocessing, TargetSize, ValueRange},
+};
 
 const LARGEST_SIDE: u32 = 8192;
 /// The most bytes of a `model.toml`: room for tens of thousands of labels.
@@ -21,9 +24,17 @@ pub enum ManifestError {
     /// There are no classes.
     #[error("labels is empty")]
     NoLabels,
-    /// There are no levels, or levels without a size.
+    /// There are no levels although the head has some, or levels without a size.
     #[error("strides must be above 0, got {0:?}")]
     Strides(Vec<u32>),
+    /// Values cannot be divided by the deviation.
+    #[error("mean must be finite and deviation above 0, got {mean:?} and {deviation:?}")]
+    Deviation {
+        /// The means of the channels.
+        mean: [f32; 3],
+        /// Their deviations.
+        deviation: [f32; 3],
+    },
     /// The input is empty, or too large.
     #[error("sizes of input must be from 1 to {LARGEST_SIDE}, got {0:?}")]
     Sizes([u32; 2]),
@@ -64,14 +75,15 @@ impl ModelInput {
 }
 
 /// The content of `model.toml`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     /// The name by which jobs select the model.
     pub name: ModelName,
     /// The layout of its outputs.
     pub head: HeadKind,
-    /// Pixels of the input for each cell of a level, finest level first.
+    /// Pixels of the input for each cell of a level, finest level first; empty where boxes do not belong to cells.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub strides: Vec<u32>,
     /// The licence of its weights, from the file or given with the installation.
     pub license: String,
@@ -86,9 +98,19 @@ pub struct Manifest {
     pub labels: LabelMap,
     /// The size of pictures it takes.
     pub input: ModelInput,
+    /// What it takes pictures as, apart from their size; descriptions by older versions lack it, see
+    /// [`Manifest::preprocessing`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preprocessing: Option<Preprocessing>,
 }
 
 impl Manifest {
+    /// What the model takes pictures as, apart from their size.
+    #[must_use]
+    pub fn preprocessing(&self) -> Preprocessing {
+        self.preprocessing.unwrap_or_else(|| self.head.preprocessing())
+    }
+
     /// Reads and checks the text of a `model.toml`.
     ///
     /// # Errors
@@ -112,8 +134,14 @@ impl Manifest {
         if self.labels.is_empty() {
             return Err(ManifestError::NoLabels);
         }
-        if self.strides.is_empty() || self.strides.contains(&0) {
+        if self.strides.is_empty() == self.head.has_cells() || self.strides.contains(&0) {
             return Err(ManifestError::Strides(self.strides.clone()));
+        }
+        if let ValueRange::Standardised { mean, deviation } = self.preprocessing().range {
+            let is_divisor = |deviation: &f32| deviation.is_finite() && *deviation > 0.0;
+            if !(mean.iter().all(|mean| mean.is_finite()) && deviation.iter().all(is_divisor)) {
+                return Err(ManifestError::Deviation { mean, deviation });
+            }
         }
         let sizes = match self.input {
             ModelInput::Dynamic { long_side, multiple_of } => [long_side, multiple_of],

@@ -41,17 +41,29 @@ pub fn with_float32_ends(model: &OnnxModel) -> Option<OnnxModel> {
     }
     graph.node.splice(0..0, casts);
     for (name, _) in outputs {
-        let inner = names.unused(&name);
-        for node in &mut graph.node {
-            rename_reads(node, &name, &inner);
-            node.output.iter_mut().filter(|output| **output == name).for_each(|output| {
-                output.clone_from(&inner);
-            });
-        }
-        graph.node.push(cast(&inner, &name, FLOAT32));
-        set_float32(&mut graph.output, &name);
+        cast_output(graph, &mut names, &name);
     }
     Some(converted)
+}
+
+/// Adds a `Cast` to 32-bit floats at the output `name`.
+pub(super) fn cast_output(graph: &mut GraphProto, names: &mut Names, name: &str) {
+    let inner = detach_output(graph, names, name);
+    graph.node.push(cast(&inner, name, FLOAT32));
+    set_float32(&mut graph.output, name);
+}
+
+/// Frees the name of an output: the tensor gets another one, which is returned, and a node that is added next can make
+/// the output of it.
+pub(super) fn detach_output(graph: &mut GraphProto, names: &mut Names, name: &str) -> String {
+    let inner = names.unused(name);
+    for node in &mut graph.node {
+        rename_reads(node, name, &inner);
+        node.output.iter_mut().filter(|output| **output == name).for_each(|output| {
+            output.clone_from(&inner);
+        });
+    }
+    inner
 }
 
 /// Whether `model` computes with 16-bit floats anywhere.

@@ -66,15 +66,6 @@ impl OnnxModel {
         graph.output.iter().map(TensorInfo::of).collect()
     }
 
-    /// The model with only its first output.
-    #[must_use]
-    pub fn with_first_output(mut self) -> Self {
-        if let Some(graph) = &mut self.proto.graph {
-            graph.output.truncate(1);
-        }
-        self
-    }
-
     /// The value that the exporter stored under `key`, such as `names` or `license`.
     #[must_use]
     pub fn metadata(&self, key: &str) -> Option<&str> {

@@ -69,6 +69,14 @@ pub fn non_maximum_suppression(
     kept
 }
 
+/// The best candidates, of a model that gives each object once: sorted by score, highest first; equal ones keep their
+/// order.
+#[must_use]
+pub fn best(candidates: &[Candidate], max_detections: MaxDetections) -> Vec<Candidate> {
+    let limit = usize::from(max_detections.get());
+    best_first(candidates).take(limit).map(|place| candidates[place]).collect()
+}
+
 /// The indices of the best [`MAX_CANDIDATES`] candidates by score.
 fn best_first(candidates: &[Candidate]) -> impl Iterator<Item = usize> {
     // Sorting integers is several times faster than sorting boxes by comparing floats: the bits of

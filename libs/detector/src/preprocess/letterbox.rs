@@ -1,10 +1,12 @@
-//! From a picture of any size to a model's input tensor: scaled to fit, padded, in planes of floats.
+//! From a picture of any size to a model's input tensor: scaled to fit and padded, or stretched, in planes of floats.
 //!
 //! The geometry is that of Ultralytics' `LetterBox` (centred) or of YOLOX's `preproc` (top left); the arithmetic of
 //! the scaling is OpenCV's, bit by bit. Detections depend on it: a plain float bilinear resize moves boxes by up to a
 //! quarter of a pixel, and an antialiased one loses objects near the threshold.
 
+mod antialiased;
 mod geometry;
+mod planes;
 mod resize;
 mod spec;
 
@@ -13,8 +15,11 @@ use wide::f32x4;
 use crate::decode::{Extent, Picture, ReducedPicture};
 use crate::tensor::InputTensor;
 use geometry::Plan;
-use resize::{Source, Window};
-pub use spec::{ChannelOrder, Letterbox, LetterboxSpec, Placement, TargetSize, ValueRange};
+use planes::{Source, Window};
+pub use spec::{
+    ChannelOrder, Letterbox, LetterboxSpec, Placement, Preprocessing, Resampling, TargetSize,
+    ValueRange,
+};
 
 /// The grey of the padding, as in the models' training.
 const PADDING: f32 = 114.0;
@@ -53,36 +58,43 @@ fn fit(
     tensor.height = plan.tensor_height;
     tensor.width = plan.tensor_width;
     tensor.data.resize(3 * plan.tensor_height * plan.tensor_width, 0.0);
-    // One instance of the loop for each range, without a branch inside.
-    match spec.range {
-        ValueRange::Unit => fill(source, plan, spec.channels, tensor, unit_values),
-        ValueRange::Byte => fill(source, plan, spec.channels, tensor, |bytes| bytes),
+    // One instance of the loops for each range, without a branch inside.
+    match spec.preprocessing.range {
+        ValueRange::Unit => fill(source, plan, spec, tensor, |_, bytes| unit_values(bytes)),
+        ValueRange::Byte => fill(source, plan, spec, tensor, |_, bytes| bytes),
+        ValueRange::Standardised { mean, deviation } => {
+            let factors = deviation.map(|deviation| 1.0 / deviation);
+            fill(source, plan, spec, tensor, |channel: usize, bytes| {
+                (unit_values(bytes) - f32x4::splat(mean[channel])) * f32x4::splat(factors[channel])
+            });
+        }
     }
     plan.letterbox
 }
 
+/// Fills `tensor`; `value` converts bytes of red (0), green (1) or blue (2).
 fn fill(
     source: &Source<'_>,
     plan: &Plan,
-    channels: ChannelOrder,
+    spec: &LetterboxSpec,
     tensor: &mut InputTensor,
-    value: impl Fn(f32x4) -> f32x4 + Copy,
+    value: impl Fn(usize, f32x4) -> f32x4 + Copy,
 ) {
-    let [padding, ..] = value(f32x4::splat(PADDING)).to_array();
-    if source.pixels.rgb().is_empty() {
-        tensor.data.fill(padding);
-        return;
-    }
     let plane_len = plan.tensor_height * plan.tensor_width;
     let (first, rest) = tensor.data.split_at_mut(plane_len);
     let (second, third) = rest.split_at_mut(plane_len);
-    for plane in [&mut *first, &mut *second, &mut *third] {
-        pad(plane, plan, padding);
-    }
-    let planes = match channels {
+    let mut planes = match spec.preprocessing.channels {
         ChannelOrder::Rgb => [first, second, third],
         ChannelOrder::Bgr => [third, second, first],
     };
+    let is_empty = source.pixels.rgb().is_empty();
+    for (channel, plane) in planes.iter_mut().enumerate() {
+        let [padding, ..] = value(channel, f32x4::splat(PADDING)).to_array();
+        if is_empty { plane.fill(padding) } else { pad(plane, plan, padding) }
+    }
+    if is_empty {
+        return;
+    }
     let mut window = Window {
         planes,
         stride: plan.tensor_width,
@@ -91,7 +103,10 @@ fn fill(
         width: plan.scaled_width,
         height: plan.scaled_height,
     };
-    resize::resize(source, &mut window, value);
+    match spec.preprocessing.resampling {
+        Resampling::Bilinear => resize::resize(source, &mut window, value),
+        Resampling::Antialiased => antialiased::resize(source, &mut window, value),
+    }
 }
 
 /// Fills the part of `plane` outside the scaled picture with `grey`.

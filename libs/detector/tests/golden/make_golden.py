@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
 """Makes the golden data of this folder with OpenCV and Pillow: what the Rust code is held against.
 
-    python3 -m venv /tmp/golden && /tmp/golden/bin/pip install opencv-python-headless==4.14.0.94 pillow numpy
+    python3 -m venv /tmp/golden
+    /tmp/golden/bin/pip install opencv-python-headless==4.14.0.94 pillow==11.3.0 numpy
     /tmp/golden/bin/python make_golden.py ../../../../test_images
 
-`letterbox.txt`: one letterboxed picture a line. `files/NAME` is a small picture, and `files/NAME.expected.png` what
-cv2.imread makes of it. `test_images.txt`: the sample pictures, decoded and letterboxed.
+`letterbox.txt`: one letterboxed picture a line; `stretch.txt`: one that is stretched. `files/NAME` is a small picture,
+and `files/NAME.expected.png` what cv2.imread makes of it. `test_images.txt`: the sample pictures, decoded and
+letterboxed.
 """
 
 import hashlib
@@ -77,6 +79,17 @@ def write_letterbox():
                       repr(scale), *pad, sha256(planes), file=out)
 
 
+def write_stretch(size=(416, 320)):
+    with open(os.path.join(HERE, "stretch.txt"), "w") as out:
+        print("# resampling source_width source_height sha256(planes)", file=out)
+        for name, stretched in (
+            ("opencv", lambda picture: scaled(picture, size)),
+            ("pillow", lambda picture: np.asarray(Image.fromarray(picture).resize(size, Image.BILINEAR))),
+        ):
+            for width, height in SIZES:
+                print(name, width, height, sha256(stretched(synthetic(width, height)).transpose(2, 0, 1)), file=out)
+
+
 def write_test_images(folder):
     with open(os.path.join(HERE, "test_images.txt"), "w") as out:
         print("# name width height sha256(rgb) sha256(letterboxed planes)", file=out)
@@ -125,5 +138,6 @@ def write_files():
 
 
 write_letterbox()
+write_stretch()
 write_files()
 write_test_images(sys.argv[1])

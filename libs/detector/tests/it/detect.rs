@@ -6,8 +6,8 @@ use detector::{
     BareModel, BatchItem, DetectError, Detector, ExecutionProvider, InputBox, ModelBundle,
     ModelError, OnnxRuntimeError, SessionOptions, SharedModel, annotate,
     decode::{DecodeError, Picture},
+    families::HeadKind,
     model::install::{HeadChoice, InstallOptions},
-    postprocess::heads::HeadKind,
     tensor::InputTensor,
 };
 use domain::{
@@ -69,7 +69,7 @@ fn assert_near(found: &[f32], expected: &[f32], tolerance: f32) {
 fn yolov8n_finds_what_the_reference_finds() {
     let models = Models::new();
     let bundle = models.install(&weights("yolov8n")).bundle;
-    assert_eq!(bundle.manifest().head, HeadKind::Yolov8Cut);
+    assert_eq!(bundle.manifest().head, HeadKind::YOLOV8_CUT);
     let mut detector = models.load(&bundle);
     for (name, rows, size) in
         [("bus.jpg", &BUS[..], (810, 1080)), ("zidane.jpg", &ZIDANE[..], (1280, 720))]
@@ -161,7 +161,7 @@ fn an_enlarged_picture_has_the_same_objects_in_the_same_places() {
 fn yolo11n_finds_the_bus_and_its_passengers() {
     let models = Models::new();
     let bundle = models.install(&weights("yolo11n")).bundle;
-    assert_eq!(bundle.manifest().head, HeadKind::Yolov8Cut);
+    assert_eq!(bundle.manifest().head, HeadKind::YOLOV8_CUT);
     let found = detect(&mut models.load(&bundle), "bus.jpg").objects;
     assert_near(&confidences(&found, "bus"), &[0.94], 0.01);
     assert_near(&confidences(&found, "person"), &[0.89, 0.88, 0.86, 0.62], 0.01);
@@ -172,7 +172,7 @@ fn yolox_nano_finds_the_bus_and_three_people() {
     let Some(source) = beside("models/yolox_nano.onnx") else { return };
     let models = Models::new();
     let bundle = models.install(&source).bundle;
-    assert_eq!(bundle.manifest().head, HeadKind::Yolox);
+    assert_eq!(bundle.manifest().head, HeadKind::YOLOX);
     let found = detect(&mut models.load(&bundle), "bus.jpg").objects;
     eprintln!("{found:#?}");
     let bus = found.iter().find(|object| object.label == "bus").unwrap();
@@ -188,7 +188,7 @@ fn the_plain_head_gives_what_the_cut_one_gives() {
     let options = InstallOptions { head: HeadChoice::KeepPlain, ..models.options("plain") };
     let plain =
         ModelBundle::install(&weights("yolov8n"), &options, &models.runtime).unwrap().bundle;
-    assert_eq!(plain.manifest().head, HeadKind::Yolov8);
+    assert_eq!(plain.manifest().head, HeadKind::YOLOV8);
     let (mut cut, mut plain) = (models.load(&cut), models.load(&plain));
     // The plain model takes one size only, so both get that one.
     let settings =

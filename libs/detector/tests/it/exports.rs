@@ -5,13 +5,13 @@ use std::fs;
 use detector::{
     Detections, ModelError, ModelInput, annotate,
     decode::Picture,
+    families::HeadKind,
     model::install::{HeadChoice, InstallNote, Installed},
     onnx::{
         OnnxModel,
         at_size::at_size,
         proto::{NodeProto, TensorProto},
     },
-    postprocess::heads::HeadKind,
 };
 use domain::{ConfidenceThreshold, DetectionSettings, picture::PictureFormat};
 
@@ -172,7 +172,7 @@ fn a_batch_that_stays_fixed_is_padded() {
         let mut tried = run(&models, &model, head, &bus, 0.25);
         let is_kept = |note: &InstallNote| matches!(note, InstallNote::BatchKept { batch: 4, .. });
         assert!(tried.installed.notes.iter().any(is_kept), "{:?}", tried.installed.notes);
-        assert_eq!(tried.installed.bundle.manifest().head, HeadKind::Yolov8);
+        assert_eq!(tried.installed.bundle.manifest().head, HeadKind::YOLOV8);
         assert_same(&tried.found, &expected, 1e-3, 1e-5);
         assert!(!tried.loaded.detector.takes_batches().unwrap());
     }
@@ -208,7 +208,7 @@ fn levels_of_other_strides_are_found() {
         assert!(plain.objects.len() >= 3, "{strides:?}: {plain:#?}");
         assert_same(&cut.found, &plain, 1e-2, 1e-3);
         let manifest = cut.installed.bundle.manifest();
-        assert_eq!(manifest.head, HeadKind::Yolov8Cut, "{strides:?}");
+        assert_eq!(manifest.head, HeadKind::YOLOV8_CUT, "{strides:?}");
         assert_eq!(manifest.strides.iter().map(|s| i64::from(*s)).collect::<Vec<_>>(), strides);
         let multiple_of = *manifest.strides.last().unwrap();
         assert_eq!(manifest.input, ModelInput::Dynamic { long_side: 384, multiple_of });
@@ -223,8 +223,8 @@ fn at_64_pixels_the_values_decide_between_cells_and_classes() {
     let picture = bus_of(64, 64);
     let plain = run(&models, &real, HeadChoice::KeepPlain, &picture, 0.02);
     let cut = run(&models, &real, HeadChoice::CutIfPossible, &picture, 0.02);
-    assert_eq!(plain.installed.bundle.manifest().head, HeadKind::Yolov8);
-    assert_eq!(cut.installed.bundle.manifest().head, HeadKind::Yolov8Cut);
+    assert_eq!(plain.installed.bundle.manifest().head, HeadKind::YOLOV8);
+    assert_eq!(cut.installed.bundle.manifest().head, HeadKind::YOLOV8_CUT);
     assert!(plain.found.objects.iter().any(|found| found.label == "bus"), "{:#?}", plain.found);
     assert_same(&cut.found, &plain.found, 1e-2, 1e-3);
     // 84 rows and 85 cells: YOLOX with COCO's classes has as many.
@@ -294,8 +294,8 @@ fn sixteen_bits_at_both_ends_find_what_thirty_two_find() {
     let halves = in_halves(&default);
     assert_eq!(halves.inputs()[0].to_string().split(" of ").nth(1), Some("float16"));
     for (head, kind, pixels) in [
-        (HeadChoice::CutIfPossible, HeadKind::Yolov8Cut, 0.25),
-        (HeadChoice::KeepPlain, HeadKind::Yolov8, 1.0),
+        (HeadChoice::CutIfPossible, HeadKind::YOLOV8_CUT, 0.25),
+        (HeadChoice::KeepPlain, HeadKind::YOLOV8, 1.0),
     ] {
         let expected = find(&models, &default, head, &bus, 0.3);
         let tried = run(&models, &halves, head, &bus, 0.3);

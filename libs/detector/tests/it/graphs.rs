@@ -147,12 +147,7 @@ impl Builder {
         outputs: &[&str],
         integers: &[(&str, i64)],
     ) {
-        let attribute = |&(name, value): &(&str, i64)| AttributeProto {
-            name: Some(name.to_owned()),
-            r#type: Some(AttributeType::Int as i32),
-            i: Some(value),
-            ..AttributeProto::default()
-        };
+        let attribute = |&(name, value): &(&str, i64)| integer(name, value);
         self.graph.node.push(NodeProto {
             op_type: Some(op_type.to_owned()),
             input: inputs.to_vec(),
@@ -235,6 +230,30 @@ impl Builder {
         };
         OnnxModel { proto }
     }
+}
+
+/// An attribute of a node.
+pub(crate) fn integer(name: &str, value: i64) -> AttributeProto {
+    AttributeProto {
+        name: Some(name.to_owned()),
+        r#type: Some(AttributeType::Int as i32),
+        i: Some(value),
+        ..AttributeProto::default()
+    }
+}
+
+/// A graph with an input `images` whose outputs are the same for each picture.
+pub(crate) fn constant(input: &[i64], outputs: &[(&str, &[i64], Vec<f32>)]) -> OnnxModel {
+    let mut builder = Builder::default();
+    for (name, shape, values) in outputs {
+        let constant = format!("{name}_values");
+        builder.floats(&constant, shape, values.clone());
+        builder.node("Identity", &[constant], name, &[]);
+    }
+    let mut model = builder.finish(input, &[]);
+    let graph = graph(&mut model);
+    graph.output = outputs.iter().map(|(name, shape, _)| info(name, shape, FLOAT32)).collect();
+    model
 }
 
 /// An input or output of fixed shape.

@@ -6,8 +6,10 @@
 mod detect;
 mod exports;
 mod external;
+mod families;
 mod graphs;
 mod install;
+mod layouts;
 mod onnx;
 mod onnx_types;
 mod support;

@@ -6,7 +6,8 @@ use detector::decode::{
     DecodeError, Picture, ReducedPicture, decode, decode_into, decode_reduced_into,
 };
 use detector::preprocess::letterbox::{
-    ChannelOrder, LetterboxSpec, Placement, TargetSize, ValueRange, letterbox, letterbox_reduced,
+    ChannelOrder, LetterboxSpec, Placement, Preprocessing, Resampling, TargetSize, ValueRange,
+    letterbox, letterbox_reduced,
 };
 use detector::tensor::InputTensor;
 use domain::picture::{PictureFormat, inspect};
@@ -15,14 +16,25 @@ use crate::support::{LIMITS, golden_pictures, jpeg, synthetic};
 
 const SQUARE: LetterboxSpec = LetterboxSpec {
     target: TargetSize::Rect { long_side: 64, multiple_of: 32 },
+    preprocessing: CENTRED,
+};
+const CENTRED: Preprocessing = Preprocessing {
     placement: Placement::Centre,
+    resampling: Resampling::Bilinear,
     channels: ChannelOrder::Rgb,
     range: ValueRange::Byte,
 };
 const WIDE: LetterboxSpec = LetterboxSpec {
     target: TargetSize::Fixed { width: 96, height: 50 },
-    placement: Placement::TopLeft,
-    ..SQUARE
+    preprocessing: Preprocessing { placement: Placement::TopLeft, ..CENTRED },
+};
+const STRETCHED: LetterboxSpec = LetterboxSpec {
+    target: TargetSize::Fixed { width: 64, height: 40 },
+    preprocessing: Preprocessing {
+        placement: Placement::Stretch,
+        resampling: Resampling::Antialiased,
+        ..CENTRED
+    },
 };
 
 /// Scales at which a JPEG is decoded at a half and at a quarter of its sides.
@@ -64,7 +76,7 @@ fn positions_are_those_of_the_full_size() {
         for orientation in 1..=8 {
             let file = jpeg(&stored, orientation);
             let full = decode(&file, &LIMITS).expect("a good JPEG");
-            for spec in [SQUARE, WIDE] {
+            for spec in [SQUARE, WIDE, STRETCHED] {
                 let what = format!("{width}×{height}, orientation {orientation}, {spec:?}");
                 let mut small = ReducedPicture::default();
                 let scale = |width, height| spec.scale(width, height);

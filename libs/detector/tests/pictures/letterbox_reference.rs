@@ -3,7 +3,8 @@
 use detector::InputBox;
 use detector::decode::{Picture, decode};
 use detector::preprocess::letterbox::{
-    ChannelOrder, LetterboxSpec, Placement, TargetSize, ValueRange, letterbox,
+    ChannelOrder, LetterboxSpec, Placement, Preprocessing, Resampling, TargetSize, ValueRange,
+    letterbox,
 };
 use detector::tensor::InputTensor;
 use domain::BoundingBox;
@@ -12,17 +13,30 @@ use crate::support::{LIMITS, golden_lines, sha256, synthetic, test_image};
 
 const ULTRALYTICS: LetterboxSpec = LetterboxSpec {
     target: TargetSize::Rect { long_side: 640, multiple_of: 32 },
+    preprocessing: CENTRED,
+};
+
+const CENTRED: Preprocessing = Preprocessing {
     placement: Placement::Centre,
+    resampling: Resampling::Bilinear,
     channels: ChannelOrder::Rgb,
     range: ValueRange::Byte,
 };
 
 const YOLOX: LetterboxSpec = LetterboxSpec {
     target: TargetSize::Fixed { width: 416, height: 416 },
-    placement: Placement::TopLeft,
-    channels: ChannelOrder::Bgr,
-    range: ValueRange::Byte,
+    preprocessing: Preprocessing {
+        placement: Placement::TopLeft,
+        channels: ChannelOrder::Bgr,
+        ..CENTRED
+    },
 };
+
+/// Stretched to an input that is not square.
+fn stretched(resampling: Resampling) -> LetterboxSpec {
+    let preprocessing = Preprocessing { placement: Placement::Stretch, resampling, ..CENTRED };
+    LetterboxSpec { target: TargetSize::Fixed { width: 416, height: 320 }, preprocessing }
+}
 
 /// The planes as the bytes that they hold in the range 0 to 255.
 fn planes(tensor: &InputTensor) -> Vec<u8> {
@@ -57,13 +71,62 @@ fn synthetic_pictures_of_all_shapes() {
             [&width, &height].map(|w| number(w) as usize),
             "{what}"
         );
-        assert_eq!(letterbox.scale, number(&scale) as f32, "{what}");
+        assert_eq!(letterbox.scale_x, number(&scale) as f32, "{what}");
         assert_eq!(
             [letterbox.pad_x, letterbox.pad_y],
             [&pad_x, &pad_y].map(|w| number(w) as f32),
             "{what}"
         );
         assert_eq!(sha256(&planes(&tensor)), sha, "{what}");
+    }
+}
+
+#[test]
+fn stretched_pictures_are_opencvs_and_pillows() {
+    let mut tensor = InputTensor::default();
+    let lines = golden_lines("stretch.txt");
+    assert!(lines.len() > 50);
+    for line in lines {
+        let [resampling, width, height, sha] = line.try_into().expect("four words");
+        let spec = stretched(match resampling.as_str() {
+            "pillow" => Resampling::Antialiased,
+            _ => Resampling::Bilinear,
+        });
+        let side = |word: &str| word.parse::<u32>().expect("a number");
+        let (width, height) = (side(&width), side(&height));
+        let letterbox = letterbox(&synthetic(width, height), &spec, &mut tensor);
+        assert_eq!((tensor.width, tensor.height), (416, 320));
+        assert_eq!(sha256(&planes(&tensor)), sha, "{resampling} {width}×{height}");
+        let whole = InputBox { x1: 0.0, y1: 0.0, x2: 416.0, y2: 320.0 };
+        let bbox = letterbox.to_source(whole);
+        assert!((bbox.x2 - width as f32).abs() < 1e-3 && (bbox.y2 - height as f32).abs() < 1e-3);
+    }
+}
+
+#[test]
+fn standardised_values_are_the_formulas() {
+    let (mean, deviation) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
+    let picture = synthetic(123, 77);
+    let tensor = |spec: LetterboxSpec, preprocessing: Preprocessing| {
+        let mut tensor = InputTensor::default();
+        letterbox(&picture, &LetterboxSpec { preprocessing, ..spec }, &mut tensor);
+        tensor
+    };
+    // The letterbox has padding, which is standardised as well.
+    for spec in [ULTRALYTICS, YOLOX, stretched(Resampling::Antialiased)] {
+        for channels in [ChannelOrder::Rgb, ChannelOrder::Bgr] {
+            let as_bytes = Preprocessing { channels, ..spec.preprocessing };
+            let range = ValueRange::Standardised { mean, deviation };
+            let bytes = tensor(spec, as_bytes);
+            let found = tensor(spec, Preprocessing { range, ..as_bytes });
+            let plane_len = bytes.width * bytes.height;
+            for (place, (byte, found)) in bytes.data.iter().zip(&found.data).enumerate() {
+                let plane = place / plane_len;
+                let channel = if channels == ChannelOrder::Rgb { plane } else { 2 - plane };
+                let expected = (byte / 255.0 - mean[channel]) / deviation[channel];
+                assert!((found - expected).abs() < 1e-6, "{place}: {found} {expected}");
+            }
+        }
     }
 }
 
@@ -83,16 +146,17 @@ fn sample_pictures_decoded_and_letterboxed() {
 #[test]
 fn unit_range_and_channel_order() {
     let picture = synthetic(123, 77);
-    let tensor = |spec: LetterboxSpec| {
+    let tensor = |preprocessing: Preprocessing| {
         let mut tensor = InputTensor::default();
+        let spec = LetterboxSpec { preprocessing, ..ULTRALYTICS };
         letterbox(&picture, &spec, &mut tensor);
         tensor
     };
-    let bytes = tensor(ULTRALYTICS);
-    let units = tensor(LetterboxSpec { range: ValueRange::Unit, ..ULTRALYTICS });
+    let bytes = tensor(CENTRED);
+    let units = tensor(Preprocessing { range: ValueRange::Unit, ..CENTRED });
     assert!(bytes.data.iter().zip(&units.data).all(|(byte, unit)| byte / 255.0 == *unit));
 
-    let swapped = tensor(LetterboxSpec { channels: ChannelOrder::Bgr, ..ULTRALYTICS });
+    let swapped = tensor(Preprocessing { channels: ChannelOrder::Bgr, ..CENTRED });
     let plane_len = bytes.width * bytes.height;
     let (red, blue) = (&bytes.data[..plane_len], &bytes.data[2 * plane_len..]);
     assert_eq!(&swapped.data[..plane_len], blue);
@@ -131,13 +195,21 @@ fn strange_targets_do_not_panic() {
         TargetSize::Rect { long_side: 7, multiple_of: 5 },
     ];
     for target in targets {
-        for placement in [Placement::Centre, Placement::TopLeft] {
+        for placement in [Placement::Centre, Placement::TopLeft, Placement::Stretch] {
             for picture in
                 [Picture::default(), synthetic(1, 1), synthetic(200, 3), synthetic(3, 200)]
             {
-                let spec = LetterboxSpec { target, placement, ..ULTRALYTICS };
+                let resampling = if placement == Placement::Stretch {
+                    Resampling::Antialiased
+                } else {
+                    Resampling::Bilinear
+                };
+                let preprocessing = Preprocessing { placement, resampling, ..CENTRED };
+                let spec = LetterboxSpec { target, preprocessing };
                 let letterbox = letterbox(&picture, &spec, &mut tensor);
-                assert!(letterbox.scale.is_finite() && letterbox.scale > 0.0);
+                for scale in [letterbox.scale_x, letterbox.scale_y] {
+                    assert!(scale.is_finite() && scale > 0.0);
+                }
                 assert_eq!(tensor.data.len(), 3 * tensor.width * tensor.height);
                 if let TargetSize::Rect { multiple_of, .. } = target {
                     assert_eq!(tensor.width % multiple_of.max(1) as usize, 0, "{spec:?}");

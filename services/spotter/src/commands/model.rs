@@ -34,6 +34,7 @@ fn add(options: &ModelAddOptions) -> Result<(), CliError> {
         labels: options.labels.as_deref().map(read_labels).transpose()?,
         license: options.license.clone(),
         head: if options.keep_plain { HeadChoice::KeepPlain } else { HeadChoice::CutIfPossible },
+        resampling: options.resampling,
         existing: if options.replace { Existing::Replace } else { Existing::Refuse },
         ..InstallOptions::new(&options.paths.models_dir(), name)
     };
@@ -117,10 +118,11 @@ fn summary(bundle: &ModelBundle) -> String {
         ModelInput::Fixed { width, height } => format!("{width}×{height} px"),
     };
     format!(
-        "{}  {}  {} classes  {input}  weights: {}",
+        "{}  {}  {} classes  {input}  {}  weights: {}",
         manifest.name,
         manifest.head.name(),
         bundle.labels().len(),
+        manifest.preprocessing(),
         manifest.license
     )
 }

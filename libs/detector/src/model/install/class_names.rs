@@ -75,11 +75,13 @@ impl<'a> Names<'a> {
                 Ok(LabelMap::new(labels))
             }
             Self::Unreadable(text) => Err(needed(NoLabels::Unreadable(text.clone()))),
-            Self::Absent if labels::coco().len() == classes => {
+            Self::Absent => {
+                let coco = [labels::coco(), labels::coco_categories()];
+                let coco = coco.into_iter().find(|labels| labels.len() == classes);
+                let labels = coco.ok_or_else(|| needed(NoLabels::Absent))?;
                 notes.push(InstallNote::LabelsAssumed);
-                Ok(labels::coco())
+                Ok(labels)
             }
-            Self::Absent => Err(needed(NoLabels::Absent)),
         }
     }
 }

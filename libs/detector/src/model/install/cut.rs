@@ -2,9 +2,9 @@
 
 use super::trial::{Difference, Recognised, Trial, every_cell, noise};
 use crate::{
+    families::{Head, HeadKind, cut_output},
     onnx::cut::{CannotCut, HeadConvolutions, InputSize, NewOutput, end_at, find_head},
     postprocess::candidate::Candidate,
-    postprocess::heads::{Head, HeadKind, cut_output},
     tensor::{InputBatch, InputTensor},
 };
 
@@ -25,16 +25,20 @@ impl Trial<'_> {
         recognised: &Recognised,
         whole: &[Candidate],
     ) -> Result<Cut, CannotCut> {
-        let convolutions = find_head(&self.model, recognised.reading.classes)?;
-        let input = noise(recognised.size, HeadKind::Yolov8Cut);
+        let convolutions = find_head(&self.model, recognised.reading.levels.classes)?;
+        let input = noise(recognised.size, 1.0);
         let (outputs, strides) = self.levels(recognised, &convolutions, &input)?;
         let bytes = end_at(&self.model, &outputs, InputSize::Dynamic).to_bytes();
         let mut session = self.load(&bytes).map_err(differs)?;
-        let head = Head { kind: HeadKind::Yolov8Cut, strides, classes: recognised.reading.classes };
+        let head = Head {
+            kind: HeadKind::YOLOV8_CUT,
+            strides,
+            classes: recognised.reading.levels.classes,
+        };
         let boxes = every_cell(&mut session, &head, &input).map_err(differs)?;
         let difference = self.compare(recognised, whole, &boxes).map_err(differs)?;
 
-        let why_fixed = self.why_not_other_sizes(&mut session, &head);
+        let why_fixed = self.why_not_other_sizes(&mut session, &head, recognised.multiple_of);
         let (width, height) = recognised.size;
         let (bytes, size) = if why_fixed.is_some() {
             let size = InputSize::Fixed { height, width };
@@ -61,7 +65,7 @@ impl Trial<'_> {
             }
         };
         let boxes = convolutions.boxes.iter().map(keep_name(4 * convolutions.bins));
-        let scores = convolutions.scores.iter().map(keep_name(recognised.reading.classes));
+        let scores = convolutions.scores.iter().map(keep_name(recognised.reading.levels.classes));
         let ends: Vec<NewOutput> = boxes.chain(scores).collect();
         let bytes = end_at(&self.model, &ends, InputSize::Dynamic).to_bytes();
         let mut session = self.load(&bytes).map_err(differs)?;

@@ -40,7 +40,9 @@ pub enum InstallNote {
         /// Why it cannot be dynamic.
         detail: String,
     },
-    /// The file does not name its 80 classes, and COCO's names were used.
+    /// Masks of objects are left out: the file is a model for segments.
+    MasksLeftOut,
+    /// The file does not name its classes, which are as many as COCO's, and COCO's names were used.
     LabelsAssumed,
     /// The file names only some of its classes; the others have their number as name.
     ClassesWithoutName(
@@ -83,8 +85,11 @@ impl fmt::Display for InstallNote {
                 "the batch is fixed at {batch}, so a single picture costs as much as {batch}; export it with \
                  batch=1 ({detail})"
             ),
+            Self::MasksLeftOut => {
+                f.write_str("a model for segments: its boxes are served, its masks are left out")
+            }
             Self::LabelsAssumed => {
-                f.write_str("the file does not name its 80 classes; they are taken for COCO's")
+                f.write_str("the file does not name its classes; they are taken for COCO's")
             }
             Self::ClassesWithoutName(1) => {
                 f.write_str("1 class has no name in the file; its number is used")

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 
-use super::reading::{self, Family, Reading};
 use crate::{
+    families::{Declared, Ends, HEADS, Head, HeadKind, Levels, Shapes},
     model::error::ModelError,
     onnx::{
         Dimension, OnnxModel, TensorInfo,
         cut::{CannotCut, find_head},
+        ends::{with_constant_size, with_outputs, without_last},
         external::MOST_BYTES,
+        ranking::ranked_classes,
     },
 };
 
@@ -19,16 +21,24 @@ const SIDES: std::ops::RangeInclusive<u64> = 32..=8192;
 /// The largest fixed batch.
 const MOST_PICTURES: u64 = 64;
 
-/// An end-to-end head gives at most this many boxes; the published ones give 300.
-const MOST_QUERIES: u64 = 1000;
-
-pub(super) const EXPECTED_OUTPUTS: &str = "one output of floats: [batch, 4 + classes, cells] (YOLOv8, YOLO11) \
-     or [batch, cells, 5 + classes] (YOLOX), with one cell for each 8×8, 16×16 and 32×32 pixels of the \
-     input, or for other such levels from 4×4 to 128×128";
 const ITS_OWN_SUPPRESSION: &str =
-    "a detector that drops overlapping boxes itself; export it again without `nms=True`";
-const END_TO_END: &str = "an end-to-end detector (YOLO26, YOLOv10)";
-const QUERY_BASED: &str = "a detector with queries (RT-DETR, D-FINE)";
+    "a detector with non-maximum suppression in a form of its own; export it without";
+const QUERY_BASED: &str = "a detector with queries whose outputs have other names than those of RT-DETR, D-FINE or RF-DETR, or which has a class \
+     for no object (DETR, YOLOS)";
+
+/// One possible meaning of outputs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Reading {
+    pub(super) kind: HeadKind,
+    pub(super) levels: Levels,
+}
+
+impl Reading {
+    pub(super) fn head(&self) -> Head {
+        let Levels { classes, strides } = self.levels.clone();
+        Head { kind: self.kind, strides, classes }
+    }
+}
 
 /// What a file declares about its input and outputs.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,78 +47,143 @@ pub(super) struct Facts {
     pub(super) size: (u32, u32),
     /// Whether height or width is dynamic.
     pub(super) is_size_dynamic: bool,
+    /// The multiple of which sides are, where the levels do not say it.
+    pub(super) multiple_of: u32,
     /// The batch size, where it is fixed and not 1.
     pub(super) batch: Option<u64>,
-    /// Whether it has outputs beside the boxes, such as the levels of the head.
-    pub(super) has_other_outputs: bool,
-    /// The possible meanings of its output, where its shape is declared.
+    /// The inputs and outputs that are used.
+    pub(super) ends: Ends,
+    /// The families that its outputs can be of.
+    pub(super) kinds: Vec<HeadKind>,
+    /// The possible meanings of its outputs, where their shapes are declared.
     pub(super) readings: Vec<Reading>,
+    /// The number of classes by which the graph divides the places of its best scores.
+    ranked: Option<usize>,
 }
 
-/// Reads the declarations of the file at `path`.
+impl Facts {
+    /// The meanings of outputs of these shapes, for one picture: those with unusual levels come last.
+    pub(super) fn readings_of(&self, outputs: &[Vec<u64>], labels: Option<usize>) -> Vec<Reading> {
+        let shapes = Shapes { outputs, size: self.size, labels, ranked: self.ranked };
+        let of_kind = |kind: &HeadKind| {
+            let kind = *kind;
+            kind.readings(&shapes).into_iter().map(move |levels| Reading { kind, levels })
+        };
+        let mut readings: Vec<Reading> = self.kinds.iter().flat_map(of_kind).collect();
+        let is_unusual =
+            |reading: &Reading| !matches!(reading.levels.strides[..], [] | [8, 16, 32]);
+        readings.sort_by_key(is_unusual);
+        readings
+    }
+
+    /// `model` with only the inputs and outputs that are used, or `None` if it has no others.
+    pub(super) fn with_ends(&self, model: &OnnxModel) -> Option<OnnxModel> {
+        let Ends { outputs, size_input, masks } = &self.ends;
+        let are_all = model.outputs().iter().map(|end| &end.name).eq(outputs);
+        if are_all && size_input.is_none() && masks.is_none() {
+            return None;
+        }
+        let mut changed = with_outputs(model, outputs);
+        if let Some(name) = size_input {
+            changed = with_constant_size(&changed, name, self.size);
+        }
+        if let (Some(masks), Some(name)) = (masks, outputs.first()) {
+            changed = without_last(&changed, name, masks.axis, masks.count);
+        }
+        Some(changed)
+    }
+}
+
+/// Reads the declarations of the file at `path`, which has names for `labels` classes, where known.
 ///
 /// # Errors
 /// [`ModelError`] for a file that is not a supported detector.
-pub(super) fn recognise(path: &Path, model: &OnnxModel) -> Result<Facts, ModelError> {
-    let (inputs, outputs) = (model.inputs(), model.outputs());
+pub(super) fn recognise(
+    path: &Path,
+    model: &OnnxModel,
+    labels: Option<usize>,
+) -> Result<Facts, ModelError> {
     let refuse = |expected: &str| not_a_detector(path, describe(model), expected);
-    let not_yet = |kind| not_supported_yet(path, kind, describe(model));
-    if is_query_based(&outputs) || model.metadata("head") == Some("RTDETRDecoder") {
-        return Err(not_yet(QUERY_BASED));
-    }
-    if let Some(task) = model.metadata("task").filter(|task| *task != "detect") {
+    if let Some(task) = model.metadata("task").filter(|task| !["detect", "segment"].contains(task))
+    {
         return Err(refuse(&format!("a model for the task 'detect', not '{task}'")));
     }
-    if has_own_suppression(model) {
-        return Err(not_yet(ITS_OWN_SUPPRESSION));
-    }
-    if model.metadata("end2end").is_some_and(|text| text.eq_ignore_ascii_case("true")) {
-        return Err(not_yet(END_TO_END));
-    }
-    let [input] = &inputs[..] else { return Err(refuse("one input, the picture")) };
-    let (size, is_size_dynamic) = picture_size(model, input)
+    let is_picture = |input: &TensorInfo| input.element.is_float() && input.shape.len() == 4;
+    let mut inputs = model.inputs();
+    let Some(place) = inputs.iter().position(is_picture) else {
+        return Err(refuse("an input of floats [batch, 3, height, width]"));
+    };
+    let picture = inputs.remove(place);
+    let (size, is_size_dynamic) = picture_size(model, &picture)
         .ok_or_else(|| refuse("an input of floats [batch, 3, height, width]"))?;
-    let batch = fixed_batch(input, size).map_err(|problem| refuse(&problem))?;
-    let output = match &outputs[..] {
-        [output] => output,
-        [_, masks] if masks.shape.len() == 4 => {
-            return Err(refuse("a detector, with one output; it looks like a model for segments"));
-        }
-        // Exported as for training: the levels of the head are further outputs, which are dropped.
-        [output, _, _, _, ..] if output.shape.len() == 3 => output,
-        _ => return Err(refuse(EXPECTED_OUTPUTS)),
+    let batch = fixed_batch(&picture, size).map_err(|problem| refuse(&problem))?;
+    let file = Declared { model, others: inputs, outputs: model.outputs() };
+    let claim = |kind: &HeadKind| Some((*kind, kind.claim(&file)?));
+    let claims: Vec<(HeadKind, Ends)> = HEADS.iter().filter_map(claim).collect();
+    let facts = |ends: &Ends| Facts {
+        size,
+        is_size_dynamic,
+        multiple_of: file.multiple_of(),
+        batch,
+        ends: ends.clone(),
+        kinds: claims.iter().filter(|claim| claim.1 == *ends).map(|claim| claim.0).collect(),
+        readings: Vec::new(),
+        ranked: ranked_classes(model),
     };
-    if !output.element.is_float() {
-        return Err(refuse("an output of floats"));
+    let is_said_for_segments = model.metadata("task") == Some("segment");
+    if is_said_for_segments && claims.iter().all(|claim| claim.1.masks.is_none()) {
+        return Err(refuse("boxes with masks and prototypes [batch, masks, height, width]"));
     }
-    // Output shapes may be dynamic; a run shows them.
-    let readings = match &output.shape[..] {
-        [_, Dimension::Fixed(rows), Dimension::Fixed(columns)] if !is_size_dynamic => {
-            let readings = reading::of([*rows, *columns], size);
-            if readings.is_empty() {
-                return Err(no_reading(path, [*rows, *columns], describe(model)));
-            }
-            refuse_other_tasks(path, model, &readings)?;
-            readings
+    let mut unread = None;
+    for (_, ends) in &claims {
+        let mut facts = facts(ends);
+        // Shapes of outputs may be dynamic, or be those of another size; a run shows them.
+        let Some(shapes) = file.shapes(ends).filter(|_| !is_size_dynamic) else { return Ok(facts) };
+        facts.readings = facts.readings_of(&shapes, labels);
+        if !facts.readings.is_empty() {
+            refuse_other_tasks(path, model, &facts.readings)?;
+            return Ok(facts);
         }
-        [] | [_, _, _] => Vec::new(),
-        [_, _] => {
-            return Err(refuse(
-                "a detector; with one list of scores for a picture, it looks like a classifier",
-            ));
-        }
-        _ => return Err(refuse(EXPECTED_OUTPUTS)),
-    };
-    let has_other_outputs = outputs.len() > 1;
-    Ok(Facts { size, is_size_dynamic, batch, has_other_outputs, readings })
+        unread = Some(facts);
+    }
+    match unread {
+        Some(_) => Err(no_reading(path, describe(model))),
+        None => Err(unclaimed(path, &file)),
+    }
 }
 
-/// The error for an output whose shape has no known meaning.
-pub(super) fn no_reading(path: &Path, [rows, columns]: [u64; 2], found: String) -> ModelError {
-    if columns == 6 && rows <= MOST_QUERIES {
-        return not_supported_yet(path, END_TO_END, found);
+/// The error for a file whose inputs and outputs no family has.
+fn unclaimed(path: &Path, file: &Declared<'_>) -> ModelError {
+    let found = describe(file.model);
+    let not_yet =
+        |kind| ModelError::NotSupportedYet { path: path.to_owned(), kind, found: found.clone() };
+    if is_query_based(&file.outputs) {
+        return not_yet(QUERY_BASED);
     }
-    not_a_detector(path, found, EXPECTED_OUTPUTS)
+    if has_own_suppression(file.model) {
+        return not_yet(ITS_OWN_SUPPRESSION);
+    }
+    let expected = match &file.outputs[..] {
+        _ if !file.others.is_empty() => "one input, the picture".to_owned(),
+        [output] if !output.element.is_float() => "an output of floats".to_owned(),
+        [output] if output.shape.len() == 2 => {
+            "a detector; with one list of scores for a picture, it looks like a classifier"
+                .to_owned()
+        }
+        _ => expected_outputs(),
+    };
+    not_a_detector(path, found, &expected)
+}
+
+/// The outputs that the families have.
+fn expected_outputs() -> String {
+    let described: Vec<&str> = HEADS.iter().filter_map(|kind| kind.described()).collect();
+    format!("outputs of floats: {}", described.join("; or "))
+}
+
+/// The error for outputs whose shapes have no known meaning.
+pub(super) fn no_reading(path: &Path, found: String) -> ModelError {
+    not_a_detector(path, found, &expected_outputs())
 }
 
 /// Rejects a model whose head gives more for each cell than a box and class scores. The output does not always
@@ -118,13 +193,13 @@ pub(super) fn refuse_other_tasks(
     model: &OnnxModel,
     readings: &[Reading],
 ) -> Result<(), ModelError> {
-    for reading in readings.iter().filter(|reading| reading.family == Family::Yolov8) {
-        if let Err(CannotCut::OtherTask { values }) = find_head(model, reading.classes) {
+    for reading in readings.iter().filter(|reading| reading.kind == HeadKind::YOLOV8) {
+        let classes = reading.levels.classes;
+        if let Err(CannotCut::OtherTask { values }) = find_head(model, classes) {
             let values: Vec<String> = values.iter().map(ToString::to_string).collect();
             let found = format!(
-                "{} values for each cell beside its box, which are not the scores of {} classes alone ({})",
+                "{} values for each cell beside its box, which are not the scores of {classes} classes alone ({})",
                 values.join(" and "),
-                reading.classes,
                 describe(model)
             );
             let expected =
@@ -137,10 +212,6 @@ pub(super) fn refuse_other_tasks(
 
 pub(super) fn not_a_detector(path: &Path, found: String, expected: &str) -> ModelError {
     ModelError::NotADetector { path: path.to_owned(), found, expected: expected.to_owned() }
-}
-
-fn not_supported_yet(path: &Path, kind: &'static str, found: String) -> ModelError {
-    ModelError::NotSupportedYet { path: path.to_owned(), kind, found }
 }
 
 /// The inputs and outputs of a model, as text.
@@ -195,21 +266,15 @@ fn fixed_batch(input: &TensorInfo, (width, height): (u32, u32)) -> Result<Option
     Ok(Some(batch))
 }
 
-/// RT-DETR, D-FINE and DETR give boxes `[batch, queries, 4]` beside a score or label per query.
+/// Detectors with queries give boxes `[batch, queries, 4]` beside a score or label per query.
 fn is_query_based(outputs: &[TensorInfo]) -> bool {
     let has_four = |output: &TensorInfo| matches!(&output.shape[..], [_, _, Dimension::Fixed(4)]);
     outputs.len() >= 2 && outputs.iter().any(has_four)
 }
 
-/// Whether the graph contains non-maximum suppression, as with `nms=True`.
+/// Whether the graph contains non-maximum suppression.
 fn has_own_suppression(model: &OnnxModel) -> bool {
     let nodes = model.proto.graph.iter().flat_map(|graph| &graph.node);
     let mut operators = nodes.map(|node| node.op_type());
-    let is_said = model.metadata("args").is_some_and(|args| {
-        let args = args.replace('"', "'");
-        args.contains("'nms': True") || args.contains("'nms': true")
-    });
-    is_said
-        || operators
-            .any(|operator| operator.contains("NonMaxSuppression") || operator.contains("NMS"))
+    operators.any(|operator| operator.contains("NonMaxSuppression") || operator.contains("NMS"))
 }

@@ -4,17 +4,14 @@ use std::path::Path;
 
 use domain::ConfidenceThreshold;
 
-use super::{
-    reading::{self, Reading},
-    recognise::{Facts, describe, no_reading, not_a_detector, refuse_other_tasks},
-};
+use super::recognise::{Facts, Reading, describe, no_reading, not_a_detector, refuse_other_tasks};
 use crate::{
     error::DetectError,
+    families::{DecodeRequest, Head, HeadKind},
     model::error::ModelError,
     onnx::{OnnxModel, batch::with_dynamic_batch, float_ends::has_half_floats},
     onnx_runtime::{error::OnnxRuntimeError, library::OnnxRuntime, session::InferenceSession},
     postprocess::candidate::Candidate,
-    postprocess::heads::{DecodeRequest, Head, HeadKind},
     tensor::{InputBatch, InputTensor, OutputView},
 };
 
@@ -70,17 +67,29 @@ pub(super) struct Recognised {
     pub(super) size: (u32, u32),
     /// Whether height or width is dynamic.
     pub(super) is_size_dynamic: bool,
+    /// Sides of pictures are multiples of it: the stride of the coarsest level.
+    pub(super) multiple_of: u32,
 }
 
-impl Recognised {
-    /// The stride of the coarsest level: sides of pictures are multiples of it.
-    pub(super) fn largest_stride(&self) -> u32 {
-        self.reading.strides.iter().copied().max().unwrap_or(1)
+/// The outputs of a run: shapes and values.
+struct RunOutputs(Vec<(Vec<i64>, Vec<f32>)>);
+
+impl RunOutputs {
+    fn of(session: &mut InferenceSession, input: &InputTensor) -> Result<Self, DetectError> {
+        let outputs = session.run_quietly(&InputBatch::of(input))?;
+        let views = outputs.views()?;
+        Ok(Self(views.iter().map(|view| (view.shape.to_vec(), view.data.to_vec())).collect()))
     }
 
-    pub(super) fn plain_head(&self) -> Head {
-        let Reading { family, classes, strides } = self.reading.clone();
-        Head { kind: family.plain_head(), strides, classes }
+    fn views(&self) -> Vec<OutputView<'_>> {
+        self.0.iter().map(|(shape, data)| OutputView { shape, data }).collect()
+    }
+
+    /// The shapes for one picture.
+    fn of_picture(&self) -> Vec<Vec<u64>> {
+        let sizes =
+            |shape: &[i64]| shape.iter().map(|size| u64::try_from(*size).unwrap_or(0)).collect();
+        self.0.iter().map(|(shape, _)| sizes(shape.get(1..).unwrap_or_default())).collect()
     }
 }
 
@@ -108,61 +117,56 @@ impl<'a> Trial<'a> {
             path: self.path.to_owned(),
             detail: error.to_string(),
         };
-        let is_yolox = |reading: &Reading| reading.family.plain_head() == HeadKind::Yolox;
-        let kind = match &facts.readings[..] {
-            [only] if is_yolox(only) => HeadKind::Yolox,
-            _ => HeadKind::Yolov8,
+        let kinds = facts.readings.first().map(|reading| reading.kind);
+        let kind = kinds.or(facts.kinds.first().copied());
+        let range = |kind: HeadKind| kind.preprocessing().range.brightest();
+        let brightest = match facts.readings.len() {
+            1 => kind.map_or(1.0, range),
+            // Of several meanings, most are of pictures from 0 to 1.
+            _ => 1.0,
         };
-        let (shape, data) =
-            first_output(&mut session, &noise(facts.size, kind)).map_err(does_not_run)?;
-        let reading = self.read(facts, &shape, &data, labels)?;
-        let (size, is_size_dynamic) = (facts.size, facts.is_size_dynamic);
-        let recognised = Recognised { reading, size, is_size_dynamic };
-        let head = recognised.plain_head();
-        let input = noise(size, head.kind);
-        if head.kind != kind {
+        let run =
+            RunOutputs::of(&mut session, &noise(facts.size, brightest)).map_err(does_not_run)?;
+        let reading = self.read(facts, &run, labels)?;
+        let head = reading.head();
+        let input = noise(facts.size, range(head.kind));
+        if range(head.kind) != brightest {
             // Values that fit a meaning on an almost black picture need not fit it on another.
-            let (_, data) = first_output(&mut session, &input).map_err(does_not_run)?;
-            self.refuse_mismatch(&recognised.reading, &data, size.0)?;
+            let run = RunOutputs::of(&mut session, &input).map_err(does_not_run)?;
+            self.refuse_mismatch(&head, &run, facts.size.0)?;
         }
         let boxes = every_cell(&mut session, &head, &input).map_err(does_not_run)?;
-        Ok((recognised, boxes))
+        let multiple_of = reading.levels.strides.iter().copied().max().unwrap_or(facts.multiple_of);
+        let (size, is_size_dynamic) = (facts.size, facts.is_size_dynamic);
+        Ok((Recognised { reading, size, is_size_dynamic, multiple_of }, boxes))
     }
 
-    /// The meaning of an output of this shape, by its values.
+    /// The meaning of outputs, by their shapes and values.
     fn read(
         &self,
         facts: &Facts,
-        shape: &[i64],
-        data: &[f32],
+        run: &RunOutputs,
         labels: Option<usize>,
     ) -> Result<Reading, ModelError> {
-        let found = || format!("{}, which gives {shape:?}", describe(&self.model));
-        let sides: Vec<u64> = shape.iter().map(|side| u64::try_from(*side).unwrap_or(0)).collect();
-        let [_, rows, columns] = sides[..] else {
-            return Err(no_reading(self.path, [0, 0], found()));
-        };
-        let readings = reading::of([rows, columns], facts.size);
+        let shapes: Vec<&Vec<i64>> = run.0.iter().map(|(shape, _)| shape).collect();
+        let readings = facts.readings_of(&run.of_picture(), labels);
         let Some(first) = readings.first() else {
-            return Err(no_reading(self.path, [rows, columns], found()));
+            let found = format!("{}, which gives {shapes:?}", describe(&self.model));
+            return Err(no_reading(self.path, found));
         };
         refuse_other_tasks(self.path, &self.model, &readings)?;
-        let fits = |reading: &&Reading| reading.mismatch(data, facts.size.0).is_none();
+        let width = facts.size.0 as usize;
+        let fits = |reading: &&Reading| reading.head().mismatch(&run.views(), width).is_none();
         let fitting: Vec<&Reading> = readings.iter().filter(fits).collect();
-        let named = fitting.iter().find(|reading| Some(reading.classes) == labels);
+        let named = fitting.iter().find(|reading| Some(reading.levels.classes) == labels);
         if let Some(reading) = named.or(fitting.first()) {
             return Ok((*reading).clone());
         }
-        self.refuse_mismatch(first, data, facts.size.0).map(|()| first.clone())
+        self.refuse_mismatch(&first.head(), run, facts.size.0).map(|()| first.clone())
     }
 
-    fn refuse_mismatch(
-        &self,
-        reading: &Reading,
-        data: &[f32],
-        width: u32,
-    ) -> Result<(), ModelError> {
-        match reading.mismatch(data, width) {
+    fn refuse_mismatch(&self, head: &Head, run: &RunOutputs, width: u32) -> Result<(), ModelError> {
+        match head.mismatch(&run.views(), width as usize) {
             Some(why) => Err(not_a_detector(self.path, why.found.to_owned(), why.expected)),
             None => Ok(()),
         }
@@ -179,18 +183,23 @@ impl<'a> Trial<'a> {
         let changed =
             Trial { path: self.path, runtime: self.runtime, bytes: model.to_bytes(), model };
         let mut session = changed.load(&changed.bytes)?;
-        let input = noise(recognised.size, recognised.plain_head().kind);
-        let boxes = every_cell(&mut session, &recognised.plain_head(), &input)?;
+        let head = recognised.reading.head();
+        let input = noise(recognised.size, head.kind.preprocessing().range.brightest());
+        let boxes = every_cell(&mut session, &head, &input)?;
         self.compare(recognised, whole, &boxes)?;
         Ok(changed)
     }
 
     /// Why the model with its plain `head` does not run at other sizes, if so.
-    pub(super) fn why_not_at_other_sizes(&self, head: &Head) -> Result<Option<String>, ModelError> {
+    pub(super) fn why_not_at_other_sizes(
+        &self,
+        head: &Head,
+        multiple_of: u32,
+    ) -> Result<Option<String>, ModelError> {
         let mut session = self
             .load(&self.bytes)
             .map_err(|source| ModelError::OnnxRuntime { path: self.path.to_owned(), source })?;
-        Ok(self.why_not_other_sizes(&mut session, head))
+        Ok(self.why_not_other_sizes(&mut session, head, multiple_of))
     }
 
     /// Why `session` does not run at other sizes, if so.
@@ -198,11 +207,12 @@ impl<'a> Trial<'a> {
         &self,
         session: &mut InferenceSession,
         head: &Head,
+        step: u32,
     ) -> Option<String> {
-        let step = head.strides.iter().copied().max().unwrap_or(1);
+        let brightest = head.kind.preprocessing().range.brightest();
         OTHER_SIZES.into_iter().find_map(|(width, height)| {
             let size = (width.next_multiple_of(step), height.next_multiple_of(step));
-            let error = every_cell(session, head, &noise(size, head.kind)).err()?;
+            let error = every_cell(session, head, &noise(size, brightest)).err()?;
             Some(format!("at {}×{} {}", size.0, size.1, what_fails(&error)))
         })
     }
@@ -248,19 +258,6 @@ fn what_fails(error: &DetectError) -> String {
     }
 }
 
-/// Shape and values of the first output, the values of the first picture only.
-fn first_output(
-    session: &mut InferenceSession,
-    input: &InputTensor,
-) -> Result<(Vec<i64>, Vec<f32>), DetectError> {
-    let outputs = session.run_quietly(&InputBatch::of(input))?;
-    let views = outputs.views()?;
-    let Some(view) = views.first() else { return Ok((Vec::new(), Vec::new())) };
-    let pictures = view.shape.first().map_or(1, |&pictures| usize::try_from(pictures).unwrap_or(1));
-    let data = &view.data[..view.data.len() / pictures.max(1)];
-    Ok((view.shape.to_vec(), data.to_vec()))
-}
-
 /// The candidates of all cells, in the order of the cells.
 pub(super) fn every_cell(
     session: &mut InferenceSession,
@@ -289,16 +286,15 @@ pub(super) fn every_cell(
     Ok(boxes)
 }
 
-/// A tensor of the same pseudo-random values each time (splitmix64), in the range of the head.
-pub(super) fn noise((width, height): (u32, u32), kind: HeadKind) -> InputTensor {
-    let scale = if kind == HeadKind::Yolox { 255.0 } else { 1.0 };
+/// A tensor of the same pseudo-random values each time (splitmix64), up to `brightest`.
+pub(super) fn noise((width, height): (u32, u32), brightest: f32) -> InputTensor {
     let (width, height) = (width as usize, height as usize);
     let mut state = 0_u64;
     let mut next = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed >> 40) as f32 / (1 << 24) as f32 * scale
+        (mixed >> 40) as f32 / (1 << 24) as f32 * brightest
     };
     let data = (0..3 * width * height).map(|_| next()).collect();
     InputTensor { data, height, width }

@@ -4,10 +4,14 @@ use super::spec::{Letterbox, LetterboxSpec, Placement, TargetSize};
 
 impl LetterboxSpec {
     /// Pixels of the model's input for each pixel of a picture of `width` × `height`, to choose the size at which to
-    /// decode it. [`Letterbox::scale`] is the scale after its sides were rounded to whole pixels.
+    /// decode it: the larger one of a stretched picture. A [`Letterbox`] has those after sides were rounded to whole pixels.
     #[must_use]
     pub fn scale(&self, width: u32, height: u32) -> f64 {
-        scale(width, height, self.target)
+        let [across, down] = scales(width, height, self.target);
+        match self.preprocessing.placement {
+            Placement::Stretch => across.max(down),
+            Placement::Centre | Placement::TopLeft => down.min(across),
+        }
     }
 }
 
@@ -32,17 +36,24 @@ struct Axis {
 
 impl Plan {
     pub(super) fn new(width: u32, height: u32, spec: &LetterboxSpec) -> Self {
-        let scale = scale(width, height, spec.target);
+        let placement = spec.preprocessing.placement;
+        let [across, down] = scales(width, height, spec.target);
+        let (across, down) = match placement {
+            Placement::Stretch => (across, down),
+            Placement::Centre | Placement::TopLeft => (down.min(across), down.min(across)),
+        };
         let (target_width, target_height) = target_sides(spec.target);
         let (width, height) = (side(width), side(height));
-        let axis = |source: f64, target: f64| {
-            let scaled = scaled_side(source * scale, spec.placement).min(target);
+        let axis = |source: f64, target: f64, scale: f64| {
+            let scaled = scaled_side(source * scale, placement).min(target);
             Axis { source, tensor: tensor_side(scaled, target, spec.target), scaled }
         };
-        let horizontal = axis(width, target_width);
-        let vertical = axis(height, target_height);
-        let letterbox = match spec.placement {
-            Placement::TopLeft => Letterbox { scale: scale as f32, pad_x: 0.0, pad_y: 0.0 },
+        let horizontal = axis(width, target_width, across);
+        let vertical = axis(height, target_height, down);
+        let letterbox = match placement {
+            Placement::TopLeft | Placement::Stretch => {
+                Letterbox { scale_x: across as f32, scale_y: down as f32, pad_x: 0.0, pad_y: 0.0 }
+            }
             Placement::Centre => reference_letterbox(&horizontal, &vertical),
         };
         Self {
@@ -50,17 +61,18 @@ impl Plan {
             tensor_height: vertical.tensor as usize,
             scaled_width: horizontal.scaled as usize,
             scaled_height: vertical.scaled as usize,
-            left: start(&horizontal, spec.placement) as usize,
-            top: start(&vertical, spec.placement) as usize,
+            left: start(&horizontal, placement) as usize,
+            top: start(&vertical, placement) as usize,
             letterbox,
         }
     }
 }
 
-/// Pixels of the scaled picture for each pixel of one of `width` × `height`, before sides are rounded.
-pub(super) fn scale(width: u32, height: u32, target: TargetSize) -> f64 {
+/// Pixels of the model's input for each pixel of a row and of a column of a picture of `width` × `height`, if it filled
+/// the input, before sides are rounded.
+fn scales(width: u32, height: u32, target: TargetSize) -> [f64; 2] {
     let (target_width, target_height) = target_sides(target);
-    (target_height / side(height)).min(target_width / side(width))
+    [target_width / side(width), target_height / side(height)]
 }
 
 /// A side of a picture, at least 1 to keep divisions finite. A picture without pixels becomes all padding.
@@ -83,7 +95,8 @@ fn target_sides(target: TargetSize) -> (f64, f64) {
 /// A side of the scaled picture in whole pixels: Python's `round` (ties to even) or `int`, and never 0.
 fn scaled_side(exact: f64, placement: Placement) -> f64 {
     let whole = match placement {
-        Placement::Centre => exact.round_ties_even(),
+        // Stretched, it is the target's whole side but for rounding errors.
+        Placement::Centre | Placement::Stretch => exact.round_ties_even(),
         Placement::TopLeft => exact.trunc(),
     };
     whole.max(1.0)
@@ -103,7 +116,7 @@ fn tensor_side(scaled: f64, target: f64, size: TargetSize) -> f64 {
 fn start(axis: &Axis, placement: Placement) -> f64 {
     match placement {
         Placement::Centre => ((axis.tensor - axis.scaled) / 2.0 - 0.1).round_ties_even().max(0.0),
-        Placement::TopLeft => 0.0,
+        Placement::TopLeft | Placement::Stretch => 0.0,
     }
 }
 
@@ -115,5 +128,11 @@ fn reference_letterbox(horizontal: &Axis, vertical: &Axis) -> Letterbox {
     let pad =
         |axis: &Axis| ((axis.tensor - axis.source * gain) / 2.0 - 0.1).round_ties_even() as f32;
     // `+ 0.0` turns the -0 that rounding makes of -0.1 into 0.
-    Letterbox { scale: gain as f32, pad_x: pad(horizontal) + 0.0, pad_y: pad(vertical) + 0.0 }
+    let gain = gain as f32;
+    Letterbox {
+        scale_x: gain,
+        scale_y: gain,
+        pad_x: pad(horizontal) + 0.0,
+        pad_y: pad(vertical) + 0.0,
+    }
 }

@@ -11,50 +11,16 @@ use std::borrow::Cow;
 use wide::bytemuck::{cast, cast_slice_mut};
 use wide::{f32x4, i16x8, i32x4, u8x16, u32x4};
 
+use super::planes::{GROUP, PIXEL, Source, Window, u32_at, write_planes};
 use crate::decode::{Extent, Picture};
 
 /// Weights are multiples of 1/2048 (`INTER_RESIZE_COEF_SCALE`).
 const WEIGHT_ONE: f32 = 2048.0;
-/// Bytes of an RGB pixel.
-const PIXEL: usize = 3;
-/// Pixels per iteration; rows of vectors are padded to multiples of it.
-const GROUP: usize = 4;
-
-/// The pixels that are scaled.
-pub(super) struct Source<'a> {
-    pub(super) pixels: &'a Picture,
-    /// The columns that the picture covers.
-    pub(super) columns: Extent,
-    /// The rows that the picture covers.
-    pub(super) rows: Extent,
-}
-
-/// The part of the three planes that the scaled picture fills.
-pub(super) struct Window<'a> {
-    /// The planes that red, green and blue go to.
-    pub(super) planes: [&'a mut [f32]; 3],
-    /// Values from one row of a plane to the next.
-    pub(super) stride: usize,
-    pub(super) left: usize,
-    pub(super) top: usize,
-    pub(super) width: usize,
-    pub(super) height: usize,
-}
-
-impl Window<'_> {
-    /// Row `y` of the scaled picture in the three planes.
-    fn rows(&mut self, y: usize) -> [&mut [f32]; 3] {
-        let start = (self.top + y) * self.stride + self.left;
-        let width = self.width;
-        self.planes.each_mut().map(|plane| &mut plane[start..start + width])
-    }
-}
-
 /// Fills `window` with `source` scaled to its size; `value` converts 8-bit results to the stored range.
 pub(super) fn resize(
     source: &Source<'_>,
     window: &mut Window<'_>,
-    value: impl Fn(f32x4) -> f32x4 + Copy,
+    value: impl Fn(usize, f32x4) -> f32x4 + Copy,
 ) {
     let twice = |side: usize| Extent::whole(2 * side as u32);
     if source.columns == twice(window.width) && source.rows == twice(window.height) {
@@ -64,7 +30,7 @@ pub(super) fn resize(
     }
 }
 
-fn halve(picture: &Picture, window: &mut Window<'_>, value: impl Fn(f32x4) -> f32x4 + Copy) {
+fn halve(picture: &Picture, window: &mut Window<'_>, value: impl Fn(usize, f32x4) -> f32x4 + Copy) {
     let row_len = picture.width() as usize * PIXEL;
     let mut pixels = vec![u32x4::ZERO; window.width.div_ceil(GROUP)];
     for (y, two_rows) in picture.rgb().chunks_exact(2 * row_len).enumerate() {
@@ -210,14 +176,10 @@ impl ResampledRow {
     }
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-}
-
 fn interpolate(
     source: &Source<'_>,
     window: &mut Window<'_>,
-    value: impl Fn(f32x4) -> f32x4 + Copy,
+    value: impl Fn(usize, f32x4) -> f32x4 + Copy,
 ) {
     let last_row = source.pixels.height() as isize - 1;
     let rows = SourceRows::new(source.pixels);
@@ -254,23 +216,5 @@ fn blend_rows(upper: &ResampledRow, lower: &ResampledRow, weights: [i16; 2], out
     for (out, (upper, lower)) in out.iter_mut().zip(rows) {
         let halves = [blend(upper[0], lower[0]), blend(upper[1], lower[1])];
         *out = cast(u8x16::narrow_i16x8(halves[0], halves[1]));
-    }
-}
-
-/// Takes the pixels of a row, red in the lowest byte, apart into the three planes.
-fn write_planes(pixels: &[u32x4], planes: [&mut [f32]; 3], value: impl Fn(f32x4) -> f32x4 + Copy) {
-    let [red, green, blue] = planes.map(|plane| plane.chunks_mut(GROUP));
-    for (((pixels, red), green), blue) in pixels.iter().zip(red).zip(green).zip(blue) {
-        let byte = |shift: u32| {
-            let lanes: i32x4 = cast((*pixels >> shift) & u32x4::splat(0xFF));
-            value(f32x4::from_i32x4(lanes)).to_array()
-        };
-        for (plane, values) in [(red, byte(0)), (green, byte(8)), (blue, byte(16))] {
-            match plane.as_mut_array::<GROUP>() {
-                Some(plane) => *plane = values,
-                // The last pixels of a row that is no multiple of four.
-                None => plane.copy_from_slice(&values[..plane.len()]),
-            }
-        }
     }
 }

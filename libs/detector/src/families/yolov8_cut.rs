@@ -8,42 +8,116 @@
 use domain::ClassId;
 
 use super::{
-    head::{DecodeRequest, Head},
-    scan::scan_best,
+    declared::{Declared, Ends, Shapes},
+    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Levels, Mismatch, Sizes},
+    scan::{logit, scan_best, sigmoid},
+    yolov8,
 };
-use crate::{input_box::InputBox, postprocess::candidate::Candidate, tensor::OutputView};
+use crate::{
+    input_box::InputBox, postprocess::candidate::Candidate, preprocess::letterbox::Preprocessing,
+    tensor::OutputView,
+};
 
-pub(super) fn decode(
-    head: &Head,
-    outputs: &[OutputView<'_>],
-    request: &DecodeRequest,
-    candidates: &mut Vec<Candidate>,
-) -> Option<()> {
-    if outputs.len() != 2 * head.strides.len() {
-        return None;
+impl HeadKind {
+    /// YOLOv8 or YOLO11 whose graph ends at its last convolutions: for each stride `s`,
+    /// `boxes_s` `[batch, 4 × bins, h, w]` and `scores_s` `[batch, classes, h, w]`, both raw.
+    pub const YOLOV8_CUT: Self = Self(&Yolov8Cut);
+}
+
+struct Yolov8Cut;
+
+impl Family for Yolov8Cut {
+    fn name(&self) -> &'static str {
+        "yolov8-cut"
     }
-    for (&stride, level) in head.strides.iter().zip(outputs.chunks_exact(2)) {
-        let (rows, columns) = Head::grid(stride, request);
-        let [channels, box_rows, box_columns] = level[0].picture_shape()?;
-        let scores_shape = level[1].picture_shape()?;
-        if channels == 0
-            || channels % 4 != 0
-            || [box_rows, box_columns] != [rows, columns]
-            || scores_shape != [head.classes, rows, columns]
-        {
+
+    fn described(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// No file is exported so: an installation cuts [YOLOv8](HeadKind::YOLOV8)'s head off.
+    fn claim(&self, _: &Declared<'_>) -> Option<Ends> {
+        None
+    }
+
+    fn readings(&self, _: &Shapes<'_>) -> Vec<Levels> {
+        Vec::new()
+    }
+
+    fn mismatch(&self, _: &Head, _: &[OutputView<'_>], _: usize) -> Option<Mismatch> {
+        None
+    }
+
+    fn preprocessing(&self) -> Preprocessing {
+        yolov8::PREPROCESSING
+    }
+
+    fn duplicates(&self) -> Duplicates {
+        Duplicates::Expected
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes::Any
+    }
+
+    fn has_cells(&self) -> bool {
+        true
+    }
+
+    fn output_names(&self, head: &Head) -> Option<Vec<String>> {
+        let pair = |stride| [cut_output("boxes", stride), cut_output("scores", stride)];
+        Some(head.strides.iter().flat_map(pair).collect())
+    }
+
+    fn decode(
+        &self,
+        head: &Head,
+        outputs: &[OutputView<'_>],
+        request: &DecodeRequest,
+        candidates: &mut Vec<Candidate>,
+    ) -> Option<()> {
+        if outputs.len() != 2 * head.strides.len() {
             return None;
         }
-        let level = Level {
-            stride: stride as f32,
-            columns,
-            cells: rows * columns,
-            bins: channels / 4,
-            distances: level[0].of_picture(request.batch_index)?,
-            scores: level[1].of_picture(request.batch_index)?,
-        };
-        level.decode(request.threshold.get(), candidates);
+        for (&stride, level) in head.strides.iter().zip(outputs.chunks_exact(2)) {
+            let (rows, columns) = Head::grid(stride, request);
+            let [channels, box_rows, box_columns] = level[0].picture_shape()?;
+            let scores_shape = level[1].picture_shape()?;
+            if channels == 0
+                || channels % 4 != 0
+                || [box_rows, box_columns] != [rows, columns]
+                || scores_shape != [head.classes, rows, columns]
+            {
+                return None;
+            }
+            let level = Level {
+                stride: stride as f32,
+                columns,
+                cells: rows * columns,
+                bins: channels / 4,
+                distances: level[0].of_picture(request.batch_index)?,
+                scores: level[1].of_picture(request.batch_index)?,
+            };
+            level.decode(request.threshold.get(), candidates);
+        }
+        Some(())
     }
-    Some(())
+
+    fn expected(&self, head: &Head, request: &DecodeRequest) -> String {
+        let classes = head.classes;
+        let level = |&stride: &u32| {
+            let (rows, columns) = Head::grid(stride, request);
+            format!(
+                "[batch, 4 × bins, {rows}, {columns}] and [batch, {classes}, {rows}, {columns}]"
+            )
+        };
+        head.strides.iter().map(level).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The name of an output of a cut head, such as `boxes_8`.
+pub(crate) fn cut_output(what: &str, stride: &u32) -> String {
+    format!("{what}_{stride}")
 }
 
 struct Level<'a> {
@@ -96,27 +170,17 @@ impl Level<'_> {
     }
 }
 
-fn sigmoid(logit: f32) -> f32 {
-    1.0 / (1.0 + (-logit).exp())
-}
-
-/// The inverse of [`sigmoid`]: −∞ at 0 and ∞ at 1.
-fn logit(probability: f32) -> f32 {
-    (probability / (1.0 - probability)).ln()
-}
-
 #[cfg(test)]
 mod tests {
     use domain::ConfidenceThreshold;
 
     use super::*;
-    use crate::postprocess::heads::head::HeadKind;
 
     /// One level of 2 × 3 cells, 4 bins and 2 classes; everything is −20 but what `set` changes.
     fn decode_one(set: impl Fn(&mut [f32], &mut [f32]), confidence: f32) -> Vec<Candidate> {
         let (mut boxes, mut scores) = (vec![-20.0; 16 * 6], vec![-20.0; 2 * 6]);
         set(&mut boxes, &mut scores);
-        let head = Head { kind: HeadKind::Yolov8Cut, strides: vec![8], classes: 2 };
+        let head = Head { kind: HeadKind::YOLOV8_CUT, strides: vec![8], classes: 2 };
         let request = DecodeRequest {
             batch_index: 0,
             input_width: 24,

@@ -1,0 +1,127 @@
+//! RT-DETR as Ultralytics exports it: one output `[batch, queries, 4 + classes]`.
+//!
+//! Each row holds a box's centre x, centre y, width and height in parts of the picture, then the final score of each class
+//! (`RTDETRDecoder.forward`); a query is of its best class (`RTDETRPredictor.postprocess`). The picture is stretched by
+//! OpenCV's bilinear resize.
+
+use domain::ClassId;
+
+use super::{
+    declared::{Declared, Ends, Shapes},
+    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Levels, Mismatch, Sizes},
+    rt_detr,
+    scan::best_class,
+};
+use crate::{
+    input_box::InputBox,
+    postprocess::candidate::Candidate,
+    preprocess::letterbox::{Preprocessing, Resampling},
+    tensor::OutputView,
+};
+
+/// RT-DETR has 300 queries.
+const MOST_QUERIES: u64 = 1000;
+
+impl HeadKind {
+    /// RT-DETR by Ultralytics: `[batch, queries, 4 + classes]`, centre and size from 0 to 1, and final scores.
+    pub const RT_DETR_ULTRALYTICS: Self = Self(&RtDetrUltralytics);
+}
+
+struct RtDetrUltralytics;
+
+impl Family for RtDetrUltralytics {
+    fn name(&self) -> &'static str {
+        "rt-detr-ultralytics"
+    }
+
+    fn described(&self) -> Option<&'static str> {
+        Some("[batch, queries, 4 + classes] (RT-DETR by Ultralytics)")
+    }
+
+    /// Only deformable attention has the operator `GridSample`.
+    fn claim(&self, file: &Declared<'_>) -> Option<Ends> {
+        file.one_output(2).filter(|_| file.has_operator("GridSample"))
+    }
+
+    fn readings(&self, shapes: &Shapes<'_>) -> Vec<Levels> {
+        match shapes.outputs {
+            [rows] if rows.len() == 2 && rows[0] <= MOST_QUERIES => {
+                let classes = Shapes::classes(rows[1].saturating_sub(4));
+                let levels = |classes| Levels { classes, strides: Vec::new() };
+                classes.map(levels).into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    fn mismatch(&self, _: &Head, outputs: &[OutputView<'_>], _: usize) -> Option<Mismatch> {
+        Mismatch::of_scores(outputs.first()?.data)
+    }
+
+    fn preprocessing(&self) -> Preprocessing {
+        Preprocessing { resampling: Resampling::Bilinear, ..rt_detr::PREPROCESSING }
+    }
+
+    fn duplicates(&self) -> Duplicates {
+        Duplicates::Absent
+    }
+
+    fn sizes(&self) -> Sizes {
+        Sizes::One
+    }
+
+    fn decode(
+        &self,
+        head: &Head,
+        outputs: &[OutputView<'_>],
+        request: &DecodeRequest,
+        candidates: &mut Vec<Candidate>,
+    ) -> Option<()> {
+        let [output] = outputs else { return None };
+        let width = 4 + head.classes;
+        let [_, columns] = output.picture_shape()?;
+        if columns != width {
+            return None;
+        }
+        let [across, down] = [request.input_width as f32, request.input_height as f32];
+        for row in output.of_picture(request.batch_index)?.chunks_exact(width) {
+            let Some((class, score)) = best_class(&row[4..]) else { continue };
+            if score > request.threshold.get() {
+                let bbox = InputBox::around(
+                    [row[0] * across, row[1] * down],
+                    [row[2] * across, row[3] * down],
+                );
+                candidates.push(Candidate { bbox, class_id: ClassId(class), score });
+            }
+        }
+        Some(())
+    }
+
+    fn expected(&self, head: &Head, _: &DecodeRequest) -> String {
+        format!("[batch, queries, {}]", 4 + head.classes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::ConfidenceThreshold;
+
+    use super::*;
+
+    #[test]
+    fn boxes_are_parts_of_the_picture() {
+        let data = [0.5, 0.25, 0.5, 0.5, 0.125, 0.75, 0.5, 0.25, 0.5, 0.5, 0.25, 0.25];
+        let head = Head { kind: HeadKind::RT_DETR_ULTRALYTICS, strides: Vec::new(), classes: 2 };
+        let request = DecodeRequest {
+            batch_index: 0,
+            input_width: 64,
+            input_height: 32,
+            threshold: ConfidenceThreshold::new(0.5).unwrap(),
+        };
+        let outputs = [OutputView { shape: &[1, 2, 6], data: &data }];
+        let mut found = Vec::new();
+        head.decode_boxes(&outputs, &request, &mut found).unwrap();
+        let bbox = InputBox { x1: 16.0, y1: 0.0, x2: 48.0, y2: 16.0 };
+        assert_eq!(found, [Candidate { bbox, class_id: ClassId(1), score: 0.75 }]);
+    }
+}
