@@ -44,6 +44,7 @@ mod system {
 mod project {
     mod compose;
     mod crates;
+    mod fuzz_lock;
     mod manifests;
     mod readme;
 }

@@ -56,7 +56,7 @@ const OWNED: [(&str, &[&str]); 16] = [
 ];
 
 /// The crates of the project, from `cargo metadata`.
-fn packages() -> Vec<Value> {
+pub(super) fn packages() -> Vec<Value> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .current_dir(workspace_root())
