@@ -120,7 +120,7 @@ pub async fn serve(
         tokio::spawn(current_model::watch(current, heartbeats, model, shutdown.clone()));
     }
     let health = ApiHealth { messaging: messaging.clone(), shutdown: shutdown.clone() };
-    let batches = batches_of(&config, &messaging, &tasks, &shutdown);
+    let batches = batches_of(&config, &messaging, &tasks, ring.clone(), &shutdown);
     let closing =
         batches::closing::watch(batches.clone(), messaging.lease(batches::closing::LEASE));
     let closing = tokio::spawn(closing);
@@ -189,12 +189,14 @@ fn batches_of(
     config: &Config,
     messaging: &Messaging,
     tasks: &Tasks,
+    keys: Option<KeyRing>,
     shutdown: &CancellationToken,
 ) -> Batches {
     Batches {
         tasks: tasks.clone(),
         store: messaging.batches(),
         webhooks: messaging.webhooks(),
+        keys,
         limits: config.batch_limits,
         receptions: Arc::new(Semaphore::new(config.max_concurrent_batches)),
         shutdown: shutdown.clone(),
@@ -296,7 +298,7 @@ fn app(
     let document = openapi::parsed()?;
     let table = Arc::new(RouteTable::of(&document));
     let meter = metrics.meter();
-    let routes = routes(Arc::clone(&table), access)?
+    let routes = routes(Arc::clone(&table), openapi::text(&document)?, access)?
         .data(tasks)
         .data(batches)
         .data(upload_rules)
@@ -309,12 +311,13 @@ fn app(
 
 fn routes(
     table: Arc<RouteTable>,
+    document: String,
     access: AccessRules,
 ) -> Result<impl Endpoint<Output = Response>, DocsPageError> {
     let AccessRules { guard, origins } = access;
     let service = openapi::service();
-    let document = service.spec_endpoint();
     let docs = docs::endpoint(&service.swagger_ui_html())?;
+    let document = docs::document(document);
     let routes =
         Route::new().nest("/docs", docs).at("/openapi.json", get(document)).nest("/", service);
     Ok(routes.around(move |endpoint, request| {

@@ -1,5 +1,6 @@
 //! Batches: receiving them, what is known of them, cancelling them, and their end.
 
+pub(crate) mod admission;
 pub(crate) mod beginning;
 pub(crate) mod cancel;
 pub(crate) mod closing;
@@ -12,6 +13,8 @@ pub(crate) mod view;
 
 mod head;
 mod item;
+mod late;
+mod uncertain;
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +24,7 @@ use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{tasks::Tasks, upload::BatchLimits};
+use crate::{auth::KeyRing, tasks::Tasks, upload::BatchLimits};
 
 /// How many pictures of one batch are submitted, looked up or cancelled at a time.
 const AT_A_TIME: usize = 8;
@@ -32,6 +35,8 @@ pub(crate) struct Batches {
     pub(crate) tasks: Tasks,
     pub(crate) store: BatchStore,
     pub(crate) webhooks: Webhooks,
+    /// The API keys, where requests need one.
+    pub(crate) keys: Option<KeyRing>,
     pub(crate) limits: BatchLimits,
     /// One permit for each batch that is being received.
     pub(crate) receptions: Arc<Semaphore>,

@@ -40,7 +40,7 @@ pub struct Config {
     /// `MAX_CONCURRENT_UPLOADS`: maximum number of pictures in memory. Default 64.
     pub max_concurrent_uploads: usize,
     /// `MAX_BATCH_ITEMS` (default 2,000, at most 65,536), `MAX_BATCH_BYTES` (default 4 GiB), `BATCH_TIMEOUT_SECONDS` (default
-    /// 3600): limits of a batch.
+    /// 3600), `BATCH_WAIT_SECONDS` (default 60): limits of a batch.
     pub batch_limits: BatchLimits,
     /// `MAX_CONCURRENT_BATCHES`: maximum number of batches that are received at a time. Default 16.
     pub max_concurrent_batches: usize,
@@ -143,6 +143,7 @@ fn read_batch_limits(reader: &mut Reader<'_>) -> BatchLimits {
         max_items,
         max_bytes: reader.at_least("MAX_BATCH_BYTES", 1, 4 << 30),
         timeout: reader.seconds("BATCH_TIMEOUT_SECONDS", 3600),
+        wait: reader.seconds("BATCH_WAIT_SECONDS", 60),
     }
 }
 

@@ -50,6 +50,14 @@ impl KnownKey {
     pub(super) fn count_request(&self) {
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
+
+    fn unexpired(self: Arc<Self>) -> Result<Arc<Self>, Unusable> {
+        // Most keys never expire, and need no time.
+        if self.key.expires_at.is_some() && self.key.is_expired(OffsetDateTime::now_utc()) {
+            return Err(Unusable::Expired);
+        }
+        Ok(self)
+    }
 }
 
 impl KeyRing {
@@ -59,11 +67,13 @@ impl KeyRing {
         if !known.key.is_presented_by(presented) {
             return Err(Unusable::Unknown);
         }
-        // Most keys never expire, and need no time.
-        if known.key.expires_at.is_some() && known.key.is_expired(OffsetDateTime::now_utc()) {
-            return Err(Unusable::Expired);
-        }
-        Ok(known)
+        known.unexpired()
+    }
+
+    /// The key of this id, which a request has presented before.
+    pub(super) fn usable(&self, id: KeyId) -> Result<Arc<KnownKey>, Unusable> {
+        let known = self.keys.read().get(&id).cloned().ok_or(Unusable::Unknown)?;
+        known.unexpired()
     }
 
     /// How many keys there are.

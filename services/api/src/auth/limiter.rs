@@ -60,6 +60,25 @@ impl Limiter {
 }
 
 impl LimitState {
+    /// How many requests the key may send at once.
+    pub(super) fn burst(self) -> u32 {
+        self.rate.burst.get()
+    }
+
+    pub(super) fn remaining(self) -> u32 {
+        self.remaining
+    }
+
+    /// The time until there is one request more.
+    pub(super) fn interval(self) -> Duration {
+        self.rate.interval()
+    }
+
+    /// The time until the next request is permitted, if this one was not.
+    pub(super) fn reset(self) -> Duration {
+        self.reset
+    }
+
     /// Whole seconds until the next request is permitted, if this one was not.
     pub(super) fn retry_after(self) -> u64 {
         whole_seconds(self.reset)

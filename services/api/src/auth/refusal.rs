@@ -11,6 +11,9 @@ use poem::{
 use super::limiter::LimitState;
 use crate::http::{fallback, problem::ProblemKind};
 
+/// The challenge where a key was sent that cannot be used (RFC 6750).
+pub(crate) const INVALID_TOKEN: &str = "Bearer error=\"invalid_token\"";
+
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -62,7 +65,7 @@ impl Refusal {
         Some(match self {
             Self::NoKey => HeaderValue::from_static("Bearer"),
             Self::MalformedKey | Self::UnknownKey | Self::ExpiredKey => {
-                HeaderValue::from_static("Bearer error=\"invalid_token\"")
+                HeaderValue::from_static(INVALID_TOKEN)
             }
             Self::Scope { missing, .. } => {
                 let text = format!("Bearer error=\"insufficient_scope\", scope=\"{missing}\"");

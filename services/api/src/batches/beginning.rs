@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use domain::{BatchId, BatchRecord, CallbackUrl, Metadata, Reception, Sha256Digest};
-use messaging::{Claimed, Submission};
+use messaging::{BatchRevision, Claimed, MessagingError, Submission};
 use time::OffsetDateTime;
 
 use super::{
@@ -19,6 +19,9 @@ use crate::{
 
 /// The parameter that is not each picture's own.
 const CALLBACK: &str = "callback_url";
+
+/// Why a picture between others is not in the batch.
+pub(super) const NOT_STORED: &str = "this picture could not be stored: send it again";
 
 /// What a client asks for besides the pictures.
 pub(crate) struct BatchOptions {
@@ -46,16 +49,35 @@ pub(super) struct Receiving {
     pub(super) under_way: BTreeSet<u32>,
     /// Whether an earlier request has sent some of it.
     pub(super) is_repeated: bool,
+    /// How many pictures earlier requests have sent.
+    known: u32,
 }
 
 impl Receiving {
     fn new(head: Head, is_repeated: bool) -> Self {
-        Self { head, next: 0, under_way: BTreeSet::new(), is_repeated }
+        let known = head.record.received;
+        Self { head, next: 0, under_way: BTreeSet::new(), is_repeated, known }
     }
 
     /// All pictures before this one have been accepted or refused.
     pub(super) fn received(&self) -> u32 {
         self.under_way.first().copied().unwrap_or(self.next)
+    }
+
+    /// The indices of the pictures of which it is not known whether they were accepted, once none is under way any more.
+    pub(super) fn uncertain(&self) -> Vec<u16> {
+        self.under_way.iter().filter_map(|number| u16::try_from(*number).ok()).collect()
+    }
+
+    /// Whether an earlier request has sent the next picture.
+    pub(super) fn is_known(&self) -> bool {
+        self.next < self.known
+    }
+
+    /// Whether the pictures so far are those of an earlier request, in part not compared yet. No other is accepted
+    /// before that.
+    pub(super) fn is_comparing(&self) -> bool {
+        self.is_repeated && self.next <= self.known
     }
 }
 
@@ -125,17 +147,31 @@ impl Batches {
             }
             Reception::Receiving { .. } | Reception::Interrupted { .. } => {}
         }
-        // Its end may have been reported.
-        self.store.mark_open(id).await?;
         let attempt = present.attempt.saturating_add(1);
         let record = BatchRecord { reception: receiving(), attempt, end: None, ..present };
-        match self.store.update(&record, revision).await? {
+        match self.reopen(&record, revision).await? {
             Some(revision) => {
                 let head = Head::new(self.store.clone(), record, revision);
                 Ok(Begun::Now(Box::new(Receiving::new(head, true))))
             }
             None => Err(Interruption::InProgress),
         }
+    }
+
+    /// Stores the record of a batch that goes on, whose end may have been reported.
+    pub(super) async fn reopen(
+        &self,
+        record: &BatchRecord,
+        revision: BatchRevision,
+    ) -> Result<Option<BatchRevision>, MessagingError> {
+        // Before: if this API stops in between, the batch still ends.
+        self.store.mark_open(record.batch_id).await?;
+        let stored = self.store.update(record, revision).await?;
+        if stored.is_some() {
+            // After: the API that reports the earlier end may have removed the first mark.
+            self.store.mark_open(record.batch_id).await?;
+        }
+        Ok(stored)
     }
 
     /// The batch that the key of this digest stands for: the new one, if the key is new.

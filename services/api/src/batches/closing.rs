@@ -9,9 +9,7 @@ use std::{
     time::Duration,
 };
 
-use domain::{
-    BatchEnd, BatchId, BatchItem, BatchRecord, ItemOutcome, ItemRefusal, Reception, TaskRecord,
-};
+use domain::{BatchEnd, BatchId, BatchItem, BatchRecord, ItemOutcome, Reception, TaskRecord};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use messaging::{
     BatchChange, BatchChanges, BatchRevision, LEASE_TTL, Lease, MessagingError, Outcomes, TaskStore,
@@ -23,7 +21,6 @@ use tokio::{
 };
 
 use super::{AT_A_TIME, Batches};
-use crate::http::problem::ProblemKind;
 
 /// The name of the lease.
 pub(crate) const LEASE: &str = "batches";
@@ -128,9 +125,8 @@ impl Batches {
             }
             let mut outcomes = self.store.outcomes(id).await?;
             if let Reception::Receiving { until } = record.reception {
-                let left = until - OffsetDateTime::now_utc();
-                match left.is_positive() {
-                    true => await_the_reception(&mut changes, left.unsigned_abs()).await,
+                match until > OffsetDateTime::now_utc() {
+                    true => await_the_reception(&mut changes, until).await,
                     false => self.interrupt(record, revision, &outcomes).await?,
                 }
                 continue;
@@ -165,7 +161,13 @@ impl Batches {
     /// Reports the end of a batch. If this is done again, as after a crash, the same webhook is published.
     async fn report(&self, record: &BatchRecord) -> Result<(), MessagingError> {
         self.webhooks.announce_batch(record).await?;
-        self.store.close(record.batch_id).await
+        let id = record.batch_id;
+        self.store.close(id).await?;
+        // It may have gone on meanwhile.
+        match self.store.get(id).await? {
+            Some((present, _)) if present.end.is_none() => self.store.mark_open(id).await,
+            _ => Ok(()),
+        }
     }
 
     async fn finish(
@@ -200,8 +202,7 @@ impl Batches {
         while index < received + GAP
             && let Ok(number) = u16::try_from(index)
         {
-            let is_refused = outcomes.get(number).is_some();
-            if is_refused || self.tasks.store.find(batch_id.item(number)).await?.is_some() {
+            if self.is_placed(BatchItem { batch_id, index: number }, outcomes).await? {
                 received = index + 1;
             } else {
                 missing.push(number);
@@ -209,14 +210,8 @@ impl Batches {
             index += 1;
         }
         missing.retain(|index| u32::from(*index) < received);
-        for index in missing {
-            let refusal = ItemRefusal {
-                name: String::new(),
-                kind: ProblemKind::Unavailable.uri().to_owned(),
-                detail: "the API stopped before this picture was stored: send it again".to_owned(),
-            };
-            self.store.note_refused(BatchItem { batch_id, index }, &refusal).await?;
-        }
+        let detail = "the API stopped before this picture was stored: send it again";
+        self.note_missing(batch_id, &missing, detail).await?;
         let reason = "the API stopped while the batch arrived".to_owned();
         let reception = Reception::Interrupted { reason };
         let interrupted = BatchRecord { received, reception, ..record };
@@ -262,16 +257,18 @@ impl Batches {
 }
 
 /// Waits until the API that receives the batch says that it does not any more, at most until its lease has ended.
-async fn await_the_reception(changes: &mut BatchChanges, lease: Duration) {
-    let is_over = async {
-        loop {
-            match changes.next().await {
-                BatchChange::Record(record) if !is_receiving(&record) => return,
-                BatchChange::Record(_) | BatchChange::Outcome(..) => {}
-            }
+async fn await_the_reception(changes: &mut BatchChanges, mut until: OffsetDateTime) {
+    loop {
+        let left = (until - OffsetDateTime::now_utc()).max(time::Duration::ZERO).unsigned_abs();
+        match timeout(left + Duration::from_secs(1), changes.next()).await {
+            Ok(BatchChange::Record(record)) => match record.reception {
+                Reception::Receiving { until: extended } => until = extended,
+                Reception::Complete | Reception::Interrupted { .. } => return,
+            },
+            Ok(BatchChange::Outcome(..)) => {}
+            Err(_) => return,
         }
-    };
-    let _ = timeout(lease + Duration::from_secs(1), is_over).await;
+    }
 }
 
 /// Whether anything has happened to a batch.
@@ -321,8 +318,4 @@ async fn find_all(
         }
     });
     found.buffer_unordered(AT_A_TIME).try_collect().await
-}
-
-fn is_receiving(record: &BatchRecord) -> bool {
-    matches!(record.reception, Reception::Receiving { .. })
 }

@@ -26,6 +26,8 @@ pub(super) enum Lost {
     Cancelled,
     #[error("another request continues the batch")]
     Taken,
+    #[error("another API has found that the batch broke off")]
+    Lapsed,
     #[error(transparent)]
     Unavailable(#[from] MessagingError),
 }
@@ -90,6 +92,10 @@ impl Head {
             // The answer to this write was lost.
             (self.record, self.revision, self.written_at) = (record, revision, Instant::now());
             return Ok(());
+        }
+        if !is_own && found.attempt == record.attempt {
+            self.record = found;
+            return Err(Lost::Lapsed);
         }
         if !is_own {
             return Err(Lost::Taken);

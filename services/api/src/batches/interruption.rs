@@ -3,7 +3,7 @@
 use messaging::MessagingError;
 
 use super::{head::Lost, item::Fatal, view::BatchView};
-use crate::{tasks::submit::NotAccepted, upload::UploadError};
+use crate::{auth::allowance::Withdrawn, tasks::submit::NotAccepted, upload::UploadError};
 
 /// Why not all of a batch was received. What was accepted of it is run.
 #[derive(Debug)]
@@ -22,6 +22,15 @@ pub(crate) enum Interruption {
     NotAccepted(#[from] NotAccepted),
     #[error("{detail}")]
     Parameter { name: String, detail: String },
+    #[error(
+        "the pictures of the batch are more than the rate of the API key permits, continue in {retry_after} s"
+    )]
+    RateLimited {
+        /// Seconds to wait.
+        retry_after: u64,
+    },
+    #[error(transparent)]
+    Withdrawn(#[from] Withdrawn),
     #[error("the batch was cancelled")]
     Cancelled,
     #[error("another request sends this batch at the moment")]
@@ -62,6 +71,10 @@ impl From<Lost> for Interruption {
         match error {
             Lost::Cancelled => Self::Cancelled,
             Lost::Taken => Self::InProgress,
+            Lost::Lapsed => {
+                tracing::warn!("a batch was taken for broken off while it was received");
+                Self::Unavailable
+            }
             Lost::Unavailable(error) => error.into(),
         }
     }

@@ -12,8 +12,7 @@ use crate::{
     upload::{ArrivedPicture, UploadedPicture},
 };
 
-/// How long a picture waits for room in the queue, and how long at a time.
-const ROOM_WAIT: Duration = Duration::from_secs(60);
+/// How long a picture waits at a time for room in the queue.
 const ROOM_PAUSE: Duration = Duration::from_secs(2);
 /// How often a picture is submitted to a queue that does not answer.
 const SUBMISSIONS: u32 = 3;
@@ -98,7 +97,7 @@ impl Batches {
             let pause = match self.tasks.submit_item(&job, bytes.clone(), terms).await {
                 Ok(_) => break,
                 Err(NotAccepted::QueueFull { .. } | NotAccepted::QuotaExceeded { .. })
-                    if began.elapsed() < ROOM_WAIT =>
+                    if began.elapsed() < self.limits.wait =>
                 {
                     ROOM_PAUSE
                 }

@@ -4,20 +4,26 @@
 //! wherever the reception ends, what was accepted is known: from the record, and for the last few pictures from the queue
 //! (`closing.rs`). A client that sends the batch again with the same key continues it.
 
-use std::{pin::pin, time::Duration};
+use std::{cmp::min, pin::pin, time::Duration};
 
 use domain::{BatchCounts, BatchItem, BatchRecord, Reception};
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::time::interval;
+use messaging::MessagingError;
+use tokio::time::{Instant, interval, sleep};
 
 use super::{
-    AT_A_TIME, Batches,
-    beginning::{BatchOptions, Begun, Receiving},
+    Batches,
+    admission::Admission,
+    beginning::{BatchOptions, Begun, NOT_STORED, Receiving},
+    head::Lost,
     interruption::{Interruption, NotReceived},
     item::{Fatal, Item, Placed},
     view::BatchView,
 };
-use crate::upload::{Arrived, BatchUpload, Given, Pictures, UploadError};
+use crate::{
+    auth::allowance::Permit,
+    upload::{Arrived, BatchUpload, Given, Pictures, UploadError},
+};
 
 /// How often the record is looked at while nothing arrives.
 const TICK: Duration = Duration::from_secs(1);
@@ -68,22 +74,18 @@ impl Batches {
         begun: &mut Option<Begun>,
     ) -> Result<(), Interruption> {
         let mut placing: FuturesUnordered<Placing> = FuturesUnordered::new();
+        let mut admission =
+            Admission::new(self.keys.as_ref(), options.submitter, self.tasks.waiting.clone());
         let mut interruption = None;
         loop {
-            let arrived = match self.next(pictures, begun, &mut placing).await {
-                Ok(Some(arrived)) => arrived,
-                Ok(None) => break,
+            let one = self.receive_one(pictures, options, begun, &mut placing, &mut admission);
+            match one.await {
+                Ok(true) => {}
+                Ok(false) => break,
                 Err(why) => {
                     interruption = Some(why);
                     break;
                 }
-            };
-            if let Err(why) = self.start(arrived, pictures, options, begun, &mut placing).await {
-                interruption = Some(why);
-                break;
-            }
-            if matches!(begun, Some(Begun::Before(_))) {
-                break;
             }
         }
         // Those under way are accepted all the same, unless another API may continue the batch.
@@ -99,6 +101,59 @@ impl Batches {
             }
         }
         interruption.map_or(Ok(()), Err)
+    }
+
+    /// Receives the next picture, and begins to accept or refuse it. Returns whether there may be another.
+    async fn receive_one(
+        &self,
+        pictures: &mut Pictures<'_>,
+        options: &BatchOptions,
+        begun: &mut Option<Begun>,
+        placing: &mut FuturesUnordered<Placing>,
+        admission: &mut Admission,
+    ) -> Result<bool, Interruption> {
+        let Some(arrived) = self.next(pictures, begun, placing, admission).await? else {
+            return Ok(false);
+        };
+        let common: Given = options.given.iter().chain(pictures.parameters()).cloned().collect();
+        if begun.is_none() {
+            *begun = Some(self.begin(&common, pictures, options).await?);
+        }
+        match begun {
+            Some(Begun::Now(reception)) if reception.is_known() => {}
+            Some(Begun::Now(_)) => self.admit(begun, placing, admission).await?,
+            _ => return Ok(false),
+        }
+        self.start(arrived, &common, options, begun, placing)?;
+        Ok(true)
+    }
+
+    /// Waits until the key of the batch permits another picture, while those under way go on.
+    async fn admit(
+        &self,
+        begun: &mut Option<Begun>,
+        placing: &mut FuturesUnordered<Placing>,
+        admission: &mut Admission,
+    ) -> Result<(), Interruption> {
+        let latest = Instant::now() + self.limits.wait;
+        let mut ticks = interval(TICK);
+        loop {
+            let wait = match admission.take() {
+                Permit::Granted => return Ok(()),
+                Permit::After(wait) => wait,
+                Permit::Withdrawn(why) => return Err(why.into()),
+            };
+            if Instant::now() + wait > latest {
+                let retry_after = wait.as_secs() + 1;
+                return Err(Interruption::RateLimited { retry_after });
+            }
+            tokio::select! {
+                Some(placed) = placing.next(), if !placing.is_empty() => note(begun, placed)?,
+                _ = ticks.tick() => keep(begun).await?,
+                () = self.shutdown.cancelled() => return Err(Interruption::Shutdown),
+                () = sleep(wait) => {}
+            }
+        }
     }
 
     /// Waits until one of those under way is accepted or refused.
@@ -122,35 +177,40 @@ impl Batches {
         pictures: &mut Pictures<'_>,
         begun: &mut Option<Begun>,
         placing: &mut FuturesUnordered<Placing>,
+        admission: &Admission,
     ) -> Result<Option<Arrived>, Interruption> {
         let mut next = pin!(pictures.next());
         let mut ticks = interval(TICK);
         loop {
+            let mut places = admission.places(placing.len());
+            if let Some(Begun::Now(reception)) = begun
+                && reception.is_comparing()
+            {
+                places = min(places, 1);
+            }
             tokio::select! {
                 biased;
                 Some(placed) = placing.next(), if !placing.is_empty() => note(begun, placed)?,
-                _ = ticks.tick() => keep(begun).await?,
+                _ = ticks.tick() => {
+                    keep(begun).await?;
+                    admission.check()?;
+                }
                 () = self.shutdown.cancelled() => return Err(Interruption::Shutdown),
-                arrived = &mut next, if placing.len() < AT_A_TIME => return Ok(arrived?),
+                arrived = &mut next, if placing.len() < places => return Ok(arrived?),
             }
         }
     }
 
     /// Begins to accept or refuse a picture.
-    async fn start(
+    fn start(
         &self,
         arrived: Arrived,
-        pictures: &mut Pictures<'_>,
+        common: &Given,
         options: &BatchOptions,
         begun: &mut Option<Begun>,
         placing: &mut FuturesUnordered<Placing>,
     ) -> Result<(), Interruption> {
-        let common: Given = options.given.iter().chain(pictures.parameters()).cloned().collect();
-        let begun = match begun {
-            Some(begun) => begun,
-            None => begun.insert(self.begin(&common, pictures, options).await?),
-        };
-        let Begun::Now(reception) = begun else { return Ok(()) };
+        let Some(Begun::Now(reception)) = begun else { return Ok(()) };
         let max_items = self.limits.max_items;
         if reception.next >= max_items {
             return Err(UploadError::TooManyItems { max_items }.into());
@@ -159,7 +219,7 @@ impl Batches {
             u16::try_from(reception.next).map_err(|_| UploadError::TooManyItems { max_items })?;
         let item = BatchItem { batch_id: reception.head.record.batch_id, index };
         let Arrived { name, picture, parameters } = arrived;
-        let settings = self.item_options(&common, parameters, options)?;
+        let settings = self.item_options(common, parameters, options)?;
         let item =
             Item { item, name, picture, options: settings, is_repeated: reception.is_repeated };
         let number = reception.next;
@@ -176,15 +236,20 @@ impl Batches {
         mut reception: Receiving,
         received: Result<(), Interruption>,
     ) -> Result<BatchView, NotReceived> {
-        // Not those whose picture could not be stored.
-        let count = reception.received();
         let outcome = match &received {
             Ok(()) => Reception::Complete,
             Err(why) => Reception::Interrupted { reason: why.to_string() },
         };
         self.tasks.metrics.count_batch(if received.is_ok() { "complete" } else { "interrupted" });
-        let lost = reception.head.end(count, outcome).await.err();
-        let batch_id = reception.head.record.batch_id;
+        let (batch_id, attempt) = (reception.head.record.batch_id, reception.head.record.attempt);
+        let is_ours =
+            received.as_ref().err().is_none_or(Interruption::leaves_the_batch_to_this_api);
+        let lost = self.store_end(&mut reception, outcome, is_ours).await.err();
+        let uncertain = reception.uncertain();
+        if !uncertain.is_empty() && (lost.is_some() || !is_ours) {
+            tokio::spawn(self.clone().count_late(batch_id, attempt, uncertain));
+        }
+        let count = reception.head.record.received;
         tracing::info!(%batch_id, received = count, complete = received.is_ok(), "a batch was received");
         let view = self.view_or_less(reception.head.record).await;
         let why = match (received, lost) {
@@ -193,6 +258,46 @@ impl Batches {
             (Err(why), _) => why,
         };
         Err(NotReceived { why, batch: Some(Box::new(view)) })
+    }
+
+    /// Stores how many pictures have been received, and that no more will be.
+    async fn store_end(
+        &self,
+        reception: &mut Receiving,
+        outcome: Reception,
+        is_ours: bool,
+    ) -> Result<(), Lost> {
+        if reception.under_way.is_empty() {
+            return reception.head.end(reception.next, outcome).await;
+        }
+        // The API that closes the batch finds out what became of these.
+        if !is_ours {
+            return Err(Lost::Lapsed);
+        }
+        let (received, missing) = self.find_last(reception).await?;
+        reception.head.end(received, outcome).await?;
+        self.note_missing(reception.head.record.batch_id, &missing, NOT_STORED).await?;
+        Ok(())
+    }
+
+    /// How many pictures have been received, and which of those were not stored. Pictures that are under way were not
+    /// confirmed: some may be stored, and others behind them are.
+    async fn find_last(&self, reception: &Receiving) -> Result<(u32, Vec<u16>), MessagingError> {
+        let batch_id = reception.head.record.batch_id;
+        let outcomes = self.store.outcomes(batch_id).await?;
+        let mut missing = Vec::new();
+        for index in reception.uncertain() {
+            if !self.is_placed(BatchItem { batch_id, index }, &outcomes).await? {
+                missing.push(index);
+            }
+        }
+        // What earlier requests have sent stays as it is.
+        let known = reception.head.record.received;
+        let is_missing = |number: &u32| missing.iter().any(|index| u32::from(*index) == *number);
+        let last = (known..reception.next).rev().find(|number| !is_missing(number));
+        let received = last.map_or(known, |last| last + 1);
+        missing.retain(|index| (known..received).contains(&u32::from(*index)));
+        Ok((received, missing))
     }
 
     /// The batch, or only its record if what became of its pictures cannot be read.

@@ -1,4 +1,4 @@
-//! Swagger UI under `/docs`, as a page without inline scripts or styles.
+//! The OpenAPI document, and Swagger UI under `/docs`, as a page without inline scripts or styles.
 //!
 //! poem-openapi contains Swagger UI, but only as one page with inline script and style, which a strict
 //! Content-Security-Policy does not allow. The page is split at startup, and its parts are served as files.
@@ -34,6 +34,12 @@ const START: &str = r"SwaggerUIBundle({
 #[derive(Debug, thiserror::Error)]
 #[error("the framework's page of Swagger UI has no {0}")]
 pub struct DocsPageError(&'static str);
+
+/// The route of the document with this text.
+pub(crate) fn document(text: String) -> impl Endpoint<Output = Response> {
+    let text = Bytes::from(text);
+    make_sync(move |_| text.clone().with_content_type("application/json").into_response())
+}
 
 /// The routes of the page and its files, taken from the framework's page.
 ///

@@ -10,6 +10,7 @@ use poem_openapi::{
     payload::Payload,
     registry::{MetaSchema, MetaSchemaRef},
 };
+use serde_json::json;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -27,9 +28,8 @@ const RECONNECT: (Duration, Duration) = (Duration::from_secs(1), Duration::from_
 /// A comment, which clients ignore.
 const COMMENT: &str = ":\n\n";
 
-/// The beginning of a stream, for the document.
-const EXAMPLE: &str = "retry: 3000\n\n\
-    id: 0-q0\nevent: queued\ndata: {\"task_id\":\"0190b5a3-7c1e-7d2a-9f61-3a5d0c9e8b47\",\"state\":\"QUEUED\"}\n\n";
+/// The data of an event, for the document.
+const EXAMPLE: &str = "{\"task_id\":\"0190b5a3-7c1e-7d2a-9f61-3a5d0c9e8b47\",\"state\":\"QUEUED\"}";
 
 /// How many event streams may be open at one time.
 #[derive(Clone)]
@@ -100,9 +100,27 @@ async fn next_chunk(source: &mut impl EventSource) -> Option<String> {
 impl Payload for EventStream {
     const CONTENT_TYPE: &'static str = "text/event-stream";
 
+    /// That of one event, with its fields as members: OpenAPI 3.0 has no other way to describe a stream.
     fn schema_ref() -> MetaSchemaRef {
-        let example = Some(EXAMPLE.into());
-        MetaSchemaRef::Inline(Box::new(MetaSchema { example, ..MetaSchema::new("string") }))
+        let field = |name, description, kind| {
+            let schema = MetaSchema { description: Some(description), ..MetaSchema::new(kind) };
+            (name, MetaSchemaRef::Inline(Box::new(schema)))
+        };
+        MetaSchemaRef::Inline(Box::new(MetaSchema {
+            description: Some("One of the events, by its fields."),
+            properties: vec![
+                field("event", "What has happened.", "string"),
+                field("id", "For `Last-Event-ID`, to go on behind this event.", "string"),
+                field("data", "The task or the batch as it is then, as JSON.", "string"),
+                field(
+                    "retry",
+                    "In how many milliseconds to come back after a lost connection.",
+                    "integer",
+                ),
+            ],
+            example: Some(json!({ "event": "queued", "id": "0-q0", "data": EXAMPLE })),
+            ..MetaSchema::new("object")
+        }))
     }
 }
 

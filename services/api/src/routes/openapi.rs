@@ -1,5 +1,7 @@
 //! The OpenAPI document and the service that it describes.
 
+mod callbacks;
+
 use poem_openapi::{LicenseObject, OpenApiService};
 use serde_json::{Map, Value};
 
@@ -8,7 +10,9 @@ use super::{
     keyed::Keyed,
     legacy::LegacyApi,
     schema::{IDEMPOTENCY_KEY, MODEL_NAME},
-    v1::{V1Api, batches::BatchesApi, events::EventsApi, image::ImageApi},
+    v1::{
+        V1Api, batches::BatchesApi, events::EventsApi, image::ImageApi, list::MAX_METADATA_FILTERS,
+    },
 };
 
 /// The routes that may need an API key.
@@ -31,7 +35,15 @@ pub(crate) fn service() -> OpenApiService<(Keyed<KeyedRoutes>, HealthApi), ()> {
 /// # Errors
 /// If the generated document is not JSON, which would be a bug of the generator.
 pub fn document() -> Result<String, serde_json::Error> {
-    Ok(serde_json::to_string_pretty(&parsed()?)? + "\n")
+    text(&parsed()?)
+}
+
+/// The text of a document.
+///
+/// # Errors
+/// As [`document`].
+pub(crate) fn text(document: &Value) -> Result<String, serde_json::Error> {
+    Ok(serde_json::to_string_pretty(document)? + "\n")
 }
 
 /// The document as JSON.
@@ -46,12 +58,19 @@ pub(crate) fn parsed() -> Result<Value, serde_json::Error> {
         operations.filter_map(|operation| operation.get_mut("parameters")?.as_array_mut());
     for parameter in parameters.flatten() {
         let constraint = parameter["name"].as_str().and_then(constraint);
-        if let (Some((keyword, value)), Some(schema)) =
-            (constraint, parameter["schema"].as_object_mut())
-        {
+        let is_filter = parameter["name"] == "metadata";
+        let mut schema = &mut parameter["schema"];
+        if schema["type"] == "array" {
+            if is_filter {
+                schema["maxItems"] = MAX_METADATA_FILTERS.into();
+            }
+            schema = &mut schema["items"];
+        }
+        if let (Some((keyword, value)), Some(schema)) = (constraint, schema.as_object_mut()) {
             schema.insert(keyword.to_owned(), value);
         }
     }
+    callbacks::add(&mut document);
     Ok(document)
 }
 
@@ -62,6 +81,7 @@ fn constraint(parameter: &str) -> Option<(&'static str, Value)> {
         "Idempotency-Key" => Some(("pattern", IDEMPOTENCY_KEY.into())),
         "model" => Some(("pattern", MODEL_NAME.into())),
         "wait" => Some(("minimum", 0.into())),
+        "metadata" => Some(("minLength", 1.into())),
         _ => None,
     }
 }

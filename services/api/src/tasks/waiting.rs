@@ -94,6 +94,11 @@ impl WaitingJobs {
         self.counts.lock().of(key) >= quota
     }
 
+    /// The same as far as it is known, without asking the server.
+    pub(crate) fn is_known_to_be_exhausted(&self, key: KeyId, quota: u32) -> bool {
+        self.counts.lock().of(key) >= quota
+    }
+
     /// Counts one job more; `None` if the quota is used up.
     pub(super) async fn reserve(&self, key: KeyId, quota: u32) -> Option<Reservation> {
         self.refresh(key, quota).await;

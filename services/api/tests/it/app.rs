@@ -12,7 +12,7 @@ use reqwest::{
     multipart::{Form, Part},
 };
 use serde_json::Value;
-use testkit::{NatsServer, RedisServer};
+use testkit::{NatsServer, Process, RedisServer};
 use time::OffsetDateTime;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -174,6 +174,14 @@ impl Drop for TestApp {
     }
 }
 
+/// The most memory that a process has had, in KiB.
+pub(crate) fn peak_kib(process: &Process) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).expect("it runs");
+    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux counts it");
+    let peak = line.split_whitespace().nth(1).and_then(|peak| peak.parse().ok());
+    peak.expect("a number")
+}
+
 pub(crate) async fn json(answer: Response) -> (StatusCode, Value) {
     let status = answer.status();
     let text = answer.text().await.expect("a body");
@@ -204,7 +212,7 @@ pub(crate) fn model() -> Sha256Digest {
     [1; 32].into()
 }
 
-fn bus() -> DetectedObject {
+pub(crate) fn bus() -> DetectedObject {
     let bbox = BoundingBox { x1: 22.875, y1: 231.25, x2: 805.5, y2: 756.75 };
     let detection = Detection { bbox, class_id: ClassId(5), confidence: 0.873_448 };
     DetectedObject { detection, label: "bus".to_owned() }

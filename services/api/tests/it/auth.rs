@@ -1,5 +1,6 @@
 //! API keys: who is served, what each may see, and how much.
 
+mod batches;
 mod limits;
 mod owners;
 mod refusals;

@@ -8,3 +8,4 @@ mod half_closed;
 mod options;
 mod other_clients;
 mod slow_clients;
+mod slow_results;

@@ -1,5 +1,6 @@
 //! Each route's answers.
 
+mod batch_breaks;
 mod batch_memory;
 mod batches;
 mod by_url;

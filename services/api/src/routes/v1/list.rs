@@ -17,7 +17,7 @@ use crate::tasks::viewer::Viewer;
 const DEFAULT_LIMIT: u8 = 20;
 
 /// Maximum number of `metadata` filters, and of characters of each.
-const MAX_METADATA_FILTERS: usize = 8;
+pub(crate) const MAX_METADATA_FILTERS: usize = 8;
 const MAX_METADATA_FILTER_CHARS: usize = 1024;
 
 /// The first byte of each cursor.

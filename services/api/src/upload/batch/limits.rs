@@ -11,4 +11,6 @@ pub struct BatchLimits {
     pub max_bytes: u64,
     /// How long it may take to arrive.
     pub timeout: Duration,
+    /// How long one of its pictures waits for room in the queue, and for the rate and the quota of its API key.
+    pub wait: Duration,
 }

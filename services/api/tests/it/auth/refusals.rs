@@ -21,6 +21,11 @@ async fn a_request_without_a_key_is_refused_in_the_words_of_its_route() {
         (Method::GET, "/v1/tasks/x/events", true),
         (Method::GET, "/v1/tasks/x/image", true),
         (Method::DELETE, "/v1/tasks/x", true),
+        (Method::POST, "/v1/batches", true),
+        (Method::GET, "/v1/batches/x", true),
+        (Method::GET, "/v1/batches/x/results", true),
+        (Method::GET, "/v1/batches/x/events", true),
+        (Method::DELETE, "/v1/batches/x", true),
         (Method::GET, "/v1/nowhere", true),
     ];
     for (method, path, is_v1) in closed {
@@ -39,7 +44,7 @@ async fn a_request_without_a_key_is_refused_in_the_words_of_its_route() {
             false => assert!(body["error"].as_str().unwrap().contains("X-API-Key"), "{body}"),
         }
     }
-    assert_eq!(app.metric("spotter_requests_refused_total", "reason=\"no_key\"").await, Some(11));
+    assert_eq!(app.metric("spotter_requests_refused_total", "reason=\"no_key\"").await, Some(16));
     assert_eq!(app.jobs(), 0);
 }
 

@@ -31,7 +31,7 @@ const DEADLINE_SECONDS: &str = "5";
 /// The timeouts in the test that they stay: longer than the test.
 const NO_DEADLINE_SECONDS: &str = "600";
 /// The timeout of the test for a client that is not disconnected.
-const HANG_TIMEOUT: Duration = Duration::from_secs(240);
+pub(super) const HANG_TIMEOUT: Duration = Duration::from_secs(240);
 /// The pause between two writes of slow senders: a byte of a header, or enough of a body to stay just above
 /// the minimum rate of uploads.
 const DRIP_EVERY: Duration = Duration::from_millis(500);
@@ -39,21 +39,22 @@ const DROP_BYTES: usize = 1024;
 const STATUS_REQUESTS: usize = 500;
 
 /// The API's own program, with servers of its own.
-struct ApiProcess {
-    process: Process,
+pub(super) struct ApiProcess {
+    pub(super) process: Process,
     address: String,
-    client: Client,
-    _servers: (NatsServer, RedisServer),
+    pub(super) client: Client,
+    pub(super) nats: NatsServer,
+    _redis: RedisServer,
 }
 
 impl ApiProcess {
-    fn start(settings: &[(&str, &str)]) -> Self {
-        let servers = (NatsServer::start(), RedisServer::start());
+    pub(super) fn start(settings: &[(&str, &str)]) -> Self {
+        let (nats, redis) = (NatsServer::start(), RedisServer::start());
         let mut api = Process::builder(env!("CARGO_BIN_EXE_spotter-api"))
             .env("PORT", "0")
             .env("LOG_FORMAT", "json")
-            .env("NATS_URL", servers.0.url())
-            .env("REDIS_URL", servers.1.url());
+            .env("NATS_URL", nats.url())
+            .env("REDIS_URL", redis.url());
         for (name, value) in settings {
             api = api.env(name, value);
         }
@@ -61,26 +62,26 @@ impl ApiProcess {
         let line = process.wait_for_line(|line| line.text.contains("API listening"), TEST_TIMEOUT);
         let address = line.json().unwrap()["address"].as_str().unwrap().to_owned();
         let client = Client::builder().timeout(TEST_TIMEOUT).build().unwrap();
-        Self { process, address, client, _servers: servers }
+        Self { process, address, client, nats, _redis: redis }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(super) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
 
     /// A client's connection with a very small receive buffer.
-    async fn connect(&self) -> TcpStream {
+    pub(super) async fn connect(&self) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
         socket.connect(self.address.parse().unwrap()).await.expect("the API accepts")
     }
 
     /// Open file descriptors of the process, including connections.
-    fn open_files(&self) -> usize {
+    pub(super) fn open_files(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.process.id())).unwrap().count()
     }
 
-    async fn start_task(&self) -> TaskId {
+    pub(super) async fn start_task(&self) -> TaskId {
         let request = self.client.post(self.url("/start_task")).multipart(bus_form());
         let answer: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
         answer["task_id"].as_str().unwrap().parse().unwrap()
@@ -88,7 +89,7 @@ impl ApiProcess {
 
     /// Sends [`STATUS_REQUESTS`] from four clients at once; all are answered. A 503 is sent again: on a busy machine,
     /// reading a record may time out while the API writes to a thousand clients.
-    async fn send_status_requests(&self, id: TaskId) {
+    pub(super) async fn send_status_requests(&self, id: TaskId) {
         let mut clients = JoinSet::new();
         for _ in 0..4 {
             let (client, url) = (self.client.clone(), self.url(&format!("/v1/tasks/{id}")));

@@ -1,6 +1,6 @@
 //! The memory of an API that receives a large batch, as a process of its own.
 
-use std::{fs, io};
+use std::io;
 
 use bytes::Bytes;
 use flate2::Crc;
@@ -9,7 +9,7 @@ use reqwest::{Body, Client, StatusCode};
 use serde_json::{Value, json};
 use testkit::{NatsServer, Process};
 
-use crate::app::{TEST_TIMEOUT, bus_bytes};
+use crate::app::{TEST_TIMEOUT, bus_bytes, peak_kib};
 
 /// How many pictures the archive has: 274 MB.
 const PICTURES: u64 = 2000;
@@ -40,13 +40,6 @@ fn archive() -> impl Stream<Item = io::Result<Bytes>> {
     entries.chain(stream::iter([Ok(end.into())]))
 }
 
-/// The most memory that the process has had, in KiB.
-fn peak(process: &Process) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
 #[tokio::test]
 async fn an_archive_of_2000_pictures_is_never_in_memory() {
     let nats = NatsServer::start();
@@ -68,9 +61,9 @@ async fn an_archive_of_2000_pictures_is_never_in_memory() {
     };
     // Whatever one picture needs, it has by now.
     submit("/v1/tasks", "image/jpeg", bus_bytes().into()).await;
-    let before = peak(&api);
+    let before = peak_kib(&api);
     let batch = submit("/v1/batches", "application/zip", Body::wrap_stream(archive())).await;
-    let after = peak(&api);
+    let after = peak_kib(&api);
     eprintln!("peak memory of the API: {before} KiB before the batch, {after} KiB after it");
     assert_eq!(
         (&batch["received"], &batch["counts"]["pending"]),

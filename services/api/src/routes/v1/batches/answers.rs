@@ -83,6 +83,11 @@ pub(super) fn not_received(error: NotReceived) -> SubmitBatchError {
         Interruption::Parameter { name, detail } => {
             return SubmitBatchError::new(Problem::parameter(&name, detail), batch, None);
         }
+        Interruption::RateLimited { retry_after } => {
+            let problem = Problem::new(ProblemKind::RateLimited, detail);
+            return SubmitBatchError::new(problem, batch, Some(retry_after));
+        }
+        Interruption::Withdrawn(_) => ProblemKind::ApiKeyInvalid,
         Interruption::Cancelled => ProblemKind::BatchCancelled,
         Interruption::InProgress => ProblemKind::BatchInProgress,
         Interruption::TooMany => ProblemKind::TooManyUploads,

@@ -65,6 +65,7 @@ fn form() -> MetaSchema {
     let files = MetaSchema {
         items: Some(Box::new(inline(file))),
         description: Some("The pictures. Files in other fields are pictures, too."),
+        min_items: Some(1),
         ..MetaSchema::new("array")
     };
     let of_items = MetaSchema {
@@ -74,7 +75,7 @@ fn form() -> MetaSchema {
     };
     let own = [("file", inline(files)), ("items", inline(of_items))];
     let properties = own.into_iter().chain(parameters::schemas()).collect();
-    MetaSchema { properties, ..MetaSchema::new("object") }
+    MetaSchema { required: vec!["file"], properties, ..MetaSchema::new("object") }
 }
 
 fn list() -> MetaSchema {
@@ -96,6 +97,7 @@ fn list() -> MetaSchema {
     let items = MetaSchema {
         items: Some(Box::new(inline(item))),
         description: Some("The pictures."),
+        min_items: Some(1),
         ..MetaSchema::new("array")
     };
     MetaSchema {

@@ -5,6 +5,7 @@ use poem_openapi::{ApiResponse, Object, payload::Json};
 
 use super::schema::Batch;
 use crate::{
+    auth::refusal::INVALID_TOKEN,
     http::problem::{Problem, ProblemKind},
     routes::v1::error::{records_unreadable, too_many_streams},
     tasks::submit::RETRY_AFTER_SECONDS,
@@ -27,6 +28,15 @@ pub(super) enum SubmitBatchError {
     /// No picture, a form, archive or list that cannot be read, or an unknown or invalid parameter.
     #[oai(status = 400, content_type = "application/problem+json")]
     BadRequest(Json<BatchProblem>),
+    /// The request has no API key, or one that is unknown, revoked, expired or malformed, or the key was revoked or has
+    /// expired while the batch arrived.
+    #[oai(status = 401, content_type = "application/problem+json")]
+    Unauthorized(
+        Json<BatchProblem>,
+        /// How to authenticate.
+        #[oai(header = "WWW-Authenticate")]
+        String,
+    ),
     /// A URL leads to an address that is not fetched from, or the API key may not be used for this.
     #[oai(status = 403, content_type = "application/problem+json")]
     Refused(Json<BatchProblem>),
@@ -69,6 +79,7 @@ impl SubmitBatchError {
         let problem = Json(BatchProblem { problem, batch });
         match status {
             400 => Self::BadRequest(problem),
+            401 => Self::Unauthorized(problem, INVALID_TOKEN.to_owned()),
             403 => Self::Refused(problem),
             408 => Self::Timeout(problem),
             409 => Self::Conflict(problem),
