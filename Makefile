@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run setup build test fmt lint check-manifests test-scripts audit openapi evaluate quantize fuzz chaos test-compose lint-workflows dist sbom images sign-images clean-data cargo-is-here
+.PHONY: help run setup build test fmt lint check-manifests test-scripts audit openapi evaluate quantize fuzz chaos test-document test-compose lint-workflows dist sbom images sign-images clean-data cargo-is-here
 # One recipe at a time, in the order given: set-up before build, build before tests.
 .NOTPARALLEL:
 
@@ -77,6 +77,11 @@ quantize: setup cargo-is-here ## Create and install yolov8n-int8, the default mo
 	@cargo build --release --locked -p spotter
 	@scripts/quantize-model .cache/weights/yolov8n.onnx .cache/weights/yolov8n-int8.onnx --pictures "$(PICTURES)" $(ARGS)
 	@$(TARGET)/release/spotter model add .cache/weights/yolov8n-int8.onnx --license AGPL-3.0 --replace
+
+test-document: setup cargo-is-here ## Test the API against openapi.json with Schemathesis (ARGS="--examples 200 --seed 2")
+	@cargo build --locked --workspace --bins
+	@scripts/install-models $(TARGET)/debug/spotter
+	@scripts/test-document --spotter $(TARGET)/debug/spotter $(ARGS)
 
 # How long each fuzz target runs.
 FUZZ_SECONDS ?= 600
