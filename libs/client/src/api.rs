@@ -11,7 +11,7 @@ use reqwest::{
 };
 use tokio::time::sleep;
 
-use crate::{ClientError, Submission, Task};
+use crate::{ClientError, Submission, Task, tls};
 
 /// How long one status request is held open. The API's own limit is 30 s.
 const WAIT: Duration = Duration::from_secs(20);
@@ -62,7 +62,8 @@ impl Client {
     /// [`ClientError::NotSent`] if the system has no resources for a client.
     pub fn new(base: &str, timeouts: Timeouts) -> Result<Self, ClientError> {
         let Timeouts { connect, request } = timeouts;
-        let http = reqwest::Client::builder().connect_timeout(connect).timeout(request).build()?;
+        let http = reqwest::Client::builder().tls_backend_preconfigured(tls::config()?);
+        let http = http.connect_timeout(connect).timeout(request).build()?;
         let base = base.trim_end_matches('/').to_owned();
         Ok(Self { http, base, authorization: None })
     }

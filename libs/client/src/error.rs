@@ -91,7 +91,7 @@ struct ErrorBody {
 }
 
 /// `reqwest` says "error sending request" and keeps the reason in its innermost cause.
-fn innermost_cause(error: &dyn Error) -> String {
+pub(crate) fn innermost_cause(error: &dyn Error) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;

@@ -1,13 +1,15 @@
-//! A typed client of the API's versioned routes (`/v1`).
+//! A typed client of the API's versioned routes (`/v1`), and downloads of files.
 //!
 //! Owns the JSON of `/v1` as a client sees it, and what a client does with each answer: which ones it retries, after
 //! how long, and how it reports the others. Knows nothing of the queue, the records or the detector. It
 //! is the only crate that knows `reqwest`; tests aside.
 
 mod api;
+pub mod download;
 mod error;
 mod submission;
 mod task;
+mod tls;
 
 pub use api::{Client, Timeouts};
 pub use error::ClientError;

@@ -1,8 +1,10 @@
 //! Ports, and a proxy that injects network faults.
 
 mod frames;
+mod http_client;
 pub(crate) mod ports;
 mod proxy;
 
+pub use http_client::http_client;
 pub use ports::{free_address, free_port};
 pub use proxy::{Direction, TcpProxy};

@@ -5,6 +5,7 @@
 //! (`webhooks`) and API keys (`key`).
 
 mod bench;
+mod catalogue;
 mod cli;
 mod commands;
 mod eight_bits;

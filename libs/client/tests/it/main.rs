@@ -7,5 +7,6 @@
 )]
 
 mod document;
+mod downloads;
 mod retries;
 mod scripted_api;

@@ -61,7 +61,7 @@ impl TestApp {
         if is_ready.await.is_err() {
             panic!("the API did not start: {:?}", server.await);
         }
-        let client = Client::builder().timeout(TEST_TIMEOUT).build().expect("a client can be made");
+        let client = testkit::http_client(TEST_TIMEOUT);
         Self { nats, redis, client, base, shutdown, server }
     }
 

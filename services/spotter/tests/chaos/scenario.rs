@@ -37,6 +37,9 @@ const RECONCILED_WITHIN: Duration = Duration::from_secs(20);
 /// How often a stream is read until it answers; each attempt takes up to the request timeout of 5 s.
 const READ_ATTEMPTS: usize = 6;
 
+/// How long one of these reads may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// How many violations are shown.
 const SHOWN: usize = 20;
 
@@ -258,7 +261,7 @@ impl Scenario {
         let ids = history.ids();
         self.load.runtime.block_on(async {
             let tasks = connect(self.environment.nats.url()).await.tasks();
-            let http = reqwest::Client::new();
+            let http = testkit::http_client(READ_TIMEOUT);
             let bases = self.environment.bases();
             stream::iter(&ids)
                 .for_each_concurrent(8, async |id| {
@@ -309,7 +312,14 @@ async fn connect(url: String) -> Messaging {
 async fn sum_of(bases: &[String], metric: &str) -> Option<u64> {
     let mut sum = 0;
     for base in bases {
-        let text = reqwest::get(format!("{base}/metrics")).await.ok()?.text().await.ok()?;
+        let text = testkit::http_client(READ_TIMEOUT)
+            .get(format!("{base}/metrics"))
+            .send()
+            .await
+            .ok()?
+            .text()
+            .await
+            .ok()?;
         let values = text.lines().filter(|line| line.starts_with(metric));
         let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
         sum += values.sum::<u64>();

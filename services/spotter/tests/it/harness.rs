@@ -82,8 +82,7 @@ impl System {
         let api = api.start();
         let line = api.wait_for_line(|line| line.output == Output::Stdout, TIMEOUT).text;
         let base = line.strip_prefix("listening on ").expect("the API says where").to_owned();
-        let http = reqwest::Client::builder().timeout(TIMEOUT).build();
-        let http = http.expect("a client can be made");
+        let http = testkit::http_client(TIMEOUT);
         let v1 = Client::new(&base, Timeouts::default()).expect("a client can be made");
         Self { nats, redis, http, v1, base, api }
     }

@@ -18,6 +18,7 @@ mod commands {
     mod full_disk;
     mod key;
     mod model;
+    mod model_pull;
     mod submit;
     mod up;
 }

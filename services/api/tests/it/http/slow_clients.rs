@@ -61,7 +61,7 @@ impl ApiProcess {
         let process = api.start();
         let line = process.wait_for_line(|line| line.text.contains("API listening"), TEST_TIMEOUT);
         let address = line.json().unwrap()["address"].as_str().unwrap().to_owned();
-        let client = Client::builder().timeout(TEST_TIMEOUT).build().unwrap();
+        let client = testkit::http_client(TEST_TIMEOUT);
         Self { process, address, client, nats, _redis: redis }
     }
 
@@ -369,7 +369,7 @@ async fn one_connection_too_many_gets_a_503() {
     assert!(refused.contains("retry-after: 5"), "{refused}");
     // Probes still find that the process is healthy.
     for path in ["/health/startup", "/health/live", "/health/ready", "/metrics"] {
-        let answer = reqwest::get(format!("http://{probes}{path}")).await.unwrap();
+        let answer = app.client.get(format!("http://{probes}{path}")).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
     }
     drop(first);

@@ -63,7 +63,14 @@ async fn an_ipv6_address_may_be_written_with_brackets_and_without() {
         let line = api.wait_for_line(|line| line.text.contains("API listening"), TEST_TIMEOUT);
         let address = line.json().unwrap()["address"].as_str().unwrap().to_owned();
         let port = address.strip_prefix("[::1]:").unwrap_or_else(|| panic!("{host}: {address}"));
-        let home = reqwest::get(format!("http://{address}/")).await.unwrap().text().await.unwrap();
+        let home = testkit::http_client(TEST_TIMEOUT)
+            .get(format!("http://{address}/"))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
         assert!(home.contains(&format!("http://[::1]:{port}/start_task")), "{home}");
         let here = [("HOST", host), ("PORT", port)];
         assert_eq!(exit_code_with("healthcheck", &here).await, Some(0), "{host}");

@@ -39,7 +39,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(bases: Vec<String>, history: Arc<History>) -> Self {
-        let http = reqwest::Client::builder().timeout(REQUEST_TIMEOUT).build().expect("a client");
+        let http = testkit::http_client(REQUEST_TIMEOUT);
         Self { http, bases, history, give_up: CancellationToken::new() }
     }
 

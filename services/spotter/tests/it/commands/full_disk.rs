@@ -52,7 +52,7 @@ impl UpOnSmallDisk {
 
     fn at(process: Process, base: String) -> Self {
         let client = Client::new(&base, Timeouts::default()).unwrap();
-        Self { process, base, client, http: reqwest::Client::new() }
+        Self { process, base, client, http: testkit::http_client(TIMEOUT) }
     }
 
     async fn submit(&self) -> Result<TaskId, ClientError> {

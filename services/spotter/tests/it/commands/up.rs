@@ -47,7 +47,11 @@ async fn it_listens_on_an_ipv6_address_as_urls_write_it() {
     let process = with_settings(data.path(), 0, "HOST=[::1]\n").start();
     let up = Up::of(process, data);
     assert!(up.base.starts_with("http://[::1]:"), "{}", up.base);
-    let ready = reqwest::get(format!("{}/health/ready", up.base)).await.unwrap();
+    let ready = testkit::http_client(TIMEOUT)
+        .get(format!("{}/health/ready", up.base))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(ready.status(), StatusCode::OK);
     assert_eq!(up.stop(), Some(0));
 }
@@ -59,7 +63,7 @@ async fn it_starts_everything_detects_and_stops_everything() {
     assert_eq!(children.len(), 4, "NATS, Redis, API and one worker: {children:#?}");
     assert!(up.base.starts_with("http://127.0.0.1:"), "{}", up.base);
 
-    let http = reqwest::Client::new();
+    let http = testkit::http_client(TIMEOUT);
     let bytes = std::fs::read(picture("bus.jpg")).unwrap();
     let form = Form::new().part("file", Part::bytes(bytes).file_name("bus.jpg"));
     let answer = http.post(format!("{}/start_task", up.base)).multipart(form).send().await.unwrap();
