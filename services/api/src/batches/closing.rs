@@ -14,6 +14,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use messaging::{
     BatchChange, BatchChanges, BatchRevision, LEASE_TTL, Lease, MessagingError, Outcomes, TaskStore,
 };
+use service::lifecycle::failpoints;
 use time::OffsetDateTime;
 use tokio::{
     task::{AbortHandle, JoinSet},
@@ -160,6 +161,7 @@ impl Batches {
 
     /// Reports the end of a batch. If this is done again, as after a crash, the same webhook is published.
     async fn report(&self, record: &BatchRecord) -> Result<(), MessagingError> {
+        failpoints::reach("api-before-report");
         self.webhooks.announce_batch(record).await?;
         let id = record.batch_id;
         self.store.close(id).await?;

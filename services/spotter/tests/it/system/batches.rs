@@ -45,13 +45,13 @@ async fn a_batch_is_run_and_its_results_are_in_order() {
     assert_eq!(found.collect::<Vec<_>>(), expected);
 }
 
-/// An API that crashes when it has stored the second job of the three.
-fn dying_api(system: &System) -> (Process, String) {
+/// Another API, with these failpoints.
+fn another_api(system: &System, failpoints: &str) -> (Process, String) {
     let api = spotter(["api"])
         .env("PORT", "0")
         .env("NATS_URL", system.nats.url())
         .env("REDIS_URL", system.redis.url())
-        .env("FAILPOINTS", "api-before-answer=crash@2")
+        .env("FAILPOINTS", failpoints)
         .start();
     let line = api.wait_for_line(|line| line.output == Output::Stdout, TIMEOUT).text;
     let base = line.strip_prefix("listening on ").unwrap().to_owned();
@@ -61,7 +61,8 @@ fn dying_api(system: &System) -> (Process, String) {
 #[tokio::test]
 async fn an_api_that_dies_while_it_receives_a_batch_loses_nothing() {
     let system = System::start();
-    let (_dying, base) = dying_api(&system);
+    // It crashes when it has stored the second job of the three.
+    let (_dying, base) = another_api(&system, "api-before-answer=crash@2");
     let request = system.http.post(format!("{base}/v1/batches")).multipart(form());
     let outcome = request.header("idempotency-key", "dying").send().await;
     assert!(outcome.is_err(), "it has died: {outcome:?}");
@@ -93,4 +94,52 @@ async fn an_api_that_dies_while_it_receives_a_batch_loses_nothing() {
     );
     let lines = lines(&system, &batch_id).await;
     assert!(lines.iter().all(|line| line["attempts"] == 1), "none was run twice: {lines:?}");
+}
+
+/// A form, and how much of it a client sends whose connection breaks in the second picture.
+fn form_and_its_beginning() -> (Vec<u8>, usize) {
+    let mut body = Vec::new();
+    let mut ends = Vec::new();
+    for name in PICTURES {
+        let head = format!(
+            "--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n"
+        );
+        let file = fs::read(picture(name)).unwrap();
+        body.extend([head.as_bytes(), &file, b"\r\n"].concat());
+        ends.push(body.len());
+    }
+    body.extend(b"--b--\r\n");
+    (body, ends[1])
+}
+
+#[tokio::test]
+async fn a_batch_that_is_continued_while_its_end_is_reported_ends_again() {
+    // The API takes its time between the stored end of a batch and its report.
+    let settings = [("RESPONSE_CACHE_SECONDS", "0"), ("FAILPOINTS", "api-before-report=linger")];
+    let system = System::start_with(&settings);
+    let _worker = system.worker();
+    // It does not end batches: the other one was there before, and holds the lease.
+    let (_other, base) = another_api(&system, "");
+    let submit = async |body: Vec<u8>| -> Value {
+        let request = system.http.post(format!("{base}/v1/batches")).body(body);
+        let request = request.header("content-type", "multipart/form-data; boundary=b");
+        let answer = request.header("idempotency-key", "again").send().await.unwrap();
+        answer.json().await.unwrap()
+    };
+    let (form, beginning) = form_and_its_beginning();
+    let broken = submit(form[..beginning].to_vec()).await;
+    let path = broken["batch"]["links"]["self"].as_str().unwrap().to_owned();
+    let finished = async |succeeded: u64| {
+        eventually(TIMEOUT, async || {
+            let answer = system.http.get(format!("{base}{path}")).send().await.unwrap();
+            let batch: Value = answer.json().await.unwrap();
+            let is_finished = batch["state"] == "FINISHED";
+            (is_finished && batch["counts"]["succeeded"] == succeeded).then_some(())
+        })
+        .await;
+    };
+    finished(1).await;
+    let batch = submit(form).await;
+    assert_eq!((&batch["links"]["self"], &batch["received"]), (&path.clone().into(), &3.into()));
+    finished(3).await;
 }
