@@ -24,7 +24,7 @@ pub use autoscaler::{
     Recording, Replicas, Sample, ScaledObject, ScalingRules, SelectPolicy, Trigger, proposal,
 };
 pub use files::{picture, require, workspace_root};
-pub use network::{Direction, TcpProxy, free_address, free_port, http_client};
+pub use network::{Direction, TcpProxy, free_address, free_port, http_client, http_client_with};
 pub use process::{Line, Output, Process, ProcessBuilder};
 pub use servers::{
     Certificates, Collector, HttpRequest, HttpServer, NatsCluster, NatsServer, NatsServerBuilder,

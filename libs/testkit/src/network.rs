@@ -5,6 +5,6 @@ mod http_client;
 pub(crate) mod ports;
 mod proxy;
 
-pub use http_client::http_client;
+pub use http_client::{http_client, http_client_with};
 pub use ports::{free_address, free_port};
 pub use proxy::{Direction, TcpProxy};

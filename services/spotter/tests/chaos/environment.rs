@@ -2,12 +2,20 @@
 
 use std::{os::unix::process::ExitStatusExt, sync::Arc, thread, time::Duration};
 
+use domain::ApiKeyToken;
+use reqwest::{
+    StatusCode,
+    header::{HeaderMap, HeaderValue},
+};
 use testkit::{
-    NatsCluster, NatsServer, Output, Process, ProcessBuilder, RedisServer, SmallDisk, StreamState,
-    TcpProxy, free_port, workspace_root,
+    NatsCluster, NatsServer, Output, Process, ProcessBuilder, RedisServer, SmallDisk, TcpProxy,
+    eventually, free_port, http_client, http_client_with, workspace_root,
 };
 
-use crate::{load::pictures::Poison, receiver::Receiver, steps::Step};
+use crate::{
+    keys::KeyMaker, load::pictures::Poison, nats::Nats, picture_server::PictureServer,
+    receiver::Receiver, steps::Step,
+};
 
 const SPOTTER: &str = env!("CARGO_BIN_EXE_spotter");
 
@@ -15,6 +23,9 @@ const SIGABRT: i32 = 6;
 
 /// Longer than anything takes on a busy machine: only a failing test waits this long.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Longer than any answer of the API takes: two publishes of 5 s, and the record.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What to start.
 #[derive(Default)]
@@ -27,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) disks: Vec<Arc<SmallDisk>>,
     /// Whether workers fail on poison pictures. Their memory is limited then.
     pub(crate) poison: bool,
+    /// Whether requests need an API key.
+    pub(crate) keys: bool,
 }
 
 /// The workers' lease on a job. Short, so that leases expire often.
@@ -39,11 +52,6 @@ const WEBHOOK_RETRIES: &str = "0,1";
 
 /// The limit of a worker's address space, in bytes, where there is poison.
 const WORKER_MEMORY: u64 = 4 << 30;
-
-pub(crate) enum Nats {
-    One(NatsServer),
-    Three(NatsCluster),
-}
 
 /// A process that is restarted when it exits by itself, as by any supervisor.
 pub(crate) struct SupervisedProcess {
@@ -69,6 +77,9 @@ pub(crate) struct Environment {
     pub(crate) notifier: Option<SupervisedProcess>,
     /// Where webhooks are sent to.
     pub(crate) receiver: Receiver,
+    pub(crate) pictures: PictureServer,
+    /// The key of the load.
+    key: Option<ApiKeyToken>,
     /// Processes that have exited, for their logs.
     ended: Vec<Process>,
     /// How often a process has exited by SIGABRT, as at a failpoint.
@@ -102,6 +113,8 @@ impl Environment {
             workers: Vec::new(),
             notifier: None,
             receiver: Receiver::start(),
+            pictures: PictureServer::start(),
+            key: None,
             ended: Vec::new(),
             aborted: 0,
             ports: Vec::new(),
@@ -129,7 +142,40 @@ impl Environment {
         for worker in environment.workers.iter().chain(&environment.notifier) {
             worker.process.wait_for_line(|line| line.text == "ready", TIMEOUT);
         }
+        if environment.plan.keys {
+            environment.make_key();
+        }
         environment
+    }
+
+    /// Makes the key of the load. Returns when each API knows it.
+    fn make_key(&mut self) {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
+        runtime.block_on(async {
+            let keys = KeyMaker::connect(&self.nats.url()).await.expect("NATS can be reached");
+            self.key = Some(keys.create("the load").await.expect("a key can be made"));
+            let http = self.http();
+            for base in self.bases() {
+                eventually(TIMEOUT, async || {
+                    let answer = http.get(format!("{base}/v1/tasks")).send().await.ok()?;
+                    (answer.status() != StatusCode::UNAUTHORIZED).then_some(())
+                })
+                .await;
+            }
+        });
+    }
+
+    /// A client that has the key of the load, if there is one.
+    pub(crate) fn http(&self) -> reqwest::Client {
+        let key = self.key.as_ref().map(|key| HeaderValue::from_str(key.expose()));
+        let key = key.map(|key| ("X-API-Key", key.expect("a key is ASCII")));
+        let headers = key.into_iter().map(|(name, key)| (name.parse().expect("a name"), key));
+        let headers: HeaderMap = headers.collect();
+        http_client_with(REQUEST_TIMEOUT, headers)
+    }
+
+    pub(crate) fn http_without_key(&self) -> reqwest::Client {
+        http_client(REQUEST_TIMEOUT)
     }
 
     /// The addresses of the APIs, which every restart keeps.
@@ -261,6 +307,8 @@ impl Environment {
         let program = program.env("RECONCILE_SECONDS", "2");
         // The load consists of a few pictures, and every one must be run.
         let program = program.env("RESPONSE_CACHE_SECONDS", "0");
+        let program = program.env("AUTH", if self.plan.keys { "keys" } else { "off" });
+        let program = program.env("FETCH_ALLOW", self.pictures.origin());
         let program = program.env("WEBHOOKS", "on").env("WEBHOOK_ALLOW", self.receiver.origin());
         self.start_service(program, &self.api_proxies, failing.map(Step::failpoint))
     }
@@ -317,64 +365,5 @@ impl SupervisedProcess {
         let status = self.process.exit_status().filter(|_| !self.down)?;
         *aborted += u32::from(status.signal() == Some(SIGABRT));
         Some(self.failing)
-    }
-}
-
-impl Nats {
-    pub(crate) fn nodes(&self) -> &[NatsServer] {
-        match self {
-            Self::One(server) => std::slice::from_ref(server),
-            Self::Three(cluster) => cluster.nodes(),
-        }
-    }
-
-    /// The servers' addresses without a proxy.
-    pub(crate) fn url(&self) -> String {
-        match self {
-            Self::One(server) => server.url(),
-            Self::Three(cluster) => cluster.url(),
-        }
-    }
-
-    pub(crate) fn kill(&mut self, node: usize) {
-        match self {
-            Self::One(server) => server.kill(),
-            Self::Three(cluster) => cluster.kill(node),
-        }
-    }
-
-    pub(crate) fn restart(&mut self, node: usize) {
-        match self {
-            Self::One(server) => server.restart(),
-            Self::Three(cluster) => cluster.restart(node),
-        }
-    }
-
-    /// The node that leads the stream of jobs; waits for an election to end.
-    pub(crate) fn jobs_leader(&self) -> usize {
-        let Self::Three(cluster) = self else { return 0 };
-        for _ in 0..400 {
-            if let Some(leader) = cluster.stream_leader("JOBS") {
-                return leader;
-            }
-            thread::sleep(Duration::from_millis(50));
-        }
-        panic!("the stream of jobs has no leader for 20 s");
-    }
-
-    /// The state of a stream.
-    pub(crate) fn stream(&self, name: &str) -> Option<StreamState> {
-        match self {
-            Self::One(server) => server.stream(name),
-            Self::Three(cluster) => cluster.stream(name),
-        }
-    }
-
-    /// Deletes the workers' consumer. Returns whether the server confirms it.
-    pub(crate) fn delete_consumer(&self) -> bool {
-        let running = self.nodes().iter().find(|node| node.is_running());
-        let answer =
-            running.and_then(|node| node.try_request("$JS.API.CONSUMER.DELETE.JOBS.worker", ""));
-        answer.is_some_and(|answer| answer.contains("\"success\":true"))
     }
 }

@@ -1,8 +1,13 @@
 //! Clients that submit pictures by both routes and poll the tasks, until they are stopped.
 
+pub(crate) mod batch_submission;
 pub(crate) mod client;
 pub(crate) mod pictures;
 pub(crate) mod submission;
+
+mod batches;
+mod shared;
+mod stranger;
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,13 +19,16 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+pub(crate) use self::shared::LoadPlan;
 use crate::{
     environment::Environment,
-    load::pictures::{Upload, strip, uploads},
+    load::pictures::{Upload, strip},
     load::{
         client::Client,
+        shared::Shared,
+        stranger::Stranger,
         submission::{Expected, Submission},
     },
     verdict::history::History,
@@ -36,59 +44,12 @@ const SEND_PAUSE: Duration = Duration::from_millis(100);
 /// The longest time between a submission and its cancellation: jobs are cancelled while they wait and while they run.
 const LONGEST_BEFORE_CANCEL_MS: u64 = 400;
 
-/// The size of a load.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LoadPlan {
-    pub(crate) clients: usize,
-    /// The longest pause of one client between two pictures, in milliseconds.
-    pub(crate) pause_ms: u64,
-    /// How many tasks may be in flight at a time.
-    pub(crate) open: usize,
-    /// The maximum number of pictures.
-    pub(crate) pictures: usize,
-    /// The share of pictures with a near deadline: they may expire.
-    pub(crate) deadlines: f64,
-    /// The share of tasks that are cancelled soon after their submission.
-    pub(crate) cancels: f64,
-    /// The share of tasks whose end is reported by a webhook.
-    pub(crate) callbacks: f64,
-    /// The share of tasks whose objects are drawn in.
-    pub(crate) drawings: f64,
-}
-
-impl Default for LoadPlan {
-    fn default() -> Self {
-        Self {
-            clients: 4,
-            pause_ms: 150,
-            open: 60,
-            pictures: 20_000,
-            deadlines: 0.05,
-            cancels: 0.05,
-            callbacks: 0.3,
-            drawings: 0.1,
-        }
-    }
-}
-
 /// A load being applied.
 pub(crate) struct Load {
     pub(crate) runtime: Runtime,
     pub(crate) history: Arc<History>,
     shared: Arc<Shared>,
     clients: JoinSet<()>,
-}
-
-/// What all clients share.
-struct Shared {
-    client: Client,
-    uploads: Vec<Upload>,
-    open: Arc<Semaphore>,
-    left: Semaphore,
-    plan: LoadPlan,
-    /// Where webhooks are sent to.
-    receiver: String,
-    stop: CancellationToken,
 }
 
 impl Load {
@@ -100,18 +61,30 @@ impl Load {
             .expect("a runtime can be made");
         let history = Arc::new(History::new());
         let shared = Arc::new(Shared {
-            client: Client::new(environment.bases(), Arc::clone(&history)),
-            uploads: uploads(),
+            client: Client::new(environment, Arc::clone(&history)),
+            history: Arc::clone(&history),
+            uploads: environment.pictures.uploads.clone(),
             open: Arc::new(Semaphore::new(plan.open)),
+            open_batches: Arc::new(Semaphore::new(plan.open_batches)),
             left: Semaphore::new(plan.pictures),
             plan,
             receiver: environment.receiver.origin(),
+            batches: TaskTracker::new(),
             stop: CancellationToken::new(),
         });
         let mut clients = JoinSet::new();
         for client in 0..plan.clients {
             let rng = Xoshiro256PlusPlus::seed_from_u64(seed.wrapping_add(client as u64 + 1));
             clients.spawn_on(Arc::clone(&shared).submit_until_stopped(rng), runtime.handle());
+        }
+        if environment.plan.keys {
+            let stranger = Stranger::new(environment, Arc::clone(&history));
+            let stop = shared.stop.clone();
+            let rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+            let asking = async move {
+                stop.run_until_cancelled(stranger.ask(rng)).await;
+            };
+            clients.spawn_on(asking, runtime.handle());
         }
         Self { runtime, history, shared, clients }
     }
@@ -150,7 +123,16 @@ impl Load {
         self.clients.spawn_on(sending, self.runtime.handle());
     }
 
-    /// Stops the submissions and waits for their answers. Polling continues.
+    pub(crate) fn client(&self) -> &Client {
+        &self.shared.client
+    }
+
+    /// How many batches are sent or followed.
+    pub(crate) fn open_batches(&self) -> usize {
+        self.shared.batches.len()
+    }
+
+    /// Stops the submissions and waits for their answers, but for those of batches. Polling continues.
     pub(crate) fn stop(&mut self) {
         self.shared.stop.cancel();
         let clients = &mut self.clients;
@@ -176,13 +158,21 @@ impl Shared {
         while !self.stop.is_cancelled() {
             let Ok(picture) = self.left.try_acquire() else { return };
             picture.forget();
+            let open_batch = Arc::clone(&self.open_batches).try_acquire_owned().ok();
+            if let Some(open) = open_batch.filter(|_| rng.random_bool(self.plan.batches)) {
+                let batch = self.choose_batch(&mut rng);
+                let batch_rng = Xoshiro256PlusPlus::seed_from_u64(rng.random());
+                self.batches.spawn(Arc::clone(&self).submit_batch(batch, open, batch_rng));
+                self.pause_between(&mut rng).await;
+                continue;
+            }
             let open = Arc::clone(&self.open).acquire_owned();
             let open = tokio::select! {
                 open = open => open.expect("it is never closed"),
                 () = self.stop.cancelled() => return,
             };
-            let submission = self.choose(&mut rng);
             let shared = Arc::clone(&self);
+            let submission = self.choose(&mut rng);
             let task_rng = Xoshiro256PlusPlus::seed_from_u64(rng.random());
             if submission.key.is_some() {
                 shared.submit_with_retry(submission, Some(open), task_rng).await;
@@ -192,9 +182,13 @@ impl Shared {
                     drop(open);
                 });
             }
-            let pause = Duration::from_millis(rng.random_range(0..=self.plan.pause_ms));
-            let _ = timeout(pause, self.stop.cancelled()).await;
+            self.pause_between(&mut rng).await;
         }
+    }
+
+    async fn pause_between(&self, rng: &mut Xoshiro256PlusPlus) {
+        let pause = Duration::from_millis(rng.random_range(0..=self.plan.pause_ms));
+        let _ = timeout(pause, self.stop.cancelled()).await;
     }
 
     /// Cancels the task if it is one of those, and polls it to its end.

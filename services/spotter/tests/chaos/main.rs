@@ -14,13 +14,18 @@
 
 mod environment;
 mod faults;
+mod final_reads;
+mod keys;
 mod load;
+mod nats;
+mod picture_server;
 mod receiver;
 mod scenario;
 mod steps;
 
 /// The tests.
 mod scenarios {
+    mod batches;
     mod mixed;
     mod single_faults;
     mod soak;
@@ -29,8 +34,14 @@ mod scenarios {
 
 /// What clients observed, checked against the invariants.
 mod verdict {
+    pub(crate) mod batch_history;
+    pub(crate) mod batch_view;
+    pub(crate) mod batches;
     pub(crate) mod checker;
     pub(crate) mod history;
+    pub(crate) mod keys;
+    pub(crate) mod observed_batch;
     pub(crate) mod report;
     pub(crate) mod terminal_state;
+    pub(crate) mod webhook;
 }

@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use domain::TaskId;
+use domain::{BatchId, TaskId};
 use parking_lot::Mutex;
 use serde_json::Value;
 use testkit::{HttpRequest, HttpServer, free_port, http_answer};
 
-use crate::verdict::terminal_state::TerminalState;
+use crate::verdict::{batch_view::BatchView, terminal_state::TerminalState};
 
 /// A server that takes webhooks, at one address.
 pub(crate) struct Receiver {
@@ -38,6 +38,8 @@ pub(crate) enum Answer {
 pub(crate) struct Taken {
     /// The terminal states that each task was reported with.
     pub(crate) states: BTreeMap<TaskId, Vec<TerminalState>>,
+    /// The ends that each batch was reported with.
+    pub(crate) batches: BTreeMap<BatchId, Vec<BatchView>>,
     /// Those that are no webhooks.
     pub(crate) unreadable: Vec<String>,
 }
@@ -85,15 +87,26 @@ impl Shared {
         }
         let mut taken = self.taken.lock();
         match read(&request.body) {
-            Some((id, state)) => taken.states.entry(id).or_default().push(state),
+            Some(Reported::Task(id, state)) => taken.states.entry(id).or_default().push(state),
+            Some(Reported::Batch(id, view)) => taken.batches.entry(id).or_default().push(view),
             None => taken.unreadable.push(String::from_utf8_lossy(&request.body).into_owned()),
         }
         Some(http_answer("204 No Content", "", b""))
     }
 }
 
-fn read(body: &[u8]) -> Option<(TaskId, TerminalState)> {
+/// What a webhook reports.
+enum Reported {
+    Task(TaskId, TerminalState),
+    Batch(BatchId, BatchView),
+}
+
+fn read(body: &[u8]) -> Option<Reported> {
     let webhook: Value = serde_json::from_slice(body).ok()?;
-    let task = &webhook["data"];
-    Some((task["task_id"].as_str()?.parse().ok()?, TerminalState::from_v1(task)?))
+    let data = &webhook["data"];
+    if webhook["type"] == "batch.finished" {
+        let (id, view) = BatchView::parse(data)?;
+        return (view.is_finished() && view.adds_up()).then_some(Reported::Batch(id, view));
+    }
+    Some(Reported::Task(data["task_id"].as_str()?.parse().ok()?, TerminalState::from_v1(data)?))
 }

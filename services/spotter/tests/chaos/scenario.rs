@@ -2,27 +2,24 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use domain::{TaskId, TaskRecord};
-use futures_util::{StreamExt, stream};
-use messaging::{DeadLetterId, Messaging, MessagingConfig, MessagingError, QueueDepth, Role};
+use domain::TaskId;
+use messaging::QueueDepth;
 use rand::{RngExt, SeedableRng, rngs::Xoshiro256PlusPlus};
-use reqwest::StatusCode;
-use serde_json::Value;
 
 use crate::{
     environment::{Environment, Plan},
     faults::{ActiveFault, Fault, FaultContext},
-    load::client::get_with_retry,
+    final_reads::{FinalReads, connect},
     load::{Load, LoadPlan},
-    verdict::checker::{Bounds, Case, Evidence, Leftover, Violation, Webhook, check, count_runs},
-    verdict::history::{CALM, History, Observed},
+    verdict::batches::BatchEvidence,
+    verdict::checker::{Bounds, Case, Evidence, Leftover, Violation, check},
+    verdict::history::{CALM, Observed},
     verdict::report::Report,
-    verdict::terminal_state::TerminalState,
+    verdict::webhook::{FoundWebhooks, Webhook},
 };
 
 /// How often processes that exited by themselves are looked for.
@@ -33,12 +30,6 @@ const FIRST_CALM: Duration = Duration::from_secs(2);
 
 /// How long the APIs may take to find no discrepancy between queue and records.
 const RECONCILED_WITHIN: Duration = Duration::from_secs(20);
-
-/// How often a stream is read until it answers; each attempt takes up to the request timeout of 5 s.
-const READ_ATTEMPTS: usize = 6;
-
-/// How long one of these reads may take.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How many violations are shown.
 const SHOWN: usize = 20;
@@ -134,11 +125,13 @@ impl Scenario {
     pub(crate) fn judge(mut self, bounds: Bounds) -> (Report, Vec<Violation>) {
         self.load.stop();
         let healed = Instant::now();
-        // A task that becomes terminal after the bound is reported as late rather than as lost.
-        let (leftover, drained) = self.drain(healed, bounds.terminal_within * 3 / 2);
-        let runs = self.gather();
-        let dead = self.dead_letters();
-        let webhooks = self.webhooks();
+        // What ends after the bound is reported as late rather than as lost.
+        let (leftover, drained) = self.drain(healed, bounds.batch_within() * 5 / 4);
+        let Self { environment, load, name, .. } = &self;
+        let reads = FinalReads { environment, load, name };
+        let runs = reads.gather();
+        let dead = reads.dead_letters();
+        let webhooks = reads.webhooks();
         let discrepancies = self.discrepancies();
         let Self { environment, load, name, seed, injections, resets, .. } = self;
         let observed = load.end().into_observed();
@@ -147,10 +140,12 @@ impl Scenario {
         let tasks = evidence(&observed, &runs, &dead, &webhooks, healed);
         let case = Case {
             tasks: &tasks,
+            batches: &batch_evidence(&observed, &webhooks, healed),
             keys: &observed.keys,
             leftover,
             discrepancies,
             unexpected: &observed.unexpected,
+            leaks: &observed.leaks,
         };
         let violations = check(&case, bounds);
         let report = Report::new(&observed, &runs, &webhooks, &injections, drained);
@@ -159,7 +154,7 @@ impl Scenario {
         (report, violations)
     }
 
-    /// Waits until the queue is empty and every task has been observed to be terminal.
+    /// Waits until the queue is empty, every task has been observed to be terminal, and every batch has ended.
     fn drain(&mut self, healed: Instant, timeout: Duration) -> (Leftover, Duration) {
         let url = self.environment.nats.url();
         let messaging = self.load.runtime.block_on(connect(url));
@@ -174,7 +169,8 @@ impl Scenario {
                 in_progress: depth.in_progress,
                 webhooks: self.messages_in("WEBHOOKS"),
             };
-            let done = leftover == Leftover::default() && self.load.history.open() == 0;
+            let open = self.load.history.open() + self.load.open_batches();
+            let done = leftover == Leftover::default() && open == 0;
             if done || healed.elapsed() > timeout {
                 return (leftover, healed.elapsed());
             }
@@ -190,7 +186,8 @@ impl Scenario {
     fn discrepancies(&self) -> u64 {
         const LAST_ROUND: &str = "spotter_reconciler_last_round_timestamp_seconds{";
         let bases = self.environment.bases();
-        let ask = |metric| self.load.runtime.block_on(sum_of(&bases, metric));
+        let http = self.environment.http_without_key();
+        let ask = |metric| self.load.runtime.block_on(sum_of(&http, &bases, metric));
         let timeout = Instant::now() + RECONCILED_WITHIN;
         let (mut last_round, mut rounds) = (ask(LAST_ROUND), 0);
         loop {
@@ -204,122 +201,14 @@ impl Scenario {
             }
         }
     }
-
-    /// The tasks whose jobs are among the dead letters, with their pictures.
-    fn dead_letters(&self) -> BTreeSet<TaskId> {
-        self.load.runtime.block_on(async {
-            let letters = connect(self.environment.nats.url()).await.dead_letters();
-            let mut dead = BTreeSet::new();
-            let mut last = 0;
-            loop {
-                let page = with_retry(async || letters.list_after(last).await).await;
-                let Some(letter) = page.last() else { return dead };
-                last = letter.sequence;
-                let whole = page.iter().filter(|letter| letter.picture.bytes().is_some());
-                dead.extend(whole.filter_map(|letter| match letter.id() {
-                    DeadLetterId::Task(id) => Some(id),
-                    DeadLetterId::Sequence(_) => None,
-                }));
-            }
-        })
-    }
-
-    /// What became of the webhook of each task that has a callback.
-    fn webhooks(&self) -> BTreeMap<TaskId, Webhook> {
-        let history = &self.load.history;
-        let taken = self.environment.receiver.taken();
-        for webhook in taken.unreadable {
-            history.unexpected(format!("no webhook of a terminal state: {webhook}"));
-        }
-        let mut webhooks: BTreeMap<TaskId, Webhook> = self.dead_webhooks();
-        for (id, states) in taken.states {
-            webhooks.insert(id, Webhook::Taken(states.len()));
-            for state in states {
-                history.observe(id, "webhook", Some(state));
-            }
-        }
-        webhooks
-    }
-
-    fn dead_webhooks(&self) -> BTreeMap<TaskId, Webhook> {
-        self.load.runtime.block_on(async {
-            let dead = connect(self.environment.nats.url()).await.dead_webhooks();
-            let mut found = BTreeMap::new();
-            let mut last = 0;
-            loop {
-                let page = with_retry(async || dead.list_after(last).await).await;
-                let Some(webhook) = page.last() else { return found };
-                last = webhook.sequence;
-                found.extend(page.iter().map(|dead| (dead.ended.id(), Webhook::Dead)));
-            }
-        })
-    }
-
-    /// Reads every task once more from every source, and the workers' logs.
-    fn gather(&self) -> BTreeMap<TaskId, u32> {
-        let history = &self.load.history;
-        let ids = history.ids();
-        self.load.runtime.block_on(async {
-            let tasks = connect(self.environment.nats.url()).await.tasks();
-            let http = testkit::http_client(READ_TIMEOUT);
-            let bases = self.environment.bases();
-            stream::iter(&ids)
-                .for_each_concurrent(8, async |id| {
-                    let record = tasks.get(*id).await.expect("the bucket can be read");
-                    history.observe(
-                        *id,
-                        "record",
-                        record.as_ref().and_then(TerminalState::from_record),
-                    );
-                    for base in &bases {
-                        ask_the_api(history, &http, base, *id).await;
-                    }
-                })
-                .await;
-        });
-        for id in ids {
-            if let Some(copy) = self.environment.redis.get(&format!("spotter:task:{id}")) {
-                let record: TaskRecord = serde_json::from_str(&copy).expect("a copy is a record");
-                history.observe(id, "Redis", TerminalState::from_record(&record));
-            }
-        }
-        let lines = self.environment.lines();
-        if let Ok(folder) = std::env::var("CHAOS_LOGS") {
-            let path = format!("{folder}/{}.log", self.name.replace(' ', "-"));
-            std::fs::write(path, lines.join("\n")).expect("CHAOS_LOGS is a folder");
-        }
-        count_runs(&lines)
-    }
-}
-
-/// Retries a read: a stream of a cluster may be without a leader for some seconds after the heal.
-async fn with_retry<T>(read: impl AsyncFn() -> Result<T, MessagingError>) -> T {
-    for _ in 0..READ_ATTEMPTS {
-        match read().await {
-            Ok(found) => return found,
-            Err(error) => eprintln!("reading again: {error}"),
-        }
-    }
-    panic!("a stream cannot be read");
-}
-
-async fn connect(url: String) -> Messaging {
-    let config = MessagingConfig::new(url.parse().unwrap(), Role::Cli);
-    Messaging::connect(config).await.expect("NATS can be reached after the heal")
 }
 
 /// The sum of a metric over its labels and all APIs; `None` if one does not answer.
-async fn sum_of(bases: &[String], metric: &str) -> Option<u64> {
+async fn sum_of(http: &reqwest::Client, bases: &[String], metric: &str) -> Option<u64> {
     let mut sum = 0;
     for base in bases {
-        let text = testkit::http_client(READ_TIMEOUT)
-            .get(format!("{base}/metrics"))
-            .send()
-            .await
-            .ok()?
-            .text()
-            .await
-            .ok()?;
+        let answer = http.get(format!("{base}/metrics")).send().await.ok()?;
+        let text = answer.text().await.ok()?;
         let values = text.lines().filter(|line| line.starts_with(metric));
         let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
         sum += values.sum::<u64>();
@@ -327,54 +216,17 @@ async fn sum_of(bases: &[String], metric: &str) -> Option<u64> {
     Some(sum)
 }
 
-/// Reads a task by both routes. The second is answered from Redis if the first has filled it.
-async fn ask_the_api(history: &Arc<History>, http: &reqwest::Client, base: &str, id: TaskId) {
-    match get_with_retry(http, &format!("{base}/v1/tasks/{id}")).await {
-        Some((StatusCode::OK, task)) => history.observe(id, "API", TerminalState::from_v1(&task)),
-        Some((StatusCode::NOT_FOUND | StatusCode::GONE, _)) => history.denied(id),
-        answer => history.unexpected(format!("{answer:?} when reading {id} after the scenario")),
-    }
-    let Some(first) = history.first(id) else { return };
-    if history.has_drawing(id) {
-        ask_for_the_drawing(history, http, base, id).await;
-    }
-    match get_with_retry(http, &format!("{base}/task_result/{id}")).await {
-        Some((StatusCode::OK, task)) if first.matches_original(&task) => {}
-        answer => history.unexpected(format!("/task_result/{id}: {answer:?}, but it is {first:?}")),
-    }
-}
-
-/// A task that succeeds has its drawing, or a warning that says why not.
-async fn ask_for_the_drawing(
-    history: &Arc<History>,
-    http: &reqwest::Client,
-    base: &str,
-    id: TaskId,
-) {
-    let url = format!("{base}/v1/tasks/{id}");
-    let drawn = http.get(format!("{url}/image")).send().await;
-    if drawn.as_ref().is_ok_and(|answer| answer.status() == StatusCode::OK) {
-        return;
-    }
-    let task = get_with_retry(http, &url).await;
-    let has_warning =
-        |task: &Value| task["warnings"].to_string().contains("drawn objects is missing");
-    if !task.as_ref().is_some_and(|(_, task)| has_warning(task)) {
-        history.unexpected(format!("{drawn:?} for the drawing of {task:?}"));
-    }
-}
-
 fn evidence(
     observed: &Observed,
     runs: &BTreeMap<TaskId, u32>,
     dead: &BTreeSet<TaskId>,
-    webhooks: &BTreeMap<TaskId, Webhook>,
+    webhooks: &FoundWebhooks,
     healed: Instant,
 ) -> Vec<Evidence> {
     let of = |(id, task): (&TaskId, &crate::verdict::history::Accepted)| {
         let counted_from = task.at.max(healed);
         let first = task.first.as_ref();
-        let reported = webhooks.get(id).copied();
+        let reported = webhooks.tasks.get(id).copied();
         let expected = if task.has_callback { Webhook::Lost } else { Webhook::None };
         Evidence {
             id: *id,
@@ -388,6 +240,17 @@ fn evidence(
         }
     };
     observed.accepted.iter().map(of).collect()
+}
+
+fn batch_evidence(
+    observed: &Observed,
+    webhooks: &FoundWebhooks,
+    healed: Instant,
+) -> Vec<BatchEvidence> {
+    let batches = observed.batches.iter();
+    batches
+        .map(|(id, batch)| batch.evidence(*id, healed, |end| webhooks.of_batch(*id, end)))
+        .collect()
 }
 
 fn seed() -> u64 {

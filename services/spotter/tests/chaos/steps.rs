@@ -13,6 +13,8 @@ pub(crate) enum Step {
     ApiBeforePubAck,
     ApiBeforeRecord,
     ApiBeforeAnswer,
+    /// Between the stored end of a batch and its webhook.
+    ApiBeforeReport,
 }
 
 impl Step {
@@ -33,6 +35,9 @@ impl Step {
         Self::ApiBeforeAnswer,
     ];
 
+    /// That of the API that ends batches.
+    pub(crate) const OF_BATCHES: [Self; 1] = [Self::ApiBeforeReport];
+
     pub(crate) fn is_of_a_worker(self) -> bool {
         Self::OF_A_WORKER.contains(&self)
     }
@@ -49,6 +54,8 @@ impl Step {
             Self::ApiBeforePubAck => "api-before-puback=crash-soon",
             Self::ApiBeforeRecord => "api-before-record=crash",
             Self::ApiBeforeAnswer => "api-before-answer=crash",
+            // A batch ends much less often than a picture.
+            Self::ApiBeforeReport => return "api-before-report=crash@2".to_owned(),
         };
         // Not at every pass, or no job would ever get beyond it.
         format!("{what}@7")
@@ -65,6 +72,7 @@ impl Step {
             Self::ApiBeforePubAck => "crash: before PubAck",
             Self::ApiBeforeRecord => "crash: before record",
             Self::ApiBeforeAnswer => "crash: before 202",
+            Self::ApiBeforeReport => "crash: batch's end",
         }
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! It judges raw answers, and so does not use the `client` crate, which hides retries and reads only what it knows.
 
+pub(crate) mod batches;
+
 use std::{sync::Arc, time::Duration};
 
 use domain::TaskId;
@@ -15,13 +17,11 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    environment::Environment,
     load::{pictures::Upload, submission::Submission},
     verdict::history::History,
     verdict::terminal_state::TerminalState,
 };
-
-/// Longer than any answer of the API takes: two publishes of 5 s, and the record.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A task that was accepted.
 pub(crate) struct AcceptedTask {
@@ -33,19 +33,35 @@ pub(crate) struct AcceptedTask {
 pub(crate) struct Client {
     http: reqwest::Client,
     bases: Vec<String>,
+    /// Where the pictures of lists are.
+    pictures: String,
     history: Arc<History>,
     give_up: CancellationToken,
 }
 
 impl Client {
-    pub(crate) fn new(bases: Vec<String>, history: Arc<History>) -> Self {
-        let http = testkit::http_client(REQUEST_TIMEOUT);
-        Self { http, bases, history, give_up: CancellationToken::new() }
+    pub(crate) fn new(environment: &Environment, history: Arc<History>) -> Self {
+        Self {
+            http: environment.http(),
+            bases: environment.bases(),
+            pictures: environment.pictures.origin(),
+            history,
+            give_up: CancellationToken::new(),
+        }
     }
 
     /// Stops all polling.
     pub(crate) fn give_up(&self) {
         self.give_up.cancel();
+    }
+
+    pub(crate) fn has_given_up(&self) -> bool {
+        self.give_up.is_cancelled()
+    }
+
+    /// Waits until all polling stops.
+    pub(crate) async fn given_up(&self) {
+        self.give_up.cancelled().await;
     }
 
     /// Submits it once, by a random route of a random API. Returns the task if it was accepted.

@@ -10,7 +10,7 @@ use testkit::SmallDisk;
 
 use crate::{
     environment::Plan, faults::Fault, load::LoadPlan, scenario::Scenario, steps::Step,
-    verdict::checker::Bounds,
+    verdict::checker::Bounds, verdict::report::Report,
 };
 
 const SHORT: u64 = 20;
@@ -26,7 +26,10 @@ const DISK_BYTES: u64 = 256 << 20;
 
 #[test]
 fn mixed_on_one_node() {
-    run("mixed on one node", Plan::default(), &Fault::ON_ONE_NODE);
+    let report =
+        run("mixed on one node", Plan { keys: true, ..Plan::default() }, &Fault::ON_ONE_NODE);
+    let strangers = report.strangers();
+    assert!(strangers.unseen > 0 && strangers.refused > 0, "{strangers:?}");
 }
 
 #[test]
@@ -35,20 +38,22 @@ fn mixed_on_a_cluster() {
     run("mixed on a cluster", Plan { cluster: true, ..Plan::default() }, &faults);
 }
 
-fn run(name: &'static str, plan: Plan, faults: &[Fault]) {
+fn run(name: &'static str, plan: Plan, faults: &[Fault]) -> Report {
     let seconds = std::env::var("CHAOS_SECONDS").ok();
     let seconds = seconds.map_or(SHORT, |text| text.parse().expect("CHAOS_SECONDS is a number"));
     let disks = mount(if plan.cluster { 3 } else { 1 });
     let mut faults = faults.to_vec();
     faults.extend(Step::OF_A_WORKER.map(Fault::Crash));
     faults.extend(Step::OF_AN_API.map(Fault::Crash));
+    faults.extend(Step::OF_BATCHES.map(Fault::Crash));
     faults.extend((!disks.is_empty()).then_some(Fault::DiskFull));
     let settings = vec![
         ("QUEUE_MAX_MESSAGES", QUEUE_MAX_MESSAGES.to_string()),
         ("JOB_DEADLINE_SECONDS", "4".to_owned()),
     ];
     let plan = Plan { workers: 3, poison: true, disks, settings, ..plan };
-    let mut scenario = Scenario::start(name, plan, LoadPlan::default());
+    let load = LoadPlan { batches: 0.05, ..LoadPlan::default() };
+    let mut scenario = Scenario::start(name, plan, load);
     let until = Instant::now() + Duration::from_secs(seconds);
     // Every fault is injected once before any is repeated.
     let mut waiting: Vec<Fault> = Vec::new();
@@ -71,6 +76,7 @@ fn run(name: &'static str, plan: Plan, faults: &[Fault]) {
     }
     let report = scenario.finish(Bounds::default());
     assert!(report.total().accepted > 0, "nothing was accepted at all");
+    report
 }
 
 /// A disk for each node, or none if this user may not mount one.

@@ -22,12 +22,13 @@ use time::OffsetDateTime;
 use tokio::task::JoinSet;
 
 use crate::{
-    environment::{Environment, Nats, Plan, TIMEOUT},
+    environment::{Environment, Plan, TIMEOUT},
     load::pictures::strip,
     load::{
         client::Client,
         submission::{Expected, Submission},
     },
+    nats::Nats,
     verdict::history::History,
 };
 
@@ -57,7 +58,7 @@ fn tiny_jobs_without_end() {
     let mut environment = Environment::start(Plan { workers: 2, settings, ..Plan::default() });
     let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
     let sending = Arc::new(Sending {
-        client: Client::new(environment.bases(), Arc::new(History::new())),
+        client: Client::new(&environment, Arc::new(History::new())),
         left: AtomicUsize::new(jobs + BACKLOG),
     });
     let sampler = Sampler::start(&mut environment);

@@ -3,17 +3,27 @@
 //! I1: every 202 reaches a terminal state in time. I2: a terminal state never changes, whatever its source. I3: nothing
 //! is left in the queue. I4: a job is not run more often than it is delivered. I5: a key stands for one task. I6: no
 //! restart loses a 202, which is I1 and I2 with restarts among the faults. I7: the end of every task with a callback is
-//! reported, or lies among the dead webhooks.
+//! reported, or lies among the dead webhooks. What batches and API keys promise beyond that is in `batches.rs` and
+//! `keys.rs`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
-use domain::TaskId;
+use domain::{BatchId, TaskId};
 
-use super::terminal_state::TerminalState;
+use super::{
+    batches::{BatchEvidence, BatchViolation, check_batch},
+    keys::Leak,
+    terminal_state::TerminalState,
+    webhook::Webhook,
+};
 use crate::load::submission::Expected;
+
+/// How long the end of a batch may take beyond the bound for tasks: the leases of the API that received it and of the one
+/// that ended batches run out, if both have died, and what it does is tried again.
+const BATCH_LEASES: Duration = Duration::from_secs(60);
 
 /// What is known of one accepted task at the end of the scenario.
 #[derive(Debug, Clone)]
@@ -33,27 +43,17 @@ pub(crate) struct Evidence {
     pub(crate) webhook: Webhook,
 }
 
-/// What became of the webhook of a task.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Webhook {
-    /// There is none: no callback was asked for.
-    None,
-    /// It was taken so many times.
-    Taken(usize),
-    /// It was not taken, and is among the dead webhooks.
-    Dead,
-    Lost,
-}
-
 /// Everything that is checked against the invariants.
 pub(crate) struct Case<'a> {
     pub(crate) tasks: &'a [Evidence],
+    pub(crate) batches: &'a [BatchEvidence],
     /// The ids that the API answered for each idempotency key.
     pub(crate) keys: &'a BTreeMap<String, BTreeSet<TaskId>>,
     pub(crate) leftover: Leftover,
     /// Discrepancies between queue and records that the APIs still report.
     pub(crate) discrepancies: u64,
     pub(crate) unexpected: &'a [String],
+    pub(crate) leaks: &'a [Leak],
 }
 
 /// What is left in the queue.
@@ -81,6 +81,13 @@ impl Default for Bounds {
     }
 }
 
+impl Bounds {
+    /// How long the end of a batch may take.
+    pub(crate) fn batch_within(&self) -> Duration {
+        self.terminal_within + BATCH_LEASES
+    }
+}
+
 /// A violation of an invariant.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Violation {
@@ -89,7 +96,12 @@ pub(crate) enum Violation {
     /// I1: a terminal state after the bound.
     TerminalLate(TaskId, Duration),
     /// I2: a later observation differs.
-    Changed { id: TaskId, source: &'static str, first: TerminalState, later: Option<TerminalState> },
+    Changed {
+        id: TaskId,
+        source: &'static str,
+        first: TerminalState,
+        later: Option<TerminalState>,
+    },
     /// I6: the API answered the holder of a 202 that the task does not exist.
     Denied(TaskId, u32),
     /// I3.
@@ -106,6 +118,8 @@ pub(crate) enum Violation {
     NotAmongDeadLetters(TaskId),
     /// I7.
     WebhookLost(TaskId),
+    Batch(BatchId, BatchViolation),
+    Leak(Leak),
     /// An answer that no client should get, such as a 500, or a 400 for a good picture.
     UnexpectedAnswer(String),
 }
@@ -113,6 +127,11 @@ pub(crate) enum Violation {
 pub(crate) fn check(case: &Case<'_>, bounds: Bounds) -> Vec<Violation> {
     let mut violations: Vec<Violation> =
         case.tasks.iter().flat_map(|task| check_task(task, bounds)).collect();
+    for batch in case.batches {
+        let found = check_batch(batch, bounds.batch_within());
+        violations.extend(found.into_iter().map(|found| Violation::Batch(batch.id, found)));
+    }
+    violations.extend(case.leaks.iter().cloned().map(Violation::Leak));
     let split = case.keys.iter().filter(|(_, ids)| ids.len() > 1);
     violations.extend(split.map(|(key, ids)| Violation::KeySplit(key.clone(), ids.clone())));
     if case.leftover != Leftover::default() {
@@ -207,7 +226,15 @@ mod controls {
     fn nothing() -> Case<'static> {
         static NO_KEYS: BTreeMap<String, BTreeSet<TaskId>> = BTreeMap::new();
         let leftover = Leftover::default();
-        Case { tasks: &[], keys: &NO_KEYS, leftover, discrepancies: 0, unexpected: &[] }
+        Case {
+            tasks: &[],
+            batches: &[],
+            keys: &NO_KEYS,
+            leftover,
+            discrepancies: 0,
+            unexpected: &[],
+            leaks: &[],
+        }
     }
 
     fn violations(task: &Evidence) -> Vec<Violation> {
@@ -293,6 +320,13 @@ mod controls {
         let line = format!(r#"17 {{"message":"detected","task_id":"{id}","attempt":1}}"#);
         let other = format!(r#"17 {{"message":"failed for good","task_id":"{id}"}}"#);
         assert_eq!(count_runs(&[line.clone(), other, line]), BTreeMap::from([(id, 2)]));
+    }
+
+    #[test]
+    fn a_leak_is_reported() {
+        let leaks = [Leak::Seen("200".to_owned()), Leak::RevokedServed("200".to_owned())];
+        let case = Case { leaks: &leaks, ..nothing() };
+        assert_eq!(check(&case, Bounds::default()), leaks.map(Violation::Leak));
     }
 
     #[test]

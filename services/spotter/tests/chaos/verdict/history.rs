@@ -5,12 +5,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::TaskId;
+use domain::{BatchId, TaskId};
 use parking_lot::Mutex;
 
 use crate::{
     load::submission::{Expected, Submission},
-    verdict::terminal_state::TerminalState,
+    verdict::{keys::Leak, observed_batch::ObservedBatch, terminal_state::TerminalState},
 };
 
 /// The name of the time without a fault.
@@ -18,7 +18,7 @@ pub(crate) const CALM: &str = "calm";
 
 /// The clients' shared history: written while they run, read when they have stopped.
 pub(crate) struct History {
-    observed: Mutex<Observed>,
+    pub(super) observed: Mutex<Observed>,
     /// The fault that is active at the moment.
     fault: Mutex<&'static str>,
 }
@@ -27,13 +27,28 @@ pub(crate) struct History {
 #[derive(Default)]
 pub(crate) struct Observed {
     pub(crate) accepted: BTreeMap<TaskId, Accepted>,
-    /// The ids that the API answered for each idempotency key.
+    pub(crate) batches: BTreeMap<BatchId, ObservedBatch>,
+    /// The ids that the API answered for each idempotency key, and for each batch that was submitted.
     pub(crate) keys: BTreeMap<String, BTreeSet<TaskId>>,
     /// 503s, by the active fault.
     pub(crate) refused: BTreeMap<&'static str, u64>,
     pub(crate) unanswered: BTreeMap<&'static str, u64>,
     /// Answers that no client should ever get.
     pub(crate) unexpected: Vec<String>,
+    /// What the holder of another key was told.
+    pub(crate) leaks: Vec<Leak>,
+    pub(crate) strangers: Strangers,
+}
+
+/// The requests of holders of other keys that were answered as they should.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Strangers {
+    /// Those for what belongs to the load.
+    pub(crate) unseen: u64,
+    /// Of those, the first answers of an API that was down before.
+    pub(crate) after_a_restart: u64,
+    /// Those with a revoked key.
+    pub(crate) refused: u64,
 }
 
 /// A task that a client holds a 202 for.
@@ -84,14 +99,9 @@ impl History {
             return false;
         }
         let task = Accepted {
-            fault,
-            expected: submission.expected,
             has_callback: submission.callback_url.is_some(),
             annotated: submission.annotated,
-            at: Instant::now(),
-            first: None,
-            others: Vec::new(),
-            denied: 0,
+            ..Accepted::new(fault, submission.expected)
         };
         observed.accepted.insert(id, task);
         true
@@ -107,6 +117,15 @@ impl History {
 
     pub(crate) fn unexpected(&self, what: String) {
         self.observed.lock().unexpected.push(what);
+    }
+
+    pub(crate) fn leaked(&self, leak: Leak) {
+        self.observed.lock().leaks.push(leak);
+    }
+
+    /// Counts what a stranger was answered as it should.
+    pub(crate) fn count_stranger(&self, count: impl FnOnce(&mut Strangers)) {
+        count(&mut self.observed.lock().strangers);
     }
 
     pub(crate) fn denied(&self, id: TaskId) {
@@ -126,6 +145,15 @@ impl History {
             }
             _ => {}
         }
+    }
+
+    /// The newest tasks and batches.
+    pub(crate) fn newest(&self) -> (BTreeSet<TaskId>, BTreeSet<TaskId>) {
+        const COUNT: usize = 50;
+        let observed = self.observed.lock();
+        let tasks = observed.accepted.keys().rev().take(COUNT).copied().collect();
+        let batches = observed.batches.keys().rev().take(COUNT).map(BatchId::uuid).collect();
+        (tasks, batches)
     }
 
     pub(crate) fn ids(&self) -> Vec<TaskId> {
@@ -159,6 +187,20 @@ impl History {
 }
 
 impl Accepted {
+    /// A task without a callback or a drawing, from now on.
+    pub(super) fn new(fault: &'static str, expected: Expected) -> Self {
+        Self {
+            fault,
+            expected,
+            has_callback: false,
+            annotated: false,
+            at: Instant::now(),
+            first: None,
+            others: Vec::new(),
+            denied: 0,
+        }
+    }
+
     /// From the 202 to the first observation of the terminal state.
     pub(crate) fn took(&self) -> Option<Duration> {
         self.first.as_ref().map(|(_, ended)| ended.duration_since(self.at))

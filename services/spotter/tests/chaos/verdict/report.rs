@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt, time::Duration};
 use domain::TaskId;
 
 use crate::verdict::{
-    checker::Webhook,
-    history::{CALM, Observed},
+    history::{CALM, Observed, Strangers},
+    webhook::{FoundWebhooks, Webhook},
 };
 
 /// The outcomes of the pictures that were submitted during one fault.
@@ -36,6 +36,24 @@ pub(crate) struct Report {
     /// From the end of the load to the empty queue.
     drained: Duration,
     webhooks: Webhooks,
+    batches: Batches,
+    strangers: Strangers,
+}
+
+/// What became of the batches, by their numbers.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Batches {
+    /// Those that were received to their end.
+    pub(crate) whole: u64,
+    /// Of those, the ones that were sent more than once.
+    pub(crate) continued: u64,
+    /// Those that broke off and were not continued.
+    pub(crate) broken_off: u64,
+    pub(crate) cancelled: u64,
+    /// Their pictures that have a task.
+    pub(crate) accepted: u64,
+    /// Those whose end was reported.
+    pub(crate) reported: u64,
 }
 
 /// What became of the webhooks, by numbers of tasks.
@@ -51,7 +69,7 @@ impl Report {
     pub(crate) fn new(
         observed: &Observed,
         runs: &BTreeMap<TaskId, u32>,
-        webhooks: &BTreeMap<TaskId, Webhook>,
+        webhooks: &FoundWebhooks,
         injections: &BTreeMap<&'static str, u32>,
         drained: Duration,
     ) -> Self {
@@ -77,7 +95,17 @@ impl Report {
         for (fault, unanswered) in &observed.unanswered {
             rows.entry(fault).or_default().unanswered += unanswered;
         }
-        Self { rows, drained, webhooks: Webhooks::count(webhooks) }
+        let batches = Batches::count(observed, webhooks);
+        let webhooks = Webhooks::count(&webhooks.tasks);
+        Self { rows, drained, webhooks, batches, strangers: observed.strangers }
+    }
+
+    pub(crate) fn batches(&self) -> Batches {
+        self.batches
+    }
+
+    pub(crate) fn strangers(&self) -> Strangers {
+        self.strangers
     }
 
     pub(crate) fn webhooks(&self) -> Webhooks {
@@ -96,6 +124,27 @@ impl Report {
             unanswered: sum.unanswered + row.unanswered,
             longest: sum.longest.max(row.longest),
         })
+    }
+}
+
+impl Batches {
+    fn count(observed: &Observed, webhooks: &FoundWebhooks) -> Self {
+        let mut counts = Self::default();
+        for batch in observed.batches.values() {
+            let Some((end, _)) = &batch.end else { continue };
+            let is_continued = batch.times_sent.is_some_and(|times| times > 1);
+            match (end.cancelled, &end.interruption) {
+                (true, _) => counts.cancelled += 1,
+                (false, Some(_)) => counts.broken_off += 1,
+                (false, None) => {
+                    counts.whole += 1;
+                    counts.continued += u64::from(is_continued);
+                }
+            }
+            counts.accepted += u64::from(end.counts.accepted());
+        }
+        counts.reported = webhooks.taken_batches.len() as u64;
+        counts
     }
 }
 
@@ -152,6 +201,18 @@ impl fmt::Display for Report {
         }
         let Webhooks { taken, repeated, dead } = self.webhooks;
         writeln!(f, "webhooks: {taken} taken, {repeated} of them more than once, {dead} given up")?;
+        let Batches { whole, continued, broken_off, cancelled, accepted, reported } = self.batches;
+        writeln!(
+            f,
+            "batches: {whole} whole, {continued} of them sent more than once, {broken_off} broken off, {cancelled} \
+             cancelled; {accepted} pictures accepted; {reported} ends taken"
+        )?;
+        let Strangers { unseen, after_a_restart, refused } = self.strangers;
+        writeln!(
+            f,
+            "other keys: {unseen} requests told nothing, {after_a_restart} of them right after a restart; {refused} \
+             with a revoked key were refused"
+        )?;
         write!(
             f,
             "the queue was empty {:.1} s after the load had stopped",
