@@ -1,6 +1,6 @@
 //! RF-DETR: `dets` and `labels` of queries; by transformers, `pred_boxes` and `logits`.
 //!
-//! The input is stretched by a bilinear resize with antialiasing, and standardised by the mean and deviation of ImageNet
+//! The input is stretched by a bilinear resize without antialiasing, and standardised by the mean and deviation of ImageNet
 //! (`RFDETR.predict`). A row of `labels` has a logit more than there are classes; with COCO's it is indexed by the
 //! identifiers of COCO's categories, which have gaps.
 
@@ -72,7 +72,7 @@ impl Family for RfDetr {
     fn preprocessing(&self) -> Preprocessing {
         Preprocessing {
             placement: Placement::Stretch,
-            resampling: Resampling::Antialiased,
+            resampling: Resampling::Bilinear,
             channels: ChannelOrder::Rgb,
             range: ValueRange::Standardised {
                 mean: [0.485, 0.456, 0.406],

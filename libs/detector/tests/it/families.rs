@@ -1,6 +1,9 @@
 //! Families of detectors, each against what its reference implementation finds.
 
-use std::fs;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use detector::{
     BatchItem, Detections, ModelBundle, ModelInput,
@@ -8,7 +11,7 @@ use detector::{
     model::install::{InstallNote, InstallOptions},
     preprocess::letterbox::{Placement, Resampling},
 };
-use domain::{DetectedObject, DetectionSettings};
+use domain::{ConfidenceThreshold, DetectedObject, DetectionSettings, LabelMap};
 
 use crate::support::{Models, beside, detect, picture};
 
@@ -140,5 +143,78 @@ fn a_batch_of_stretched_pictures_gives_what_each_gives_alone() {
             .map(|o| (o.detection.class_id.0, o.detection.confidence, sides(o)))
             .collect();
         assert_rows(pictures[*owner], found, &rows, 0.05, 1e-3);
+    }
+}
+
+/// What a file of `tests/families` says: `scripts/compare-families --fixtures` writes it from what the families' own
+/// packages find.
+struct Expected {
+    picture: String,
+    confidence: f32,
+    labels: Option<LabelMap>,
+    rows: Vec<Row>,
+}
+
+impl Expected {
+    fn read(name: &str) -> Self {
+        let path = families().join(format!("{name}.json"));
+        let all: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+        let number = |value: &serde_json::Value| value.as_f64().unwrap() as f32;
+        let row = |row: &serde_json::Value| {
+            let sides = [0, 1, 2, 3].map(|side| number(&row[2][side]));
+            (row[0].as_u64().unwrap() as u32, number(&row[1]), sides)
+        };
+        Self {
+            picture: all["picture"].as_str().unwrap().to_owned(),
+            confidence: number(&all["confidence"]),
+            labels: serde_json::from_value(all["labels"].clone()).unwrap(),
+            rows: all["rows"].as_array().unwrap().iter().map(row).collect(),
+        }
+    }
+}
+
+fn families() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/families")
+}
+
+/// Asserts that the export `name`, whose outputs are those for one picture, is recognised, and gives the boxes that its
+/// family's own package makes of these outputs.
+#[track_caller]
+fn check(name: &str, head: HeadKind, preprocessing: &str) {
+    let expected = Expected::read(name);
+    let models = Models::new();
+    let options = InstallOptions { labels: expected.labels.clone(), ..models.options(name) };
+    let source = families().join(format!("{name}.onnx"));
+    let bundle = ModelBundle::install(&source, &options, &models.runtime).unwrap().bundle;
+    assert_eq!(bundle.manifest().head, head, "{name}");
+    assert_eq!(bundle.manifest().preprocessing().to_string(), preprocessing, "{name}");
+    assert_eq!(bundle.manifest().input, ModelInput::Fixed { width: 160, height: 160 }, "{name}");
+    let settings = DetectionSettings {
+        confidence: ConfidenceThreshold::new(expected.confidence).unwrap(),
+        iou: "0.7".parse().unwrap(),
+        ..DetectionSettings::default()
+    };
+    let found = models.load(&bundle).detect(&picture(&expected.picture), &settings);
+    assert!(expected.rows.len() >= 10, "{name}: {} rows", expected.rows.len());
+    assert_rows(name, &found, &expected.rows, 0.5, 0.003);
+}
+
+#[test]
+fn each_family_gives_the_boxes_of_its_own_package() {
+    for (name, head, preprocessing) in [
+        ("d-fine", HeadKind::RT_DETR, "stretched, antialiased, RGB 0–1"),
+        ("d-fine-transformers", HeadKind::RT_DETR_TRANSFORMERS, "stretched, antialiased, RGB 0–1"),
+        (
+            "rf-detr",
+            HeadKind::RF_DETR,
+            "stretched, RGB of mean [0.485, 0.456, 0.406] and deviation [0.229, 0.224, 0.225]",
+        ),
+        ("rt-detr-transformers", HeadKind::RT_DETR_TRANSFORMERS, "stretched, antialiased, RGB 0–1"),
+        ("yolo11-nms", HeadKind::END_TO_END, "letterbox, RGB 0–1"),
+        ("yolo26-end-to-end", HeadKind::END_TO_END, "letterbox, RGB 0–1"),
+        ("yolov10-end-to-end", HeadKind::END_TO_END, "letterbox, RGB 0–1"),
+        ("yolov8", HeadKind::YOLOV8, "letterbox, RGB 0–1"),
+    ] {
+        check(name, head, preprocessing);
     }
 }

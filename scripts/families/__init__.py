@@ -1,0 +1,1 @@
+"""What `scripts/compare-families` compares with."""
