@@ -36,8 +36,10 @@ impl Family for EndToEnd {
         Some("[batch, boxes, 6] (YOLOv10, YOLO26, exports with `nms=True`)")
     }
 
+    /// Newer versions of Ultralytics export RT-DETR with rows of as many values, whose boxes are parts of the picture. Only
+    /// its deformable attention has the operator `GridSample`.
     fn claim(&self, file: &Declared<'_>) -> Option<Ends> {
-        file.one_output(2)
+        file.one_output(2).filter(|_| !file.has_operator("GridSample"))
     }
 
     fn readings(&self, shapes: &Shapes<'_>) -> Vec<Levels> {

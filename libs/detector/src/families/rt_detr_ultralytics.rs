@@ -55,7 +55,18 @@ impl Family for RtDetrUltralytics {
     }
 
     fn mismatch(&self, _: &Head, outputs: &[OutputView<'_>], _: usize) -> Option<Mismatch> {
-        Mismatch::of_scores(outputs.first()?.data)
+        let output = outputs.first()?;
+        // Two classes, or a score and a class as newer versions export them.
+        let names_classes = |row: &[f32; 6]| row[5].fract() == 0.0;
+        if output.picture_shape::<2>()?[1] == 6
+            && output.data.as_chunks().0.iter().all(names_classes)
+        {
+            return Some(Mismatch {
+                found: "rows of a box in parts of the picture, a score and a class",
+                expected: "a score for each class, as earlier versions of Ultralytics export RT-DETR",
+            });
+        }
+        Mismatch::of_scores(output.data)
     }
 
     fn preprocessing(&self) -> Preprocessing {
