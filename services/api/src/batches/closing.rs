@@ -133,7 +133,9 @@ impl Batches {
                 continue;
             }
             if outcomes.is_complete(record.received) {
-                self.finish(record, revision, &outcomes).await?;
+                if !self.has_forgotten_refusals(&record, &outcomes).await? {
+                    self.finish(record, revision, &outcomes).await?;
+                }
                 continue;
             }
             if record.cancelled {

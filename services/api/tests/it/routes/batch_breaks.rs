@@ -9,7 +9,10 @@ use std::{
     },
 };
 
-use domain::{BatchId, BatchRecord, Reception, TaskId};
+use domain::{
+    BatchId, BatchItem, BatchRecord, DetectionSettings, ItemOutcome, ItemRefusal, Job, Reception,
+    TaskId,
+};
 use messaging::{Messaging, MessagingConfig, Role};
 use reqwest::{
     Body, StatusCode,
@@ -43,6 +46,43 @@ async fn becomes(app: &TestApp, path: &str, received: u32, state: &str) -> Value
         (batch["received"] == received && batch["state"] == state).then_some(batch)
     })
     .await
+}
+
+/// The API that ends batches may take a picture for missing at the moment in which it is accepted.
+#[tokio::test]
+async fn a_picture_that_was_taken_for_missing_and_has_a_task_is_not_refused() {
+    let app = TestApp::start().await;
+    let messaging = app.worker_side().await;
+    let batches = messaging.batches();
+    let reception = Reception::Interrupted { reason: "it broke off".to_owned() };
+    let record = BatchRecord { received: 2, ..BatchRecord::new(BatchId::generate(), reception) };
+    let batch_id = record.batch_id;
+    let refusal = ItemRefusal {
+        name: String::new(),
+        kind: "urn:problem-type:spotter:unavailable".to_owned(),
+        detail: "it was not stored".to_owned(),
+    };
+    let item = BatchItem { batch_id, index: 0 };
+    batches.note_refused(item, &refusal).await.unwrap();
+    batches.note_outcome(BatchItem { batch_id, index: 1 }, ItemOutcome::Expired).await.unwrap();
+    let settings = DetectionSettings::default();
+    let job = Job::new("a.jpg".to_owned(), "yolov8n".parse().unwrap(), settings);
+    let job = Job { task_id: item.task_id(), batch: Some(item), ..job };
+    messaging.queue().submit(&job, bus_bytes().into()).await.unwrap();
+    assert!(batches.create(&record).await.unwrap().is_some());
+
+    let path = format!("/v1/batches/{batch_id}");
+    let counts = eventually(TEST_TIMEOUT, async || {
+        let (_, batch) = app.get(&path).await;
+        let is_settled = batch["counts"]["refused"] == 0 || batch["state"] == "FINISHED";
+        is_settled.then(|| batch["counts"].clone())
+    })
+    .await;
+    assert_eq!(counts["pending"], 1, "{counts}");
+    app.succeed(item.task_id()).await;
+    let batch = becomes(&app, &path, 2, "FINISHED").await;
+    let counts = &batch["counts"];
+    assert_eq!((&counts["succeeded"], &counts["expired"]), (&json!(1), &json!(1)), "{batch}");
 }
 
 #[tokio::test]

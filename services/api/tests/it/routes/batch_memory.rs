@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 use flate2::Crc;
 use futures_util::{Stream, StreamExt, stream};
-use reqwest::{Body, Client, StatusCode};
+use reqwest::{Body, StatusCode};
 use serde_json::{Value, json};
 use testkit::{NatsServer, Process};
 
@@ -51,7 +51,7 @@ async fn an_archive_of_2000_pictures_is_never_in_memory() {
     let line = api.wait_for_line(|line| line.text.contains("API listening"), TEST_TIMEOUT);
     let base = format!("http://{}", line.json().unwrap()["address"].as_str().unwrap());
     let submit = async |path: &str, media_type: &str, body: Body| {
-        let client = Client::new();
+        let client = testkit::http_client(TEST_TIMEOUT);
         let request = client.post(format!("{base}{path}")).header("content-type", media_type);
         let answer = request.body(body).send().await.unwrap();
         let status = answer.status();
