@@ -155,7 +155,7 @@ fn check_task(task: &Evidence, bounds: Bounds) -> Vec<Violation> {
     }
     if let Some((first, _)) = &task.first {
         if !is_allowed(task.expected, first.state()) {
-            violations.push(Violation::WrongTerminalState(task.id, first.state().to_owned()));
+            violations.push(Violation::WrongTerminalState(task.id, first.state_and_reason()));
         }
         for (source, later) in &task.others {
             let (id, first, later) = (task.id, first.clone(), later.clone());

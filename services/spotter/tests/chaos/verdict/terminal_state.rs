@@ -47,6 +47,14 @@ impl TerminalState {
         self.0["state"].as_str().unwrap_or("?")
     }
 
+    /// The state, and why a task failed.
+    pub(crate) fn state_and_reason(&self) -> String {
+        match &self.0["failure"] {
+            Value::Null => self.state().to_owned(),
+            failure => format!("{} {failure}", self.state()),
+        }
+    }
+
     /// Whether the original route's answer describes the same terminal state.
     pub(crate) fn matches_original(&self, original: &Value) -> bool {
         let status = if self.state() == "SUCCESS" { "SUCCESS" } else { "FAILURE" };
