@@ -197,6 +197,23 @@ class DetsAndLabels(nn.Module):
         return found.pred_boxes, found.logits
 
 
+# Of RT-DETR and of D-FINE, which is built on it.
+SMALL_RT_DETR = dict(
+    encoder_in_channels=[16, 16, 16],
+    encoder_hidden_dim=32,
+    encoder_ffn_dim=32,
+    encoder_attention_heads=2,
+    d_model=32,
+    decoder_in_channels=[32, 32, 32],
+    decoder_ffn_dim=32,
+    decoder_attention_heads=2,
+    decoder_layers=2,
+    num_queries=60,
+    num_labels=CLASSES,
+    use_pretrained_backbone=False,
+)
+
+
 def d_fine():
     from transformers import DFineConfig, DFineForObjectDetection, HGNetV2Config
 
@@ -214,19 +231,8 @@ def d_fine():
     )
     config = DFineConfig(
         backbone_config=backbone,
-        encoder_in_channels=[16, 16, 16],
-        encoder_hidden_dim=32,
-        encoder_ffn_dim=32,
-        encoder_attention_heads=2,
-        d_model=32,
-        decoder_in_channels=[32, 32, 32],
-        decoder_ffn_dim=32,
-        decoder_attention_heads=2,
-        decoder_layers=2,
-        num_queries=60,
-        num_labels=CLASSES,
         depth_mult=0.34,
-        use_pretrained_backbone=False,
+        **SMALL_RT_DETR,
     )
     return DFineForObjectDetection(config)
 
@@ -243,18 +249,7 @@ def rt_detr():
     )
     config = RTDetrConfig(
         backbone_config=backbone,
-        encoder_in_channels=[16, 16, 16],
-        encoder_hidden_dim=32,
-        encoder_ffn_dim=32,
-        encoder_attention_heads=2,
-        d_model=32,
-        decoder_in_channels=[32, 32, 32],
-        decoder_ffn_dim=32,
-        decoder_attention_heads=2,
-        decoder_layers=2,
-        num_queries=60,
-        num_labels=CLASSES,
-        use_pretrained_backbone=False,
+        **SMALL_RT_DETR,
     )
     return RTDetrForObjectDetection(config)
 

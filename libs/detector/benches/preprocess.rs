@@ -6,10 +6,8 @@ use std::path::Path;
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
 use detector::decode::{Picture, ReducedPicture, decode, decode_into, decode_reduced_into};
-use detector::preprocess::letterbox::{
-    ChannelOrder, LetterboxSpec, Placement, Preprocessing, Resampling, TargetSize, ValueRange,
-    letterbox, letterbox_reduced,
-};
+use detector::families::HeadKind;
+use detector::preprocess::letterbox::{LetterboxSpec, TargetSize, letterbox, letterbox_reduced};
 use detector::tensor::InputTensor;
 use domain::picture::{PictureLimits, inspect};
 use image::RgbImage;
@@ -18,22 +16,13 @@ use turbojpeg::{Compressor, Image, PixelFormat, Subsamp};
 
 const ULTRALYTICS: LetterboxSpec = LetterboxSpec {
     target: TargetSize::Rect { long_side: 640, multiple_of: 32 },
-    preprocessing: Preprocessing {
-        placement: Placement::Centre,
-        resampling: Resampling::Bilinear,
-        channels: ChannelOrder::Rgb,
-        range: ValueRange::Unit,
-    },
+    preprocessing: HeadKind::YOLOV8.preprocessing(),
 };
 
 /// As RT-DETR takes pictures.
 const STRETCHED: LetterboxSpec = LetterboxSpec {
     target: TargetSize::Fixed { width: 640, height: 640 },
-    preprocessing: Preprocessing {
-        placement: Placement::Stretch,
-        resampling: Resampling::Antialiased,
-        ..ULTRALYTICS.preprocessing
-    },
+    preprocessing: HeadKind::RT_DETR.preprocessing(),
 };
 
 fn bus() -> Vec<u8> {

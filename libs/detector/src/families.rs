@@ -8,6 +8,7 @@ mod declared;
 mod end_to_end;
 mod family;
 mod levels;
+mod named_box;
 mod nms_rows;
 mod queries;
 mod rf_detr;
@@ -159,7 +160,7 @@ mod tests {
         let shapes = Shapes { outputs: &[shape.to_vec()], size, labels: None, ranked: None };
         let of_head = |head: &HeadKind| {
             let head = *head;
-            let readings = head.0.readings(&shapes).into_iter();
+            let readings = head.readings(&shapes).into_iter();
             readings.map(move |levels| (head, levels.classes, levels.strides)).collect::<Vec<_>>()
         };
         // A file of RT-DETR by Ultralytics has to have an operator as well.

@@ -1,21 +1,27 @@
 //! The command line: commands, options and their help.
 
 mod key;
+mod model;
 
 use std::{num::NonZero, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
-use detector::preprocess::letterbox::Resampling;
 use domain::{
     AnnotationFormat, ConfidenceThreshold, DetectionSettings, IouThreshold, MaxDetections,
-    ModelName, Priority, Sha256Digest, TaskId,
+    ModelName, Priority, TaskId,
 };
 use messaging::DeadLetterId;
 use service::config::{host::Host, is_set, secret::Secret};
 
 use crate::{bench::BenchOptions, paths::PathsOptions};
 
-pub(crate) use self::key::{KeyChoice, KeyCommand, KeyCreateOptions, KeyListOptions};
+pub(crate) use self::{
+    key::{KeyChoice, KeyCommand, KeyCreateOptions, KeyListOptions},
+    model::{
+        ModelAddOptions, ModelCommand, ModelInstallOptions, ModelPullOptions, ModelSearchOptions,
+        ModelVerifyOptions,
+    },
+};
 
 /// Finds objects in pictures, on your own machines.
 #[derive(Debug, Parser)]
@@ -211,115 +217,6 @@ pub(crate) struct SubmitOptions {
     pub(crate) timeout: u64,
     #[command(flatten)]
     pub(crate) settings: SettingsOptions,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ModelCommand {
-    /// Install an ONNX file as a model
-    ///
-    /// Recognises the family (YOLOv5 to YOLO26, YOLOX, RT-DETR, D-FINE, DEIM or RF-DETR) and reads the class
-    /// names from the file, optimises the graph where possible, and checks that it runs.
-    Add(ModelAddOptions),
-    /// Download a model of the catalogue and install it
-    ///
-    /// Checks the file's sha256, and continues a download that broke off. Models whose licence is not
-    /// permissive need --accept-licence.
-    Pull(ModelPullOptions),
-    /// List the models that can be pulled
-    Search(ModelSearchOptions),
-    /// List the installed models
-    List(PathsOptions),
-    /// Check installed models against the checksums of their installation
-    Verify(ModelVerifyOptions),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ModelAddOptions {
-    /// The ONNX file
-    #[arg(value_name = "FILE.onnx")]
-    pub(crate) file: PathBuf,
-    /// The name to install it under [default: the file's name without its extension]
-    #[arg(long)]
-    pub(crate) name: Option<ModelName>,
-    /// A file of class names, one per line, for a model file that does not contain them
-    #[arg(long, value_name = "FILE")]
-    pub(crate) labels: Option<PathBuf>,
-    /// The licence of its weights, such as AGPL-3.0 [default: from the file]
-    #[arg(long)]
-    pub(crate) license: Option<String>,
-    /// How pictures are scaled: 'bilinear' as OpenCV, or 'antialiased' as Pillow [default: as the family's reference]
-    #[arg(long, value_parser = resampling, value_name = "METHOD")]
-    pub(crate) resampling: Option<Resampling>,
-    /// Keep the graph unchanged, even where removing its head would make it faster
-    #[arg(long)]
-    pub(crate) keep_plain: bool,
-    /// Replace an installed model of the same name
-    #[arg(long)]
-    pub(crate) replace: bool,
-    #[command(flatten)]
-    pub(crate) paths: PathsOptions,
-}
-
-fn resampling(text: &str) -> Result<Resampling, &'static str> {
-    match text {
-        "bilinear" => Ok(Resampling::Bilinear),
-        "antialiased" => Ok(Resampling::Antialiased),
-        _ => Err("expected 'bilinear' or 'antialiased'"),
-    }
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ModelPullOptions {
-    /// The model's name in the catalogue; with --from, any name
-    #[arg(value_name = "NAME")]
-    pub(crate) name: ModelName,
-    /// The file to install, or the URL to download it from [default: where the catalogue says]
-    #[arg(long, value_name = "URL|FILE")]
-    pub(crate) from: Option<String>,
-    /// The sha256 that the file must have [default: from the catalogue]
-    #[arg(long, value_name = "HEX")]
-    pub(crate) sha256: Option<Sha256Digest>,
-    /// The server to use in place of the hub, with the same paths
-    #[arg(long, value_name = "URL", env = "MODEL_MIRROR", hide_env_values = true)]
-    pub(crate) mirror: Option<String>,
-    /// Accept the licence of the weights
-    #[arg(long, alias = "accept-license")]
-    pub(crate) accept_licence: bool,
-    /// The licence of its weights, such as AGPL-3.0 [default: from the catalogue, or the file]
-    #[arg(long, alias = "licence")]
-    pub(crate) license: Option<String>,
-    /// A file of class names, one per line, for a model file that does not contain them
-    #[arg(long, value_name = "FILE")]
-    pub(crate) labels: Option<PathBuf>,
-    /// Replace an installed model of the same name
-    #[arg(long)]
-    pub(crate) replace: bool,
-    /// A catalogue of your own, such as models/catalogue.toml
-    #[arg(long, value_name = "FILE")]
-    pub(crate) catalogue: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) paths: PathsOptions,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ModelSearchOptions {
-    /// A part of the name, the family or the licence [default: all models]
-    #[arg(value_name = "TEXT")]
-    pub(crate) text: Option<String>,
-    /// A catalogue of your own, such as models/catalogue.toml
-    #[arg(long, value_name = "FILE")]
-    pub(crate) catalogue: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) paths: PathsOptions,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ModelVerifyOptions {
-    /// The models to check [default: all]
-    #[arg(value_name = "NAME")]
-    pub(crate) names: Vec<ModelName>,
-    #[command(flatten)]
-    pub(crate) paths: PathsOptions,
 }
 
 #[derive(Debug, Subcommand)]

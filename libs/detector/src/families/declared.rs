@@ -27,6 +27,14 @@ pub(crate) struct Ends {
     pub(crate) masks: Option<Masks>,
 }
 
+impl Ends {
+    /// These outputs, and nothing else.
+    pub(super) fn of(outputs: &[&str]) -> Self {
+        let outputs = outputs.iter().map(|name| (*name).to_owned()).collect();
+        Self { outputs, size_input: None, masks: None }
+    }
+}
+
 /// Coefficients of masks at the end of each box of an output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Masks {
@@ -107,7 +115,7 @@ impl Declared<'_> {
             [_, _, _, ..] if boxes.shape.len() == 3 => None,
             _ => return None,
         };
-        Some(Ends { outputs: vec![boxes.name.clone()], size_input: None, masks })
+        Some(Ends { masks, ..Ends::of(&[&boxes.name]) })
     }
 
     /// The shapes of the outputs that `ends` names, for one picture, if all are declared.

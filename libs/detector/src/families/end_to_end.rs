@@ -6,14 +6,11 @@
 
 use super::{
     declared::{Declared, Ends, Shapes},
-    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Levels, Mismatch, Sizes},
-    scan::named_class,
+    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Layout, Levels, Mismatch, Sizes},
+    named_box::NamedBox,
     yolov8,
 };
-use crate::{
-    input_box::InputBox, postprocess::candidate::Candidate, preprocess::letterbox::Preprocessing,
-    tensor::OutputView,
-};
+use crate::{postprocess::candidate::Candidate, tensor::OutputView};
 
 /// Such heads give 300 boxes; exports may ask for others.
 const MOST_BOXES: u64 = 1000;
@@ -22,20 +19,19 @@ const ROW: usize = 6;
 
 impl HeadKind {
     /// YOLOv10, YOLO26 and exports with `nms=True`: `[batch, boxes, 6]`, corners, score and class.
-    pub const END_TO_END: Self = Self(&EndToEnd);
+    pub const END_TO_END: Self = Self(&Family {
+        name: "end-to-end",
+        described: Some("[batch, boxes, 6] (YOLOv10, YOLO26, exports with `nms=True`)"),
+        preprocessing: yolov8::PREPROCESSING,
+        duplicates: Duplicates::Absent,
+        sizes: Sizes::Any,
+        layout: &EndToEnd,
+    });
 }
 
 struct EndToEnd;
 
-impl Family for EndToEnd {
-    fn name(&self) -> &'static str {
-        "end-to-end"
-    }
-
-    fn described(&self) -> Option<&'static str> {
-        Some("[batch, boxes, 6] (YOLOv10, YOLO26, exports with `nms=True`)")
-    }
-
+impl Layout for EndToEnd {
     /// Newer versions of Ultralytics export RT-DETR with rows of as many values, whose boxes are parts of the picture. Only
     /// its deformable attention has the operator `GridSample`.
     fn claim(&self, file: &Declared<'_>) -> Option<Ends> {
@@ -45,7 +41,7 @@ impl Family for EndToEnd {
     fn readings(&self, shapes: &Shapes<'_>) -> Vec<Levels> {
         match shapes.outputs {
             [boxes] if boxes.len() == 2 && boxes[0] <= MOST_BOXES && boxes[1] == ROW as u64 => {
-                vec![Levels { classes: shapes.classes_by_name(), strides: Vec::new() }]
+                vec![Levels::without_cells(shapes.classes_by_name())]
             }
             _ => Vec::new(),
         }
@@ -62,18 +58,6 @@ impl Family for EndToEnd {
         rows.find_map(|row| Mismatch::of_scores(&row[4..5]))
     }
 
-    fn preprocessing(&self) -> Preprocessing {
-        yolov8::PREPROCESSING
-    }
-
-    fn duplicates(&self) -> Duplicates {
-        Duplicates::Absent
-    }
-
-    fn sizes(&self) -> Sizes {
-        Sizes::Any
-    }
-
     fn decode(
         &self,
         _: &Head,
@@ -85,11 +69,8 @@ impl Family for EndToEnd {
         let [_, ROW] = output.picture_shape()? else { return None };
         for row in output.of_picture(request.batch_index)?.as_chunks::<ROW>().0 {
             let [x1, y1, x2, y2, score, class] = *row;
-            if score > request.threshold.get()
-                && let Some(class_id) = named_class(class)
-            {
-                candidates.push(Candidate { bbox: InputBox { x1, y1, x2, y2 }, class_id, score });
-            }
+            let found = NamedBox { corners: [x1, y1, x2, y2], class, score };
+            candidates.extend(found.above(request.threshold));
         }
         Some(())
     }
@@ -104,6 +85,7 @@ mod tests {
     use domain::{ClassId, ConfidenceThreshold};
 
     use super::*;
+    use crate::input_box::InputBox;
 
     #[test]
     fn rows_are_boxes_and_zeros_are_none() {

@@ -12,14 +12,21 @@ use crate::{
 };
 
 /// A family of detectors whose files have the same inputs, outputs and preprocessing.
-pub(crate) trait Family: Send + Sync {
+pub(crate) struct Family {
     /// Its name in `model.toml`.
-    fn name(&self) -> &'static str;
-
+    pub(crate) name: &'static str,
     /// The inputs and outputs of its files, to be named where a file is of no family; `None` for models that only an
     /// installation makes.
-    fn described(&self) -> Option<&'static str>;
+    pub(crate) described: Option<&'static str>,
+    /// What its files take pictures as. Descriptions of models that do not say it mean this.
+    pub(crate) preprocessing: Preprocessing,
+    pub(crate) duplicates: Duplicates,
+    pub(crate) sizes: Sizes,
+    pub(crate) layout: &'static dyn Layout,
+}
 
+/// How the files of a family are told from others, and how their outputs are read.
+pub(crate) trait Layout: Send + Sync {
     /// The ends that it would read of a file with these declarations; `None` for a file of another family.
     fn claim(&self, file: &Declared<'_>) -> Option<Ends>;
 
@@ -28,20 +35,6 @@ pub(crate) trait Family: Send + Sync {
 
     /// Why the outputs of a run on a picture of `width` pixels cannot have the meaning `head`.
     fn mismatch(&self, head: &Head, outputs: &[OutputView<'_>], width: usize) -> Option<Mismatch>;
-
-    /// What its files take pictures as. Descriptions of models that do not say it mean this.
-    fn preprocessing(&self) -> Preprocessing;
-
-    /// Whether one object can have several boxes, which non-maximum suppression has to drop.
-    fn duplicates(&self) -> Duplicates;
-
-    /// Whether a model with dynamic height and width is tried at other sizes.
-    fn sizes(&self) -> Sizes;
-
-    /// Whether its boxes belong to cells, so that its models have strides.
-    fn has_cells(&self) -> bool {
-        false
-    }
 
     /// The names that the outputs must have, for a model that an installation made.
     fn output_names(&self, _head: &Head) -> Option<Vec<String>> {
@@ -61,10 +54,10 @@ pub(crate) trait Family: Send + Sync {
     fn expected(&self, head: &Head, request: &DecodeRequest) -> String;
 }
 
-/// Whether the outputs can have several boxes for an object.
+/// Whether the outputs can have several boxes for an object, which non-maximum suppression has to drop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Duplicates {
-    /// They can: non-maximum suppression is needed.
+    /// They can: boxes belong to cells, and neighbouring cells find the same object.
     Expected,
     /// The model gives each object once.
     Absent,
@@ -85,6 +78,13 @@ pub(crate) struct Levels {
     pub(crate) classes: usize,
     /// Finest level first; empty where boxes do not belong to cells.
     pub(crate) strides: Vec<u32>,
+}
+
+impl Levels {
+    /// Of outputs whose boxes do not belong to cells.
+    pub(crate) fn without_cells(classes: usize) -> Self {
+        Self { classes, strides: Vec::new() }
+    }
 }
 
 /// Why values do not fit a meaning.
@@ -110,40 +110,40 @@ impl Mismatch {
 
 /// The layout of a model's outputs: that of one [family](super::HEADS).
 #[derive(Clone, Copy)]
-pub struct HeadKind(pub(crate) &'static dyn Family);
+pub struct HeadKind(pub(crate) &'static Family);
 
 impl HeadKind {
     /// Its name, as in `model.toml`.
     #[must_use]
     pub fn name(self) -> &'static str {
-        self.0.name()
+        self.0.name
     }
 
     pub(crate) fn described(self) -> Option<&'static str> {
-        self.0.described()
+        self.0.described
     }
 
     pub(crate) fn claim(self, file: &Declared<'_>) -> Option<Ends> {
-        self.0.claim(file)
+        self.0.layout.claim(file)
     }
 
     pub(crate) fn readings(self, shapes: &Shapes<'_>) -> Vec<Levels> {
-        self.0.readings(shapes)
+        self.0.layout.readings(shapes)
     }
 
     pub(crate) fn sizes(self) -> Sizes {
-        self.0.sizes()
+        self.0.sizes
     }
 
     /// Whether its boxes belong to cells, so that its models have strides.
     pub(crate) fn has_cells(self) -> bool {
-        self.0.has_cells()
+        self.0.duplicates == Duplicates::Expected
     }
 
     /// What its models take pictures as, unless their description says otherwise.
     #[must_use]
-    pub fn preprocessing(self) -> Preprocessing {
-        self.0.preprocessing()
+    pub const fn preprocessing(self) -> Preprocessing {
+        self.0.preprocessing
     }
 }
 
@@ -206,7 +206,7 @@ impl Head {
         candidates: &mut Vec<Candidate>,
     ) -> Result<(), DetectError> {
         // One dynamic call for each picture; the loops over cells are within it.
-        let decoded = self.kind.0.decode(self, outputs, request, candidates);
+        let decoded = self.kind.0.layout.decode(self, outputs, request, candidates);
         decoded.ok_or_else(|| self.unexpected(outputs, request))?;
         candidates.retain(Candidate::is_finite);
         Ok(())
@@ -214,17 +214,17 @@ impl Head {
 
     /// Why the outputs of a run on a picture of `width` pixels cannot have this meaning.
     pub(crate) fn mismatch(&self, outputs: &[OutputView<'_>], width: usize) -> Option<Mismatch> {
-        self.kind.0.mismatch(self, outputs, width)
+        self.kind.0.layout.mismatch(self, outputs, width)
     }
 
     /// Whether one object can have several boxes.
     pub(crate) fn duplicates(&self) -> Duplicates {
-        self.kind.0.duplicates()
+        self.kind.0.duplicates
     }
 
     /// The names that the outputs must have, for a head that [`install`](crate::model::install) made.
     pub(crate) fn output_names(&self) -> Option<Vec<String>> {
-        self.kind.0.output_names(self)
+        self.kind.0.layout.output_names(self)
     }
 
     /// Rows and columns of the level with this stride.
@@ -244,7 +244,7 @@ impl Head {
 
     /// The error for outputs that do not have the shapes of this head.
     fn unexpected(&self, outputs: &[OutputView<'_>], request: &DecodeRequest) -> DetectError {
-        let expected = self.kind.0.expected(self, request);
+        let expected = self.kind.0.layout.expected(self, request);
         let found: Vec<String> =
             outputs.iter().map(|output| format!("{:?}", output.shape)).collect();
         DetectError::UnexpectedOutput { found: found.join(", "), expected }

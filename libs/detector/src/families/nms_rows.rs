@@ -5,48 +5,41 @@
 
 use super::{
     declared::{Declared, Ends, Shapes},
-    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Levels, Mismatch, Sizes},
-    scan::named_class,
+    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Layout, Levels, Mismatch, Sizes},
+    named_box::NamedBox,
     yolov8,
 };
-use crate::{
-    input_box::InputBox, postprocess::candidate::Candidate, preprocess::letterbox::Preprocessing,
-    tensor::OutputView,
-};
+use crate::{postprocess::candidate::Candidate, tensor::OutputView};
 
 /// Values of a row.
 const ROW: usize = 7;
 
 impl HeadKind {
     /// YOLOv7 exported with `--end2end`: `[boxes, 7]`, picture, corners, class and score.
-    pub const NMS_ROWS: Self = Self(&NmsRows);
+    pub const NMS_ROWS: Self = Self(&Family {
+        name: "nms-rows",
+        described: Some("[boxes, 7] (YOLOv7 with `--end2end`)"),
+        preprocessing: yolov8::PREPROCESSING,
+        duplicates: Duplicates::Absent,
+        sizes: Sizes::Any,
+        layout: &NmsRows,
+    });
 }
 
 struct NmsRows;
 
-impl Family for NmsRows {
-    fn name(&self) -> &'static str {
-        "nms-rows"
-    }
-
-    fn described(&self) -> Option<&'static str> {
-        Some("[boxes, 7] (YOLOv7 with `--end2end`)")
-    }
-
+impl Layout for NmsRows {
     fn claim(&self, file: &Declared<'_>) -> Option<Ends> {
         let [rows] = &file.outputs[..] else { return None };
         let is_row = rows.shape.len() == 2 && rows.shape[1].fixed() == Some(ROW as u64);
-        (is_row && rows.element.is_float() && file.others.is_empty()).then(|| Ends {
-            outputs: vec![rows.name.clone()],
-            size_input: None,
-            masks: None,
-        })
+        let is_ours = is_row && rows.element.is_float() && file.others.is_empty();
+        is_ours.then(|| Ends::of(&[&rows.name]))
     }
 
     fn readings(&self, shapes: &Shapes<'_>) -> Vec<Levels> {
         match shapes.outputs {
             [rows] if rows[..] == [ROW as u64] => {
-                vec![Levels { classes: shapes.classes_by_name(), strides: Vec::new() }]
+                vec![Levels::without_cells(shapes.classes_by_name())]
             }
             _ => Vec::new(),
         }
@@ -63,18 +56,6 @@ impl Family for NmsRows {
         rows.find_map(|row| Mismatch::of_scores(&row[6..]))
     }
 
-    fn preprocessing(&self) -> Preprocessing {
-        yolov8::PREPROCESSING
-    }
-
-    fn duplicates(&self) -> Duplicates {
-        Duplicates::Absent
-    }
-
-    fn sizes(&self) -> Sizes {
-        Sizes::Any
-    }
-
     fn decode(
         &self,
         _: &Head,
@@ -89,11 +70,9 @@ impl Family for NmsRows {
         }
         for row in output.data.as_chunks::<ROW>().0 {
             let [picture, x1, y1, x2, y2, class, score] = *row;
-            if picture.round() == request.batch_index as f32
-                && score > request.threshold.get()
-                && let Some(class_id) = named_class(class)
-            {
-                candidates.push(Candidate { bbox: InputBox { x1, y1, x2, y2 }, class_id, score });
+            if picture.round() == request.batch_index as f32 {
+                let found = NamedBox { corners: [x1, y1, x2, y2], class, score };
+                candidates.extend(found.above(request.threshold));
             }
         }
         Some(())

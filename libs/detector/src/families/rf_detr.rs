@@ -6,7 +6,7 @@
 
 use super::{
     declared::{Declared, Ends, Shapes},
-    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Levels, Mismatch, Sizes},
+    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Layout, Levels, Mismatch, Sizes},
     queries::{self, Queries},
 };
 use crate::{
@@ -17,20 +17,27 @@ use crate::{
 
 impl HeadKind {
     /// RF-DETR: `[batch, queries, 4]` centre and size, `[batch, queries, classes + 1]` logits.
-    pub const RF_DETR: Self = Self(&RfDetr);
+    pub const RF_DETR: Self = Self(&Family {
+        name: "rf-detr",
+        described: Some("dets and labels of floats (RF-DETR)"),
+        preprocessing: Preprocessing {
+            placement: Placement::Stretch,
+            resampling: Resampling::Bilinear,
+            channels: ChannelOrder::Rgb,
+            range: ValueRange::Standardised {
+                mean: [0.485, 0.456, 0.406],
+                deviation: [0.229, 0.224, 0.225],
+            },
+        },
+        duplicates: Duplicates::Absent,
+        sizes: Sizes::One,
+        layout: &RfDetr,
+    });
 }
 
 struct RfDetr;
 
-impl Family for RfDetr {
-    fn name(&self) -> &'static str {
-        "rf-detr"
-    }
-
-    fn described(&self) -> Option<&'static str> {
-        Some("dets and labels of floats (RF-DETR)")
-    }
-
+impl Layout for RfDetr {
     fn claim(&self, file: &Declared<'_>) -> Option<Ends> {
         let has = |name| {
             file.output(name).is_some_and(|end| {
@@ -45,11 +52,7 @@ impl Family for RfDetr {
         } else {
             return None;
         };
-        file.others.is_empty().then(|| Ends {
-            outputs: outputs.map(str::to_owned).to_vec(),
-            size_input: None,
-            masks: None,
-        })
+        file.others.is_empty().then(|| Ends::of(&outputs))
     }
 
     fn readings(&self, shapes: &Shapes<'_>) -> Vec<Levels> {
@@ -59,7 +62,7 @@ impl Family for RfDetr {
                 // The last logit stands for no class, unless there is a name for it.
                 let classes =
                     if shapes.labels == Some(columns - 1) { columns - 1 } else { columns };
-                vec![Levels { classes, strides: Vec::new() }]
+                vec![Levels::without_cells(classes)]
             }
             _ => Vec::new(),
         }
@@ -67,26 +70,6 @@ impl Family for RfDetr {
 
     fn mismatch(&self, _: &Head, outputs: &[OutputView<'_>], _: usize) -> Option<Mismatch> {
         outputs.first().and_then(queries::of_parts)
-    }
-
-    fn preprocessing(&self) -> Preprocessing {
-        Preprocessing {
-            placement: Placement::Stretch,
-            resampling: Resampling::Bilinear,
-            channels: ChannelOrder::Rgb,
-            range: ValueRange::Standardised {
-                mean: [0.485, 0.456, 0.406],
-                deviation: [0.229, 0.224, 0.225],
-            },
-        }
-    }
-
-    fn duplicates(&self) -> Duplicates {
-        Duplicates::Absent
-    }
-
-    fn sizes(&self) -> Sizes {
-        Sizes::One
     }
 
     fn decode(

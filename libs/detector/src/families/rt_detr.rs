@@ -6,11 +6,10 @@
 
 use super::{
     declared::{Declared, Ends, Shapes},
-    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Levels, Mismatch, Sizes},
-    scan::named_class,
+    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Layout, Levels, Mismatch, Sizes},
+    named_box::NamedBox,
 };
 use crate::{
-    input_box::InputBox,
     postprocess::candidate::Candidate,
     preprocess::letterbox::{ChannelOrder, Placement, Preprocessing, Resampling, ValueRange},
     tensor::OutputView,
@@ -18,7 +17,16 @@ use crate::{
 
 impl HeadKind {
     /// DEIM, D-FINE or RT-DETR: `[batch, boxes]` labels, `[batch, boxes, 4]` corners, `[batch, boxes]` scores.
-    pub const RT_DETR: Self = Self(&RtDetr);
+    pub const RT_DETR: Self = Self(&Family {
+        name: "rt-detr",
+        described: Some(
+            "labels, boxes and scores beside an input orig_target_sizes (DEIM, D-FINE, RT-DETR)",
+        ),
+        preprocessing: PREPROCESSING,
+        duplicates: Duplicates::Absent,
+        sizes: Sizes::One,
+        layout: &RtDetr,
+    });
 }
 
 /// The repositories resize with torchvision on a Pillow picture, which antialiases. For DEIMv2 femto on 79 COCO pictures,
@@ -32,15 +40,7 @@ pub(super) const PREPROCESSING: Preprocessing = Preprocessing {
 
 struct RtDetr;
 
-impl Family for RtDetr {
-    fn name(&self) -> &'static str {
-        "rt-detr"
-    }
-
-    fn described(&self) -> Option<&'static str> {
-        Some("labels, boxes and scores beside an input orig_target_sizes (DEIM, D-FINE, RT-DETR)")
-    }
-
+impl Layout for RtDetr {
     fn claim(&self, file: &Declared<'_>) -> Option<Ends> {
         let [size] = &file.others[..] else { return None };
         let has_rank = |name, rank| {
@@ -50,11 +50,8 @@ impl Family for RtDetr {
             && has_rank("labels", 2)
             && has_rank("boxes", 3)
             && has_rank("scores", 2);
-        is_ours.then(|| Ends {
-            outputs: ["labels", "boxes", "scores"].map(str::to_owned).to_vec(),
-            size_input: Some(size.name.clone()),
-            masks: None,
-        })
+        let size_input = Some(size.name.clone());
+        is_ours.then(|| Ends { size_input, ..Ends::of(&["labels", "boxes", "scores"]) })
     }
 
     fn readings(&self, shapes: &Shapes<'_>) -> Vec<Levels> {
@@ -62,7 +59,7 @@ impl Family for RtDetr {
             [labels, boxes, scores]
                 if labels == scores && labels.len() == 1 && boxes[..] == [labels[0], 4] =>
             {
-                vec![Levels { classes: shapes.classes_by_name(), strides: Vec::new() }]
+                vec![Levels::without_cells(shapes.classes_by_name())]
             }
             _ => Vec::new(),
         }
@@ -77,18 +74,6 @@ impl Family for RtDetr {
             });
         }
         Mismatch::of_scores(scores.data)
-    }
-
-    fn preprocessing(&self) -> Preprocessing {
-        PREPROCESSING
-    }
-
-    fn duplicates(&self) -> Duplicates {
-        Duplicates::Absent
-    }
-
-    fn sizes(&self) -> Sizes {
-        Sizes::One
     }
 
     fn decode(
@@ -106,12 +91,8 @@ impl Family for RtDetr {
         let [labels, boxes, scores] =
             [labels, boxes, scores].map(|o| o.of_picture(request.batch_index));
         let boxes = boxes?.as_chunks::<4>().0;
-        for ((&label, &[x1, y1, x2, y2]), &score) in labels?.iter().zip(boxes).zip(scores?) {
-            if score > request.threshold.get()
-                && let Some(class_id) = named_class(label)
-            {
-                candidates.push(Candidate { bbox: InputBox { x1, y1, x2, y2 }, class_id, score });
-            }
+        for ((&class, &corners), &score) in labels?.iter().zip(boxes).zip(scores?) {
+            candidates.extend(NamedBox { corners, class, score }.above(request.threshold));
         }
         Some(())
     }

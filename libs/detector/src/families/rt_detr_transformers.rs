@@ -7,30 +7,27 @@
 
 use super::{
     declared::{Declared, Ends, Shapes},
-    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Levels, Mismatch, Sizes},
+    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Layout, Levels, Mismatch, Sizes},
     queries::{self, Queries},
     rt_detr,
 };
-use crate::{
-    postprocess::candidate::Candidate, preprocess::letterbox::Preprocessing, tensor::OutputView,
-};
+use crate::{postprocess::candidate::Candidate, tensor::OutputView};
 
 impl HeadKind {
     /// RT-DETR or D-FINE: `[batch, queries, classes]` logits, `[batch, queries, 4]` centre and size.
-    pub const RT_DETR_TRANSFORMERS: Self = Self(&RtDetrTransformers);
+    pub const RT_DETR_TRANSFORMERS: Self = Self(&Family {
+        name: "rt-detr-transformers",
+        described: Some("logits and pred_boxes (D-FINE, RT-DETR by transformers)"),
+        preprocessing: rt_detr::PREPROCESSING,
+        duplicates: Duplicates::Absent,
+        sizes: Sizes::One,
+        layout: &RtDetrTransformers,
+    });
 }
 
 struct RtDetrTransformers;
 
-impl Family for RtDetrTransformers {
-    fn name(&self) -> &'static str {
-        "rt-detr-transformers"
-    }
-
-    fn described(&self) -> Option<&'static str> {
-        Some("logits and pred_boxes (D-FINE, RT-DETR by transformers)")
-    }
-
+impl Layout for RtDetrTransformers {
     fn claim(&self, file: &Declared<'_>) -> Option<Ends> {
         let has = |name| file.output(name).is_some_and(|end| end.element.is_float());
         let is_ours = file.others.is_empty()
@@ -39,18 +36,13 @@ impl Family for RtDetrTransformers {
             && file.has_operator("GridSample")
             && file.has_operator("TopK")
             && !file.has_patches();
-        is_ours.then(|| Ends {
-            outputs: ["logits", "pred_boxes"].map(str::to_owned).to_vec(),
-            size_input: None,
-            masks: None,
-        })
+        is_ours.then(|| Ends::of(&["logits", "pred_boxes"]))
     }
 
     fn readings(&self, shapes: &Shapes<'_>) -> Vec<Levels> {
         match shapes.outputs {
             [logits, boxes] if logits.len() == 2 && boxes[..] == [logits[0], 4] => {
-                let levels = |classes| Levels { classes, strides: Vec::new() };
-                Shapes::classes(logits[1]).map(levels).into_iter().collect()
+                Shapes::classes(logits[1]).map(Levels::without_cells).into_iter().collect()
             }
             _ => Vec::new(),
         }
@@ -58,18 +50,6 @@ impl Family for RtDetrTransformers {
 
     fn mismatch(&self, _: &Head, outputs: &[OutputView<'_>], _: usize) -> Option<Mismatch> {
         outputs.get(1).and_then(queries::of_parts)
-    }
-
-    fn preprocessing(&self) -> Preprocessing {
-        rt_detr::PREPROCESSING
-    }
-
-    fn duplicates(&self) -> Duplicates {
-        Duplicates::Absent
-    }
-
-    fn sizes(&self) -> Sizes {
-        Sizes::One
     }
 
     fn decode(

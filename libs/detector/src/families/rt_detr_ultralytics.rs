@@ -8,7 +8,7 @@ use domain::ClassId;
 
 use super::{
     declared::{Declared, Ends, Shapes},
-    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Levels, Mismatch, Sizes},
+    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Layout, Levels, Mismatch, Sizes},
     rt_detr,
     scan::best_class,
 };
@@ -24,20 +24,19 @@ const MOST_QUERIES: u64 = 1000;
 
 impl HeadKind {
     /// RT-DETR by Ultralytics: `[batch, queries, 4 + classes]`, centre and size from 0 to 1, and final scores.
-    pub const RT_DETR_ULTRALYTICS: Self = Self(&RtDetrUltralytics);
+    pub const RT_DETR_ULTRALYTICS: Self = Self(&Family {
+        name: "rt-detr-ultralytics",
+        described: Some("[batch, queries, 4 + classes] (RT-DETR by Ultralytics)"),
+        preprocessing: Preprocessing { resampling: Resampling::Bilinear, ..rt_detr::PREPROCESSING },
+        duplicates: Duplicates::Absent,
+        sizes: Sizes::One,
+        layout: &RtDetrUltralytics,
+    });
 }
 
 struct RtDetrUltralytics;
 
-impl Family for RtDetrUltralytics {
-    fn name(&self) -> &'static str {
-        "rt-detr-ultralytics"
-    }
-
-    fn described(&self) -> Option<&'static str> {
-        Some("[batch, queries, 4 + classes] (RT-DETR by Ultralytics)")
-    }
-
+impl Layout for RtDetrUltralytics {
     /// Only deformable attention has the operator `GridSample`.
     fn claim(&self, file: &Declared<'_>) -> Option<Ends> {
         file.one_output(2).filter(|_| file.has_operator("GridSample"))
@@ -47,8 +46,7 @@ impl Family for RtDetrUltralytics {
         match shapes.outputs {
             [rows] if rows.len() == 2 && rows[0] <= MOST_QUERIES => {
                 let classes = Shapes::classes(rows[1].saturating_sub(4));
-                let levels = |classes| Levels { classes, strides: Vec::new() };
-                classes.map(levels).into_iter().collect()
+                classes.map(Levels::without_cells).into_iter().collect()
             }
             _ => Vec::new(),
         }
@@ -67,18 +65,6 @@ impl Family for RtDetrUltralytics {
             });
         }
         Mismatch::of_scores(output.data)
-    }
-
-    fn preprocessing(&self) -> Preprocessing {
-        Preprocessing { resampling: Resampling::Bilinear, ..rt_detr::PREPROCESSING }
-    }
-
-    fn duplicates(&self) -> Duplicates {
-        Duplicates::Absent
-    }
-
-    fn sizes(&self) -> Sizes {
-        Sizes::One
     }
 
     fn decode(
@@ -134,5 +120,17 @@ mod tests {
         head.decode_boxes(&outputs, &request, &mut found).unwrap();
         let bbox = InputBox { x1: 16.0, y1: 0.0, x2: 48.0, y2: 16.0 };
         assert_eq!(found, [Candidate { bbox, class_id: ClassId(1), score: 0.75 }]);
+    }
+
+    #[test]
+    fn rows_of_newer_versions_are_not_taken_for_two_classes() {
+        let head = Head { kind: HeadKind::RT_DETR_ULTRALYTICS, strides: Vec::new(), classes: 2 };
+        let is_refused = |rows: &[f32; 12]| {
+            let outputs = [OutputView { shape: &[1, 2, 6], data: rows }];
+            head.mismatch(&outputs, 64).is_some()
+        };
+        // The last two values are the scores of two classes, or a score and a class.
+        assert!(!is_refused(&[0.5, 0.5, 0.2, 0.2, 0.9, 0.1, 0.5, 0.5, 0.2, 0.2, 0.3, 0.6]));
+        assert!(is_refused(&[0.5, 0.5, 0.2, 0.2, 0.9, 1.0, 0.5, 0.5, 0.2, 0.2, 0.6, 0.0]));
     }
 }

@@ -1,9 +1,5 @@
 //! Scores: the cells whose best one is above the threshold, and what stands for them in a graph.
 
-use domain::ClassId;
-
-use super::declared::MOST_CLASSES;
-
 /// Cells of a plane that are scanned together: their running maxima stay in the L1 cache.
 const BLOCK: usize = 512;
 
@@ -46,12 +42,6 @@ pub(super) fn best_class(scores: &[f32]) -> Option<(u32, f32)> {
     scores.reduce(|best, other| if other.1 > best.1 { other } else { best })
 }
 
-/// The class that an output names by its number; `None` for what is no class.
-pub(super) fn named_class(value: f32) -> Option<ClassId> {
-    let class = value.round();
-    (0.0..MOST_CLASSES as f32).contains(&class).then_some(ClassId(class as u32))
-}
-
 pub(super) fn sigmoid(logit: f32) -> f32 {
     1.0 / (1.0 + (-logit).exp())
 }
@@ -89,18 +79,6 @@ mod tests {
         scan_best(&scores, cells, threshold, |cell, class, score| found.push((cell, class, score)));
         assert!(found.len() > 100);
         assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn a_class_is_a_number_that_a_description_has_names_for() {
-        for (value, class) in
-            [(0.0, Some(0)), (-0.0, Some(0)), (79.0, Some(79)), (65535.0, Some(65535))]
-        {
-            assert_eq!(named_class(value).map(|class| class.0), class, "{value}");
-        }
-        for value in [-1.0, 65536.0, f32::MAX, f32::NAN, f32::INFINITY] {
-            assert_eq!(named_class(value), None, "{value}");
-        }
     }
 
     #[test]

@@ -8,33 +8,29 @@ use domain::ClassId;
 
 use super::{
     declared::{Declared, Ends, Shapes},
-    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Levels, Mismatch, Sizes},
+    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Layout, Levels, Mismatch, Sizes},
     levels, yolov8, yolox,
 };
-use crate::{
-    input_box::InputBox, postprocess::candidate::Candidate, preprocess::letterbox::Preprocessing,
-    tensor::OutputView,
-};
+use crate::{input_box::InputBox, postprocess::candidate::Candidate, tensor::OutputView};
 
 /// Boxes of a cell, one for each anchor.
 const ANCHORS: u64 = 3;
 
 impl HeadKind {
     /// YOLOv5 or YOLOv7 as exported: `[batch, 3 × cells, 5 + classes]`, centre, size and final scores.
-    pub const YOLOV5: Self = Self(&Yolov5);
+    pub const YOLOV5: Self = Self(&Family {
+        name: "yolov5",
+        described: Some("[batch, 3 × cells, 5 + classes] (YOLOv5, YOLOv7)"),
+        preprocessing: yolov8::PREPROCESSING,
+        duplicates: Duplicates::Expected,
+        sizes: Sizes::Any,
+        layout: &Yolov5,
+    });
 }
 
 struct Yolov5;
 
-impl Family for Yolov5 {
-    fn name(&self) -> &'static str {
-        "yolov5"
-    }
-
-    fn described(&self) -> Option<&'static str> {
-        Some("[batch, 3 × cells, 5 + classes] (YOLOv5, YOLOv7)")
-    }
-
+impl Layout for Yolov5 {
     fn claim(&self, file: &Declared<'_>) -> Option<Ends> {
         file.one_output(2)
     }
@@ -50,22 +46,6 @@ impl Family for Yolov5 {
 
     fn mismatch(&self, head: &Head, outputs: &[OutputView<'_>], _: usize) -> Option<Mismatch> {
         of_decoded_rows(head, outputs)
-    }
-
-    fn preprocessing(&self) -> Preprocessing {
-        yolov8::PREPROCESSING
-    }
-
-    fn duplicates(&self) -> Duplicates {
-        Duplicates::Expected
-    }
-
-    fn sizes(&self) -> Sizes {
-        Sizes::Any
-    }
-
-    fn has_cells(&self) -> bool {
-        true
     }
 
     fn decode(

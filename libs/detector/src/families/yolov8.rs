@@ -7,7 +7,7 @@ use domain::ClassId;
 
 use super::{
     declared::{Declared, Ends, Shapes},
-    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Levels, Mismatch, Sizes},
+    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Layout, Levels, Mismatch, Sizes},
     levels,
     scan::scan_best,
 };
@@ -20,7 +20,17 @@ use crate::{
 
 impl HeadKind {
     /// YOLOv8 or YOLO11 as exported: `[batch, 4 + classes, cells]`, centre, size and final scores.
-    pub const YOLOV8: Self = Self(&Yolov8);
+    pub const YOLOV8: Self = Self(&Family {
+        name: "yolov8",
+        described: Some(
+            "[batch, 4 + classes, cells] (YOLOv8, YOLO11), with one cell for each 8×8, 16×16 and 32×32 pixels of \
+     the input, or for other such levels from 4×4 to 128×128",
+        ),
+        preprocessing: PREPROCESSING,
+        duplicates: Duplicates::Expected,
+        sizes: Sizes::Any,
+        layout: &Yolov8,
+    });
 }
 
 /// Ultralytics' `LetterBox`, which YOLOv5 and YOLOv7 have as well.
@@ -33,18 +43,7 @@ pub(super) const PREPROCESSING: Preprocessing = Preprocessing {
 
 struct Yolov8;
 
-impl Family for Yolov8 {
-    fn name(&self) -> &'static str {
-        "yolov8"
-    }
-
-    fn described(&self) -> Option<&'static str> {
-        Some(
-            "[batch, 4 + classes, cells] (YOLOv8, YOLO11), with one cell for each 8×8, 16×16 and 32×32 pixels of \
-             the input, or for other such levels from 4×4 to 128×128",
-        )
-    }
-
+impl Layout for Yolov8 {
     fn claim(&self, file: &Declared<'_>) -> Option<Ends> {
         file.one_output(1)
     }
@@ -62,22 +61,6 @@ impl Family for Yolov8 {
         let data = outputs.first()?.of_picture(0)?;
         let cells = data.len() / (4 + head.classes);
         Mismatch::of_scores(&data[4 * cells..])
-    }
-
-    fn preprocessing(&self) -> Preprocessing {
-        PREPROCESSING
-    }
-
-    fn duplicates(&self) -> Duplicates {
-        Duplicates::Expected
-    }
-
-    fn sizes(&self) -> Sizes {
-        Sizes::Any
-    }
-
-    fn has_cells(&self) -> bool {
-        true
     }
 
     fn decode(

@@ -9,32 +9,28 @@ use domain::ClassId;
 
 use super::{
     declared::{Declared, Ends, Shapes},
-    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Levels, Mismatch, Sizes},
+    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Layout, Levels, Mismatch, Sizes},
     scan::{logit, scan_best, sigmoid},
     yolov8,
 };
-use crate::{
-    input_box::InputBox, postprocess::candidate::Candidate, preprocess::letterbox::Preprocessing,
-    tensor::OutputView,
-};
+use crate::{input_box::InputBox, postprocess::candidate::Candidate, tensor::OutputView};
 
 impl HeadKind {
     /// YOLOv8 or YOLO11 whose graph ends at its last convolutions: for each stride `s`,
     /// `boxes_s` `[batch, 4 × bins, h, w]` and `scores_s` `[batch, classes, h, w]`, both raw.
-    pub const YOLOV8_CUT: Self = Self(&Yolov8Cut);
+    pub const YOLOV8_CUT: Self = Self(&Family {
+        name: "yolov8-cut",
+        described: None,
+        preprocessing: yolov8::PREPROCESSING,
+        duplicates: Duplicates::Expected,
+        sizes: Sizes::Any,
+        layout: &Yolov8Cut,
+    });
 }
 
 struct Yolov8Cut;
 
-impl Family for Yolov8Cut {
-    fn name(&self) -> &'static str {
-        "yolov8-cut"
-    }
-
-    fn described(&self) -> Option<&'static str> {
-        None
-    }
-
+impl Layout for Yolov8Cut {
     /// No file is exported so: an installation cuts [YOLOv8](HeadKind::YOLOV8)'s head off.
     fn claim(&self, _: &Declared<'_>) -> Option<Ends> {
         None
@@ -46,22 +42,6 @@ impl Family for Yolov8Cut {
 
     fn mismatch(&self, _: &Head, _: &[OutputView<'_>], _: usize) -> Option<Mismatch> {
         None
-    }
-
-    fn preprocessing(&self) -> Preprocessing {
-        yolov8::PREPROCESSING
-    }
-
-    fn duplicates(&self) -> Duplicates {
-        Duplicates::Expected
-    }
-
-    fn sizes(&self) -> Sizes {
-        Sizes::Any
-    }
-
-    fn has_cells(&self) -> bool {
-        true
     }
 
     fn output_names(&self, head: &Head) -> Option<Vec<String>> {

@@ -8,7 +8,7 @@ use domain::ClassId;
 
 use super::{
     declared::{Declared, Ends, Shapes},
-    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Levels, Mismatch, Sizes},
+    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Layout, Levels, Mismatch, Sizes},
     levels::{self, USUAL},
     scan::best_class,
 };
@@ -21,7 +21,14 @@ use crate::{
 
 impl HeadKind {
     /// YOLOX as exported: `[batch, cells, 5 + classes]`, offsets in the grid and final scores.
-    pub const YOLOX: Self = Self(&Yolox);
+    pub const YOLOX: Self = Self(&Family {
+        name: "yolox",
+        described: Some("[batch, cells, 5 + classes] (YOLOX)"),
+        preprocessing: PREPROCESSING,
+        duplicates: Duplicates::Expected,
+        sizes: Sizes::One,
+        layout: &Yolox,
+    });
 }
 
 /// Megvii's `preproc`.
@@ -34,15 +41,7 @@ pub(super) const PREPROCESSING: Preprocessing = Preprocessing {
 
 struct Yolox;
 
-impl Family for Yolox {
-    fn name(&self) -> &'static str {
-        "yolox"
-    }
-
-    fn described(&self) -> Option<&'static str> {
-        Some("[batch, cells, 5 + classes] (YOLOX)")
-    }
-
+impl Layout for Yolox {
     fn claim(&self, file: &Declared<'_>) -> Option<Ends> {
         file.one_output(2)
     }
@@ -62,22 +61,6 @@ impl Family for Yolox {
             });
         }
         rows.find_map(|row| Mismatch::of_scores(&row[4..]))
-    }
-
-    fn preprocessing(&self) -> Preprocessing {
-        PREPROCESSING
-    }
-
-    fn duplicates(&self) -> Duplicates {
-        Duplicates::Expected
-    }
-
-    fn sizes(&self) -> Sizes {
-        Sizes::One
-    }
-
-    fn has_cells(&self) -> bool {
-        true
     }
 
     fn decode(

@@ -5,29 +5,26 @@
 
 use super::{
     declared::{Declared, Ends, Shapes},
-    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Levels, Mismatch, Sizes},
+    family::{DecodeRequest, Duplicates, Family, Head, HeadKind, Layout, Levels, Mismatch, Sizes},
     yolov5, yolox,
 };
-use crate::{
-    postprocess::candidate::Candidate, preprocess::letterbox::Preprocessing, tensor::OutputView,
-};
+use crate::{postprocess::candidate::Candidate, tensor::OutputView};
 
 impl HeadKind {
     /// YOLOX with boxes in pixels: `[batch, cells, 5 + classes]`, centre, size and final scores.
-    pub const YOLOX_DECODED: Self = Self(&YoloxDecoded);
+    pub const YOLOX_DECODED: Self = Self(&Family {
+        name: "yolox-decoded",
+        described: None,
+        preprocessing: yolox::PREPROCESSING,
+        duplicates: Duplicates::Expected,
+        sizes: Sizes::One,
+        layout: &YoloxDecoded,
+    });
 }
 
 struct YoloxDecoded;
 
-impl Family for YoloxDecoded {
-    fn name(&self) -> &'static str {
-        "yolox-decoded"
-    }
-
-    fn described(&self) -> Option<&'static str> {
-        None
-    }
-
+impl Layout for YoloxDecoded {
     fn claim(&self, file: &Declared<'_>) -> Option<Ends> {
         file.one_output(2)
     }
@@ -46,22 +43,6 @@ impl Family for YoloxDecoded {
             });
         }
         yolov5::of_decoded_rows(head, outputs)
-    }
-
-    fn preprocessing(&self) -> Preprocessing {
-        yolox::PREPROCESSING
-    }
-
-    fn duplicates(&self) -> Duplicates {
-        Duplicates::Expected
-    }
-
-    fn sizes(&self) -> Sizes {
-        Sizes::One
-    }
-
-    fn has_cells(&self) -> bool {
-        true
     }
 
     fn decode(

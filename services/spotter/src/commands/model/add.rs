@@ -9,22 +9,36 @@ use detector::{
 use domain::ModelName;
 
 use super::{labels::read_labels, list::summary};
-use crate::{cli::ModelAddOptions, error::CliError, output, paths::PathsOptions};
+use crate::{
+    cli::{ModelAddOptions, ModelInstallOptions},
+    error::CliError,
+    output,
+    paths::PathsOptions,
+};
 
 pub(super) fn add(options: &ModelAddOptions) -> Result<(), CliError> {
     let name = match &options.name {
         Some(name) => name.clone(),
         None => name_from(&options.file)?,
     };
-    let install = InstallOptions {
+    let install = install_options(name, None, &options.install)?;
+    install_file(&options.file, &install, &options.install.paths)
+}
+
+/// How to install a model. `licence` is that of its weights where no option names one.
+pub(super) fn install_options(
+    name: ModelName,
+    licence: Option<&str>,
+    options: &ModelInstallOptions,
+) -> Result<InstallOptions, CliError> {
+    Ok(InstallOptions {
         labels: options.labels.as_deref().map(read_labels).transpose()?,
-        license: options.license.clone(),
+        license: options.license.clone().or_else(|| licence.map(str::to_owned)),
         head: if options.keep_plain { HeadChoice::KeepPlain } else { HeadChoice::CutIfPossible },
         resampling: options.resampling,
         existing: if options.replace { Existing::Replace } else { Existing::Refuse },
         ..InstallOptions::new(&options.paths.models_dir(), name)
-    };
-    install_file(&options.file, &install, &options.paths)
+    })
 }
 
 /// Installs a file, and prints what is to be said about it.

@@ -8,15 +8,12 @@ use std::{
 };
 
 use client::download::{self, Download, DownloadError, Expected, Progress};
-use detector::{
-    ModelBundle,
-    model::install::{Existing, InstallOptions},
-};
+use detector::ModelBundle;
 use domain::Sha256Digest;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use service::config::address;
 
-use super::{add::install_file, labels::read_labels};
+use super::add::{install_file, install_options};
 use crate::{
     catalogue::{Catalogue, Entry, HUB},
     cli::{ModelPullOptions, ModelSearchOptions},
@@ -65,8 +62,8 @@ pub(super) fn pull(options: &ModelPullOptions) -> Result<(), CliError> {
             catalogue.names()
         )));
     }
-    let models_dir = options.paths.models_dir();
-    if let Some(entry) = entry.filter(|_| !options.replace)
+    let models_dir = options.install.paths.models_dir();
+    if let Some(entry) = entry.filter(|_| !options.install.replace)
         && is_installed(&models_dir, entry)
     {
         return output::line(format_args!("{} is installed already", entry.name));
@@ -74,17 +71,13 @@ pub(super) fn pull(options: &ModelPullOptions) -> Result<(), CliError> {
     if let Some(entry) = entry {
         accept_licence(entry, options.accept_licence)?;
     }
+    let licence = entry.map(|entry| entry.licence.as_str());
+    let install = install_options(options.name.clone(), licence, &options.install)?;
     let wanted = Wanted { options, entry, models_dir: &models_dir };
     let (file, is_downloaded) = wanted.file()?;
-    let install = InstallOptions {
-        labels: options.labels.as_deref().map(read_labels).transpose()?,
-        license: options.license.clone().or_else(|| entry.map(|entry| entry.licence.clone())),
-        existing: if options.replace { Existing::Replace } else { Existing::Refuse },
-        ..InstallOptions::new(&models_dir, options.name.clone())
-    };
-    let installed = install_file(&file, &install, &options.paths);
-    if is_downloaded {
-        // What was refused once would be refused again.
+    let installed = install_file(&file, &install, &options.install.paths);
+    // Where its content is known, a file that was refused for want of an option need not be downloaded again.
+    if is_downloaded && (installed.is_ok() || entry.is_none()) {
         let _ = fs::remove_file(&file);
         let _ = fs::remove_dir(models_dir.join(DOWNLOADS));
     }

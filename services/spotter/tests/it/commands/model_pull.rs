@@ -57,8 +57,7 @@ impl Folder {
 
     /// Whether nothing is installed, and no part of a download left.
     fn is_empty(&self) -> bool {
-        let all = walk(&self.models());
-        all.is_empty()
+        walk(&self.models()).is_empty()
     }
 }
 
@@ -66,6 +65,12 @@ impl Folder {
 fn walk(folder: &std::path::Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
     entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
+
+/// A hub that sends the file, whatever it is asked for.
+fn hub(file: &[u8]) -> HttpServer {
+    let answer = http_answer("200 OK", "", file);
+    HttpServer::start(move |_| Some(answer.clone()))
 }
 
 /// A hub whose first answer breaks off in the middle of the file.
@@ -117,8 +122,7 @@ fn a_model_is_pulled_over_a_connection_that_breaks() {
 #[test]
 fn a_licence_that_is_not_permissive_is_accepted_first() {
     let file = weights();
-    let served = file.clone();
-    let hub = HttpServer::start(move |_| Some(http_answer("200 OK", "", &served)));
+    let hub = hub(&file);
     let folder = Folder::of(&file, "AGPL-3.0");
     let refused = Ended::of(folder.pull(&hub.origin(), &[]));
     assert_eq!(refused.code, Some(64), "{refused:?}");
@@ -134,8 +138,7 @@ fn a_licence_that_is_not_permissive_is_accepted_first() {
 #[test]
 fn another_file_is_not_installed() {
     let mut file = weights();
-    let served = file.clone();
-    let hub = HttpServer::start(move |_| Some(http_answer("200 OK", "", &served)));
+    let hub = hub(&file);
     file[1000] ^= 1;
     let folder = Folder::of(&file, "MIT");
     let downloaded = Ended::of(folder.pull(&hub.origin(), &[]));
@@ -170,8 +173,7 @@ fn a_file_that_was_brought_by_hand_is_installed() {
 #[test]
 fn the_environment_names_the_proxy_and_the_mirror() {
     let file = weights();
-    let served = file.clone();
-    let proxy = HttpServer::start(move |_| Some(http_answer("200 OK", "", &served)));
+    let proxy = hub(&file);
     let folder = Folder::of(&file, "MIT");
     let pull = folder
         .command(&["pull", "mine"])
@@ -185,8 +187,7 @@ fn the_environment_names_the_proxy_and_the_mirror() {
 #[test]
 fn a_model_that_is_not_in_the_catalogue_is_pulled_from_a_url() {
     let file = weights();
-    let (served, digest) = (file.clone(), Sha256Digest::of(&file).to_string());
-    let hub = HttpServer::start(move |_| Some(http_answer("200 OK", "", &served)));
+    let (hub, digest) = (hub(&file), Sha256Digest::of(&file).to_string());
     let folder = Folder::of(&file, "MIT");
     let unknown = Ended::of(folder.command(&["pull", "other"]));
     assert_eq!(unknown.code, Some(64), "{unknown:?}");
