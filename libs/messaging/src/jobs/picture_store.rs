@@ -69,6 +69,8 @@ pub(crate) struct StoredPicture {
     nuid: String,
     /// Of the message that names it.
     sequence: u64,
+    /// Whether an earlier picture had this name. Its job may be in the queue, and reads this one now.
+    pub(super) has_replaced: bool,
 }
 
 /// Messages on one subject that are to be deleted.
@@ -142,10 +144,11 @@ impl Upload {
         let stored = stored.map_err(unavailable)?;
         let sequence = stored.map_err(|error| refused(&messaging, &error))?.sequence;
         self.pieces.kept = true;
+        let has_replaced = before.is_some();
         if let Some(before) = before {
             delete_all(&messaging, [Deletion::of_pieces(&before.nuid)]).await;
         }
-        Ok(StoredPicture { name: self.info.name, nuid: self.info.nuid, sequence })
+        Ok(StoredPicture { name: self.info.name, nuid: self.info.nuid, sequence, has_replaced })
     }
 }
 

@@ -154,7 +154,8 @@ impl JobQueue {
     async fn send_uploaded(&self, job: &Job, upload: Upload) -> Result<(), SubmitError> {
         let picture = upload.complete().await?;
         let outcome = self.send(job, PictureSource::Object(picture.name.clone())).await;
-        if !matches!(outcome, Ok(()) | Err(SubmitError::Unconfirmed { .. })) {
+        let is_refused = !matches!(outcome, Ok(()) | Err(SubmitError::Unconfirmed { .. }));
+        if is_refused && !picture.has_replaced {
             picture_store::delete_stored(&self.messaging, &picture).await;
         }
         outcome

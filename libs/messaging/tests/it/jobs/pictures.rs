@@ -99,6 +99,27 @@ async fn a_second_submission_of_the_same_id_replaces_the_picture() {
     store_empties(&fixture).await;
 }
 
+/// As by an API that does not see yet what another one has stored.
+#[tokio::test]
+async fn a_second_submission_that_is_refused_leaves_the_first_its_picture() {
+    let fixture = Fixture::configured(|config| {
+        config.duplicate_window = Duration::from_millis(100);
+        config.limits.max_messages = 1;
+    })
+    .await;
+    let (queue, job) = (fixture.messaging.queue(), job());
+    queue.submit(&job, large_picture(2 * LARGE)).await.unwrap();
+    // A duplicate is none any more after its window, and then the queue is full.
+    let error =
+        eventually(TIMEOUT, async || queue.submit(&job, large_picture(2 * LARGE)).await.err())
+            .await;
+    assert!(matches!(error, SubmitError::QueueFull { .. }), "{error:?}");
+    let delivery = next(&mut fixture.deliveries(), 1).await;
+    assert_eq!(delivery.picture().await.unwrap(), large_picture(2 * LARGE));
+    delivery.settle(Settlement::Ack).await.unwrap();
+    store_empties(&fixture).await;
+}
+
 /// Anybody's client reads what was stored, and it is stored as the library itself would.
 #[tokio::test]
 async fn the_picture_is_an_object_like_any_other() {
