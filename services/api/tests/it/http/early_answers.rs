@@ -132,22 +132,20 @@ fn write_first(
     read_answer(&mut stream).map(Some)
 }
 
-/// Reads one response with its body.
+/// Reads one response with its body, and nothing of a response that follows it.
 pub(crate) fn read_answer(stream: &mut TcpStream) -> io::Result<String> {
     let mut answer = Vec::new();
-    let mut piece = [0; 4096];
-    loop {
-        let read = stream.read(&mut piece)?;
-        answer.extend_from_slice(&piece[..read]);
-        let text = String::from_utf8_lossy(&answer).to_lowercase();
-        let whole = text.split_once("\r\n\r\n").is_some_and(|(head, body)| {
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-            length.is_some_and(|length| body.len() >= length.trim().parse().unwrap())
-        });
-        if whole || read == 0 {
+    while !answer.ends_with(b"\r\n\r\n") {
+        // Byte by byte: the next response may have arrived, too.
+        if stream.take(1).read_to_end(&mut answer)? == 0 {
             return Ok(String::from_utf8_lossy(&answer).into_owned());
         }
     }
+    let head = String::from_utf8_lossy(&answer).to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = length.map_or(u64::MAX, |length| length.trim().parse().unwrap());
+    stream.take(length).read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 pub(crate) fn head(early: &Early, framing: Framing, size: usize) -> String {
