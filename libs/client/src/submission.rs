@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::{DetectionSettings, Priority};
+use domain::{DetectionSettings, Priority, Tiling};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// A picture and how it is to be processed. Cheap to clone: the picture's bytes are shared.
@@ -67,8 +67,14 @@ impl Submission {
     pub(crate) fn query(&self) -> String {
         let mut parameters = Vec::new();
         if let Some(settings) = &self.settings {
-            let DetectionSettings { confidence, iou, max_detections, class_agnostic, classes } =
-                settings;
+            let DetectionSettings {
+                confidence,
+                iou,
+                max_detections,
+                class_agnostic,
+                classes,
+                tiling,
+            } = settings;
             parameters.push(format!("confidence={confidence}"));
             parameters.push(format!("iou={iou}"));
             parameters.push(format!("max_detections={}", max_detections.get()));
@@ -79,6 +85,10 @@ impl Submission {
                 let classes =
                     utf8_percent_encode(&classes.to_string(), NON_ALPHANUMERIC).to_string();
                 parameters.push(format!("classes={classes}"));
+            }
+            if let Some(Tiling { tiles, overlap }) = tiling {
+                parameters.push(format!("tiles={tiles}"));
+                parameters.push(format!("overlap={}", overlap.get()));
             }
         }
         if !self.priority.is_normal() {

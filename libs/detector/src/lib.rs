@@ -28,4 +28,4 @@ pub use onnx_runtime::{
     provider::ExecutionProvider, session::SessionOptions,
 };
 pub use postprocess::candidate::Candidate;
-pub use preprocess::{PreprocessedPicture, Preprocessor};
+pub use preprocess::{PreprocessedPicture, Preprocessor, TiledPicture};

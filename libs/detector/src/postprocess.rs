@@ -2,3 +2,4 @@
 
 pub mod candidate;
 pub mod nms;
+pub(crate) mod tiles;

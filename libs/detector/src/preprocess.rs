@@ -1,10 +1,13 @@
 //! Picture bytes to a model's input.
 
 pub mod letterbox;
+mod tiles;
 
 use std::time::{Duration, Instant};
 
 use domain::picture::PictureLimits;
+
+pub use tiles::TiledPicture;
 
 use crate::{
     decode::{DecodeError, ReducedPicture, Warnings, decode_reduced_into},

@@ -23,6 +23,7 @@ mod task;
 mod task_filter;
 mod task_id;
 mod threshold;
+mod tiling;
 
 pub use annotations::{AnnotationFormat, Annotations, InvalidAnnotationFormat, five_decimals};
 pub use api_key::{
@@ -47,3 +48,6 @@ pub use task::{FailureReason, Job, RunReport, TaskRecord, TaskState};
 pub use task_filter::{MetadataFilter, TaskFilter, plain_text};
 pub use task_id::{InvalidTaskId, TaskId};
 pub use threshold::{ConfidenceThreshold, IouThreshold, OutOfUnitRange};
+pub use tiling::{
+    InvalidTileOverlap, InvalidTiles, MAX_TILES, Tile, TileGrid, TileOverlap, Tiles, Tiling,
+};

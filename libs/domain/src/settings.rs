@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClassFilter, ConfidenceThreshold, IouThreshold};
+use crate::{ClassFilter, ConfidenceThreshold, IouThreshold, Tiling};
 
 /// The largest `max_detections` that a client may choose. The reference keeps 300.
 pub const MAX_DETECTIONS_LIMIT: u16 = 1000;
@@ -62,4 +62,7 @@ pub struct DetectionSettings {
     pub classes: ClassFilter,
     /// The most boxes reported, best first.
     pub max_detections: MaxDetections,
+    /// The tiles that are run besides the whole picture; `None`: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tiling: Option<Tiling>,
 }

@@ -218,7 +218,7 @@ pub enum TaskState {
     },
 }
 
-/// Where a job was run, and how long each stage took, in milliseconds.
+/// Where a job was run, and how long each stage took, in milliseconds: of a picture in tiles, the sums of all runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
     /// The name of the worker.
@@ -295,6 +295,8 @@ pub enum FailureReason {
     Poison,
     /// The queue has lost the job and its picture.
     Lost,
+    /// The runs of a picture's tiles take longer than one job may take.
+    TooManyTiles,
 }
 
 #[cfg(test)]

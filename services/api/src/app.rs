@@ -113,14 +113,17 @@ pub async fn serve(
     register_reconciliation(&metrics.meter(), &reconciliation);
     register_messaging(&metrics, &messaging);
     let backpressure = upload_rules.backpressure.clone();
-    let tasks = tasks(&config, &messaging, breaker, backpressure, api_metrics);
+    let tasks = Tasks {
+        rates: ring.clone(),
+        ..tasks(&config, &messaging, breaker, backpressure, api_metrics)
+    };
     if let Some(responses) = &tasks.responses {
         let (current, model) = (responses.model.clone(), config.model.clone());
         let heartbeats = messaging.heartbeats();
         tokio::spawn(current_model::watch(current, heartbeats, model, shutdown.clone()));
     }
     let health = ApiHealth { messaging: messaging.clone(), shutdown: shutdown.clone() };
-    let batches = batches_of(&config, &messaging, &tasks, ring.clone(), &shutdown);
+    let batches = batches_of(&config, &messaging, &tasks, &shutdown);
     let closing =
         batches::closing::watch(batches.clone(), messaging.lease(batches::closing::LEASE));
     let closing = tokio::spawn(closing);
@@ -189,14 +192,12 @@ fn batches_of(
     config: &Config,
     messaging: &Messaging,
     tasks: &Tasks,
-    keys: Option<KeyRing>,
     shutdown: &CancellationToken,
 ) -> Batches {
     Batches {
         tasks: tasks.clone(),
         store: messaging.batches(),
         webhooks: messaging.webhooks(),
-        keys,
         limits: config.batch_limits,
         receptions: Arc::new(Semaphore::new(config.max_concurrent_batches)),
         shutdown: shutdown.clone(),
@@ -269,6 +270,7 @@ fn tasks(
         drawings: messaging.drawings(),
         backpressure,
         waiting: WaitingJobs::new(messaging.queue()),
+        rates: None,
         cache,
         responses,
         model: config.model.clone(),

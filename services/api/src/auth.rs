@@ -16,4 +16,4 @@ pub(crate) mod refusal;
 #[cfg(any(fuzzing, test))]
 pub(crate) use self::credentials::presented;
 pub use self::mode::AuthMode;
-pub(crate) use self::{caller::Caller, guard::is_open, key_ring::KeyRing};
+pub(crate) use self::{caller::Caller, guard::is_open, key_ring::KeyRing, limiter::Overrun};

@@ -24,7 +24,7 @@ use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::{auth::KeyRing, tasks::Tasks, upload::BatchLimits};
+use crate::{tasks::Tasks, upload::BatchLimits};
 
 /// How many pictures of one batch are submitted, looked up or cancelled at a time.
 const AT_A_TIME: usize = 8;
@@ -35,8 +35,6 @@ pub(crate) struct Batches {
     pub(crate) tasks: Tasks,
     pub(crate) store: BatchStore,
     pub(crate) webhooks: Webhooks,
-    /// The API keys, where requests need one.
-    pub(crate) keys: Option<KeyRing>,
     pub(crate) limits: BatchLimits,
     /// One permit for each batch that is being received.
     pub(crate) receptions: Arc<Semaphore>,

@@ -18,6 +18,7 @@ use outbound::UrlRules;
 
 use self::{backpressure::Backpressure, waiting::WaitingJobs};
 use crate::{
+    auth::KeyRing,
     cache::{ResponseCache, ResultCache},
     metrics::ApiMetrics,
 };
@@ -33,6 +34,8 @@ pub(crate) struct Tasks {
     pub(crate) drawings: Drawings,
     pub(crate) backpressure: Backpressure,
     pub(crate) waiting: WaitingJobs,
+    /// The rates of API keys; `None`: the API runs without keys.
+    pub(crate) rates: Option<KeyRing>,
     pub(crate) cache: Option<ResultCache>,
     pub(crate) responses: Option<ResponseCache>,
     pub(crate) model: ModelName,

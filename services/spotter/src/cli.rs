@@ -8,7 +8,7 @@ use std::{num::NonZero, path::PathBuf};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use domain::{
     AnnotationFormat, ConfidenceThreshold, DetectionSettings, IouThreshold, MaxDetections,
-    ModelName, Priority, TaskId,
+    ModelName, Priority, TaskId, TileOverlap, Tiles, Tiling,
 };
 use messaging::DeadLetterId;
 use service::config::{host::Host, is_set, secret::Secret};
@@ -147,12 +147,19 @@ pub(crate) struct SettingsOptions {
     /// The maximum number of objects reported per picture, from 1 to 1000
     #[arg(long, value_name = "COUNT", default_value = "300", value_parser = parse_max_detections)]
     pub(crate) max_detections: MaxDetections,
+    /// Also run overlapping tiles of each picture, for small objects: auto, or columns and rows as in 3x2
+    #[arg(long)]
+    pub(crate) tiles: Option<Tiles>,
+    /// The share of a tile that it has in common with its neighbour, from 0 to 0.5 [default: 0.2]
+    #[arg(long, value_name = "SHARE", requires = "tiles")]
+    pub(crate) overlap: Option<TileOverlap>,
 }
 
 impl From<SettingsOptions> for DetectionSettings {
     fn from(options: SettingsOptions) -> Self {
-        let SettingsOptions { confidence, iou, max_detections } = options;
-        Self { confidence, iou, max_detections, ..Self::default() }
+        let SettingsOptions { confidence, iou, max_detections, tiles, overlap } = options;
+        let tiling = tiles.map(|tiles| Tiling { tiles, overlap: overlap.unwrap_or_default() });
+        Self { confidence, iou, max_detections, tiling, ..Self::default() }
     }
 }
 

@@ -10,6 +10,7 @@ mod pool;
 mod preprocessing;
 mod run_spans;
 mod slots;
+mod tiles;
 mod waiting_line;
 mod work;
 
@@ -19,4 +20,4 @@ pub(crate) use models::{AllCoresDetector, LoadedModels, ModelSource, OwnModel};
 pub(crate) use planned::PlannedDetectors;
 pub(crate) use preprocessing::{OwnModelInput, PictureFile, Placement, Preprocessing};
 pub(crate) use slots::{SlotLease, Slots};
-pub(crate) use work::{Batch, Work};
+pub(crate) use work::{Batch, Picture, Work};

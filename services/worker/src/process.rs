@@ -7,7 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use detector::{Detections, ModelError};
-use domain::{FailureReason, Job, Priority, RunReport, TaskRecord, TaskState};
+use domain::{FailureReason, Job, Priority, RunReport, TaskRecord, TaskState, Tiling};
+use futures_util::{StreamExt, TryStreamExt, stream};
 use messaging::{
     Delivery, FinishOutcome, MessagingError, PictureFetchError, RequeueReason, Snapshot,
     StoredDrawing, TaskStore, Writes,
@@ -26,8 +27,8 @@ use crate::{
     drawing::Drawer,
     hints,
     inference::{
-        Batch, Batcher, InferenceError, PictureFile, Placement, Preprocessing, SlotLease, Slots,
-        Work,
+        Batch, Batcher, InferenceError, Picture, PictureFile, Placement, Preprocessing, SlotLease,
+        Slots, Work,
     },
     metrics::WorkerMetrics,
     recorded_run::{RecordedRun, Start},
@@ -47,6 +48,8 @@ pub(crate) struct Context {
     pub(crate) slots: Arc<Slots>,
     /// Batches pictures; `None`: each is run alone.
     pub(crate) batcher: Option<Batcher>,
+    /// The most pictures of one run of the model.
+    pub(crate) max_batch: usize,
     pub(crate) job_deadline: Duration,
     pub(crate) max_attempts: u32,
     pub(crate) most_picture_bytes: u64,
@@ -262,6 +265,9 @@ async fn run_model(
         Err(InferenceError::UnknownClass(error)) => {
             impossible(FailureReason::UnknownClass, error.to_string())
         }
+        Err(error @ InferenceError::TooManyTiles { .. }) => {
+            impossible(FailureReason::TooManyTiles, error.to_string())
+        }
         Err(
             error @ (InferenceError::Detect(_)
             | InferenceError::Runtime(_)
@@ -285,23 +291,60 @@ async fn detect(
     let (model, settings, trace) =
         (job.model.clone(), job.settings.clone(), TraceContext::current());
     let file = PictureFile { bytes, model, settings, parallelism, trace };
+    if let Some(tiling) = job.settings.tiling {
+        return detect_tiled(context, file, tiling, job.priority).await;
+    }
     if context.placement == Placement::OnSlot {
         let mut slot = lease_slot(context, job.priority).await?;
         context.metrics.count_picture(parallelism);
         return slot.run_file(file, deadline).await;
     }
-    let (work, answer) = Work::new(context.preprocessing.preprocess(file, deadline).await?);
+    let picture = context.preprocessing.preprocess(file, deadline).await?;
+    run_picture(context, picture, job.priority).await
+}
+
+/// Runs the model on a preprocessed picture, in a slot of its own or in a batch.
+async fn run_picture(
+    context: &Context,
+    picture: Picture,
+    priority: Priority,
+) -> Result<Detections, InferenceError> {
+    let parallelism = picture.parallelism;
+    let (work, answer) = Work::new(picture);
     if let Some(batcher) = &context.batcher
         && parallelism == Parallelism::Slot
     {
         context.metrics.count_picture(parallelism);
-        batcher.run(job.priority, work);
+        batcher.run(priority, work);
         return answer.detections().await;
     }
-    let mut slot = lease_slot(context, job.priority).await?;
+    let mut slot = lease_slot(context, priority).await?;
     context.metrics.count_picture(parallelism);
-    slot.run(Batch::of(work), deadline).await;
+    slot.run(Batch::of(work), context.job_deadline).await;
     answer.detections().await
+}
+
+/// Runs the model on the whole picture and on its tiles, as many at a time as there are slots, and one more that is
+/// being preprocessed.
+async fn detect_tiled(
+    context: &Context,
+    file: PictureFile,
+    tiling: Tiling,
+    priority: Priority,
+) -> Result<Detections, InferenceError> {
+    let limit = context.job_deadline;
+    let picture = context.preprocessing.tiled(file, tiling, limit).await?;
+    let at_a_time = context.slots.count() * context.max_batch + 1;
+    let tiled = &picture;
+    let parts = (0..picture.parts()).map(|place| async move {
+        let part = tiled.part(place, limit).await?;
+        run_picture(context, part, priority).await
+    });
+    let detected = stream::iter(parts).buffered(at_a_time).try_collect::<Vec<_>>();
+    match tokio::time::timeout(limit, detected).await {
+        Ok(parts) => picture.merge(parts?),
+        Err(_) => Err(InferenceError::TooManyTiles { runs: picture.parts(), limit }),
+    }
 }
 
 async fn lease_slot(context: &Context, priority: Priority) -> Result<SlotLease, InferenceError> {

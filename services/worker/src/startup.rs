@@ -169,6 +169,7 @@ pub async fn run(
         placement: placement(&config, max_batch),
         slots,
         batcher,
+        max_batch,
         job_deadline: config.job_deadline,
         max_attempts: config.max_attempts,
         most_picture_bytes: config.picture_limits.max_bytes,

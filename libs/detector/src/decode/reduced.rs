@@ -1,5 +1,6 @@
 //! Pictures that were decoded at a reduced size.
 
+use domain::Tile;
 use image::metadata::Orientation;
 
 use super::picture::Picture;
@@ -46,6 +47,12 @@ impl ReducedPicture {
         self.rows
     }
 
+    /// What `tile` covers of the decoded columns and rows.
+    pub(crate) fn part(&self, tile: &Tile) -> (Extent, Extent) {
+        let columns = self.columns.part(tile.x, tile.width, self.width);
+        (columns, self.rows.part(tile.y, tile.height, self.height))
+    }
+
     /// Turns the pixels, decoded from a file of `width` × `height` at `scale`, upright.
     pub(super) fn orient(
         &mut self,
@@ -77,6 +84,12 @@ impl Extent {
     /// All of `side` decoded pixels.
     pub(crate) fn whole(side: u32) -> Self {
         Self { start: 0.0, len: f64::from(side) }
+    }
+
+    /// A part of the side, in pixels of its file, which has `all`.
+    fn part(self, start: u32, len: u32, all: u32) -> Self {
+        let scale = self.len / f64::from(all.max(1));
+        Self { start: self.start + f64::from(start) * scale, len: f64::from(len) * scale }
     }
 
     /// Of a side of the file decoded at `scale`. The incomplete block is at the end of the stored side, which is the

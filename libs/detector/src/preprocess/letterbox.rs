@@ -10,6 +10,7 @@ mod planes;
 mod resize;
 mod spec;
 
+use domain::Tile;
 use wide::f32x4;
 
 use crate::decode::{Extent, Picture, ReducedPicture};
@@ -47,6 +48,19 @@ pub fn letterbox_reduced(
     let source =
         Source { pixels: picture.pixels(), columns: picture.columns(), rows: picture.rows() };
     fit(&source, &Plan::new(picture.width(), picture.height(), spec), spec, tensor)
+}
+
+/// [`letterbox_reduced`] for a part of the picture, as if that were all of it, except that pixels at its edges are scaled
+/// with those beyond.
+pub(crate) fn letterbox_tile(
+    picture: &ReducedPicture,
+    tile: &Tile,
+    spec: &LetterboxSpec,
+    tensor: &mut InputTensor,
+) -> Letterbox {
+    let (columns, rows) = picture.part(tile);
+    let source = Source { pixels: picture.pixels(), columns, rows };
+    fit(&source, &Plan::new(tile.width, tile.height, spec), spec, tensor)
 }
 
 fn fit(

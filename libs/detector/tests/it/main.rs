@@ -13,3 +13,4 @@ mod layouts;
 mod onnx;
 mod onnx_types;
 mod support;
+mod tiles;

@@ -6,7 +6,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use domain::{DetectionSettings, DrawingFormat, ModelName, Priority, Sha256Digest, Sha256Hasher};
+use domain::{
+    DetectionSettings, DrawingFormat, ModelName, Priority, Sha256Digest, Sha256Hasher, Tiling,
+};
 
 /// What a client submits under an idempotency key.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +55,8 @@ fn version_1(submission: &Submission<'_>) -> Sha256Digest {
         callback_url,
         deadline,
     } = submission;
-    let DetectionSettings { confidence, iou, max_detections, class_agnostic, classes } = settings;
+    let DetectionSettings { confidence, iou, max_detections, class_agnostic, classes, tiling } =
+        settings;
     let mut text = format!(
         "submission 1\n\
          picture_name {length} {picture_name}\n\
@@ -75,6 +78,9 @@ fn version_1(submission: &Submission<'_>) -> Sha256Digest {
     if !classes.is_all() {
         let classes = classes.to_string();
         text.push_str(&format!("classes {} {classes}\n", classes.len()));
+    }
+    if let Some(Tiling { tiles, overlap }) = tiling {
+        text.push_str(&format!("tiles {tiles} {:08x}\n", overlap.get().to_bits()));
     }
     if let Some(model) = model {
         text.push_str(&format!("model {model}\n"));
@@ -143,6 +149,10 @@ mod tests {
         }
     }
 
+    fn tiling(tiles: &str, overlap: f32) -> Option<Tiling> {
+        Some(Tiling { tiles: tiles.parse().unwrap(), overlap: overlap.try_into().unwrap() })
+    }
+
     fn another(settings: &DetectionSettings) -> Submission<'_> {
         Submission {
             picture_name: "café\n猫.jpg",
@@ -190,6 +200,9 @@ mod tests {
             DetectionSettings { iou: other_settings.iou, ..settings.clone() },
             DetectionSettings { max_detections: other_settings.max_detections, ..settings.clone() },
             DetectionSettings { class_agnostic: true, ..settings.clone() },
+            DetectionSettings { tiling: tiling("auto", 0.2), ..settings.clone() },
+            DetectionSettings { tiling: tiling("2x2", 0.2), ..settings.clone() },
+            DetectionSettings { tiling: tiling("2x2", 0.3), ..settings.clone() },
             DetectionSettings { classes: "0".parse().unwrap(), ..settings.clone() },
             DetectionSettings { classes: "person".parse().unwrap(), ..settings.clone() },
         ];

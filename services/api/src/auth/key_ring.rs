@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    num::NonZero,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -15,7 +16,7 @@ use parking_lot::RwLock;
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
-use super::limiter::Limiter;
+use super::limiter::{Limiter, Overrun};
 
 /// The pause before a watch that has ended begins again.
 const WATCH_PAUSE: Duration = Duration::from_millis(200);
@@ -74,6 +75,12 @@ impl KeyRing {
     pub(super) fn usable(&self, id: KeyId) -> Result<Arc<KnownKey>, Unusable> {
         let known = self.keys.read().get(&id).cloned().ok_or(Unusable::Unknown)?;
         known.unexpired()
+    }
+
+    /// Counts `more` requests of this key at once. One that has been withdrawn meanwhile is not counted.
+    pub(crate) fn charge(&self, id: KeyId, more: NonZero<u32>) -> Result<(), Overrun> {
+        let Ok(known) = self.usable(id) else { return Ok(()) };
+        known.limiter.as_ref().map_or(Ok(()), |limiter| limiter.admit_more(more))
     }
 
     /// How many keys there are.

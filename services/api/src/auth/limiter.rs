@@ -1,10 +1,10 @@
 //! The rate limit of one key, in this process.
 
-use std::time::Duration;
+use std::{num::NonZero, time::Duration};
 
 use domain::Rate;
 use governor::{
-    Quota, RateLimiter,
+    InsufficientCapacity, Quota, RateLimiter,
     clock::{Clock, DefaultClock},
     middleware::StateInformationMiddleware,
     state::{InMemoryState, NotKeyed},
@@ -20,6 +20,15 @@ pub(super) struct Limiter {
     rate: Rate,
     state: RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>,
     clock: DefaultClock,
+}
+
+/// Why a key may not send so much at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overrun {
+    /// Not before this time has passed.
+    For(Duration),
+    /// Never: it is more than its burst.
+    Always { burst: u32 },
 }
 
 /// What a key may still send.
@@ -40,6 +49,19 @@ impl Limiter {
         let clock = DefaultClock::default();
         let state = RateLimiter::direct_with_clock(quota.allow_burst(rate.burst), clock.clone());
         Self { rate, state: state.with_middleware(), clock }
+    }
+
+    /// Counts `more` requests at once, with one that was counted before.
+    pub(super) fn admit_more(&self, more: NonZero<u32>) -> Result<(), Overrun> {
+        let burst = self.rate.burst.get();
+        if more.get() >= burst {
+            return Err(Overrun::Always { burst });
+        }
+        match self.state.check_n(more) {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(refused)) => Err(Overrun::For(refused.wait_time_from(self.clock.now()))),
+            Err(InsufficientCapacity(burst)) => Err(Overrun::Always { burst }),
+        }
     }
 
     /// Counts a request. `Err`: it is not permitted, and how long the next one is not.
@@ -125,6 +147,19 @@ mod tests {
         assert!((1..=60).contains(&refused.retry_after()), "{refused:?}");
         let [_, state] = written(refused);
         assert_eq!(state, format!("\"default\";r=0;t={}", refused.retry_after()));
+    }
+
+    #[test]
+    fn several_requests_are_admitted_at_once_or_not_at_all() {
+        let limiter = Limiter::new("60/h,burst=3".parse().unwrap());
+        let two = NonZero::new(2).unwrap();
+        assert_eq!(limiter.admit_more(two), Ok(()));
+        let Err(Overrun::For(wait)) = limiter.admit_more(two) else { panic!("there is one left") };
+        assert!(wait > Duration::from_secs(50) && wait <= Duration::from_secs(60), "{wait:?}");
+        assert!(limiter.admit().is_ok(), "the one that is left");
+        // With the one before, it is four.
+        let three = limiter.admit_more(NonZero::new(3).unwrap());
+        assert_eq!(three, Err(Overrun::Always { burst: 3 }));
     }
 
     #[test]

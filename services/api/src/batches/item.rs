@@ -96,11 +96,11 @@ impl Batches {
         loop {
             let pause = match self.tasks.submit_item(&job, bytes.clone(), terms).await {
                 Ok(_) => break,
-                Err(NotAccepted::QueueFull { .. } | NotAccepted::QuotaExceeded { .. })
-                    if began.elapsed() < self.limits.wait =>
-                {
-                    ROOM_PAUSE
-                }
+                Err(
+                    NotAccepted::QueueFull { .. }
+                    | NotAccepted::QuotaExceeded { .. }
+                    | NotAccepted::RateExceeded { .. },
+                ) if began.elapsed() < self.limits.wait => ROOM_PAUSE,
                 Err(NotAccepted::Unavailable { .. }) if submissions < SUBMISSIONS => {
                     submissions += 1;
                     ROOM_PAUSE

@@ -74,8 +74,11 @@ impl Batches {
         begun: &mut Option<Begun>,
     ) -> Result<(), Interruption> {
         let mut placing: FuturesUnordered<Placing> = FuturesUnordered::new();
-        let mut admission =
-            Admission::new(self.keys.as_ref(), options.submitter, self.tasks.waiting.clone());
+        let mut admission = Admission::new(
+            self.tasks.rates.as_ref(),
+            options.submitter,
+            self.tasks.waiting.clone(),
+        );
         let mut interruption = None;
         loop {
             let one = self.receive_one(pictures, options, begun, &mut placing, &mut admission);

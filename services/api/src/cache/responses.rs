@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{
     DetectedObject, DetectionSettings, Job, KeyId, ModelName, Sha256Digest, Sha256Hasher,
-    TaskRecord, TaskState,
+    TaskRecord, TaskState, Tiling,
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -104,7 +104,8 @@ fn key(
     owner: Option<KeyId>,
 ) -> String {
     // Destructured, so that a new setting cannot be forgotten here.
-    let DetectionSettings { confidence, iou, max_detections, class_agnostic, classes } = settings;
+    let DetectionSettings { confidence, iou, max_detections, class_agnostic, classes, tiling } =
+        settings;
     let mut hasher = Sha256Hasher::new();
     hasher.update(picture.as_bytes());
     hasher.update(model.as_bytes());
@@ -118,6 +119,11 @@ fn key(
     if !classes.is_all() {
         hasher.update(b"classes");
         hasher.update(classes.to_string());
+    }
+    if let Some(Tiling { tiles, overlap }) = tiling {
+        hasher.update(b"tiles");
+        hasher.update(tiles.to_string());
+        hasher.update(overlap.get().to_bits().to_be_bytes());
     }
     if let Some(owner) = owner {
         hasher.update(b"owner");
@@ -137,11 +143,19 @@ mod tests {
         let (one, two) = (Sha256Digest::from([1; 32]), Sha256Digest::from([2; 32]));
         let usual = DetectionSettings::default();
         let next = f32::from_bits(usual.confidence.get().to_bits() + 1);
+        let tiled = |tiles: &str, overlap: f32| {
+            let tiling =
+                Tiling { tiles: tiles.parse().unwrap(), overlap: overlap.try_into().unwrap() };
+            DetectionSettings { tiling: Some(tiling), ..usual.clone() }
+        };
         let others = [
             DetectionSettings { confidence: next.try_into().unwrap(), ..usual.clone() },
             DetectionSettings { iou: 0.25.try_into().unwrap(), ..usual.clone() },
             DetectionSettings { max_detections: 7.try_into().unwrap(), ..usual.clone() },
             DetectionSettings { class_agnostic: true, ..usual.clone() },
+            tiled("auto", 0.2),
+            tiled("2x2", 0.2),
+            tiled("2x2", 0.3),
             DetectionSettings { classes: "0".parse().unwrap(), ..usual.clone() },
             DetectionSettings { classes: "0,1".parse().unwrap(), ..usual.clone() },
         ];

@@ -86,7 +86,8 @@ impl From<Rejection> for StartTaskError {
             RejectionKind::Encoded => Self::UnsupportedMediaType(body(text, None)),
             RejectionKind::TooSlow => Self::Timeout(body(text, None)),
             RejectionKind::KeyReused => Self::KeyReused(body(text, None)),
-            RejectionKind::QuotaExceeded { retry_after } => {
+            RejectionKind::QuotaExceeded { retry_after }
+            | RejectionKind::RateLimited { retry_after } => {
                 Self::TooMany(body(text, None), retry_after)
             }
             kind @ (RejectionKind::QueueFull { .. }

@@ -67,6 +67,8 @@ pub(crate) enum RejectionKind {
     QueueFull { retry_after: u64 },
     /// Too many jobs of the API key are in the queue. A retry after this many seconds may help.
     QuotaExceeded { retry_after: u64 },
+    /// The rate of the API key is used up. A retry after this many seconds may help.
+    RateLimited { retry_after: u64 },
     /// The URL of the picture leads to what is not fetched.
     UrlRefused,
     /// The picture's server answered with another status than 200.
@@ -87,9 +89,9 @@ impl RejectionKind {
     /// After how many seconds a retry may help; `None`: it would be rejected again.
     pub(crate) fn retry_after(self) -> Option<u64> {
         match self {
-            Self::QueueFull { retry_after } | Self::QuotaExceeded { retry_after } => {
-                Some(retry_after)
-            }
+            Self::QueueFull { retry_after }
+            | Self::QuotaExceeded { retry_after }
+            | Self::RateLimited { retry_after } => Some(retry_after),
             Self::TooManyUploads | Self::TooManyFetches | Self::Unavailable => {
                 Some(RETRY_AFTER_SECONDS)
             }
@@ -110,6 +112,10 @@ impl Rejection {
                 NotAccepted::QuotaExceeded { retry_after, .. } => {
                     RejectionKind::QuotaExceeded { retry_after: *retry_after }
                 }
+                NotAccepted::RateExceeded { retry_after, .. } => {
+                    RejectionKind::RateLimited { retry_after: *retry_after }
+                }
+                NotAccepted::TooManyRuns { .. } => RejectionKind::InvalidParameter,
                 NotAccepted::Unavailable { .. } => RejectionKind::Unavailable,
                 NotAccepted::KeyReused => RejectionKind::KeyReused,
             },
@@ -126,6 +132,7 @@ impl Rejection {
             Self::Upload(UploadError::Url(_) | UploadError::Fetch(RequestError::Url(_))) => {
                 Some("url")
             }
+            Self::NotAccepted(NotAccepted::TooManyRuns { .. }) => Some("tiles"),
             Self::Upload(_) | Self::NotAccepted(_) => None,
         }
     }

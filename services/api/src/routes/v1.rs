@@ -103,6 +103,12 @@ impl V1Api {
         classes: Query<Option<Vec<String>>>,
         /// Whether boxes of different classes also count as one object where they overlap. Default false.
         class_agnostic: Query<Option<bool>>,
+        /// Into how many overlapping tiles the picture is cut, which are run besides the whole, for small objects: `auto`,
+        /// or columns and rows as in `3x2`, at most 64 in all. An API key's rate counts each run. Default: none.
+        tiles: Query<Option<String>>,
+        /// The share of a tile that it has in common with its neighbour, from 0 to 0.5. Default 0.2.
+        #[oai(validator(minimum(value = "0"), maximum(value = "0.5")))]
+        overlap: Query<Option<f32>>,
         /// `high` jobs are run before `normal` ones, and those before `low` ones, which still get a share of the
         /// workers. Default `normal`.
         priority: Query<Option<PriorityName>>,
@@ -139,6 +145,8 @@ impl V1Api {
             max_detections: max_detections.0,
             classes: classes.0,
             class_agnostic: class_agnostic.0,
+            tiles: tiles.0,
+            overlap: overlap.0,
             priority: priority.0,
             deadline: deadline.0,
             metadata: metadata.0,

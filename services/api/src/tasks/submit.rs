@@ -1,6 +1,7 @@
 //! Submits pictures as tasks.
 
 use std::{
+    num::NonZero,
     str::FromStr,
     time::{Duration, Instant},
 };
@@ -9,12 +10,13 @@ use bytes::Bytes;
 use domain::{
     CallbackUrl, DetectionSettings, DrawingFormat, Job, KeyId, Metadata, ModelName, Priority,
     Sha256Digest, TaskId, TaskRecord, TaskState,
+    picture::{PictureLimits, inspect},
 };
 use messaging::{Claimed, MessagingError, Submission, SubmitError};
 use service::lifecycle::failpoints;
 
 use super::{Tasks, waiting::Reservation};
-use crate::upload::UploadedPicture;
+use crate::{auth::Overrun, upload::UploadedPicture};
 
 /// `Retry-After` in seconds while NATS is not available.
 pub(crate) const RETRY_AFTER_SECONDS: u64 = 5;
@@ -119,6 +121,18 @@ pub(crate) enum NotAccepted {
         retry_after: u64,
     },
     #[error(
+        "the picture is run {runs} times for its tiles, which is more than the rate of the API key permits now"
+    )]
+    RateExceeded {
+        runs: u32,
+        /// Seconds to wait.
+        retry_after: u64,
+    },
+    #[error(
+        "the picture is run {runs} times for its tiles, and the API key may send {burst} requests at once: ask for fewer tiles"
+    )]
+    TooManyRuns { runs: u32, burst: u32 },
+    #[error(
         "the queue does not answer, try again later; task {task_id} may still be run if it was stored"
     )]
     Unavailable { task_id: TaskId },
@@ -167,8 +181,9 @@ impl Tasks {
             Ok(_) => "accepted",
             Err(NotAccepted::QueueFull { .. }) => "queue_full",
             Err(NotAccepted::QuotaExceeded { .. }) => "quota_exceeded",
+            Err(NotAccepted::RateExceeded { .. }) => "rate_limited",
             Err(NotAccepted::Unavailable { .. }) => "unavailable",
-            Err(NotAccepted::KeyReused) => "refused",
+            Err(NotAccepted::KeyReused | NotAccepted::TooManyRuns { .. }) => "refused",
         });
     }
 
@@ -227,6 +242,7 @@ impl Tasks {
         if !no_cache && let Some(ended) = self.finish_from_cache(&job).await? {
             return Ok(ended);
         }
+        self.charge_runs(submitter, &job.settings, &bytes)?;
         let _reservation = self.reserve(submitter).await?;
         self.store_job(&job, bytes).await?;
         self.store.note_queued(job.clone());
@@ -234,6 +250,31 @@ impl Tasks {
             index.note_queued(&job);
         }
         Ok(TaskRecord::queued(job))
+    }
+
+    /// Counts the runs of a picture's tiles toward the rate of its key, which has counted the request as the first run.
+    fn charge_runs(
+        &self,
+        submitter: Option<Submitter>,
+        settings: &DetectionSettings,
+        picture: &[u8],
+    ) -> Result<(), NotAccepted> {
+        let (Some(tiling), Some(submitter), Some(keys)) =
+            (&settings.tiling, submitter, &self.rates)
+        else {
+            return Ok(());
+        };
+        // The upload has checked its limits.
+        let limits = PictureLimits { max_bytes: u64::MAX, max_pixels: u64::MAX };
+        let Ok(header) = inspect(picture, &limits) else { return Ok(()) };
+        let runs = tiling.runs(header.width, header.height);
+        let Some(more) = NonZero::new(runs - 1) else { return Ok(()) };
+        keys.charge(submitter.key, more).map_err(|overrun| match overrun {
+            Overrun::For(wait) => {
+                NotAccepted::RateExceeded { runs, retry_after: wait.as_secs() + 1 }
+            }
+            Overrun::Always { burst } => NotAccepted::TooManyRuns { runs, burst },
+        })
     }
 
     /// A place for one more job of the submitter, if that has a quota.

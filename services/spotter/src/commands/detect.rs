@@ -5,7 +5,7 @@ mod drawings;
 use std::{path::Path, time::Instant};
 
 use detector::{Detections, Detector, ModelBundle, Preprocessor, SessionOptions};
-use domain::{DetectionSettings, picture::PictureLimits};
+use domain::{DetectionSettings, Tiling, picture::PictureLimits};
 
 use self::drawings::{draw, plan};
 use crate::{
@@ -58,8 +58,26 @@ struct LoadedModel {
 
 impl LoadedModel {
     fn detect(&mut self, bytes: &[u8], settings: &DetectionSettings) -> Result<Detections, String> {
+        if let Some(tiling) = &settings.tiling {
+            return self.detect_tiled(bytes, tiling, settings);
+        }
         let prepared = self.preprocessor.preprocess(bytes).map_err(|error| error.to_string())?;
         self.detector.detect(&prepared, settings).map_err(|error| error.to_string())
+    }
+
+    fn detect_tiled(
+        &mut self,
+        bytes: &[u8],
+        tiling: &Tiling,
+        settings: &DetectionSettings,
+    ) -> Result<Detections, String> {
+        let decoded = self.preprocessor.decode_tiled(bytes, tiling);
+        let picture = decoded.map_err(|error| error.to_string())?;
+        let parts = (0..picture.parts()).filter_map(|place| picture.part(place));
+        let detected = parts.map(|part| self.detector.detect(&part, settings));
+        let detected: Vec<Detections> =
+            detected.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+        picture.merge(detected, settings).ok_or_else(|| "a tile is missing".to_owned())
     }
 }
 

@@ -37,6 +37,7 @@ mod system {
     mod providers;
     mod result_cache;
     mod secrets;
+    mod tiles;
     mod traces;
     mod webhooks;
 }

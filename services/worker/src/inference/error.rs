@@ -24,6 +24,11 @@ pub(crate) enum InferenceError {
     SlotEnded,
     #[error("the model did not finish within {0:?}")]
     DeadlineExceeded(Duration),
+    #[error(
+        "the {runs} runs of the picture's tiles take longer than {limit:?} together, the longest that a job may run \
+         (JOB_DEADLINE_SECONDS): ask for fewer tiles"
+    )]
+    TooManyTiles { runs: usize, limit: Duration },
     #[error("this worker is broken: no slot is left to run the picture")]
     Broken,
     #[error("the model hangs: it neither finished within {0:?} nor could be cancelled")]

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use detector::{DecodeError, PreprocessedPicture, Preprocessor};
-use domain::{DetectionSettings, LabelMap, ModelName, picture::PictureLimits};
+use detector::{DecodeError, PreprocessedPicture, Preprocessor, TiledPicture};
+use domain::{DetectionSettings, LabelMap, ModelName, Tiling, picture::PictureLimits};
 use parking_lot::Mutex;
 use service::telemetry::traces::TraceContext;
 
@@ -70,15 +70,27 @@ impl Preprocessing {
         deadline: Duration,
     ) -> Result<Picture, InferenceError> {
         let this = Arc::clone(self);
-        let preparing = tokio::task::spawn_blocking(move || this.preprocess_here(file));
-        match tokio::time::timeout(deadline, preparing).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => Err(InferenceError::Panicked(match error.try_into_panic() {
-                Ok(panic) => panic_message(&*panic),
-                Err(error) => error.to_string(),
-            })),
-            Err(_) => Err(InferenceError::Hung(deadline)),
-        }
+        blocking(deadline, move || this.preprocess_here(file)).await
+    }
+
+    /// Resolves the model of a picture that is run in tiles, and decodes it, on a blocking thread.
+    ///
+    /// # Errors
+    /// As [`Preprocessing::preprocess`].
+    pub(super) async fn decode_tiled(
+        self: &Arc<Self>,
+        file: &PictureFile,
+        tiling: Tiling,
+        deadline: Duration,
+    ) -> Result<(JobModel, TiledPicture), InferenceError> {
+        let this = Arc::clone(self);
+        let (bytes, name, settings) =
+            (file.bytes.clone(), file.model.clone(), file.settings.clone());
+        blocking(deadline, move || {
+            let (model, preprocessor) = this.resolve(&name, &settings)?;
+            Ok((model, preprocessor.decode_tiled(&bytes, &tiling)?))
+        })
+        .await
     }
 
     /// Resolves the model of the picture, and preprocesses the picture for it on this thread.
@@ -106,18 +118,25 @@ impl Preprocessing {
         settings: &DetectionSettings,
         trace: &TraceContext,
     ) -> Result<(JobModel, PreprocessedPicture), InferenceError> {
-        let (model, prepared) = if *name == self.own.name {
+        let (model, preprocessor) = self.resolve(name, settings)?;
+        Ok((model, self.decode_and_letterbox(picture, &preprocessor, trace)?))
+    }
+
+    /// The model of a job, and what preprocesses its picture.
+    fn resolve(
+        &self,
+        name: &ModelName,
+        settings: &DetectionSettings,
+    ) -> Result<(JobModel, Preprocessor), InferenceError> {
+        if *name == self.own.name {
             settings.classes.resolve(&self.own.labels)?;
-            (JobModel::Own, self.decode_and_letterbox(picture, &self.own.preprocessor, trace)?)
-        } else {
-            // Read for each job: a model that was installed again has another digest, by which slots know it.
-            let bundle = self.models.bundle(name)?;
-            settings.classes.resolve(bundle.labels())?;
-            let preprocessor = bundle.preprocessor(self.limits);
-            let prepared = self.decode_and_letterbox(picture, &preprocessor, trace)?;
-            (JobModel::Other(Arc::new(bundle)), prepared)
-        };
-        Ok((model, prepared))
+            return Ok((JobModel::Own, self.own.preprocessor.clone()));
+        }
+        // Read for each job: a model that was installed again has another digest, by which slots know it.
+        let bundle = self.models.bundle(name)?;
+        settings.classes.resolve(bundle.labels())?;
+        let preprocessor = bundle.preprocessor(self.limits);
+        Ok((JobModel::Other(Arc::new(bundle)), preprocessor))
     }
 
     fn decode_and_letterbox(
@@ -140,5 +159,24 @@ impl Preprocessing {
             Err(error) => stages.fail("decode", || error.to_string()),
         }
         outcome
+    }
+}
+
+/// Runs `work` on a blocking thread.
+///
+/// # Errors
+/// Those of `work`; [`InferenceError::Panicked`]; [`InferenceError::Hung`] when it takes longer than `deadline`: a
+/// decoder cannot be cancelled.
+pub(super) async fn blocking<T: Send + 'static>(
+    deadline: Duration,
+    work: impl FnOnce() -> Result<T, InferenceError> + Send + 'static,
+) -> Result<T, InferenceError> {
+    match tokio::time::timeout(deadline, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(error)) => Err(InferenceError::Panicked(match error.try_into_panic() {
+            Ok(panic) => panic_message(&*panic),
+            Err(error) => error.to_string(),
+        })),
+        Err(_) => Err(InferenceError::Hung(deadline)),
     }
 }

@@ -26,13 +26,18 @@ pub(super) fn resize(
 ) {
     let (width, height) = (source.pixels.width() as usize, source.pixels.height() as usize);
     let columns = weights(width, source.columns, window.width);
-    let rows = weights(height, source.rows, window.height);
+    let mut rows = weights(height, source.rows, window.height);
+    // Of a tile, only the rows that lie under it are scaled.
+    let first = rows.first().map_or(0, |row| row.first);
+    let end = rows.last().map_or(0, |row| row.first + 2 * row.pairs.len()).min(height);
+    for row in &mut rows {
+        row.first -= first;
+    }
     let groups = window.width.div_ceil(GROUP);
-    let mut scaled = vec![u32x4::ZERO; groups * height];
+    let mut scaled = vec![u32x4::ZERO; groups * (end - first)];
     let mut padded = Vec::new();
-    for (row, out) in
-        source.pixels.rgb().chunks_exact(width * PIXEL).zip(scaled.chunks_exact_mut(groups))
-    {
+    let source_rows = source.pixels.rgb().chunks_exact(width * PIXEL).skip(first);
+    for (row, out) in source_rows.zip(scaled.chunks_exact_mut(groups)) {
         padded.clear();
         padded.extend_from_slice(row);
         // A pixel is read as four bytes, and with an odd number of weights there is one pixel more.

@@ -22,8 +22,12 @@ pub(super) fn resize(
     window: &mut Window<'_>,
     value: impl Fn(usize, f32x4) -> f32x4 + Copy,
 ) {
-    let twice = |side: usize| Extent::whole(2 * side as u32);
-    if source.columns == twice(window.width) && source.rows == twice(window.height) {
+    let is_twice = |pixels: u32, extent: Extent, side: usize| {
+        pixels as usize == 2 * side && extent == Extent::whole(pixels)
+    };
+    let (width, height) = (source.pixels.width(), source.pixels.height());
+    if is_twice(width, source.columns, window.width) && is_twice(height, source.rows, window.height)
+    {
         halve(source.pixels, window, value);
     } else {
         interpolate(source, window, value);

@@ -85,6 +85,12 @@ impl BatchesApi {
         classes: Query<Option<Vec<String>>>,
         /// Whether boxes of different classes also count as one object where they overlap. Default false.
         class_agnostic: Query<Option<bool>>,
+        /// Into how many overlapping tiles each picture is cut, which are run besides the whole, for small objects: `auto`,
+        /// or columns and rows as in `3x2`, at most 64 in all. An API key's rate counts each run. Default: none.
+        tiles: Query<Option<String>>,
+        /// The share of a tile that it has in common with its neighbour, from 0 to 0.5. Default 0.2.
+        #[oai(validator(minimum(value = "0"), maximum(value = "0.5")))]
+        overlap: Query<Option<f32>>,
         /// How soon the jobs are run. Default `normal`.
         priority: Query<Option<PriorityName>>,
         /// Seconds that each job may wait for a worker before it expires. Default 24 hours.
@@ -119,6 +125,8 @@ impl BatchesApi {
             max_detections: max_detections.0,
             classes: classes.0,
             class_agnostic: class_agnostic.0,
+            tiles: tiles.0,
+            overlap: overlap.0,
             priority: priority.0,
             deadline: deadline.0,
             metadata: metadata.0,

@@ -125,6 +125,7 @@ pub(super) fn problem_kind(kind: RejectionKind) -> ProblemKind {
         RejectionKind::TooManyFetches => ProblemKind::TooManyFetches,
         RejectionKind::QueueFull { .. } => ProblemKind::QueueFull,
         RejectionKind::QuotaExceeded { .. } => ProblemKind::QuotaExceeded,
+        RejectionKind::RateLimited { .. } => ProblemKind::RateLimited,
         RejectionKind::TooManyUploads => ProblemKind::TooManyUploads,
         RejectionKind::Unavailable => ProblemKind::Unavailable,
     }

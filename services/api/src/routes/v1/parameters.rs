@@ -7,7 +7,7 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 
 use domain::{
     CallbackUrl, ClassFilter, ConfidenceThreshold, DetectionSettings, DrawingFormat, IouThreshold,
-    MaxDetections, Metadata, ModelName, Priority,
+    MaxDetections, Metadata, ModelName, Priority, TileOverlap, Tiles, Tiling,
 };
 use outbound::UrlRules;
 use serde_json::Value;
@@ -23,6 +23,8 @@ pub(super) const NAMES: &[&str] = &[
     "max_detections",
     "classes",
     "class_agnostic",
+    "tiles",
+    "overlap",
     "priority",
     "deadline",
     "metadata",
@@ -39,6 +41,8 @@ pub(super) struct Parameters {
     max_detections: Option<MaxDetections>,
     classes: Option<ClassFilter>,
     class_agnostic: Option<bool>,
+    tiles: Option<Tiles>,
+    overlap: Option<TileOverlap>,
     pub(super) priority: Option<Priority>,
     deadline: Option<u64>,
     pub(super) metadata: Option<Metadata>,
@@ -74,6 +78,8 @@ impl Parameters {
                 "class_agnostic" => {
                     parameters.class_agnostic.replace(flag(name, &value)?).is_some()
                 }
+                "tiles" => parameters.tiles.replace(text(name, &value)?).is_some(),
+                "overlap" => parameters.overlap.replace(parsed(name, &value)?).is_some(),
                 "priority" => parameters.priority.replace(text(name, &value)?).is_some(),
                 "deadline" => parameters.deadline.replace(parsed(name, &value)?).is_some(),
                 "metadata" => parameters.metadata.replace(object(name, value)?).is_some(),
@@ -93,6 +99,10 @@ impl Parameters {
             let filter = ClassFilter::new(classes.iter().map(String::as_str));
             parameters.classes = Some(filter.map_err(invalid("classes"))?);
         }
+        if parameters.overlap.is_some() && parameters.tiles.is_none() {
+            let detail = "overlap is that of tiles, and there is no parameter tiles";
+            return Err(Rejection::Parameter { name: "overlap", detail: detail.to_owned() });
+        }
         Ok(parameters)
     }
 
@@ -104,6 +114,9 @@ impl Parameters {
             max_detections: self.max_detections.unwrap_or_default(),
             class_agnostic: self.class_agnostic.unwrap_or_default(),
             classes: self.classes.take().unwrap_or_default(),
+            tiling: self
+                .tiles
+                .map(|tiles| Tiling { tiles, overlap: self.overlap.unwrap_or_default() }),
         }
     }
 
@@ -261,6 +274,8 @@ mod tests {
             ("max_detections", json!("7")),
             ("classes", json!("person, 5")),
             ("class_agnostic", json!("True")),
+            ("tiles", json!("3x2")),
+            ("overlap", json!("0.25")),
             ("priority", json!("High")),
             ("deadline", json!("60")),
             ("metadata", json!("{\"a\": 1}")),
@@ -274,6 +289,8 @@ mod tests {
             ("max_detections", json!(7)),
             ("classes", json!(["person", 5])),
             ("class_agnostic", json!(true)),
+            ("tiles", json!("3 × 2")),
+            ("overlap", json!(0.25)),
             ("priority", json!("high")),
             ("deadline", json!(60)),
             ("metadata", json!({ "a": 1 })),
@@ -288,6 +305,8 @@ mod tests {
         assert_eq!((settings.confidence.get(), settings.iou.get()), (0.5, 1.0));
         assert_eq!((settings.max_detections.get(), settings.class_agnostic), (7, true));
         assert_eq!(settings.classes.to_string(), "person,5");
+        let tiling = settings.tiling.unwrap();
+        assert_eq!((tiling.tiles.to_string().as_str(), tiling.overlap.get()), ("3x2", 0.25));
         assert_eq!(parsed.annotated(), Some(DrawingFormat::Jpeg));
         for (value, expected) in [
             (json!(true), Some(DrawingFormat::Jpeg)),
@@ -318,6 +337,15 @@ mod tests {
                 json!("maybe"),
                 "class_agnostic must be true or false, got \"maybe\"",
             ),
+            (
+                "tiles",
+                json!("many"),
+                "tiles cannot be used: tiles must be auto, or columns and rows",
+            ),
+            ("tiles", json!("9x9"), "tiles must be at most 64, got 9 × 9"),
+            ("tiles", json!(4), "tiles must be a text, got 4"),
+            ("overlap", json!(0.6), "overlap must be a number from 0 to 0.5, got '0.6'"),
+            ("overlap", json!(0.1), "there is no parameter tiles"),
             ("priority", json!("urgent"), "priority must be high, normal or low, got 'urgent'"),
             ("priority", json!(1), "priority must be a text, got 1"),
             ("deadline", json!("soon"), "deadline must be a whole number, got \"soon\""),

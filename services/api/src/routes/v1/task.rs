@@ -117,6 +117,9 @@ pub(crate) struct Task {
     width: Option<u32>,
     /// The picture's height in pixels, on SUCCESS.
     height: Option<u32>,
+    /// The columns and rows of tiles that were run besides the whole picture, where it was submitted with `tiles`. Its
+    /// timings are sums.
+    tiles: Option<String>,
     /// The digest of the model that was run, on SUCCESS.
     model_digest: Option<String>,
     /// The worker that ran it, on SUCCESS and unless the result was cached: its machine (in Kubernetes, its pod) and
@@ -160,6 +163,7 @@ impl Example for Task {
             attempts: 1,
             retry_reason: None,
             finished_at: Some(at + Duration::from_millis(90)),
+            tiles: None,
             model_digest: Some("5e23…".to_owned()),
             worker: Some("worker-7f9c4d-1".to_owned()),
             timings: Some(Timings {
@@ -327,6 +331,8 @@ enum Reason {
     Poison,
     /// The queue lost the job: submit the picture again.
     Lost,
+    /// The runs of all tiles take longer than one job may take: ask for fewer.
+    TooManyTiles,
 }
 
 impl From<FailureReason> for Reason {
@@ -338,6 +344,7 @@ impl From<FailureReason> for Reason {
             FailureReason::PictureGone => Self::PictureGone,
             FailureReason::Poison => Self::Poison,
             FailureReason::Lost => Self::Lost,
+            FailureReason::TooManyTiles => Self::TooManyTiles,
         }
     }
 }
@@ -388,6 +395,7 @@ impl From<TaskRecord> for Task {
             finished_at,
             width: None,
             height: None,
+            tiles: None,
             model_digest: None,
             worker: None,
             timings: None,
@@ -414,6 +422,8 @@ impl From<TaskRecord> for Task {
                 ..
             } => {
                 task.state = State::Success;
+                let tiling = job.settings.tiling;
+                task.tiles = tiling.map(|tiling| tiling.grid(width, height).to_string());
                 task.links.image = drawing.map(|_| format!("{}/image", task.links.this));
                 let waited = started_at.map(|started_at| started_at - job.submitted_at);
                 task.timings = run.as_ref().map(|run| Timings::of(run, waited));

@@ -94,3 +94,32 @@ async fn many_submissions_at_once_do_not_exceed_a_quota() {
     let accepted = statuses.iter().filter(|status| **status == StatusCode::ACCEPTED).count();
     assert_eq!((accepted, app.jobs()), (3, 3), "{statuses:?}");
 }
+
+#[tokio::test]
+async fn each_run_of_a_picture_in_tiles_counts_towards_the_rate() {
+    let app = start().await;
+    let token = key(&app, Grant { rate: Some("20/h"), ..Grant::default() }).await;
+    let submit = async |tiles: &str| {
+        let answer = post(&app, &format!("/v1/tasks?tiles={tiles}"), &token).await;
+        let retry_after = header(&answer, "retry-after").to_owned();
+        let (status, body) = json(answer).await;
+        (status, retry_after, body)
+    };
+    let (status, _, body) = submit("5x4").await;
+    assert_eq!((status, kind(&body)), (StatusCode::BAD_REQUEST, "invalid-parameter"), "{body}");
+    assert_eq!(body["errors"][0]["parameter"], "tiles");
+    assert!(body["detail"].as_str().unwrap().contains("run 21 times"), "{body}");
+    // Of the 19 that are left, ten: bus.jpg has 810 × 1080 pixels, and 2 × 2 tiles.
+    for (tiles, left) in [("auto", 14), ("2x2", 9)] {
+        let (status, _, body) = submit(tiles).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{left}: {body}");
+    }
+    let (status, retry_after, body) = submit("3x3").await;
+    assert_eq!((status, kind(&body)), (StatusCode::TOO_MANY_REQUESTS, "rate-limited"), "{body}");
+    // One run is missing: the next one comes in three minutes.
+    let retry_after: u64 = retry_after.parse().unwrap();
+    assert!((1..=181).contains(&retry_after), "{retry_after}");
+    let (status, _, body) = submit("2x2").await;
+    assert_eq!(status, StatusCode::ACCEPTED, "{body}");
+    assert_eq!(app.jobs(), 3);
+}

@@ -1,6 +1,6 @@
 //! Printing dead letters: a table or a list of fields for people, JSON for programs.
 
-use domain::{DetectionSettings, Job, TaskId, TaskRecord, TaskState};
+use domain::{DetectionSettings, Job, TaskId, TaskRecord, TaskState, Tiling};
 use messaging::DeadLetter;
 use serde::Serialize;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
@@ -111,7 +111,7 @@ pub(super) fn details(letter: &DeadLetter, record: Option<&TaskRecord>) -> Resul
         field("subject", printable(&letter.original_subject))?;
         return field("payload", size(letter));
     };
-    let DetectionSettings { confidence, iou, max_detections, class_agnostic, classes } =
+    let DetectionSettings { confidence, iou, max_detections, class_agnostic, classes, tiling } =
         &job.settings;
     field("picture", format!("{} ({})", printable(&job.picture_name), size(letter)))?;
     field("model", job.model.to_string())?;
@@ -125,6 +125,9 @@ pub(super) fn details(letter: &DeadLetter, record: Option<&TaskRecord>) -> Resul
     }
     if !classes.is_all() {
         field("classes", printable(&classes.to_string()))?;
+    }
+    if let Some(Tiling { tiles, overlap }) = tiling {
+        field("tiles", format!("{tiles}, overlap {}", overlap.get()))?;
     }
     field("task", record.map_or_else(|| "its record has expired".to_owned(), state))
 }

@@ -40,6 +40,14 @@ fn kind_and_description(name: &str) -> (&'static str, &'static str) {
             "boolean",
             "Whether boxes of different classes also count as one object. Default false.",
         ),
+        "tiles" => (
+            "string",
+            "Into how many overlapping tiles the picture is cut, which are run besides the whole, for small objects: `auto`, \
+             or columns and rows as in `3x2`, at most 64 in all. Default: none.",
+        ),
+        "overlap" => {
+            ("number", "The share of a tile that it has in common with its neighbour. Default 0.2.")
+        }
         "priority" => ("string", "`high`, `normal` or `low`. Default: `normal`."),
         "deadline" => ("integer", "Seconds the job may wait for a worker before it expires."),
         "annotated" => (
@@ -59,6 +67,7 @@ fn range(name: &str) -> Option<(f64, f64)> {
     match name {
         "confidence" | "iou" => Some((0.0, 1.0)),
         "max_detections" => Some((1.0, 1000.0)),
+        "overlap" => Some((0.0, 0.5)),
         "deadline" => Some((1.0, 604_800.0)),
         _ => None,
     }
@@ -79,7 +88,9 @@ mod tests {
     /// Whether the API takes a number, with results that are kept for a week.
     fn is_accepted(name: &'static str, value: f64) -> bool {
         let value = if value.fract() == 0.0 { json!(value as i64) } else { json!(value) };
-        Parameters::parse([(name, value)]).is_ok_and(|parsed| parsed.deadline(WEEK).is_ok())
+        let tiles = (name == "overlap").then(|| ("tiles", json!("auto")));
+        let given = tiles.into_iter().chain([(name, value)]);
+        Parameters::parse(given).is_ok_and(|parsed| parsed.deadline(WEEK).is_ok())
     }
 
     #[test]

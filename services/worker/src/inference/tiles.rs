@@ -1,0 +1,82 @@
+//! Pictures that are run in tiles: decoded once, and each part preprocessed when its run is near.
+
+use std::{sync::Arc, time::Duration};
+
+use detector::{Detections, TiledPicture};
+use domain::Tiling;
+
+use super::{
+    error::InferenceError,
+    models::JobModel,
+    preprocessing::{PictureFile, Preprocessing, blocking},
+    work::Picture,
+};
+use crate::cores::Parallelism;
+
+/// The decoded picture of a job that is run in tiles.
+pub(crate) struct TiledJob {
+    file: PictureFile,
+    /// Resolved once: all parts are run by the same one.
+    model: JobModel,
+    picture: Arc<TiledPicture>,
+}
+
+impl Preprocessing {
+    /// Decodes a picture that is run in tiles, on a blocking thread.
+    ///
+    /// # Errors
+    /// As [`Preprocessing::preprocess`].
+    pub(crate) async fn tiled(
+        self: &Arc<Self>,
+        file: PictureFile,
+        tiling: Tiling,
+        deadline: Duration,
+    ) -> Result<TiledJob, InferenceError> {
+        let (model, picture) = self.decode_tiled(&file, tiling, deadline).await?;
+        Ok(TiledJob { file, model, picture: Arc::new(picture) })
+    }
+}
+
+impl TiledJob {
+    /// How many runs of the model it takes.
+    pub(crate) fn parts(&self) -> usize {
+        self.picture.parts()
+    }
+
+    /// A part as the model takes it, preprocessed on a blocking thread.
+    ///
+    /// # Errors
+    /// [`InferenceError::Panicked`], or [`InferenceError::Hung`] when it takes longer than `deadline`.
+    pub(crate) async fn part(
+        &self,
+        place: usize,
+        deadline: Duration,
+    ) -> Result<Picture, InferenceError> {
+        let picture = Arc::clone(&self.picture);
+        let prepared =
+            blocking(deadline, move || picture.part(place).ok_or_else(|| missing(place)));
+        let PictureFile { bytes, settings, trace, .. } = &self.file;
+        Ok(Picture {
+            model: self.model.clone(),
+            prepared: prepared.await?,
+            settings: settings.clone(),
+            // Its parts run side by side.
+            parallelism: Parallelism::Slot,
+            trace: trace.clone(),
+            file: bytes.clone(),
+        })
+    }
+
+    /// The detections of the picture from those of its parts, in their order.
+    ///
+    /// # Errors
+    /// [`InferenceError::Panicked`] if one is missing.
+    pub(crate) fn merge(&self, parts: Vec<Detections>) -> Result<Detections, InferenceError> {
+        let count = parts.len();
+        self.picture.merge(parts, &self.file.settings).ok_or_else(|| missing(count))
+    }
+}
+
+fn missing(place: usize) -> InferenceError {
+    InferenceError::Panicked(format!("there is no tile {place}"))
+}
