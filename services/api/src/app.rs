@@ -32,12 +32,14 @@ use crate::{
     },
     http::{
         AllowedOrigins,
+        console::Console,
         cors::CrossOrigin,
-        docs::{self, DocsPageError},
+        docs,
         event_stream::EventStreamSlots,
         fallback,
         observe::observed,
         route_table::RouteTable,
+        samples::SamplePictures,
         security_headers,
         server::HttpServer,
     },
@@ -55,7 +57,7 @@ use crate::{
     upload::{PictureFetcher, UploadRules},
 };
 
-pub use error::ServeError;
+pub use error::{PageError, ServeError};
 
 /// Listens where `config` says.
 ///
@@ -315,13 +317,18 @@ fn routes(
     table: Arc<RouteTable>,
     document: String,
     access: AccessRules,
-) -> Result<impl Endpoint<Output = Response>, DocsPageError> {
+) -> Result<impl Endpoint<Output = Response>, PageError> {
     let AccessRules { guard, origins } = access;
     let service = openapi::service();
     let docs = docs::endpoint(&service.swagger_ui_html())?;
     let document = docs::document(document);
-    let routes =
-        Route::new().nest("/docs", docs).at("/openapi.json", get(document)).nest("/", service);
+    let console = Console::new()?;
+    let routes = Route::new()
+        .nest("/docs", docs)
+        .at("/openapi.json", get(document))
+        .nest("/assets", console.files())
+        .nest("/samples", SamplePictures::installed().endpoint())
+        .nest("/", console.in_front_of(service));
     Ok(routes.around(move |endpoint, request| {
         let (endpoint, table, guard) = (Arc::clone(&endpoint), Arc::clone(&table), guard.clone());
         let cross_origin = CrossOrigin::of(&request, &origins);

@@ -19,11 +19,11 @@ mod setup;
 mod tasks;
 mod upload;
 
-pub use app::{ServeError, listen, serve};
+pub use app::{PageError, ServeError, listen, serve};
 pub use auth::AuthMode;
 pub use cache::RedisServer;
 pub use config::Config;
-pub use http::{AllowedOrigins, ConnectionLimits, docs::DocsPageError};
+pub use http::{AllowedOrigins, ConnectionLimits, console::ConsoleError, docs::DocsPageError};
 pub use routes::openapi::document as openapi_document;
 pub use setup::{SetUpConfig, set_up};
 pub use upload::{BatchLimits, FetchConfig};

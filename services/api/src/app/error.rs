@@ -9,7 +9,7 @@ use service::{
     telemetry::{metrics::MetricsError, traces::TracesError},
 };
 
-use crate::http::docs::DocsPageError;
+use crate::http::{console::ConsoleError, docs::DocsPageError};
 
 /// Why the API could not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -26,9 +26,9 @@ pub enum ServeError {
     /// The generated OpenAPI document is not JSON.
     #[error("the OpenAPI document cannot be generated: {0}")]
     Document(#[from] serde_json::Error),
-    /// The page of Swagger UI could not be built.
+    /// A page for browsers could not be built.
     #[error(transparent)]
-    DocsPage(#[from] DocsPageError),
+    Page(#[from] PageError),
     /// `HOST` and `PORT` cannot be listened on.
     #[error("cannot listen on {address}: {source}; set HOST and PORT")]
     Listen {
@@ -45,6 +45,17 @@ pub enum ServeError {
     Http(#[from] io::Error),
 }
 
+/// A page for browsers could not be built, which would be a fault of this build.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError {
+    /// The page of Swagger UI.
+    #[error(transparent)]
+    Docs(#[from] DocsPageError),
+    /// The console.
+    #[error(transparent)]
+    Console(#[from] ConsoleError),
+}
+
 impl ServeError {
     /// The exit code of the process.
     #[must_use]
@@ -58,7 +69,7 @@ impl ServeError {
             Self::Traces(_) | Self::Listen { .. } | Self::Probes(_) => exit::USAGE,
             Self::Messaging(error) if error.is_configuration() => exit::USAGE,
             Self::Messaging(_) | Self::Http(_) => exit::UNAVAILABLE,
-            Self::Metrics(_) | Self::Document(_) | Self::DocsPage(_) => exit::SOFTWARE,
+            Self::Metrics(_) | Self::Document(_) | Self::Page(_) => exit::SOFTWARE,
         }
     }
 }

@@ -44,11 +44,10 @@ pub(crate) struct Admitted {
     pub(crate) limit: Option<LimitState>,
 }
 
-/// Whether `path` is served without a key: descriptions of the API, health and metrics.
+/// Whether `path` is served without a key: descriptions of the API, its pages and sample pictures, health and metrics.
 pub(crate) fn is_open(path: &str) -> bool {
-    matches!(path, "/" | "/docs" | "/openapi.json" | "/metrics")
-        || path.starts_with("/docs/")
-        || path.starts_with("/health/")
+    matches!(path, "/" | "/docs" | "/openapi.json" | "/metrics" | "/samples")
+        || ["/assets/", "/docs/", "/health/", "/samples/"].iter().any(|open| path.starts_with(open))
 }
 
 /// The scope that a request with this method needs. Reading changes nothing, and everything else is for submitting.
@@ -113,8 +112,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_descriptions_health_and_metrics_are_open() {
-        for open in ["/", "/docs", "/docs/start.js", "/openapi.json", "/metrics", "/health/ready"] {
+    fn only_descriptions_pages_health_and_metrics_are_open() {
+        for open in [
+            "/",
+            "/docs",
+            "/docs/start.js",
+            "/openapi.json",
+            "/metrics",
+            "/health/ready",
+            "/assets/console.js",
+            "/samples",
+            "/samples/bus.jpg",
+        ] {
             assert!(is_open(open), "{open}");
         }
         for closed in [
@@ -123,6 +132,8 @@ mod tests {
             "/task_result/x",
             "//",
             "/docsx",
+            "/assets",
+            "/samplesx",
             "/nowhere",
             "/health",
             "",

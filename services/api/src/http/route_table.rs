@@ -11,14 +11,20 @@ pub(crate) struct UndescribedRoute {
     pub(crate) description: Option<&'static str>,
 }
 
-/// The page of the document, that page's files, and the document itself.
-pub(crate) const UNDESCRIBED: [UndescribedRoute; 3] = [
+/// The page of the document, that page's files, the document itself, the console's files, and the sample pictures.
+pub(crate) const UNDESCRIBED: [UndescribedRoute; 6] = [
     UndescribedRoute { path: "/docs", description: Some("Swagger UI: this API in the browser.") },
     UndescribedRoute { path: "/docs/{file}", description: None },
     UndescribedRoute {
         path: "/openapi.json",
         description: Some("The OpenAPI document of this API."),
     },
+    UndescribedRoute { path: "/assets/{file}", description: None },
+    UndescribedRoute {
+        path: "/samples",
+        description: Some("The names of the sample pictures that are installed."),
+    },
+    UndescribedRoute { path: "/samples/{file}", description: None },
 ];
 
 /// All routes, read from the OpenAPI document.

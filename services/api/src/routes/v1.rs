@@ -12,7 +12,6 @@ pub(crate) mod formats;
 pub(crate) mod image;
 pub(crate) mod list;
 
-mod entity_tag;
 mod parameters;
 mod prefer;
 mod submit_options;
@@ -32,7 +31,6 @@ use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use self::{
-    entity_tag::{entity_tag, matches},
     error::{CancelError, SubmitError, TaskError, VARY},
     formats::{ResultFormat, TaskContent},
     list::{ListError, ListParameters, TaskList},
@@ -48,6 +46,7 @@ use super::{
 };
 use crate::{
     auth::Caller,
+    http::entity_tag::{entity_tag, matches},
     tasks::{Tasks, cancel::Cancelled, lookup::Lookup, submit::SubmitOptions, viewer::Viewer},
     upload::{Bodies, FileNames, PictureForm, SubmissionRoute, cache_control::CacheControl},
 };
@@ -249,7 +248,7 @@ impl V1Api {
             Ok(Lookup::Found(record)) => {
                 let content = TaskContent::of(record, format)
                     .map_err(|record| TaskError::no_result(*record))?;
-                let (tag, vary) = (entity_tag(&content.text()), VARY.to_owned());
+                let (tag, vary) = (entity_tag(content.text().as_bytes()), VARY.to_owned());
                 Ok(match if_none_match.0 {
                     Some(known) if matches(&known, &tag) => TaskResponse::Unchanged(tag, vary),
                     _ => TaskResponse::Known(content, tag, vary),

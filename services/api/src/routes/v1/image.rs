@@ -16,10 +16,10 @@ use poem_openapi::{
 };
 
 use self::error::ImageError;
-use super::{LONGEST_WAIT_SECONDS, entity_tag::matches, error::VARY};
+use super::{LONGEST_WAIT_SECONDS, error::VARY};
 use crate::{
     auth::Caller,
-    http::accept::Accept,
+    http::{accept::Accept, entity_tag::matches},
     routes::{health::ApiHealth, tag::Tag},
     tasks::{Tasks, lookup::Lookup},
 };

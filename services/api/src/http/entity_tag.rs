@@ -3,13 +3,13 @@
 use domain::Sha256Digest;
 
 /// The tag of an answer with this body.
-pub(super) fn entity_tag(body: &str) -> String {
+pub(crate) fn entity_tag(body: impl AsRef<[u8]>) -> String {
     let digest = Sha256Digest::of(body).to_string();
     format!("\"{}\"", &digest[..32])
 }
 
 /// Whether the value of `If-None-Match` has `tag` in it. Tags are compared weakly: proxies that compress mark them so.
-pub(super) fn matches(if_none_match: &str, tag: &str) -> bool {
+pub(crate) fn matches(if_none_match: &str, tag: &str) -> bool {
     let mut known = if_none_match.split(',').map(str::trim);
     known.any(|known| known == "*" || known.strip_prefix("W/").unwrap_or(known) == tag)
 }
