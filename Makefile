@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run setup build test fmt lint check-manifests test-scripts audit openapi evaluate quantize fuzz chaos test-document test-compose lint-workflows dist sbom images sign-images clean-data cargo-is-here
+.PHONY: help run setup setup-tests build console test fmt lint check-manifests test-scripts audit openapi evaluate quantize fuzz chaos test-document test-compose lint-workflows dist sbom images sign-images clean-data cargo-is-here
 # One recipe at a time, in the order given: set-up before build, build before tests.
 .NOTPARALLEL:
 
@@ -22,10 +22,16 @@ run: setup cargo-is-here ## Set up, build in release mode and start everything (
 setup: ## Install and download what is missing
 	@scripts/setup
 
+setup-tests:
+	@scripts/setup --tests
+
 build: cargo-is-here ## Build everything in debug mode
 	@cargo build --workspace --locked
 
-test: setup lint check-manifests test-scripts ## Set up, check the format, lint, and run all tests (ARGS="-p domain")
+console: setup-tests ## Build the console, which the API contains (needs Node)
+	@cd services/console && npm run build
+
+test: setup-tests lint check-manifests test-scripts ## Set up, check the format, lint, and run all tests (ARGS="-p domain")
 	@# Binaries and tests in one build: the tests turn failpoints on, and separate builds would compile half of it twice.
 	@cargo build --workspace --bins --tests --locked
 	@scripts/install-models $(TARGET)/debug/spotter

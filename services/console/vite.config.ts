@@ -1,9 +1,22 @@
-import { defineConfig } from "vite";
+import { readFileSync } from "node:fs";
+import { type Plugin, defineConfig } from "vite";
+
+// The packages whose code is in the built script. Their licences ask that their text goes along with it.
+const PACKAGES = ["preact", "@preact/signals", "@preact/signals-core"];
+
+const licences: Plugin = {
+  name: "licences",
+  generateBundle() {
+    const texts = PACKAGES.map((name) => `${name}\n\n${readFileSync(`node_modules/${name}/LICENSE`, "utf8")}`);
+    this.emitFile({ type: "asset", fileName: "licences.txt", source: texts.join("\n") });
+  },
+};
 
 // `npm run dev` serves the sources, and passes requests on to a running API: SPOTTER_URL, by default that of `make run`.
 const api = process.env.SPOTTER_URL ?? "http://127.0.0.1:5000";
 
 export default defineConfig({
+  plugins: [licences],
   build: {
     target: "es2022",
     modulePreload: { polyfill: false },

@@ -52,6 +52,7 @@ export const texts = {
     zoomIn: "Zoom in",
     zoomOut: "Zoom out",
     whole: "Show the whole picture",
+    unreadable: "This browser cannot show the file.",
     pictureLost: "The picture was lost with the reload. Its result was not.",
   },
   results: {
@@ -63,6 +64,7 @@ export const texts = {
     only: (label: string) => `Show only ${label}`,
     here: "in this picture",
     everywhere: "in all pictures",
+    of: (number: number) => `of ${number}`,
     objects: "Objects",
     more: (number: number) => `Show ${number} more`,
     none: "No objects above this confidence.",

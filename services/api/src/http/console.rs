@@ -99,7 +99,9 @@ impl Console {
             let is_root = request.uri().path() == "/";
             async move {
                 let mut answer = match page {
-                    Some(page) => page.with_header(header::CONTENT_SECURITY_POLICY, POLICY).into_response(),
+                    Some(page) => {
+                        page.with_header(header::CONTENT_SECURITY_POLICY, POLICY).into_response()
+                    }
                     None => service.call(request).await?.into_response(),
                 };
                 if is_root {

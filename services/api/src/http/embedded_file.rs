@@ -74,7 +74,8 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     codings.any(|coding| {
         let (name, parameter) = coding.split_once(';').unwrap_or((coding, "q=1"));
         let quality = parameter.trim().strip_prefix("q=").and_then(|text| text.parse().ok());
-        name.trim().eq_ignore_ascii_case("gzip") && quality.is_some_and(|quality: f32| quality > 0.0)
+        name.trim().eq_ignore_ascii_case("gzip")
+            && quality.is_some_and(|quality: f32| quality > 0.0)
     })
 }
 

@@ -1,6 +1,7 @@
 //! Connections, and what all responses have in common.
 
 mod browsers;
+mod console;
 mod cors;
 mod early_answers;
 mod expect_continue;

@@ -41,11 +41,14 @@ function Bar({ picture }: { picture: Picture }) {
           )}
         </span>
       </div>
-      <p class="bar-detail">
-        {state.kind === "done" && summary(state.task)}
-        {state.kind === "waiting" && state.note}
-      </p>
-      {state.kind === "failed" && <Failed {...state.explanation} />}
+      {state.kind === "failed" ? (
+        <Failed {...state.explanation} />
+      ) : (
+        <p class="bar-detail">
+          {state.kind === "done" && summary(state.task)}
+          {state.kind === "waiting" && state.note}
+        </p>
+      )}
       {state.kind === "done" && state.task.warnings?.map((warning) => (
         <p class="warning" key={warning}>
           {texts.picture.warning}: {warning}

@@ -1,5 +1,6 @@
 // The list of pictures, each with its state as it changes.
 
+import { useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import type { Picture, PictureState } from "../pictures/picture";
 import { cancelAll, clear, counts, pictures, select, selectBy, selected } from "../pictures/list";
@@ -48,6 +49,7 @@ export function PictureList() {
 
 function Row({ picture }: { picture: Picture }) {
   const button = useRef<HTMLButtonElement>(null);
+  const isUnreadable = useSignal(false);
   const state = picture.state.value;
   const isSelected = selected.value === picture && camera.value.kind === "off";
   useEffect(() => {
@@ -69,7 +71,11 @@ function Row({ picture }: { picture: Picture }) {
           select(picture);
         }}
       >
-        {picture.url ? <img src={picture.url} alt="" loading="lazy" decoding="async" /> : <span class="no-thumbnail" />}
+        {picture.url && !isUnreadable.value ? (
+          <img src={picture.url} alt="" loading="lazy" decoding="async" onError={() => (isUnreadable.value = true)} />
+        ) : (
+          <span class="no-thumbnail" />
+        )}
         <span class="picture-name">{picture.submission.name}</span>
         <span class="picture-state">{described(state)}</span>
       </button>

@@ -80,7 +80,7 @@ function Classes() {
               </span>
               {hasSeveral && (
                 <span class="count is-total" title={texts.results.everywhere}>
-                  {everywhere}
+                  {texts.results.of(everywhere)}
                 </span>
               )}
             </label>

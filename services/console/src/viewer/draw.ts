@@ -5,6 +5,7 @@ import { colourOf } from "../results/colours";
 import type { Placement } from "./viewport";
 
 const FONT = "600 12px system-ui, sans-serif";
+const RIM = "rgb(255 255 255 / 0.6)";
 const LABEL_HEIGHT = 18;
 const LABEL_PADDING = 5;
 /** Narrower boxes have their label only while they are highlighted. */
@@ -15,15 +16,21 @@ const MOST_LABELS = 120;
 export interface Drawn {
   objects: FoundObject[];
   highlighted: FoundObject | null;
+  /** Of the canvas, in CSS pixels: no label leaves it. */
+  width: number;
 }
 
 /** Draws the objects into a context whose unit is a CSS pixel. Boxes of a class are one path, so a thousand are cheap. */
 export function drawObjects(context: CanvasRenderingContext2D, drawn: Drawn, placement: Placement): void {
-  const { objects, highlighted } = drawn;
+  const { objects, highlighted, width: canvasWidth } = drawn;
   context.lineJoin = "round";
-  context.lineWidth = 2;
   context.globalAlpha = highlighted ? 0.45 : 1;
   for (const [classId, path] of pathsByClass(objects, placement)) {
+    // A light rim keeps lines apart from a picture of the same colour.
+    context.lineWidth = 4;
+    context.strokeStyle = RIM;
+    context.stroke(path);
+    context.lineWidth = 2;
     context.strokeStyle = colourOf(classId);
     context.stroke(path);
   }
@@ -33,11 +40,11 @@ export function drawObjects(context: CanvasRenderingContext2D, drawn: Drawn, pla
     // The most certain object comes first, and its label is on top of the others.
     for (const object of objects.toReversed()) {
       const width = (object.bbox.x2 - object.bbox.x1) * placement.scale;
-      if (width >= LEAST_LABELLED_WIDTH) drawLabel(context, object, placement);
+      if (width >= LEAST_LABELLED_WIDTH) drawLabel(context, object, placement, canvasWidth);
     }
   }
   context.globalAlpha = 1;
-  if (highlighted && objects.includes(highlighted)) drawHighlighted(context, highlighted, placement);
+  if (highlighted && objects.includes(highlighted)) drawHighlighted(context, highlighted, placement, canvasWidth);
 }
 
 function pathsByClass(objects: FoundObject[], placement: Placement): Map<number, Path2D> {
@@ -57,7 +64,12 @@ function rectangle(
   return [left + x1 * scale, top + y1 * scale, (x2 - x1) * scale, (y2 - y1) * scale];
 }
 
-function drawHighlighted(context: CanvasRenderingContext2D, object: FoundObject, placement: Placement): void {
+function drawHighlighted(
+  context: CanvasRenderingContext2D,
+  object: FoundObject,
+  placement: Placement,
+  canvasWidth: number,
+): void {
   const [x, y, width, height] = rectangle(object.bbox, placement);
   const colour = colourOf(object.class_id);
   context.fillStyle = `${colour}33`;
@@ -65,16 +77,21 @@ function drawHighlighted(context: CanvasRenderingContext2D, object: FoundObject,
   context.strokeStyle = colour;
   context.lineWidth = 3;
   context.strokeRect(x, y, width, height);
-  drawLabel(context, object, placement);
+  drawLabel(context, object, placement, canvasWidth);
 }
 
-function drawLabel(context: CanvasRenderingContext2D, object: FoundObject, placement: Placement): void {
+function drawLabel(
+  context: CanvasRenderingContext2D,
+  object: FoundObject,
+  placement: Placement,
+  canvasWidth: number,
+): void {
   const [x, y] = rectangle(object.bbox, placement);
   const text = `${object.label} ${percent(object.confidence)}`;
   const width = context.measureText(text).width + 2 * LABEL_PADDING;
   // Above the box, or inside it at the viewer's edge.
   const top = y - LABEL_HEIGHT >= 0 ? y - LABEL_HEIGHT : Math.max(0, y);
-  const left = Math.max(0, x - 1);
+  const left = Math.max(0, Math.min(x - 1, canvasWidth - width));
   context.fillStyle = colourOf(object.class_id);
   context.fillRect(left, top, width, LABEL_HEIGHT);
   context.fillStyle = "#fff";
@@ -106,7 +123,8 @@ export async function annotated(picture: Blob, objects: FoundObject[]): Promise<
   // Lines and labels as large as in a viewer in which the picture fits.
   const enlarged = Math.max(1, Math.max(bitmap.width, bitmap.height) / 1000);
   context.scale(enlarged, enlarged);
-  drawObjects(context, { objects, highlighted: null }, { scale: 1 / enlarged, left: 0, top: 0 });
+  const width = bitmap.width / enlarged;
+  drawObjects(context, { objects, highlighted: null, width }, { scale: 1 / enlarged, left: 0, top: 0 });
   bitmap.close();
   return canvas.convertToBlob({ type: "image/png" });
 }

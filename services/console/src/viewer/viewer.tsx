@@ -19,6 +19,8 @@ export function Viewer() {
   const natural = useSignal<Size>({ width: 0, height: 0 });
   const viewport = useSignal(WHOLE);
   const shownName = useSignal<string | null>(null);
+  /** The address of a file that the browser cannot show, such as one that is no picture. */
+  const unreadable = useSignal<string | null>(null);
 
   const pictureSize = (): Size => (view.value?.width ? view.value : natural.value);
   const placement = () => place(viewport.value, size.value, pictureSize());
@@ -59,7 +61,7 @@ export function Viewer() {
   const frame = useRef(0);
   useSignalEffect(() => {
     const [{ width, height }, placed] = [size.value, placement()];
-    const drawn = { objects: shownObjects.value, highlighted: highlighted.value };
+    const drawn = { objects: shownObjects.value, highlighted: highlighted.value, width };
     const picture = pictureSize();
     cancelAnimationFrame(frame.current);
     frame.current = requestAnimationFrame(() => {
@@ -102,7 +104,7 @@ export function Viewer() {
   const shown = view.value;
   return (
     <div class="viewer" ref={container}>
-      {shown?.url && (
+      {shown?.url && unreadable.value !== shown.url && (
         <img
           ref={image}
           class="viewer-picture"
@@ -111,8 +113,10 @@ export function Viewer() {
           onLoad={({ currentTarget: { naturalWidth: width, naturalHeight: height } }) => {
             natural.value = { width, height };
           }}
+          onError={() => (unreadable.value = shown.url)}
         />
       )}
+      {shown?.url && unreadable.value === shown.url && <p class="viewer-note">{texts.viewer.unreadable}</p>}
       {shown && !shown.url && shown.width > 0 && <p class="viewer-note">{texts.viewer.pictureLost}</p>}
       <canvas
         ref={canvas}

@@ -53,6 +53,7 @@ fn print_addresses(address: &str, settings: &Settings) {
     notice(format_args!(
         "\nspotter is up: {workers} worker{s} × {concurrency} pictures at a time, model {model}\n\
          \n  API         {address}\
+         \n  console     {address}/ in a browser\
          \n  Swagger UI  {address}/docs{keys}\
          \n  try         curl {header}-F file=@test_images/bus.jpg {address}/start_task\
          \n\nCtrl-C stops it; jobs in the queue are kept.\n",

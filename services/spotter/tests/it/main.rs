@@ -29,6 +29,7 @@ mod system {
     mod batches;
     mod cancelling;
     mod cloud_events;
+    mod console;
     mod drawings;
     mod failures;
     mod metrics;

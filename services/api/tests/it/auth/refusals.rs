@@ -54,6 +54,7 @@ async fn descriptions_health_metrics_and_preflights_need_no_key() {
     let open = [
         "/",
         "/docs/",
+        "/samples",
         "/openapi.json",
         "/metrics",
         "/health/live",

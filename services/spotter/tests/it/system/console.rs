@@ -1,0 +1,127 @@
+//! The console in Chromium, and its built files. Both need Node and its packages, which `scripts/setup --tests` installs.
+
+#![allow(clippy::print_stderr, reason = "a skipped test is reported")]
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use testkit::{Process, eventually, picture, workspace_root};
+
+use crate::harness::{Ended, System, TIMEOUT, spotter};
+
+/// Longer than all pages together take on a busy machine.
+const ALL_PAGES: Duration = Duration::from_secs(480);
+
+/// The names that Chromium's program has.
+const CHROMIUM: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
+
+fn console() -> PathBuf {
+    workspace_root().join("services/console")
+}
+
+/// The path of a program; `None` if it is not installed.
+fn program(name: &str) -> Option<PathBuf> {
+    let folders = env::var_os("PATH")?;
+    env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
+}
+
+/// Whether Node and the packages are there; if not, says so.
+fn has_node() -> bool {
+    let is_there = program("node").is_some() && console().join("node_modules").is_dir();
+    if !is_there {
+        eprintln!("SKIPPED: Node or the console's packages are missing: scripts/setup --tests");
+    }
+    is_there
+}
+
+/// Makes a key with these options.
+fn create_key(system: &System, options: &[&str]) -> String {
+    let url = system.nats.url();
+    let create = spotter(["key", "create", "--nats-url", &url, "--name", "console"]).args(options);
+    let created = Ended::of(create);
+    assert_eq!(created.code, Some(0), "{created:?}");
+    created.stdout[0].clone()
+}
+
+#[tokio::test]
+async fn the_console_works_in_chromium() {
+    let Some(chromium) = CHROMIUM.into_iter().find_map(program) else {
+        eprintln!("SKIPPED: Chromium is not installed: scripts/setup --tests");
+        return;
+    };
+    if !has_node() {
+        return;
+    }
+    let (system, keyed) = (System::start(), System::start_with(&[("AUTH", "keys")]));
+    // Jobs wait there.
+    let idle = System::start();
+    let (_worker, _keyed_worker) = (system.worker(), keyed.worker());
+    let (key, read_key) = (create_key(&keyed, &[]), create_key(&keyed, &["--scope", "read"]));
+    // The API is told of new keys within a second.
+    eventually(TIMEOUT, || async {
+        let request = keyed.http.get(format!("{}/v1/tasks?limit=1", keyed.base));
+        let answer = request.bearer_auth(&read_key).send().await.unwrap();
+        answer.status().is_success().then_some(())
+    })
+    .await;
+    let pictures = picture("bus.jpg");
+    let tests = Process::builder("node")
+        .args(["--test-reporter=spec", "--test-reporter-destination=stdout", "tests/main.mjs"])
+        .current_dir(console())
+        .env("CHROMIUM", chromium)
+        .env("CONSOLE_URL", &system.base)
+        .env("IDLE_URL", &idle.base)
+        .env("KEYED_URL", &keyed.base)
+        .env("KEY", key)
+        .env("READ_KEY", read_key)
+        .env("PICTURES", pictures.parent().unwrap());
+    let mut tests = tests.start();
+    let code = tests.wait_exit(ALL_PAGES).code();
+    let lines: Vec<_> = tests.finished_lines().into_iter().map(|line| line.text).collect();
+    assert_eq!(code, Some(0), "{}", lines.join("\n"));
+}
+
+/// The content of each file of a folder, by its path in it.
+fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = PathBuf::from(path.file_name().unwrap());
+        if path.is_dir() {
+            found.extend(
+                files(&path).into_iter().map(|(inside, content)| (name.join(inside), content)),
+            );
+        } else {
+            found.push((name, fs::read(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn the_built_console_is_that_of_its_sources() {
+    if !has_node() {
+        return;
+    }
+    let built = tempfile::tempdir().unwrap();
+    let build = Command::new("npm")
+        .args(["run", "build", "--", "--emptyOutDir", "--outDir"])
+        .arg(built.path())
+        .current_dir(console())
+        .output()
+        .unwrap();
+    assert!(build.status.success(), "{}", String::from_utf8_lossy(&build.stdout));
+    let (committed, built) = (files(&console().join("dist")), files(built.path()));
+    let names = |files: &[(PathBuf, Vec<u8>)]| -> Vec<_> {
+        files.iter().map(|(name, _)| name.clone()).collect()
+    };
+    assert_eq!(names(&committed), names(&built));
+    for ((name, committed), (_, built)) in committed.iter().zip(&built) {
+        assert!(committed == built, "{} is not that of the sources: make console", name.display());
+    }
+}
