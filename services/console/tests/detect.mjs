@@ -103,7 +103,8 @@ test("a file that is no picture is explained", async (t) => {
   await alert.waitFor();
   assert.match(await alert.innerText(), /Send a complete JPEG/);
   // Among others, it is left out.
-  await choose(page, [zidane, { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("-") }]);
+  const picture = { name: "zidane.jpg", mimeType: "image/jpeg", buffer: await readFile(zidane) };
+  await choose(page, [picture, { name: "notes.txt", mimeType: "text/plain", buffer: Buffer.from("-") }]);
   await page.getByText("1 file is no picture and was left out.").waitFor();
 });
 

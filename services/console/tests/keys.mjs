@@ -7,7 +7,7 @@ import { choose, open, untilDone } from "./browser.mjs";
 const { KEYED_URL: url, KEY: key, READ_KEY: readKey, PICTURES: pictures } = process.env;
 
 async function give(page, text) {
-  await page.getByLabel("API key", { exact: true }).fill(text);
+  await page.getByRole("dialog").getByLabel("API key", { exact: true }).fill(text);
   await page.getByRole("button", { name: "Use this key" }).click();
 }
 
@@ -48,6 +48,6 @@ test("a key is kept in the session storage if its owner wants that, and forgotte
 test("what the key may not do is shown", async (t) => {
   const page = await open(t, url);
   await give(page, readKey);
-  await page.getByText("It may not submit pictures").waitFor();
+  await page.getByRole("region").getByText("It may not submit pictures").waitFor();
   assert.ok(await page.getByRole("button", { name: "Choose pictures" }).isDisabled());
 });

@@ -43,6 +43,8 @@ impl SubmissionRoute for LegacyApi {
 #[OpenApi(tag = "Tag::Original")]
 impl LegacyApi {
     /// What this service is and which routes it has
+    ///
+    /// A client that prefers `text/html`, such as a browser, gets the console instead: a page to try the service.
     #[oai(path = "/", method = "get")]
     async fn home(
         &self,

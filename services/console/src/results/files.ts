@@ -22,7 +22,8 @@ export function tasksAsCoco(tasks: Task[]): string {
     return { id: index + 1, file_name, width, height };
   });
   const sorted = [...categories].sort(([one], [other]) => one - other);
-  const data = { images, annotations, categories: sorted.map(([id, name]) => ({ id, name })) };
+  const info = { description: "Objects detected by spotter" };
+  const data = { info, images, annotations, categories: sorted.map(([id, name]) => ({ id, name })) };
   return `${JSON.stringify(data, null, 2)}\n`;
 }
 

@@ -4,7 +4,7 @@ import { useSignalEffect, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
 import { type View, highlighted, shownObjects, view } from "../results/shown";
 import { texts } from "../texts";
-import { drawObjects, objectAt } from "./draw";
+import { drawObjects, objectAt, percent } from "./draw";
 import { type Size, WHOLE, moveBy, place, zoomBy } from "./viewport";
 
 const KEY_ZOOM = 1.25;
@@ -138,8 +138,12 @@ export function Viewer() {
         <button type="button" aria-label={texts.viewer.zoomOut} onClick={() => zoom(1 / KEY_ZOOM)}>
           −
         </button>
-        <button type="button" aria-label={texts.viewer.whole} onClick={() => (viewport.value = WHOLE)}>
-          {Math.round(viewport.value.zoom * 100)} %
+        <button
+          type="button"
+          aria-label={`${percent(viewport.value.zoom)}, ${texts.viewer.whole}`}
+          onClick={() => (viewport.value = WHOLE)}
+        >
+          {percent(viewport.value.zoom)}
         </button>
         <button type="button" aria-label={texts.viewer.zoomIn} onClick={() => zoom(KEY_ZOOM)}>
           +
