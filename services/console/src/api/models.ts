@@ -2,7 +2,6 @@
 
 import { signal } from "@preact/signals";
 import { request } from "./http";
-import { ApiError } from "./problem";
 
 export interface Model {
   name: string;
@@ -24,9 +23,8 @@ export async function readModels(): Promise<void> {
     const answer = await request("/v1/models");
     const body: { models?: unknown[] } = await answer.json();
     models.value = (body.models ?? []).map(modelOf).filter((model) => model !== null);
-  } catch (error) {
+  } catch {
     // Without a list there is nothing to choose; requests that matter say themselves what is wrong.
-    if (!(error instanceof ApiError)) throw error;
     models.value = [];
   }
 }

@@ -1,6 +1,7 @@
 // The sample pictures of this installation.
 
 import { send } from "./http";
+import { ApiError } from "./problem";
 
 /** Their names; none where none are installed. */
 export async function sampleNames(): Promise<string[]> {
@@ -15,7 +16,8 @@ export function sampleUrl(name: string): string {
 }
 
 export async function sampleFile(name: string): Promise<File> {
-  const answer = await fetch(sampleUrl(name));
+  const answer = await send(sampleUrl(name), {}, null);
+  if (!answer.ok) throw await ApiError.of(answer);
   const bytes = await answer.blob();
   return new File([bytes], name, { type: bytes.type });
 }

@@ -2,9 +2,9 @@
 
 import { computed, signal } from "@preact/signals";
 import { chosenModel } from "../api/models";
-import { type Explanation, explain } from "../api/problem";
-import { detectNow } from "../api/tasks";
-import { explainFailure } from "../api/problem";
+import { pause } from "../api/http";
+import { ApiError, type Explanation, explain, explainFailure } from "../api/problem";
+import { type Task, detectNow, isFinished } from "../api/tasks";
 import { cameraView } from "../results/shown";
 import { texts } from "../texts";
 
@@ -77,10 +77,11 @@ async function opened(signal: AbortSignal): Promise<HTMLVideoElement> {
 
 async function answerFrame(video: HTMLVideoElement, signal: AbortSignal): Promise<void> {
   const frame = await frameOf(video);
-  const submission = { name: "camera.jpg", mediaType: "image/jpeg", model: chosenModel.value };
-  const task = await detectNow(submission, frame, signal);
+  const task = await answered(frame, signal);
   if (signal.aborted) return;
   if (task.failure) throw new FailedFrame(explainFailure(task.failure.reason, task.failure.message));
+  // Workers are busy with others: a later frame has its turn.
+  if (!isFinished(task) || task.state === "EXPIRED") return;
   // The frame is decoded before it is shown, so that its boxes never lie over another one.
   const url = URL.createObjectURL(frame);
   const image = new Image();
@@ -89,6 +90,19 @@ async function answerFrame(video: HTMLVideoElement, signal: AbortSignal): Promis
   const { width = video.videoWidth, height = video.videoHeight, objects = [] } = task;
   showFrame({ name: texts.camera.name, url, width, height, objects });
   answeredAt.value = [...answeredAt.value, performance.now()].slice(-PACE_OF);
+}
+
+/** The result of a frame, which is sent again while the API has no room. */
+async function answered(frame: Blob, signal: AbortSignal): Promise<Task> {
+  const submission = { name: "camera.jpg", mediaType: "image/jpeg", model: chosenModel.value };
+  for (;;) {
+    try {
+      return await detectNow(submission, frame, signal);
+    } catch (error) {
+      if (!(error instanceof ApiError && error.retryAfter !== null)) throw error;
+      await pause(error.retryAfter * 1000, signal);
+    }
+  }
 }
 
 /** Shows a frame in place of the one before, whose memory is freed once the page has another. */

@@ -4,12 +4,13 @@ import { useEffect } from "preact/hooks";
 import { signal } from "@preact/signals";
 import { readModels } from "../api/models";
 import { camera } from "../camera/camera";
+import { showFailure } from "../notice";
 import { keepStored, pictures, restore } from "../pictures/list";
 import { takeDropped, takePasted } from "../pictures/intake";
 import { texts } from "../texts";
 import { Viewer } from "../viewer/viewer";
 import { Header } from "./header";
-import { Intake, LeftOut } from "./intake";
+import { Intake, Notice } from "./intake";
 import { KeyDialog } from "./key-dialog";
 import { PictureBar } from "./picture-bar";
 import { PictureList } from "./picture-list";
@@ -40,7 +41,7 @@ export function Console() {
       onDrop={(event) => {
         event.preventDefault();
         isDraggedOver.value = false;
-        if (event.dataTransfer) void takeDropped(event.dataTransfer);
+        if (event.dataTransfer) takeDropped(event.dataTransfer).catch(showFailure);
       }}
     >
       <Header />
@@ -58,7 +59,7 @@ export function Console() {
           <Results />
         </main>
       )}
-      <LeftOut />
+      <Notice />
       {isDraggedOver.value && <div class="drop-hint">{texts.intake.dropNow}</div>}
       <KeyDialog />
     </div>

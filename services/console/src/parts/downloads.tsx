@@ -2,6 +2,7 @@
 
 import { signal } from "@preact/signals";
 import type { Task } from "../api/tasks";
+import { showFailure } from "../notice";
 import { pictures, selected } from "../pictures/list";
 import { download, stem, taskAsYolo, tasksAsCoco, tasksAsJson } from "../results/files";
 import { shownOf } from "../results/shown";
@@ -48,10 +49,11 @@ export function Downloads() {
         <button
           type="button"
           disabled={shown.length === 0 || !picture?.content}
-          onClick={async () => {
+          onClick={() => {
             if (!picture?.content) return;
-            const drawn = await annotated(picture.content, shownOf(shown[0]?.objects ?? []));
-            download(`${stem(picture.submission.name)}.boxes.png`, drawn);
+            const file = `${stem(picture.submission.name)}.boxes.png`;
+            const drawing = annotated(picture.content, shownOf(shown[0]?.objects ?? []));
+            void drawing.then((drawn) => download(file, drawn)).catch(showFailure);
           }}
         >
           {texts.files.picture}

@@ -5,7 +5,8 @@ import { useEffect, useRef } from "preact/hooks";
 import { sampleFile, sampleNames, sampleUrl } from "../api/samples";
 import { scopes } from "../api/scopes";
 import { startCamera } from "../camera/camera";
-import { leftOut, takeFiles } from "../pictures/intake";
+import { notice, showFailure } from "../notice";
+import { takeFiles } from "../pictures/intake";
 import { texts } from "../texts";
 
 const samples = signal<string[]>([]);
@@ -40,7 +41,7 @@ export function IntakeButtons() {
 /** The whole intake, on a page without pictures. */
 export function Intake() {
   useEffect(() => {
-    void sampleNames().then((names) => (samples.value = names));
+    void sampleNames().then((names) => (samples.value = names), showFailure);
   }, []);
   return (
     <section class="intake" aria-labelledby="intake-heading">
@@ -58,7 +59,7 @@ export function Intake() {
                 type="button"
                 class="sample"
                 aria-label={texts.intake.sample(name)}
-                onClick={async () => takeFiles([await sampleFile(name)])}
+                onClick={() => void sampleFile(name).then((file) => takeFiles([file]), showFailure)}
               >
                 <img src={sampleUrl(name)} alt="" />
               </button>
@@ -71,11 +72,11 @@ export function Intake() {
   );
 }
 
-/** What was given and is no picture. */
-export function LeftOut() {
+/** A message that has no place of its own. */
+export function Notice() {
   return (
-    <p class="toast" role="status" hidden={leftOut.value === 0}>
-      {leftOut.value > 0 && texts.intake.leftOut(leftOut.value)}
+    <p class="toast" role="status" hidden={notice.value === null}>
+      {notice.value}
     </p>
   );
 }

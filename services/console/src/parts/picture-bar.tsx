@@ -3,6 +3,7 @@
 import type { Explanation } from "../api/problem";
 import type { Task } from "../api/tasks";
 import { camera, pace, startCamera, stopCamera } from "../camera/camera";
+import { showFailure } from "../notice";
 import { cancel, remove, runAgain, selected } from "../pictures/list";
 import { type Picture, isSettled } from "../pictures/picture";
 import { texts } from "../texts";
@@ -35,7 +36,7 @@ function Bar({ picture }: { picture: Picture }) {
               </button>
             </>
           ) : (
-            <button type="button" onClick={() => void cancel(picture)}>
+            <button type="button" onClick={() => void cancel(picture).catch(showFailure)}>
               {texts.picture.cancel}
             </button>
           )}

@@ -6,6 +6,7 @@ import type { Picture, PictureState } from "../pictures/picture";
 import { cancelAll, clear, counts, pictures, select, selectBy, selected } from "../pictures/list";
 import { shownOf } from "../results/shown";
 import { camera, stopCamera } from "../camera/camera";
+import { showFailure } from "../notice";
 import { texts } from "../texts";
 import { IntakeButtons } from "./intake";
 
@@ -27,7 +28,7 @@ export function PictureList() {
             <span role="status">{texts.list.progress({ all, done, failed })}</span>
             <progress aria-label={texts.list.label} max={all} value={all - open} />
             {open > 0 ? (
-              <button type="button" class="link" onClick={() => void cancelAll()}>
+              <button type="button" class="link" onClick={() => void cancelAll().catch(showFailure)}>
                 {texts.list.cancelAll}
               </button>
             ) : (

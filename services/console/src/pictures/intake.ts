@@ -1,10 +1,8 @@
 // Pictures from the person: files, folders, the clipboard, and what is dropped.
 
-import { signal } from "@preact/signals";
+import { showNotice } from "../notice";
+import { texts } from "../texts";
 import { add } from "./list";
-
-/** How many of the files that were given last are no pictures. */
-export const leftOut = signal(0);
 
 const EXTENSIONS = /\.(jpe?g|jpe|jfif|png|webp|bmp|gif)$/i;
 
@@ -14,7 +12,7 @@ type Given = { content: Blob; name: string };
 export function take(files: Given[]): void {
   const isPicture = ({ content, name }: Given) => content.type.startsWith("image/") || EXTENSIONS.test(name);
   const found = files.length === 1 ? files : files.filter(isPicture);
-  leftOut.value = files.length - found.length;
+  if (found.length < files.length) showNotice(texts.intake.leftOut(files.length - found.length));
   const byName = new Intl.Collator("en", { numeric: true });
   add(found.sort((one, other) => byName.compare(one.name, other.name)));
 }

@@ -23,12 +23,13 @@ export function Viewer() {
   const unreadable = useSignal<string | null>(null);
 
   const pictureSize = (): Size => (view.value?.width ? view.value : natural.value);
-  const placement = () => place(viewport.value, size.value, pictureSize());
+  const sizes = () => ({ viewer: size.value, picture: pictureSize() });
+  const placement = () => place(viewport.value, sizes());
   const zoom = (factor: number, at = { x: size.value.width / 2, y: size.value.height / 2 }) => {
-    viewport.value = zoomBy(factor, at, viewport.value, size.value, pictureSize());
+    viewport.value = zoomBy(factor, at, viewport.value, sizes());
   };
   const move = (dx: number, dy: number) => {
-    viewport.value = moveBy(dx, dy, viewport.value, size.value, pictureSize());
+    viewport.value = moveBy(dx, dy, viewport.value, sizes());
   };
 
   useEffect(() => {

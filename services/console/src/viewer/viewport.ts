@@ -5,6 +5,12 @@ export interface Size {
   height: number;
 }
 
+/** The sizes of the viewer in CSS pixels, and of the picture in its own. */
+export interface Sizes {
+  viewer: Size;
+  picture: Size;
+}
+
 /** The zoom (1: the whole picture fits), and the point of the picture in the middle, from 0 to 1 in each direction. */
 export interface Viewport {
   zoom: number;
@@ -27,7 +33,7 @@ const MARGIN = 12;
 /** A small picture is not enlarged further than this to fit. */
 const MOST_ENLARGED = 3;
 
-export function place(viewport: Viewport, viewer: Size, picture: Size): Placement {
+export function place(viewport: Viewport, { viewer, picture }: Sizes): Placement {
   const scale = fittingScale(viewer, picture) * viewport.zoom;
   return {
     scale,
@@ -43,17 +49,19 @@ function fittingScale(viewer: Size, picture: Size): number {
 }
 
 /** Zooms by a factor, so that the point of the viewer that is given (in CSS pixels) stays where it is. */
-export function zoomBy(factor: number, at: { x: number; y: number }, before: Viewport, viewer: Size, picture: Size): Viewport {
+export function zoomBy(factor: number, at: { x: number; y: number }, before: Viewport, sizes: Sizes): Viewport {
   const zoom = Math.max(1, Math.min(MOST_ZOOM, before.zoom * factor));
-  const { scale, left, top } = place(before, viewer, picture);
+  const { scale, left, top } = place(before, sizes);
+  const { picture } = sizes;
   const [x, y] = [(at.x - left) / scale / picture.width, (at.y - top) / scale / picture.height];
   const kept = before.zoom / zoom;
   return within({ zoom, x: x + (before.x - x) * kept, y: y + (before.y - y) * kept });
 }
 
 /** Moves the picture by a distance in CSS pixels. */
-export function moveBy(dx: number, dy: number, before: Viewport, viewer: Size, picture: Size): Viewport {
-  const { scale } = place(before, viewer, picture);
+export function moveBy(dx: number, dy: number, before: Viewport, sizes: Sizes): Viewport {
+  const { scale } = place(before, sizes);
+  const { picture } = sizes;
   return within({
     zoom: before.zoom,
     x: before.x - dx / scale / picture.width,
