@@ -10,8 +10,8 @@ const LABEL_HEIGHT = 18;
 const LABEL_PADDING = 5;
 /** Narrower boxes have their label only while they are highlighted. */
 const LEAST_LABELLED_WIDTH = 14;
-/** With more objects, labels would cover the picture. */
-const MOST_LABELS = 120;
+/** With more objects, labels would cover the picture, and each frame has to be drawn in time. */
+const MOST_DETAILED = 120;
 
 export interface Drawn {
   objects: FoundObject[];
@@ -23,20 +23,23 @@ export interface Drawn {
 /** Draws the objects into a context whose unit is a CSS pixel. Boxes of a class are one path, so a thousand are cheap. */
 export function drawObjects(context: CanvasRenderingContext2D, drawn: Drawn, placement: Placement): void {
   const { objects, highlighted, width: canvasWidth } = drawn;
+  const isSparse = objects.length <= MOST_DETAILED;
   context.lineJoin = "round";
   context.globalAlpha = highlighted ? 0.45 : 1;
   for (const [classId, path] of pathsByClass(objects, placement)) {
-    // A light rim keeps lines apart from a picture of the same colour.
-    context.lineWidth = 4;
-    context.strokeStyle = RIM;
-    context.stroke(path);
+    if (isSparse) {
+      // A light rim keeps lines apart from a picture of the same colour.
+      context.lineWidth = 4;
+      context.strokeStyle = RIM;
+      context.stroke(path);
+    }
     context.lineWidth = 2;
     context.strokeStyle = colourOf(classId);
     context.stroke(path);
   }
   context.font = FONT;
   context.textBaseline = "middle";
-  if (objects.length <= MOST_LABELS) {
+  if (isSparse) {
     // The most certain object comes first, and its label is on top of the others.
     for (const object of objects.toReversed()) {
       const width = (object.bbox.x2 - object.bbox.x1) * placement.scale;
