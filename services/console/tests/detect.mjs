@@ -143,6 +143,30 @@ test("a folder of fifty goes on after a reload in the middle, and each picture i
   assertBus(await listedObjects(page));
 });
 
+test("a folder's pictures are taken, and its other files left out", async (t) => {
+  const page = await open(t, url);
+  await page.locator("[data-input=folder]").setInputFiles(pictures);
+  await untilDone(page, 5);
+  await page.getByText("1 file is no picture and was left out.").waitFor();
+  await page.getByRole("button", { name: "/bus.jpg" }).click();
+  assertBus(await listedObjects(page));
+});
+
+test("pointing at a box highlights its row, and the other way round", async (t) => {
+  const page = await open(t, url);
+  await choose(page, bus);
+  await untilDone(page, 1);
+  const picture = await page.locator(".viewer-picture").boundingBox();
+  // The person at the right: pointing at it means the smaller box, not that of the bus.
+  await page.mouse.move(picture.x + (picture.width * 740) / 810, picture.y + (picture.height * 600) / 1080);
+  await page.locator(".object.is-highlighted", { hasText: "669, 392" }).waitFor();
+  const before = await boxColour(page, 100, 700);
+  await page.locator(".object", { hasText: "49, 399" }).hover();
+  await page.locator(".object.is-highlighted", { hasText: "49, 399" }).waitFor();
+  await page.waitForFunction(() => new Promise((done) => requestAnimationFrame(() => done(true))));
+  assert.notDeepEqual(await boxColour(page, 100, 700), before);
+});
+
 test("a sample is one click away", async (t) => {
   const page = await open(t, url);
   await page.getByRole("button", { name: "sample bus.jpg" }).click();
