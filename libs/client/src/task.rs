@@ -47,6 +47,10 @@ pub struct Task {
     /// The picture's height in pixels; 0 unless SUCCESS.
     #[serde(default)]
     pub height: u32,
+    /// The columns and rows of tiles that were run besides the whole picture, such as `3x2`, where it was submitted with
+    /// tiles.
+    #[serde(default)]
+    pub tiles: Option<String>,
     /// The digest of the model that was run, on SUCCESS.
     #[serde(default)]
     pub model_digest: Option<String>,
