@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-tests build console test fmt lint check-manifests test-scripts audit openapi evaluate quantize fuzz chaos test-document test-compose lint-workflows dist sbom images sign-images clean-data cargo-is-here
+.PHONY: help run setup setup-tests build console test fmt lint check-manifests test-scripts audit openapi evaluate quantize fuzz chaos python-models test-document test-compose lint-workflows dist sbom images sign-images clean-data cargo-is-here
 # One recipe at a time, in the order given: set-up before build, build before tests.
 .NOTPARALLEL:
 
@@ -44,10 +44,11 @@ test: setup-tests lint check-manifests test-scripts ## Set up, check the format,
 fmt: cargo-is-here ## Format the code
 	@cargo fmt --all
 
-lint: cargo-is-here ## Check the format and the imports between files, run ruff, and clippy with warnings denied
+lint: cargo-is-here ## Check the format and the imports between files, run ruff and mypy, and clippy with warnings denied
 	@cargo fmt --all --check
 	@scripts/check-imports
 	@scripts/lint-scripts
+	@scripts/python-client check || test $$? -eq 77
 	@cargo clippy --workspace --all-targets --locked -- -D warnings
 
 check-manifests: ## Render and check the Kubernetes manifests in k8s/ and the NATS configuration
@@ -69,6 +70,9 @@ lint-workflows: ## Check .github/workflows with zizmor
 openapi: cargo-is-here ## Regenerate openapi.json from the code
 	@cargo run -q --locked -p spotter -- openapi > openapi.json.new && mv openapi.json.new openapi.json \
 		|| { rm -f openapi.json.new; exit 1; }
+
+python-models: ## Regenerate the modules of the Python client that follow from openapi.json and docs/errors.md
+	@scripts/python-client generate
 
 evaluate: setup cargo-is-here ## Measure mAP over a COCO-format folder (COCO=path/to/folder)
 	@test -n "$(COCO)" || { echo "make evaluate needs COCO=FOLDER, with images/ and instances.json in it" >&2; exit 1; }

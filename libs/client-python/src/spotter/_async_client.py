@@ -1,0 +1,221 @@
+"""The client for programs with an asyncio event loop. Its methods are those of `Client`."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
+from types import TracebackType
+from typing import TypeVar
+
+import anyio
+import anyio.to_thread
+import httpx
+from httpx_sse import EventSource
+from typing_extensions import Self, Unpack
+
+from spotter import _flows as flows
+from spotter._errors import NoAnswerError
+from spotter._events import Event, Following
+from spotter._flows import CacheControl, Flow, Format, Limit, Pause, Submission
+from spotter._http import Body, Request, Response
+from spotter._many import Detect, Outcome, Window
+from spotter._models import Task
+from spotter._parameters import ListParameters, SubmitParameters
+from spotter._pictures import PictureSource, load
+from spotter._settings import RETRY_FOR, WAIT_FOR, Settings, arguments_of, http_errors, id_of, is_event_stream
+
+T = TypeVar("T")
+
+
+class AsyncClient:
+    """A client of one API. Use it as an asynchronous context manager, or call `close`. The arguments are `Client`'s."""
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        verify: ssl.SSLContext | bool = True,
+        retry_for: float = RETRY_FOR,
+    ) -> None:
+        self._open(Settings.of(url, api_key, headers, verify, retry_for))
+
+    @classmethod
+    def _with(cls, settings: Settings) -> Self:
+        client = cls.__new__(cls)
+        client._open(settings)
+        return client
+
+    def _open(self, settings: Settings) -> None:
+        self._settings = settings
+        self._http = httpx.AsyncClient(base_url=settings.url, headers=settings.http_headers(), verify=settings.verify)
+
+    async def detect(
+        self,
+        picture: PictureSource,
+        *,
+        name: str | None = None,
+        timeout: float | None = WAIT_FOR,
+        idempotency_key: str | None = None,
+        cache_control: CacheControl | None = None,
+        **parameters: Unpack[SubmitParameters],
+    ) -> Task:
+        """As `Client.detect`."""
+        key = idempotency_key or flows.new_key()
+        loaded = await anyio.to_thread.run_sync(load, picture, name)
+        submission = Submission(loaded, parameters, key, cache_control)
+        return await self._run(flows.detect(submission, Limit(timeout), self._settings.retry_for))
+
+    async def submit(
+        self,
+        picture: PictureSource,
+        *,
+        name: str | None = None,
+        idempotency_key: str | None = None,
+        cache_control: CacheControl | None = None,
+        **parameters: Unpack[SubmitParameters],
+    ) -> Task:
+        """As `Client.submit`."""
+        key = idempotency_key or flows.new_key()
+        loaded = await anyio.to_thread.run_sync(load, picture, name)
+        submission = Submission(loaded, parameters, key, cache_control)
+        return await self._run(flows.submit(submission, Limit(None), self._settings.retry_for))
+
+    async def detect_many(
+        self,
+        pictures: Iterable[PictureSource] | AsyncIterable[PictureSource],
+        *,
+        parallel: int = 8,
+        run: str = "",
+        timeout: float | None = WAIT_FOR,
+        cache_control: CacheControl | None = None,
+        **parameters: Unpack[SubmitParameters],
+    ) -> AsyncGenerator[Outcome, None]:
+        """As `Client.detect_many`. `pictures` may be an asynchronous iterable."""
+        window = Window(parallel, self._detect_in_run(run, timeout, cache_control, parameters))
+        try:
+            async for picture in each(pictures):
+                await window.start(picture)
+                if window.is_full:
+                    yield await window.first()
+            while not window.is_empty:
+                yield await window.first()
+        finally:
+            await window.close()
+
+    async def task(self, task: Task | str) -> Task:
+        """As `Client.task`."""
+        return await self._run(flows.task(id_of(task), self._settings.retry_for))
+
+    async def wait(self, task: Task | str, *, timeout: float | None = WAIT_FOR) -> Task:
+        """As `Client.wait`."""
+        return await self._run(flows.wait(id_of(task), Limit(timeout), self._settings.retry_for))
+
+    async def cancel(self, task: Task | str) -> Task:
+        """As `Client.cancel`."""
+        return await self._run(flows.cancel(id_of(task), self._settings.retry_for))
+
+    async def image(self, task: Task | str, *, timeout: float | None = WAIT_FOR) -> bytes:
+        """As `Client.image`."""
+        path = flows.path_of(id_of(task), "/image")
+        return await self._run(flows.content(path, {}, Limit(timeout), self._settings.retry_for))
+
+    async def result(self, task: Task | str, file_format: Format, *, timeout: float | None = WAIT_FOR) -> bytes:
+        """As `Client.result`."""
+        path, query = flows.path_of(id_of(task)), {"format": file_format}
+        return await self._run(flows.content(path, query, Limit(timeout), self._settings.retry_for))
+
+    async def tasks(self, **parameters: Unpack[ListParameters]) -> AsyncIterator[Task]:
+        """As `Client.tasks`."""
+        cursor: str | None = None
+        while True:
+            page = await self._run(flows.page(parameters, cursor, self._settings.retry_for))
+            for task in page.tasks:
+                yield task
+            if page.next is None:
+                return
+            cursor = page.next
+
+    async def events(self, task: Task | str) -> AsyncGenerator[Event, None]:
+        """As `Client.events`."""
+        following = Following(id_of(task), self._settings.retry_for)
+        while not following.has_ended:
+            try:
+                with http_errors():
+                    async with self._http.stream(**arguments_of(following.request())) as answer:
+                        if is_event_stream(answer):
+                            async for sent in EventSource(answer).aiter_sse():
+                                if event := following.event(sent):
+                                    yield event
+                            delay = following.interrupted()
+                        else:
+                            await answer.aread()
+                            delay = following.refused(Response(answer.status_code, answer.headers, answer.content))
+            except NoAnswerError as error:
+                delay = following.lost(error)
+            await anyio.sleep(delay)
+
+    async def close(self) -> None:
+        """As `Client.close`."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._settings.url!r})"
+
+    async def _run(self, flow: Flow[T]) -> T:
+        """Carry out the steps of a flow."""
+        try:
+            step = flow.send(None)
+            while True:
+                try:
+                    answer = await self._carry_out(step)
+                except NoAnswerError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _carry_out(self, step: Request | Pause) -> Response | None:
+        if isinstance(step, Pause):
+            await anyio.sleep(step.seconds)
+            return None
+        body = Body(step.timeout)
+        with http_errors(), anyio.fail_after(step.timeout):
+            async with self._http.stream(**arguments_of(step)) as answer:
+                async for chunk in answer.aiter_bytes():
+                    body.add(chunk)
+        return Response(answer.status_code, answer.headers, body.all())
+
+    def _detect_in_run(
+        self, run: str, timeout: float | None, cache_control: CacheControl | None, parameters: SubmitParameters
+    ) -> Detect:
+        """Detects the objects of one picture of a run."""
+
+        async def detect(picture: PictureSource) -> Task:
+            loaded = await anyio.to_thread.run_sync(load, picture, None)
+            key = flows.content_key(loaded, parameters, run)
+            submission = Submission(loaded, parameters, key, cache_control)
+            return await self._run(flows.detect(submission, Limit(timeout), self._settings.retry_for))
+
+        return detect
+
+
+async def each(pictures: Iterable[PictureSource] | AsyncIterable[PictureSource]) -> AsyncIterator[PictureSource]:
+    """The elements of either kind of iterable."""
+    if isinstance(pictures, AsyncIterable):
+        async for picture in pictures:
+            yield picture
+    else:
+        for picture in pictures:
+            yield picture

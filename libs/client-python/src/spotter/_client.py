@@ -1,0 +1,216 @@
+"""The client for programs without an event loop."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import TypeVar
+
+import httpx
+from httpx_sse import EventSource
+from typing_extensions import Self, Unpack
+
+from spotter import _flows as flows
+from spotter._async_client import AsyncClient
+from spotter._errors import NoAnswerError
+from spotter._events import Event, Following
+from spotter._flows import CacheControl, Flow, Format, Limit, Pause, Submission
+from spotter._http import Body, Request, Response
+from spotter._many import Detect
+from spotter._models import Task
+from spotter._outcomes import Outcomes
+from spotter._parameters import ListParameters, SubmitParameters
+from spotter._pictures import PictureSource, load
+from spotter._settings import RETRY_FOR, WAIT_FOR, Settings, arguments_of, http_errors, id_of, is_event_stream
+
+T = TypeVar("T")
+
+
+class Client:
+    """A client of one API. Threads may share it. Use it as a context manager, or call `close`.
+
+    Args:
+        url: The API's address. Default: the variable SPOTTER_API, or `http://127.0.0.1:5000`.
+        api_key: The API key. Default: the variable SPOTTER_API_KEY.
+        headers: Headers for each request, such as a gateway requires.
+        verify: How TLS certificates are checked.
+        retry_for: For how many seconds a request is retried while the API is busy or does not answer.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        *,
+        api_key: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        verify: ssl.SSLContext | bool = True,
+        retry_for: float = RETRY_FOR,
+    ) -> None:
+        self._settings = Settings.of(url, api_key, headers, verify, retry_for)
+        self._http = httpx.Client(
+            base_url=self._settings.url, headers=self._settings.http_headers(), verify=self._settings.verify
+        )
+
+    def detect(
+        self,
+        picture: PictureSource,
+        *,
+        name: str | None = None,
+        timeout: float | None = WAIT_FOR,
+        idempotency_key: str | None = None,
+        cache_control: CacheControl | None = None,
+        **parameters: Unpack[SubmitParameters],
+    ) -> Task:
+        """Submit a picture and wait for its objects.
+
+        Args:
+            picture: A path, an `https` URL, the bytes of a file, an open file, a PIL picture, or an array.
+            name: The file name that the task shows. Default: that of the file.
+            timeout: How many seconds to wait for the end of the task.
+            idempotency_key: The same key with the same picture and parameters is the same task. Default: a new one.
+            cache_control: Whether the known result for this picture will do.
+            parameters: As in `SubmitParameters`, such as `confidence=0.5`.
+
+        Raises:
+            TaskFailedError: The task ended without a result.
+            WaitTimeoutError: It has not ended in time.
+            ApiError: The API refused the picture or a parameter.
+            NoAnswerError: The API cannot be reached.
+        """
+        key = idempotency_key or flows.new_key()
+        submission = Submission(load(picture, name), parameters, key, cache_control)
+        return self._run(flows.detect(submission, Limit(timeout), self._settings.retry_for))
+
+    def submit(
+        self,
+        picture: PictureSource,
+        *,
+        name: str | None = None,
+        idempotency_key: str | None = None,
+        cache_control: CacheControl | None = None,
+        **parameters: Unpack[SubmitParameters],
+    ) -> Task:
+        """Submit a picture, without waiting for its objects. The arguments are those of `detect`."""
+        key = idempotency_key or flows.new_key()
+        submission = Submission(load(picture, name), parameters, key, cache_control)
+        return self._run(flows.submit(submission, Limit(None), self._settings.retry_for))
+
+    def detect_many(
+        self,
+        pictures: Iterable[PictureSource],
+        *,
+        parallel: int = 8,
+        run: str = "",
+        timeout: float | None = WAIT_FOR,
+        cache_control: CacheControl | None = None,
+        **parameters: Unpack[SubmitParameters],
+    ) -> Outcomes:
+        """The outcomes of many pictures, in order; `parallel` of them are in flight and in memory.
+
+        A picture that fails does not stop the others: its outcome has the error. An API that cannot be reached, or
+        refuses the API key, stops all of them.
+
+        Idempotency keys follow from the pictures, their names and the parameters. So a second call with the same
+        `run`, after a crash, gets the tasks of the first one, and runs nothing twice. Another `run` is another run.
+        """
+
+        def detect_with(client: AsyncClient) -> Detect:
+            return client._detect_in_run(run, timeout, cache_control, parameters)
+
+        return Outcomes(self._settings, pictures, parallel, detect_with)
+
+    def task(self, task: Task | str) -> Task:
+        """A task as it is now."""
+        return self._run(flows.task(id_of(task), self._settings.retry_for))
+
+    def wait(self, task: Task | str, *, timeout: float | None = WAIT_FOR) -> Task:
+        """Wait until a task has ended, in whatever state. Goes on where the API is away for a while.
+
+        Raises:
+            WaitTimeoutError: It has not ended within `timeout` seconds.
+        """
+        return self._run(flows.wait(id_of(task), Limit(timeout), self._settings.retry_for))
+
+    def cancel(self, task: Task | str) -> Task:
+        """Cancel a task. A task that was cancelled before is no error; one that has ended otherwise is."""
+        return self._run(flows.cancel(id_of(task), self._settings.retry_for))
+
+    def image(self, task: Task | str, *, timeout: float | None = WAIT_FOR) -> bytes:
+        """The picture of a task that was submitted with `annotated`, with its objects drawn in by the worker."""
+        path = flows.path_of(id_of(task), "/image")
+        return self._run(flows.content(path, {}, Limit(timeout), self._settings.retry_for))
+
+    def result(self, task: Task | str, file_format: Format, *, timeout: float | None = WAIT_FOR) -> bytes:
+        """The result of a task as a file of another tool, such as `csv`. Waits for the end of the task."""
+        path, query = flows.path_of(id_of(task)), {"format": file_format}
+        return self._run(flows.content(path, query, Limit(timeout), self._settings.retry_for))
+
+    def tasks(self, **parameters: Unpack[ListParameters]) -> Iterator[Task]:
+        """Tasks, newest first, without their objects. Pages are requested as they are needed."""
+        cursor: str | None = None
+        while True:
+            page = self._run(flows.page(parameters, cursor, self._settings.retry_for))
+            yield from page.tasks
+            if page.next is None:
+                return
+            cursor = page.next
+
+    def events(self, task: Task | str) -> Iterator[Event]:
+        """The events of a task, from its present state to its end. Reconnects where the connection is lost."""
+        following = Following(id_of(task), self._settings.retry_for)
+        while not following.has_ended:
+            try:
+                with http_errors(), self._http.stream(**arguments_of(following.request())) as answer:
+                    if is_event_stream(answer):
+                        for sent in EventSource(answer).iter_sse():
+                            if event := following.event(sent):
+                                yield event
+                        delay = following.interrupted()
+                    else:
+                        answer.read()
+                        delay = following.refused(Response(answer.status_code, answer.headers, answer.content))
+            except NoAnswerError as error:
+                delay = following.lost(error)
+            time.sleep(delay)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._settings.url!r})"
+
+    def _run(self, flow: Flow[T]) -> T:
+        """Carry out the steps of a flow."""
+        try:
+            step = flow.send(None)
+            while True:
+                try:
+                    answer = self._carry_out(step)
+                except NoAnswerError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _carry_out(self, step: Request | Pause) -> Response | None:
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return None
+        body = Body(step.timeout)
+        with http_errors(), self._http.stream(**arguments_of(step)) as answer:
+            for chunk in answer.iter_bytes():
+                body.add(chunk)
+        return Response(answer.status_code, answer.headers, body.all())

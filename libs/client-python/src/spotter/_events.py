@@ -1,0 +1,84 @@
+"""Following a task by its events, without I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import msgspec
+from httpx_sse import ServerSentEvent
+
+from spotter._errors import BusyError, NoAnswerError, UnexpectedAnswerError
+from spotter._flows import path_of
+from spotter._http import Request, Response
+from spotter._models import Task
+from spotter._retries import Backoff
+
+# The API sends a comment every 15 seconds: a stream that is silent for longer is lost.
+LONGEST_SILENCE = 45.0
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that has happened to a task, and the task as it is since then."""
+
+    kind: str
+    """`queued`, `started`, `retried`, and at the end one of `succeeded`, `failed`, `revoked` and `expired`."""
+    task: Task
+
+
+class Following:
+    """The events of a task, over as many connections as it takes."""
+
+    def __init__(self, task_id: str, retry_for: float) -> None:
+        self._task_id = task_id
+        self._backoff = Backoff(retry_for)
+        self._last_id = ""
+        self._come_back_after: float | None = None
+        self.has_ended = False
+        """Whether the last event has come."""
+
+    def request(self) -> Request:
+        """Asks for the events after the last one that came."""
+        headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
+        if self._last_id:
+            headers["Last-Event-ID"] = self._last_id
+        return Request("GET", path_of(self._task_id, "/events"), LONGEST_SILENCE, headers=headers)
+
+    def refused(self, response: Response) -> float:
+        """Seconds until the next try after an answer that is no stream. Raises an error that would come again."""
+        try:
+            response.raise_for_status()
+        except BusyError as error:
+            return self.lost(error)
+        if response.status != HTTPStatus.NO_CONTENT:
+            raise UnexpectedAnswerError("no stream of events; check that this is the address of a spotter API")
+        self.has_ended = True
+        return 0.0
+
+    def event(self, sent: ServerSentEvent) -> Event | None:
+        """The next event; None for one that is not about the task."""
+        self._backoff.succeeded()
+        self._last_id = sent.id
+        if sent.retry is not None:
+            self._come_back_after = sent.retry / 1000
+        if not sent.data:
+            return None
+        try:
+            task = msgspec.json.decode(sent.data, type=Task)
+        except msgspec.DecodeError as error:
+            raise UnexpectedAnswerError(f"an event without a task: {error}") from None
+        self.has_ended = task.state.is_terminal
+        return Event(sent.event, task)
+
+    def interrupted(self) -> float:
+        """Seconds until the next try after the end of a stream: 0 behind the last event."""
+        return 0.0 if self.has_ended else self.lost(NoAnswerError("the stream of events broke off"))
+
+    def lost(self, error: BusyError | NoAnswerError) -> float:
+        """Seconds until the next try after a lost connection. Raises `error` when it is time to give up."""
+        named = error.retry_after if error.retry_after is not None else self._come_back_after
+        delay = self._backoff.delay(named)
+        if delay is None:
+            raise error
+        return delay
