@@ -49,5 +49,6 @@ mod project {
     mod crates;
     mod fuzz_lock;
     mod manifests;
+    mod python_client;
     mod readme;
 }
