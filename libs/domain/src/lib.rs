@@ -39,7 +39,7 @@ pub use digest::{InvalidSha256Digest, Sha256Digest, Sha256Hasher};
 pub use drawing::{Drawing, DrawingFormat, InvalidDrawingFormat};
 pub use geometry::BoundingBox;
 pub use metadata::{InvalidMetadata, MAX_METADATA_BYTES, Metadata};
-pub use model_name::{InvalidModelName, ModelName};
+pub use model_name::{InvalidModelName, ModelName, ModelNames};
 pub use priority::{InvalidPriority, Priority};
 pub use retry_reason::RetryReason;
 pub use settings::{DetectionSettings, MAX_DETECTIONS_LIMIT, MaxDetections};

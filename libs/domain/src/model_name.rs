@@ -67,9 +67,63 @@ impl fmt::Display for ModelName {
     }
 }
 
+/// The names of one or more models, each once, in the order in which they were given: `yolov8n,yolov10n`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModelNames(Vec<ModelName>);
+
+impl ModelNames {
+    /// The first one.
+    #[must_use]
+    pub fn first(&self) -> &ModelName {
+        // `from_str` rejects an empty list.
+        &self.0[0]
+    }
+
+    /// Whether this model is among them.
+    #[must_use]
+    pub fn contains(&self, model: &ModelName) -> bool {
+        self.0.contains(model)
+    }
+}
+
+impl FromStr for ModelNames {
+    type Err = InvalidModelName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut names = Vec::new();
+        for name in text.split(',') {
+            let name = name.trim().parse()?;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        Ok(Self(names))
+    }
+}
+
+impl IntoIterator for ModelNames {
+    type Item = ModelName;
+    type IntoIter = std::vec::IntoIter<ModelName>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_has_each_name_once_and_no_invalid_one() {
+        let names: ModelNames = " b, a,b".parse().unwrap();
+        assert_eq!(names.first().as_str(), "b");
+        let names: Vec<String> = names.into_iter().map(String::from).collect();
+        assert_eq!(names, ["b", "a"]);
+        for bad in ["", "a,", "a,,b", "a;b"] {
+            assert!(bad.parse::<ModelNames>().is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn names_are_safe_as_a_folder_and_as_a_subject_token() {

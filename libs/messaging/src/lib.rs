@@ -1,6 +1,6 @@
 //! The queue of jobs, the records of tasks, and the wire format of both, on NATS JetStream.
 //!
-//! Owns streams, the consumer, the key-value bucket and the object store. The only crate that knows
+//! Owns streams, consumers, the key-value bucket and the object store. The only crate that knows
 //! `async-nats`; it knows no model and no HTTP.
 //!
 //! The path of a picture: [`JobQueue::submit`] publishes it and waits until it is stored. A worker pulls

@@ -1,20 +1,21 @@
-//! Provisioning: streams, buckets, the object store and the consumer are created, or brought up to date.
+//! Provisioning: streams, buckets, the object store and the consumers are created, or brought up to date.
 
+pub(crate) mod consumers;
 pub(crate) mod lanes;
 pub(crate) mod names;
 mod streams;
 
 use async_nats::jetstream::{
-    consumer::{FromConsumer, pull},
-    context::{ConsumerInfoErrorKind, CreateStreamErrorKind, GetStreamErrorKind},
-    stream::{Config, ConsumerError},
+    context::{CreateStreamErrorKind, GetStreamErrorKind},
+    stream::Config,
 };
-use domain::Priority;
+use domain::ModelName;
 use service::files::human_size;
 
 use self::{
-    names::{JOBS_STREAM, WEBHOOK_CONSUMER, WEBHOOK_STREAM},
-    streams::{MAX_DEAD_LETTER_BYTES, reserved_bytes, streams, webhook_consumer, worker_consumer},
+    consumers::ensure_lane,
+    lanes::Lane,
+    streams::{MAX_DEAD_LETTER_BYTES, reserved_bytes, streams},
 };
 use crate::{
     Messaging, MessagingConfig, MessagingError, connection::refusal::Refusal, error::Cause,
@@ -36,15 +37,15 @@ pub enum ProvisionOutcome {
 /// A stream or consumer, and what provisioning did to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Provisioned {
-    /// Its kind and name: `stream JOBS`, `consumer worker`.
+    /// Its kind and name: `stream JOBS`, `consumer normal-yolov8n`.
     pub what: String,
     /// What was done.
     pub outcome: ProvisionOutcome,
 }
 
 impl Messaging {
-    /// Creates streams, buckets, object store and consumer, or updates their settings to the configured ones,
-    /// and returns what it did. Safe to call from many processes at once.
+    /// Creates streams, buckets, object store, and the consumers of the webhooks and of the jobs of `models`, or updates
+    /// their settings to the configured ones, and returns what it did. Safe to call from many processes at once.
     ///
     /// Read permissions are enough where everything exists. Settings that differ are then left as they are,
     /// with a warning.
@@ -53,45 +54,42 @@ impl Messaging {
     /// [`MessagingError::Provision`] when the server refuses, [`MessagingError::MustBeProvisioned`] when something
     /// is missing that these credentials may not create, [`MessagingError::Timeout`] when the server does
     /// not answer, [`MessagingError::Failed`] when a bucket was deleted meanwhile.
-    pub async fn provision(&self) -> Result<Vec<Provisioned>, MessagingError> {
+    pub async fn provision(
+        &self,
+        models: impl IntoIterator<Item = ModelName>,
+    ) -> Result<Vec<Provisioned>, MessagingError> {
         let mut provisioned = Vec::new();
         for stream in streams(self.config()) {
             let what = format!("stream {}", stream.name);
             let outcome = ensure_stream(self, &what, stream).await?;
             provisioned.push(Provisioned { what, outcome });
         }
-        provisioned.extend(ensure_consumers(self).await?);
-        let notifier =
-            ensure(self, WEBHOOK_STREAM, WEBHOOK_CONSUMER, webhook_consumer(self.config()));
-        provisioned.push(notifier.await?);
+        for model in models {
+            provisioned.extend(self.provision_consumers(&model).await?);
+        }
+        provisioned.push(consumers::ensure_webhooks(self).await?);
         // Opened now, so that later requests need not.
         self.task_bucket().await?;
         self.picture_store().await?;
         Ok(provisioned)
     }
-}
 
-/// The one of normal jobs first: where it is of an older version, it delivers all jobs, and the server allows no
-/// other beside it until it is updated.
-pub(crate) async fn ensure_consumers(
-    messaging: &Messaging,
-) -> Result<Vec<Provisioned>, MessagingError> {
-    let mut provisioned = Vec::new();
-    for lane in [Priority::Normal, Priority::High, Priority::Low] {
-        let wanted = worker_consumer(messaging.config(), lane);
-        provisioned.push(ensure(messaging, JOBS_STREAM, lanes::consumer(lane), wanted).await?);
+    /// Creates the consumers of one more model, or updates their settings. `Ok` means that they are there, and jobs
+    /// of the model can be pulled.
+    ///
+    /// # Errors
+    /// As [`Messaging::provision`]: [`MessagingError::MustBeProvisioned`] when a consumer is missing that these
+    /// credentials may not create.
+    pub async fn provision_consumers(
+        &self,
+        model: &ModelName,
+    ) -> Result<Vec<Provisioned>, MessagingError> {
+        let mut provisioned = Vec::new();
+        for lane in Lane::of_model(model) {
+            provisioned.push(ensure_lane(self, &lane).await?);
+        }
+        Ok(provisioned)
     }
-    Ok(provisioned)
-}
-
-async fn ensure(
-    messaging: &Messaging,
-    stream: &str,
-    name: &str,
-    wanted: pull::Config,
-) -> Result<Provisioned, MessagingError> {
-    let outcome = ensure_consumer_settings(messaging, stream, name, wanted).await?;
-    Ok(Provisioned { what: format!("consumer {name}"), outcome })
 }
 
 /// The error of a denied creation: other credentials must provision what is missing.
@@ -193,66 +191,6 @@ fn with_ours(present: Config, wanted: &Config) -> Config {
     }
 }
 
-/// Creates the consumer, or updates the settings that this project manages.
-async fn ensure_consumer_settings(
-    messaging: &Messaging,
-    stream_name: &str,
-    name: &str,
-    wanted: pull::Config,
-) -> Result<ProvisionOutcome, MessagingError> {
-    let refused = |cause: Cause| {
-        refused(messaging.config(), format!("consumer {name} of {stream_name}"), cause)
-    };
-    let jetstream = messaging.jetstream();
-    let what = &format!("consumer {name}");
-    let info = format!("$JS.API.CONSUMER.INFO.{stream_name}.{name}");
-    // The client library appends the filter, if there is one.
-    let filter = Some(&wanted.filter_subject).filter(|filter| !filter.is_empty());
-    let filter = filter.map(|filter| format!(".{filter}")).unwrap_or_default();
-    let create = format!("$JS.API.CONSUMER.CREATE.{stream_name}.{name}{filter}");
-    let stream = jetstream.get_stream_no_info(stream_name);
-    let stream = messaging.within("look up the consumer", stream).await?;
-    let look = stream.consumer_info(name);
-    let found = messaging.if_permitted("look up the consumer", info, look).await?;
-    let config = match found {
-        Ok(info) => match pull::Config::try_from_consumer_config(info.config) {
-            Ok(present) if with_our_settings(present.clone(), &wanted) == present => {
-                return Ok(ProvisionOutcome::Unchanged);
-            }
-            Ok(present) => Some(with_our_settings(present, &wanted)),
-            // A push consumer cannot be changed into a pull consumer; the server refuses it.
-            Err(_) => Some(wanted.clone()),
-        },
-        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => None,
-        Err(error) => return Err(refused(error.into())),
-    };
-    let is_there = config.is_some();
-    let write = jetstream.create_consumer_on_stream(config.unwrap_or(wanted), stream_name);
-    let written = messaging.if_permitted("provision the consumer", create, write).await;
-    let (written, outcome): (Result<_, ConsumerError>, _) = if is_there {
-        let Some(outcome) = if_changeable(what, written)? else {
-            return Ok(ProvisionOutcome::Differs);
-        };
-        (outcome, ProvisionOutcome::Updated)
-    } else {
-        (written.map_err(|denied| missing(what, denied))?, ProvisionOutcome::Created)
-    };
-    written.map(|_| outcome).map_err(|error| refused(error.into()))
-}
-
-fn with_our_settings(present: pull::Config, wanted: &pull::Config) -> pull::Config {
-    pull::Config {
-        description: wanted.description.clone(),
-        filter_subject: wanted.filter_subject.clone(),
-        ack_policy: wanted.ack_policy,
-        ack_wait: wanted.ack_wait,
-        max_deliver: wanted.max_deliver,
-        max_ack_pending: wanted.max_ack_pending,
-        max_waiting: wanted.max_waiting,
-        ..present
-    }
-}
-
 fn refused(config: &MessagingConfig, what: String, cause: Cause) -> MessagingError {
     let advice = match Refusal::in_chain(cause.as_ref()) {
         Some(Refusal::ServerFull) => {
@@ -271,6 +209,8 @@ fn refused(config: &MessagingConfig, what: String, cause: Cause) -> MessagingErr
             | Refusal::WriteError
             | Refusal::PurgeForbidden
             | Refusal::NoStream
+            | Refusal::NoConsumer
+            | Refusal::FiltersOverlap
             | Refusal::Other,
         ) => "change the setting back, or delete it on the server so that it is created again",
     };

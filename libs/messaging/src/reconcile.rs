@@ -39,7 +39,7 @@ pub enum Discrepancy {
     LostJob,
     /// A task that is past its deadline and not terminal.
     Overdue,
-    /// Jobs in the stream that its consumer does not deliver.
+    /// Jobs in the stream that no consumer delivers.
     StuckJobs,
 }
 
@@ -216,37 +216,36 @@ impl Reconciler {
 
     async fn repair_stuck_jobs(&mut self, findings: &mut Findings) -> Result<(), MessagingError> {
         let found = stuck::check(&self.messaging).await?;
-        let before = std::mem::replace(&mut self.stuck_before, found);
-        let (found, jobs, is_sure) = match (found, before) {
-            (None, _) => return Ok(()),
-            (Some(found @ Stuck::NoConsumer { jobs }), _) => (found, jobs, true),
-            (Some(found @ Stuck::Jobs { oldest, jobs, .. }), before) => {
-                let is_same =
-                    |before| matches!(before, Stuck::Jobs { oldest: o, .. } if o == oldest);
-                (found, jobs, before.is_some_and(is_same))
-            }
-        };
-        let is_repaired = is_sure && self.repair_stuck(found, jobs).await?;
-        findings.add(Discrepancy::StuckJobs, jobs, is_repaired);
+        let before = std::mem::replace(&mut self.stuck_before, found.clone());
+        let Some(found) = found else { return Ok(()) };
+        let is_sure = !found.may_be_momentary()
+            || before.is_some_and(|before| before.is_same_message(&found));
+        let is_repaired = is_sure && self.repair_stuck(&found).await?;
+        findings.add(Discrepancy::StuckJobs, found.jobs(), is_repaired);
         Ok(())
     }
 
     /// Returns whether it did.
-    async fn repair_stuck(&self, found: Stuck, jobs: u64) -> Result<bool, MessagingError> {
+    async fn repair_stuck(&self, found: &Stuck) -> Result<bool, MessagingError> {
+        let jobs = found.jobs();
         match stuck::repair(&self.messaging, found).await {
             Ok(()) => {
                 tracing::warn!(
                     jobs,
-                    "the queue's consumer was recreated: it did not deliver these jobs"
+                    "consumers of the queue were recreated: they did not deliver these jobs"
                 );
                 Ok(true)
             }
-            // An API may publish jobs without being allowed to change the consumer.
-            Err(MessagingError::NotPermitted { .. } | MessagingError::MustBeProvisioned { .. }) => {
+            // An API may publish jobs without being allowed to change consumers.
+            Err(
+                error @ (MessagingError::NotPermitted { .. }
+                | MessagingError::MustBeProvisioned { .. }),
+            ) => {
                 tracing::error!(
                     jobs,
+                    %error,
                     "the queue delivers these jobs to no worker, and these credentials may not recreate \
-                     its consumer: provision it with credentials that may"
+                     its consumers: provision it with credentials that may, and with the names of all models"
                 );
                 Ok(false)
             }
@@ -298,19 +297,15 @@ impl Reconciler {
 }
 
 impl Messaging {
-    /// Recreates the queue's consumer if there are jobs that it does not deliver; returns their number. For
+    /// Recreates the queue's consumers if there are jobs that they do not deliver; returns their number. For
     /// credentials that may do so, where those of the reconciler may not.
     ///
     /// # Errors
     /// [`MessagingError`] if the server fails or refuses.
     pub async fn free_stuck_jobs(&self) -> Result<u64, MessagingError> {
-        match stuck::check(self).await? {
-            None => Ok(0),
-            Some(found @ (Stuck::NoConsumer { jobs } | Stuck::Jobs { jobs, .. })) => {
-                stuck::repair(self, found).await?;
-                Ok(jobs)
-            }
-        }
+        let Some(found) = stuck::check(self).await? else { return Ok(0) };
+        stuck::repair(self, &found).await?;
+        Ok(found.jobs())
     }
 }
 

@@ -80,7 +80,7 @@ pub async fn serve(
         None => None,
     };
     let messaging = Messaging::connect(config.messaging.clone()).await?;
-    messaging.provision().await?;
+    messaging.provision([config.model.clone()]).await?;
     let metrics = Metrics::new()?;
     let ring = match config.auth {
         AuthMode::Off => None,

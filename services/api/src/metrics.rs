@@ -87,6 +87,20 @@ fn register_waiting_by_priority(meter: &Meter, backpressure: &Backpressure) {
         .build();
 }
 
+fn register_waiting_by_model(meter: &Meter, backpressure: &Backpressure) {
+    let backpressure = backpressure.clone();
+    meter
+        .u64_observable_gauge("spotter_queue_waiting_by_model")
+        .with_description("Jobs that wait for a worker, by model.")
+        .with_callback(move |gauge| {
+            let Some(report) = backpressure.newest() else { return };
+            for (model, depth) in report.by_model {
+                gauge.observe(depth.waiting, &[KeyValue::new("model", String::from(model))]);
+            }
+        })
+        .build();
+}
+
 /// Registers the reconciler's metrics. Every kind has a series from the start, 0 if there is no discrepancy
 /// or if another API is the reconciler.
 pub(crate) fn register_reconciliation(meter: &Meter, reconciliation: &Reconciliation) {
@@ -215,6 +229,7 @@ impl ApiMetrics {
         let waiting = ("spotter_queue_waiting", "Jobs that wait for a worker.");
         queue_gauge(&meter, &rules.backpressure, waiting, |report| report.depth.waiting as f64);
         register_waiting_by_priority(&meter, &rules.backpressure);
+        register_waiting_by_model(&meter, &rules.backpressure);
         let in_progress =
             ("spotter_queue_in_progress", "Jobs that are running or wait for a retry.");
         queue_gauge(&meter, &rules.backpressure, in_progress, |report| {

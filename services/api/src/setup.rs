@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use domain::{ModelName, ModelNames};
 use messaging::{
     ErrorKind, Messaging, MessagingConfig, MessagingError, ProvisionOutcome, Provisioned, Role,
 };
@@ -19,9 +20,11 @@ const TIMEOUT: Duration = Duration::from_secs(300);
 /// The pause before a retry.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The settings of the set-up: the common ones of the queue.
+/// The settings of the set-up: the common ones of the queue, and the models.
 #[derive(Clone)]
 pub struct SetUpConfig {
+    /// `MODEL` (default `yolov8n`) and `MODELS`: the models whose jobs get consumers.
+    pub models: Vec<ModelName>,
     /// `NATS_URL` and the other settings of the queue and the records.
     pub messaging: MessagingConfig,
     /// `LOG_FORMAT` and `RUST_LOG`.
@@ -37,8 +40,12 @@ impl SetUpConfig {
         let mut reader = Reader::new(source);
         let messaging = MessagingConfig::read(&mut reader, Role::Setup);
         let messaging = MessagingConfig { connect_timeout: TIMEOUT, ..messaging };
+        let model = reader.read("MODEL", ModelName::default());
+        let others = reader.read_optional::<ModelNames>("MODELS");
+        let others = others.into_iter().flatten().filter(|other| *other != model);
+        let models = std::iter::once(model.clone()).chain(others).collect();
         let log = LogSettings::read(&mut reader);
-        reader.finish(Self { messaging, log })
+        reader.finish(Self { models, messaging, log })
     }
 }
 
@@ -49,20 +56,22 @@ impl SetUpConfig {
 /// [`MessagingError`] of the last attempt.
 pub async fn set_up(config: &SetUpConfig) -> Result<Vec<String>, MessagingError> {
     let messaging = Messaging::connect(config.messaging.clone()).await?;
-    let outcome = with_retries(&messaging, config.messaging.replicas).await;
+    let outcome = with_retries(&messaging, config).await;
     messaging.close().await;
     outcome
 }
 
 async fn with_retries(
     messaging: &Messaging,
-    replicas: usize,
+    config: &SetUpConfig,
 ) -> Result<Vec<String>, MessagingError> {
     let deadline = Instant::now() + TIMEOUT;
     let mut logged = String::new();
     loop {
-        match once(messaging).await {
-            Err(error) if may_pass(&error, replicas) && Instant::now() < deadline => {
+        match once(messaging, &config.models).await {
+            Err(error)
+                if may_pass(&error, config.messaging.replicas) && Instant::now() < deadline =>
+            {
                 let text = error.to_string();
                 if text != logged {
                     tracing::warn!(%error, "set-up failed; retrying");
@@ -75,11 +84,12 @@ async fn with_retries(
     }
 }
 
-async fn once(messaging: &Messaging) -> Result<Vec<String>, MessagingError> {
-    let mut lines: Vec<String> = messaging.provision().await?.iter().map(line).collect();
+async fn once(messaging: &Messaging, models: &[ModelName]) -> Result<Vec<String>, MessagingError> {
+    let provisioned = messaging.provision(models.iter().cloned()).await?;
+    let mut lines: Vec<String> = provisioned.iter().map(line).collect();
     match messaging.free_stuck_jobs().await? {
         0 => {}
-        jobs => lines.push(format!("consumer recreated: {jobs} jobs were not being delivered")),
+        jobs => lines.push(format!("consumers recreated: {jobs} jobs were not being delivered")),
     }
     Ok(lines)
 }

@@ -73,7 +73,7 @@ pub async fn run(
         tokio::spawn(probes::serve(listener, health, metrics.clone(), end));
     }
     let messaging = Messaging::connect(config.messaging.clone()).await?;
-    messaging.provision().await?;
+    messaging.provision([]).await?;
     let connection = messaging.clone();
     metrics.flag("spotter_nats_connected", "1 while there is a connection to NATS.", move || {
         connection.is_connected()

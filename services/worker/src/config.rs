@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, num::NonZero, path::PathBuf, time::Duration};
 
 use detector::ExecutionProvider;
-use domain::{ModelName, picture::PictureLimits};
+use domain::{ModelName, ModelNames, picture::PictureLimits};
 use messaging::{MessagingConfig, Role};
 use service::{
     config::{ConfigError, Reader, Source},
@@ -21,8 +21,11 @@ const GPU_SESSIONS: NonZero<usize> = NonZero::new(16).unwrap();
 /// All settings of a worker.
 #[derive(Clone)]
 pub struct Config {
-    /// `MODEL`: the name of the installed model to run. Default `yolov8n`.
+    /// `MODEL`: the name of the installed model that is loaded at the start. Default: the first one of `MODELS`, or
+    /// `yolov8n`.
     pub model: ModelName,
+    /// `MODELS`: the names of the installed models whose jobs it runs, separated by commas. Default: all installed ones.
+    pub models: Option<ModelNames>,
     /// `MODELS_DIR`: the folder of installed models. Default: `models` in the current folder or the nearest
     /// one above.
     pub models_dir: Option<PathBuf>,
@@ -73,8 +76,10 @@ impl Config {
         // TensorRT builds an engine for each, which can take minutes.
         let few = provider == ExecutionProvider::TensorRt;
         let sessions = if few { NonZero::<usize>::MIN } else { GPU_SESSIONS };
+        let models = reader.read_optional("MODELS");
         let config = Self {
-            model: reader.read("MODEL", ModelName::default()),
+            model: model(&mut reader, models.as_ref()),
+            models,
             models_dir: reader.read_optional("MODELS_DIR"),
             provider,
             onnx_runtime: reader.read_optional("ORT_DYLIB_PATH"),
@@ -95,5 +100,49 @@ impl Config {
             traces: TraceSettings::read(&mut reader),
         };
         reader.finish(config)
+    }
+}
+
+/// The model that is loaded at the start.
+fn model(reader: &mut Reader<'_>, models: Option<&ModelNames>) -> ModelName {
+    let model = reader.read_optional("MODEL");
+    match (model, models) {
+        (Some(model), Some(models)) if !models.contains(&model) => {
+            reader.problem("MODEL", format!("'{model}' is not one of MODELS"));
+            model
+        }
+        (Some(model), _) => model,
+        (None, Some(models)) => models.first().clone(),
+        (None, None) => ModelName::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    fn model_of(variables: &[(&str, &str)]) -> Result<String, String> {
+        let source: HashMap<String, String> =
+            variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let config = Config::read(&source).map_err(|error| error.to_string())?;
+        Ok(config.model.into())
+    }
+
+    #[test]
+    fn the_model_that_is_loaded_first_is_one_of_those_that_are_served() {
+        let cases = [
+            (&[][..], "yolov8n"),
+            (&[("MODEL", "a")], "a"),
+            (&[("MODELS", "b, a")], "b"),
+            (&[("MODELS", "b,a"), ("MODEL", "a")], "a"),
+        ];
+        for (variables, expected) in cases {
+            assert_eq!(model_of(variables).as_deref(), Ok(expected), "{variables:?}");
+        }
+        let error = model_of(&[("MODELS", "b,a"), ("MODEL", "c")]).unwrap_err();
+        assert!(error.contains("MODEL") && error.contains("'c' is not one of MODELS"), "{error}");
+        assert!(model_of(&[("MODELS", "b,,a")]).unwrap_err().contains("MODELS"));
     }
 }

@@ -14,6 +14,7 @@ mod metrics;
 mod process;
 mod recorded_run;
 mod running;
+mod served_models;
 mod settle;
 mod startup;
 

@@ -12,7 +12,7 @@ use detector::{
     Detector, ExecutionProvider, ModelError, OnnxRuntime, OnnxRuntimeError, SessionOptions,
     SharedModel,
 };
-use domain::Sha256Digest;
+use domain::{ModelName, Sha256Digest};
 use messaging::{Messaging, MessagingError};
 use service::{
     files,
@@ -41,6 +41,7 @@ use crate::{
     metrics::{WorkerMetrics, register_model},
     process::Context,
     running::RunningTasks,
+    served_models::{self, served_models},
 };
 
 /// The path at which set-up installs ONNX Runtime with `provider`, relative to the project's root.
@@ -128,7 +129,7 @@ pub async fn run(
             end.clone(),
         ));
     }
-    let Loaded { preprocessing, slots, model_digest, max_batch } = {
+    let Loaded { preprocessing, slots, models, model_digest, max_batch } = {
         let config = config.clone();
         // Loading weights takes about a second, in which probes must be answered.
         tokio::task::spawn_blocking(move || load_slots(&config))
@@ -136,7 +137,8 @@ pub async fn run(
             .map_err(io::Error::other)??
     };
     let messaging = Messaging::connect(config.messaging.clone()).await?;
-    messaging.provision().await?;
+    messaging.provision([]).await?;
+    served_models::provision(&messaging, &models).await?;
     health.started(messaging.clone());
     let connection = messaging.clone();
     metrics.flag("spotter_nats_connected", "1 while there is a connection to NATS.", move || {
@@ -147,7 +149,8 @@ pub async fn run(
     let watched = messaging.clone();
     tokio::spawn(async move { end.run_until_cancelled(watched.watch_writes()).await });
     register_model(&metrics, &config.model, model_digest, config.provider);
-    let deliveries = messaging.queue().deliveries();
+    let served = models.iter().map(ModelName::as_str).collect::<Vec<_>>().join(",");
+    let deliveries = messaging.queue().deliveries(models);
     let (metrics, slots) = (WorkerMetrics::new(&metrics), Arc::new(slots));
     let rules =
         BatchRules { most: max_batch, window: config.batch_window, deadline: config.job_deadline };
@@ -185,6 +188,7 @@ pub async fn run(
     let heartbeat = Heartbeat::start(heartbeat).await;
     tracing::info!(
         model = %config.model,
+        models = %served,
         provider = %config.provider,
         concurrency = config.cores.slots,
         threads_per_picture = config.cores.per_slot,
@@ -226,6 +230,8 @@ async fn watch_revoked_tasks(
 struct Loaded {
     preprocessing: Arc<Preprocessing>,
     slots: Slots,
+    /// Those whose jobs are pulled.
+    models: Vec<ModelName>,
     model_digest: Sha256Digest,
     /// The largest batch.
     max_batch: usize,
@@ -238,6 +244,7 @@ fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
     let runtime = OnnxRuntime::load_with(&library, config.provider)?;
     let models_dir = config.models_dir.clone().unwrap_or_else(|| nearest(MODELS_DIR));
     let options = SessionOptions { provider: config.provider, threads: config.cores.per_slot };
+    let models = served_models(config, &models_dir)?;
     let source = ModelSource { runtime: runtime.clone(), models_dir, options };
     let bundle = source.bundle(&config.model)?;
     let own = source.load_shared(&bundle)?;
@@ -247,7 +254,7 @@ fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
     let mut detectors: Vec<Detector> =
         (0..config.cores.slots.get()).map(|_| own.detector(&options)).collect::<Result<_, _>>()?;
     let max_batch = max_batch(config, &own, &mut detectors[0])?;
-    let models = if config.provider.is_gpu() {
+    let loaded = if config.provider.is_gpu() {
         on_gpu(&source, own, detectors, config.gpu_sessions, max_batch)
     } else {
         on_cpu(&source, &own, detectors)?
@@ -260,8 +267,8 @@ fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
         labels: bundle.labels().clone(),
     };
     let preprocessing = Arc::new(Preprocessing::new(own, limits, source));
-    let slots = Slots::start(&runtime, models, &preprocessing)?;
-    Ok(Loaded { preprocessing, slots, model_digest: bundle.digest(), max_batch })
+    let slots = Slots::start(&runtime, loaded, &preprocessing)?;
+    Ok(Loaded { preprocessing, slots, models, model_digest: bundle.digest(), max_batch })
 }
 
 fn placement(config: &Config, max_batch: usize) -> Placement {

@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use domain::ModelName;
 use messaging::{Messaging, MessagingConfig, Role};
 use serde::Serialize;
 use tokio::{
@@ -71,7 +72,7 @@ impl Load {
     pub(crate) fn measure(&self, server: &Server) -> Measured {
         run(async {
             let setup = self.connect(Role::Setup).await;
-            setup.provision().await.expect("the streams can be created");
+            setup.provision([ModelName::default()]).await.expect("the streams can be created");
             setup.close().await;
         });
         let flow = Arc::new(Flow {
@@ -128,7 +129,7 @@ impl Load {
     async fn work(&self, flow: &Arc<Flow>) -> f64 {
         let messaging = self.connect(Role::Worker).await;
         let tasks = messaging.tasks();
-        let mut deliveries = messaging.queue().deliveries();
+        let mut deliveries = messaging.queue().deliveries([ModelName::default()]);
         let slots = Arc::new(Semaphore::new(self.slots));
         loop {
             let slot = Arc::clone(&slots).acquire_owned().await.unwrap();

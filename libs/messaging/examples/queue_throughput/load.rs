@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use domain::ModelName;
 use messaging::{Delivery, Messaging, MessagingConfig, Role};
 use tokio::{sync::Semaphore, task::JoinSet};
 
@@ -122,7 +123,7 @@ impl Flow {
             ..MessagingConfig::new(servers.url().parse().unwrap(), Role::Cli)
         };
         let messaging = Messaging::connect(config).await.expect("the server answers");
-        messaging.provision().await.expect("the streams can be made");
+        messaging.provision([ModelName::default()]).await.expect("the streams can be made");
         Self {
             messaging,
             picture: noise(case.bytes),
@@ -147,7 +148,7 @@ impl Flow {
 
     async fn take_all(self: Arc<Self>) {
         let hands = Arc::new(Semaphore::new(HANDS));
-        let mut deliveries = self.messaging.queue().deliveries();
+        let mut deliveries = self.messaging.queue().deliveries([ModelName::default()]);
         loop {
             let hand = Arc::clone(&hands).acquire_owned().await.unwrap();
             let delivery = deliveries.next(1 + hands.available_permits()).await;

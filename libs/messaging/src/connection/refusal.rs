@@ -31,6 +31,10 @@ pub(crate) enum Refusal {
     NoJetStream,
     /// There is no such stream.
     NoStream,
+    /// There is no such consumer.
+    NoConsumer,
+    /// Another consumer of the work queue has some of the same subjects.
+    FiltersOverlap,
     /// Anything else.
     Other,
 }
@@ -54,6 +58,8 @@ impl Refusal {
                 Self::NoJetStream
             }
             ErrorCode::STREAM_NOT_FOUND => Self::NoStream,
+            ErrorCode::CONSUMER_NOT_FOUND => Self::NoConsumer,
+            ErrorCode::CONSUMER_WQ_CONSUMER_NOT_UNIQUE => Self::FiltersOverlap,
             _ => Self::Other,
         }
     }
@@ -141,6 +147,8 @@ impl Messaging {
                     | Refusal::TooFewServers
                     | Refusal::NoJetStream
                     | Refusal::NoStream
+                    | Refusal::NoConsumer
+                    | Refusal::FiltersOverlap
                     | Refusal::Other => SubmitError::Unavailable { detail },
                 }
             }

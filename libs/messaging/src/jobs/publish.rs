@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::{HeaderMap, jetstream::message::PublishMessage};
 use bytes::Bytes;
-use domain::{Job, TaskRecord};
+use domain::{Job, ModelName, TaskRecord};
 use opentelemetry::trace::SpanBuilder;
 use service::{
     lifecycle::failpoints,
@@ -125,10 +125,10 @@ impl JobQueue {
         })
     }
 
-    /// Starts to pull jobs.
+    /// Starts to pull the jobs of `models`.
     #[must_use]
-    pub fn deliveries(&self) -> Deliveries {
-        Deliveries::new(self.messaging.clone())
+    pub fn deliveries(&self, models: impl IntoIterator<Item = ModelName>) -> Deliveries {
+        Deliveries::new(self.messaging.clone(), models)
     }
 
     /// Fails early without a connection: the client library would queue the message and publish it after

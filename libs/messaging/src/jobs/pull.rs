@@ -4,31 +4,31 @@
 //! must not hold messages that it cannot start. The client library's `stream()` requests a full batch
 //! whenever half of the last one is used up: with a batch of 4 it holds up to 6 messages. So this file
 //! writes the pull requests itself: each covers exactly the free slots that no earlier request covers. While all
-//! slots are busy, a worker waits for a high job at most, and ends its other requests.
+//! slots are busy, a worker waits for high jobs at most, and ends its other requests.
 
 mod demand;
+mod missing;
+mod requests;
 
-use std::time::Duration;
+use std::{collections::HashSet, future::pending, time::Duration};
 
-use async_nats::{StatusCode, Subscriber, jetstream::consumer::pull::BatchConfig};
-use domain::Priority;
+use domain::ModelName;
 use futures_util::StreamExt;
 use tokio::{
     sync::watch,
-    task::JoinHandle,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep_until},
 };
 
-use self::demand::{Demand, Request, RequestKind};
+use self::{
+    demand::{Demand, SILENCE},
+    missing::MissingConsumers,
+    requests::Pull,
+};
 use super::{
-    delivery::{self, Delivery, NAK, Settlement},
+    delivery::{self, Delivery},
     wire,
 };
-use crate::{
-    Messaging,
-    connection::Link,
-    provision::{lanes, names::JOBS_STREAM},
-};
+use crate::{Messaging, connection::Link, provision::lanes};
 
 /// When a pull request expires on the server.
 const EXPIRES: Duration = Duration::from_secs(30);
@@ -36,14 +36,11 @@ const EXPIRES: Duration = Duration::from_secs(30);
 /// The interval of the idle heartbeats that the server sends for a pending request.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 
-/// Without a message for this long a request counts as lost: two heartbeats and some slack.
-const SILENCE: Duration = Duration::from_secs(5);
-
-/// A request that the server rejects at once, by a status message: its heartbeats would come after its end.
-const REJECTED: &str = r#"{"batch":1,"expires":1000000000,"idle_heartbeat":1000000000}"#;
-
 /// The first and the longest delay after a failed pull.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// How often a worker looks for consumers that it may not create.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// The deliveries to this worker, without end: every error is retried.
 ///
@@ -52,29 +49,18 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 pub struct Deliveries {
     messaging: Messaging,
     link: watch::Receiver<Link>,
+    /// Those whose jobs are wanted.
+    models: Vec<ModelName>,
+    /// Those of them whose jobs cannot be pulled.
+    missing: MissingConsumers,
     pull: Option<Pull>,
+    /// What the pull has requested, and what is known of the lanes, also from the pull before.
+    demand: Demand,
+    /// The models of `demand`.
+    pulled: Vec<ModelName>,
     failures: u32,
     /// The earliest moment of the next pull.
     wait_until: Instant,
-    /// The latest attempt to provision the queue. While a cluster elects its leaders each pull finds no
-    /// consumer; one attempt at a time is enough.
-    provisioning: Option<JoinHandle<()>>,
-}
-
-/// An inbox for each lane, and the pending pull requests.
-struct Pull {
-    /// The inbox of a lane ends with the lane's name besides.
-    inbox: String,
-    subscriber: Subscriber,
-    /// How many messages it has got, jobs and statuses.
-    received: u64,
-    demand: Demand,
-    /// When a message or a heartbeat is due.
-    lost_after: Instant,
-    /// When the answer to the last request that does not wait is due.
-    answer_due: Instant,
-    /// The number of the connection it was opened on. The server drops the requests of an earlier one.
-    connects: u64,
 }
 
 /// Why a pull ended.
@@ -82,28 +68,47 @@ struct Pull {
 enum PullError {
     /// There is a new connection.
     Reconnected,
-    /// The consumer or the stream is missing: the server may have lost its store.
-    NoConsumer,
+    /// The consumers of this model are missing, or the stream: the server may have lost its store.
+    NoConsumer(ModelName),
+    /// The consumers of another model are there again.
+    ConsumersFound,
     /// Anything else.
     Other(String),
 }
 
 impl Deliveries {
-    pub(crate) fn new(messaging: Messaging) -> Self {
+    pub(crate) fn new(messaging: Messaging, models: impl IntoIterator<Item = ModelName>) -> Self {
         let link = messaging.link();
         Self {
             messaging,
             link,
+            models: distinct(models),
+            missing: MissingConsumers::default(),
             pull: None,
+            demand: Demand::of_models(0),
+            pulled: Vec::new(),
             failures: 0,
             wait_until: Instant::now(),
-            provisioning: None,
         }
     }
 
+    /// From the next [`Deliveries::next`] on, delivers the jobs of these models only. What is on its way is released.
+    /// Jobs of a model without consumers are delivered once the consumers are there: it creates them, or waits for
+    /// them where these credentials may not.
+    pub fn serve(&mut self, models: impl IntoIterator<Item = ModelName>) {
+        let models = distinct(models);
+        if models == self.models {
+            return;
+        }
+        self.missing.keep(&models);
+        self.models = models;
+        self.end_pull();
+    }
+
     /// The next job; requests as many as there are `free_slots`: high jobs first, but of ten slots three are offered
-    /// to normal jobs first and one to low ones. While lower jobs wait and no high one does, one high job more than
-    /// that may come. Waits until there is a job; with 0 free slots, perhaps for ever.
+    /// to normal jobs first and one to low ones. The models that have jobs of a priority take turns. While lower jobs
+    /// wait and no high one does, one high job more than that may come. Waits until there is a job; with 0 free slots,
+    /// perhaps for ever.
     ///
     /// Cancel-safe: a message that arrives between two calls is kept for the next. Calls must not be far
     /// apart while slots are free, since the `ack_wait` of such a message is running. When not even a high job can be
@@ -114,19 +119,12 @@ impl Deliveries {
         loop {
             if free_slots == 0 && !self.is_for_high_only() {
                 self.pause();
-                return std::future::pending().await;
+                return pending().await;
             }
             match self.step(free_slots).await {
                 Ok(Some(message)) => {
                     self.failures = 0;
-                    let lane = lanes::parse(&message.subject).map(|(_, _, lane)| lane);
-                    let delivery = self.accept(message);
-                    if let (Some(pull), Some(lane)) = (&mut self.pull, lane) {
-                        // Of a message that is not a job it is not known whether others wait behind it.
-                        let waiting = delivery.as_ref().map_or(1, |delivery| delivery.waiting);
-                        pull.demand.delivered(lane, waiting, Instant::now());
-                    }
-                    if let Some(delivery) = delivery {
+                    if let Some(delivery) = self.accept(message) {
                         return delivery;
                     }
                 }
@@ -137,28 +135,41 @@ impl Deliveries {
     }
 
     fn is_for_high_only(&self) -> bool {
-        self.pull.as_ref().is_some_and(|pull| pull.demand.is_for_high_only())
+        self.pull.is_some() && self.demand.is_for_high_only()
     }
 
     /// Ends the requests that still wait, while no slot is free, and releases what they have been answered with at
     /// this moment.
     pub fn pause(&mut self) {
-        if let Some(pull) = self.pull.take_if(|pull| pull.demand.is_pending()) {
-            tokio::spawn(pull.end(self.messaging.clone()));
+        if self.demand.is_pending() {
+            self.end_pull();
         }
     }
 
     /// Stops pulling, and releases at once what the server has already sent.
     pub async fn stop(mut self) {
+        let rest = self.demand.end();
         if let Some(pull) = self.pull.take() {
-            pull.end(self.messaging.clone()).await;
+            pull.end(self.messaging.clone(), rest).await;
+        }
+    }
+
+    fn end_pull(&mut self) {
+        let rest = self.demand.end();
+        if let Some(pull) = self.pull.take() {
+            tokio::spawn(pull.end(self.messaging.clone(), rest));
         }
     }
 
     /// Waits for one event: a message, a status, a missed heartbeat, a reconnection.
     async fn step(&mut self, free_slots: usize) -> Result<Option<async_nats::Message>, PullError> {
         if self.pull.is_none() {
-            self.pull = Some(self.open().await?);
+            let models = self.missing.others(&self.models);
+            if models.is_empty() {
+                self.missing.found().await;
+                return Ok(None);
+            }
+            self.open(models).await?;
         }
         let Some(pull) = &mut self.pull else { return Ok(None) };
         let link = *self.link.borrow_and_update();
@@ -168,50 +179,61 @@ impl Deliveries {
         // Without a connection the client library would queue the request, and the server would get it
         // together with the one of the next connection.
         if link.connected {
-            for request in pull.demand.requests(free_slots, Instant::now()) {
+            for request in self.demand.requests(free_slots, Instant::now()) {
                 pull.send(&self.messaging, request).await?;
             }
         }
-        let lost_at = pull.lost_at();
+        let lost = lost(self.demand.lost_at());
         tokio::select! {
             biased;
             message = pull.subscriber.next() => match message {
-                Some(message) => pull.receive(message),
+                Some(message) => pull.receive(message, &mut self.demand),
                 None => Err(PullError::Other("the subscription ended".to_owned())),
             },
             // The next step reads the new state.
             changed = self.link.changed() => match changed {
                 Ok(()) => Ok(None),
                 // Closed for good: without this the loop would spin.
-                Err(_) => std::future::pending().await,
+                Err(_) => pending().await,
             },
-            () = sleep_until(lost_at) => {
-                Err(PullError::Other(format!("no answer and no heartbeat for {SILENCE:?}")))
-            }
+            () = self.missing.found() => Err(PullError::ConsumersFound),
+            error = lost => Err(error),
         }
     }
 
-    /// Subscribes to a new inbox, once there is a connection and the delay is over.
-    async fn open(&mut self) -> Result<Pull, PullError> {
+    /// Opens a pull, once there is a connection and the delay is over.
+    async fn open(&mut self, models: Vec<ModelName>) -> Result<(), PullError> {
         sleep_until(self.wait_until).await;
         let connected = self.link.wait_for(|link| link.connected).await;
         let Ok(connects) = connected.map(|link| link.connects) else {
             // The connection has been closed for good.
-            return std::future::pending().await;
+            return pending().await;
         };
-        let client = self.messaging.client();
-        let inbox = client.new_inbox();
-        let subscriber = client
-            .subscribe(format!("{inbox}.*"))
-            .await
-            .map_err(|error| PullError::Other(error.to_string()))?;
-        let lost_after = Instant::now() + SILENCE;
-        let demand = Demand::default();
-        let (received, answer_due) = (0, lost_after);
-        Ok(Pull { inbox, subscriber, received, demand, lost_after, answer_due, connects })
+        if models != self.pulled {
+            self.demand = Demand::of_models(models.len());
+            self.pulled.clone_from(&models);
+        }
+        self.pull = Some(Pull::open(&self.messaging, models, connects).await?);
+        Ok(())
     }
 
-    fn accept(&self, message: async_nats::Message) -> Option<Delivery> {
+    /// Notes a message in the demand. `None` if it is not a job.
+    fn accept(&mut self, message: async_nats::Message) -> Option<Delivery> {
+        let subject = message.subject.clone();
+        let delivery = self.read(message);
+        if let Some(pull) = &self.pull
+            && let Some((model, _, priority)) = lanes::parse(&subject)
+            && let Some(lane) = pull.lane(model, priority)
+        {
+            // Of a message that is not a job it is not known whether others wait behind it.
+            let waiting = delivery.as_ref().map_or(1, |delivery| delivery.waiting);
+            self.demand.delivered(lane, waiting, Instant::now());
+            self.missing.is_there(&pull.models()[lane.model]);
+        }
+        delivery
+    }
+
+    fn read(&self, message: async_nats::Message) -> Option<Delivery> {
         match wire::decode(&message) {
             Ok((job, source)) => Delivery::new(self.messaging.clone(), message, job, source),
             Err(reason) => {
@@ -229,158 +251,40 @@ impl Deliveries {
 
     /// Ends the pull, releases what it still receives, and sets the time of the next one.
     fn close_pull(&mut self, error: PullError) {
-        if let Some(pull) = self.pull.take() {
-            tokio::spawn(pull.end(self.messaging.clone()));
-        }
+        self.end_pull();
         match error {
-            PullError::Reconnected => {
-                tracing::debug!("pulling on a new connection");
-                return;
+            PullError::Reconnected => tracing::debug!("pulling on a new connection"),
+            PullError::ConsumersFound => {}
+            // The other models go on at once.
+            PullError::NoConsumer(model) => self.missing.add(self.messaging.clone(), model),
+            PullError::Other(reason) => {
+                tracing::warn!(%reason, "pulling jobs failed; retrying");
+                self.wait_until = Instant::now() + backoff(self.failures);
+                self.failures = self.failures.saturating_add(1);
             }
-            PullError::NoConsumer => {
-                if self.provisioning.as_ref().is_none_or(JoinHandle::is_finished) {
-                    tracing::warn!("the queue's consumer is missing; provisioning it");
-                    let messaging = self.messaging.clone();
-                    self.provisioning = Some(tokio::spawn(async move {
-                        if let Err(error) = messaging.provision().await {
-                            tracing::warn!(%error, "the queue could not be provisioned");
-                        }
-                    }));
-                }
-            }
-            PullError::Other(reason) => tracing::warn!(%reason, "pulling jobs failed; retrying"),
         }
-        let (first, longest) = BACKOFF;
-        let pause = first.saturating_mul(1 << self.failures.min(10)).min(longest);
-        // Jitter of a half, so that workers that failed together do not retry together.
-        self.wait_until = Instant::now() + pause.mul_f64(rand::random_range(0.5..1.0));
-        self.failures = self.failures.saturating_add(1);
     }
 }
 
-impl Pull {
-    /// When its requests count as lost. The heartbeats of those that wait do not stand for the others.
-    fn lost_at(&self) -> Instant {
-        if self.demand.is_asking() { self.lost_after.min(self.answer_due) } else { self.lost_after }
+/// Waits until the requests count as lost; for ever without any.
+async fn lost(at: Option<Instant>) -> PullError {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => pending().await,
     }
-
-    async fn send(&mut self, messaging: &Messaging, request: Request) -> Result<(), PullError> {
-        let Request { lane, jobs, kind } = request;
-        let config = match kind {
-            RequestKind::NoWait => {
-                BatchConfig { batch: jobs, no_wait: true, ..BatchConfig::default() }
-            }
-            RequestKind::Waiting => BatchConfig {
-                batch: jobs,
-                expires: Some(EXPIRES),
-                idle_heartbeat: HEARTBEAT,
-                ..BatchConfig::default()
-            },
-        };
-        let body =
-            serde_json::to_vec(&config).map_err(|error| PullError::Other(error.to_string()))?;
-        let consumer = lanes::consumer(lane);
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{JOBS_STREAM}.{consumer}");
-        messaging
-            .client()
-            .publish_with_reply(subject, format!("{}.{lane}", self.inbox), body.into())
-            .await
-            .map_err(|error| PullError::Other(error.to_string()))?;
-        self.lost_after = Instant::now() + SILENCE;
-        if kind == RequestKind::NoWait {
-            self.answer_due = self.lost_after;
-        }
-        Ok(())
-    }
-
-    /// Distinguishes jobs from status messages about the requests.
-    fn receive(
-        &mut self,
-        message: async_nats::Message,
-    ) -> Result<Option<async_nats::Message>, PullError> {
-        let now = Instant::now();
-        self.received += 1;
-        self.lost_after = now + SILENCE;
-        match message.status {
-            None | Some(StatusCode::OK) => Ok(Some(message)),
-            Some(StatusCode::IDLE_HEARTBEAT) => Ok(None),
-            Some(status @ (StatusCode::NOT_FOUND | StatusCode::TIMEOUT)) => {
-                let Some(lane) = lane_of_inbox(&message) else { return Ok(None) };
-                if status == StatusCode::NOT_FOUND {
-                    self.demand.found_empty(lane, now);
-                } else {
-                    // A request has expired; the rest of its messages will not be sent.
-                    self.demand.expired(lane, rest(&message), now);
-                }
-                Ok(None)
-            }
-            Some(StatusCode::NO_RESPONDERS) => Err(PullError::NoConsumer),
-            Some(status) => {
-                let description = message.description.unwrap_or_default();
-                if description.eq_ignore_ascii_case("Consumer Deleted") {
-                    return Err(PullError::NoConsumer);
-                }
-                Err(PullError::Other(format!("{status} {description}")))
-            }
-        }
-    }
-
-    /// Ends the requests, and releases the jobs that they have been answered with by then.
-    async fn end(self, messaging: Messaging) {
-        let limit = messaging.config().request_timeout;
-        if timeout(limit, self.release_all(&messaging)).await.is_err() {
-            tracing::debug!("messages that were not released are redelivered after their ack_wait");
-        }
-    }
-
-    /// The client library's `drain` forgets a subscription before the server does, and with it the messages that are on
-    /// their way. But client and server both count the messages of a subscription, and end it after as many as they
-    /// are told. So it ends after more than can be on their way, and requests that the server rejects make up the rest.
-    async fn release_all(mut self, messaging: &Messaging) {
-        let rest = self.demand.most_messages();
-        if self.subscriber.unsubscribe_after(self.received + rest).await.is_err() {
-            return;
-        }
-        let consumer = lanes::consumer(Priority::Normal);
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{JOBS_STREAM}.{consumer}");
-        for _ in 0..rest {
-            let (subject, inbox) =
-                (subject.clone(), format!("{}.{}", self.inbox, Priority::Normal));
-            let rejected = messaging.client().publish_with_reply(subject, inbox, REJECTED.into());
-            if rejected.await.is_err() {
-                return;
-            }
-        }
-        let jobs = self.subscriber.filter(|message| std::future::ready(message.status.is_none()));
-        jobs.for_each_concurrent(None, |message| release(messaging, message)).await;
-    }
+    PullError::Other(format!("no answer and no heartbeat for {SILENCE:?}"))
 }
 
-/// The lane whose inbox has got this message about a request.
-fn lane_of_inbox(message: &async_nats::Message) -> Option<Priority> {
-    message.subject.rsplit('.').next()?.parse().ok()
+/// The delay after so many failures in a row.
+fn backoff(failures: u32) -> Duration {
+    let (first, longest) = BACKOFF;
+    let pause = first.saturating_mul(1 << failures.min(10)).min(longest);
+    // Jitter of a half, so that workers that failed together do not retry together.
+    pause.mul_f64(rand::random_range(0.5..1.0))
 }
 
-/// How many messages of an expired request were not sent.
-fn rest(message: &async_nats::Message) -> usize {
-    let headers = message.headers.as_ref();
-    let rest = headers.and_then(|headers| headers.get("Nats-Pending-Messages"));
-    rest.and_then(|rest| rest.as_str().parse().ok()).unwrap_or(usize::MAX)
-}
-
-async fn release(messaging: &Messaging, message: async_nats::Message) {
-    let Some(reply) = message.reply.clone() else { return };
-    let delivery = wire::decode(&message)
-        .ok()
-        .and_then(|(job, source)| Delivery::new(messaging.clone(), message, job, source));
-    match delivery {
-        Some(delivery) => {
-            let _ = delivery.settle(Settlement::Release).await;
-        }
-        // Whoever pulls it next moves it to the dead letters.
-        None => {
-            let _ = messaging.client().publish(reply, NAK).await;
-            let _ = messaging.client().flush().await;
-        }
-    }
+/// Each model once, in the given order.
+fn distinct(models: impl IntoIterator<Item = ModelName>) -> Vec<ModelName> {
+    let mut seen = HashSet::new();
+    models.into_iter().filter(|model| seen.insert(model.clone())).collect()
 }

@@ -1,21 +1,22 @@
 //! The state of the queue: how many jobs it has, and how fast it drains.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, iter::Sum, ops::AddAssign, time::Duration};
 
-use async_nats::jetstream::stream;
-use domain::{Priority, TaskId};
+use async_nats::jetstream::{consumer, stream};
+use domain::{ModelName, Priority, TaskId};
 use time::OffsetDateTime;
 
 use super::{publish::JobQueue, stored};
 use crate::{
     MessagingError,
     provision::{
-        lanes,
+        consumers,
+        lanes::Lane,
         names::{DEAD_LETTER_STREAM, DEAD_WEBHOOK_STREAM, JOBS_STREAM, WEBHOOK_STREAM},
     },
 };
 
-/// The number of jobs in the queue, or in one of its lanes.
+/// The number of jobs in the queue, or of a part of them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct QueueDepth {
     /// Not delivered to a worker yet.
@@ -25,12 +26,14 @@ pub struct QueueDepth {
 }
 
 /// The state of the queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueReport {
-    /// How many jobs are in it.
+    /// How many jobs are in it, without those of models that have no consumers.
     pub depth: QueueDepth,
     /// How many of them wait, by priority, in the order of [`Priority::ALL`].
     pub waiting_by_priority: [u64; Priority::ALL.len()],
+    /// How many of them each model has. A model that has consumers is there also without jobs.
+    pub by_model: BTreeMap<ModelName, QueueDepth>,
     /// Jobs settled since the queue was created. Its growth is the rate at which the queue drains.
     pub settled: u64,
     /// The age of the oldest job that is not settled; zero without one.
@@ -44,12 +47,14 @@ pub struct QueueReport {
 }
 
 impl JobQueue {
-    /// The number of jobs of all priorities, waiting and in progress.
+    /// The number of jobs of all models and priorities, waiting and in progress, without those of models that have
+    /// no consumers.
     ///
     /// # Errors
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
     pub async fn depth(&self) -> Result<QueueDepth, MessagingError> {
-        self.depths().await.map(total)
+        let lanes = self.lanes().await?;
+        Ok(lanes.into_iter().map(|(_, depth)| depth).sum())
     }
 
     /// The tasks of all jobs in the queue, from the leader's index.
@@ -65,12 +70,21 @@ impl JobQueue {
     /// # Errors
     /// As [`JobQueue::depth`].
     pub async fn report(&self) -> Result<QueueReport, MessagingError> {
-        let depths = self.depths().await?;
+        let lanes = self.lanes().await?;
         let jobs = self.state(JOBS_STREAM).await?;
         let age = OffsetDateTime::now_utc() - jobs.first_timestamp;
+        let waiting_of = |priority| {
+            let of_priority = lanes.iter().filter(|(lane, _)| lane.priority == priority);
+            of_priority.map(|(_, depth)| depth.waiting).sum()
+        };
+        let mut by_model = BTreeMap::<_, QueueDepth>::new();
+        for (lane, depth) in &lanes {
+            *by_model.entry(lane.model.clone()).or_default() += *depth;
+        }
         Ok(QueueReport {
-            depth: total(depths),
-            waiting_by_priority: depths.map(|depth| depth.waiting),
+            depth: by_model.values().copied().sum(),
+            waiting_by_priority: Priority::ALL.map(waiting_of),
+            by_model,
             // A settled job is deleted.
             settled: jobs.last_sequence.saturating_sub(jobs.messages),
             // Negative where the server's clock is ahead of ours.
@@ -81,23 +95,10 @@ impl JobQueue {
         })
     }
 
-    /// In the order of [`Priority::ALL`].
-    async fn depths(&self) -> Result<[QueueDepth; Priority::ALL.len()], MessagingError> {
-        let [high, normal, low] = Priority::ALL.map(|lane| self.depth_of(lane));
-        let (high, normal, low) = tokio::try_join!(high, normal, low)?;
-        Ok([high, normal, low])
-    }
-
-    async fn depth_of(&self, lane: Priority) -> Result<QueueDepth, MessagingError> {
-        let what = "read the state of a consumer";
-        let messaging = self.messaging();
-        let stream = messaging.jetstream().get_stream_no_info(JOBS_STREAM);
-        let stream = messaging.within(what, stream).await?;
-        let info = messaging.within(what, stream.consumer_info(lanes::consumer(lane))).await?;
-        Ok(QueueDepth {
-            waiting: info.num_pending,
-            in_progress: u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX),
-        })
+    /// The lanes that have a consumer.
+    async fn lanes(&self) -> Result<Vec<(Lane, QueueDepth)>, MessagingError> {
+        let found = consumers::list(self.messaging(), "read the state of the consumers").await?;
+        Ok(found.into_iter().map(|(lane, info)| (lane, QueueDepth::of(&info))).collect())
     }
 
     async fn state(&self, stream: &str) -> Result<stream::State, MessagingError> {
@@ -110,9 +111,26 @@ impl JobQueue {
     }
 }
 
-fn total(depths: [QueueDepth; Priority::ALL.len()]) -> QueueDepth {
-    depths.into_iter().fold(QueueDepth::default(), |sum, lane| QueueDepth {
-        waiting: sum.waiting + lane.waiting,
-        in_progress: sum.in_progress + lane.in_progress,
-    })
+impl QueueDepth {
+    fn of(info: &consumer::Info) -> Self {
+        Self {
+            waiting: info.num_pending,
+            in_progress: u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl AddAssign for QueueDepth {
+    fn add_assign(&mut self, other: Self) {
+        self.waiting += other.waiting;
+        self.in_progress += other.in_progress;
+    }
+}
+
+impl Sum for QueueDepth {
+    fn sum<I: Iterator<Item = Self>>(depths: I) -> Self {
+        let mut total = Self::default();
+        depths.for_each(|depth| total += depth);
+        total
+    }
 }

@@ -11,7 +11,10 @@ use opentelemetry::{
 use service::telemetry::traces::{self, TraceContext};
 
 use super::wire;
-use crate::provision::{lanes, names::JOBS_SUBJECT};
+use crate::provision::{
+    lanes::{self, Lane},
+    names::JOBS_SUBJECT,
+};
 
 /// Writes the current span into a job's headers.
 pub(crate) fn carry(headers: &mut HeaderMap) {
@@ -35,7 +38,7 @@ pub(crate) fn sending(job: &Job, picture_bytes: usize) -> SpanBuilder {
 /// Working on a delivery of a job, until it is settled.
 pub(crate) fn processing(job: &Job, attempt: u32) -> SpanBuilder {
     let own = [
-        KeyValue::new("messaging.consumer.group.name", lanes::consumer(job.priority)),
+        KeyValue::new("messaging.consumer.group.name", Lane::of_job(job).consumer()),
         KeyValue::new("spotter.job.delivery", i64::from(attempt)),
     ];
     describe("process", SpanKind::Consumer, job, own)

@@ -13,7 +13,7 @@ use domain::Priority;
 use service::files::human_size;
 
 use super::{
-    lanes,
+    lanes::{self, Lane},
     names::{
         BATCH_BUCKET, BATCH_RECORDS_SUBJECT, CLOUD_EVENT_STREAM, CLOUD_EVENT_SUBJECT,
         DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT, DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT,
@@ -130,7 +130,7 @@ fn stored(name: String, subjects: Vec<String>, config: &MessagingConfig) -> Conf
 }
 
 fn jobs(config: &MessagingConfig) -> Config {
-    // No other subjects: the consumers of the lanes would never deliver a message of another one.
+    // No other subjects: no consumer of a lane would ever deliver a message of another one.
     let subjects = Priority::ALL.map(lanes::subjects).to_vec();
     Config {
         description: Some("Jobs that no worker has finished yet".to_owned()),
@@ -326,12 +326,15 @@ pub(super) fn webhook_consumer(config: &MessagingConfig) -> pull::Config {
     }
 }
 
-/// The consumer of a lane, which all workers share.
-pub(super) fn worker_consumer(config: &MessagingConfig, lane: Priority) -> pull::Config {
+/// The consumer of a lane, which all workers share that serve its model.
+pub(super) fn worker_consumer(config: &MessagingConfig, lane: &Lane) -> pull::Config {
+    let Lane { model, priority } = lane;
     pull::Config {
-        durable_name: Some(lanes::consumer(lane).to_owned()),
-        description: Some(format!("Jobs of {lane} priority; each goes to one of the workers")),
-        filter_subject: lanes::subjects(lane),
+        durable_name: Some(lane.consumer()),
+        description: Some(format!(
+            "Jobs of {priority} priority for {model}; each goes to one of the workers"
+        )),
+        filter_subject: lane.subjects(),
         ack_policy: AckPolicy::Explicit,
         ack_wait: config.ack_wait,
         // Attempts are counted in the task's record: a message the server gives up on stays in the

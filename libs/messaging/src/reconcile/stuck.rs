@@ -7,18 +7,17 @@
 //! later. So a message at or below the floor that stays is stuck; and as the floor rises and others are
 //! deleted, a stuck message becomes the oldest of its lane.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use async_nats::jetstream::{
     consumer,
-    context::ConsumerInfoErrorKind,
     stream::{LastRawMessageErrorKind, Stream},
 };
-use domain::Priority;
 
 use crate::{
     Messaging, MessagingError,
-    provision::{self, lanes, names::JOBS_STREAM},
+    jobs::stored,
+    provision::{consumers, lanes::Lane, names::JOBS_STREAM},
 };
 
 /// How often the oldest message is checked, and the delay between two checks: longer than deleting an
@@ -26,23 +25,50 @@ use crate::{
 const CHECKS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What the requests of a check are for.
+const WHAT: &str = "check for stuck jobs";
+
 /// Why jobs are not delivered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stuck {
-    /// A lane has no consumer.
-    NoConsumer { jobs: u64 },
+    /// These lanes have no consumer.
+    NoConsumers { lanes: Vec<Lane>, jobs: u64 },
     /// The lane's consumer is done with the lane's oldest message.
-    Jobs { lane: Priority, oldest: u64, jobs: u64 },
+    Jobs { lane: Lane, oldest: u64, jobs: u64 },
+}
+
+impl Stuck {
+    /// How many jobs are not delivered.
+    pub(super) fn jobs(&self) -> u64 {
+        match self {
+            Self::NoConsumers { jobs, .. } | Self::Jobs { jobs, .. } => *jobs,
+        }
+    }
+
+    /// Whether a second check must find it, too, before it is repaired.
+    pub(super) fn may_be_momentary(&self) -> bool {
+        matches!(self, Self::Jobs { .. })
+    }
+
+    /// Whether both are the same message that is not delivered.
+    pub(super) fn is_same_message(&self, other: &Self) -> bool {
+        let oldest = |stuck: &Self| match stuck {
+            Self::Jobs { oldest, .. } => Some(*oldest),
+            Self::NoConsumers { .. } => None,
+        };
+        oldest(self).is_some() && oldest(self) == oldest(other)
+    }
 }
 
 /// `None` if no job is stuck.
 pub(super) async fn check(messaging: &Messaging) -> Result<Option<Stuck>, MessagingError> {
     let mut found = check_once(messaging).await?;
     for _ in 1..CHECKS {
-        let Some(Stuck::Jobs { oldest: before, .. }) = found else { break };
+        let Some(before) = found.clone().filter(Stuck::may_be_momentary) else { break };
         tokio::time::sleep(PAUSE).await;
         found = check_once(messaging).await?;
-        if matches!(found, Some(Stuck::Jobs { oldest, .. }) if oldest != before) {
+        let is_other = |found: &Stuck| found.may_be_momentary() && !found.is_same_message(&before);
+        if found.as_ref().is_some_and(is_other) {
             return Ok(None);
         }
     }
@@ -50,39 +76,55 @@ pub(super) async fn check(messaging: &Messaging) -> Result<Option<Stuck>, Messag
 }
 
 async fn check_once(messaging: &Messaging) -> Result<Option<Stuck>, MessagingError> {
-    let what = "check for stuck jobs";
     let stream = messaging.jetstream().get_stream_no_info(JOBS_STREAM);
-    let stream = messaging.within(what, stream).await?;
+    let stream = messaging.within(WHAT, stream).await?;
     // Consumers first: the messages that they are done with must be gone when the stream is read.
-    let mut consumers = Vec::new();
-    for lane in Priority::ALL {
-        let look = stream.consumer_info(lanes::consumer(lane));
-        match messaging.within_timeout(what, look).await? {
-            Ok(consumer) => consumers.push((lane, consumer)),
-            Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => {}
-            Err(error) => return Err(MessagingError::failed(what, error)),
-        }
-    }
-    let state = messaging.within(what, stream.get_info()).await?.state;
-    let deliverable = |(_, consumer): &(Priority, consumer::Info)| {
+    let consumers = consumers::list(messaging, WHAT).await?;
+    let state = messaging.within(WHAT, stream.get_info()).await?.state;
+    let deliverable = |(_, consumer): &(Lane, consumer::Info)| {
         consumer.num_pending + consumer.num_ack_pending as u64
     };
     let jobs = state.messages.saturating_sub(consumers.iter().map(deliverable).sum());
-    if consumers.len() < Priority::ALL.len() {
-        return Ok(Some(Stuck::NoConsumer { jobs }));
+    let lanes = without_consumer(messaging, &consumers, jobs).await?;
+    if !lanes.is_empty() {
+        return Ok(Some(Stuck::NoConsumers { lanes, jobs }));
     }
     for (lane, consumer) in consumers {
         let floor = floor(&consumer);
         if state.messages == 0 || state.first_sequence > floor {
             continue;
         }
-        if let Some(oldest) = oldest(messaging, &stream, lane).await?
+        if let Some(oldest) = oldest(messaging, &stream, &lane).await?
             && oldest <= floor
         {
             return Ok(Some(Stuck::Jobs { lane, oldest, jobs: jobs.max(1) }));
         }
     }
     Ok(None)
+}
+
+/// The lanes without a consumer of the models that have jobs or another consumer. The jobs are listed only if there
+/// are more in the stream than the consumers have.
+async fn without_consumer(
+    messaging: &Messaging,
+    consumers: &[(Lane, consumer::Info)],
+    jobs: u64,
+) -> Result<Vec<Lane>, MessagingError> {
+    let present: HashSet<&Lane> = consumers.iter().map(|(lane, _)| lane).collect();
+    let mut models: HashSet<_> = present.iter().map(|lane| lane.model.clone()).collect();
+    if jobs > 0 {
+        let subjects = stored::list(messaging).await?.into_values();
+        models.extend(subjects.filter_map(|subject| Some(Lane::of_subject(&subject)?.model)));
+    }
+    let lanes = models.iter().flat_map(Lane::of_model);
+    let mut missing = Vec::new();
+    for lane in lanes.filter(|lane| !present.contains(lane)) {
+        // It may have been created since.
+        if consumers::find(messaging, WHAT, &lane).await?.is_none() {
+            missing.push(lane);
+        }
+    }
+    Ok(missing)
 }
 
 /// The last message up to which the consumer is done with all. The floor rises with acknowledgements only; without
@@ -98,29 +140,28 @@ fn floor(consumer: &consumer::Info) -> u64 {
 async fn oldest(
     messaging: &Messaging,
     stream: &Stream<()>,
-    lane: Priority,
+    lane: &Lane,
 ) -> Result<Option<u64>, MessagingError> {
-    let what = "check for stuck jobs";
-    let look = stream.get_first_raw_message_by_subject(lanes::subjects(lane), 1);
-    match messaging.within_timeout(what, look).await? {
+    let look = stream.get_first_raw_message_by_subject(lane.subjects(), 1);
+    match messaging.within_timeout(WHAT, look).await? {
         Ok(message) => Ok(Some(message.sequence)),
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-        Err(error) => Err(MessagingError::failed(what, error)),
+        Err(error) => Err(MessagingError::failed(WHAT, error)),
     }
 }
 
-/// Recreates the consumer. It delivers every message of its lane; jobs that workers hold are delivered a
-/// second time, which changes nothing.
-pub(super) async fn repair(messaging: &Messaging, found: Stuck) -> Result<(), MessagingError> {
-    let what = "delete the consumer";
-    if let Stuck::Jobs { lane, .. } = found {
-        let stream = messaging.jetstream().get_stream_no_info(JOBS_STREAM);
-        let stream = messaging.within(what, stream).await?;
-        let consumer = lanes::consumer(lane);
-        let subject = format!("$JS.API.CONSUMER.DELETE.{JOBS_STREAM}.{consumer}");
-        let delete = stream.delete_consumer(consumer);
-        let outcome = messaging.if_permitted(what, subject, delete).await?;
-        outcome.map_err(|error| MessagingError::failed(what, error))?;
+/// Creates the consumers that are missing, or recreates the one that does not deliver. It delivers every message of its
+/// lane; jobs that workers hold are delivered a second time, which changes nothing.
+pub(super) async fn repair(messaging: &Messaging, found: &Stuck) -> Result<(), MessagingError> {
+    let lanes = match found {
+        Stuck::NoConsumers { lanes, .. } => lanes.as_slice(),
+        Stuck::Jobs { lane, .. } => {
+            consumers::delete(messaging, &lane.consumer()).await?;
+            std::slice::from_ref(lane)
+        }
+    };
+    for lane in lanes {
+        consumers::ensure_lane(messaging, lane).await?;
     }
-    provision::ensure_consumers(messaging).await.map(drop)
+    Ok(())
 }

@@ -5,8 +5,8 @@ use std::{cell::Cell, sync::LazyLock, time::Duration};
 use async_nats::{Subscriber, jetstream};
 use bytes::Bytes;
 use domain::{
-    ClassId, DetectedObject, Detection, DetectionSettings, FailureReason, Job, Priority, TaskId,
-    TaskRecord, TaskState,
+    ClassId, DetectedObject, Detection, DetectionSettings, FailureReason, Job, ModelName, Priority,
+    TaskId, TaskRecord, TaskState,
 };
 use messaging::{
     BeginOutcome, Deliveries, Delivery, Messaging, MessagingConfig, Role, RunStart, Submission,
@@ -47,7 +47,7 @@ impl Fixture {
         let mut config = MessagingConfig::new(server.url().parse().unwrap(), Role::Worker);
         change(&mut config);
         let messaging = Messaging::connect(config).await.unwrap();
-        messaging.provision().await.unwrap();
+        messaging.provision([ModelName::default()]).await.unwrap();
         Self { server, messaging }
     }
 
@@ -81,7 +81,12 @@ impl Fixture {
     }
 
     pub(crate) fn deliveries(&self) -> Deliveries {
-        self.messaging.queue().deliveries()
+        self.messaging.queue().deliveries([ModelName::default()])
+    }
+
+    /// Of these models.
+    pub(crate) fn deliveries_of(&self, models: &[&str]) -> Deliveries {
+        self.messaging.queue().deliveries(models.iter().map(|model| model.parse().unwrap()))
     }
 
     /// Waits until so many jobs wait and so many are in progress, and the queue holds no others. The
@@ -110,6 +115,10 @@ pub(crate) fn job() -> Job {
         submitted_at: OffsetDateTime::UNIX_EPOCH,
         ..Job::new("bus.jpg".to_owned(), "yolov8n".parse().unwrap(), DetectionSettings::default())
     }
+}
+
+pub(crate) fn job_for(model: &str) -> Job {
+    Job { model: model.parse().unwrap(), ..job() }
 }
 
 pub(crate) fn picture() -> Bytes {

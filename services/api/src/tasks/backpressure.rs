@@ -80,7 +80,7 @@ impl Backpressure {
 
     /// The newest sample of the queue.
     pub(crate) fn newest(&self) -> Option<QueueReport> {
-        self.state.lock().samples.back().map(|(_, report)| *report)
+        self.state.lock().samples.back().map(|(_, report)| report.clone())
     }
 
     fn observe(&self, report: QueueReport, now: Instant) {
@@ -116,6 +116,8 @@ pub(crate) async fn watch(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use messaging::QueueDepth;
 
     use super::*;
@@ -126,6 +128,7 @@ mod tests {
         QueueReport {
             depth,
             waiting_by_priority,
+            by_model: BTreeMap::new(),
             settled,
             oldest: Duration::ZERO,
             dead_letters: 0,

@@ -9,7 +9,7 @@ use std::{
 
 use api::AuthMode;
 use detector::ExecutionProvider;
-use domain::ModelName;
+use domain::{ModelName, ModelNames};
 use messaging::{MessagingConfig, Role};
 use service::{
     config::{BadSetting, ConfigError, ProcessEnvironment, Reader, Source, host::Host, is_set},
@@ -110,7 +110,10 @@ impl Settings {
         let cores = CoreShares::read(&mut reader, provider, budget, options.concurrency);
         let host = reader.read("HOST", Host::default());
         let port = reader.read("PORT", 5000);
-        let model = reader.read("MODEL", ModelName::default());
+        // As the workers, to which MODELS is passed on.
+        let models = reader.read_optional::<ModelNames>("MODELS");
+        let first = models.map(|models| models.first().clone());
+        let model = reader.read("MODEL", first.unwrap_or_default());
         // Their values are parsed below, with the services' other settings.
         let is_named = |variable| source.get(variable).is_some_and(|value| is_set(&value));
         let messaging = MessagingConfig::read(&mut reader, Role::Cli);

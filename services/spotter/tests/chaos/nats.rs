@@ -59,11 +59,11 @@ impl Nats {
         }
     }
 
-    /// Deletes the workers' consumer. Returns whether the server confirms it.
+    /// Deletes the workers' consumer of normal jobs. Returns whether the server confirms it.
     pub(crate) fn delete_consumer(&self) -> bool {
         let running = self.nodes().iter().find(|node| node.is_running());
-        let answer =
-            running.and_then(|node| node.try_request("$JS.API.CONSUMER.DELETE.JOBS.worker", ""));
+        let answer = running
+            .and_then(|node| node.try_request("$JS.API.CONSUMER.DELETE.JOBS.normal-yolov8n", ""));
         answer.is_some_and(|answer| answer.contains("\"success\":true"))
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, fs, time::Duration};
 
 use bytes::Bytes;
-use domain::{DetectionSettings, Job, TaskId, TaskRecord, TaskState};
+use domain::{DetectionSettings, Job, ModelName, TaskId, TaskRecord, TaskState};
 use messaging::{BeginOutcome, Messaging, MessagingConfig, Role, RunStart, Settlement};
 use testkit::{NatsServer, eventually, require, workspace_root};
 use time::OffsetDateTime;
@@ -34,7 +34,7 @@ impl Queue {
 
     /// Takes the job and begins its run, as a worker does that is killed in mid-run.
     pub(crate) async fn die_in_run(&self, job: &Job) {
-        let mut deliveries = self.messaging.queue().deliveries();
+        let mut deliveries = self.messaging.queue().deliveries([ModelName::default()]);
         let delivery = deliveries.next(1).await;
         assert_eq!(delivery.job, *job);
         self.begin(job, delivery.attempt).await;
@@ -63,7 +63,7 @@ impl Queue {
         let mut config = MessagingConfig::new(nats.url().parse().unwrap(), Role::Api);
         change(&mut config);
         let messaging = Messaging::connect(config).await.expect("NATS answers");
-        messaging.provision().await.expect("the queue can be set up");
+        messaging.provision([ModelName::default()]).await.expect("the queue can be set up");
         Self { nats, messaging }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{Job, TaskState};
+use domain::{Job, ModelName, TaskState};
 use messaging::{Deliveries, Delivery, RequeueReason, Settlement};
 use testkit::eventually;
 
@@ -23,7 +23,7 @@ async fn taken(queue: &Queue, deliveries: &mut Deliveries) -> (Job, Delivery) {
 async fn a_job_that_was_released_runs_beside_others() {
     let queue = Queue::for_held_tasks().await;
     let tasks = queue.messaging.tasks();
-    let mut deliveries = queue.messaging.queue().deliveries();
+    let mut deliveries = queue.messaging.queue().deliveries([ModelName::default()]);
     let (before_its_run, first) = taken(&queue, &mut deliveries).await;
     let (in_its_run, second) = taken(&queue, &mut deliveries).await;
     let begun = queue.begin(&in_its_run, 1).await;
@@ -49,7 +49,7 @@ async fn a_job_that_was_released_runs_beside_others() {
 #[tokio::test]
 async fn a_job_whose_worker_died_in_its_run_waits_until_it_is_alone() {
     let queue = Queue::for_held_tasks().await;
-    let mut deliveries = queue.messaging.queue().deliveries();
+    let mut deliveries = queue.messaging.queue().deliveries([ModelName::default()]);
     let (job, delivery) = taken(&queue, &mut deliveries).await;
     deliveries.stop().await;
     // As a worker does that is killed in mid-run.
@@ -60,7 +60,7 @@ async fn a_job_whose_worker_died_in_its_run_waits_until_it_is_alone() {
 #[tokio::test]
 async fn a_job_whose_worker_died_in_a_short_run_waits_until_it_is_alone() {
     let queue = Queue::for_held_tasks().await;
-    let mut deliveries = queue.messaging.queue().deliveries();
+    let mut deliveries = queue.messaging.queue().deliveries([ModelName::default()]);
     // A first run that has just begun is not stored.
     let (job, delivery) = taken(&queue, &mut deliveries).await;
     deliveries.stop().await;
@@ -96,7 +96,7 @@ async fn a_second_delivery_of_a_running_job_holds_up_no_other() {
     held.started(&queue).await;
     // The worker creates the consumer again, and that one delivers what is in the stream, from its first
     // delivery on.
-    let deleted = queue.nats.request("$JS.API.CONSUMER.DELETE.JOBS.worker", "").unwrap();
+    let deleted = queue.nats.request("$JS.API.CONSUMER.DELETE.JOBS.normal-yolov8n", "").unwrap();
     assert!(deleted.contains(r#""success":true"#), "{deleted}");
     eventually(TIMEOUT, async || {
         (queue.messaging.queue().depth().await.ok()?.in_progress == 1).then_some(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{FailureReason, Job, TaskId, TaskRecord, TaskState};
+use domain::{FailureReason, Job, ModelName, TaskId, TaskRecord, TaskState};
 use messaging::{DeadLetterId, FinishOutcome, Settlement};
 use testkit::eventually;
 use time::OffsetDateTime;
@@ -135,10 +135,33 @@ async fn a_job_for_another_installed_model_is_run_with_that() {
 }
 
 #[tokio::test]
-async fn a_job_for_a_model_that_is_not_installed_says_so() {
+async fn each_worker_runs_the_jobs_of_its_models_only() {
     let queue = Queue::start().await;
-    let _worker = queue.worker(&[]).await;
-    let id = queue.submit_job(Job { model: "other".parse().unwrap(), ..job() }, bus()).await;
+    let _worker = queue.worker(&[("MODELS", "yolov8n")]).await;
+    let of_yolo11n = Job { model: "yolo11n".parse().unwrap(), ..job() };
+    queue.submit_job(of_yolo11n.clone(), bus()).await;
+    let id = queue.submit(bus()).await;
+    assert_bus_is_found(&queue, id).await;
+    let record = queue.messaging.tasks().find(of_yolo11n.task_id).await.unwrap().unwrap();
+    assert!(matches!(record.state, TaskState::Queued { .. }), "{record:?}");
+
+    let _other = queue.worker(&[("MODELS", "yolo11n")]).await;
+    let record = queue.ended(of_yolo11n.task_id).await;
+    assert!(matches!(record.state, TaskState::Success { .. }), "{record:?}");
+    queue.drained().await;
+}
+
+#[tokio::test]
+async fn a_job_for_a_model_that_is_not_installed_any_more_says_so() {
+    let queue = Queue::start().await;
+    let models = tempfile::tempdir().unwrap();
+    let installed = testkit::workspace_root().join("models");
+    for name in ["yolov8n", "yolo11n"] {
+        std::os::unix::fs::symlink(installed.join(name), models.path().join(name)).unwrap();
+    }
+    let _worker = queue.worker(&[("MODELS_DIR", models.path().to_str().unwrap())]).await;
+    std::fs::remove_file(models.path().join("yolo11n")).unwrap();
+    let id = queue.submit_job(Job { model: "yolo11n".parse().unwrap(), ..job() }, bus()).await;
     assert_eq!(failure(&queue.ended(id).await), Some(FailureReason::UnknownModel));
     queue.drained().await;
 }
@@ -200,7 +223,7 @@ async fn a_dead_letter_that_its_worker_did_not_live_to_write_is_written_by_the_n
 async fn handing_a_job_out_is_no_attempt_at_it() {
     let queue = Queue::start().await;
     let id = queue.submit(bus()).await;
-    let mut deliveries = queue.messaging.queue().deliveries();
+    let mut deliveries = queue.messaging.queue().deliveries([ModelName::default()]);
     for deliveries_before in 0..8 {
         let delivery = deliveries.next(1).await;
         assert_eq!((delivery.job.task_id, delivery.attempt), (id, deliveries_before + 1));

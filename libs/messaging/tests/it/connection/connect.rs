@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::ModelName;
 use messaging::{Messaging, MessagingConfig, MessagingError, Role};
 use testkit::NatsServer;
 
@@ -38,7 +39,7 @@ async fn a_password_is_used_and_never_shown() {
     let config = MessagingConfig::new(with_login("bob:p%40ss%3Aword").parse().unwrap(), Role::Api);
     assert!(!format!("{config:?}").contains("p%40ss"));
     let messaging = Messaging::connect(config).await.unwrap();
-    messaging.provision().await.unwrap();
+    messaging.provision([ModelName::default()]).await.unwrap();
     assert!(!format!("{messaging:?} {}", messaging.address()).contains("p%40ss"));
     for wrong in [with_login("bob:secret"), server.url()] {
         let error = Messaging::connect(MessagingConfig::new(wrong.parse().unwrap(), Role::Api))

@@ -7,7 +7,7 @@ use std::{
 };
 
 use async_nats::jetstream;
-use domain::{Job, Sha256Digest, TaskId, TaskRecord};
+use domain::{Job, ModelName, Sha256Digest, TaskId, TaskRecord};
 use futures_util::{StreamExt, stream};
 use messaging::{Messaging, MessagingConfig, Role};
 use testkit::{NatsCluster, eventually};
@@ -77,7 +77,8 @@ async fn what_two_write_at_once_is_no_error() {
     };
     let (api, worker) = (connect(Role::Api).await, connect(Role::Worker).await);
     // What is asked while a stream elects its leader may never be answered, and is asked again.
-    let arranging = async || timeout(TIMEOUT / 10, api.provision()).await.ok()?.ok();
+    let arranging =
+        async || timeout(TIMEOUT / 10, api.provision([ModelName::default()])).await.ok()?.ok();
     eventually(2 * TIMEOUT, arranging).await;
 
     let (stored, run) = (api.tasks(), worker.tasks());

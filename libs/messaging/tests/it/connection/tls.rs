@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::ModelName;
 use messaging::{ClientCertificate, Messaging, MessagingConfig, MessagingError, Role, TlsFiles};
 use testkit::{Certificates, NatsServer};
 
@@ -29,7 +30,7 @@ async fn both_sides_show_certificates_that_the_other_trusts() {
     let server = NatsServer::builder().tls(&certificates).start();
     assert!(server.url().starts_with("tls://"));
     let messaging = connect(&server, trusting(&certificates)).await.unwrap();
-    messaging.provision().await.unwrap();
+    messaging.provision([ModelName::default()]).await.unwrap();
 
     let not_trusted = TlsFiles { ca: Some(others.ca()), ..trusting(&certificates) };
     let unknown = TlsFiles { client: trusting(&others).client, ..trusting(&certificates) };

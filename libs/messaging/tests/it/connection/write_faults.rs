@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use domain::ModelName;
 use messaging::{Messaging, MessagingConfig, QueueLimits, Role, Settlement, SubmitError};
 use testkit::{NatsServer, SmallDisk, eventually};
 use tokio::task::JoinHandle;
@@ -19,7 +20,7 @@ impl Watching {
         let mut config = MessagingConfig::new(server.url().parse().unwrap(), role);
         config.limits = QueueLimits { max_messages, ..QueueLimits::default() };
         let messaging = Messaging::connect(config).await.unwrap();
-        messaging.provision().await.unwrap();
+        messaging.provision([ModelName::default()]).await.unwrap();
         let watched = messaging.clone();
         let task = tokio::spawn(async move { watched.watch_writes().await });
         Self { messaging, task }
@@ -76,7 +77,7 @@ async fn a_disk_that_was_full_is_a_fault_until_the_server_is_restarted() {
     }
     assert_eq!(api.messaging.find_write_error().await, None);
     submit(&api).await.unwrap();
-    let mut deliveries = worker.messaging.queue().deliveries();
+    let mut deliveries = worker.messaging.queue().deliveries([ModelName::default()]);
     let delivery = next(&mut deliveries, 1).await;
     assert_eq!(delivery.job.task_id, accepted.task_id, "what was accepted is still there");
     delivery.settle(Settlement::Ack).await.unwrap();

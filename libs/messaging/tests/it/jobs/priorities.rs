@@ -2,9 +2,8 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use async_nats::jetstream::consumer::pull;
 use domain::{Job, Priority, TaskId};
-use messaging::{Deliveries, Messaging, MessagingConfig, Role, Settlement};
+use messaging::{Deliveries, Settlement};
 use tokio::time::{sleep, timeout};
 
 use crate::fixture::{A_WHILE, Fixture, NEVER, TIMEOUT, job, next, success};
@@ -162,34 +161,4 @@ async fn jobs_of_every_priority_are_found_cancelled_and_reported() {
         fixture.depth_becomes((0, 0)).await;
     }
     assert_eq!(queue.report().await.unwrap().settled, 3);
-}
-
-/// The consumer of versions before priorities delivers every subject.
-#[tokio::test]
-async fn the_consumer_of_an_older_version_is_narrowed_and_loses_no_job() {
-    let fixture = Fixture::start().await;
-    let raw = fixture.raw().await;
-    for consumer in ["worker_high", "worker_low"] {
-        raw.delete_consumer_from_stream(consumer, "JOBS").await.unwrap();
-    }
-    let present = raw.get_stream("JOBS").await.unwrap().consumer_info("worker").await.unwrap();
-    let wide = pull::Config {
-        durable_name: present.config.durable_name,
-        ack_policy: present.config.ack_policy,
-        ack_wait: present.config.ack_wait,
-        max_ack_pending: present.config.max_ack_pending,
-        max_waiting: present.config.max_waiting,
-        ..pull::Config::default()
-    };
-    raw.create_consumer_on_stream(wide, "JOBS").await.unwrap();
-    let waiting = fixture.submit_many(3).await;
-    let mut deliveries = fixture.deliveries();
-    let config = MessagingConfig::new(fixture.server.url().parse().unwrap(), Role::Worker);
-    Messaging::connect(config).await.unwrap().provision().await.unwrap();
-    fixture.submit_of(Priority::High, 1).await;
-    let taken = run(&mut deliveries, 4).await;
-    assert_eq!(count(&taken, Priority::High), 1);
-    let normal = taken.iter().filter(|(of, _)| of.is_normal()).map(|(_, id)| *id);
-    assert_eq!(normal.collect::<Vec<_>>(), waiting);
-    fixture.depth_becomes((0, 0)).await;
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
-use domain::TaskId;
+use domain::{ModelName, TaskId};
 use messaging::{Messaging, MessagingConfig, Role, Settlement};
 use testkit::TcpProxy;
 use tokio::{
@@ -122,14 +122,18 @@ async fn a_job_on_its_way_to_a_worker_that_pauses_is_released() {
     let mut config = MessagingConfig::new(url.parse().unwrap(), Role::Worker);
     (config.ack_wait, config.request_timeout) = (NEVER, TIMEOUT);
     let far = Messaging::connect(config).await.unwrap();
-    let mut busy = far.queue().deliveries();
+    let mut busy = far.queue().deliveries([ModelName::default()]);
     assert!(timeout(A_WHILE, busy.next(1)).await.is_err(), "there is no job yet");
     proxy.delay(Duration::from_secs(1));
     fixture.submit_many(1).await;
     fixture.depth_becomes((0, 1)).await;
     busy.pause();
     // On the same connection, which is active meanwhile. Was it not released, it would come after ack_wait.
-    next(&mut far.queue().deliveries(), 1).await.settle(Settlement::Ack).await.unwrap();
+    next(&mut far.queue().deliveries([ModelName::default()]), 1)
+        .await
+        .settle(Settlement::Ack)
+        .await
+        .unwrap();
     fixture.depth_becomes((0, 0)).await;
 }
 
@@ -157,7 +161,7 @@ async fn a_deleted_consumer_is_made_again() {
     let mut deliveries = fixture.deliveries();
     nothing_comes(&mut deliveries, A_WHILE).await;
     let raw = fixture.raw().await;
-    raw.delete_consumer_from_stream("worker", "JOBS").await.unwrap();
+    raw.delete_consumer_from_stream("normal-yolov8n", "JOBS").await.unwrap();
     fixture.submit_many(1).await;
     next(&mut deliveries, 1).await.settle(Settlement::Ack).await.unwrap();
 }

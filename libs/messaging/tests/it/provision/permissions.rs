@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::{ConnectOptions, Event, ServerError};
 use bytes::Bytes;
-use domain::{BatchItem, DrawingFormat, ItemOutcome, Job, Sha256Digest, TaskRecord};
+use domain::{BatchItem, DrawingFormat, ItemOutcome, Job, ModelName, Sha256Digest, TaskRecord};
 use futures_util::TryStreamExt;
 use messaging::{
     ApiKeyChange, BatchChange, Claimed, CloudEvent, DeadLetterId, Discrepancy, ListQuery,
@@ -51,7 +51,7 @@ async fn raw(server: &NatsServer, role: &str, options: ConnectOptions) -> async_
 
 async fn set_up(server: &NatsServer) -> Messaging {
     let setup = connect(server, Role::Setup).await;
-    let arranged = setup.provision().await.unwrap();
+    let arranged = setup.provision([ModelName::default()]).await.unwrap();
     assert!(arranged.iter().all(|one| one.outcome == ProvisionOutcome::Created), "{arranged:?}");
     setup
 }
@@ -60,12 +60,12 @@ async fn set_up(server: &NatsServer) -> Messaging {
 async fn the_whole_way_of_a_picture_is_permitted() {
     let server = start();
     let setup = set_up(&server).await;
-    let again = setup.provision().await.unwrap();
+    let again = setup.provision([ModelName::default()]).await.unwrap();
     assert!(again.iter().all(|one| one.outcome == ProvisionOutcome::Unchanged), "{again:?}");
     assert_eq!(setup.free_stuck_jobs().await.unwrap(), 0);
     let (api, worker) = (connect(&server, Role::Api).await, connect(&server, Role::Worker).await);
-    assert_eq!(api.provision().await.unwrap(), again);
-    assert_eq!(worker.provision().await.unwrap(), again);
+    assert_eq!(api.provision([ModelName::default()]).await.unwrap(), again);
+    assert_eq!(worker.provision([ModelName::default()]).await.unwrap(), again);
 
     let mut cancellations = worker.queue().cancellations().await.unwrap();
     server.wait_until_subscribed("cancels.*").await;
@@ -75,7 +75,7 @@ async fn the_whole_way_of_a_picture_is_permitted() {
     assert_eq!(timeout(TIMEOUT, cancellations.next()).await.unwrap(), Some(cancelled.task_id));
     assert_eq!(server.stream("OBJ_pictures").unwrap().messages, 0);
 
-    let mut deliveries = worker.queue().deliveries();
+    let mut deliveries = worker.queue().deliveries([ModelName::default()]);
     for picture in [picture(), large_picture(3 << 20)] {
         let job = job();
         api.queue().submit(&job, picture.clone()).await.unwrap();
@@ -156,7 +156,7 @@ async fn giving_up_and_running_again_is_permitted() {
     set_up(&server).await;
     let (api, worker) = (connect(&server, Role::Api).await, connect(&server, Role::Worker).await);
     let operator = connect(&server, Role::Cli).await;
-    let mut deliveries = worker.queue().deliveries();
+    let mut deliveries = worker.queue().deliveries([ModelName::default()]);
     for picture in [picture(), large_picture(3 << 20)] {
         let job = job();
         api.queue().submit(&job, picture.clone()).await.unwrap();
@@ -192,9 +192,9 @@ async fn events_are_permitted() {
         let config = MessagingConfig { cloud_events: true, ..config(&server, role) };
         Messaging::connect(config).await.unwrap()
     };
-    connect(Role::Setup).await.provision().await.unwrap();
+    connect(Role::Setup).await.provision([ModelName::default()]).await.unwrap();
     let (worker, notifier) = (connect(Role::Worker).await, connect(Role::Notifier).await);
-    notifier.provision().await.unwrap();
+    notifier.provision([ModelName::default()]).await.unwrap();
     let ended = success(&job());
     worker.tasks().finish(&ended).await.unwrap();
     let delivery = Taking::start(&notifier).next().await;
@@ -220,7 +220,7 @@ async fn webhooks_are_permitted() {
     set_up(&server).await;
     let (api, worker) = (connect(&server, Role::Api).await, connect(&server, Role::Worker).await);
     let notifier = connect(&server, Role::Notifier).await;
-    notifier.provision().await.unwrap();
+    notifier.provision([ModelName::default()]).await.unwrap();
     let mut taking = Taking::start(&notifier);
     let (of_api, of_worker) = (success(&with_callback()), success(&with_callback()));
     api.tasks().finish(&of_api).await.unwrap();
@@ -405,16 +405,18 @@ const DENIED: [(&str, &[Try]); 6] = [
         "api",
         &[
             // Taking a job, in whatever way.
-            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.worker"),
-            Publish("$JS.ACK.JOBS.worker.1.1.1.1.1"),
+            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.normal-yolov8n"),
+            Publish("$JS.ACK.JOBS.normal-yolov8n.1.1.1.1.1"),
             Publish("$JS.API.CONSUMER.CREATE.JOBS"),
-            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.worker_high"),
-            Publish("$JS.ACK.JOBS.worker_low.1.1.1.1.1"),
-            Publish("$JS.API.CONSUMER.CREATE.JOBS.worker"),
-            Publish("$JS.API.CONSUMER.CREATE.JOBS.worker_high.jobs.x.y.high"),
+            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.high-yolov8n"),
+            Publish("$JS.ACK.JOBS.low-yolov8n.1.1.1.1.1"),
+            Publish("$JS.API.CONSUMER.CREATE.JOBS.normal-yolov8n"),
+            Publish("$JS.API.CONSUMER.CREATE.JOBS.high-yolov8n.jobs.yolov8n.y.high"),
             Publish("jobs.yolov8n.00000000-0000-7000-8000-000000000000.urgent"),
-            Publish("$JS.API.CONSUMER.DURABLE.CREATE.JOBS.worker"),
-            Publish("$JS.API.CONSUMER.DELETE.JOBS.worker"),
+            Publish("$JS.API.CONSUMER.DURABLE.CREATE.JOBS.normal-yolov8n"),
+            Publish("$JS.API.CONSUMER.DELETE.JOBS.normal-yolov8n"),
+            Publish("$JS.API.CONSUMER.LIST.JOBS"),
+            Publish("$JS.API.CONSUMER.NAMES.KV_keys"),
             Subscribe("jobs.>"),
             // What streams there are.
             Publish("$JS.API.STREAM.CREATE.OTHER"),
@@ -444,8 +446,9 @@ const DENIED: [(&str, &[Try]); 6] = [
         "notifier",
         &[
             Publish("jobs.yolov8n.00000000-0000-7000-8000-000000000000"),
-            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.worker"),
-            Publish("$JS.ACK.JOBS.worker.1.1.1.1.1"),
+            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.normal-yolov8n"),
+            Publish("$JS.ACK.JOBS.normal-yolov8n.1.1.1.1.1"),
+            Publish("$JS.API.CONSUMER.INFO.JOBS.normal-yolov8n"),
             Publish("$KV.tasks.key"),
             Publish("$KV.idempotency.key"),
             Publish("$KV.keys.000000000001"),
@@ -502,10 +505,11 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("drawings.x"),
             Publish("$JS.API.STREAM.RESTORE.JOBS"),
             Publish("$JS.API.STREAM.SNAPSHOT.JOBS"),
-            Publish("$JS.API.CONSUMER.CREATE.JOBS.worker"),
-            Publish("$JS.API.CONSUMER.CREATE.JOBS.worker.jobs.x.y"),
-            Publish("$JS.API.CONSUMER.DELETE.JOBS.worker"),
-            Publish("$JS.API.CONSUMER.DELETE.JOBS.worker_high"),
+            Publish("$JS.API.CONSUMER.CREATE.JOBS.normal-yolov8n"),
+            Publish("$JS.API.CONSUMER.CREATE.JOBS.normal-yolov8n.jobs.yolov8n.y"),
+            Publish("$JS.API.CONSUMER.DELETE.JOBS.normal-yolov8n"),
+            Publish("$JS.API.CONSUMER.DELETE.JOBS.high-yolov8n"),
+            Publish("$JS.API.CONSUMER.NAMES.JOBS"),
             Publish("$JS.API.CONSUMER.CREATE.KV_tasks"),
             Subscribe("_INBOX_api.>"),
             Subscribe("_INBOX_worker"),
@@ -528,16 +532,22 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("$JS.API.CONSUMER.CREATE.KV_tasks"),
             Publish("$KV.keys.000000000001"),
             Publish("$JS.API.CONSUMER.CREATE.KV_keys"),
-            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.worker"),
+            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.normal-yolov8n"),
+            Publish("$JS.ACK.JOBS.normal-yolov8n.1.1.1.1.1"),
+            // A consumer without a filter would get the jobs of all models, and one without a name be nobody's.
+            Publish("$JS.API.CONSUMER.CREATE.JOBS"),
+            Publish("$JS.API.CONSUMER.CREATE.JOBS.normal-yolov8n"),
+            Publish("$JS.API.CONSUMER.DURABLE.CREATE.JOBS.normal-yolov8n"),
+            Publish("$JS.API.CONSUMER.DELETE.WEBHOOKS.notifier"),
             Subscribe("_INBOX_worker.>"),
         ],
     ),
     (
         "operator",
         &[
-            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.worker"),
-            Publish("$JS.ACK.JOBS.worker.1.1.1.1.1"),
-            Publish("$JS.API.CONSUMER.CREATE.JOBS.worker"),
+            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.normal-yolov8n"),
+            Publish("$JS.ACK.JOBS.normal-yolov8n.1.1.1.1.1"),
+            Publish("$JS.API.CONSUMER.CREATE.JOBS.normal-yolov8n"),
             Publish("$JS.API.STREAM.CREATE.OTHER"),
             Publish("$JS.API.STREAM.DELETE.DLQ"),
             Publish("$JS.API.STREAM.DELETE.KV_keys"),
@@ -560,8 +570,8 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("$JS.API.STREAM.PURGE.JOBS"),
             Publish("$JS.API.CONSUMER.CREATE.KV_tasks"),
             Publish("$JS.API.CONSUMER.CREATE.KV_keys"),
-            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.worker"),
-            Publish("$JS.API.CONSUMER.DELETE.JOBS.worker"),
+            Publish("$JS.API.CONSUMER.MSG.NEXT.JOBS.normal-yolov8n"),
+            Publish("$JS.API.CONSUMER.DELETE.JOBS.normal-yolov8n"),
             Subscribe("_INBOX_worker.>"),
             Subscribe("jobs.>"),
         ],
@@ -612,7 +622,7 @@ async fn a_monitor_may_look() {
     set_up(&server).await;
     let options = ConnectOptions::new().custom_inbox_prefix("_INBOX_monitor");
     let client = raw(&server, "monitor", options).await;
-    for subject in ["$JS.API.STREAM.INFO.JOBS", "$JS.API.CONSUMER.INFO.JOBS.worker"] {
+    for subject in ["$JS.API.STREAM.INFO.JOBS", "$JS.API.CONSUMER.INFO.JOBS.normal-yolov8n"] {
         let answer =
             timeout(TIMEOUT, client.request(subject, Bytes::new())).await.unwrap().unwrap();
         assert!(answer.payload.windows(8).any(|part| part == b"\"config\""), "{subject}");
@@ -627,7 +637,10 @@ async fn what_is_missing_and_may_not_be_made_is_said_at_once() {
         // Longer than the test waits: the denial is reported, and not a timeout.
         config.request_timeout = Duration::from_secs(600);
         let messaging = Messaging::connect(config).await.unwrap();
-        let error = timeout(TIMEOUT, messaging.provision()).await.unwrap().unwrap_err();
+        let error = timeout(TIMEOUT, messaging.provision([ModelName::default()]))
+            .await
+            .unwrap()
+            .unwrap_err();
         assert!(
             matches!(&error, MessagingError::MustBeProvisioned { what } if what == "stream JOBS"),
             "{error:?}"
@@ -646,20 +659,21 @@ async fn other_settings_are_left_alone_by_those_who_may_only_look() {
     let changed =
         |role| MessagingConfig { servers: server.url_as(role).parse().unwrap(), ..config.clone() };
     let api = Messaging::connect(changed("api")).await.unwrap();
-    let arranged = api.provision().await.unwrap();
+    let arranged = api.provision([ModelName::default()]).await.unwrap();
     let of = |arranged: &[messaging::Provisioned], what: &str| {
         arranged.iter().find(|one| one.what == what).map(|one| one.outcome)
     };
     assert_eq!(of(&arranged, "stream JOBS"), Some(ProvisionOutcome::Differs));
-    assert_eq!(of(&arranged, "consumer worker"), Some(ProvisionOutcome::Differs));
+    assert_eq!(of(&arranged, "consumer normal-yolov8n"), Some(ProvisionOutcome::Differs));
     assert_eq!(of(&arranged, "stream DLQ"), Some(ProvisionOutcome::Unchanged));
 
     let setup = MessagingConfig { role: Role::Setup, ..changed("setup") };
-    let arranged = Messaging::connect(setup).await.unwrap().provision().await.unwrap();
+    let arranged =
+        Messaging::connect(setup).await.unwrap().provision([ModelName::default()]).await.unwrap();
     assert_eq!(of(&arranged, "stream JOBS"), Some(ProvisionOutcome::Updated));
-    assert_eq!(of(&arranged, "consumer worker"), Some(ProvisionOutcome::Updated));
+    assert_eq!(of(&arranged, "consumer normal-yolov8n"), Some(ProvisionOutcome::Updated));
     assert_eq!(
-        of(&api.provision().await.unwrap(), "stream JOBS"),
+        of(&api.provision([ModelName::default()]).await.unwrap(), "stream JOBS"),
         Some(ProvisionOutcome::Unchanged)
     );
 }
@@ -673,12 +687,47 @@ async fn an_api_that_may_not_recreate_the_consumer_reports_it_and_setup_does_it(
     api.queue().submit(&job, picture()).await.unwrap();
     let options = ConnectOptions::new().custom_inbox_prefix("_INBOX_setup");
     let raw = raw(&server, "setup", options).await;
-    raw.request("$JS.API.CONSUMER.DELETE.JOBS.worker", Bytes::new()).await.unwrap();
+    raw.request("$JS.API.CONSUMER.DELETE.JOBS.normal-yolov8n", Bytes::new()).await.unwrap();
 
     let findings = api.reconciler().round().await.unwrap();
     let stuck = Discrepancy::StuckJobs;
     assert_eq!((findings.open(stuck), findings.repaired(stuck)), (1, 0));
     assert_eq!(setup.free_stuck_jobs().await.unwrap(), 1);
     let worker = connect(&server, Role::Worker).await;
-    assert_eq!(next(&mut worker.queue().deliveries(), 1).await.job, job);
+    assert_eq!(next(&mut worker.queue().deliveries([ModelName::default()]), 1).await.job, job);
+}
+
+/// A worker that serves two models, for one of which nothing is provisioned.
+#[tokio::test]
+async fn a_model_without_consumers_holds_up_no_other_and_is_served_once_it_is_set_up() {
+    let server = start();
+    let setup = set_up(&server).await;
+    let (api, worker) = (connect(&server, Role::Api).await, connect(&server, Role::Worker).await);
+    let other: ModelName = "other".parse().unwrap();
+    let error = worker.provision_consumers(&other).await.unwrap_err();
+    assert!(
+        matches!(&error, MessagingError::MustBeProvisioned { what } if what == "consumer high-other"),
+        "{error:?}"
+    );
+    let mut deliveries = worker.queue().deliveries([ModelName::default(), other.clone()]);
+    let of_other = Job { model: other.clone(), ..job() };
+    api.queue().submit(&of_other, picture()).await.unwrap();
+    for _ in 0..3 {
+        let job = job();
+        api.queue().submit(&job, picture()).await.unwrap();
+        let delivery = next(&mut deliveries, 1).await;
+        assert_eq!(delivery.job, job);
+        delivery.settle(Settlement::Ack).await.unwrap();
+    }
+    // The API says what is wrong.
+    let findings = api.reconciler().round().await.unwrap();
+    let stuck = Discrepancy::StuckJobs;
+    assert_eq!((findings.open(stuck), findings.repaired(stuck)), (1, 0));
+
+    setup.provision([ModelName::default(), other]).await.unwrap();
+    assert_eq!(next(&mut deliveries, 1).await.job, of_other);
+    let report = api.queue().report().await.unwrap();
+    let depths: Vec<_> =
+        report.by_model.values().map(|depth| (depth.waiting, depth.in_progress)).collect();
+    assert_eq!(depths, [(0, 1), (0, 0)]);
 }

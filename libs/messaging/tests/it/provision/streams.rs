@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{self, DiscardPolicy, Republish, RetentionPolicy};
+use domain::ModelName;
 use messaging::{Messaging, MessagingConfig, MessagingError, QueueLimits, Role};
 use testkit::NatsServer;
 
@@ -18,7 +19,7 @@ async fn the_queue_is_as_designed() {
     assert_eq!(config.discard, DiscardPolicy::New);
     assert_eq!(config.max_age, Duration::ZERO);
     assert_eq!(config.duplicate_window, Duration::from_secs(600));
-    let consumer = jobs.consumer_info("worker").await.unwrap().config;
+    let consumer = jobs.consumer_info("normal-yolov8n").await.unwrap().config;
     assert_eq!((consumer.max_deliver, consumer.ack_wait), (-1, Duration::from_secs(30)));
     let tasks = raw.get_stream("KV_tasks").await.unwrap().cached_info().config.clone();
     assert_eq!((tasks.max_messages_per_subject, tasks.allow_direct), (1, true));
@@ -54,7 +55,7 @@ async fn setting_up_again_changes_nothing() {
     fixture.submit_many(3).await;
     let raw = fixture.raw().await;
     let before = raw.get_stream("JOBS").await.unwrap().cached_info().clone();
-    fixture.messaging.provision().await.unwrap();
+    fixture.messaging.provision([ModelName::default()]).await.unwrap();
     let after = raw.get_stream("JOBS").await.unwrap().cached_info().clone();
     assert_eq!(before.config, after.config);
     fixture.depth_becomes((3, 0)).await;
@@ -67,7 +68,7 @@ async fn many_processes_may_set_up_at_once() {
     for _ in 0..8 {
         let config = MessagingConfig::new(server.url().parse().unwrap(), Role::Worker);
         starting.push(tokio::spawn(async move {
-            Messaging::connect(config).await.unwrap().provision().await
+            Messaging::connect(config).await.unwrap().provision([ModelName::default()]).await
         }));
     }
     for one in starting {
@@ -84,11 +85,11 @@ async fn changed_settings_are_taken_over_and_no_job_is_dropped() {
     config.limits = QueueLimits { max_bytes: 1 << 20, max_messages: 2 };
     config.ack_wait = Duration::from_secs(7);
     config.result_ttl = Duration::from_secs(60);
-    Messaging::connect(config).await.unwrap().provision().await.unwrap();
+    Messaging::connect(config).await.unwrap().provision([ModelName::default()]).await.unwrap();
     let raw = fixture.raw().await;
     let jobs = raw.get_stream("JOBS").await.unwrap();
     assert_eq!(jobs.cached_info().config.max_messages, 2);
-    assert_eq!(jobs.consumer_info("worker").await.unwrap().config.ack_wait.as_secs(), 7);
+    assert_eq!(jobs.consumer_info("normal-yolov8n").await.unwrap().config.ack_wait.as_secs(), 7);
     let tasks = raw.get_stream("KV_tasks").await.unwrap().cached_info().config.clone();
     assert_eq!(tasks.max_age, Duration::from_secs(60));
     fixture.depth_becomes((5, 0)).await;
@@ -108,7 +109,7 @@ async fn what_an_operator_has_set_stays() {
     };
     config.republish = Some(republish.clone());
     raw.update_stream(&config).await.unwrap();
-    fixture.messaging.provision().await.unwrap();
+    fixture.messaging.provision([ModelName::default()]).await.unwrap();
     let after = raw.get_stream("JOBS").await.unwrap().cached_info().config.clone();
     assert_eq!((after.max_message_size, after.max_messages), (5 << 20, 10_000));
     assert_eq!(after.republish, Some(republish));
@@ -122,7 +123,7 @@ async fn a_bucket_without_republishing_gets_it() {
     assert!(made.republish.is_some());
     let silent = stream::Config { republish: None, ..made.clone() };
     raw.update_stream(&silent).await.unwrap();
-    fixture.messaging.provision().await.unwrap();
+    fixture.messaging.provision([ModelName::default()]).await.unwrap();
     let after = raw.get_stream("KV_tasks").await.unwrap().cached_info().config.clone();
     assert_eq!(after.republish, made.republish);
 }
@@ -134,7 +135,12 @@ async fn what_the_server_refuses_is_said() {
     let mut replicated = MessagingConfig::new(roomy.url().parse().unwrap(), Role::Api);
     replicated.replicas = 3;
     for config in [MessagingConfig::new(small.url().parse().unwrap(), Role::Api), replicated] {
-        let error = Messaging::connect(config).await.unwrap().provision().await.unwrap_err();
+        let error = Messaging::connect(config)
+            .await
+            .unwrap()
+            .provision([ModelName::default()])
+            .await
+            .unwrap_err();
         assert!(matches!(error, MessagingError::Provision { .. }), "{error:?}");
     }
 }
@@ -143,8 +149,13 @@ async fn what_the_server_refuses_is_said() {
 async fn too_little_storage_is_said_by_the_variables_name_and_with_figures() {
     let small = NatsServer::builder().jetstream_max_store(1 << 20).start();
     let config = MessagingConfig::new(small.url().parse().unwrap(), Role::Api);
-    let error =
-        Messaging::connect(config).await.unwrap().provision().await.unwrap_err().to_string();
+    let error = Messaging::connect(config)
+        .await
+        .unwrap()
+        .provision([ModelName::default()])
+        .await
+        .unwrap_err()
+        .to_string();
     for part in [
         "QUEUE_MAX_BYTES (1.00 GiB each",
         "DRAWINGS_MAX_BYTES (256.0 MiB)",

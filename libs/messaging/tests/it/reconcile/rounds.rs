@@ -10,7 +10,7 @@ use std::{
 
 use async_nats::jetstream::kv;
 use bytes::Bytes;
-use domain::{FailureReason, Job, TaskId, TaskRecord, TaskState};
+use domain::{FailureReason, Job, ModelName, TaskId, TaskRecord, TaskState};
 use messaging::{
     Discrepancy, Findings, FinishOutcome, MessagingConfig, Reconciler, RequeueReason, Settlement,
 };
@@ -243,7 +243,7 @@ async fn records_that_went_without_a_trace_come_back() {
     for is_bucket_lost in [false, true] {
         if is_bucket_lost {
             raw.delete_stream("KV_tasks").await.unwrap();
-            fixture.messaging.provision().await.unwrap();
+            fixture.messaging.provision([ModelName::default()]).await.unwrap();
             // The new bucket has come further than the old one.
             for _ in 0..3 {
                 fixture.accept(&self::job(), picture()).await;

@@ -8,7 +8,7 @@ use messaging::{Deliveries, Settlement};
 use testkit::eventually;
 
 use crate::{
-    fixture::{A_WHILE, Fixture, TIMEOUT, job, next, nothing_comes, picture, success},
+    fixture::{A_WHILE, Fixture, TIMEOUT, job, job_for, next, nothing_comes, picture, success},
     reconcile::rounds::{counts, nothing_found, round},
 };
 
@@ -25,10 +25,11 @@ impl Fixture {
     async fn limit_deliveries(&self, max_deliver: i64) {
         let raw = self.raw().await;
         let jobs = raw.get_stream("JOBS").await.unwrap();
-        let present = jobs.consumer_info("worker").await.unwrap().config;
+        let present = jobs.consumer_info("normal-yolov8n").await.unwrap().config;
         let config = pull::Config {
             durable_name: present.durable_name,
             description: present.description,
+            filter_subject: present.filter_subject,
             ack_policy: present.ack_policy,
             ack_wait: present.ack_wait,
             max_ack_pending: present.max_ack_pending,
@@ -72,12 +73,26 @@ async fn stuck_jobs_are_delivered_again() {
 }
 
 #[tokio::test]
+async fn jobs_of_a_model_without_consumers_get_them() {
+    let fixture = Fixture::start().await;
+    let job = job_for("other");
+    fixture.accept(&job, picture()).await;
+    assert_eq!(fixture.depth().await, (0, 0), "no consumer has it");
+    let mut reconciler = fixture.messaging.reconciler();
+    assert_eq!(counts(round(&mut reconciler).await), [("stuck_jobs", 0, 1)]);
+    assert_eq!(fixture.depth().await, (1, 0));
+    // Nobody serves the model, which is no discrepancy.
+    assert_eq!(round(&mut reconciler).await, nothing_found());
+    assert_eq!(next(&mut fixture.deliveries_of(&["other"]), 1).await.job, job);
+}
+
+#[tokio::test]
 async fn a_consumer_that_is_gone_is_made_again() {
     let fixture = Fixture::start().await;
     let job = job();
     fixture.accept(&job, picture()).await;
     let jobs = fixture.raw().await.get_stream("JOBS").await.unwrap();
-    jobs.delete_consumer("worker").await.unwrap();
+    jobs.delete_consumer("normal-yolov8n").await.unwrap();
     let mut reconciler = fixture.messaging.reconciler();
     assert_eq!(counts(round(&mut reconciler).await), [("stuck_jobs", 0, 1)]);
     assert_eq!(round(&mut reconciler).await, nothing_found());

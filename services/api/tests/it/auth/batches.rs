@@ -2,7 +2,7 @@
 
 use std::{fs, time::Instant};
 
-use domain::{ApiKeyToken, BatchId, Scope};
+use domain::{ApiKeyToken, BatchId, ModelName, Scope};
 use messaging::Settlement;
 use reqwest::{
     Body, Method, Response, StatusCode,
@@ -156,7 +156,7 @@ async fn each_picture_of_a_batch_counts_towards_the_quota() {
     let token = key(&app, Grant { quota: Some(2), ..Grant::default() }).await;
     let submitting = send(&app, &token, 5);
     let working = async {
-        let mut deliveries = app.worker_side().await.queue().deliveries();
+        let mut deliveries = app.worker_side().await.queue().deliveries([ModelName::default()]);
         for _ in 0..5 {
             let delivery = deliveries.next(1).await;
             let waiting = app.jobs();

@@ -1,6 +1,6 @@
 //! Keys that come and go while the API runs.
 
-use domain::{ApiKeyToken, KeyId};
+use domain::{ApiKeyToken, KeyId, ModelName};
 use reqwest::StatusCode;
 use testkit::eventually;
 
@@ -57,7 +57,7 @@ async fn a_watch_that_has_ended_begins_again() {
     // The bucket is lost, and made again without the key.
     let answer = app.nats.request("$JS.API.STREAM.DELETE.KV_keys", "").expect("an answer");
     assert!(answer.contains("\"success\":true"), "{answer}");
-    operator(&app).await.provision().await.unwrap();
+    operator(&app).await.provision([ModelName::default()]).await.unwrap();
     becomes(&app, &token, StatusCode::UNAUTHORIZED).await;
     let created = store(&app, Grant::default()).await;
     becomes(&app, &created, StatusCode::OK).await;

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use domain::{CallbackUrl, TaskId};
+use domain::{CallbackUrl, ModelName, TaskId};
 use messaging::Ended;
 use reqwest::{
     Body, Response, StatusCode,
@@ -96,7 +96,7 @@ async fn the_pictures_of_a_form_are_a_batch() {
         (&task["batch"]["batch_id"], &task["metadata"]["camera"]),
         (&batch["batch_id"], &json!("door"))
     );
-    let mut deliveries = app.worker_side().await.queue().deliveries();
+    let mut deliveries = app.worker_side().await.queue().deliveries([ModelName::default()]);
     let (first, second) = (deliveries.next(2).await, deliveries.next(1).await);
     assert_eq!(first.job.settings.classes.to_string(), "bus");
     assert_eq!(second.job.settings.classes.to_string(), "person");
@@ -385,7 +385,7 @@ async fn a_batch_can_be_followed_and_waited_for() {
         json(answer).await
     };
     let running = async {
-        let mut deliveries = app.worker_side().await.queue().deliveries();
+        let mut deliveries = app.worker_side().await.queue().deliveries([ModelName::default()]);
         let (first, second) = (deliveries.next(2).await, deliveries.next(1).await);
         let batch_id = first.job.batch.unwrap().batch_id;
         let path = format!("/v1/batches/{batch_id}/events");
@@ -484,7 +484,7 @@ async fn a_slow_queue_slows_the_batch_down() {
     let form = Form::new().part("file", picture("a.jpg")).part("file", picture("b.jpg"));
     let submitting = app.post("/v1/batches", form);
     let working = async {
-        let mut deliveries = app.worker_side().await.queue().deliveries();
+        let mut deliveries = app.worker_side().await.queue().deliveries([ModelName::default()]);
         for _ in 0..2 {
             let delivery = deliveries.next(1).await;
             app.succeed(delivery.job.task_id).await;

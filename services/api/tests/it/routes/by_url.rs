@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use domain::ModelName;
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use testkit::{HttpServer, http_answer};
@@ -50,7 +51,8 @@ async fn a_picture_is_fetched_and_queued() {
         assert_eq!(status, StatusCode::ACCEPTED, "{path}: {task}");
         assert_eq!(task["picture_name"], name);
         assert!(!task.to_string().contains("s3cret"), "a URL may contain a token: {task}");
-        let delivery = app.worker_side().await.queue().deliveries().next(1).await;
+        let delivery =
+            app.worker_side().await.queue().deliveries([ModelName::default()]).next(1).await;
         assert_eq!(delivery.picture_up_to(u64::MAX).await.unwrap(), bus_bytes());
         assert_eq!(delivery.job.settings.confidence.get(), 0.5);
         assert!(delivery.job.picture_sha256.is_some(), "its result is cached");

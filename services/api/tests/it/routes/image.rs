@@ -1,7 +1,7 @@
 //! Drawings of tasks: asking for one, and reading it.
 
 use bytes::Bytes;
-use domain::{Drawing, DrawingFormat, TaskId};
+use domain::{Drawing, DrawingFormat, ModelName, TaskId};
 use reqwest::{Response, StatusCode, header, multipart::Form};
 use serde_json::{Value, json as value};
 use uuid::{NoContext, Timestamp, Uuid};
@@ -49,7 +49,14 @@ async fn a_drawing_is_read_in_the_format_that_was_asked_for() {
     ] {
         let id = submitted(&app, &format!("?annotated={asked}")).await;
         assert_eq!(
-            app.worker_side().await.queue().deliveries().next(1).await.job.annotated,
+            app.worker_side()
+                .await
+                .queue()
+                .deliveries([ModelName::default()])
+                .next(1)
+                .await
+                .job
+                .annotated,
             Some(format)
         );
         draw(&app, id, format).await;
@@ -89,7 +96,7 @@ async fn a_field_of_the_form_or_a_member_of_json_asks_for_a_drawing() {
     let request = app.client.post(app.url("/v1/tasks")).json(&body);
     assert_eq!(request.send().await.unwrap().status(), StatusCode::ACCEPTED);
     assert_eq!(submit(&app, "?annotated=false", bus_form()).await.0, StatusCode::ACCEPTED);
-    let mut deliveries = app.worker_side().await.queue().deliveries();
+    let mut deliveries = app.worker_side().await.queue().deliveries([ModelName::default()]);
     for expected in [Some(DrawingFormat::Png), Some(DrawingFormat::Jpeg), None] {
         assert_eq!(deliveries.next(1).await.job.annotated, expected);
     }

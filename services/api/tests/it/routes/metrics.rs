@@ -1,6 +1,6 @@
 //! Metrics of requests and of the queue.
 
-use domain::TaskId;
+use domain::{ModelName, TaskId};
 use testkit::eventually;
 
 use crate::app::{TEST_TIMEOUT, TestApp, bus_form};
@@ -42,7 +42,7 @@ async fn the_oldest_job_ages_until_it_is_settled() {
     assert_eq!(app.metric("spotter_queue_waiting", "").await, Some(1));
 
     let worker = app.worker_side().await;
-    let delivery = worker.queue().deliveries().next(1).await;
+    let delivery = worker.queue().deliveries([ModelName::default()]).next(1).await;
     let poison = messaging::Settlement::Reject { reason: "poison".to_owned() };
     delivery.settle(poison).await.unwrap();
     eventually(TEST_TIMEOUT, async || age().await.filter(|age| *age == 0.0)).await;

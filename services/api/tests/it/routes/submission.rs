@@ -1,7 +1,7 @@
 //! The ways to submit a picture to `/v1/tasks`: bodies, parameters and waiting for the result.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use domain::{ClassFilter, Job, Priority};
+use domain::{ClassFilter, Job, ModelName, Priority};
 use reqwest::{
     StatusCode,
     header::{self, HeaderMap},
@@ -13,7 +13,7 @@ use crate::app::{TestApp, bus_bytes, bus_form, json};
 
 /// The job that a worker gets next.
 async fn next_job(app: &TestApp) -> Job {
-    app.worker_side().await.queue().deliveries().next(1).await.job.clone()
+    app.worker_side().await.queue().deliveries([ModelName::default()]).next(1).await.job.clone()
 }
 
 async fn post(
@@ -49,7 +49,7 @@ async fn the_picture_may_be_the_whole_body() {
     ];
     let (_, _, task) = post(&app, "/v1/tasks?confidence=0.5", &headers, bus_bytes()).await;
     assert_eq!(task["picture_name"], "café.jpg");
-    let delivery = app.worker_side().await.queue().deliveries().next(1).await;
+    let delivery = app.worker_side().await.queue().deliveries([ModelName::default()]).next(1).await;
     assert_eq!(delivery.picture_up_to(u64::MAX).await.unwrap(), bus_bytes());
 }
 
@@ -71,7 +71,7 @@ async fn the_picture_may_be_base64_in_json() {
             .await;
     assert_eq!(status, StatusCode::ACCEPTED, "{task}");
     assert_eq!((&task["metadata"], &task["priority"]), (&body["metadata"], &body["priority"]));
-    let delivery = app.worker_side().await.queue().deliveries().next(1).await;
+    let delivery = app.worker_side().await.queue().deliveries([ModelName::default()]).next(1).await;
     assert_eq!(delivery.picture_up_to(u64::MAX).await.unwrap(), bus_bytes());
     let Job { settings, model, priority, metadata, .. } = &delivery.job;
     assert_eq!(*priority, Priority::High);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{DetectionSettings, TaskId};
+use domain::{DetectionSettings, ModelName, TaskId};
 use reqwest::{StatusCode, header};
 use testkit::eventually;
 use uuid::{NoContext, Timestamp, Uuid};
@@ -28,13 +28,13 @@ async fn thresholds_travel_with_the_job() {
     let app = TestApp::start().await;
     let path = "/v1/tasks?confidence=0.5&iou=0.6&max_detections=7";
     assert_eq!(app.post(path, bus_form()).await.status(), StatusCode::ACCEPTED);
-    let delivery = app.worker_side().await.queue().deliveries().next(1).await;
+    let delivery = app.worker_side().await.queue().deliveries([ModelName::default()]).next(1).await;
     let settings = delivery.job.settings;
     assert_eq!((settings.confidence.get(), settings.iou.get()), (0.5, 0.6));
     assert_eq!(settings.max_detections.get(), 7);
 
     app.start_task().await;
-    let delivery = app.worker_side().await.queue().deliveries().next(1).await;
+    let delivery = app.worker_side().await.queue().deliveries([ModelName::default()]).next(1).await;
     assert_eq!(delivery.job.settings, DetectionSettings::default());
 }
 
@@ -212,7 +212,7 @@ async fn a_job_carries_its_deadline() {
     let app = TestApp::start().await;
     let (status, task) = json(app.post("/v1/tasks?deadline=60", bus_form()).await).await;
     assert_eq!(status, StatusCode::ACCEPTED);
-    let delivery = app.worker_side().await.queue().deliveries().next(1).await;
+    let delivery = app.worker_side().await.queue().deliveries([ModelName::default()]).next(1).await;
     let waits = delivery.job.deadline.unwrap() - delivery.job.submitted_at;
     assert_eq!(waits, Duration::from_secs(60));
     assert!(task["deadline"].is_string(), "{task}");
@@ -233,7 +233,8 @@ async fn a_deadline_beyond_the_ttl_of_results_is_rejected() {
         };
         let (status, task) = submit(longest).await;
         assert_eq!(status, StatusCode::ACCEPTED, "{task}");
-        let delivery = app.worker_side().await.queue().deliveries().next(1).await;
+        let delivery =
+            app.worker_side().await.queue().deliveries([ModelName::default()]).next(1).await;
         let waits = delivery.job.deadline.unwrap() - delivery.job.submitted_at;
         assert_eq!(waits, Duration::from_secs(longest));
         let (status, body) = submit(longest + 1).await;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use domain::ModelName;
 use messaging::Settlement;
 use reqwest::{StatusCode, header};
 use testkit::{NatsServer, SmallDisk, eventually};
@@ -32,7 +33,14 @@ async fn a_full_queue_is_a_503_with_retry_after() {
     .await;
 
     let worker = app.worker_side().await;
-    worker.queue().deliveries().next(1).await.settle(Settlement::Ack).await.unwrap();
+    worker
+        .queue()
+        .deliveries([ModelName::default()])
+        .next(1)
+        .await
+        .settle(Settlement::Ack)
+        .await
+        .unwrap();
     eventually(TEST_TIMEOUT, async || {
         let answer = app.post("/start_task", bus_form()).await;
         (answer.status() == StatusCode::ACCEPTED).then_some(())

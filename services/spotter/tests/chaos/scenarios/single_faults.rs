@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use domain::ModelName;
 use messaging::{Messaging, MessagingConfig, Role, Settlement};
 use testkit::SmallDisk;
 
@@ -316,7 +317,7 @@ fn a_worker_that_acks_before_it_stores_is_detected() {
             Messaging::connect(MessagingConfig::new(url.parse().unwrap(), Role::Worker))
                 .await
                 .expect("NATS");
-        let mut deliveries = messaging.queue().deliveries();
+        let mut deliveries = messaging.queue().deliveries([ModelName::default()]);
         for _ in 0..STOLEN {
             // It acks and never stores a record.
             deliveries.next(1).await.settle(Settlement::Ack).await.expect("an ack");

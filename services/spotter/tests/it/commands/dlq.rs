@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use domain::{DetectionSettings, FailureReason, Job, TaskId, TaskRecord, TaskState};
+use domain::{DetectionSettings, FailureReason, Job, ModelName, TaskId, TaskRecord, TaskState};
 use messaging::{Messaging, MessagingConfig, Role, Settlement};
 use serde_json::Value;
 use testkit::{NatsServer, eventually, picture};
@@ -20,7 +20,7 @@ impl Queue {
         let nats = NatsServer::start();
         let config = MessagingConfig::new(nats.url().parse().unwrap(), Role::Api);
         let messaging = Messaging::connect(config).await.unwrap();
-        messaging.provision().await.unwrap();
+        messaging.provision([ModelName::default()]).await.unwrap();
         Self { nats, messaging }
     }
 
@@ -54,7 +54,7 @@ impl Queue {
     /// after one attempt.
     async fn poisoned<const N: usize>(&self, pictures: [(&str, &[u8]); N]) -> [TaskId; N] {
         let queue = self.messaging.queue();
-        let mut deliveries = queue.deliveries();
+        let mut deliveries = queue.deliveries([ModelName::default()]);
         let (mut ids, mut taken) = (Vec::new(), Vec::new());
         for (name, bytes) in pictures {
             let job = job(name);

@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use domain::{DetectionSettings, Job, TaskId};
+use domain::{DetectionSettings, Job, ModelName, TaskId};
 use messaging::{Messaging, MessagingConfig, Role, Settlement};
 use serde_json::Value;
 use testkit::{NatsServer, picture};
@@ -72,7 +72,7 @@ async fn poisoned(nats: &NatsServer) -> TaskId {
     let api = connect("api", Role::Api).await.unwrap();
     api.queue().submit(&job, fs::read(picture("bus.jpg")).unwrap().into()).await.unwrap();
     let worker = connect("worker", Role::Worker).await.unwrap();
-    let mut deliveries = worker.queue().deliveries();
+    let mut deliveries = worker.queue().deliveries([ModelName::default()]);
     // The server redelivers it as after `ack_wait`.
     deliveries.next(1).await.settle(Settlement::RetryAfter(Duration::ZERO)).await.unwrap();
     deliveries.stop().await;
