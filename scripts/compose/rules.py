@@ -32,7 +32,7 @@ SECTIONS = {
     "api": ("API", "Both: the queue", "Both: logs", "Both: traces"),
     "worker": ("Worker", "Both: the queue", "Both: logs", "Both: traces"),
     "notifier": ("Notifier", "Both: the queue", "Both: logs"),
-    "setup": ("Both: the queue", "Both: logs"),
+    "setup": ("Set-up", "Both: the queue", "Both: logs"),
 }
 
 
