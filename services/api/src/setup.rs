@@ -112,3 +112,27 @@ fn line(Provisioned { what, outcome }: &Provisioned) -> String {
     };
     format!("{what}: {done}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+
+    #[test]
+    fn the_models_are_the_default_one_and_those_that_are_listed() {
+        let cases = [
+            (&[][..], &["yolov8n"][..]),
+            (&[("MODEL", "a")], &["a"]),
+            (&[("MODELS", "a, yolov8n,b")], &["yolov8n", "a", "b"]),
+            (&[("MODEL", "a"), ("MODELS", "b,a")], &["a", "b"]),
+        ];
+        for (variables, expected) in cases {
+            let source: HashMap<String, String> =
+                variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+            let config = SetUpConfig::read(&source).unwrap();
+            let models: Vec<_> = config.models.iter().map(ModelName::as_str).collect();
+            assert_eq!(models, expected, "{variables:?}");
+        }
+    }
+}

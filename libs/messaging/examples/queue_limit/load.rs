@@ -37,6 +37,8 @@ pub(crate) struct Load {
     pub(crate) senders: usize,
     /// Jobs in the worker's hands at a time.
     pub(crate) slots: usize,
+    /// Models without jobs that the worker serves besides.
+    pub(crate) idle_models: usize,
     pub(crate) time: Duration,
 }
 
@@ -72,7 +74,7 @@ impl Load {
     pub(crate) fn measure(&self, server: &Server) -> Measured {
         run(async {
             let setup = self.connect(Role::Setup).await;
-            setup.provision([ModelName::default()]).await.expect("the streams can be created");
+            setup.provision(self.models()).await.expect("the streams can be created");
             setup.close().await;
         });
         let flow = Arc::new(Flow {
@@ -90,6 +92,12 @@ impl Load {
         });
         let (took, after) = (started.elapsed(), server.used());
         Measured::of(flow.settled.load(Ordering::SeqCst), took, (before, after), (api_s, worker_s))
+    }
+
+    /// The one that has jobs, and those that have none.
+    fn models(&self) -> Vec<ModelName> {
+        let idle = (0..self.idle_models).map(|number| format!("idle{number}").parse().unwrap());
+        std::iter::once(ModelName::default()).chain(idle).collect()
     }
 
     async fn connect(&self, role: Role) -> Messaging {
@@ -129,7 +137,7 @@ impl Load {
     async fn work(&self, flow: &Arc<Flow>) -> f64 {
         let messaging = self.connect(Role::Worker).await;
         let tasks = messaging.tasks();
-        let mut deliveries = messaging.queue().deliveries([ModelName::default()]);
+        let mut deliveries = messaging.queue().deliveries(self.models());
         let slots = Arc::new(Semaphore::new(self.slots));
         loop {
             let slot = Arc::clone(&slots).acquire_owned().await.unwrap();

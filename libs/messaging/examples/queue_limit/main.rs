@@ -48,6 +48,9 @@ struct Options {
     /// Jobs that the worker processes at a time.
     #[arg(long, default_value = "32")]
     slots: NonZero<usize>,
+    /// Models without jobs that the worker serves besides.
+    #[arg(long, default_value_t = 0)]
+    idle_models: usize,
     /// A file for the results.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -61,6 +64,7 @@ fn main() {
         bytes: options.bytes,
         senders: options.senders.get(),
         slots: options.slots.get(),
+        idle_models: options.idle_models,
         time: Duration::from_secs_f64(options.seconds),
     };
     println!("  jobs/s  NATS busy  CPU µs a job: NATS     API  worker  messages a job: in    out");

@@ -194,7 +194,7 @@ async fn events_are_permitted() {
     };
     connect(Role::Setup).await.provision([ModelName::default()]).await.unwrap();
     let (worker, notifier) = (connect(Role::Worker).await, connect(Role::Notifier).await);
-    notifier.provision([ModelName::default()]).await.unwrap();
+    notifier.provision([]).await.unwrap();
     let ended = success(&job());
     worker.tasks().finish(&ended).await.unwrap();
     let delivery = Taking::start(&notifier).next().await;
@@ -220,7 +220,7 @@ async fn webhooks_are_permitted() {
     set_up(&server).await;
     let (api, worker) = (connect(&server, Role::Api).await, connect(&server, Role::Worker).await);
     let notifier = connect(&server, Role::Notifier).await;
-    notifier.provision([ModelName::default()]).await.unwrap();
+    notifier.provision([]).await.unwrap();
     let mut taking = Taking::start(&notifier);
     let (of_api, of_worker) = (success(&with_callback()), success(&with_callback()));
     api.tasks().finish(&of_api).await.unwrap();

@@ -40,6 +40,8 @@ async fn the_oldest_job_ages_until_it_is_settled() {
     let young = eventually(TEST_TIMEOUT, async || age().await.filter(|age| *age > 0.0)).await;
     eventually(TEST_TIMEOUT, async || age().await.filter(|age| *age > young)).await;
     assert_eq!(app.metric("spotter_queue_waiting", "").await, Some(1));
+    let of_model = app.metric("spotter_queue_waiting_by_model", "model=\"yolov8n\"").await;
+    assert_eq!(of_model, Some(1));
 
     let worker = app.worker_side().await;
     let delivery = worker.queue().deliveries([ModelName::default()]).next(1).await;
