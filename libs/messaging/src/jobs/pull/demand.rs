@@ -13,6 +13,8 @@ mod lane;
 #[cfg(test)]
 mod tests;
 
+use std::iter::repeat_n;
+
 use domain::Priority;
 use tokio::time::Instant;
 
@@ -46,8 +48,9 @@ pub(super) struct Demand {
     turn: usize,
     /// The model whose lane is asked next, by priority: so the backlog of one model holds up no other.
     next_model: [usize; Priority::ALL.len()],
-    /// Slots whose lane was empty, and which ask the next one.
-    passed_on: usize,
+    /// Slots whose lane was empty, by its priority. They ask the next one: another model's of the same priority, or the
+    /// highest.
+    passed_on: [usize; Priority::ALL.len()],
 }
 
 /// A request to a lane.
@@ -73,7 +76,7 @@ impl Demand {
             lanes: Priority::ALL.map(|_| vec![LaneDemand::default(); models]),
             turn: 0,
             next_model: [0; Priority::ALL.len()],
-            passed_on: 0,
+            passed_on: [0; Priority::ALL.len()],
         }
     }
 
@@ -114,7 +117,7 @@ impl Demand {
         let pending = self.lanes().filter(|lane| lane.is_pending());
         let messages: usize = pending.map(|lane| lane.asked + lane.awaited + 2).sum();
         self.lanes.iter_mut().flatten().for_each(LaneDemand::end);
-        self.passed_on = 0;
+        self.passed_on = Default::default();
         messages.max(1) as u64
     }
 
@@ -127,7 +130,7 @@ impl Demand {
         let uncovered = free_slots.saturating_sub(asked + awaited);
         let mut requests = Vec::new();
         if are_empty {
-            self.passed_on = 0;
+            self.passed_on = Default::default();
             self.wait(uncovered, &mut requests);
         } else {
             self.ask(uncovered, now, &mut requests);
@@ -171,10 +174,11 @@ impl Demand {
 
     /// Asks a lane that may have jobs for each of so many slots.
     fn ask(&mut self, slots: usize, now: Instant, requests: &mut Vec<Request>) {
-        let passed_on = std::mem::take(&mut self.passed_on);
+        let passed_on = Priority::ALL.into_iter().zip(std::mem::take(&mut self.passed_on));
+        let mut passed_on = passed_on.flat_map(|(priority, slots)| repeat_n(priority, slots));
         let mut asked = Vec::<LaneIndex>::new();
-        for slot in 0..slots {
-            let first = if slot < passed_on { Priority::High } else { self.next_turn() };
+        for _ in 0..slots {
+            let first = passed_on.next().unwrap_or_else(|| self.next_turn());
             let mut priorities = std::iter::once(first).chain(Priority::ALL);
             asked.extend(priorities.find_map(|priority| self.next_lane(priority, now)));
         }
@@ -225,12 +229,14 @@ impl Demand {
     /// Notes a job of this lane, behind which `waiting` more wait.
     pub(super) fn delivered(&mut self, lane: LaneIndex, waiting: u64, now: Instant) {
         self.lane(lane).await_message(now);
-        self.passed_on += self.lane(lane).delivered(waiting, now);
+        let unserved = self.lane(lane).delivered(waiting, now);
+        self.passed_on[lane.priority as usize] += unserved;
     }
 
     /// Notes that the lane has no job for the slots that have asked it.
     pub(super) fn found_empty(&mut self, lane: LaneIndex, now: Instant) {
-        self.passed_on += self.lane(lane).found_empty(lane.priority, now);
+        let unserved = self.lane(lane).found_empty(lane.priority, now);
+        self.passed_on[lane.priority as usize] += unserved;
     }
 
     /// Notes that a request for so many more jobs has ended.

@@ -43,10 +43,11 @@ impl Queue {
     fn take_after(&mut self, run: Duration) -> Option<LaneIndex> {
         self.now += run;
         loop {
-            let awaiting = |lane: &LaneIndex| self.demand.lanes[0][lane.model].awaited > 0;
-            let high = self.demand.indices().take(self.jobs.len()).find(awaiting);
-            if let Some(lane) = high.filter(|lane| self.deliver(*lane)) {
-                return Some(lane);
+            let high = (0..self.jobs.len()).map(|model| LaneIndex { model, priority: High });
+            for lane in high {
+                if self.demand.lane(lane).awaited > 0 && self.deliver(lane) {
+                    return Some(lane);
+                }
             }
             let requests = self.demand.requests(1, self.now);
             let asked = requests.iter().find(|request| request.kind == RequestKind::NoWait)?;
@@ -109,7 +110,7 @@ fn models_take_turns_within_a_priority() {
     assert_eq!(few.taken_by_model(12), [7, 5]);
     // The high jobs of one model pass the normal ones of the other.
     let mut high = Queue::of_models(&[[0, 1000, 0], [1000, 0, 0]]);
-    assert_eq!(high.taken_by_model(100), [30 + 10, 60]);
+    assert_eq!(high.taken_by_model(100), [30, 60 + 10]);
 }
 
 #[test]
