@@ -12,8 +12,9 @@ from manifests.admission_rules import INTERNET
 from manifests.admission_rules import RULES as ADMISSION_RULES
 from manifests.documentation_rules import RULES as DOCUMENTATION_RULES
 from manifests.internet_rules import RULES as INTERNET_RULES
-from manifests.objects import OURS, WORKLOADS, Objects, constant, constants, matches, quantity
+from manifests.objects import OURS, WORKLOADS, Objects, matches, quantity
 from manifests.port_rules import RULES as PORT_RULES
+from manifests.queue_rules import RULES as QUEUE_RULES
 from manifests.startup_rules import RULES as STARTUP_RULES
 
 WITHOUT_NAMESPACE = {"Namespace", "PriorityClass"}
@@ -21,10 +22,6 @@ WITHOUT_NAMESPACE = {"Namespace", "PriorityClass"}
 NEIGHBOURS = {"kube-system", "ingress-nginx", "keda", "monitoring", "observability"}
 # Volumes that Pod Security "restricted" lets a pod have, of those in use.
 VOLUMES = {"configMap", "emptyDir", "secret", "persistentVolumeClaim"}
-# The jobs of a backlog that are one worker's share, for each picture it handles at a time.
-JOBS_PER_PICTURE = 10
-# Each model has a consumer for each of them.
-PRIORITIES = constants("libs/domain/src/priority.rs", r'Self::\w+ => "(\w+)"')
 MIB = 1 << 20
 
 
@@ -288,76 +285,6 @@ def option(objects: Objects, name: str) -> str:
     return arguments[arguments.index(name) + 1]
 
 
-def unlike(found: dict, expected: dict, what: str) -> Iterator[str]:
-    """A problem for each key with another value than expected."""
-    for key in sorted(expected.keys() | found.keys()):
-        if found.get(key) != expected.get(key):
-            yield f"{what} {key} is {found.get(key)!r}, and should be {expected.get(key)!r}"
-
-
-def models(settings: dict[str, str]) -> list[str]:
-    """The models whose jobs get consumers, or whose jobs a worker takes."""
-    named = [name.strip() for name in settings.get("MODELS", "").split(",") if name.strip()]
-    return list(dict.fromkeys(named or [settings["MODEL"]]))
-
-
-def every_model_is_set_up_and_served(objects: Objects) -> Iterator[str]:
-    set_up, worker = objects.settings("set-up"), objects.settings("worker")
-    if "MODELS" not in worker:
-        yield "worker serves all models of its image, and for those that are not in MODELS nothing is set up"
-    created = {*models(set_up), set_up["MODEL"]}
-    for model in models(worker):
-        if model not in created:
-            yield f"worker serves {model}, whose consumers the set-up does not create"
-    for name, settings in (("api", objects.settings("api")), ("worker", worker)):
-        if settings["MODEL"] not in models(worker):
-            yield f"{name} has MODEL={settings['MODEL']}, which no worker serves"
-
-
-def the_scaler_knows_the_queue(objects: Objects) -> Iterator[str]:
-    scaled = objects.named("ScaledObject", "worker")["spec"]
-    known = {
-        *("scaleTargetRef", "minReplicaCount", "maxReplicaCount", "pollingInterval", "cooldownPeriod"),
-        *("fallback", "advanced", "triggers"),
-    }
-    if scaled.keys() - known:
-        yield f"the ScaledObject has fields that no rule knows: {sorted(scaled.keys() - known)}"
-    worker = objects.settings("worker")
-    names = "libs/messaging/src/provision/names.rs"
-    pictures = int(worker["CONCURRENCY"]) * int(worker.get("MAX_BATCH", 1))
-    expected = {
-        "natsServerMonitoringEndpoint": "nats-headless.spotter.svc:8222",
-        "useHttps": "false",
-        "account": constant("deploy/nats/permissions.conf", r"accounts \{\s+(\w+) \{"),
-        "stream": constant(names, r'JOBS_STREAM: &str = "(.*)"'),
-    }
-    lanes = [(priority, model) for model in models(worker) for priority in PRIORITIES]
-    consumers = [f"{priority}-{model}" for priority, model in lanes]
-    found = [trigger["metadata"].get("consumer") for trigger in scaled["triggers"]]
-    if found != consumers:
-        yield f"the triggers' consumers are {found}, and should be {consumers}"
-    for trigger, (priority, model) in zip(scaled["triggers"], lanes, strict=False):
-        yield from unlike(trigger["metadata"], expected | {"consumer": f"{priority}-{model}"}, "the trigger's")
-        if trigger["type"] != "nats-jetstream":
-            yield f"the trigger is of type {trigger['type']}"
-    names = [str(trigger.get("name")) for trigger in scaled["triggers"]]
-    if names != [consumer.replace("-", "_") for consumer in consumers]:
-        yield f"the triggers' names are {names}, and the formula adds up others"
-    composite = {
-        # KEDA would subtract what stands behind a hyphen.
-        "formula": " + ".join(consumer.replace("-", "_") for consumer in consumers),
-        "metricType": "AverageValue",
-        "target": str(JOBS_PER_PICTURE * pictures),
-        "activationTarget": "0",
-    }
-    yield from unlike(scaled["advanced"].get("scalingModifiers", {}), composite, "scalingModifiers'")
-    if scaled["minReplicaCount"] != 0 or "fallback" not in scaled:
-        yield "workers do not go to none, or nothing is said for when the lag cannot be read"
-    behaviour = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
-    if not behaviour["scaleDown"].get("stabilizationWindowSeconds"):
-        yield "a trickle makes workers come and go: scaleDown has no stabilisation window"
-
-
 def nats_is_what_the_others_expect(objects: Objects) -> Iterator[str]:
     stateful_set = objects.named("StatefulSet", "nats")
     replicas = stateful_set["spec"]["replicas"]
@@ -411,8 +338,7 @@ RULES: list[Rule] = [
     requests_need_keys,
     time_to_stop_is_enough,
     memory_and_disk_are_enough,
-    every_model_is_set_up_and_served,
-    the_scaler_knows_the_queue,
+    *QUEUE_RULES,
     nats_is_what_the_others_expect,
     production_speaks_tls,
 ]

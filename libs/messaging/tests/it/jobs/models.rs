@@ -151,9 +151,8 @@ async fn a_worker_creates_the_consumers_that_are_missing_while_others_go_on() {
     assert_eq!(fixture.consumers().await, before);
 }
 
-/// What is settled through a consumer that does not exist any more is not settled: another one delivers it again.
 #[tokio::test]
-async fn the_consumers_of_a_model_deliver_nothing_twice() {
+async fn provisioning_a_model_again_delivers_nothing_twice() {
     let fixture = Fixture::configured(|config| config.ack_wait = NEVER).await;
     fixture.provision(&["a"]).await;
     fixture.submit_for("a", 1).await;
