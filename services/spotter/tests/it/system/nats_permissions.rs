@@ -12,9 +12,10 @@ use crate::{
     reference::assert_bus,
 };
 
-/// Runs `spotter setup`.
+/// Runs `spotter setup` for the models that are installed here.
 fn set_up(url: &str) -> Ended {
-    Ended::of(spotter(["setup"]).env("NATS_URL", url))
+    let command = spotter(["setup"]).env("NATS_URL", url).env("MODELS", "yolov8n,yolo11n");
+    Ended::of(command)
 }
 
 #[tokio::test]
@@ -27,7 +28,7 @@ async fn the_system_runs_with_a_login_for_each_role() {
         let said = ended.stderr.last().unwrap();
         assert!(said.contains("stream JOBS is missing") && said.contains("setup"), "{said}");
     }
-    for (outcome, lines) in [("created", 17), ("unchanged", 17)] {
+    for (outcome, lines) in [("created", 20), ("unchanged", 20)] {
         let ended = set_up(&nats.url_as("setup"));
         assert_eq!((ended.code, ended.stdout.len()), (Some(0), lines), "{ended:?}");
         assert!(ended.stdout.iter().all(|line| line.ends_with(outcome)), "{ended:?}");
