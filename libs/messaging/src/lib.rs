@@ -56,8 +56,8 @@ pub use jobs::report::{QueueDepth, QueueReport};
 pub use keep_alive::KeepAlive;
 pub use listing::{ListError, ListQuery, TaskIndex, TaskPage};
 pub use provision::{
-    ProvisionOutcome, Provisioned,
     names::{HEARTBEAT_TTL, LEASE_TTL},
+    outcome::{ProvisionOutcome, Provisioned},
 };
 pub use reconcile::{Discrepancy, Findings, Reconciler};
 pub use records::follow::{RecordChanges, RecordVersion};

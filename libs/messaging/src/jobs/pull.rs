@@ -6,11 +6,12 @@
 //! writes the pull requests itself: each covers exactly the free slots that no earlier request covers. While all
 //! slots are busy, a worker waits for high jobs at most, and ends its other requests.
 
+mod backoff;
 mod demand;
 mod missing;
 mod requests;
 
-use std::{collections::HashSet, future::pending, time::Duration};
+use std::{collections::HashSet, future::pending};
 
 use domain::ModelName;
 use futures_util::StreamExt;
@@ -20,27 +21,16 @@ use tokio::{
 };
 
 use self::{
+    backoff::backoff,
     demand::{Demand, SILENCE},
     missing::MissingConsumers,
-    requests::Pull,
+    requests::{Pull, PullError},
 };
 use super::{
     delivery::{self, Delivery},
     wire,
 };
 use crate::{Messaging, connection::Link, provision::lanes};
-
-/// When a pull request expires on the server.
-const EXPIRES: Duration = Duration::from_secs(30);
-
-/// The interval of the idle heartbeats that the server sends for a pending request.
-const HEARTBEAT: Duration = Duration::from_secs(2);
-
-/// The first and the longest delay after a failed pull.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
-
-/// How often a worker looks for consumers that it may not create.
-const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// The deliveries to this worker, without end: every error is retried.
 ///
@@ -61,19 +51,6 @@ pub struct Deliveries {
     failures: u32,
     /// The earliest moment of the next pull.
     wait_until: Instant,
-}
-
-/// Why a pull ended.
-#[derive(Debug)]
-enum PullError {
-    /// There is a new connection.
-    Reconnected,
-    /// The consumers of this model are missing, or the stream: the server may have lost its store.
-    NoConsumer(ModelName),
-    /// The consumers of another model are there again.
-    ConsumersFound,
-    /// Anything else.
-    Other(String),
 }
 
 impl Deliveries {
@@ -273,14 +250,6 @@ async fn lost(at: Option<Instant>) -> PullError {
         None => pending().await,
     }
     PullError::Other(format!("no answer and no heartbeat for {SILENCE:?}"))
-}
-
-/// The delay after so many failures in a row.
-fn backoff(failures: u32) -> Duration {
-    let (first, longest) = BACKOFF;
-    let pause = first.saturating_mul(1 << failures.min(10)).min(longest);
-    // Jitter of a half, so that workers that failed together do not retry together.
-    pause.mul_f64(rand::random_range(0.5..1.0))
 }
 
 /// Each model once, in the given order.

@@ -8,11 +8,9 @@ use async_nats::jetstream::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    ProvisionOutcome, Provisioned, if_changeable,
     lanes::{Lane, SHARED_CONSUMERS},
-    missing,
     names::{JOBS_STREAM, WEBHOOK_CONSUMER, WEBHOOK_STREAM},
-    refused,
+    outcome::{ProvisionOutcome, Provisioned, if_changeable, missing, refused},
     streams::{webhook_consumer, worker_consumer},
 };
 use crate::{Messaging, MessagingError, connection::refusal::Refusal, error::Cause};

@@ -1,6 +1,6 @@
 //! The models whose consumers are missing: no job of them is pulled until they are there.
 
-use std::{collections::HashMap, future::pending};
+use std::{collections::HashMap, future::pending, time::Duration};
 
 use domain::ModelName;
 use tokio::{
@@ -8,11 +8,14 @@ use tokio::{
     time::sleep,
 };
 
-use super::{LOOK_AGAIN, backoff};
+use super::backoff::backoff;
 use crate::{
     Messaging, MessagingError,
     provision::{consumers, lanes::Lane},
 };
+
+/// How often a worker looks for consumers that it may not create.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 /// Provisions the consumers of some models, in a task for each.
 #[derive(Default)]

@@ -1,5 +1,7 @@
 //! The pull requests of a worker and the inbox that they are answered in.
 
+use std::time::Duration;
+
 use async_nats::{StatusCode, Subscriber, jetstream::consumer::pull::BatchConfig};
 use bytes::Bytes;
 use domain::{ModelName, Priority};
@@ -11,7 +13,6 @@ use super::{
         delivery::{Delivery, NAK, Settlement},
         wire,
     },
-    EXPIRES, HEARTBEAT, PullError,
     demand::{Demand, LaneIndex, Request, RequestKind},
 };
 use crate::{
@@ -19,8 +20,27 @@ use crate::{
     provision::{lanes::Lane, names::JOBS_STREAM},
 };
 
+/// When a pull request expires on the server.
+const EXPIRES: Duration = Duration::from_secs(30);
+
+/// The interval of the idle heartbeats that the server sends for a pending request.
+const HEARTBEAT: Duration = Duration::from_secs(2);
+
 /// A request that the server rejects at once, by a status message: its heartbeats would come after its end.
 const REJECTED: &str = r#"{"batch":1,"expires":1000000000,"idle_heartbeat":1000000000}"#;
+
+/// Why a pull ended.
+#[derive(Debug)]
+pub(super) enum PullError {
+    /// There is a new connection.
+    Reconnected,
+    /// The consumers of this model are missing, or the stream: the server may have lost its store.
+    NoConsumer(ModelName),
+    /// The consumers of another model are there again.
+    ConsumersFound,
+    /// Anything else.
+    Other(String),
+}
 
 /// An inbox for each lane of these models, and the pending pull requests.
 pub(super) struct Pull {
