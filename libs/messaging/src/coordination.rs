@@ -1,4 +1,4 @@
-//! What processes tell each other: who holds a lease, which workers live, which task an idempotency key stands for, which
+//! What processes tell each other: who holds a lease, which workers live and which models they serve, which task an idempotency key stands for, which
 //! API keys there are.
 
 pub(crate) mod api_keys;
@@ -6,3 +6,4 @@ pub(crate) mod fingerprint;
 pub(crate) mod heartbeat;
 pub(crate) mod idempotency;
 pub(crate) mod lease;
+pub(crate) mod model_descriptions;

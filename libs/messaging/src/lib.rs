@@ -36,12 +36,13 @@ pub use connection::Messaging;
 pub use connection::address::{InvalidNatsServers, NatsServers};
 pub use connection::tls::{ClientCertificate, TlsFiles};
 pub use connection::write_faults::Writes;
-pub use coordination::heartbeat::{HeartbeatEvent, Heartbeats, WorkerHeartbeat};
+pub use coordination::heartbeat::{HeartbeatEvent, Heartbeats, ModelReport, WorkerHeartbeats};
 pub use coordination::lease::Lease;
 pub use coordination::{
     api_keys::{ApiKeyChange, ApiKeys, CreateKeyError, MAX_API_KEYS},
     fingerprint::Submission,
     idempotency::{Claimed, IdempotencyKeys},
+    model_descriptions::{DescribedInput, ModelDescription, ModelDescriptions},
 };
 pub use dead_letters::{
     DeadLetter, DeadLetterId, DeadLetterPicture, DeadLetters, InvalidDeadLetterId, StoredPieces,
@@ -56,7 +57,7 @@ pub use jobs::report::{QueueDepth, QueueReport};
 pub use keep_alive::KeepAlive;
 pub use listing::{ListError, ListQuery, TaskIndex, TaskPage};
 pub use provision::{
-    names::{HEARTBEAT_TTL, LEASE_TTL},
+    names::{DESCRIPTION_TTL, HEARTBEAT_TTL, LEASE_TTL},
     outcome::{ProvisionOutcome, Provisioned},
 };
 pub use reconcile::{Discrepancy, Findings, Reconciler};

@@ -2,7 +2,8 @@
 
 use crate::{
     ApiKeys, Batches, CloudEvents, DeadLetters, DeadWebhooks, Drawings, Heartbeats,
-    IdempotencyKeys, JobQueue, Lease, Messaging, Reconciler, TaskIndex, TaskStore, Webhooks,
+    IdempotencyKeys, JobQueue, Lease, Messaging, ModelDescriptions, Reconciler, TaskIndex,
+    TaskStore, Webhooks,
 };
 
 impl Messaging {
@@ -76,6 +77,12 @@ impl Messaging {
     #[must_use]
     pub fn heartbeats(&self) -> Heartbeats {
         Heartbeats::new(self.clone())
+    }
+
+    /// The descriptions of models.
+    #[must_use]
+    pub fn model_descriptions(&self) -> ModelDescriptions {
+        ModelDescriptions::new(self.clone())
     }
 
     /// A lease called `name` (letters, digits, `-`, `_`), not held yet.

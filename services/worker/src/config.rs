@@ -15,6 +15,11 @@ use crate::cores::{self, CoreShares};
 /// The default batch on a GPU. Larger ones gain little (docs/performance.md).
 const GPU_BATCH: NonZero<usize> = NonZero::new(8).unwrap();
 
+/// The default of `MODEL_MEMORY_BYTES` is the larger of two amounts: one for the worker, one for each slot.
+const MODEL_MEMORY_BYTES: u64 = 1 << 30;
+/// The second one.
+const MODEL_MEMORY_BYTES_OF_A_SLOT: u64 = 256 << 20;
+
 /// The default of sessions on a GPU.
 const GPU_SESSIONS: NonZero<usize> = NonZero::new(16).unwrap();
 
@@ -26,6 +31,11 @@ pub struct Config {
     pub model: ModelName,
     /// `MODELS`: the names of the installed models whose jobs it runs, separated by commas. Default: all installed ones.
     pub models: Option<ModelNames>,
+    /// `MODEL_MEMORY_BYTES`: about how much memory models may take. Beyond it the least recently used one is dropped,
+    /// unless it is in use. Default 1 GiB, or 256 MiB for each slot if that is more.
+    pub model_memory_bytes: u64,
+    /// `MODELS_SCAN_SECONDS`: the interval in which the folder of models is searched for changes. Default 5.
+    pub models_scan: Duration,
     /// `MODELS_DIR`: the folder of installed models. Default: `models` in the current folder or the nearest
     /// one above.
     pub models_dir: Option<PathBuf>,
@@ -77,9 +87,13 @@ impl Config {
         let few = provider == ExecutionProvider::TensorRt;
         let sessions = if few { NonZero::<usize>::MIN } else { GPU_SESSIONS };
         let models = reader.read_optional("MODELS");
+        let memory = MODEL_MEMORY_BYTES_OF_A_SLOT.saturating_mul(cores.slots.get() as u64);
+        let memory = memory.max(MODEL_MEMORY_BYTES);
         let config = Self {
             model: model(&mut reader, models.as_ref()),
             models,
+            model_memory_bytes: reader.at_least("MODEL_MEMORY_BYTES", 1, memory),
+            models_scan: reader.seconds("MODELS_SCAN_SECONDS", 5),
             models_dir: reader.read_optional("MODELS_DIR"),
             provider,
             onnx_runtime: reader.read_optional("ORT_DYLIB_PATH"),

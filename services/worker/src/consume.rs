@@ -31,9 +31,17 @@ pub(crate) async fn consume(
     grace: Duration,
 ) {
     let mut jobs = JoinSet::new();
-    while let Some((delivery, permit)) =
-        next_job(&context, &mut deliveries, &in_flight, &shutdown).await
-    {
+    let mut models = context.models.changes();
+    loop {
+        let next = tokio::select! {
+            biased;
+            Ok(()) = models.changed() => {
+                deliveries.serve(context.models.names());
+                continue;
+            }
+            next = next_job(&context, &mut deliveries, &in_flight, &shutdown) => next,
+        };
+        let Some((delivery, permit)) = next else { break };
         let parallelism = in_flight.parallelism(&delivery);
         jobs.spawn(handle(Arc::clone(&context), delivery, permit, parallelism));
         while let Some(finished) = jobs.try_join_next() {

@@ -4,6 +4,7 @@
 
 mod config;
 mod consume;
+mod consumers;
 pub mod cores;
 mod drawing;
 mod health;
@@ -11,10 +12,10 @@ mod heartbeat;
 pub mod hints;
 mod inference;
 mod metrics;
+mod models;
 mod process;
 mod recorded_run;
 mod running;
-mod served_models;
 mod settle;
 mod startup;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use detector::{ExecutionProvider, StageTimings};
-use domain::{ModelName, Sha256Digest};
+use detector::StageTimings;
+use domain::ModelName;
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Histogram},
@@ -22,6 +22,24 @@ const WAIT_BUCKETS: [f64; 13] =
 
 const BATCH_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 
+/// The outcome of loading a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LoadOutcome {
+    Loaded,
+    Failed,
+}
+
+impl LoadOutcome {
+    const ALL: [Self; 2] = [Self::Loaded, Self::Failed];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Loaded => "loaded",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// The worker's instruments.
 #[derive(Clone)]
 pub(crate) struct WorkerMetrics {
@@ -32,6 +50,9 @@ pub(crate) struct WorkerMetrics {
     waits: Histogram<f64>,
     batches: Histogram<u64>,
     drawings: Counter<u64>,
+    runs: Histogram<f64>,
+    loads: Counter<u64>,
+    evictions: Counter<u64>,
 }
 
 impl WorkerMetrics {
@@ -70,6 +91,19 @@ impl WorkerMetrics {
             drawings: meter
                 .u64_counter("spotter_drawings")
                 .with_description("Drawings of annotated tasks, and whether they were stored.")
+                .build(),
+            runs: meter
+                .f64_histogram("spotter_model_run_seconds")
+                .with_description("Time of the model for each picture, by model.")
+                .with_boundaries(STAGE_BUCKETS.to_vec())
+                .build(),
+            loads: meter
+                .u64_counter("spotter_model_loads")
+                .with_description("Loads of models into memory, by model and outcome.")
+                .build(),
+            evictions: meter
+                .u64_counter("spotter_model_evictions")
+                .with_description("Models dropped from memory to stay within the budget, by model.")
                 .build(),
         };
         this.begin_at_zero();
@@ -133,27 +167,32 @@ impl WorkerMetrics {
         }
     }
 
+    /// Records the run of one picture. In a batch, its share of the run's time.
+    pub(crate) fn record_run(&self, model: &ModelName, took: Duration) {
+        self.runs.record(took.as_secs_f64(), &[by_model(model)]);
+    }
+
+    /// Begins the series of a model at zero.
+    pub(crate) fn begin_model(&self, model: &ModelName) {
+        for outcome in LoadOutcome::ALL {
+            self.loads.add(0, &[by_model(model), KeyValue::new("outcome", outcome.name())]);
+        }
+        self.evictions.add(0, &[by_model(model)]);
+    }
+
+    pub(crate) fn count_load(&self, model: &ModelName, outcome: LoadOutcome) {
+        self.loads.add(1, &[by_model(model), KeyValue::new("outcome", outcome.name())]);
+    }
+
+    pub(crate) fn count_eviction(&self, model: &ModelName) {
+        self.evictions.add(1, &[by_model(model)]);
+    }
+
     pub(crate) fn record_stage(&self, stage: &'static str, took: Duration) {
         self.stages.record(took.as_secs_f64(), &[KeyValue::new("stage", stage)]);
     }
 }
 
-/// Reports the worker's model and execution provider, for as long as the worker runs.
-pub(crate) fn register_model(
-    metrics: &Metrics,
-    model: &ModelName,
-    digest: Sha256Digest,
-    provider: ExecutionProvider,
-) {
-    let labels = [
-        KeyValue::new("model", model.to_string()),
-        KeyValue::new("digest", digest.to_string()),
-        KeyValue::new("provider", provider.to_string()),
-    ];
-    metrics
-        .meter()
-        .u64_observable_gauge("spotter_model_info")
-        .with_description("Always 1; the model this worker runs is in its labels.")
-        .with_callback(move |gauge| gauge.observe(1, &labels))
-        .build();
+pub(crate) fn by_model(model: &ModelName) -> KeyValue {
+    KeyValue::new("model", model.to_string())
 }

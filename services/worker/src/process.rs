@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use detector::{Detections, ModelError};
-use domain::{FailureReason, Job, Priority, RunReport, TaskRecord, TaskState, Tiling};
+use domain::{FailureReason, Job, ModelName, Priority, RunReport, TaskRecord, TaskState, Tiling};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use messaging::{
     Delivery, FinishOutcome, MessagingError, PictureFetchError, RequeueReason, Snapshot,
@@ -27,10 +27,11 @@ use crate::{
     drawing::Drawer,
     hints,
     inference::{
-        Batch, Batcher, InferenceError, Picture, PictureFile, Placement, Preprocessing, SlotLease,
-        Slots, Work,
+        Batch, Batcher, InferenceError, Picture, PictureFile, Placement, SlotLease, Slots,
+        TiledJob, Work,
     },
     metrics::WorkerMetrics,
+    models::{LoadedModel, ModelCache},
     recorded_run::{RecordedRun, Start},
     running::{RunningTask, RunningTasks},
     settle::{Outcome, RunError},
@@ -43,7 +44,7 @@ pub(crate) struct Context {
     pub(crate) tasks: TaskStore,
     pub(crate) writes: Writes,
     pub(crate) metrics: WorkerMetrics,
-    pub(crate) preprocessing: Arc<Preprocessing>,
+    pub(crate) models: Arc<ModelCache>,
     pub(crate) placement: Placement,
     pub(crate) slots: Arc<Slots>,
     /// Batches pictures; `None`: each is run alone.
@@ -252,8 +253,12 @@ async fn run_model(
             Ok(RunEnd::Detected(found, drawing))
         }
         Err(InferenceError::Broken) => Err(Interruption::Released),
-        Err(InferenceError::Model(error @ ModelError::NotInstalled { .. })) => {
+        // Another run would find the same files.
+        Err(InferenceError::Model(error)) if !matches!(*error, ModelError::Read { .. }) => {
             impossible(FailureReason::UnknownModel, hints::model(&error))
+        }
+        Err(error @ InferenceError::NotServed(_)) => {
+            impossible(FailureReason::UnknownModel, error.to_string())
         }
         Err(InferenceError::Undecodable(error)) => {
             impossible(FailureReason::UndecodablePicture, error.to_string())
@@ -288,8 +293,8 @@ async fn detect(
     parallelism: Parallelism,
 ) -> Result<Detections, InferenceError> {
     let deadline = context.job_deadline;
-    let (model, settings, trace) =
-        (job.model.clone(), job.settings.clone(), TraceContext::current());
+    let model = loaded_model(context, &job.model).await?;
+    let (settings, trace) = (job.settings.clone(), TraceContext::current());
     let file = PictureFile { bytes, model, settings, parallelism, trace };
     if let Some(tiling) = job.settings.tiling {
         return detect_tiled(context, file, tiling, job.priority).await;
@@ -299,7 +304,7 @@ async fn detect(
         context.metrics.count_picture(parallelism);
         return slot.run_file(file, deadline).await;
     }
-    let picture = context.preprocessing.preprocess(file, deadline).await?;
+    let picture = context.slots.preprocessing().preprocess(file, deadline).await?;
     run_picture(context, picture, job.priority).await
 }
 
@@ -333,7 +338,7 @@ async fn detect_tiled(
     priority: Priority,
 ) -> Result<Detections, InferenceError> {
     let limit = context.job_deadline;
-    let picture = context.preprocessing.tiled(file, tiling, limit).await?;
+    let picture = TiledJob::decode(file, tiling, limit).await?;
     let at_a_time = context.slots.count() * context.max_batch + 1;
     let tiled = &picture;
     let parts = (0..picture.parts()).map(|place| async move {
@@ -345,6 +350,16 @@ async fn detect_tiled(
         Ok(parts) => picture.merge(parts?),
         Err(_) => Err(InferenceError::TooManyTiles { runs: picture.parts(), limit }),
     }
+}
+
+/// The version of the model that the job is run with. It may have to be loaded first.
+async fn loaded_model(
+    context: &Context,
+    name: &ModelName,
+) -> Result<Arc<LoadedModel>, InferenceError> {
+    let deadline = context.job_deadline;
+    let loaded = tokio::time::timeout(deadline, context.models.get(name)).await;
+    loaded.unwrap_or(Err(InferenceError::DeadlineExceeded(deadline)))
 }
 
 async fn lease_slot(context: &Context, priority: Priority) -> Result<SlotLease, InferenceError> {
@@ -375,6 +390,7 @@ async fn succeed(
     let task_id = begun.job.task_id;
     let (timings, over) = (found.timings, Instant::now());
     context.metrics.record_stages(&timings);
+    context.metrics.record_run(&begun.job.model, timings.infer);
     let state = TaskState::Success {
         started_at: begun.state.started_at(),
         finished_at: OffsetDateTime::now_utc(),

@@ -2,17 +2,11 @@
 
 use std::{
     io,
-    num::NonZero,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Instant,
 };
 
-use detector::{
-    Detector, ExecutionProvider, ModelError, OnnxRuntime, OnnxRuntimeError, SessionOptions,
-    SharedModel,
-};
-use domain::{ModelName, Sha256Digest};
+use detector::{ExecutionProvider, ModelError, OnnxRuntime, OnnxRuntimeError, SessionOptions};
 use messaging::{Messaging, MessagingError};
 use service::{
     files,
@@ -29,19 +23,17 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config,
     consume::{InFlightLimit, consume},
+    consumers::provision_consumers,
     cores,
     drawing::Drawer,
     health::WorkerHealth,
     heartbeat::Heartbeat,
     hints,
-    inference::{
-        AllCoresDetector, BatchRules, Batcher, LoadedModels, ModelSource, OwnModel, OwnModelInput,
-        Placement, PlannedDetectors, Preprocessing, Slots,
-    },
-    metrics::{WorkerMetrics, register_model},
+    inference::{BatchRules, Batcher, Placement, Slots},
+    metrics::WorkerMetrics,
+    models::{CacheRules, ModelCache, ModelLoader, register_gauges, watch_folder},
     process::Context,
     running::RunningTasks,
-    served_models::{self, served_models},
 };
 
 /// The path at which set-up installs ONNX Runtime with `provider`, relative to the project's root.
@@ -129,16 +121,17 @@ pub async fn run(
             end.clone(),
         ));
     }
-    let Loaded { preprocessing, slots, models, model_digest, max_batch } = {
-        let config = config.clone();
+    let worker_metrics = WorkerMetrics::new(&metrics);
+    let Loaded { models, slots, max_batch } = {
+        let (config, metrics) = (config.clone(), worker_metrics.clone());
         // Loading weights takes about a second, in which probes must be answered.
-        tokio::task::spawn_blocking(move || load_slots(&config))
+        tokio::task::spawn_blocking(move || load(&config, metrics))
             .await
             .map_err(io::Error::other)??
     };
     let messaging = Messaging::connect(config.messaging.clone()).await?;
     messaging.provision([]).await?;
-    served_models::provision(&messaging, &models).await?;
+    provision_consumers(&messaging, &models.names()).await?;
     health.started(messaging.clone());
     let connection = messaging.clone();
     metrics.flag("spotter_nats_connected", "1 while there is a connection to NATS.", move || {
@@ -147,14 +140,13 @@ pub async fn run(
     let writes = messaging.writes().clone();
     metrics.flags(STREAM_WRITABLE, "stream", move || writes.writable());
     let watched = messaging.clone();
+    tokio::spawn(watch_folder(Arc::clone(&models), config.models_scan, end.clone()));
     tokio::spawn(async move { end.run_until_cancelled(watched.watch_writes()).await });
-    register_model(&metrics, &config.model, model_digest, config.provider);
-    let served = models.iter().map(ModelName::as_str).collect::<Vec<_>>().join(",");
-    let deliveries = messaging.queue().deliveries(models);
-    let (metrics, slots) = (WorkerMetrics::new(&metrics), Arc::new(slots));
-    let rules =
-        BatchRules { most: max_batch, window: config.batch_window, deadline: config.job_deadline };
-    let batcher = (max_batch > 1)
+    register_gauges(&metrics, &models, config.provider);
+    let deliveries = messaging.queue().deliveries(models.names());
+    let (metrics, slots) = (worker_metrics, Arc::new(slots));
+    let rules = BatchRules { window: config.batch_window, deadline: config.job_deadline };
+    let batcher = (config.max_batch.get() > 1)
         .then(|| Batcher::start(Arc::clone(&slots), rules, metrics.clone(), broken.clone()));
     let drawer = Drawer {
         drawings: messaging.drawings(),
@@ -168,8 +160,8 @@ pub async fn run(
         tasks: messaging.tasks(),
         writes: messaging.writes().clone(),
         metrics,
-        preprocessing,
-        placement: placement(&config, max_batch),
+        models,
+        placement: placement(&config),
         slots,
         batcher,
         max_batch,
@@ -183,12 +175,14 @@ pub async fn run(
         broken,
     });
     watch_revoked_tasks(&messaging, &context).await?;
-    let heartbeat = messaging.heartbeats().of_worker(&config.model, model_digest);
-    // Before the first job, so that the model is known before its first result.
-    let heartbeat = Heartbeat::start(heartbeat).await;
+    // Before the first job, so that each model is known before its first result.
+    let heartbeat =
+        Heartbeat::start(&messaging, context.name.clone(), Arc::clone(&context.models)).await;
+    let served: Vec<String> = context.models.names().into_iter().map(String::from).collect();
     tracing::info!(
         model = %config.model,
-        models = %served,
+        models = served.join(","),
+        model_memory_bytes = config.model_memory_bytes,
         provider = %config.provider,
         concurrency = config.cores.slots,
         threads_per_picture = config.cores.per_slot,
@@ -228,112 +222,42 @@ async fn watch_revoked_tasks(
 
 /// What is loaded before the worker connects to NATS.
 struct Loaded {
-    preprocessing: Arc<Preprocessing>,
+    models: Arc<ModelCache>,
     slots: Slots,
-    /// Those whose jobs are pulled.
-    models: Vec<ModelName>,
-    model_digest: Sha256Digest,
-    /// The largest batch.
+    /// The largest batch of the model that was loaded.
     max_batch: usize,
 }
 
-fn load_slots(config: &Config) -> Result<Loaded, WorkerError> {
-    let started = Instant::now();
+fn load(config: &Config, metrics: WorkerMetrics) -> Result<Loaded, WorkerError> {
     let library = config.onnx_runtime.clone();
     let library = library.unwrap_or_else(|| nearest(onnx_runtime_with(config.provider)));
     let runtime = OnnxRuntime::load_with(&library, config.provider)?;
-    let models_dir = config.models_dir.clone().unwrap_or_else(|| nearest(MODELS_DIR));
-    let options = SessionOptions { provider: config.provider, threads: config.cores.per_slot };
-    let models = served_models(config, &models_dir)?;
-    let source = ModelSource { runtime: runtime.clone(), models_dir, options };
-    let bundle = source.bundle(&config.model)?;
-    let own = source.load_shared(&bundle)?;
-    if let Some(why) = own.why_not_shared() {
-        tracing::warn!(%why, "each slot has a copy of the model's weights");
-    }
-    let mut detectors: Vec<Detector> =
-        (0..config.cores.slots.get()).map(|_| own.detector(&options)).collect::<Result<_, _>>()?;
-    let max_batch = max_batch(config, &own, &mut detectors[0])?;
-    let loaded = if config.provider.is_gpu() {
-        on_gpu(&source, own, detectors, config.gpu_sessions, max_batch)
-    } else {
-        on_cpu(&source, &own, detectors)?
+    let loader = ModelLoader {
+        runtime: runtime.clone(),
+        models_dir: config.models_dir.clone().unwrap_or_else(|| nearest(MODELS_DIR)),
+        options: SessionOptions { provider: config.provider, threads: config.cores.per_slot },
+        slots: config.cores.slots,
+        cores: cores::all(),
+        max_batch: config.max_batch,
+        gpu_sessions: config.gpu_sessions,
+        limits: config.picture_limits,
     };
-    tracing::info!(model = %config.model, took_ms = started.elapsed().as_millis(), "model loaded");
-    let limits = config.picture_limits;
-    let own = OwnModelInput {
-        name: config.model.clone(),
-        preprocessor: bundle.preprocessor(limits),
-        labels: bundle.labels().clone(),
+    let rules = CacheRules {
+        wanted: config.models.clone(),
+        first: config.model.clone(),
+        budget: config.model_memory_bytes,
     };
-    let preprocessing = Arc::new(Preprocessing::new(own, limits, source));
-    let slots = Slots::start(&runtime, loaded, &preprocessing)?;
-    Ok(Loaded { preprocessing, slots, models, model_digest: bundle.digest(), max_batch })
+    let (models, first) = ModelCache::start(loader, rules, metrics)?;
+    let slots = Slots::start(&runtime, config.cores.slots)?;
+    Ok(Loaded { models: Arc::new(models), slots, max_batch: first.max_batch() })
 }
 
-fn placement(config: &Config, max_batch: usize) -> Placement {
+fn placement(config: &Config) -> Placement {
     let has_one_core = config.cores.per_slot.get() == 1 && !config.provider.is_gpu();
-    if has_one_core && max_batch == 1 { Placement::OnSlot } else { Placement::BesideRuns }
-}
-
-/// One slot's models for each of `detectors`.
-fn on_cpu(
-    source: &ModelSource,
-    own: &SharedModel,
-    detectors: Vec<Detector>,
-) -> Result<Vec<LoadedModels>, ModelError> {
-    let wide = AllCoresDetector::load(own, source.options, cores::all())?;
-    let models = |detector| {
-        let own = OwnModel::Slot { detector: Box::new(detector), wide: wide.clone() };
-        LoadedModels::new(source.clone(), own)
-    };
-    Ok(detectors.into_iter().map(models).collect())
-}
-
-/// As many slots' models as there are `detectors`, which they share.
-fn on_gpu(
-    source: &ModelSource,
-    own: SharedModel,
-    detectors: Vec<Detector>,
-    most: NonZero<usize>,
-    max_batch: usize,
-) -> Vec<LoadedModels> {
-    let (slots, options) = (detectors.len(), source.options);
-    let load = move || own.detector(&options);
-    let planned = Arc::new(PlannedDetectors::new(detectors, most.get(), max_batch, load));
-    let models = |_| LoadedModels::new(source.clone(), OwnModel::Planned(Arc::clone(&planned)));
-    (0..slots).map(models).collect()
-}
-
-/// The configured batch size, if the model takes batches. This runs the model unless it runs on the CPU, one picture
-/// at a time: other providers may load a model and fail in each run.
-fn max_batch(
-    config: &Config,
-    own: &SharedModel,
-    detector: &mut Detector,
-) -> Result<usize, WorkerError> {
-    let (asked, on_cpu) = (config.max_batch.get(), config.provider == ExecutionProvider::Cpu);
-    if asked == 1 && on_cpu {
-        return Ok(1);
-    }
-    match detector.takes_batches() {
-        Ok(true) => Ok(asked),
-        Ok(false) => {
-            if asked > 1 {
-                tracing::warn!(
-                    model = %config.model,
-                    asked,
-                    "MAX_BATCH has no effect: this model takes one picture at a time; export it with a \
-                     dynamic batch size"
-                );
-            }
-            Ok(1)
-        }
-        Err(error) if on_cpu => {
-            tracing::warn!(model = %config.model, %error, "MAX_BATCH has no effect: a trial run failed");
-            Ok(1)
-        }
-        Err(error) => Err(own.trial_failed(error).into()),
+    if has_one_core && config.max_batch.get() == 1 {
+        Placement::OnSlot
+    } else {
+        Placement::BesideRuns
     }
 }
 

@@ -19,6 +19,7 @@ pub struct SharedModel {
     runtime: OnnxRuntime,
     bundle: ModelBundle,
     provider: ExecutionProvider,
+    file_bytes: u64,
     weights: Weights,
 }
 
@@ -47,6 +48,7 @@ impl SharedModel {
         provider: ExecutionProvider,
     ) -> Result<Self, ModelError> {
         let model = bundle.read_model()?;
+        let file_bytes = model.len() as u64;
         let weights = if provider == ExecutionProvider::Cpu {
             match optimise(runtime, &model) {
                 Ok(weights) => Weights::Shared(weights),
@@ -55,7 +57,13 @@ impl SharedModel {
         } else {
             Weights::Apart { model, why: None }
         };
-        Ok(Self { runtime: runtime.clone(), bundle: bundle.clone(), provider, weights })
+        Ok(Self { runtime: runtime.clone(), bundle: bundle.clone(), provider, file_bytes, weights })
+    }
+
+    /// The size of its file in bytes: hardly more than its weights.
+    #[must_use]
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes
     }
 
     /// Why each detector has a copy of the weights although its provider could share them.

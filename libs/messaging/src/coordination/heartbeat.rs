@@ -1,4 +1,4 @@
-//! The heartbeats of the workers: each reports which model file it runs, for as long as it lives.
+//! The heartbeats of the workers: each reports which models it serves, for as long as it lives.
 
 use async_nats::jetstream::kv::{self, Operation};
 use domain::{ModelName, Sha256Digest};
@@ -12,19 +12,43 @@ use crate::{
     provision::names::{HEARTBEAT_BUCKET, HEARTBEAT_TTL},
 };
 
-/// The stored form of a heartbeat.
-#[derive(Debug, Serialize, Deserialize)]
-struct StoredHeartbeat {
-    model_digest: Sha256Digest,
+/// What a worker reports of a model that it serves. A worker of an older version reports the digest only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelReport {
+    /// The digest of the version that it runs.
+    pub model_digest: Sha256Digest,
+    /// The name of the worker, as in the records of its runs.
+    #[serde(default)]
+    pub worker: Option<String>,
+    /// Whether the model is in memory. If not, the next job has to wait until it is.
+    #[serde(default)]
+    pub in_memory: Option<bool>,
+    /// How many pictures the worker has run with it.
+    #[serde(default)]
+    pub runs: u64,
+    /// The mean time of the last runs, in milliseconds.
+    #[serde(default)]
+    pub mean_ms: Option<f32>,
+    /// The 95th percentile of these times, in milliseconds.
+    #[serde(default)]
+    pub p95_ms: Option<f32>,
+}
+
+impl ModelReport {
+    /// A report of the version only.
+    #[must_use]
+    pub fn of_version(model_digest: Sha256Digest) -> Self {
+        Self { model_digest, worker: None, in_memory: None, runs: 0, mean_ms: None, p95_ms: None }
+    }
 }
 
 /// A heartbeat of a worker, or its end.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HeartbeatEvent {
-    /// A unique name of the worker.
+    /// A unique name of the worker, with that of the model.
     pub worker: String,
-    /// The digest of its model; `None` once it has stopped, or if the heartbeat cannot be parsed.
-    pub model_digest: Option<Sha256Digest>,
+    /// What it reports; `None` once it has stopped, or if the heartbeat cannot be parsed.
+    pub report: Option<ModelReport>,
 }
 
 /// The heartbeats of all workers.
@@ -38,15 +62,14 @@ impl Heartbeats {
         Self { messaging, bucket: OnceCell::new() }
     }
 
-    /// The heartbeat of a worker that runs `model`. Nothing is sent yet.
+    /// The heartbeats of a worker, one for each model that it serves. Nothing is sent yet.
     #[must_use]
-    pub fn of_worker(self, model: &ModelName, model_digest: Sha256Digest) -> WorkerHeartbeat {
-        let worker = rand::rng().sample_iter(Alphanumeric).take(22).map(char::from);
-        let key = format!("{model}.{}", worker.collect::<String>());
-        WorkerHeartbeat { heartbeats: self, key, heartbeat: StoredHeartbeat { model_digest } }
+    pub fn of_worker(self) -> WorkerHeartbeats {
+        let worker = rand::rng().sample_iter(Alphanumeric).take(22).map(char::from).collect();
+        WorkerHeartbeats { heartbeats: self, worker }
     }
 
-    /// Passes the heartbeats of the workers that run `model` to `listener`: first the newest of each, then
+    /// Passes the heartbeats of the workers that serve `model` to `listener`: first the newest of each, then
     /// new ones. Returns when the watch ends, or after [`HEARTBEAT_TTL`] without a heartbeat, since a broken
     /// watch looks like that.
     ///
@@ -62,12 +85,11 @@ impl Heartbeats {
         let mut entries = self.messaging.within(what, watch).await?;
         while let Ok(Some(entry)) = timeout(HEARTBEAT_TTL, entries.next()).await {
             let entry = entry.map_err(|error| MessagingError::failed(what, error))?;
-            let heartbeat: Option<StoredHeartbeat> = match entry.operation {
+            let report = match entry.operation {
                 Operation::Put => serde_json::from_slice(&entry.value).ok(),
                 Operation::Delete | Operation::Purge => None,
             };
-            let model_digest = heartbeat.map(|heartbeat| heartbeat.model_digest);
-            listener(HeartbeatEvent { worker: entry.key, model_digest });
+            listener(HeartbeatEvent { worker: entry.key, report });
         }
         Ok(())
     }
@@ -79,32 +101,40 @@ impl Heartbeats {
     }
 }
 
-/// The heartbeat of one worker. It expires [`HEARTBEAT_TTL`] after it was sent last.
-pub struct WorkerHeartbeat {
+/// The heartbeats of one worker. Each expires [`HEARTBEAT_TTL`] after it was sent last.
+pub struct WorkerHeartbeats {
     heartbeats: Heartbeats,
-    key: String,
-    heartbeat: StoredHeartbeat,
+    /// A unique name, as a part of keys.
+    worker: String,
 }
 
-impl WorkerHeartbeat {
-    /// Sends the heartbeat, for the first time or again.
+impl WorkerHeartbeats {
+    /// Sends the heartbeat of `model`, for the first time or again.
     ///
     /// # Errors
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
-    pub async fn renew(&self) -> Result<(), MessagingError> {
+    pub async fn renew(
+        &self,
+        model: &ModelName,
+        report: &ModelReport,
+    ) -> Result<(), MessagingError> {
         let what = "send a heartbeat";
-        let json = serde_json::to_vec(&self.heartbeat)
-            .map_err(|error| MessagingError::failed(what, error))?;
-        let put = self.heartbeats.bucket().await?.put(&self.key, json.into());
+        let json =
+            serde_json::to_vec(report).map_err(|error| MessagingError::failed(what, error))?;
+        let put = self.heartbeats.bucket().await?.put(self.key(model), json.into());
         self.heartbeats.messaging.within(what, put).await.map(drop)
     }
 
-    /// Deletes the heartbeat: the worker has stopped.
+    /// Deletes the heartbeat of `model`: the worker has stopped, or serves it no longer.
     ///
     /// # Errors
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`]; then it expires.
-    pub async fn withdraw(self) -> Result<(), MessagingError> {
-        let delete = self.heartbeats.bucket().await?.delete(&self.key);
+    pub async fn withdraw(&self, model: &ModelName) -> Result<(), MessagingError> {
+        let delete = self.heartbeats.bucket().await?.delete(self.key(model));
         self.heartbeats.messaging.within("delete a heartbeat", delete).await
+    }
+
+    fn key(&self, model: &ModelName) -> String {
+        format!("{model}.{}", self.worker)
     }
 }

@@ -38,6 +38,8 @@ pub(crate) const LEASE_BUCKET: &str = "leases";
 pub(crate) const LEASE_STREAM: &str = "KV_leases";
 pub(crate) const HEARTBEAT_BUCKET: &str = "models";
 pub(crate) const HEARTBEAT_STREAM: &str = "KV_models";
+/// What each model is.
+pub(crate) const DESCRIPTION_BUCKET: &str = "model_descriptions";
 /// The API keys, by their ids.
 pub(crate) const KEY_BUCKET: &str = "keys";
 pub(crate) const KEY_STREAM: &str = "KV_keys";
@@ -48,6 +50,10 @@ pub(crate) const PICTURE_STREAM: &str = "OBJ_pictures";
 
 /// How long a worker's heartbeat is kept. A worker sends several in this time.
 pub const HEARTBEAT_TTL: Duration = Duration::from_secs(30);
+
+/// How long the description of a model is kept after it was stored last. A worker that serves the model stores it every
+/// day, so a model is known for weeks after its last worker has stopped.
+pub const DESCRIPTION_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How long a lease is kept after its last renewal. Its holder renews it several times in this time.
 pub const LEASE_TTL: Duration = Duration::from_secs(30);

@@ -17,10 +17,10 @@ use super::{
     names::{
         BATCH_BUCKET, BATCH_RECORDS_SUBJECT, CLOUD_EVENT_STREAM, CLOUD_EVENT_SUBJECT,
         DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT, DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT,
-        DEAD_WEBHOOK_STREAM, DEAD_WEBHOOK_SUBJECT, DRAWING_STREAM, DRAWING_SUBJECT,
-        HEARTBEAT_BUCKET, HEARTBEAT_TTL, IDEMPOTENCY_BUCKET, JOBS_STREAM, KEY_BUCKET, LEASE_BUCKET,
-        LEASE_TTL, PICTURE_STORE, PICTURE_STREAM, RECORDS_SUBJECT, TASK_BUCKET, WEBHOOK_CONSUMER,
-        WEBHOOK_STREAM, WEBHOOK_SUBJECT,
+        DEAD_WEBHOOK_STREAM, DEAD_WEBHOOK_SUBJECT, DESCRIPTION_BUCKET, DESCRIPTION_TTL,
+        DRAWING_STREAM, DRAWING_SUBJECT, HEARTBEAT_BUCKET, HEARTBEAT_TTL, IDEMPOTENCY_BUCKET,
+        JOBS_STREAM, KEY_BUCKET, LEASE_BUCKET, LEASE_TTL, PICTURE_STORE, PICTURE_STREAM,
+        RECORDS_SUBJECT, TASK_BUCKET, WEBHOOK_CONSUMER, WEBHOOK_STREAM, WEBHOOK_SUBJECT,
     },
 };
 use crate::{MessagingConfig, config::LEAST_QUEUE_BYTES};
@@ -65,6 +65,7 @@ pub(super) fn streams(config: &MessagingConfig) -> Vec<Config> {
         batches(config),
         leases(config),
         heartbeats(config),
+        model_descriptions(config),
         api_keys(config),
         pictures(config),
         drawings(config),
@@ -217,7 +218,15 @@ fn heartbeats(config: &MessagingConfig) -> Config {
     Config {
         max_age: HEARTBEAT_TTL,
         duplicate_window: HEARTBEAT_TTL,
-        ..bucket(HEARTBEAT_BUCKET, "Which model file each worker runs", config)
+        ..bucket(HEARTBEAT_BUCKET, "Which models each worker serves", config)
+    }
+}
+
+fn model_descriptions(config: &MessagingConfig) -> Config {
+    Config {
+        max_age: DESCRIPTION_TTL,
+        duplicate_window: SHORT_DUPLICATE_WINDOW,
+        ..bucket(DESCRIPTION_BUCKET, "What each model is", config)
     }
 }
 

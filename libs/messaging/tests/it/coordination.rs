@@ -4,3 +4,4 @@ pub(crate) mod api_keys;
 mod heartbeats;
 mod idempotency;
 mod leases;
+mod model_descriptions;

@@ -40,8 +40,8 @@ impl CurrentModel {
     fn record(&self, event: HeartbeatEvent, now: Instant) {
         let mut workers = self.workers.lock();
         workers.retain(|_, (_, seen_at)| now.duration_since(*seen_at) < HEARTBEAT_TTL);
-        match event.model_digest {
-            Some(digest) => workers.insert(event.worker, (digest, now)),
+        match event.report {
+            Some(report) => workers.insert(event.worker, (report.model_digest, now)),
             None => workers.remove(&event.worker),
         };
     }
@@ -72,12 +72,14 @@ pub(crate) async fn watch(
 
 #[cfg(test)]
 mod tests {
+    use messaging::ModelReport;
+
     use super::*;
 
     fn event(worker: &str, digest: Option<u8>) -> HeartbeatEvent {
         HeartbeatEvent {
             worker: worker.to_owned(),
-            model_digest: digest.map(|byte| [byte; 32].into()),
+            report: digest.map(|byte| ModelReport::of_version([byte; 32].into())),
         }
     }
 

@@ -33,6 +33,7 @@ mod system {
     mod drawings;
     mod failures;
     mod metrics;
+    mod models;
     mod nasty;
     mod nats_permissions;
     mod providers;

@@ -30,8 +30,6 @@ pub(crate) struct Batcher {
 /// The limits of batches.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct BatchRules {
-    /// The largest batch.
-    pub(crate) most: usize,
     /// The longest wait of a picture for others while a slot is free.
     pub(crate) window: Duration,
     /// The longest a run may take.
@@ -112,15 +110,11 @@ impl Scheduler {
         self.pending.retain(|work| !work.reply.is_closed());
         let mut batch = Batch::of(self.pending.pop()?);
         self.fill(&mut batch);
-        if !batch.takes_more() {
-            return Some(batch);
-        }
-        let missing = self.rules.most.saturating_sub(batch.works().len());
-        if let Some(wait) = self.arrivals.wait_for(missing, Instant::now()) {
+        if let Some(wait) = self.arrivals.wait_for(batch.missing(), Instant::now()) {
             let until = tokio::time::Instant::now() + wait;
             // Pictures of other sizes do not wait for this batch: another slot may be free.
             while self.pending.is_empty()
-                && batch.works().len() < self.rules.most
+                && batch.missing() > 0
                 && let Ok(Some(work)) = timeout_at(until, self.queue.recv()).await
             {
                 self.admit(work);
@@ -132,10 +126,7 @@ impl Scheduler {
 
     /// Adds the waiting pictures that can be run with `batch`.
     fn fill(&mut self, batch: &mut Batch) {
-        let most = self.rules.most;
-        self.pending.offer(|work| {
-            if batch.works().len() == most { Some(work) } else { batch.try_push(work) }
-        });
+        self.pending.offer(|work| batch.try_push(work));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{any::Any, sync::Arc, time::Duration};
 
 use detector::{DecodeError, DetectError, ModelError, OnnxRuntimeError};
-use domain::UnknownClass;
+use domain::{ModelName, UnknownClass};
 
 /// Why a job got no detections.
 #[derive(Debug, thiserror::Error)]
@@ -16,8 +16,12 @@ pub(crate) enum InferenceError {
     Detect(#[from] DetectError),
     #[error(transparent)]
     Runtime(#[from] OnnxRuntimeError),
+    /// The model was removed since the job was pulled.
+    #[error("model {0} is not installed on this worker")]
+    NotServed(ModelName),
+    /// Jobs that wait for the same load share its error.
     #[error(transparent)]
-    Model(#[from] ModelError),
+    Model(Arc<ModelError>),
     #[error("the detector panicked: {0}")]
     Panicked(String),
     #[error("the slot's thread has ended")]
@@ -35,6 +39,12 @@ pub(crate) enum InferenceError {
     Hung(Duration),
     #[error("the batch of this picture failed: {0}")]
     Batch(Arc<InferenceError>),
+}
+
+impl From<ModelError> for InferenceError {
+    fn from(error: ModelError) -> Self {
+        Self::Model(Arc::new(error))
+    }
 }
 
 /// The message of a panic.

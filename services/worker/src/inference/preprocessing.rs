@@ -4,16 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use detector::{DecodeError, PreprocessedPicture, Preprocessor, TiledPicture};
-use domain::{DetectionSettings, LabelMap, ModelName, Tiling, picture::PictureLimits};
+use domain::{DetectionSettings, Tiling};
 use parking_lot::Mutex;
 use service::telemetry::traces::TraceContext;
 
 use super::{
     error::{InferenceError, panic_message},
-    models::{JobModel, ModelSource},
     work::Picture,
 };
-use crate::cores::Parallelism;
+use crate::{cores::Parallelism, models::LoadedModel};
 
 /// The memory of larger pictures is freed: they are rare, and it would be kept for ever. In pixels.
 const LARGEST_KEPT: u32 = 4_000_000;
@@ -31,34 +30,21 @@ pub(crate) enum Placement {
 /// The file of a picture, and how to run it.
 pub(crate) struct PictureFile {
     pub(crate) bytes: Bytes,
-    pub(crate) model: ModelName,
+    pub(crate) model: Arc<LoadedModel>,
     pub(crate) settings: DetectionSettings,
     pub(crate) parallelism: Parallelism,
     /// The trace of its job.
     pub(crate) trace: TraceContext,
 }
 
-/// What is needed of the worker's own model before a run.
-pub(crate) struct OwnModelInput {
-    pub(crate) name: ModelName,
-    pub(crate) preprocessor: Preprocessor,
-    pub(crate) labels: LabelMap,
-}
-
-/// Resolves the models of jobs, and preprocesses pictures for them.
+/// Preprocesses pictures for their models.
+#[derive(Default)]
 pub(crate) struct Preprocessing {
-    own: OwnModelInput,
-    limits: PictureLimits,
-    models: ModelSource,
     /// Pictures that have been run, whose memory is reused.
     used: Mutex<Vec<PreprocessedPicture>>,
 }
 
 impl Preprocessing {
-    pub(crate) fn new(own: OwnModelInput, limits: PictureLimits, models: ModelSource) -> Self {
-        Self { own, limits, models, used: Mutex::default() }
-    }
-
     /// As [`Preprocessing::preprocess_here`], on a blocking thread.
     ///
     /// # Errors
@@ -73,34 +59,30 @@ impl Preprocessing {
         blocking(deadline, move || this.preprocess_here(file)).await
     }
 
-    /// Resolves the model of a picture that is run in tiles, and decodes it, on a blocking thread.
+    /// Decodes a picture that is run in tiles, on a blocking thread.
     ///
     /// # Errors
     /// As [`Preprocessing::preprocess`].
     pub(super) async fn decode_tiled(
-        self: &Arc<Self>,
         file: &PictureFile,
         tiling: Tiling,
         deadline: Duration,
-    ) -> Result<(JobModel, TiledPicture), InferenceError> {
-        let this = Arc::clone(self);
-        let (bytes, name, settings) =
-            (file.bytes.clone(), file.model.clone(), file.settings.clone());
-        blocking(deadline, move || {
-            let (model, preprocessor) = this.resolve(&name, &settings)?;
-            Ok((model, preprocessor.decode_tiled(&bytes, &tiling)?))
-        })
-        .await
+    ) -> Result<TiledPicture, InferenceError> {
+        file.settings.classes.resolve(file.model.labels())?;
+        let (bytes, model) = (file.bytes.clone(), Arc::clone(&file.model));
+        let decode = move || Ok(model.preprocessor().decode_tiled(&bytes, &tiling)?);
+        blocking(deadline, decode).await
     }
 
-    /// Resolves the model of the picture, and preprocesses the picture for it on this thread.
+    /// Preprocesses the picture for its model on this thread.
     ///
     /// # Errors
-    /// [`InferenceError::Model`] for a model that is not installed, [`InferenceError::Undecodable`] for bytes that
-    /// do not decode, [`InferenceError::UnknownClass`] for a class that the model does not have.
+    /// [`InferenceError::Undecodable`] for bytes that do not decode, [`InferenceError::UnknownClass`] for a class that
+    /// the model does not have.
     pub(crate) fn preprocess_here(&self, file: PictureFile) -> Result<Picture, InferenceError> {
         let PictureFile { bytes, model, settings, parallelism, trace } = file;
-        let (model, prepared) = self.preprocess_for(&bytes, &model, &settings, &trace)?;
+        settings.classes.resolve(model.labels())?;
+        let prepared = self.decode_and_letterbox(&bytes, model.preprocessor(), &trace)?;
         Ok(Picture { model, prepared, settings, parallelism, trace, file: bytes })
     }
 
@@ -109,34 +91,6 @@ impl Preprocessing {
         if prepared.width.saturating_mul(prepared.height) <= LARGEST_KEPT {
             self.used.lock().push(prepared);
         }
-    }
-
-    fn preprocess_for(
-        &self,
-        picture: &[u8],
-        name: &ModelName,
-        settings: &DetectionSettings,
-        trace: &TraceContext,
-    ) -> Result<(JobModel, PreprocessedPicture), InferenceError> {
-        let (model, preprocessor) = self.resolve(name, settings)?;
-        Ok((model, self.decode_and_letterbox(picture, &preprocessor, trace)?))
-    }
-
-    /// The model of a job, and what preprocesses its picture.
-    fn resolve(
-        &self,
-        name: &ModelName,
-        settings: &DetectionSettings,
-    ) -> Result<(JobModel, Preprocessor), InferenceError> {
-        if *name == self.own.name {
-            settings.classes.resolve(&self.own.labels)?;
-            return Ok((JobModel::Own, self.own.preprocessor.clone()));
-        }
-        // Read for each job: a model that was installed again has another digest, by which slots know it.
-        let bundle = self.models.bundle(name)?;
-        settings.classes.resolve(bundle.labels())?;
-        let preprocessor = bundle.preprocessor(self.limits);
-        Ok((JobModel::Other(Arc::new(bundle)), preprocessor))
     }
 
     fn decode_and_letterbox(

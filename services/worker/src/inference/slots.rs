@@ -1,8 +1,9 @@
-//! Slots: OS threads that each hold loaded models and run one picture, or one batch, at a time.
+//! Slots: OS threads that each run one picture, or one batch, at a time.
 //!
 //! Async code sends a batch to a slot and awaits the answers; it never blocks on a model.
 
 use std::{
+    num::NonZero,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc as blocking},
     thread,
@@ -16,18 +17,18 @@ use tokio::{runtime::Handle, sync::oneshot};
 
 use super::{
     error::{InferenceError, panic_message},
-    models::{LoadedModels, Together},
     pool::{Lease, Pool},
     preprocessing::{PictureFile, Preprocessing},
     run_spans::{RunSpans, RunningWork},
     work::{Batch, JobResult, Picture, Reply, Work},
 };
+use crate::models::RunShape;
 
 /// How long a cancelled run may take to stop. ONNX Runtime checks between two operators.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
-/// What a slot's thread does with its models.
-type Task = Box<dyn FnOnce(&mut LoadedModels, &Canceller) -> Result<(), InferenceError> + Send>;
+/// What the thread of a slot, given by its number, does.
+type Task = Box<dyn FnOnce(usize, &Canceller) -> Result<(), InferenceError> + Send>;
 
 /// A task on its way through a slot's thread.
 struct Request {
@@ -37,7 +38,7 @@ struct Request {
     done: oneshot::Sender<Result<(), InferenceError>>,
 }
 
-/// The worker's slots. The model works on as many batches at a time as there are slots.
+/// The worker's slots. Models work on as many batches at a time as there are slots.
 pub(crate) struct Slots {
     pool: Pool<Slot>,
     count: usize,
@@ -50,26 +51,26 @@ struct Slot {
 }
 
 impl Slots {
-    /// Gives each set of models a thread of its own.
+    /// Starts `count` slots.
     ///
     /// # Errors
     /// If the operating system gives no more threads.
-    pub(crate) fn start(
-        runtime: &OnnxRuntime,
-        models: Vec<LoadedModels>,
-        preprocessing: &Arc<Preprocessing>,
-    ) -> std::io::Result<Self> {
-        let count = models.len();
+    pub(crate) fn start(runtime: &OnnxRuntime, count: NonZero<usize>) -> std::io::Result<Self> {
+        let count = count.get();
         let mut slots = Vec::with_capacity(count);
-        for (index, models) in models.into_iter().enumerate() {
+        for number in 0..count {
             let (requests, inbox) = blocking::sync_channel(1);
             thread::Builder::new()
-                .name(format!("slot-{index}"))
-                .spawn(move || serve(&inbox, models))?;
+                .name(format!("slot-{number}"))
+                .spawn(move || serve(&inbox, number))?;
             slots.push(Slot { requests, runtime: runtime.clone() });
         }
-        let preprocessing = Arc::clone(preprocessing);
-        Ok(Self { pool: Pool::new(slots), count, preprocessing })
+        Ok(Self { pool: Pool::new(slots), count, preprocessing: Arc::default() })
+    }
+
+    /// Prepares pictures for the slots.
+    pub(crate) fn preprocessing(&self) -> &Arc<Preprocessing> {
+        &self.preprocessing
     }
 
     /// How many there are.
@@ -104,8 +105,8 @@ impl SlotLease {
     pub(crate) async fn run(&mut self, batch: Batch, deadline: Duration) {
         let replies: Vec<Reply> = batch.works().iter().map(|work| work.reply.clone()).collect();
         let preprocessing = Arc::clone(&self.preprocessing);
-        let task: Task = Box::new(move |models, canceller| {
-            let outcome = run_batch(models, &batch, canceller);
+        let task: Task = Box::new(move |slot, canceller| {
+            let outcome = run_batch(slot, &batch, canceller);
             recycle(batch, &preprocessing);
             outcome
         });
@@ -121,10 +122,10 @@ impl SlotLease {
     pub(crate) async fn run_file(&mut self, file: PictureFile, deadline: Duration) -> JobResult {
         let preprocessing = Arc::clone(&self.preprocessing);
         let (reply, answer) = Reply::new();
-        let task: Task = Box::new(move |models, canceller| {
+        let task: Task = Box::new(move |slot, canceller| {
             let picture = preprocessing.preprocess_here(file)?;
             let batch = Batch::of(Work { picture, since: Instant::now(), reply });
-            let outcome = run_batch(models, &batch, canceller);
+            let outcome = run_batch(slot, &batch, canceller);
             recycle(batch, &preprocessing);
             outcome
         });
@@ -192,13 +193,13 @@ fn fail(replies: &[Reply], error: InferenceError) {
 }
 
 /// A slot's thread: one task after another until the slot is dropped.
-fn serve(inbox: &blocking::Receiver<Request>, mut models: LoadedModels) {
+fn serve(inbox: &blocking::Receiver<Request>, number: usize) {
     while let Ok(Request { task, canceller, done }) = inbox.recv() {
         if done.is_closed() {
             continue;
         }
         // A detector overwrites its buffers with each run, so a panic leaves nothing behind for the next.
-        let outcome = match catch_unwind(AssertUnwindSafe(|| task(&mut models, &canceller))) {
+        let outcome = match catch_unwind(AssertUnwindSafe(|| task(number, &canceller))) {
             Ok(outcome) => outcome,
             Err(panic) => Err(InferenceError::Panicked(panic_message(&*panic))),
         };
@@ -214,11 +215,7 @@ fn recycle(batch: Batch, preprocessing: &Preprocessing) {
     }
 }
 
-fn run_batch(
-    models: &mut LoadedModels,
-    batch: &Batch,
-    canceller: &Canceller,
-) -> Result<(), InferenceError> {
+fn run_batch(slot: usize, batch: &Batch, canceller: &Canceller) -> Result<(), InferenceError> {
     let works = batch.works();
     for work in works {
         failpoints::reach_with("worker-detect", &work.picture.file);
@@ -226,8 +223,8 @@ fn run_batch(
     let Some(first) = works.first() else { return Ok(()) };
     let Picture { model, parallelism, .. } = &first.picture;
     let (size, pictures) = (first.picture.size(), works.len());
-    let together = Together { model, parallelism: *parallelism, size, pictures };
-    models.with(&together, |detector, each| {
+    let run = RunShape { slot, parallelism: *parallelism, size, pictures };
+    model.with(&run, |detector, each| {
         works.chunks(each).try_for_each(|works| Ok(detect(detector, works, each, canceller)?))
     })
 }
@@ -252,6 +249,7 @@ fn detect(
         Ok(detected) => {
             for (running, detections) in detected {
                 spans.detected(running, &detections.timings);
+                running.work.picture.model.run_times().record(detections.timings.infer);
                 running.work.reply.send(Ok(detections));
             }
             Ok(())

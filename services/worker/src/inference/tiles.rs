@@ -7,37 +7,31 @@ use domain::Tiling;
 
 use super::{
     error::InferenceError,
-    models::JobModel,
     preprocessing::{PictureFile, Preprocessing, blocking},
     work::Picture,
 };
 use crate::cores::Parallelism;
 
-/// The decoded picture of a job that is run in tiles.
+/// The decoded picture of a job that is run in tiles. All parts are run by the model of its file.
 pub(crate) struct TiledJob {
     file: PictureFile,
-    /// Resolved once: all parts are run by the same one.
-    model: JobModel,
     picture: Arc<TiledPicture>,
 }
 
-impl Preprocessing {
+impl TiledJob {
     /// Decodes a picture that is run in tiles, on a blocking thread.
     ///
     /// # Errors
     /// As [`Preprocessing::preprocess`].
-    pub(crate) async fn tiled(
-        self: &Arc<Self>,
+    pub(crate) async fn decode(
         file: PictureFile,
         tiling: Tiling,
         deadline: Duration,
-    ) -> Result<TiledJob, InferenceError> {
-        let (model, picture) = self.decode_tiled(&file, tiling, deadline).await?;
-        Ok(TiledJob { file, model, picture: Arc::new(picture) })
+    ) -> Result<Self, InferenceError> {
+        let picture = Preprocessing::decode_tiled(&file, tiling, deadline).await?;
+        Ok(Self { file, picture: Arc::new(picture) })
     }
-}
 
-impl TiledJob {
     /// How many runs of the model it takes.
     pub(crate) fn parts(&self) -> usize {
         self.picture.parts()
@@ -55,9 +49,9 @@ impl TiledJob {
         let picture = Arc::clone(&self.picture);
         let prepared =
             blocking(deadline, move || picture.part(place).ok_or_else(|| missing(place)));
-        let PictureFile { bytes, settings, trace, .. } = &self.file;
+        let PictureFile { bytes, model, settings, trace, .. } = &self.file;
         Ok(Picture {
-            model: self.model.clone(),
+            model: Arc::clone(model),
             prepared: prepared.await?,
             settings: settings.clone(),
             // Its parts run side by side.

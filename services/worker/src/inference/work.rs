@@ -9,15 +9,15 @@ use parking_lot::Mutex;
 use service::telemetry::traces::TraceContext;
 use tokio::sync::oneshot;
 
-use super::{error::InferenceError, models::JobModel};
-use crate::cores::Parallelism;
+use super::error::InferenceError;
+use crate::{cores::Parallelism, models::LoadedModel};
 
 /// What the job of one picture is answered with.
 pub(crate) type JobResult = Result<Detections, InferenceError>;
 
 /// A picture for a slot to run.
 pub(crate) struct Picture {
-    pub(crate) model: JobModel,
+    pub(crate) model: Arc<LoadedModel>,
     /// The picture as `model` takes it.
     pub(crate) prepared: PreprocessedPicture,
     pub(crate) settings: DetectionSettings,
@@ -85,7 +85,7 @@ impl Answer {
     }
 }
 
-/// Pictures that one run of a model takes: at least one, all for one model and of one size.
+/// Pictures that one run of a model takes: at least one, all for one version of one model and of one size.
 pub(crate) struct Batch(Vec<Work>);
 
 impl Batch {
@@ -96,9 +96,11 @@ impl Batch {
     /// Adds `work`. Returns it if it cannot be run together with the others.
     #[must_use = "a picture that was not added must wait for another batch"]
     pub(crate) fn try_push(&mut self, work: Work) -> Option<Work> {
-        let is_own = matches!(work.picture.model, JobModel::Own);
-        let is_alike = self.0.iter().all(|other| other.picture.size() == work.picture.size());
-        if is_own && is_alike && self.takes_more() {
+        let is_alike = self.0.iter().all(|Work { picture, .. }| {
+            Arc::ptr_eq(&picture.model, &work.picture.model)
+                && picture.size() == work.picture.size()
+        });
+        if is_alike && self.missing() > 0 {
             self.0.push(work);
             None
         } else {
@@ -106,10 +108,10 @@ impl Batch {
         }
     }
 
-    /// Whether there can be others that run together with these. Of models other than the worker's own
-    /// it is not known whether they take batches.
-    pub(crate) fn takes_more(&self) -> bool {
-        self.0.iter().all(|work| matches!(work.picture.model, JobModel::Own))
+    /// How many more pictures its model takes in the same run.
+    pub(crate) fn missing(&self) -> usize {
+        let most = self.0.first().map_or(0, |work| work.picture.model.max_batch());
+        most.saturating_sub(self.0.len())
     }
 
     pub(crate) fn works(&self) -> &[Work] {

@@ -1,4 +1,4 @@
-//! A worker's heartbeat names its model file, as do its results.
+//! A worker's heartbeats report the models that it serves, and its results name their versions.
 
 use domain::{ModelName, TaskState};
 use tokio::sync::mpsc;
@@ -22,12 +22,14 @@ async fn a_workers_model_is_known_from_its_start_to_its_end() {
         panic!("{record:?}")
     };
     assert!(model_digest.is_some() && !cached, "{record:?}");
-    assert_eq!(*model_digest, started.model_digest);
+    let report = started.report.clone().expect("it serves the model");
+    assert_eq!(*model_digest, Some(report.model_digest));
+    assert_eq!(report.in_memory, Some(true));
 
     worker.stop().await.unwrap();
     let mut last = started.clone();
     // The heartbeat is renewed every few seconds.
-    while last.model_digest.is_some() {
+    while last.report.is_some() {
         last = received.recv().await.unwrap();
         assert_eq!(last.worker, started.worker);
     }

@@ -11,6 +11,7 @@ mod fixture;
 mod healthcheck;
 mod heartbeat;
 mod isolation;
+mod models;
 mod outcomes;
 mod probes;
 mod shutdown;

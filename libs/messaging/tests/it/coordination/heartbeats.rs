@@ -1,21 +1,21 @@
 //! The heartbeats of workers.
 
 use domain::{ModelName, Sha256Digest};
-use messaging::{HEARTBEAT_TTL, HeartbeatEvent, WorkerHeartbeat};
+use messaging::{HEARTBEAT_TTL, HeartbeatEvent, ModelReport};
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::fixture::{A_WHILE, Fixture, TIMEOUT};
 
-const ONE: [u8; 32] = [1; 32];
-const TWO: [u8; 32] = [2; 32];
+fn of_version(byte: u8) -> ModelReport {
+    ModelReport::of_version([byte; 32].into())
+}
+
+fn digest(byte: u8) -> Option<Sha256Digest> {
+    Some([byte; 32].into())
+}
 
 impl Fixture {
-    fn worker(&self, model: &str, digest: [u8; 32]) -> WorkerHeartbeat {
-        let model: ModelName = model.parse().unwrap();
-        self.messaging.heartbeats().of_worker(&model, digest.into())
-    }
-
-    /// The heartbeats of workers that run `yolov8n`.
+    /// The heartbeats of workers that serve `yolov8n`.
     fn watch(&self) -> mpsc::UnboundedReceiver<HeartbeatEvent> {
         let (sender, events) = mpsc::unbounded_channel();
         let heartbeats = self.messaging.heartbeats();
@@ -32,30 +32,55 @@ async fn next(
     events: &mut mpsc::UnboundedReceiver<HeartbeatEvent>,
 ) -> (String, Option<Sha256Digest>) {
     let event = timeout(TIMEOUT, events.recv()).await.expect("there is an event").unwrap();
-    (event.worker, event.model_digest)
+    (event.worker, event.report.map(|report| report.model_digest))
 }
 
 #[tokio::test]
 async fn the_heartbeats_of_each_worker_are_seen_until_it_stops() {
     let fixture = Fixture::start().await;
-    let (one, two) = (fixture.worker("yolov8n", ONE), fixture.worker("yolov8n", TWO));
-    one.renew().await.unwrap();
+    let model = ModelName::default();
+    let [one, two] = [(); 2].map(|()| fixture.messaging.heartbeats().of_worker());
+    one.renew(&model, &of_version(1)).await.unwrap();
     // A late watcher gets the newest heartbeats.
     let mut events = fixture.watch();
-    let (first, digest) = next(&mut events).await;
-    assert_eq!(digest, Some(ONE.into()));
+    let (first, version) = next(&mut events).await;
+    assert_eq!(version, digest(1));
 
-    fixture.worker("yolo11n", TWO).renew().await.unwrap();
-    two.renew().await.unwrap();
-    let (second, digest) = next(&mut events).await;
-    assert_eq!(digest, Some(TWO.into()), "not those of another model");
+    two.renew(&"yolo11n".parse().unwrap(), &of_version(2)).await.unwrap();
+    two.renew(&model, &of_version(2)).await.unwrap();
+    let (second, version) = next(&mut events).await;
+    assert_eq!(version, digest(2), "not those of another model");
     assert_ne!(first, second);
 
-    one.renew().await.unwrap();
-    assert_eq!(next(&mut events).await, (first.clone(), Some(ONE.into())));
-    one.withdraw().await.unwrap();
+    one.renew(&model, &of_version(1)).await.unwrap();
+    assert_eq!(next(&mut events).await, (first.clone(), digest(1)));
+    one.withdraw(&model).await.unwrap();
     assert_eq!(next(&mut events).await, (first, None));
     assert!(timeout(A_WHILE, events.recv()).await.is_err());
+}
+
+#[tokio::test]
+async fn a_heartbeat_has_what_the_worker_reports_of_the_model() {
+    let fixture = Fixture::start().await;
+    let mut events = fixture.watch();
+    let report = ModelReport {
+        worker: Some("worker-1".to_owned()),
+        in_memory: Some(true),
+        runs: 3,
+        mean_ms: Some(40.5),
+        p95_ms: Some(50.25),
+        ..of_version(1)
+    };
+    let worker = fixture.messaging.heartbeats().of_worker();
+    worker.renew(&ModelName::default(), &report).await.unwrap();
+    let event = timeout(TIMEOUT, events.recv()).await.unwrap().unwrap();
+    assert_eq!(event.report, Some(report));
+
+    let bucket = fixture.raw().await.get_key_value("models").await.unwrap();
+    let of_older_version = format!(r#"{{"model_digest":"{}"}}"#, "07".repeat(32));
+    bucket.put("yolov8n.older", of_older_version.into()).await.unwrap();
+    let event = timeout(TIMEOUT, events.recv()).await.unwrap().unwrap();
+    assert_eq!(event.report, Some(of_version(7)));
 }
 
 #[tokio::test]
@@ -77,12 +102,12 @@ async fn a_heartbeat_that_cannot_be_parsed_has_no_model() {
 #[tokio::test]
 async fn watching_goes_on_after_a_restart_of_the_server() {
     let mut fixture = Fixture::start().await;
-    let one = fixture.worker("yolov8n", ONE);
-    one.renew().await.unwrap();
+    let (one, model) = (fixture.messaging.heartbeats().of_worker(), ModelName::default());
+    one.renew(&model, &of_version(1)).await.unwrap();
     let mut events = fixture.watch();
     next(&mut events).await;
     fixture.server.restart();
-    let sending = async { while one.renew().await.is_err() {} };
+    let sending = async { while one.renew(&model, &of_version(1)).await.is_err() {} };
     timeout(TIMEOUT, sending).await.expect("the connection comes back");
-    assert_eq!(next(&mut events).await.1, Some(ONE.into()));
+    assert_eq!(next(&mut events).await.1, digest(1));
 }

@@ -5,13 +5,17 @@ use std::time::Duration;
 
 use async_nats::{ConnectOptions, Event, ServerError};
 use bytes::Bytes;
-use domain::{BatchItem, DrawingFormat, ItemOutcome, Job, ModelName, Sha256Digest, TaskRecord};
+use domain::{
+    BatchItem, DrawingFormat, ItemOutcome, Job, LabelMap, ModelName, Sha256Digest, TaskRecord,
+};
 use futures_util::TryStreamExt;
 use messaging::{
-    ApiKeyChange, BatchChange, Claimed, CloudEvent, DeadLetterId, Discrepancy, ListQuery,
-    Messaging, MessagingConfig, MessagingError, ProvisionOutcome, Role, RunStart, Settlement,
+    ApiKeyChange, BatchChange, Claimed, CloudEvent, DeadLetterId, DescribedInput, Discrepancy,
+    ListQuery, Messaging, MessagingConfig, MessagingError, ModelDescription, ModelReport,
+    ProvisionOutcome, Role, RunStart, Settlement,
 };
 use testkit::{NatsServer, eventually};
+use time::OffsetDateTime;
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::batches::{batch, refusal};
@@ -275,20 +279,34 @@ async fn what_one_api_does_for_all_is_permitted() {
 
     let model = overdue.model;
     let digest: Sha256Digest = "0".repeat(64).parse().unwrap();
-    let heartbeat = worker.heartbeats().of_worker(&model, digest);
-    heartbeat.renew().await.unwrap();
+    let (heartbeats, report) = (worker.heartbeats().of_worker(), ModelReport::of_version(digest));
+    heartbeats.renew(&model, &report).await.unwrap();
     let (sender, mut events) = mpsc::unbounded_channel();
+    let followed = model.clone();
     let following = tokio::spawn(async move {
         api.heartbeats()
-            .follow(&model, |one| {
-                let _ = sender.send(one.model_digest);
+            .follow(&followed, |one| {
+                let _ = sender.send(one.report);
             })
             .await
     });
-    assert_eq!(timeout(TIMEOUT, events.recv()).await.unwrap(), Some(Some(digest)));
-    heartbeat.withdraw().await.unwrap();
+    assert_eq!(timeout(TIMEOUT, events.recv()).await.unwrap(), Some(Some(report)));
+    heartbeats.withdraw(&model).await.unwrap();
     assert_eq!(timeout(TIMEOUT, events.recv()).await.unwrap(), Some(None));
     following.abort();
+    let description = ModelDescription {
+        model_digest: digest,
+        head: "yolov8-cut".to_owned(),
+        input: DescribedInput::LongSide(640),
+        labels: LabelMap::new(vec!["person".to_owned()]),
+        license: "unknown".to_owned(),
+        producer: "unknown".to_owned(),
+        source_sha256: digest,
+        stored_at: OffsetDateTime::UNIX_EPOCH,
+    };
+    worker.model_descriptions().store(&model, &description).await.unwrap();
+    let read = connect(&server, Role::Api).await.model_descriptions().get(&model).await;
+    assert_eq!(read.unwrap(), Some(description));
     nothing_was_denied(&server).await;
 }
 
@@ -325,8 +343,8 @@ async fn those_who_wait_and_follow_go_on_after_the_server_has_gone() {
     server.restart();
     worker.tasks().finish(&success(&waited_for)).await.unwrap();
     let digest: Sha256Digest = "0".repeat(64).parse().unwrap();
-    let heartbeat = worker.heartbeats().of_worker(&other.model, digest);
-    heartbeat.renew().await.unwrap();
+    let heartbeats = worker.heartbeats().of_worker();
+    heartbeats.renew(&other.model, &ModelReport::of_version(digest)).await.unwrap();
     assert_eq!(waiting.await.unwrap(), success(&waited_for));
     assert_eq!(timeout(TIMEOUT, events.recv()).await.unwrap(), Some(()));
     following.abort();

@@ -1,7 +1,7 @@
 //! The response cache: the same picture with the same model and settings is not run again.
 
-use domain::{Sha256Digest, TaskRecord};
-use messaging::WorkerHeartbeat;
+use domain::{ModelName, Sha256Digest, TaskRecord};
+use messaging::{ModelReport, WorkerHeartbeats};
 use reqwest::{StatusCode, multipart::Form};
 use serde_json::Value;
 use testkit::eventually;
@@ -10,19 +10,23 @@ use crate::app::{TEST_TIMEOUT, TestApp, bus_bytes, bus_form, form, json, model};
 
 const ENTRIES: &str = "spotter:response:";
 
+async fn renew(worker: &WorkerHeartbeats, digest: Sha256Digest) {
+    let report = ModelReport::of_version(digest);
+    worker.renew(&ModelName::default(), &report).await.unwrap();
+}
+
 impl TestApp {
     /// Publishes a worker's heartbeat, and waits until the API has received it.
-    async fn worker_runs(&self, digest: Sha256Digest) -> WorkerHeartbeat {
-        let heartbeats = self.worker_side().await.heartbeats();
-        let heartbeat = heartbeats.of_worker(&"yolov8n".parse().unwrap(), digest);
+    async fn worker_runs(&self, digest: Sha256Digest) -> WorkerHeartbeats {
+        let heartbeats = self.worker_side().await.heartbeats().of_worker();
         let misses = self.lookups("miss").await;
-        heartbeat.renew().await.unwrap();
+        renew(&heartbeats, digest).await;
         eventually(TEST_TIMEOUT, async || {
             self.submit("", coffee(), "").await;
             (self.lookups("miss").await > misses).then_some(())
         })
         .await;
-        heartbeat
+        heartbeats
     }
 
     async fn lookups(&self, outcome: &str) -> u64 {
@@ -225,25 +229,23 @@ async fn another_model_file_has_its_own_results() {
     let old = app.worker_runs(model()).await;
     assert_eq!(app.bus_state().await, "SUCCESS");
     // During an upgrade, a job could run with either of them.
-    let heartbeats = app.worker_side().await.heartbeats();
-    let new = heartbeats.of_worker(&"yolov8n".parse().unwrap(), [2; 32].into());
-    new.renew().await.unwrap();
+    let new = app.worker_side().await.heartbeats().of_worker();
+    renew(&new, [2; 32].into()).await;
     let until = async |state: &str| {
         eventually(TEST_TIMEOUT, async || (app.bus_state().await == state).then_some(())).await;
     };
     until("QUEUED").await;
     let misses = app.lookups("miss").await;
-    old.withdraw().await.unwrap();
+    old.withdraw(&ModelName::default()).await.unwrap();
     eventually(TEST_TIMEOUT, async || {
         assert_eq!(app.bus_state().await, "QUEUED", "the old model's result is not used");
         (app.lookups("miss").await > misses).then_some(())
     })
     .await;
     // And back again.
-    let back = app.worker_side().await.heartbeats();
-    let back = back.of_worker(&"yolov8n".parse().unwrap(), model());
-    back.renew().await.unwrap();
-    new.withdraw().await.unwrap();
+    let back = app.worker_side().await.heartbeats().of_worker();
+    renew(&back, model()).await;
+    new.withdraw(&ModelName::default()).await.unwrap();
     until("SUCCESS").await;
 }
 

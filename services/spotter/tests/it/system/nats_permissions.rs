@@ -28,7 +28,7 @@ async fn the_system_runs_with_a_login_for_each_role() {
         let said = ended.stderr.last().unwrap();
         assert!(said.contains("stream JOBS is missing") && said.contains("setup"), "{said}");
     }
-    for (outcome, lines) in [("created", 20), ("unchanged", 20)] {
+    for (outcome, lines) in [("created", 21), ("unchanged", 21)] {
         let ended = set_up(&nats.url_as("setup"));
         assert_eq!((ended.code, ended.stdout.len()), (Some(0), lines), "{ended:?}");
         assert!(ended.stdout.iter().all(|line| line.ends_with(outcome)), "{ended:?}");

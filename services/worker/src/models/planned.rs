@@ -1,4 +1,4 @@
-//! The own model's detectors on a GPU, each planned for one shape of input.
+//! A model's detectors on a GPU, each planned for one shape of input.
 //!
 //! A detector plans the model's convolutions again whenever the shape of its input changes, which takes as long as dozens
 //! of runs. So few shapes are run: a picture alone, or a full batch of one size. The worker keeps a detector for each
@@ -45,7 +45,7 @@ impl<D> State<D> {
 }
 
 impl<D> PlannedDetectors<D> {
-    /// Begins with the detectors `loaded`, one for each slot, and calls `load` for further ones, up to `most` in all.
+    /// Begins with the detectors `loaded`, and calls `load` for further ones, up to `most` in all.
     pub(crate) fn new(
         loaded: Vec<D>,
         most: usize,
@@ -56,6 +56,11 @@ impl<D> PlannedDetectors<D> {
         let idle = loaded.into_iter().map(|detector| (None, detector)).collect();
         let state = Mutex::new(State { idle, count, most: most.max(count) });
         Self { full_batch, load: Box::new(load), state }
+    }
+
+    /// How many there are, idle and in use.
+    pub(crate) fn count(&self) -> usize {
+        self.state.lock().count
     }
 
     /// Runs `work` with a detector for `pictures` pictures of `size`, and the pictures of each of its runs. The
