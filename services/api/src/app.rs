@@ -25,11 +25,7 @@ use crate::{
         refusal::Refusal,
     },
     batches::{self, Batches},
-    cache::{
-        RedisCache, ResponseCache, ResultCache,
-        breaker::Breaker,
-        current_model::{self, CurrentModel},
-    },
+    cache::{RedisCache, ResponseCache, ResultCache, breaker::Breaker},
     http::{
         AllowedOrigins, console::Console, cors::CrossOrigin, docs, event_stream::EventStreamSlots,
         fallback, observe::observed, route_table::RouteTable, samples::SamplePictures,
@@ -38,6 +34,10 @@ use crate::{
     metrics::{
         ApiMetrics, RefusalMetrics, register_event_streams, register_keys, register_reconciliation,
         register_task_index,
+    },
+    models::{
+        Models,
+        workers::{self, WorkerReports},
     },
     reconcile::{self, Reconciliation},
     routes::{health::ApiHealth, index::Index, openapi},
@@ -111,11 +111,8 @@ pub async fn serve(
         rates: ring.clone(),
         ..tasks(&config, &messaging, breaker, backpressure, api_metrics)
     };
-    if let Some(responses) = &tasks.responses {
-        let (current, model) = (responses.model.clone(), config.model.clone());
-        let heartbeats = messaging.heartbeats();
-        tokio::spawn(current_model::watch(current, heartbeats, model, shutdown.clone()));
-    }
+    let reports = tasks.models.workers.clone();
+    tokio::spawn(workers::watch(reports, messaging.heartbeats(), shutdown.clone()));
     let health = ApiHealth { messaging: messaging.clone(), shutdown: shutdown.clone() };
     let batches = batches_of(&config, &messaging, &tasks, &shutdown);
     let closing =
@@ -244,16 +241,16 @@ fn tasks(
             None
         }
     };
+    let models = Models {
+        default: config.model.clone(),
+        workers: WorkerReports::default(),
+        descriptions: Arc::new(messaging.model_descriptions()),
+        queue: backpressure.clone(),
+    };
     let responses = redis.clone().zip(config.response_cache_ttl).map(|(redis, ttl)| {
         // No longer than the record of the task is kept.
         let ttl = ttl.min(result_ttl);
-        ResponseCache {
-            redis,
-            ttl,
-            model_name: config.model.clone(),
-            model: CurrentModel::default(),
-            metrics: metrics.clone(),
-        }
+        ResponseCache { redis, ttl, workers: models.workers.clone(), metrics: metrics.clone() }
     });
     let cache = redis.map(|redis| ResultCache { redis, result_ttl, metrics: metrics.clone() });
     Tasks {
@@ -267,7 +264,7 @@ fn tasks(
         rates: None,
         cache,
         responses,
-        model: config.model.clone(),
+        models,
         result_ttl,
         deadline: config.task_deadline,
         callback_rules: config.callback_rules.clone(),

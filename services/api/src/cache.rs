@@ -2,7 +2,6 @@
 //! unavailable without any answer changing.
 
 pub(crate) mod breaker;
-pub(crate) mod current_model;
 
 mod connection;
 mod responses;

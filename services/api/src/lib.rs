@@ -13,6 +13,7 @@ mod config;
 pub mod fuzzing;
 mod http;
 mod metrics;
+mod models;
 mod reconcile;
 mod routes;
 mod setup;

@@ -12,7 +12,6 @@ pub(crate) mod waiting;
 
 use std::time::Duration;
 
-use domain::ModelName;
 use messaging::{Drawings, IdempotencyKeys, JobQueue, TaskIndex, TaskStore};
 use outbound::UrlRules;
 
@@ -21,6 +20,7 @@ use crate::{
     auth::KeyRing,
     cache::{ResponseCache, ResultCache},
     metrics::ApiMetrics,
+    models::Models,
 };
 
 /// The API's access to tasks.
@@ -38,7 +38,7 @@ pub(crate) struct Tasks {
     pub(crate) rates: Option<KeyRing>,
     pub(crate) cache: Option<ResultCache>,
     pub(crate) responses: Option<ResponseCache>,
-    pub(crate) model: ModelName,
+    pub(crate) models: Models,
     pub(crate) result_ttl: Duration,
     /// How long a job may wait for a worker, unless its client says otherwise.
     pub(crate) deadline: Duration,

@@ -262,7 +262,7 @@ test("the model picker has what the API lists", async (t) => {
   const page = await open(t, "about:blank");
   await page.route("**/v1/models", (route) =>
     route.fulfill({
-      json: { models: [{ name: "yolov8n", licence: "AGPL-3.0", latency: { p50_ms: 41.6 } }, { name: "yolo11n" }] },
+      json: { models: [{ name: "yolov8n", licence: "AGPL-3.0", latency: { mean_ms: 41.6, p95_ms: 55 } }, { name: "yolo11n" }] },
     }),
   );
   await page.goto(url);

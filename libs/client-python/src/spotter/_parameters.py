@@ -19,7 +19,7 @@ class SubmitParameters(TypedDict, total=False):
     """How a picture is to be processed."""
 
     model: str
-    """The model to run, by the name it is installed under. Default: the API's `MODEL`."""
+    """The model to run, one of those that `GET /v1/models` lists. Default: the API's `MODEL`."""
 
     confidence: float
     """The least class score of a reported object, from 0 to 1. Default 0.25."""

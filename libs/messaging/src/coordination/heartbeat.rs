@@ -1,6 +1,6 @@
 //! The heartbeats of the workers: each reports which models it serves, for as long as it lives.
 
-use async_nats::jetstream::kv::{self, Operation};
+use async_nats::jetstream::kv::{self, Entry, Operation};
 use domain::{ModelName, Sha256Digest};
 use futures_util::StreamExt;
 use rand::{RngExt, distr::Alphanumeric};
@@ -45,7 +45,9 @@ impl ModelReport {
 /// A heartbeat of a worker, or its end.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HeartbeatEvent {
-    /// A unique name of the worker, with that of the model.
+    /// The model that it is about.
+    pub model: ModelName,
+    /// A unique name of the worker.
     pub worker: String,
     /// What it reports; `None` once it has stopped, or if the heartbeat cannot be parsed.
     pub report: Option<ModelReport>,
@@ -69,27 +71,23 @@ impl Heartbeats {
         WorkerHeartbeats { heartbeats: self, worker }
     }
 
-    /// Passes the heartbeats of the workers that serve `model` to `listener`: first the newest of each, then
-    /// new ones. Returns when the watch ends, or after [`HEARTBEAT_TTL`] without a heartbeat, since a broken
-    /// watch looks like that.
+    /// Passes the heartbeats of all workers to `listener`: first the newest of each, then new ones. Returns when
+    /// the watch ends, or after [`HEARTBEAT_TTL`] without a heartbeat, since a broken watch looks like that.
     ///
     /// # Errors
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`]; watching again is safe.
     pub async fn follow(
         &self,
-        model: &ModelName,
         mut listener: impl FnMut(HeartbeatEvent),
     ) -> Result<(), MessagingError> {
         let what = "watch the heartbeats of the workers";
-        let watch = self.bucket().await?.watch_with_history(format!("{model}.*"));
+        let watch = self.bucket().await?.watch_with_history("*.*");
         let mut entries = self.messaging.within(what, watch).await?;
         while let Ok(Some(entry)) = timeout(HEARTBEAT_TTL, entries.next()).await {
             let entry = entry.map_err(|error| MessagingError::failed(what, error))?;
-            let report = match entry.operation {
-                Operation::Put => serde_json::from_slice(&entry.value).ok(),
-                Operation::Delete | Operation::Purge => None,
-            };
-            listener(HeartbeatEvent { worker: entry.key, report });
+            if let Some(event) = event(&entry) {
+                listener(event);
+            }
         }
         Ok(())
     }
@@ -99,6 +97,16 @@ impl Heartbeats {
         let what = "open the bucket of heartbeats";
         self.messaging.within(what, self.bucket.get_or_try_init(open)).await
     }
+}
+
+/// `None` for an entry that no worker has written.
+fn event(entry: &Entry) -> Option<HeartbeatEvent> {
+    let (model, worker) = entry.key.split_once('.')?;
+    let report = match entry.operation {
+        Operation::Put => serde_json::from_slice(&entry.value).ok(),
+        Operation::Delete | Operation::Purge => None,
+    };
+    Some(HeartbeatEvent { model: model.parse().ok()?, worker: worker.to_owned(), report })
 }
 
 /// The heartbeats of one worker. Each expires [`HEARTBEAT_TTL`] after it was sent last.

@@ -1,12 +1,18 @@
 //! The descriptions of models, which workers store so that the API can show them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use async_nats::jetstream::kv;
 use domain::{LabelMap, ModelName, Sha256Digest};
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 
-use crate::{Messaging, MessagingError, provision::names::DESCRIPTION_BUCKET};
+use crate::{
+    Messaging, MessagingError,
+    provision::names::{DESCRIPTION_BUCKET, DESCRIPTION_STREAM, DESCRIPTION_SUBJECT},
+    stream_subjects,
+};
 
 /// What a model is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,6 +86,35 @@ impl ModelDescriptions {
         let get = self.bucket().await?.get(model.as_str());
         let stored = self.messaging.within("read the description of a model", get).await?;
         Ok(stored.and_then(|json| serde_json::from_slice(&json).ok()))
+    }
+
+    /// The descriptions of all models.
+    ///
+    /// # Errors
+    /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
+    pub async fn list(&self) -> Result<BTreeMap<ModelName, ModelDescription>, MessagingError> {
+        let mut descriptions = BTreeMap::new();
+        for name in self.names().await? {
+            if let Some(description) = self.get(&name).await? {
+                descriptions.insert(name, description);
+            }
+        }
+        Ok(descriptions)
+    }
+
+    /// The names of the models that are described, in their order.
+    ///
+    /// # Errors
+    /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
+    pub async fn names(&self) -> Result<BTreeSet<ModelName>, MessagingError> {
+        let (what, filter) =
+            ("list the descriptions of models", format!("{DESCRIPTION_SUBJECT}.*"));
+        let subjects =
+            stream_subjects::list(&self.messaging, what, DESCRIPTION_STREAM, filter).await?;
+        let name = |subject: String| {
+            subject.strip_prefix(DESCRIPTION_SUBJECT)?.strip_prefix('.')?.parse().ok()
+        };
+        Ok(subjects.into_iter().filter_map(name).collect())
     }
 
     async fn bucket(&self) -> Result<&kv::Store, MessagingError> {

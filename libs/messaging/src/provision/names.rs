@@ -40,6 +40,9 @@ pub(crate) const HEARTBEAT_BUCKET: &str = "models";
 pub(crate) const HEARTBEAT_STREAM: &str = "KV_models";
 /// What each model is.
 pub(crate) const DESCRIPTION_BUCKET: &str = "model_descriptions";
+pub(crate) const DESCRIPTION_STREAM: &str = "KV_model_descriptions";
+/// The subjects of the bucket's entries, without the name of the model: `$KV.model_descriptions.<model>`.
+pub(crate) const DESCRIPTION_SUBJECT: &str = "$KV.model_descriptions";
 /// The API keys, by their ids.
 pub(crate) const KEY_BUCKET: &str = "keys";
 pub(crate) const KEY_STREAM: &str = "KV_keys";

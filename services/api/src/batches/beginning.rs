@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use domain::{BatchId, BatchRecord, CallbackUrl, Metadata, Reception, Sha256Digest};
+use domain::{BatchId, BatchRecord, CallbackUrl, Metadata, ModelName, Reception, Sha256Digest};
 use messaging::{BatchRevision, Claimed, MessagingError, Submission};
 use time::OffsetDateTime;
 
@@ -110,13 +110,19 @@ impl Batches {
         let settings = (options.hooks.options)(self, common.clone());
         let settings =
             settings.map_err(|(name, detail)| Interruption::Parameter { name, detail })?;
+        let mut models: BTreeSet<ModelName> = settings.model.iter().cloned().collect();
         for (pointer, given) in pictures.item_parameters() {
-            if let Err(Interruption::Parameter { name, detail }) =
-                self.item_options(common, given.clone(), options)
-            {
-                let pointer = format!("{pointer}/{name}");
-                return Err(UploadError::Item { pointer, detail }.into());
+            match self.item_options(common, given.clone(), options) {
+                Ok(SubmitOptions { model, .. }) => models.extend(model),
+                Err(Interruption::Parameter { name, detail }) => {
+                    let pointer = format!("{pointer}/{name}");
+                    return Err(UploadError::Item { pointer, detail }.into());
+                }
+                Err(why) => return Err(why),
             }
+        }
+        for model in &models {
+            self.tasks.models.check(model).await.map_err(NotAccepted::from)?;
         }
         let owner = options.submitter.map(|submitter| submitter.key);
         let mut batch_id = BatchId::generate_for(owner);

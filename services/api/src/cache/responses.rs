@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use domain::{
-    DetectedObject, DetectionSettings, Job, KeyId, ModelName, Sha256Digest, Sha256Hasher,
-    TaskRecord, TaskState, Tiling,
+    DetectedObject, DetectionSettings, Job, KeyId, Sha256Digest, Sha256Hasher, TaskRecord,
+    TaskState, Tiling,
 };
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{connection::RedisCache, current_model::CurrentModel, results::remaining_ttl};
-use crate::metrics::{ApiMetrics, CacheOutcome};
+use super::{connection::RedisCache, results::remaining_ttl};
+use crate::{
+    metrics::{ApiMetrics, CacheOutcome},
+    models::workers::WorkerReports,
+};
 
 /// Part of every key. Increment it with every change of the results of the same model: the resize, the
 /// decoding of boxes, the stored fields.
@@ -23,9 +26,8 @@ pub(crate) struct ResponseCache {
     pub(crate) redis: RedisCache,
     /// The TTL of a result, from the end of its run.
     pub(crate) ttl: Duration,
-    /// The only model whose current file is known.
-    pub(crate) model_name: ModelName,
-    pub(crate) model: CurrentModel,
+    /// By these, the version of a model that a job would be run with is known.
+    pub(crate) workers: WorkerReports,
     pub(crate) metrics: ApiMetrics,
 }
 
@@ -43,9 +45,8 @@ impl ResponseCache {
     /// The terminal state of this job, if its result is cached. Never that of a task with a drawing: only a worker draws,
     /// and drawings are not cached.
     pub(crate) async fn lookup(&self, job: &Job) -> Option<TaskState> {
-        let is_cacheable = job.model == self.model_name && job.annotated.is_none();
-        let picture = job.picture_sha256.filter(|_| is_cacheable)?;
-        let Some(model_digest) = self.model.digest() else {
+        let picture = job.picture_sha256.filter(|_| job.annotated.is_none())?;
+        let Some(model_digest) = self.workers.digest(&job.model) else {
             self.metrics.count_response_cache(CacheOutcome::ModelUnknown);
             return None;
         };

@@ -23,6 +23,7 @@ pub(crate) enum ProblemKind {
     UnsupportedMediaType,
     TooLarge,
     TooSlow,
+    ModelNotInstalled,
     IdempotencyKeyReused,
     UrlRefused,
     UrlStatus,
@@ -40,6 +41,7 @@ pub(crate) enum ProblemKind {
     Unavailable,
     ListsOff,
     ListNotReady,
+    ModelUnknown,
     TaskUnknown,
     NoImage,
     TaskExpired,
@@ -60,7 +62,7 @@ pub(crate) enum ProblemKind {
 impl ProblemKind {
     /// All kinds, for the documentation's test.
     #[cfg(test)]
-    const ALL: [Self; 39] = [
+    const ALL: [Self; 41] = [
         Self::InvalidParameter,
         Self::InvalidBody,
         Self::NoPicture,
@@ -68,6 +70,7 @@ impl ProblemKind {
         Self::UnsupportedMediaType,
         Self::TooLarge,
         Self::TooSlow,
+        Self::ModelNotInstalled,
         Self::IdempotencyKeyReused,
         Self::UrlRefused,
         Self::UrlStatus,
@@ -85,6 +88,7 @@ impl ProblemKind {
         Self::Unavailable,
         Self::ListsOff,
         Self::ListNotReady,
+        Self::ModelUnknown,
         Self::TaskUnknown,
         Self::NoImage,
         Self::TaskExpired,
@@ -119,9 +123,11 @@ impl ProblemKind {
             Self::InvalidParameter | Self::InvalidBody | Self::NoPicture | Self::InvalidPicture => {
                 StatusCode::BAD_REQUEST
             }
-            Self::TaskUnknown | Self::BatchUnknown | Self::NoImage | Self::NoRoute => {
-                StatusCode::NOT_FOUND
-            }
+            Self::ModelUnknown
+            | Self::TaskUnknown
+            | Self::BatchUnknown
+            | Self::NoImage
+            | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TaskExpired | Self::BatchExpired => StatusCode::GONE,
@@ -137,7 +143,8 @@ impl ProblemKind {
             Self::ApiKeyMissing | Self::ApiKeyInvalid => StatusCode::UNAUTHORIZED,
             Self::UrlRefused | Self::ListsOff | Self::ScopeMissing => StatusCode::FORBIDDEN,
             Self::RateLimited | Self::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
-            Self::IdempotencyKeyReused
+            Self::ModelNotInstalled
+            | Self::IdempotencyKeyReused
             | Self::UrlStatus
             | Self::UrlTimedOut
             | Self::UrlNotFetched => StatusCode::UNPROCESSABLE_ENTITY,
@@ -161,6 +168,7 @@ impl ProblemKind {
             Self::UnsupportedMediaType => "urn:problem-type:spotter:unsupported-media-type",
             Self::TooLarge => "urn:problem-type:spotter:too-large",
             Self::TooSlow => "urn:problem-type:spotter:too-slow",
+            Self::ModelNotInstalled => "urn:problem-type:spotter:model-not-installed",
             Self::IdempotencyKeyReused => "urn:problem-type:spotter:idempotency-key-reused",
             Self::UrlRefused => "urn:problem-type:spotter:url-refused",
             Self::UrlStatus => "urn:problem-type:spotter:url-status",
@@ -178,6 +186,7 @@ impl ProblemKind {
             Self::Unavailable => "urn:problem-type:spotter:unavailable",
             Self::ListsOff => "urn:problem-type:spotter:lists-off",
             Self::ListNotReady => "urn:problem-type:spotter:list-not-ready",
+            Self::ModelUnknown => "urn:problem-type:spotter:model-unknown",
             Self::TaskUnknown => "urn:problem-type:spotter:task-unknown",
             Self::NoImage => "urn:problem-type:spotter:no-image",
             Self::TaskExpired => "urn:problem-type:spotter:task-expired",
@@ -206,6 +215,7 @@ impl ProblemKind {
             Self::UnsupportedMediaType => "The media type or encoding of the body is not supported",
             Self::TooLarge => "The request has too many bytes or parts",
             Self::TooSlow => "The request took too long to arrive",
+            Self::ModelNotInstalled => "No worker has the model",
             Self::IdempotencyKeyReused => "The Idempotency-Key was used for another submission",
             Self::UrlRefused => "The URL leads to an address that is not fetched from",
             Self::UrlStatus => "The picture's server answered with an error",
@@ -225,6 +235,7 @@ impl ProblemKind {
             Self::Unavailable => "The queue cannot be reached or cannot store",
             Self::ListsOff => "Lists of tasks are turned off",
             Self::ListNotReady => "The list of tasks is being built",
+            Self::ModelUnknown => "There is no such model",
             Self::TaskUnknown => "There is no such task",
             Self::NoImage => "The task has no image",
             Self::TaskExpired => "The result of the task has expired",

@@ -75,7 +75,8 @@ impl From<Rejection> for StartTaskError {
             | RejectionKind::InvalidParameter
             | RejectionKind::InvalidBody
             | RejectionKind::InvalidPicture
-            // Forms have no URLs.
+            // Forms have no URLs and no model.
+            | RejectionKind::UnknownModel
             | RejectionKind::UrlRefused
             | RejectionKind::UrlStatus
             | RejectionKind::UrlTimedOut

@@ -12,15 +12,17 @@ use super::{
     schema::{IDEMPOTENCY_KEY, MODEL_NAME},
     v1::{
         V1Api, batches::BatchesApi, events::EventsApi, image::ImageApi, list::MAX_METADATA_FILTERS,
+        models::ModelsApi,
     },
 };
 
 /// The routes that may need an API key.
-type KeyedRoutes = (LegacyApi, V1Api, EventsApi, ImageApi, BatchesApi);
+type KeyedRoutes = (LegacyApi, V1Api, EventsApi, ImageApi, BatchesApi, ModelsApi);
 
 /// All documented routes, with title, version and licence.
 pub(crate) fn service() -> OpenApiService<(Keyed<KeyedRoutes>, HealthApi), ()> {
-    let routes = (Keyed((LegacyApi, V1Api, EventsApi, ImageApi, BatchesApi)), HealthApi);
+    let keyed = (LegacyApi, V1Api, EventsApi, ImageApi, BatchesApi, ModelsApi);
+    let routes = (Keyed(keyed), HealthApi);
     OpenApiService::new(routes, "spotter", service::VERSION)
         .summary("Object detection in pictures, on your own machines")
         .description(

@@ -61,6 +61,8 @@ pub(crate) enum RejectionKind {
     Encoded,
     /// The body took too long to arrive.
     TooSlow,
+    /// There is no such model.
+    UnknownModel,
     /// The Idempotency-Key was used for another submission.
     KeyReused,
     /// The queue is full. A retry after this many seconds may help.
@@ -117,6 +119,7 @@ impl Rejection {
                 }
                 NotAccepted::TooManyRuns { .. } => RejectionKind::InvalidParameter,
                 NotAccepted::Unavailable { .. } => RejectionKind::Unavailable,
+                NotAccepted::UnknownModel(_) => RejectionKind::UnknownModel,
                 NotAccepted::KeyReused => RejectionKind::KeyReused,
             },
         }

@@ -11,6 +11,7 @@ pub(crate) mod events;
 pub(crate) mod formats;
 pub(crate) mod image;
 pub(crate) mod list;
+pub(crate) mod models;
 
 mod parameters;
 mod prefer;
@@ -86,7 +87,7 @@ impl V1Api {
         tasks: Data<&Tasks>,
         health: Data<&ApiHealth>,
         caller: Data<&Caller>,
-        /// The model to run, by the name it is installed under. Default: the API's `MODEL`.
+        /// The model to run, one of those that `GET /v1/models` lists. Default: the API's `MODEL`.
         model: Query<Option<String>>,
         /// The least class score of a reported object, from 0 to 1. Default 0.25.
         #[oai(validator(minimum(value = "0"), maximum(value = "1")))]

@@ -16,7 +16,7 @@ use messaging::{Claimed, MessagingError, Submission, SubmitError};
 use service::lifecycle::failpoints;
 
 use super::{Tasks, waiting::Reservation};
-use crate::{auth::Overrun, upload::UploadedPicture};
+use crate::{auth::Overrun, models::UnknownModel, upload::UploadedPicture};
 
 /// `Retry-After` in seconds while NATS is not available.
 pub(crate) const RETRY_AFTER_SECONDS: u64 = 5;
@@ -136,6 +136,8 @@ pub(crate) enum NotAccepted {
         "the queue does not answer, try again later; task {task_id} may still be run if it was stored"
     )]
     Unavailable { task_id: TaskId },
+    #[error(transparent)]
+    UnknownModel(#[from] UnknownModel),
     #[error(
         "this Idempotency-Key was used for another picture or other settings: use a new key for a \
          new submission"
@@ -170,9 +172,19 @@ impl Tasks {
         picture: Bytes,
         terms: Terms,
     ) -> Result<TaskRecord, NotAccepted> {
-        let accepted = self.place(job.clone(), picture, terms).await;
+        let accepted = self.place_known(job, picture, terms).await;
         self.count(&accepted);
         accepted
+    }
+
+    async fn place_known(
+        &self,
+        job: &Job,
+        picture: Bytes,
+        terms: Terms,
+    ) -> Result<TaskRecord, NotAccepted> {
+        self.models.check(&job.model).await?;
+        self.place(job.clone(), picture, terms).await
     }
 
     fn count(&self, accepted: &Result<TaskRecord, NotAccepted>) {
@@ -183,7 +195,11 @@ impl Tasks {
             Err(NotAccepted::QuotaExceeded { .. }) => "quota_exceeded",
             Err(NotAccepted::RateExceeded { .. }) => "rate_limited",
             Err(NotAccepted::Unavailable { .. }) => "unavailable",
-            Err(NotAccepted::KeyReused | NotAccepted::TooManyRuns { .. }) => "refused",
+            Err(
+                NotAccepted::KeyReused
+                | NotAccepted::TooManyRuns { .. }
+                | NotAccepted::UnknownModel(_),
+            ) => "refused",
         });
     }
 
@@ -194,7 +210,7 @@ impl Tasks {
         sha256: Option<Sha256Digest>,
         options: SubmitOptions,
     ) -> Job {
-        let model = options.model.unwrap_or_else(|| self.model.clone());
+        let model = options.model.unwrap_or_else(|| self.models.default.clone());
         let owner = options.submitter.map(|submitter| submitter.key);
         let mut job = Job::new(name, model, options.settings).owned_by(owner);
         job.priority = options.priority;
@@ -218,6 +234,8 @@ impl Tasks {
         let (deadline, terms) = (options.deadline, options.terms());
         let idempotency_key = options.idempotency_key.take();
         let mut job = self.job(name, sha256, options);
+        // Before the key is claimed, so that it is free for a request that can be accepted.
+        self.models.check(&job.model).await?;
         if let Some(key) = idempotency_key {
             let task_id = self.claim(&key, &job, &bytes, deadline).await?;
             if task_id != job.task_id {
@@ -322,7 +340,7 @@ impl Tasks {
             picture_name: &job.picture_name,
             picture_sha256: job.picture_sha256.unwrap_or_else(|| Sha256Digest::of(picture)),
             settings: &job.settings,
-            model: Some(&job.model).filter(|model| **model != self.model),
+            model: Some(&job.model).filter(|model| **model != self.models.default),
             priority: job.priority,
             metadata: metadata.as_deref(),
             annotated: job.annotated,

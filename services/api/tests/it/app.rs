@@ -3,10 +3,10 @@
 use std::{collections::HashMap, fs, time::Duration};
 
 use domain::{
-    BoundingBox, ClassId, DetectedObject, Detection, Drawing, FailureReason, Sha256Digest, TaskId,
-    TaskRecord, TaskState,
+    BoundingBox, ClassId, DetectedObject, Detection, Drawing, FailureReason, LabelMap, ModelName,
+    Sha256Digest, TaskId, TaskRecord, TaskState,
 };
-use messaging::{Messaging, MessagingConfig, Role, TaskStore};
+use messaging::{DescribedInput, Messaging, MessagingConfig, ModelDescription, Role, TaskStore};
 use reqwest::{
     Client, Response, StatusCode,
     multipart::{Form, Part},
@@ -92,6 +92,14 @@ impl TestApp {
         Messaging::connect(config).await.expect("NATS answers")
     }
 
+    /// Provisions the queue for a model and describes it, as a worker that serves it does.
+    pub(crate) async fn install(&self, name: &str) {
+        let (worker, name) = (self.worker_side().await, name.parse::<ModelName>().unwrap());
+        worker.provision([name.clone()]).await.expect("NATS answers");
+        let stored = worker.model_descriptions();
+        stored.store(&name, &description(&["helmet", "head"])).await.expect("NATS answers");
+    }
+
     /// Stores SUCCESS with one bus, as a worker would.
     pub(crate) async fn succeed(&self, id: TaskId) -> TaskRecord {
         self.succeed_with_warnings(id, &[]).await
@@ -119,6 +127,23 @@ impl TestApp {
             run: None,
             model_digest: Some(model()),
             drawing,
+            cached: false,
+        };
+        self.end(id, state).await
+    }
+
+    /// Stores SUCCESS without objects, by the version of a model with this digest.
+    pub(crate) async fn succeed_by(&self, id: TaskId, digest: Sha256Digest) -> TaskRecord {
+        let state = TaskState::Success {
+            started_at: None,
+            finished_at: OffsetDateTime::now_utc(),
+            objects: Vec::new(),
+            width: 810,
+            height: 1080,
+            warnings: Vec::new(),
+            run: None,
+            model_digest: Some(digest),
+            drawing: None,
             cached: false,
         };
         self.end(id, state).await
@@ -205,6 +230,20 @@ pub(crate) fn form(name: &str, bytes: Vec<u8>) -> Form {
 
 pub(crate) fn bus_form() -> Form {
     form("bus.jpg", bus_bytes())
+}
+
+/// The description of a model with these classes.
+pub(crate) fn description(classes: &[&str]) -> ModelDescription {
+    ModelDescription {
+        model_digest: model(),
+        head: "yolov8-cut".to_owned(),
+        input: DescribedInput::LongSide(640),
+        labels: LabelMap::new(classes.iter().map(|class| (*class).to_owned()).collect()),
+        license: "Apache-2.0".to_owned(),
+        producer: "pytorch 2.8".to_owned(),
+        source_sha256: [2; 32].into(),
+        stored_at: OffsetDateTime::now_utc(),
+    }
 }
 
 /// The digest of the model in the records of [`TestApp::succeed`].

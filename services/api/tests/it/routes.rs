@@ -12,6 +12,7 @@ mod legacy;
 mod list;
 mod long_poll;
 mod metrics;
+mod models;
 mod openapi;
 mod submission;
 mod v1;

@@ -48,7 +48,7 @@ function ModelPicker() {
 }
 
 /** Name, speed and licence. */
-function described({ name, latencyMs, licence }: Model): string {
-  const speed = latencyMs === undefined ? [] : [texts.models.speed(latencyMs)];
+function described({ name, latency, licence }: Model): string {
+  const speed = latency === undefined ? [] : [texts.models.speed(latency.mean_ms)];
   return [name, ...speed, licence ?? texts.models.noLicence].join(" · ");
 }

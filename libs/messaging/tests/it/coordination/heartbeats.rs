@@ -15,14 +15,12 @@ fn digest(byte: u8) -> Option<Sha256Digest> {
 }
 
 impl Fixture {
-    /// The heartbeats of workers that serve `yolov8n`.
+    /// The heartbeats of all workers.
     fn watch(&self) -> mpsc::UnboundedReceiver<HeartbeatEvent> {
         let (sender, events) = mpsc::unbounded_channel();
         let heartbeats = self.messaging.heartbeats();
         tokio::spawn(async move {
-            let model = ModelName::default();
-            let listener = |event| sender.send(event).unwrap_or_default();
-            heartbeats.follow(&model, listener).await
+            heartbeats.follow(|event| sender.send(event).unwrap_or_default()).await
         });
         events
     }
@@ -46,10 +44,13 @@ async fn the_heartbeats_of_each_worker_are_seen_until_it_stops() {
     let (first, version) = next(&mut events).await;
     assert_eq!(version, digest(1));
 
-    two.renew(&"yolo11n".parse().unwrap(), &of_version(2)).await.unwrap();
-    two.renew(&model, &of_version(2)).await.unwrap();
+    let other: ModelName = "yolo11n".parse().unwrap();
+    two.renew(&other, &of_version(2)).await.unwrap();
+    let event = timeout(TIMEOUT, events.recv()).await.unwrap().unwrap();
+    assert_eq!((event.model, event.report), (other, Some(of_version(2))));
+    two.renew(&model, &of_version(3)).await.unwrap();
     let (second, version) = next(&mut events).await;
-    assert_eq!(version, digest(2), "not those of another model");
+    assert_eq!((version, &second), (digest(3), &event.worker));
     assert_ne!(first, second);
 
     one.renew(&model, &of_version(1)).await.unwrap();
@@ -96,7 +97,7 @@ async fn a_heartbeat_that_cannot_be_parsed_has_no_model() {
     let bucket = fixture.raw().await.get_key_value("models").await.unwrap();
     bucket.put("yolov8n.other", "nonsense".into()).await.unwrap();
     let mut events = fixture.watch();
-    assert_eq!(next(&mut events).await, ("yolov8n.other".to_owned(), None));
+    assert_eq!(next(&mut events).await, ("other".to_owned(), None));
 }
 
 #[tokio::test]

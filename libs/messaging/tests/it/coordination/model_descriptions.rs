@@ -1,6 +1,6 @@
 //! The descriptions of models.
 
-use domain::LabelMap;
+use domain::{LabelMap, ModelName};
 use messaging::{DESCRIPTION_TTL, DescribedInput, ModelDescription};
 use time::OffsetDateTime;
 
@@ -15,6 +15,7 @@ async fn a_description_is_kept_for_weeks_and_replaced_by_the_next() {
     let descriptions = fixture.messaging.model_descriptions();
     let model = "helmets".parse().unwrap();
     assert_eq!(descriptions.get(&model).await.unwrap(), None);
+    assert_eq!(descriptions.list().await.unwrap().len(), 0);
     let one = ModelDescription {
         model_digest: [1; 32].into(),
         head: "yolov8-cut".to_owned(),
@@ -27,8 +28,21 @@ async fn a_description_is_kept_for_weeks_and_replaced_by_the_next() {
     };
     let fixed = DescribedInput::Fixed { width: 416, height: 320 };
     let other = ModelDescription { model_digest: [3; 32].into(), input: fixed, ..one.clone() };
-    for description in [one, other] {
+    for description in [one.clone(), other.clone()] {
         descriptions.store(&model, &description).await.unwrap();
         assert_eq!(descriptions.get(&model).await.unwrap(), Some(description));
     }
+
+    let another = "gloves".parse().unwrap();
+    descriptions.store(&another, &one).await.unwrap();
+    // One that cannot be parsed is only a name.
+    let bucket = fixture.raw().await.get_key_value("model_descriptions").await.unwrap();
+    bucket.put("broken", "nonsense".into()).await.unwrap();
+    let names: Vec<_> = descriptions.names().await.unwrap().into_iter().collect();
+    assert_eq!(
+        names.iter().map(ModelName::as_str).collect::<Vec<_>>(),
+        ["broken", "gloves", "helmets"]
+    );
+    let list: Vec<_> = descriptions.list().await.unwrap().into_iter().collect();
+    assert_eq!(list, [(another, one), (model, other)]);
 }

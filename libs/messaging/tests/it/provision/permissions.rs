@@ -282,10 +282,9 @@ async fn what_one_api_does_for_all_is_permitted() {
     let (heartbeats, report) = (worker.heartbeats().of_worker(), ModelReport::of_version(digest));
     heartbeats.renew(&model, &report).await.unwrap();
     let (sender, mut events) = mpsc::unbounded_channel();
-    let followed = model.clone();
     let following = tokio::spawn(async move {
         api.heartbeats()
-            .follow(&followed, |one| {
+            .follow(|one| {
                 let _ = sender.send(one.report);
             })
             .await
@@ -305,8 +304,8 @@ async fn what_one_api_does_for_all_is_permitted() {
         stored_at: OffsetDateTime::UNIX_EPOCH,
     };
     worker.model_descriptions().store(&model, &description).await.unwrap();
-    let read = connect(&server, Role::Api).await.model_descriptions().get(&model).await;
-    assert_eq!(read.unwrap(), Some(description));
+    let list = connect(&server, Role::Api).await.model_descriptions().list().await.unwrap();
+    assert_eq!(list.get(&model), Some(&description));
     nothing_was_denied(&server).await;
 }
 
@@ -320,12 +319,12 @@ async fn those_who_wait_and_follow_go_on_after_the_server_has_gone() {
         api.tasks().create_queued(&TaskRecord::queued(job.clone())).await.unwrap();
     }
     let (sender, mut events) = mpsc::unbounded_channel();
-    let (following, model) = (api.heartbeats(), waited_for.model.clone());
+    let following = api.heartbeats();
     // As the API does: a watch that ends is started again.
     let following = tokio::spawn(async move {
         loop {
             let _ = following
-                .follow(&model, |_| {
+                .follow(|_| {
                     let _ = sender.send(());
                 })
                 .await;

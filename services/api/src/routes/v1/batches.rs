@@ -70,7 +70,7 @@ impl BatchesApi {
         &self,
         batches: Data<&Batches>,
         caller: Data<&Caller>,
-        /// The model to run. Default: the API's `MODEL`.
+        /// The model to run, one of those that `GET /v1/models` lists. Default: the API's `MODEL`.
         model: Query<Option<String>>,
         /// The least class score of a reported object, from 0 to 1. Default 0.25.
         #[oai(validator(minimum(value = "0"), maximum(value = "1")))]

@@ -56,7 +56,8 @@ pub(crate) enum SubmitError {
     /// The body is no multipart form, or compressed (`Content-Encoding`).
     #[oai(status = 415, content_type = "application/problem+json")]
     UnsupportedMediaType(Json<Problem>),
-    /// The `Idempotency-Key` was used for another picture or other settings, or the picture's server gave none.
+    /// There is no such model, the `Idempotency-Key` was used for another picture or other settings, or the picture's
+    /// server gave none.
     #[oai(status = 422, content_type = "application/problem+json")]
     Unprocessable(Json<Problem>),
     /// The API key has sent too many requests, or too many of its jobs are in the queue. Try again after the given time.
@@ -117,6 +118,7 @@ pub(super) fn problem_kind(kind: RejectionKind) -> ProblemKind {
         }
         RejectionKind::TooLarge => ProblemKind::TooLarge,
         RejectionKind::TooSlow => ProblemKind::TooSlow,
+        RejectionKind::UnknownModel => ProblemKind::ModelNotInstalled,
         RejectionKind::KeyReused => ProblemKind::IdempotencyKeyReused,
         RejectionKind::UrlRefused => ProblemKind::UrlRefused,
         RejectionKind::UrlStatus => ProblemKind::UrlStatus,

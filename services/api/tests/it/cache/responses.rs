@@ -1,6 +1,6 @@
 //! The response cache: the same picture with the same model and settings is not run again.
 
-use domain::{ModelName, Sha256Digest, TaskRecord};
+use domain::{ModelName, Sha256Digest, TaskId, TaskRecord};
 use messaging::{ModelReport, WorkerHeartbeats};
 use reqwest::{StatusCode, multipart::Form};
 use serde_json::Value;
@@ -247,6 +247,37 @@ async fn another_model_file_has_its_own_results() {
     renew(&back, model()).await;
     new.withdraw(&ModelName::default()).await.unwrap();
     until("SUCCESS").await;
+}
+
+#[tokio::test]
+async fn each_model_has_its_own_results() {
+    let app = TestApp::start().await;
+    app.install("other").await;
+    let worker = app.worker_runs(model()).await;
+    app.run_bus().await;
+    assert_eq!(app.bus_state().await, "SUCCESS");
+    let other = async || app.submit("?model=other", bus_form(), "").await;
+    let ran = other().await;
+    assert_eq!(ran["state"], "QUEUED", "no worker serves it: {ran}");
+    let report = ModelReport::of_version([2; 32].into());
+    worker.renew(&"other".parse().unwrap(), &report).await.unwrap();
+    let misses = app.lookups("miss").await;
+    eventually(TEST_TIMEOUT, async || {
+        assert_eq!(other().await["state"], "QUEUED", "the result is that of another model");
+        (app.lookups("miss").await > misses).then_some(())
+    })
+    .await;
+
+    let id: TaskId = ran["task_id"].as_str().unwrap().parse().unwrap();
+    app.succeed_by(id, [2; 32].into()).await;
+    app.read(&id.to_string()).await;
+    let again = eventually(TEST_TIMEOUT, async || {
+        let again = other().await;
+        (again["state"] == "SUCCESS").then_some(again)
+    })
+    .await;
+    assert_eq!((&again["cached"], &again["model"]), (&true.into(), &"other".into()), "{again}");
+    assert_eq!(app.bus_state().await, "SUCCESS");
 }
 
 #[tokio::test]

@@ -152,6 +152,7 @@ async fn links_lead_from_page_to_page() {
 #[tokio::test]
 async fn filters_choose_tasks_by_all_that_they_name() {
     let app = TestApp::start().await;
+    app.install("other").await;
     let door = submit(&app, &[("metadata", "{\"camera\":\"door\",\"n\":1}")]).await;
     let gate = submit(&app, &[("metadata", "{\"camera\":\"gate\"}"), ("model", "other")]).await;
     let plain = submit(&app, &[]).await;

@@ -56,6 +56,7 @@ async fn the_picture_may_be_the_whole_body() {
 #[tokio::test]
 async fn the_picture_may_be_base64_in_json() {
     let app = TestApp::start().await;
+    app.install("another").await;
     let image = BASE64_STANDARD.encode(bus_bytes());
     let body = json!({
         "image": image,
@@ -71,7 +72,8 @@ async fn the_picture_may_be_base64_in_json() {
             .await;
     assert_eq!(status, StatusCode::ACCEPTED, "{task}");
     assert_eq!((&task["metadata"], &task["priority"]), (&body["metadata"], &body["priority"]));
-    let delivery = app.worker_side().await.queue().deliveries([ModelName::default()]).next(1).await;
+    let another: ModelName = "another".parse().unwrap();
+    let delivery = app.worker_side().await.queue().deliveries([another]).next(1).await;
     assert_eq!(delivery.picture_up_to(u64::MAX).await.unwrap(), bus_bytes());
     let Job { settings, model, priority, metadata, .. } = &delivery.job;
     assert_eq!(*priority, Priority::High);
@@ -220,6 +222,7 @@ async fn a_wait_that_is_too_short_ends_with_the_accepted_task() {
 #[tokio::test]
 async fn a_quoted_idempotency_key_is_the_key_without_quotes() {
     let app = TestApp::start().await;
+    app.install("another").await;
     let submit = async |key: &str, query: &str| {
         let request = app.client.post(app.url(&format!("/v1/tasks{query}")));
         let request = request.header("idempotency-key", key).multipart(bus_form());

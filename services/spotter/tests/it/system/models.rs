@@ -9,7 +9,7 @@ use std::{
 use client::{State, Task};
 use domain::{Sha256Digest, TaskId};
 use reqwest::{
-    StatusCode,
+    Response, StatusCode,
     multipart::{Form, Part},
 };
 use serde_json::Value;
@@ -91,11 +91,15 @@ impl Models {
 }
 
 impl System {
-    async fn submit_for(&self, model: &str) -> TaskId {
+    async fn post_for(&self, model: &str) -> Response {
         let bus = Part::bytes(fs::read(picture("bus.jpg")).unwrap()).file_name("bus.jpg");
         let url = format!("{}/v1/tasks?model={model}", self.base);
         let request = self.http.post(url).multipart(Form::new().part("file", bus));
-        let answer = request.send().await.expect("the API answers");
+        request.send().await.expect("the API answers")
+    }
+
+    async fn submit_for(&self, model: &str) -> TaskId {
+        let answer = self.post_for(model).await;
         assert_eq!(answer.status(), StatusCode::ACCEPTED);
         let task: Value = answer.json().await.expect("JSON");
         task["task_id"].as_str().expect("an id").parse().expect("an id")
@@ -130,6 +134,8 @@ async fn no_job_is_answered_by_another_model_while_models_are_added_and_replaced
             _ => {}
         }
     }
+    // The API knows it once a worker serves it.
+    eventually(TIMEOUT, async || system.v1.get("/v1/models/added").await.ok()).await;
     tasks.push(system.submit_for("added").await);
     let mut runs = HashMap::new();
     for id in tasks {
@@ -155,4 +161,29 @@ async fn no_job_is_answered_by_another_model_while_models_are_added_and_replaced
         Some(())
     })
     .await;
+    assert_listed(&system, &models).await;
+    let answer = system.post_for("absent").await;
+    assert_eq!(answer.status(), StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+/// The API lists the present version of each model, served by two workers which have run all jobs.
+async fn assert_listed(system: &System, models: &Models) {
+    let list = eventually(TIMEOUT, async || {
+        let list: Value = serde_json::from_slice(&system.v1.get("/v1/models").await.ok()?).ok()?;
+        let list = list["models"].as_array()?.clone();
+        let runs: u64 = list.iter().filter_map(|model| model["runs"].as_u64()).sum();
+        (runs > JOBS as u64).then_some(list)
+    })
+    .await;
+    let listed: Vec<_> = list
+        .iter()
+        .map(|model| {
+            let digest = model["digest"].as_str().expect("it is described").parse().expect("hex");
+            let workers = model["workers"].as_array().expect("a list");
+            assert!(workers.iter().all(|worker| worker["digest"] == model["digest"]), "{model}");
+            (models.versions[&digest].as_str(), workers.len())
+        })
+        .collect();
+    let expected = [("added 1", 2), ("one 2", 2), ("two 1", 2), ("yolo11n", 2), ("yolov8n", 2)];
+    assert_eq!(listed, expected);
 }

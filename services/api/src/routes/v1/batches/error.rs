@@ -52,7 +52,7 @@ pub(super) enum SubmitBatchError {
     /// The body is no form, zip archive or JSON, or compressed (`Content-Encoding`).
     #[oai(status = 415, content_type = "application/problem+json")]
     UnsupportedMediaType(Json<BatchProblem>),
-    /// The `Idempotency-Key` was used for another batch.
+    /// There is no such model, or the `Idempotency-Key` was used for another batch.
     #[oai(status = 422, content_type = "application/problem+json")]
     Unprocessable(Json<BatchProblem>),
     /// The API key has sent too many requests, or too many of its jobs are in the queue. Try again after the given time.

@@ -1,0 +1,110 @@
+//! The models that there are.
+
+mod schema;
+
+use messaging::MessagingError;
+use poem::web::Data;
+use poem_openapi::{ApiResponse, OpenApi, param::Path, payload::Json};
+
+use self::schema::{Model, ModelList};
+use crate::{
+    http::problem::{Problem, ProblemKind},
+    routes::tag::Tag,
+    tasks::{Tasks, submit::RETRY_AFTER_SECONDS},
+};
+
+/// The routes of models.
+pub(crate) struct ModelsApi;
+
+#[OpenApi(prefix_path = "/v1", tag = "Tag::V1")]
+impl ModelsApi {
+    /// List models
+    ///
+    /// All models that a request may name, in the order of their names, without their `labels`. A model that no worker
+    /// serves now is among them: `served` is false, and its jobs wait.
+    #[oai(path = "/models", method = "get")]
+    async fn models(&self, tasks: Data<&Tasks>) -> Result<Json<ModelList>, ModelsError> {
+        let models = tasks.models.list().await.map_err(|error| {
+            log(&error);
+            ModelsError::Unavailable(unavailable(), RETRY_AFTER_SECONDS)
+        })?;
+        Ok(Json(ModelList::from(models)))
+    }
+
+    /// A model
+    ///
+    /// What it is, which workers serve it, and how fast.
+    #[oai(path = "/models/:name", method = "get")]
+    async fn model(
+        &self,
+        tasks: Data<&Tasks>,
+        /// The name that the model is installed under.
+        name: Path<String>,
+    ) -> Result<Json<Model>, ModelError> {
+        let unknown =
+            |detail| ModelError::Unknown(Json(Problem::new(ProblemKind::ModelUnknown, detail)));
+        let name = name.parse().map_err(|error| unknown(format!("{error}")))?;
+        let detail =
+            format!("there is no model '{name}'; `GET /v1/models` lists those that there are");
+        match tasks.models.find(name).await {
+            Ok(Some(model)) => Ok(Json(model.into())),
+            Ok(None) => Err(unknown(detail)),
+            Err(error) => {
+                log(&error);
+                Err(ModelError::Unavailable(unavailable(), RETRY_AFTER_SECONDS))
+            }
+        }
+    }
+}
+
+fn log(error: &MessagingError) {
+    tracing::warn!(%error, "cannot read the descriptions of models");
+}
+
+fn unavailable() -> Json<Problem> {
+    let detail = "the descriptions of models cannot be read at the moment, try again";
+    Json(Problem::new(ProblemKind::Unavailable, detail))
+}
+
+/// Why there is no list of models.
+#[derive(ApiResponse)]
+enum ModelsError {
+    /// A parameter is unknown.
+    #[oai(status = 400, content_type = "application/problem+json")]
+    #[allow(
+        dead_code,
+        reason = "documents the responses to unknown parameters, which do not reach the route"
+    )]
+    BadRequest(Json<Problem>),
+    /// The descriptions cannot be read at the moment. Try again after the given time.
+    #[oai(status = 503, content_type = "application/problem+json")]
+    Unavailable(
+        Json<Problem>,
+        /// Seconds to wait before trying again.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
+}
+
+/// Why there is no answer about a model.
+#[derive(ApiResponse)]
+enum ModelError {
+    /// A parameter is unknown.
+    #[oai(status = 400, content_type = "application/problem+json")]
+    #[allow(
+        dead_code,
+        reason = "documents the responses to unknown parameters, which do not reach the route"
+    )]
+    BadRequest(Json<Problem>),
+    /// There is no such model.
+    #[oai(status = 404, content_type = "application/problem+json")]
+    Unknown(Json<Problem>),
+    /// The descriptions cannot be read at the moment. Try again after the given time.
+    #[oai(status = 503, content_type = "application/problem+json")]
+    Unavailable(
+        Json<Problem>,
+        /// Seconds to wait before trying again.
+        #[oai(header = "Retry-After")]
+        u64,
+    ),
+}
