@@ -1,5 +1,7 @@
 //! Boxes in the pixels of a model's input, which are not those of the picture.
 
+use crate::overlap;
+
 /// An axis-aligned box given by two corners, in pixels of the model's input, padding included.
 ///
 /// `(x1, y1)` is the top left corner and `(x2, y2)` the bottom right one; y grows downwards.
@@ -32,22 +34,13 @@ impl InputBox {
     /// Width times height in square pixels; 0 for an inverted box.
     #[must_use]
     pub fn area(&self) -> f32 {
-        // Both sides are clamped before the product: two negative sides would make a positive area.
-        (self.x2 - self.x1).max(0.0) * (self.y2 - self.y1).max(0.0)
+        overlap::area(self.sides())
     }
 
     /// Intersection over union with `other`, from 0 (disjoint) to 1 (equal); 0 if both are empty.
     #[must_use]
     pub fn iou(&self, other: &Self) -> f32 {
-        let overlap = Self {
-            x1: self.x1.max(other.x1),
-            y1: self.y1.max(other.y1),
-            x2: self.x2.min(other.x2),
-            y2: self.y2.min(other.y2),
-        }
-        .area();
-        let union = self.area() + other.area() - overlap;
-        if union > 0.0 { overlap / union } else { 0.0 }
+        overlap::over_union(self.sides(), other.sides())
     }
 }
 

@@ -48,6 +48,4 @@ pub use task::{FailureReason, Job, RunReport, TaskRecord, TaskState};
 pub use task_filter::{MetadataFilter, TaskFilter, plain_text};
 pub use task_id::{InvalidTaskId, TaskId};
 pub use threshold::{ConfidenceThreshold, IouThreshold, OutOfUnitRange};
-pub use tiling::{
-    InvalidTileOverlap, InvalidTiles, MAX_TILES, Tile, TileGrid, TileOverlap, Tiles, Tiling,
-};
+pub use tiling::{InvalidTileOverlap, InvalidTiles, Tile, TileGrid, TileOverlap, Tiles, Tiling};

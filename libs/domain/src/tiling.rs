@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 
 /// The most tiles of a picture: a request must not take a worker for minutes.
-pub const MAX_TILES: u32 = 64;
+const MAX_TILES: u32 = 64;
 
 /// The longest side of a tile that [`Tiles::Auto`] chooses, in pixels of the picture. `docs/small-objects.md` has the
 /// measurement.
@@ -93,7 +93,7 @@ pub enum Tiles {
     Grid(TileGrid),
 }
 
-/// Columns and rows of tiles, at most [`MAX_TILES`] of them. As text: `3x2`.
+/// Columns and rows of tiles, at most 64 of them. As text: `3x2`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TileGrid {
     columns: u32,
@@ -136,18 +136,6 @@ impl TileGrid {
             *(if columns > rows { &mut columns } else { &mut rows }) -= 1;
         }
         Self { columns, rows }
-    }
-
-    /// The number of columns.
-    #[must_use]
-    pub fn columns(&self) -> u32 {
-        self.columns
-    }
-
-    /// The number of rows.
-    #[must_use]
-    pub fn rows(&self) -> u32 {
-        self.rows
     }
 
     /// The number of tiles.

@@ -146,6 +146,18 @@ impl Process {
         self.child.id()
     }
 
+    /// The most memory that it has had, in KiB.
+    ///
+    /// # Panics
+    /// If it has ended.
+    pub fn peak_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id()));
+        let status = status.expect("it runs");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|peak| peak.split_ascii_whitespace().next()?.parse().ok());
+        kib.expect("Linux counts it")
+    }
+
     /// Every line it has written so far, in the order in which they were read.
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {

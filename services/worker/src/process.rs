@@ -340,9 +340,9 @@ async fn detect_tiled(
     let limit = context.job_deadline;
     let picture = TiledJob::decode(file, tiling, limit).await?;
     let at_a_time = context.slots.count() * context.max_batch + 1;
-    let tiled = &picture;
+    let (tiled, preprocessing) = (&picture, context.slots.preprocessing());
     let parts = (0..picture.parts()).map(|place| async move {
-        let part = tiled.part(place, limit).await?;
+        let part = tiled.part(place, preprocessing, limit).await?;
         run_picture(context, part, priority).await
     });
     let detected = stream::iter(parts).buffered(at_a_time).try_collect::<Vec<_>>();

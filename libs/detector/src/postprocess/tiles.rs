@@ -10,7 +10,10 @@ use std::cmp::Ordering;
 
 use domain::{BoundingBox, DetectedObject, DetectionSettings, Tile};
 
-use crate::detector::{Detections, StageTimings};
+use crate::{
+    detector::{Detections, StageTimings},
+    overlap,
+};
 
 /// Whole objects of a class that overlap more than this, as intersection over union, are one. A request may ask for less.
 const SAME: f32 = 0.5;
@@ -93,7 +96,7 @@ fn unite(found: Vec<Found>, settings: &DetectionSettings) -> Vec<DetectedObject>
     for Found { object, .. } in complete {
         let is_known = |other: &DetectedObject| {
             is_comparable(other, &object)
-                && iou(&other.detection.bbox, &object.detection.bbox) > same
+                && overlap::over_union(sides(other), sides(&object)) > same
         };
         if kept.len() < most && !kept.iter().any(is_known) {
             kept.push(object);
@@ -103,7 +106,8 @@ fn unite(found: Vec<Found>, settings: &DetectionSettings) -> Vec<DetectedObject>
     for Found { object, .. } in pieces {
         let bbox = &object.detection.bbox;
         let belongs_to = |other: &DetectedObject| {
-            is_comparable(other, &object) && within(&other.detection.bbox, bbox) > WITHIN
+            is_comparable(other, &object)
+                && overlap::over_smaller(sides(other), sides(&object)) > WITHIN
         };
         if kept.iter().any(belongs_to) {
             continue;
@@ -124,32 +128,9 @@ fn unite(found: Vec<Found>, settings: &DetectionSettings) -> Vec<DetectedObject>
     kept
 }
 
-fn area(bbox: &BoundingBox) -> f32 {
-    (bbox.x2 - bbox.x1).max(0.0) * (bbox.y2 - bbox.y1).max(0.0)
-}
-
-fn intersection(a: &BoundingBox, b: &BoundingBox) -> f32 {
-    area(&BoundingBox {
-        x1: a.x1.max(b.x1),
-        y1: a.y1.max(b.y1),
-        x2: a.x2.min(b.x2),
-        y2: a.y2.min(b.y2),
-    })
-}
-
-/// Intersection over union; 0 if both are empty.
-fn iou(a: &BoundingBox, b: &BoundingBox) -> f32 {
-    let common = intersection(a, b);
-    ratio(common, area(a) + area(b) - common)
-}
-
-/// Intersection over the smaller area; 0 if one is empty.
-fn within(a: &BoundingBox, b: &BoundingBox) -> f32 {
-    ratio(intersection(a, b), area(a).min(area(b)))
-}
-
-fn ratio(part: f32, all: f32) -> f32 {
-    if all > 0.0 { part / all } else { 0.0 }
+fn sides(object: &DetectedObject) -> [f32; 4] {
+    let BoundingBox { x1, y1, x2, y2 } = object.detection.bbox;
+    [x1, y1, x2, y2]
 }
 
 /// The smallest box around both.

@@ -62,9 +62,28 @@ impl TiledPicture {
     /// with the whole; `None` beyond the last part.
     #[must_use]
     pub fn part(&self, place: usize) -> Option<PreprocessedPicture> {
+        self.part_with(place, ReducedPicture::default(), InputTensor::default())
+    }
+
+    /// As [`TiledPicture::part`], reusing the memory of an earlier picture for any model.
+    #[must_use]
+    pub fn part_reusing(
+        &self,
+        place: usize,
+        used: PreprocessedPicture,
+    ) -> Option<PreprocessedPicture> {
+        self.part_with(place, used.picture, used.tensor)
+    }
+
+    /// `unused` is kept for a later picture: that of all parts is decoded once.
+    fn part_with(
+        &self,
+        place: usize,
+        unused: ReducedPicture,
+        mut tensor: InputTensor,
+    ) -> Option<PreprocessedPicture> {
         let tile = self.parts.get(place)?;
         let start = Instant::now();
-        let mut tensor = InputTensor::default();
         let letterbox = letterbox_tile(&self.picture, tile, &self.spec, &mut tensor);
         let (warnings, decode_time) = match place {
             0 => (self.warnings.clone(), self.decode_time),
@@ -78,7 +97,7 @@ impl TiledPicture {
             warnings,
             decode_time,
             letterbox_time: start.elapsed(),
-            picture: ReducedPicture::default(),
+            picture: unused,
         })
     }
 

@@ -12,7 +12,7 @@ use reqwest::{
     multipart::{Form, Part},
 };
 use serde_json::Value;
-use testkit::{NatsServer, Process, RedisServer};
+use testkit::{NatsServer, RedisServer};
 use time::OffsetDateTime;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -197,14 +197,6 @@ impl Drop for TestApp {
     fn drop(&mut self) {
         self.shutdown.cancel();
     }
-}
-
-/// The most memory that a process has had, in KiB.
-pub(crate) fn peak_kib(process: &Process) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", process.id())).expect("it runs");
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).expect("Linux counts it");
-    let peak = line.split_whitespace().nth(1).and_then(|peak| peak.parse().ok());
-    peak.expect("a number")
 }
 
 pub(crate) async fn json(answer: Response) -> (StatusCode, Value) {

@@ -74,6 +74,26 @@ impl Preprocessing {
         blocking(deadline, decode).await
     }
 
+    /// A part of a picture in tiles, preprocessed on a blocking thread; `None` beyond the last one.
+    ///
+    /// # Errors
+    /// [`InferenceError::Panicked`], or [`InferenceError::Hung`] when it takes longer than `deadline`.
+    pub(super) async fn part(
+        &self,
+        picture: &Arc<TiledPicture>,
+        place: usize,
+        deadline: Duration,
+    ) -> Result<Option<PreprocessedPicture>, InferenceError> {
+        let (picture, used) = (Arc::clone(picture), self.used.lock().pop());
+        let prepare = move || {
+            Ok(match used {
+                Some(used) => picture.part_reusing(place, used),
+                None => picture.part(place),
+            })
+        };
+        blocking(deadline, prepare).await
+    }
+
     /// Preprocesses the picture for its model on this thread.
     ///
     /// # Errors
@@ -121,7 +141,7 @@ impl Preprocessing {
 /// # Errors
 /// Those of `work`; [`InferenceError::Panicked`]; [`InferenceError::Hung`] when it takes longer than `deadline`: a
 /// decoder cannot be cancelled.
-pub(super) async fn blocking<T: Send + 'static>(
+async fn blocking<T: Send + 'static>(
     deadline: Duration,
     work: impl FnOnce() -> Result<T, InferenceError> + Send + 'static,
 ) -> Result<T, InferenceError> {

@@ -7,7 +7,7 @@ use domain::Tiling;
 
 use super::{
     error::InferenceError,
-    preprocessing::{PictureFile, Preprocessing, blocking},
+    preprocessing::{PictureFile, Preprocessing},
     work::Picture,
 };
 use crate::cores::Parallelism;
@@ -44,15 +44,14 @@ impl TiledJob {
     pub(crate) async fn part(
         &self,
         place: usize,
+        preprocessing: &Preprocessing,
         deadline: Duration,
     ) -> Result<Picture, InferenceError> {
-        let picture = Arc::clone(&self.picture);
-        let prepared =
-            blocking(deadline, move || picture.part(place).ok_or_else(|| missing(place)));
+        let prepared = preprocessing.part(&self.picture, place, deadline).await?;
         let PictureFile { bytes, model, settings, trace, .. } = &self.file;
         Ok(Picture {
             model: Arc::clone(model),
-            prepared: prepared.await?,
+            prepared: prepared.ok_or_else(|| missing(place))?,
             settings: settings.clone(),
             // Its parts run side by side.
             parallelism: Parallelism::Slot,

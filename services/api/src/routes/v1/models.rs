@@ -24,11 +24,10 @@ impl ModelsApi {
     /// serves now is among them: `served` is false, and its jobs wait.
     #[oai(path = "/models", method = "get")]
     async fn models(&self, tasks: Data<&Tasks>) -> Result<Json<ModelList>, ModelsError> {
-        let models = tasks.models.list().await.map_err(|error| {
-            log(&error);
-            ModelsError::Unavailable(unavailable(), RETRY_AFTER_SECONDS)
-        })?;
-        Ok(Json(ModelList::from(models)))
+        match tasks.models.list().await {
+            Ok(models) => Ok(Json(models.into())),
+            Err(error) => Err(ModelsError::Unavailable(unavailable(&error), RETRY_AFTER_SECONDS)),
+        }
     }
 
     /// A model
@@ -49,19 +48,13 @@ impl ModelsApi {
         match tasks.models.find(name).await {
             Ok(Some(model)) => Ok(Json(model.into())),
             Ok(None) => Err(unknown(detail)),
-            Err(error) => {
-                log(&error);
-                Err(ModelError::Unavailable(unavailable(), RETRY_AFTER_SECONDS))
-            }
+            Err(error) => Err(ModelError::Unavailable(unavailable(&error), RETRY_AFTER_SECONDS)),
         }
     }
 }
 
-fn log(error: &MessagingError) {
+fn unavailable(error: &MessagingError) -> Json<Problem> {
     tracing::warn!(%error, "cannot read the descriptions of models");
-}
-
-fn unavailable() -> Json<Problem> {
     let detail = "the descriptions of models cannot be read at the moment, try again";
     Json(Problem::new(ProblemKind::Unavailable, detail))
 }

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::slow_clients::{ApiProcess, HANG_TIMEOUT};
-use crate::app::{TEST_TIMEOUT, bus, bus_bytes, peak_kib};
+use crate::app::{TEST_TIMEOUT, bus, bus_bytes};
 
 /// How many pictures the batch has, and objects each of them: 6 MB of results.
 const PICTURES: usize = 200;
@@ -100,7 +100,7 @@ async fn clients_that_do_not_read_results_hold_little_memory_and_are_disconnecte
     let (results, ids) = large_batch(&api).await;
     // Whatever one reader needs, it has by now.
     let whole: usize = lines(&api, &results).await.iter().map(|line| line.to_string().len()).sum();
-    let (before, files) = (peak_kib(&api.process), api.open_files());
+    let (before, files) = (api.process.peak_kib(), api.open_files());
 
     let mut stalled = JoinSet::new();
     for _ in 0..STALLED {
@@ -113,7 +113,7 @@ async fn clients_that_do_not_read_results_hold_little_memory_and_are_disconnecte
 
     let all = timeout(HANG_TIMEOUT, stalled.join_all()).await;
     assert!(all.is_ok(), "some are still connected after {HANG_TIMEOUT:?}");
-    let after = peak_kib(&api.process);
+    let after = api.process.peak_kib();
     let held = (after - before) / STALLED as u64;
     eprintln!("{whole} bytes of results; {held} KiB for each client that does not read");
     assert!(held < MOST_KIB_EACH, "{before} KiB before, {after} KiB after");

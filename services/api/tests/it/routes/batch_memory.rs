@@ -9,7 +9,7 @@ use reqwest::{Body, StatusCode};
 use serde_json::{Value, json};
 use testkit::{NatsServer, Process};
 
-use crate::app::{TEST_TIMEOUT, bus_bytes, peak_kib};
+use crate::app::{TEST_TIMEOUT, bus_bytes};
 
 /// How many pictures the archive has: 274 MB.
 const PICTURES: u64 = 2000;
@@ -61,9 +61,9 @@ async fn an_archive_of_2000_pictures_is_never_in_memory() {
     };
     // Whatever one picture needs, it has by now.
     submit("/v1/tasks", "image/jpeg", bus_bytes().into()).await;
-    let before = peak_kib(&api);
+    let before = api.peak_kib();
     let batch = submit("/v1/batches", "application/zip", Body::wrap_stream(archive())).await;
-    let after = peak_kib(&api);
+    let after = api.peak_kib();
     eprintln!("peak memory of the API: {before} KiB before the batch, {after} KiB after it");
     assert_eq!(
         (&batch["received"], &batch["counts"]["pending"]),

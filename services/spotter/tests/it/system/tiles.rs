@@ -106,3 +106,22 @@ async fn tiles_that_take_longer_than_a_job_may_are_a_failure_at_once() {
     assert!(message.contains("the 17 runs") && message.contains("fewer tiles"), "{message}");
     assert_eq!(task["attempts"], 1);
 }
+
+#[tokio::test]
+async fn many_tiles_need_no_more_memory_than_a_few() {
+    /// Far below that of the inputs of the tiles of all pictures, which is 500 MiB.
+    const MOST_KIB: u64 = 150 << 10;
+    let system = System::start_with(&[("RESPONSE_CACHE_SECONDS", "0")]);
+    let worker = system.worker();
+    let canvas = canvas();
+    for _ in 0..2 {
+        run(&system, canvas.clone(), "?tiles=4x4").await;
+    }
+    let before = worker.peak_kib();
+    for _ in 0..6 {
+        run(&system, canvas.clone(), "?tiles=4x4").await;
+    }
+    let after = worker.peak_kib();
+    eprintln!("{before} KiB after two pictures, {after} KiB after eight");
+    assert!(after - before < MOST_KIB, "{before} KiB before, {after} KiB after");
+}
