@@ -5,22 +5,23 @@ use std::{fmt, time::Duration};
 use bytes::{Bytes, BytesMut};
 use domain::TaskId;
 use reqwest::{
-    RequestBuilder, Response,
+    Method, RequestBuilder, Response,
     header::{self, HeaderValue},
     multipart::{Form, Part},
 };
+use time::OffsetDateTime;
 use tokio::time::sleep;
 
-use crate::{ClientError, Submission, Task, tls};
+use crate::{ClientError, Submission, Task, error::Refusal, retry_after::retry_after, tls};
 
 /// How long one status request is held open. The API's own limit is 30 s.
 const WAIT: Duration = Duration::from_secs(20);
 
 /// The delay before a retry where the API does not name one.
-const RETRY_AFTER: Duration = Duration::from_secs(2);
+pub(crate) const RETRY_AFTER: Duration = Duration::from_secs(2);
 
 /// The longest answer in bytes. A task with 1,000 objects has a hundredth of it.
-const LONGEST_ANSWER: usize = 32 << 20;
+pub(crate) const LONGEST_ANSWER: usize = 32 << 20;
 
 /// One API. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -93,9 +94,9 @@ impl Client {
     /// [`ClientError::Busy`] while the queue is full; any other [`ClientError`] for what it says. After
     /// [`ClientError::NoAnswer`] the picture may have been accepted: submit it again only with an idempotency key.
     pub async fn submit(&self, submission: &Submission) -> Result<Task, ClientError> {
-        let url = format!("{}/v1/tasks{}", self.base, submission.query());
+        let path = format!("/v1/tasks{}", submission.query());
         let file = Part::stream(submission.picture.clone()).file_name(submission.name.clone());
-        let mut request = self.with_key(self.http.post(url));
+        let mut request = self.request(Method::POST, &path);
         request = request.multipart(Form::new().part("file", file));
         if let Some(key) = &submission.idempotency_key {
             request = request.header("Idempotency-Key", key);
@@ -155,10 +156,12 @@ impl Client {
     /// [`ClientError::Busy`] or [`ClientError::Refused`] for a status other than success, [`ClientError::NoAnswer`]
     /// and [`ClientError::NotSent`] for what they say.
     pub async fn get(&self, path: &str) -> Result<Bytes, ClientError> {
-        send(self.with_key(self.http.get(format!("{}{path}", self.base)))).await
+        send(self.request(Method::GET, path)).await
     }
 
-    fn with_key(&self, request: RequestBuilder) -> RequestBuilder {
+    /// A request for this path, with the API key.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.authorization {
             Some(value) => request.header(header::AUTHORIZATION, value.clone()),
             None => request,
@@ -168,21 +171,26 @@ impl Client {
 
 /// Sends a request and returns the body of a successful answer.
 async fn send(request: RequestBuilder) -> Result<Bytes, ClientError> {
-    let answer = request.send().await?;
+    read(open(request).await.map_err(|refusal| refusal.error)?).await
+}
+
+/// Sends a request and returns a successful answer, whose body is still to be read.
+pub(crate) async fn open(request: RequestBuilder) -> Result<Response, Refusal> {
+    let answer = request.send().await.map_err(ClientError::from)?;
     let status = answer.status();
-    let header = answer.headers().get(header::RETRY_AFTER);
-    let seconds = header.and_then(|value| value.to_str().ok()?.parse().ok());
-    let body = read(answer).await;
     if status.is_success() {
-        return body;
+        return Ok(answer);
     }
+    let header = answer.headers().get(header::RETRY_AFTER);
+    let text = header.and_then(|value| value.to_str().ok());
+    let wait = text.and_then(|text| retry_after(text, OffsetDateTime::now_utc()));
     // The status decides what happens next, also where the text that explains it is cut short.
-    let body = body.unwrap_or_default();
-    Err(ClientError::of_answer(status, seconds.map(Duration::from_secs), &body))
+    let body = read(answer).await.unwrap_or_default();
+    Err(Refusal { error: ClientError::of_answer(status, wait, &body), body })
 }
 
 /// The whole body of an answer, within a limit.
-async fn read(mut answer: Response) -> Result<Bytes, ClientError> {
+pub(crate) async fn read(mut answer: Response) -> Result<Bytes, ClientError> {
     let mut body = BytesMut::new();
     while let Some(chunk) = answer.chunk().await? {
         if body.len() + chunk.len() > LONGEST_ANSWER {

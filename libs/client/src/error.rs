@@ -2,6 +2,7 @@
 
 use std::{error::Error, time::Duration};
 
+use bytes::Bytes;
 use reqwest::StatusCode;
 
 /// Why a request came to nothing. No text shows the API's address, which may hold a password.
@@ -65,6 +66,18 @@ impl ClientError {
             return Self::Busy { message, retry_after };
         }
         Self::Refused { status: status.as_u16(), message }
+    }
+}
+
+/// Why a request came to nothing, and the body of the answer; empty without one.
+pub(crate) struct Refusal {
+    pub(crate) error: ClientError,
+    pub(crate) body: Bytes,
+}
+
+impl From<ClientError> for Refusal {
+    fn from(error: ClientError) -> Self {
+        Self { error, body: Bytes::new() }
     }
 }
 

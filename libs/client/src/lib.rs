@@ -5,13 +5,21 @@
 //! is the only crate that knows `reqwest`; tests aside.
 
 mod api;
+mod batch;
 pub mod download;
 mod error;
+mod lines;
+mod query;
+mod retry_after;
 mod submission;
 mod task;
 mod tls;
 
 pub use api::{Client, Timeouts};
+pub use batch::{
+    Batch, BatchLinks, BatchNotReceived, BatchResults, BatchState, BatchSubmission, ItemResult,
+    PictureFile, RefusedItem,
+};
 pub use error::ClientError;
 pub use submission::{CacheControl, Submission};
 pub use task::{Failure, FoundObject, Links, State, Task, Timings};

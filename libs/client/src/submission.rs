@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use domain::{DetectionSettings, Priority, Tiling};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use domain::{DetectionSettings, Priority};
+
+use crate::query::query;
 
 /// A picture and how it is to be processed. Cheap to clone: the picture's bytes are shared.
 #[derive(Clone)]
@@ -65,38 +66,6 @@ impl Submission {
 
     /// The request's query, with its question mark; empty where everything is left to the API.
     pub(crate) fn query(&self) -> String {
-        let mut parameters = Vec::new();
-        if let Some(settings) = &self.settings {
-            let DetectionSettings {
-                confidence,
-                iou,
-                max_detections,
-                class_agnostic,
-                classes,
-                tiling,
-            } = settings;
-            parameters.push(format!("confidence={confidence}"));
-            parameters.push(format!("iou={iou}"));
-            parameters.push(format!("max_detections={}", max_detections.get()));
-            if *class_agnostic {
-                parameters.push("class_agnostic=true".to_owned());
-            }
-            if !classes.is_all() {
-                let classes =
-                    utf8_percent_encode(&classes.to_string(), NON_ALPHANUMERIC).to_string();
-                parameters.push(format!("classes={classes}"));
-            }
-            if let Some(Tiling { tiles, overlap }) = tiling {
-                parameters.push(format!("tiles={tiles}"));
-                parameters.push(format!("overlap={}", overlap.get()));
-            }
-        }
-        if !self.priority.is_normal() {
-            parameters.push(format!("priority={}", self.priority));
-        }
-        if let Some(deadline) = self.deadline {
-            parameters.push(format!("deadline={}", deadline.as_secs()));
-        }
-        if parameters.is_empty() { String::new() } else { format!("?{}", parameters.join("&")) }
+        query(self.settings.as_ref(), self.priority, self.deadline)
     }
 }

@@ -213,13 +213,19 @@ pub(crate) struct SubmitOptions {
     /// Print one JSON object per picture instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+    /// Send the pictures, and those in zip archives, as one batch; the same command continues one that broke off
+    #[arg(long, conflicts_with = "parallel")]
+    pub(crate) batch: bool,
+    /// The key of the batch [default: by pictures and options, so that the same ones are not run again]
+    #[arg(long, value_name = "KEY", requires = "batch")]
+    pub(crate) idempotency_key: Option<String>,
     /// The number of pictures in flight at a time
     #[arg(long, value_name = "COUNT", default_value = "16")]
     pub(crate) parallel: NonZero<usize>,
     /// Run the pictures before others (high) or after them (low) [default: normal]
     #[arg(long, value_name = "PRIORITY", default_value_t, hide_default_value = true)]
     pub(crate) priority: Priority,
-    /// Give up on a picture after this many seconds
+    /// Give up on a picture after this many seconds, and on a batch in which nothing has happened for so long
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     pub(crate) timeout: u64,
     #[command(flatten)]

@@ -40,6 +40,10 @@ pub(crate) enum CliError {
     Usage(String),
     #[error("{0}")]
     Unavailable(String),
+    #[error("{0}")]
+    BatchNotReceived(String),
+    #[error("{0}")]
+    Interrupted(String),
     #[error("{failed} of {all} pictures failed")]
     Pictures { failed: usize, all: usize },
     #[error("{0} of the models cannot be used")]
@@ -84,7 +88,9 @@ impl CliError {
             Self::Notifier(error) => exit::code(error.exit_code()),
             Self::Serve(error) => exit::code(error.exit_code()),
             Self::Queue(_) | Self::Unavailable(_) => exit::code(exit::UNAVAILABLE),
+            Self::Interrupted(_) => exit::code(exit::INTERRUPTED),
             Self::Pictures { .. }
+            | Self::BatchNotReceived(_)
             | Self::DeadLetters { .. }
             | Self::PictureGone(_)
             | Self::NoWebhook(_)

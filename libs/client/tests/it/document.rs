@@ -1,6 +1,6 @@
 //! The types hold all that openapi.json says of a task.
 
-use client::{State, Task};
+use client::{Batch, State, Task};
 use serde_json::Value;
 
 fn schema(name: &str) -> Value {
@@ -23,6 +23,19 @@ fn a_task_has_every_field_of_the_document() {
     for same in ["task_id", "state", "submitted_at", "finished_at", "attempts", "warnings"] {
         assert_eq!(written[same], example[same], "{same}");
     }
+}
+
+#[test]
+fn a_batch_has_every_field_of_the_document() {
+    let example = schema("Batch")["example"].clone();
+    let batch: Batch = serde_json::from_value(example.clone()).unwrap();
+    assert!(!batch.is_finished());
+    let written = serde_json::to_value(&batch).unwrap();
+    assert_eq!(keys(&written), keys(&schema("Batch")["properties"]));
+    for part in ["counts", "links"] {
+        assert_eq!(keys(&written[part]), keys(&example[part]), "{part}");
+    }
+    assert_eq!(written["refused"], example["refused"]);
 }
 
 #[test]

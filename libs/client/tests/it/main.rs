@@ -6,6 +6,7 @@
     reason = "in a test, a panic with a clear message is the right report"
 )]
 
+mod batches;
 mod document;
 mod downloads;
 mod retries;

@@ -1,22 +1,25 @@
 //! `spotter submit`: sends pictures to a running API and prints the results.
 
+mod batch;
+mod batch_files;
+mod report;
+
 use std::{
-    io::IsTerminal,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use client::{Client, State, Submission, Task, Timeouts};
-use domain::{DetectedObject, picture::PictureLimits};
+use client::{Client, Submission, Task, Timeouts};
+use domain::picture::PictureLimits;
 use futures_util::{StreamExt, stream};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use service::config::address;
 use tokio::{task::spawn_blocking, time::timeout};
 
+use self::report::{print_task, progress_bar, succeeded};
 use crate::{
     cli::SubmitOptions,
     error::CliError,
-    output::results::{Format, PictureResult, print_failure},
+    output::results::{Format, print_failure},
     pictures::read_picture,
 };
 
@@ -30,8 +33,11 @@ pub(crate) fn submit(options: SubmitOptions) -> Result<(), CliError> {
 
 async fn submit_all(options: &SubmitOptions) -> Result<(), CliError> {
     let api = connect(options).await?;
+    if options.batch {
+        return batch::submit(&api, options).await;
+    }
     let format = Format::new(options.json);
-    let progress = progress_bar(options.pictures.len());
+    let progress = progress_bar(options.pictures.len(), "pictures, {per_sec}, {eta} left");
     let results = stream::iter(&options.pictures)
         .map(|picture| detect(&api, options, picture))
         // In the order of the arguments.
@@ -53,32 +59,6 @@ async fn submit_all(options: &SubmitOptions) -> Result<(), CliError> {
         0 => Ok(()),
         failed => Err(CliError::Pictures { failed, all: options.pictures.len() }),
     }
-}
-
-fn progress_bar(pictures: usize) -> ProgressBar {
-    let target = if pictures > 1 && std::io::stderr().is_terminal() {
-        ProgressDrawTarget::stderr()
-    } else {
-        ProgressDrawTarget::hidden()
-    };
-    let bar = ProgressBar::with_draw_target(Some(pictures as u64), target);
-    let style =
-        ProgressStyle::with_template("{wide_bar} {pos}/{len} pictures, {per_sec}, {eta} left");
-    if let Ok(style) = style { bar.with_style(style) } else { bar }
-}
-
-fn print_task(picture: &Path, task: &Task, took: Duration, format: Format) -> Result<(), CliError> {
-    let objects: Vec<_> = task.objects.iter().cloned().map(DetectedObject::from).collect();
-    PictureResult {
-        picture,
-        model: &task.model,
-        width: task.width,
-        height: task.height,
-        objects: &objects,
-        warnings: &task.warnings,
-        took_ms: took.as_millis(),
-    }
-    .print(format)
 }
 
 /// A client of the API. Fails at once, rather than for each picture, if no API answers.
@@ -133,11 +113,7 @@ async fn run(api: &Client, options: &SubmitOptions, picture: &Path) -> Result<Ta
         let terminal = api.await_terminal(task.task_id).await;
         task = terminal.map_err(|error| error.to_string())?;
     }
-    match (&task.state, task.failure.take()) {
-        (State::Success, _) => Ok(task),
-        (_, Some(failure)) => Err(failure.message),
-        (state, None) => Err(format!("the task ended as {state}")),
-    }
+    succeeded(task)
 }
 
 /// Reads a picture on a thread that may block.

@@ -20,6 +20,7 @@ mod commands {
     mod model;
     mod model_pull;
     mod submit;
+    mod submit_batch;
     mod up;
 }
 
