@@ -35,6 +35,10 @@ pub struct Task {
     pub started_at: Option<OffsetDateTime>,
     /// How many runs have begun.
     pub attempts: u32,
+    /// No more jobs than this, of the same model and priority, wait before that of the task: an upper bound, where it is
+    /// known, while the task is QUEUED.
+    #[serde(default)]
+    pub max_jobs_ahead: Option<u64>,
     /// Why the task is QUEUED again after a run, in one word, such as `run_failed`.
     #[serde(default)]
     pub retry_reason: Option<String>,

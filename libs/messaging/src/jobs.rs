@@ -2,6 +2,7 @@
 
 pub(crate) mod cancel;
 pub(crate) mod delivery;
+pub(crate) mod lane_progress;
 pub(crate) mod picture_store;
 pub(crate) mod publish;
 pub(crate) mod pull;

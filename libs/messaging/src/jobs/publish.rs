@@ -41,7 +41,8 @@ pub struct JobQueue {
 
 /// The result of one attempt to publish.
 enum Published {
-    Stored,
+    /// With this sequence in the stream.
+    Stored(u64),
     /// No answer: the message may be stored, now or when the connection is up again.
     Unknown,
 }
@@ -56,7 +57,8 @@ impl JobQueue {
     }
 
     /// Stores the job and its picture (encoded, as the client sent it) in the queue. `Ok` means that both
-    /// are stored. Submitting the same id again within the duplicate window changes nothing.
+    /// are stored, and has the job's sequence in the stream ([`TaskStore::note_queued`](crate::TaskStore::note_queued)).
+    /// Submitting the same id again within the duplicate window changes nothing.
     ///
     /// The job in the queue is the proof that its task is QUEUED ([`TaskStore::find`](crate::TaskStore::find)).
     /// A record is stored besides where something relies on it: the expiry of a deadline that is near, the recovery of
@@ -65,7 +67,7 @@ impl JobQueue {
     /// # Errors
     /// [`SubmitError::QueueFull`], [`SubmitError::Unavailable`] and [`SubmitError::TooLarge`] mean
     /// that nothing was stored; after [`SubmitError::Unconfirmed`] the job may be stored.
-    pub async fn submit(&self, job: &Job, picture: Bytes) -> Result<(), SubmitError> {
+    pub async fn submit(&self, job: &Job, picture: Bytes) -> Result<u64, SubmitError> {
         let span = traces::span(|| trace::sending(job, picture.len()));
         let outcome = span.around(self.store(job, picture)).await;
         if let Err(error) = &outcome {
@@ -74,26 +76,26 @@ impl JobQueue {
         outcome
     }
 
-    async fn store(&self, job: &Job, picture: Bytes) -> Result<(), SubmitError> {
+    async fn store(&self, job: &Job, picture: Bytes) -> Result<u64, SubmitError> {
         if let Some(detail) = self.messaging.writes().fault() {
             return Err(SubmitError::Unavailable { detail });
         }
         self.wait_for_connection().await?;
         let is_inline = picture.len() <= self.largest_inline(job);
-        if is_inline {
-            self.send(job, PictureSource::Inline(picture)).await?;
+        let sequence = if is_inline {
+            self.send(job, PictureSource::Inline(picture)).await?
         } else {
-            self.send_large(job, picture).await?;
-        }
+            self.send_large(job, picture).await?
+        };
         failpoints::reach("api-before-record");
         // After the job, so that there is no record of a job that was never stored.
         if !is_inline || self.needs_record_at_once(job) {
             self.store_record(job).await?;
         }
-        Ok(())
+        Ok(sequence)
     }
 
-    async fn send_large(&self, job: &Job, picture: Bytes) -> Result<(), SubmitError> {
+    async fn send_large(&self, job: &Job, picture: Bytes) -> Result<u64, SubmitError> {
         let upload = picture_store::upload(&self.messaging, job.task_id, &picture).await?;
         let (queue, job) = (self.clone(), job.clone());
         let task_id = job.task_id;
@@ -151,17 +153,17 @@ impl JobQueue {
         room.min(self.messaging.config().inline_limit)
     }
 
-    async fn send_uploaded(&self, job: &Job, upload: Upload) -> Result<(), SubmitError> {
+    async fn send_uploaded(&self, job: &Job, upload: Upload) -> Result<u64, SubmitError> {
         let picture = upload.complete().await?;
         let outcome = self.send(job, PictureSource::Object(picture.name.clone())).await;
-        let is_refused = !matches!(outcome, Ok(()) | Err(SubmitError::Unconfirmed { .. }));
+        let is_refused = !matches!(outcome, Ok(_) | Err(SubmitError::Unconfirmed { .. }));
         if is_refused && !picture.has_replaced {
             picture_store::delete_stored(&self.messaging, &picture).await;
         }
         outcome
     }
 
-    async fn send(&self, job: &Job, source: PictureSource) -> Result<(), SubmitError> {
+    async fn send(&self, job: &Job, source: PictureSource) -> Result<u64, SubmitError> {
         let (mut headers, payload) = wire::encode(job, source)
             .map_err(|error| SubmitError::Unavailable { detail: error.to_string() })?;
         trace::carry(&mut headers);
@@ -174,10 +176,10 @@ impl JobQueue {
         job: &Job,
         headers: HeaderMap,
         payload: Bytes,
-    ) -> Result<(), SubmitError> {
+    ) -> Result<u64, SubmitError> {
         for _ in 0..2 {
             match self.publish(job, headers.clone(), payload.clone()).await? {
-                Published::Stored => return Ok(()),
+                Published::Stored(sequence) => return Ok(sequence),
                 Published::Unknown => {
                     tracing::warn!(task_id = %job.task_id, "a published job was not confirmed");
                 }
@@ -201,7 +203,7 @@ impl JobQueue {
         };
         let written = self.messaging.within_write("publish a job", JOBS_STREAM, publish).await;
         match written {
-            Ok(Ok(_)) => Ok(Published::Stored),
+            Ok(Ok(stored)) => Ok(Published::Stored(stored.sequence)),
             Ok(Err(error)) => match self.messaging.not_published(&error) {
                 NotPublished::Unknown => Ok(Published::Unknown),
                 NotPublished::Refused(refused) => Err(refused),

@@ -22,6 +22,8 @@ use crate::{
 /// A job in the stream.
 pub(crate) struct StoredJob {
     pub(crate) job: Job,
+    /// Its sequence in the stream.
+    pub(crate) sequence: u64,
     pub(crate) stored_at: OffsetDateTime,
 }
 
@@ -69,8 +71,9 @@ pub(crate) async fn find(
     subject: &str,
 ) -> Result<Option<StoredJob>, MessagingError> {
     let Some(message) = message(messaging, subject).await? else { return Ok(None) };
-    let stored_at = message.time;
-    Ok(wire::decode(&delivered(message)).ok().map(|(job, _)| StoredJob { job, stored_at }))
+    let (sequence, stored_at) = (message.sequence, message.time);
+    let job = wire::decode(&delivered(message)).ok().map(|(job, _)| job);
+    Ok(job.map(|job| StoredJob { job, sequence, stored_at }))
 }
 
 /// Stores a job again whose picture is in the object store. Returns whether it did: not if the job is there

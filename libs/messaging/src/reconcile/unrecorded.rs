@@ -85,7 +85,7 @@ impl Reconciler {
             Some(Some(_)) | None => return Ok(()),
         }
         match stored::find(&self.messaging, subject).await? {
-            Some(StoredJob { job, stored_at }) if self.waits_for_long(stored_at) => {
+            Some(StoredJob { job, stored_at, .. }) if self.waits_for_long(stored_at) => {
                 self.tasks.create_queued(&TaskRecord::queued(job)).await
             }
             Some(_) | None => Ok(()),

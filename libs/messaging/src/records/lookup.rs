@@ -1,14 +1,22 @@
 //! Looking a task up: its record, or its job in the queue.
 
 use async_nats::jetstream::stream::LastRawMessageErrorKind;
-use domain::{Job, TaskId, TaskRecord};
+use domain::{Job, TaskId, TaskRecord, TaskState};
 use time::OffsetDateTime;
 
 use super::{
     queued::SeenJob,
     store::{Present, TaskStore},
 };
-use crate::{MessagingError, jobs::stored};
+use crate::{
+    MessagingError,
+    jobs::{
+        lane_progress::JobPlace,
+        stored::{self, StoredJob},
+        wire,
+    },
+    provision::lanes::Lane,
+};
 
 /// The revision of a record that is not stored: it is older than any that is.
 pub(super) const NOT_STORED: u64 = 0;
@@ -111,10 +119,40 @@ impl TaskStore {
         }
     }
 
-    /// Notes that the job is in the queue. [`TaskStore::find`] then need not read it, with its picture, from the
-    /// server, and asks only every few seconds whether it is still there.
-    pub fn note_queued(&self, job: Job) {
-        self.seen.lock().insert(job);
+    /// Notes that the job is in the queue, with this sequence in its stream. [`TaskStore::find`] then need not read it, with
+    /// its picture, from the server, and asks only every few seconds whether it is still there.
+    pub fn note_queued(&self, job: Job, sequence: u64) {
+        self.seen.lock().insert(job, sequence);
+    }
+
+    /// How many jobs of the same model and priority wait before that of this task, at most. `None` where that is not known:
+    /// the task is not QUEUED, a worker has had its job, or the server does not answer at once.
+    ///
+    /// This is an upper bound of a moment ago. It costs at most one request a second for all tasks of the same model and
+    /// priority, and one for each task whose job another process has submitted.
+    pub async fn max_jobs_ahead(&self, record: &TaskRecord) -> Option<u64> {
+        let TaskState::Queued { released: false } = record.state else { return None };
+        if record.attempts > 0 {
+            return None;
+        }
+        let place = self.place_of(&record.job).await?;
+        let lane = Lane::of_job(&record.job);
+        self.lanes.most_ahead_of(&self.messaging, lane, place).await
+    }
+
+    async fn place_of(&self, job: &Job) -> Option<JobPlace> {
+        if let Some(seen) = self.seen.lock().get(job.task_id) {
+            return Some(seen.place);
+        }
+        // Another process has submitted it, and it has a record.
+        match stored::find(&self.messaging, &wire::job_subject(job)).await {
+            Ok(found) => {
+                let StoredJob { job: found, sequence, .. } = found?;
+                self.note_queued(found, sequence);
+            }
+            Err(error) => tracing::debug!(task_id = %job.task_id, %error, "a job was not found"),
+        }
+        self.seen.lock().get(job.task_id).map(|seen| seen.place)
     }
 
     async fn queued_job(&self, id: TaskId) -> Result<Option<Job>, MessagingError> {
@@ -125,13 +163,16 @@ impl TaskStore {
             return Ok(Some(seen.job.clone()));
         }
         let Some(subject) = stored::subject_of(&self.messaging, id).await? else { return Ok(None) };
-        let job = match seen {
-            Some(seen) => Some(seen.job),
-            None => stored::find(&self.messaging, &subject).await?.map(|found| found.job),
+        let found = match seen {
+            Some(seen) => Some((seen.job, seen.place.sequence)),
+            None => {
+                let found = stored::find(&self.messaging, &subject).await?;
+                found.map(|found| (found.job, found.sequence))
+            }
         };
-        if let Some(job) = &job {
-            self.note_queued(job.clone());
+        if let Some((job, sequence)) = &found {
+            self.note_queued(job.clone(), *sequence);
         }
-        Ok(job)
+        Ok(found.map(|(job, _)| job))
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::queued::SeenJobs;
 use crate::{
     Batches, Messaging, MessagingError, connection::refusal::is_overtaken,
-    provision::names::TASK_STREAM,
+    jobs::lane_progress::LaneProgress, provision::names::TASK_STREAM,
 };
 
 /// How often a write is attempted when other processes change the same record, or when a replica returns an
@@ -34,6 +34,7 @@ pub struct TaskStore {
     /// current, and need not be read before the next write.
     known: Arc<Mutex<HashMap<TaskId, Present>>>,
     pub(super) seen: Arc<Mutex<SeenJobs>>,
+    pub(super) lanes: LaneProgress,
 }
 
 /// A task's record and its revision, or `None` if there is none.
@@ -127,7 +128,12 @@ enum Written {
 
 impl TaskStore {
     pub(crate) fn new(messaging: Messaging) -> Self {
-        Self { messaging, known: Arc::default(), seen: Arc::default() }
+        Self {
+            messaging,
+            known: Arc::default(),
+            seen: Arc::default(),
+            lanes: LaneProgress::default(),
+        }
     }
 
     /// Whether there is a connection to the server, without which no record can be read.

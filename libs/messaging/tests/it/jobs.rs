@@ -2,6 +2,7 @@
 
 mod models;
 mod pictures;
+mod position;
 mod priorities;
 mod publish;
 mod pull;

@@ -275,8 +275,8 @@ async fn a_lost_job_gets_a_record_by_whoever_knows_it() {
     let fixture = Fixture::start().await;
     let job = Job { submitted_at: OffsetDateTime::now_utc(), ..job() };
     let (tasks, of_another_process) = (fixture.messaging.tasks(), fixture.messaging.tasks());
-    fixture.submit(&job).await;
-    tasks.note_queued(job.clone());
+    let sequence = fixture.messaging.queue().submit(&job, picture()).await.unwrap();
+    tasks.note_queued(job.clone(), sequence);
     let queued = Some(TaskRecord::queued(job.clone()));
     assert_eq!(tasks.find(job.task_id).await.unwrap(), queued);
     fixture.raw().await.get_stream("JOBS").await.unwrap().purge().await.unwrap();

@@ -247,8 +247,13 @@ impl V1Api {
         let wait = Duration::from_secs(wait.0.unwrap_or(0).min(LONGEST_WAIT_SECONDS));
         match tasks.find_or_wait(id, caller.viewer(), wait, &health.shutdown).await {
             Ok(Lookup::Found(record)) => {
+                let jobs_ahead = match format {
+                    ResultFormat::Native => tasks.store.max_jobs_ahead(&record).await,
+                    ResultFormat::Annotations(_) => None,
+                };
                 let content = TaskContent::of(record, format)
-                    .map_err(|record| TaskError::no_result(*record))?;
+                    .map_err(|record| TaskError::no_result(*record))?
+                    .with_max_jobs_ahead(jobs_ahead);
                 let (tag, vary) = (entity_tag(content.text().as_bytes()), VARY.to_owned());
                 Ok(match if_none_match.0 {
                     Some(known) if matches(&known, &tag) => TaskResponse::Unchanged(tag, vary),

@@ -262,8 +262,8 @@ impl Tasks {
         }
         self.charge_runs(submitter, &job.settings, &bytes)?;
         let _reservation = self.reserve(submitter).await?;
-        self.store_job(&job, bytes).await?;
-        self.store.note_queued(job.clone());
+        let sequence = self.store_job(&job, bytes).await?;
+        self.store.note_queued(job.clone(), sequence);
         if let Some(index) = &self.index {
             index.note_queued(&job);
         }
@@ -354,11 +354,12 @@ impl Tasks {
         }
     }
 
-    async fn store_job(&self, job: &Job, picture: Bytes) -> Result<(), NotAccepted> {
+    /// Puts the job into the queue; returns its sequence there.
+    async fn store_job(&self, job: &Job, picture: Bytes) -> Result<u64, NotAccepted> {
         let task_id = job.task_id;
         failpoints::reach("api-before-publish");
         let published = self.queue.submit(job, picture).await;
-        published.map_err(|error| match error {
+        let sequence = published.map_err(|error| match error {
             SubmitError::QueueFull { .. } => {
                 self.backpressure.note_full(Instant::now());
                 NotAccepted::QueueFull { retry_after: self.backpressure.retry_after() }
@@ -371,6 +372,6 @@ impl Tasks {
             }
         })?;
         failpoints::reach("api-before-answer");
-        Ok(())
+        Ok(sequence)
     }
 }

@@ -14,5 +14,6 @@ mod long_poll;
 mod metrics;
 mod models;
 mod openapi;
+mod queue_position;
 mod submission;
 mod v1;

@@ -38,7 +38,7 @@ impl Drop for Watching {
 }
 
 /// What came of one more submission.
-async fn submit(watching: &Watching) -> Result<(), SubmitError> {
+async fn submit(watching: &Watching) -> Result<u64, SubmitError> {
     watching.messaging.queue().submit(&job(), picture()).await
 }
 

@@ -140,6 +140,14 @@ impl TaskContent {
         })
     }
 
+    /// With how many jobs wait before that of the task, which only the task itself shows.
+    pub(super) fn with_max_jobs_ahead(mut self, jobs: Option<u64>) -> Self {
+        if let Self::Native(Json(task)) = &mut self {
+            task.max_jobs_ahead = jobs;
+        }
+        self
+    }
+
     /// The body.
     pub(super) fn text(&self) -> Cow<'_, str> {
         match self {

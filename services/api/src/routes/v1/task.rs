@@ -109,6 +109,11 @@ pub(crate) struct Task {
     started_at: Option<OffsetDateTime>,
     /// How many runs have begun.
     attempts: u32,
+    /// No more jobs than this, of the same model and priority, wait before that of the task: an upper bound, up to a second
+    /// old, which counts some jobs that were cancelled, and where models or priorities share the queue, jobs of others.
+    /// Only in the answer of `GET /v1/tasks/{task_id}`, while the job waits for its first worker; absent where it is not
+    /// known.
+    pub(super) max_jobs_ahead: Option<u64>,
     /// Why the task is QUEUED again after a run.
     pub(super) retry_reason: Option<Retry>,
     /// When the task ended.
@@ -161,6 +166,7 @@ impl Example for Task {
             deadline: Some(at + Duration::from_secs(24 * 3600)),
             started_at: Some(at + Duration::from_millis(5)),
             attempts: 1,
+            max_jobs_ahead: None,
             retry_reason: None,
             finished_at: Some(at + Duration::from_millis(90)),
             tiles: None,
@@ -391,6 +397,7 @@ impl From<TaskRecord> for Task {
             deadline: job.deadline,
             started_at,
             attempts,
+            max_jobs_ahead: None,
             retry_reason,
             finished_at,
             width: None,
