@@ -17,6 +17,14 @@ pub struct BatchRecord {
     pub received: u32,
     /// Whether all pictures have been received.
     pub reception: Reception,
+    /// Until when the queue may store jobs that were under way when the batch broke off, so that not all of its pictures may
+    /// be known. `None`: there are no such jobs.
+    #[serde(
+        default,
+        with = "time::serde::rfc3339::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub late_until: Option<OffsetDateTime>,
     /// How often its client has begun to send it.
     pub attempt: u32,
     /// Whether its client has cancelled it.
@@ -45,6 +53,7 @@ impl BatchRecord {
             created_at: batch_id.created_at().unwrap_or_else(OffsetDateTime::now_utc),
             received: 0,
             reception,
+            late_until: None,
             attempt: 1,
             cancelled: false,
             owner: None,
@@ -209,6 +218,7 @@ mod tests {
             created_at: at,
             received: 3,
             reception: Reception::Receiving { until: at },
+            late_until: Some(at),
             attempt: 1,
             cancelled: true,
             owner: None,

@@ -154,7 +154,8 @@ impl Batches {
             Reception::Receiving { .. } | Reception::Interrupted { .. } => {}
         }
         let attempt = present.attempt.saturating_add(1);
-        let record = BatchRecord { reception: receiving(), attempt, end: None, ..present };
+        let (reception, late_until) = (receiving(), None);
+        let record = BatchRecord { reception, late_until, attempt, end: None, ..present };
         match self.reopen(&record, revision).await? {
             Some(revision) => {
                 let head = Head::new(self.store.clone(), record, revision);

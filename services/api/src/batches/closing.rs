@@ -21,7 +21,7 @@ use tokio::{
     time::{Instant, sleep, timeout, timeout_at},
 };
 
-use super::{AT_A_TIME, Batches};
+use super::{AT_A_TIME, Batches, late};
 
 /// The name of the lease.
 pub(crate) const LEASE: &str = "batches";
@@ -42,9 +42,6 @@ const UNRECORDED: time::Duration = time::Duration::minutes(5);
 
 /// A batch of this age has records of all its tasks, unless the queue has lost their jobs.
 const RECORDED: time::Duration = time::Duration::minutes(15);
-
-/// Behind so many pictures without a task there is no other: fewer than that are submitted at a time.
-const GAP: u32 = 4 * AT_A_TIME as u32;
 
 /// Follows all batches that have not ended until the API stops, while it holds the lease.
 pub(crate) async fn watch(batches: Batches, mut lease: Lease) {
@@ -122,7 +119,11 @@ impl Batches {
                 return self.forget(id).await;
             };
             if record.end.is_some() {
-                return self.report(&record).await;
+                self.report(&record).await?;
+                if self.goes_on(&record, &mut changes).await? {
+                    continue;
+                }
+                return self.stop_following(id).await;
             }
             let mut outcomes = self.store.outcomes(id).await?;
             if let Reception::Receiving { until } = record.reception {
@@ -164,8 +165,11 @@ impl Batches {
     /// Reports the end of a batch. If this is done again, as after a crash, the same webhook is published.
     async fn report(&self, record: &BatchRecord) -> Result<(), MessagingError> {
         failpoints::reach("api-before-report");
-        self.webhooks.announce_batch(record).await?;
-        let id = record.batch_id;
+        self.webhooks.announce_batch(record).await
+    }
+
+    /// Notes that a batch whose end has been reported need not be followed any more.
+    async fn stop_following(&self, id: BatchId) -> Result<(), MessagingError> {
         self.store.close(id).await?;
         // It may have gone on meanwhile.
         match self.store.get(id).await? {
@@ -203,7 +207,7 @@ impl Batches {
         let mut received = record.received;
         let mut missing = Vec::new();
         let mut index = record.received;
-        while index < received + GAP
+        while index < received + late::GAP
             && let Ok(number) = u16::try_from(index)
         {
             if self.is_placed(BatchItem { batch_id, index: number }, outcomes).await? {
@@ -218,7 +222,8 @@ impl Batches {
         self.note_missing(batch_id, &missing, detail).await?;
         let reason = "the API stopped while the batch arrived".to_owned();
         let reception = Reception::Interrupted { reason };
-        let interrupted = BatchRecord { received, reception, ..record };
+        let late_until = Some(OffsetDateTime::now_utc() + late::AFTER);
+        let interrupted = BatchRecord { received, reception, late_until, ..record };
         if self.store.update(&interrupted, revision).await?.is_some() {
             self.tasks.metrics.count_batch("interrupted");
             tracing::warn!(%batch_id, received, "the API that received a batch has stopped");

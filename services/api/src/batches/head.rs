@@ -64,15 +64,23 @@ impl Head {
         }
     }
 
-    /// Stores how the reception has ended. Whether it was cancelled meanwhile is in the record then.
-    pub(super) async fn end(&mut self, received: u32, reception: Reception) -> Result<(), Lost> {
-        for _ in 1..ATTEMPTS {
+    /// Stores how the reception has ended, and until when jobs may come late. Whether it was cancelled meanwhile is in the
+    /// record then.
+    pub(super) async fn end(
+        &mut self,
+        received: u32,
+        reception: Reception,
+        late_until: Option<OffsetDateTime>,
+    ) -> Result<(), Lost> {
+        let mut attempt = 1;
+        loop {
+            // Each time: a write that was overtaken reads the record again.
+            self.record.late_until = late_until;
             match self.write(received, reception.clone()).await {
-                Err(Lost::Cancelled | Lost::Unavailable(_)) => {}
+                Err(Lost::Cancelled | Lost::Unavailable(_)) if attempt < ATTEMPTS => attempt += 1,
                 outcome => return outcome,
             }
         }
-        self.write(received, reception).await
     }
 
     async fn write(&mut self, received: u32, reception: Reception) -> Result<(), Lost> {

@@ -9,6 +9,7 @@ use std::{cmp::min, pin::pin, time::Duration};
 use domain::{BatchCounts, BatchItem, BatchRecord, Reception};
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use messaging::MessagingError;
+use time::OffsetDateTime;
 use tokio::time::{Instant, interval, sleep};
 
 use super::{
@@ -18,6 +19,7 @@ use super::{
     head::Lost,
     interruption::{Interruption, NotReceived},
     item::{Fatal, Item, Placed},
+    late,
     view::BatchView,
 };
 use crate::{
@@ -271,14 +273,16 @@ impl Batches {
         is_ours: bool,
     ) -> Result<(), Lost> {
         if reception.under_way.is_empty() {
-            return reception.head.end(reception.next, outcome).await;
+            return reception.head.end(reception.next, outcome, None).await;
         }
         // The API that closes the batch finds out what became of these.
         if !is_ours {
             return Err(Lost::Lapsed);
         }
         let (received, missing) = self.find_last(reception).await?;
-        reception.head.end(received, outcome).await?;
+        // What was not confirmed may be stored later than it was looked for.
+        let late_until = Some(OffsetDateTime::now_utc() + late::AFTER);
+        reception.head.end(received, outcome, late_until).await?;
         self.note_missing(reception.head.record.batch_id, &missing, NOT_STORED).await?;
         Ok(())
     }

@@ -81,6 +81,7 @@ mod tests {
             created_at: OffsetDateTime::UNIX_EPOCH,
             received: 3,
             reception: Reception::Interrupted { reason: "it broke off".to_owned() },
+            late_until: None,
             attempt: 1,
             cancelled: false,
             owner: None,

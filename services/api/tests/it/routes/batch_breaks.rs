@@ -114,6 +114,45 @@ async fn pictures_behind_one_that_cannot_be_stored_are_in_the_batch() {
     assert_eq!(ended["counts"]["succeeded"], 2);
 }
 
+/// The queue stores it after the batch was closed, and nobody is left who knows that it was sent.
+#[tokio::test]
+async fn a_job_that_arrives_after_its_api_has_died_is_counted() {
+    let app = TestApp::start().await;
+    let messaging = app.worker_side().await;
+    let reception = Reception::Receiving { until: OffsetDateTime::now_utc() };
+    let record = BatchRecord { received: 1, ..BatchRecord::new(BatchId::generate(), reception) };
+    let batch_id = record.batch_id;
+    let arrives = async |index| {
+        let item = BatchItem { batch_id, index };
+        let settings = DetectionSettings::default();
+        let job = Job::new("a.jpg".to_owned(), "yolov8n".parse().unwrap(), settings);
+        let job = Job { task_id: item.task_id(), batch: Some(item), ..job };
+        messaging.queue().submit(&job, bus_bytes().into()).await.unwrap();
+        job.task_id
+    };
+    let first = arrives(0).await;
+    assert!(messaging.batches().create(&record).await.unwrap().is_some());
+    let path = format!("/v1/batches/{batch_id}");
+    becomes(&app, &path, 1, "RUNNING").await;
+    app.succeed(first).await;
+    becomes(&app, &path, 1, "FINISHED").await;
+
+    // The second picture never arrives.
+    let third = arrives(2).await;
+    let running = becomes(&app, &path, 3, "RUNNING").await;
+    let counts = &running["counts"];
+    assert_eq!((&counts["pending"], &counts["refused"]), (&json!(1), &json!(1)), "{running}");
+    app.succeed(third).await;
+    let ended = becomes(&app, &path, 3, "FINISHED").await;
+    assert_eq!(ended["counts"]["succeeded"], 2, "{ended}");
+
+    // This one is run before anybody has looked for it.
+    let fourth = arrives(3).await;
+    app.succeed(fourth).await;
+    let ended = becomes(&app, &path, 4, "FINISHED").await;
+    assert_eq!(ended["counts"]["succeeded"], 3, "{ended}");
+}
+
 /// Holds everything back that an API sends to NATS, from its next job on.
 struct Holding {
     reached: channel::UnboundedReceiver<()>,
