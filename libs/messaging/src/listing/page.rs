@@ -74,7 +74,12 @@ impl TaskIndex {
         id: TaskId,
         has_record: bool,
     ) -> Result<Option<TaskRecord>, MessagingError> {
-        let read = if has_record { tasks.get(id).await } else { tasks.find_queued(id).await };
+        let mut read = if has_record { tasks.get(id).await } else { tasks.find_queued(id).await };
+        // Its record was lost, as by a purge of the bucket, and its job was not.
+        if has_record && matches!(read, Ok(None)) && self.inner.queued.read().has(id) {
+            self.inner.entries.write().remove(id);
+            read = tasks.find_queued(id).await;
+        }
         match read {
             Ok(Some(record)) => Ok(Some(record)),
             // It need not be read again for the next page.

@@ -40,6 +40,11 @@ impl QueuedJobs {
         self.jobs.insert(id, model);
     }
 
+    /// Whether the task's job was in the queue.
+    pub(super) fn has(&self, id: TaskId) -> bool {
+        self.jobs.contains_key(&id)
+    }
+
     /// The tasks from `from` on and before `before` that the filter matches, newest first.
     pub(super) fn scan<'a>(
         &'a self,

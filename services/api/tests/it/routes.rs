@@ -10,6 +10,7 @@ mod health;
 mod image;
 mod legacy;
 mod list;
+mod list_recovery;
 mod long_poll;
 mod metrics;
 mod models;
