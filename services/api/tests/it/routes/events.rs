@@ -8,8 +8,8 @@ use reqwest::StatusCode;
 use testkit::{Direction, NatsServer, TcpProxy, eventually};
 
 use crate::{
-    app::{TEST_TIMEOUT, TestApp, json},
-    event_reader::{Block, EventReader, follow},
+    app::{TEST_TIMEOUT, TestApp, bus_form, json},
+    event_reader::{Block, EventReader, follow, follow_at},
 };
 
 /// Longer than a test takes.
@@ -183,6 +183,30 @@ async fn one_stream_too_many_is_told_when_to_try_again() {
     assert_eq!(problem["type"], "urn:problem-type:spotter:too-many-streams");
     app.succeed(id).await;
     reader.expect("succeeded").await;
+    assert_eq!(reader.block().await, None);
+    drop(reader);
+    eventually(TEST_TIMEOUT, async || {
+        (follow(&app, id, "").await.status() == StatusCode::OK).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn streams_of_tasks_and_of_batches_have_the_same_places() {
+    let app = TestApp::start_with(&[("MAX_EVENT_STREAMS", "1")]).await;
+    let id = app.start_task().await;
+    let (_, batch) = json(app.post("/v1/batches", bus_form()).await).await;
+    let path = batch["links"]["events"].as_str().unwrap();
+    let mut reader = EventReader::open_at(&app, path, "").await;
+    reader.expect("progress").await;
+    for refused in [follow(&app, id, "").await, follow_at(&app, path, "").await] {
+        let (status, problem) = json(refused).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(problem["type"], "urn:problem-type:spotter:too-many-streams");
+    }
+    let answer = app.client.delete(app.url(batch["links"]["self"].as_str().unwrap())).send();
+    assert_eq!(answer.await.unwrap().status(), StatusCode::OK);
+    while reader.event().await.0 != "finished" {}
     assert_eq!(reader.block().await, None);
     drop(reader);
     eventually(TEST_TIMEOUT, async || {
