@@ -85,6 +85,12 @@ impl TaskId {
     pub fn uuid(&self) -> Uuid {
         self.0
     }
+
+    /// Its last byte, which is random.
+    #[must_use]
+    pub fn random_byte(&self) -> u8 {
+        self.0.as_bytes()[15]
+    }
 }
 
 impl FromStr for TaskId {

@@ -22,7 +22,7 @@ use tokio::sync::{OnceCell, watch};
 
 pub(crate) use self::link::Link;
 use self::{address::NatsServers, denials::Denials, write_faults::Writes};
-use crate::{MessagingConfig, MessagingError};
+use crate::{MessagingConfig, MessagingError, records::ended::EndedTasks};
 
 /// How often the client pings the server. The library's default is a minute, in which a network that
 /// drops packets would swallow every request.
@@ -45,6 +45,7 @@ struct Inner {
     link: watch::Receiver<Link>,
     denials: Denials,
     writes: Writes,
+    ended: EndedTasks,
     tasks: OnceCell<kv::Store>,
     pictures: OnceCell<ObjectStore>,
 }
@@ -80,6 +81,7 @@ impl Messaging {
             link,
             denials,
             writes,
+            ended: EndedTasks::default(),
             tasks: OnceCell::new(),
             pictures: OnceCell::new(),
         };
@@ -141,6 +143,11 @@ impl Messaging {
 
     pub(crate) fn config(&self) -> &MessagingConfig {
         &self.inner.config
+    }
+
+    /// What this process has ended.
+    pub(crate) fn ended(&self) -> &EndedTasks {
+        &self.inner.ended
     }
 
     pub(crate) fn denials(&self) -> &Denials {

@@ -13,7 +13,7 @@ use time::OffsetDateTime;
 use self::wire::{DeadLetterHeaders, PicturePieces};
 use crate::{
     Messaging, MessagingError, RequeueError,
-    provision::names::{DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT},
+    provision::names::{DEAD_LETTER_AGE, DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT},
     stream_range::{self, Payloads, Stored, StreamRange},
 };
 
@@ -120,6 +120,12 @@ impl DeadLetter {
             None => DeadLetterId::Sequence(self.sequence),
         }
     }
+
+    /// Until when it is kept, unless there are too many.
+    #[must_use]
+    pub fn kept_until(&self) -> OffsetDateTime {
+        self.dead_lettered_at + DEAD_LETTER_AGE
+    }
 }
 
 impl DeadLetters {
@@ -133,8 +139,20 @@ impl DeadLetters {
     /// # Errors
     /// [`MessagingError::NotProvisioned`], [`MessagingError::Failed`] or [`MessagingError::Timeout`].
     pub async fn list_after(&self, sequence: u64) -> Result<Vec<DeadLetter>, MessagingError> {
+        self.page_after(sequence, PAGE).await
+    }
+
+    /// As [`DeadLetters::list_after`], at most `most`.
+    ///
+    /// # Errors
+    /// As [`DeadLetters::list_after`].
+    pub async fn page_after(
+        &self,
+        sequence: u64,
+        most: usize,
+    ) -> Result<Vec<DeadLetter>, MessagingError> {
         let from = sequence.saturating_add(1);
-        let found = self.read(all(), from, PAGE, Payloads::LeftOut).await?;
+        let found = self.read(all(), from, most, Payloads::LeftOut).await?;
         Ok(found.into_iter().map(parse).collect())
     }
 

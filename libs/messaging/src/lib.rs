@@ -25,6 +25,7 @@ mod provision;
 mod reconcile;
 mod record_log;
 mod records;
+mod status;
 mod stream_range;
 mod stream_subjects;
 mod webhooks;
@@ -53,7 +54,7 @@ pub use jobs::cancel::Cancellations;
 pub use jobs::delivery::{Delivery, Settlement};
 pub use jobs::publish::JobQueue;
 pub use jobs::pull::Deliveries;
-pub use jobs::report::{QueueDepth, QueueReport};
+pub use jobs::report::{LaneDepth, QueueDepth, QueueReport};
 pub use keep_alive::KeepAlive;
 pub use listing::{ListError, ListQuery, TaskIndex, TaskPage};
 pub use provision::{
@@ -61,9 +62,19 @@ pub use provision::{
     outcome::{ProvisionOutcome, Provisioned},
 };
 pub use reconcile::{Discrepancy, Findings, Reconciler};
+pub use records::ended::EndedTotals;
 pub use records::follow::{RecordChanges, RecordVersion};
 pub use records::store::{
     BeginOutcome, FinishOutcome, RequeueReason, RunStart, Snapshot, TaskStore,
+};
+pub use status::{
+    histogram::{LATENCY_BUCKETS, LatencyHistogram, QUANTILE_ERROR, latency_bucket},
+    process::{
+        ApiStatus, CONFIDENCE_BINS, CacheTotals, ModelStatus, PartStatus, ProcessIdentity,
+        ProcessStatus, RunningTaskStatus, WorkerStatus,
+    },
+    requests::StatusRequests,
+    survey::StatusSurvey,
 };
 pub use webhooks::{
     Webhooks,

@@ -1,5 +1,6 @@
 //! The records of tasks: writing, reading and following them, and waiting for a terminal one.
 
+pub(crate) mod ended;
 pub(crate) mod follow;
 mod lookup;
 mod queued;

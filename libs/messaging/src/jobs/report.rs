@@ -25,6 +25,17 @@ pub struct QueueDepth {
     pub in_progress: u64,
 }
 
+/// The number of jobs of one model and priority.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LaneDepth {
+    /// The model.
+    pub model: ModelName,
+    /// The priority.
+    pub priority: Priority,
+    /// How many jobs there are.
+    pub depth: QueueDepth,
+}
+
 /// The state of the queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueueReport {
@@ -34,6 +45,8 @@ pub struct QueueReport {
     pub waiting_by_priority: [u64; Priority::ALL.len()],
     /// How many of them each model has. A model that has consumers is there also without jobs.
     pub by_model: BTreeMap<ModelName, QueueDepth>,
+    /// How many of them each model has of each priority, by name and from the highest priority to the lowest.
+    pub lanes: Vec<LaneDepth>,
     /// Jobs settled since the queue was created. Its growth is the rate at which the queue drains.
     pub settled: u64,
     /// The age of the oldest job that is not settled; zero without one.
@@ -77,6 +90,9 @@ impl JobQueue {
             let of_priority = lanes.iter().filter(|(lane, _)| lane.priority == priority);
             of_priority.map(|(_, depth)| depth.waiting).sum()
         };
+        let mut lanes_in_order: Vec<_> = lanes.iter().map(LaneDepth::from).collect();
+        lanes_in_order
+            .sort_by(|one, other| (&one.model, one.priority).cmp(&(&other.model, other.priority)));
         let mut by_model = BTreeMap::<_, QueueDepth>::new();
         for (lane, depth) in &lanes {
             *by_model.entry(lane.model.clone()).or_default() += *depth;
@@ -85,6 +101,7 @@ impl JobQueue {
             depth: by_model.values().copied().sum(),
             waiting_by_priority: Priority::ALL.map(waiting_of),
             by_model,
+            lanes: lanes_in_order,
             // A settled job is deleted.
             settled: jobs.last_sequence.saturating_sub(jobs.messages),
             // Negative where the server's clock is ahead of ours.
@@ -117,6 +134,12 @@ impl QueueDepth {
             waiting: info.num_pending,
             in_progress: u64::try_from(info.num_ack_pending).unwrap_or(u64::MAX),
         }
+    }
+}
+
+impl From<&(Lane, QueueDepth)> for LaneDepth {
+    fn from((lane, depth): &(Lane, QueueDepth)) -> Self {
+        Self { model: lane.model.clone(), priority: lane.priority, depth: *depth }
     }
 }
 

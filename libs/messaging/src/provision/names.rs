@@ -26,6 +26,10 @@ pub(crate) const RECORDS_SUBJECT: &str = "records";
 pub(crate) const STARTS_SUBJECT: &str = "starts";
 /// Where the API tells workers that a task is revoked: `cancels.<task_id>`.
 pub(crate) const CANCELS_SUBJECT: &str = "cancels";
+/// Where an API asks all processes for their status.
+pub(crate) const STATUS_REQUESTS_SUBJECT: &str = "status.requests";
+/// Where they answer: `status.answers.<who asked>`.
+pub(crate) const STATUS_ANSWERS_SUBJECT: &str = "status.answers";
 pub(crate) const IDEMPOTENCY_BUCKET: &str = "idempotency";
 pub(crate) const TASK_STREAM: &str = "KV_tasks";
 pub(crate) const IDEMPOTENCY_STREAM: &str = "KV_idempotency";
@@ -57,6 +61,9 @@ pub const HEARTBEAT_TTL: Duration = Duration::from_secs(30);
 /// How long the description of a model is kept after it was stored last. A worker that serves the model stores it every
 /// day, so a model is known for weeks after its last worker has stopped.
 pub const DESCRIPTION_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How long dead letters are kept, and webhooks that were given up.
+pub(crate) const DEAD_LETTER_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// How long a lease is kept after its last renewal. Its holder renews it several times in this time.
 pub const LEASE_TTL: Duration = Duration::from_secs(30);

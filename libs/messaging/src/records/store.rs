@@ -159,6 +159,7 @@ impl TaskStore {
         debug_assert!(record.state.is_terminal(), "the state is not terminal");
         let is_created = self.create(record).await?.is_some();
         if is_created {
+            self.messaging.ended().count(&record.state);
             self.announce(record).await?;
         }
         Ok(is_created)
@@ -318,6 +319,7 @@ impl TaskStore {
             Err(present) => FinishOutcome::AlreadyTerminal(Box::new(present)),
         };
         if outcome == FinishOutcome::Stored {
+            self.messaging.ended().count(&record.state);
             failpoints::reach("before-announce");
             self.announce(record).await?;
         }

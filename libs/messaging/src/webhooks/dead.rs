@@ -77,7 +77,19 @@ impl DeadWebhooks {
     /// # Errors
     /// [`MessagingError`].
     pub async fn list_after(&self, sequence: u64) -> Result<Vec<DeadWebhook>, MessagingError> {
-        self.read(format!("{DEAD_WEBHOOK_SUBJECT}.*"), sequence.saturating_add(1), PAGE).await
+        self.page_after(sequence, PAGE).await
+    }
+
+    /// As [`DeadWebhooks::list_after`], at most `most`.
+    ///
+    /// # Errors
+    /// [`MessagingError`].
+    pub async fn page_after(
+        &self,
+        sequence: u64,
+        most: usize,
+    ) -> Result<Vec<DeadWebhook>, MessagingError> {
+        self.read(format!("{DEAD_WEBHOOK_SUBJECT}.*"), sequence.saturating_add(1), most).await
     }
 
     /// The newest of this task or batch.

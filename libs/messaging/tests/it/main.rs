@@ -11,4 +11,5 @@ mod jobs;
 mod provision;
 mod reconcile;
 mod records;
+mod status;
 mod webhooks;

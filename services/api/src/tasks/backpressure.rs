@@ -129,6 +129,7 @@ mod tests {
             depth,
             waiting_by_priority,
             by_model: BTreeMap::new(),
+            lanes: Vec::new(),
             settled,
             oldest: Duration::ZERO,
             dead_letters: 0,

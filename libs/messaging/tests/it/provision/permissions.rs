@@ -10,9 +10,10 @@ use domain::{
 };
 use futures_util::TryStreamExt;
 use messaging::{
-    ApiKeyChange, BatchChange, Claimed, CloudEvent, DeadLetterId, DescribedInput, Discrepancy,
-    ListQuery, Messaging, MessagingConfig, MessagingError, ModelDescription, ModelReport,
-    ProvisionOutcome, Role, RunStart, Settlement,
+    ApiKeyChange, ApiStatus, BatchChange, Claimed, CloudEvent, DeadLetterId, DescribedInput,
+    Discrepancy, ListQuery, Messaging, MessagingConfig, MessagingError, ModelDescription,
+    ModelReport, PartStatus, ProcessIdentity, ProvisionOutcome, Role, RunStart, Settlement,
+    WorkerStatus,
 };
 use testkit::{NatsServer, eventually};
 use time::OffsetDateTime;
@@ -161,18 +162,21 @@ async fn giving_up_and_running_again_is_permitted() {
     let (api, worker) = (connect(&server, Role::Api).await, connect(&server, Role::Worker).await);
     let operator = connect(&server, Role::Cli).await;
     let mut deliveries = worker.queue().deliveries([ModelName::default()]);
-    for picture in [picture(), large_picture(3 << 20)] {
+    let pictures = [picture(), large_picture(3 << 20)];
+    let each =
+        [&operator, &api].into_iter().flat_map(|reader| pictures.clone().map(|one| (reader, one)));
+    for (reader, picture) in each {
         let job = job();
         api.queue().submit(&job, picture.clone()).await.unwrap();
         let delivery = next(&mut deliveries, 1).await;
         worker.tasks().finish(&failure(&job)).await.unwrap();
         delivery.settle(Settlement::Reject { reason: "poison".to_owned() }).await.unwrap();
 
-        let letters = operator.dead_letters();
+        let letters = reader.dead_letters();
         let letter = letters.get(DeadLetterId::Task(job.task_id)).await.unwrap().unwrap();
         assert_eq!(letters.list_after(0).await.unwrap(), std::slice::from_ref(&letter));
         assert_eq!(letters.picture(&letter).await.unwrap(), Some(picture.clone()));
-        assert_eq!(operator.tasks().get(job.task_id).await.unwrap(), Some(failure(&job)));
+        assert_eq!(reader.tasks().get(job.task_id).await.unwrap(), Some(failure(&job)));
         let new = letters.requeue(&letter).await.unwrap();
         assert_eq!(letters.list_after(0).await.unwrap(), []);
         let delivery = next(&mut deliveries, 1).await;
@@ -233,12 +237,15 @@ async fn webhooks_are_permitted() {
     let delivery = taking.next().await;
     delivery.retry(Duration::ZERO).await.unwrap();
     taking.next().await.give_up("gone").await.unwrap();
-    let operator = connect(&server, Role::Cli).await;
-    let dead = operator.dead_webhooks();
-    let given_up = dead.list_after(0).await.unwrap();
-    assert_eq!(given_up.len(), 1);
-    dead.replay(&given_up[0]).await.unwrap();
-    assert_eq!(taking.next().await.ended, of_worker.into());
+    for reader in [connect(&server, Role::Cli).await, api.clone()] {
+        let dead = reader.dead_webhooks();
+        let given_up = dead.list_after(0).await.unwrap();
+        assert_eq!(given_up.len(), 1);
+        dead.replay(&given_up[0]).await.unwrap();
+        let replayed = taking.next().await;
+        assert_eq!(replayed.ended, of_worker.clone().into());
+        replayed.give_up("gone").await.unwrap();
+    }
 
     let mut lost = with_callback();
     lost.deadline = Some(lost.submitted_at - time::Duration::SECOND);
@@ -373,6 +380,30 @@ async fn creating_watching_and_revoking_keys_is_permitted() {
 }
 
 #[tokio::test]
+async fn asking_all_processes_for_their_status_is_permitted() {
+    let server = start();
+    set_up(&server).await;
+    let (api, worker) = (connect(&server, Role::Api).await, connect(&server, Role::Worker).await);
+    let parts = [
+        (&api, PartStatus::Api(ApiStatus::default())),
+        (&worker, PartStatus::Worker(WorkerStatus::default())),
+    ];
+    for (messaging, part) in parts {
+        let process = ProcessIdentity::new("one".to_owned(), "1.0");
+        let requests = messaging.status_requests(process).await.unwrap();
+        tokio::spawn(requests.answer(move || part.clone()));
+    }
+    eventually(TIMEOUT, async || (server.subscribers("status.requests") == 2).then_some(())).await;
+    let asker = ProcessIdentity::new("asker".to_owned(), "1.0");
+    let mut survey = api.status_survey(&asker).await.unwrap();
+    survey.ask().await.unwrap();
+    for _ in 0..2 {
+        timeout(TIMEOUT, survey.next()).await.unwrap().unwrap();
+    }
+    nothing_was_denied(&server).await;
+}
+
+#[tokio::test]
 async fn finding_out_whether_the_server_stores_is_permitted() {
     let server = start();
     set_up(&server).await;
@@ -452,6 +483,11 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("drawings.00000000-0000-7000-8000-000000000000.0.0"),
             Publish("$JS.API.STREAM.PURGE.DRAWINGS"),
             Publish("$JS.API.CONSUMER.CREATE.DRAWINGS"),
+            // All dead letters at once.
+            Publish("$JS.API.STREAM.PURGE.DLQ"),
+            Publish("$JS.API.STREAM.PURGE.WEBHOOKS_DLQ"),
+            Publish("$JS.API.STREAM.DELETE.DLQ"),
+            Publish("webhooks_dlq.x"),
             Subscribe("_INBOX_worker.>"),
             Subscribe(">"),
             Publish("starts.00000000-0000-7000-8000-000000000000"),
@@ -480,6 +516,9 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("$JS.API.STREAM.DELETE.WEBHOOKS"),
             Publish("dlq.unreadable"),
             Publish("cancels.x"),
+            Publish("status.requests"),
+            Publish("status.answers.x"),
+            Subscribe("status.>"),
             Subscribe("records.>"),
             Subscribe("webhooks.>"),
             Subscribe(">"),
@@ -495,6 +534,9 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("records.00000000-0000-7000-8000-000000000000"),
             Subscribe("records.>"),
             Subscribe("starts.>"),
+            // Only an API asks for the status of others, and sees it.
+            Publish("status.requests"),
+            Subscribe("status.answers.*"),
             Publish("jobs.yolov8n.00000000-0000-7000-8000-000000000000"),
             Publish("jobs.yolov8n.00000000-0000-7000-8000-000000000000.high"),
             Publish("jobs.x"),
