@@ -21,7 +21,7 @@ use opentelemetry::trace::SpanBuilder;
 use service::telemetry::traces;
 use tokio::sync::Semaphore;
 
-use crate::metrics::WorkerMetrics;
+use crate::metrics::{Stage, WorkerMetrics};
 
 /// The largest drawing that is stored, in bytes.
 const MAX_DRAWING_BYTES: usize = 64 << 20;
@@ -107,7 +107,7 @@ impl Drawer {
             return Err(NoDrawing::TooLarge(file.len()));
         }
         let stored = self.drawings.put(task_id, format, file.into()).await?;
-        self.metrics.record_stage("draw", started.elapsed());
+        self.metrics.record_stage(Stage::Draw, started.elapsed());
         Ok(stored)
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Stateless: NATS redelivers the jobs of a worker that dies. It knows no HTTP.
 
+mod class_counts;
 mod config;
 mod consume;
 mod consumers;
@@ -11,13 +12,16 @@ mod health;
 mod heartbeat;
 pub mod hints;
 mod inference;
+mod latencies;
 mod metrics;
 mod models;
 mod process;
+mod recent_latencies;
 mod recorded_run;
 mod running;
 mod settle;
 mod startup;
+mod status;
 
 pub use config::Config;
 pub use cores::CoreShares;

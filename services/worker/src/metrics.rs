@@ -1,16 +1,17 @@
 //! The worker's metrics.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use detector::StageTimings;
-use domain::ModelName;
+use domain::{DetectedObject, ModelName};
+use messaging::{CONFIDENCE_BINS, LatencyHistogram};
 use opentelemetry::{
     KeyValue,
     metrics::{Counter, Histogram},
 };
 use service::telemetry::metrics::Metrics;
 
-use crate::{cores::Parallelism, settle::Outcome};
+use crate::{class_counts::ClassCounts, cores::Parallelism, latencies::Latencies, settle::Outcome};
 
 /// Seconds: from a letterbox of half a millisecond to a model of ten seconds.
 const STAGE_BUCKETS: [f64; 13] =
@@ -21,6 +22,42 @@ const WAIT_BUCKETS: [f64; 13] =
     [0.005, 0.025, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0];
 
 const BATCH_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+
+/// A stage of a job's run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Decode,
+    Letterbox,
+    Infer,
+    Postprocess,
+    Draw,
+    Store,
+}
+
+impl Stage {
+    const ALL: [Self; 6] =
+        [Self::Decode, Self::Letterbox, Self::Infer, Self::Postprocess, Self::Draw, Self::Store];
+
+    /// Its name in the metric.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Letterbox => "letterbox",
+            Self::Infer => "infer",
+            Self::Postprocess => "postprocess",
+            Self::Draw => "draw",
+            Self::Store => "store",
+        }
+    }
+
+    /// Its name in the status.
+    fn status_name(self) -> &'static str {
+        match self {
+            Self::Postprocess => "boxes",
+            stage => stage.name(),
+        }
+    }
+}
 
 /// The outcome of loading a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,18 +83,30 @@ pub(crate) struct WorkerMetrics {
     deliveries: Counter<u64>,
     jobs: Counter<u64>,
     pictures: Counter<u64>,
-    stages: Histogram<f64>,
-    waits: Histogram<f64>,
+    /// In the order of [`Stage::ALL`].
+    stages: [Latencies; Stage::ALL.len()],
+    waits: Latencies,
     batches: Histogram<u64>,
     drawings: Counter<u64>,
     runs: Histogram<f64>,
     loads: Counter<u64>,
     evictions: Counter<u64>,
+    classes: Arc<ClassCounts>,
 }
 
 impl WorkerMetrics {
     pub(crate) fn new(metrics: &Metrics) -> Self {
         let meter = metrics.meter();
+        let stages = meter
+            .f64_histogram("spotter_stage_seconds")
+            .with_description("Time of each stage of detection.")
+            .with_boundaries(STAGE_BUCKETS.to_vec())
+            .build();
+        let waits = meter
+            .f64_histogram("spotter_queue_wait_seconds")
+            .with_description("Time from a job's submission to the beginning of its first run.")
+            .with_boundaries(WAIT_BUCKETS.to_vec())
+            .build();
         let this = Self {
             deliveries: meter
                 .u64_counter("spotter_deliveries")
@@ -73,16 +122,10 @@ impl WorkerMetrics {
                 .u64_counter("spotter_pictures")
                 .with_description("Pictures run, by how many cores they were given.")
                 .build(),
-            stages: meter
-                .f64_histogram("spotter_stage_seconds")
-                .with_description("Time of each stage of detection.")
-                .with_boundaries(STAGE_BUCKETS.to_vec())
-                .build(),
-            waits: meter
-                .f64_histogram("spotter_queue_wait_seconds")
-                .with_description("Time from a job's submission to the beginning of its first run.")
-                .with_boundaries(WAIT_BUCKETS.to_vec())
-                .build(),
+            stages: Stage::ALL.map(|stage| {
+                Latencies::new(stages.clone(), &[KeyValue::new("stage", stage.name())])
+            }),
+            waits: Latencies::new(waits, &[]),
             batches: meter
                 .u64_histogram("spotter_batch_size")
                 .with_description("Pictures that a slot takes together, where batches are made.")
@@ -105,6 +148,7 @@ impl WorkerMetrics {
                 .u64_counter("spotter_model_evictions")
                 .with_description("Models dropped from memory to stay within the budget, by model.")
                 .build(),
+            classes: Arc::default(),
         };
         this.begin_at_zero();
         this
@@ -135,7 +179,7 @@ impl WorkerMetrics {
     /// Records how long a job has waited for its first run.
     pub(crate) fn record_wait(&self, waited: time::Duration) {
         // Negative where the API's clock is ahead.
-        self.waits.record(waited.as_seconds_f64().max(0.0), &[]);
+        self.waits.record(waited.try_into().unwrap_or_default());
     }
 
     pub(crate) fn count_job(&self, outcome: &'static str) {
@@ -156,11 +200,11 @@ impl WorkerMetrics {
 
     pub(crate) fn record_stages(&self, timings: &StageTimings) {
         let StageTimings { decode, letterbox, infer, postprocess } = *timings;
-        let stages: [(&str, Duration); 4] = [
-            ("decode", decode),
-            ("letterbox", letterbox),
-            ("infer", infer),
-            ("postprocess", postprocess),
+        let stages = [
+            (Stage::Decode, decode),
+            (Stage::Letterbox, letterbox),
+            (Stage::Infer, infer),
+            (Stage::Postprocess, postprocess),
         ];
         for (stage, took) in stages {
             self.record_stage(stage, took);
@@ -188,8 +232,26 @@ impl WorkerMetrics {
         self.evictions.add(1, &[by_model(model)]);
     }
 
-    pub(crate) fn record_stage(&self, stage: &'static str, took: Duration) {
-        self.stages.record(took.as_secs_f64(), &[KeyValue::new("stage", stage)]);
+    pub(crate) fn record_stage(&self, stage: Stage, took: Duration) {
+        self.stages[stage as usize].record(took);
+    }
+
+    /// The latencies of each stage in about the last minute; of the queue, those of jobs that began in it.
+    pub(crate) fn recent_latencies(&self) -> BTreeMap<String, LatencyHistogram> {
+        let stages = Stage::ALL.into_iter().zip(&self.stages);
+        let stages = stages.map(|(stage, latencies)| (stage.status_name(), latencies));
+        let all = stages.chain([("queue", &self.waits)]);
+        all.map(|(name, latencies)| (name.to_owned(), latencies.recent())).collect()
+    }
+
+    /// Counts the objects that were found in a picture.
+    pub(crate) fn count_objects(&self, objects: &[DetectedObject]) {
+        self.classes.count(objects);
+    }
+
+    /// The objects that were found, by class and confidence.
+    pub(crate) fn classes(&self) -> BTreeMap<String, [u64; CONFIDENCE_BINS]> {
+        self.classes.most_frequent()
     }
 }
 

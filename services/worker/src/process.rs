@@ -30,7 +30,7 @@ use crate::{
         Batch, Batcher, InferenceError, Picture, PictureFile, Placement, SlotLease, Slots,
         TiledJob, Work,
     },
-    metrics::WorkerMetrics,
+    metrics::{Stage, WorkerMetrics},
     models::{LoadedModel, ModelCache},
     recorded_run::{RecordedRun, Start},
     running::{RunningTask, RunningTasks},
@@ -117,7 +117,7 @@ pub(crate) async fn process(
     // A task extends the lease on the job while this function runs.
     let _keep_alive = delivery.keep_alive();
     let running = tokio::select! {
-        running = context.running.enter(delivery.job.task_id) => running,
+        running = context.running.enter(&delivery.job) => running,
         () = context.release.cancelled() => return Outcome::Released,
         () = context.broken.cancelled() => return Outcome::Released,
     };
@@ -391,6 +391,7 @@ async fn succeed(
     let (timings, over) = (found.timings, Instant::now());
     context.metrics.record_stages(&timings);
     context.metrics.record_run(&begun.job.model, timings.infer);
+    context.metrics.count_objects(&found.objects);
     let state = TaskState::Success {
         started_at: begun.state.started_at(),
         finished_at: OffsetDateTime::now_utc(),
@@ -415,7 +416,7 @@ async fn succeed(
         drawing.keep();
     }
     let outcome = outcome?;
-    context.metrics.record_stage("store", over.elapsed());
+    context.metrics.record_stage(Stage::Store, over.elapsed());
     tracing::info!(
         %task_id,
         attempt = begun.attempts,

@@ -5,18 +5,29 @@ use std::{
     time::Duration,
 };
 
-use domain::{TaskId, TaskRecord};
-use messaging::TaskStore;
+use domain::{Job, ModelName, TaskId, TaskRecord};
+use messaging::{RunningTaskStatus, TaskStore};
 use parking_lot::Mutex;
+use time::OffsetDateTime;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 /// The pause before the record of a revoked task is read again.
 const REVOKED_PAUSE: Duration = Duration::from_millis(200);
 
+/// The most tasks that are told of: more than the slots of a worker.
+const MOST_TOLD: usize = 100;
+
 /// The running tasks.
 #[derive(Default)]
-pub(crate) struct RunningTasks(Mutex<HashMap<TaskId, Signals>>);
+pub(crate) struct RunningTasks(Mutex<HashMap<TaskId, Running>>);
+
+/// A running task, as the others see it.
+struct Running {
+    model: ModelName,
+    since: OffsetDateTime,
+    signals: Signals,
+}
 
 /// The signals of a running task.
 #[derive(Clone, Default)]
@@ -56,12 +67,15 @@ impl RunningTasks {
     /// Waits until no other delivery of the task runs in this process. The server delivers a job a second
     /// time to the worker that runs it when the worker was cut off for longer than `ack_wait`, or when the
     /// consumer was recreated. That delivery counts towards the in-flight limit meanwhile. Cancel-safe.
-    pub(crate) async fn enter(&self, id: TaskId) -> RunningTask<'_> {
+    pub(crate) async fn enter(&self, job: &Job) -> RunningTask<'_> {
+        let id = job.task_id;
         loop {
             let other = match self.0.lock().entry(id) {
-                Entry::Occupied(other) => other.get().clone(),
+                Entry::Occupied(other) => other.get().signals.clone(),
                 Entry::Vacant(vacant) => {
-                    let revoked = vacant.insert(Signals::default()).revoked.clone();
+                    let (signals, since) = (Signals::default(), OffsetDateTime::now_utc());
+                    let revoked = signals.revoked.clone();
+                    vacant.insert(Running { model: job.model.clone(), since, signals });
                     return RunningTask { tasks: self, id, revoked };
                 }
             };
@@ -69,18 +83,35 @@ impl RunningTasks {
         }
     }
 
+    /// The running tasks, oldest first.
+    pub(crate) fn list(&self) -> Vec<RunningTaskStatus> {
+        let running = self.0.lock();
+        let mut list: Vec<_> = running
+            .iter()
+            .map(|(id, Running { model, since, .. })| RunningTaskStatus {
+                task_id: *id,
+                model: model.clone(),
+                since: *since,
+            })
+            .collect();
+        drop(running);
+        list.sort_by_key(|task| task.since);
+        list.truncate(MOST_TOLD);
+        list
+    }
+
     /// Signals that a client has revoked the task, if it runs here.
     pub(crate) fn revoke(&self, id: TaskId) {
-        if let Some(signals) = self.0.lock().get(&id) {
-            signals.revoked.cancel();
+        if let Some(running) = self.0.lock().get(&id) {
+            running.signals.revoked.cancel();
         }
     }
 }
 
 impl Drop for RunningTask<'_> {
     fn drop(&mut self) {
-        if let Some(signals) = self.tasks.0.lock().remove(&self.id) {
-            signals.ended.cancel();
+        if let Some(running) = self.tasks.0.lock().remove(&self.id) {
+            running.signals.ended.cancel();
         }
     }
 }

@@ -34,6 +34,7 @@ use crate::{
     models::{CacheRules, ModelCache, ModelLoader, register_gauges, watch_folder},
     process::Context,
     running::RunningTasks,
+    status,
 };
 
 /// The path at which set-up installs ONNX Runtime with `provider`, relative to the project's root.
@@ -175,6 +176,7 @@ pub async fn run(
         broken,
     });
     watch_revoked_tasks(&messaging, &context).await?;
+    status::answer_requests(&messaging, &context).await?;
     // Before the first job, so that each model is known before its first result.
     let heartbeat =
         Heartbeat::start(&messaging, context.name.clone(), Arc::clone(&context.models)).await;

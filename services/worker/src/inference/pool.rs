@@ -49,6 +49,11 @@ impl<T> Pool<T> {
         }
     }
 
+    /// How many items are idle.
+    pub(crate) fn idle(&self) -> usize {
+        self.0.lock().idle.len()
+    }
+
     fn lease_of(&self, item: T) -> Lease<T> {
         Lease { item: Some(item), pool: Self(Arc::clone(&self.0)) }
     }

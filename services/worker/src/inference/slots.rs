@@ -78,6 +78,11 @@ impl Slots {
         self.count
     }
 
+    /// How many of them are in use, or hang.
+    pub(crate) fn busy(&self) -> usize {
+        self.count.saturating_sub(self.pool.idle())
+    }
+
     /// Waits for an idle slot, behind those that wait with the same or a higher priority. Cancel-safe.
     pub(crate) async fn lease(&self, priority: Priority) -> SlotLease {
         let preprocessing = Arc::clone(&self.preprocessing);

@@ -15,3 +15,4 @@ mod models;
 mod outcomes;
 mod probes;
 mod shutdown;
+mod status;
