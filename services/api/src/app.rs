@@ -1,12 +1,13 @@
 //! Assembles the API: connects to NATS and Redis, builds the routes, and serves them until shutdown.
 
+mod endpoint;
 mod error;
 
 use std::sync::Arc;
 
-use messaging::{ApiKeyChange, Messaging};
-use poem::{Endpoint, EndpointExt, Request, Response, Route, get, http::Method};
+use messaging::{ApiKeyChange, Messaging, ProcessIdentity};
 use service::{
+    lifecycle::process_name::process_name,
     probes,
     telemetry::{
         metrics::{Metrics, STREAM_WRITABLE},
@@ -20,17 +21,14 @@ use crate::{
     Config,
     auth::{
         AuthMode,
-        guard::{Admitted, Guard, KeyGuard},
+        guard::{Guard, KeyGuard},
         key_ring::{self, KeyRing},
         refusal::Refusal,
     },
     batches::{self, Batches},
     cache::{RedisCache, ResponseCache, ResultCache, breaker::Breaker},
-    http::{
-        AllowedOrigins, console::Console, cors::CrossOrigin, docs, event_stream::EventStreamSlots,
-        fallback, observe::observed, route_table::RouteTable, samples::SamplePictures,
-        security_headers, server::HttpServer,
-    },
+    given_up::GivenUp,
+    http::{AllowedOrigins, event_stream::EventStreamSlots, server::HttpServer},
     metrics::{
         ApiMetrics, RefusalMetrics, register_event_streams, register_keys, register_reconciliation,
         register_task_index,
@@ -39,8 +37,12 @@ use crate::{
         Models,
         workers::{self, WorkerReports},
     },
+    operations::{
+        Operations, Sources,
+        own_status::{self, OwnStatus},
+    },
     reconcile::{self, Reconciliation},
-    routes::{health::ApiHealth, index::Index, openapi},
+    routes::{health::ApiHealth, rejection::RejectionKind},
     tasks::{
         Tasks,
         backpressure::{self, Backpressure},
@@ -49,7 +51,8 @@ use crate::{
     upload::{PictureFetcher, UploadRules},
 };
 
-pub use error::{PageError, ServeError};
+use self::endpoint::{AccessRules, RouteData, app};
+pub use self::error::{PageError, ServeError};
 
 /// Listens where `config` says.
 ///
@@ -103,7 +106,8 @@ pub async fn serve(
         fetcher: fetcher(&config, &metrics),
     };
     let breaker = Arc::new(Breaker::default());
-    let api_metrics = ApiMetrics::new(&metrics, Arc::clone(&breaker), &upload_rules);
+    let refused = &RejectionKind::OF_UPLOADS;
+    let api_metrics = ApiMetrics::new(&metrics, Arc::clone(&breaker), &upload_rules, refused);
     register_reconciliation(&metrics.meter(), &reconciliation);
     register_messaging(&metrics, &messaging);
     let backpressure = upload_rules.backpressure.clone();
@@ -136,9 +140,38 @@ pub async fn serve(
     if let Some(index) = &tasks.index {
         register_task_index(&metrics.meter(), index);
     }
-    let guard = guard(ring, &tasks, &metrics);
-    let access = AccessRules { guard, origins: Arc::new(config.allowed_origins) };
-    let app = app(tasks, batches, upload_rules, streams, health, metrics, access)?;
+    let refusals = ring.as_ref().map(|_| RefusalMetrics::new(&metrics.meter(), &Refusal::REASONS));
+    let process = ProcessIdentity::new(process_name(), service::VERSION);
+    let status = OwnStatus {
+        metrics: tasks.metrics.clone(),
+        refusals: refusals.clone(),
+        upload_slots: Arc::clone(&upload_rules.slots),
+        max_uploads: upload_rules.max_slots,
+        event_streams: streams.clone(),
+        has_cache: tasks.cache.is_some(),
+    };
+    own_status::answer_requests(&messaging, process.clone(), status).await?;
+    let sources = Sources {
+        queue: messaging.queue(),
+        messaging: messaging.clone(),
+        backpressure: tasks.backpressure.clone(),
+        process,
+        max_waiting: config.messaging.limits.max_messages,
+        has_webhooks: config.callback_rules.is_some(),
+    };
+    let origins = Arc::new(config.allowed_origins);
+    let guard = guard(ring.zip(refusals), &tasks, &origins);
+    let data = RouteData {
+        operations: Operations::new(sources, shutdown.clone()),
+        given_up: GivenUp::new(&messaging),
+        tasks,
+        batches,
+        upload_rules,
+        streams,
+        health,
+        metrics,
+    };
+    let app = app(data, AccessRules { guard, origins })?;
 
     tracing::info!(%address, "API listening");
     ready();
@@ -169,13 +202,17 @@ async fn key_ring(
     Ok(ring)
 }
 
-fn guard(ring: Option<KeyRing>, tasks: &Tasks, metrics: &Metrics) -> Guard {
-    let Some(ring) = ring else { return Guard::Open };
+fn guard(
+    keys: Option<(KeyRing, RefusalMetrics)>,
+    tasks: &Tasks,
+    origins: &Arc<AllowedOrigins>,
+) -> Guard {
+    let Some((ring, metrics)) = keys else { return Guard::Open(Arc::clone(origins)) };
     Guard::Keys(Arc::new(KeyGuard {
         ring,
         waiting: tasks.waiting.clone(),
         backpressure: tasks.backpressure.clone(),
-        metrics: RefusalMetrics::new(&metrics.meter(), &Refusal::REASONS),
+        metrics,
     }))
 }
 
@@ -270,92 +307,4 @@ fn tasks(
         callback_rules: config.callback_rules.clone(),
         metrics,
     }
-}
-
-/// Who may use the routes.
-struct AccessRules {
-    guard: Guard,
-    origins: Arc<AllowedOrigins>,
-}
-
-/// The routes with the data that they need, observed.
-fn app(
-    tasks: Tasks,
-    batches: Batches,
-    upload_rules: UploadRules,
-    streams: EventStreamSlots,
-    health: ApiHealth,
-    metrics: Metrics,
-    access: AccessRules,
-) -> Result<impl Endpoint<Output = Response> + use<>, ServeError> {
-    let document = openapi::parsed()?;
-    let table = Arc::new(RouteTable::of(&document));
-    let meter = metrics.meter();
-    let routes = routes(Arc::clone(&table), openapi::text(&document)?, access)?
-        .data(tasks)
-        .data(batches)
-        .data(upload_rules)
-        .data(streams)
-        .data(health)
-        .data(metrics)
-        .data(Arc::new(Index::of(&document)));
-    Ok(observed(routes, table, meter))
-}
-
-fn routes(
-    table: Arc<RouteTable>,
-    document: String,
-    access: AccessRules,
-) -> Result<impl Endpoint<Output = Response>, PageError> {
-    let AccessRules { guard, origins } = access;
-    let service = openapi::service();
-    let docs = docs::endpoint(&service.swagger_ui_html())?;
-    let document = docs::document(document);
-    let console = Console::new()?;
-    let routes = Route::new()
-        .nest("/docs", docs)
-        .at("/openapi.json", get(document))
-        .nest("/assets", console.files())
-        .nest("/samples", SamplePictures::installed().endpoint())
-        .nest("/", console.in_front_of(service));
-    Ok(routes.around(move |endpoint, request| {
-        let (endpoint, table, guard) = (Arc::clone(&endpoint), Arc::clone(&table), guard.clone());
-        let cross_origin = CrossOrigin::of(&request, &origins);
-        async move {
-            let path = request.uri().path().to_owned();
-            let options = match *request.method() {
-                Method::OPTIONS => fallback::options(&path, &table),
-                _ => None,
-            };
-            let answer = match options {
-                Some(options) => options,
-                None => match guard.admit(&request).await {
-                    Err(refusal) => refusal.answer(&path),
-                    Ok(admitted) => serve_admitted(&endpoint, request, admitted, &table).await,
-                },
-            };
-            Ok(cross_origin.allow(security_headers::protect(answer)))
-        }
-    }))
-}
-
-/// The response to a request that may be served.
-async fn serve_admitted(
-    routes: &impl Endpoint<Output = Response>,
-    mut request: Request,
-    admitted: Admitted,
-    table: &RouteTable,
-) -> Response {
-    let path = request.uri().path().to_owned();
-    let Admitted { caller, limit } = admitted;
-    request.extensions_mut().insert(caller);
-    let answer = match fallback::unknown_parameter(&request, table) {
-        Some(problem) => Ok(problem),
-        None => routes.call(request).await,
-    };
-    let mut answer = answer.unwrap_or_else(|error| fallback::answer(error, &path, table));
-    if let Some(limit) = limit {
-        limit.write(answer.headers_mut());
-    }
-    answer
 }

@@ -11,9 +11,11 @@ mod config;
 #[cfg(any(fuzzing, test))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod given_up;
 mod http;
 mod metrics;
 mod models;
+mod operations;
 mod reconcile;
 mod routes;
 mod setup;

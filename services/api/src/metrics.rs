@@ -1,23 +1,26 @@
 //! The API's metrics.
 
-use std::sync::Arc;
+mod labelled_counter;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use domain::Priority;
-use messaging::{Discrepancy, QueueReport, TaskIndex};
-use opentelemetry::{
-    KeyValue,
-    metrics::{Counter, Meter},
-};
+use messaging::{CacheTotals, Discrepancy, QueueReport, TaskIndex};
+use opentelemetry::{KeyValue, metrics::Meter};
 use service::telemetry::metrics::Metrics;
 
+use self::labelled_counter::LabelledCounter;
 use crate::{
     auth::key_ring::KeyRing, cache::breaker::Breaker, http::event_stream::EventStreamSlots,
     reconcile::Reconciliation, tasks::backpressure::Backpressure, upload::UploadRules,
 };
 
-/// The outcomes of submissions.
-const SUBMISSIONS: [&str; 6] =
-    ["accepted", "cached", "queue_full", "quota_exceeded", "unavailable", "refused"];
+/// The outcomes of submissions that were accepted.
+const ACCEPTED: [&str; 2] = ["accepted", "cached"];
+
+/// The other outcomes of submissions.
+const NOT_ACCEPTED: [&str; 5] =
+    ["queue_full", "quota_exceeded", "rate_limited", "unavailable", "refused"];
 
 /// What happens to batches.
 const BATCHES: [&str; 4] = ["complete", "interrupted", "refused", "finished"];
@@ -186,8 +189,9 @@ pub(crate) fn register_keys(meter: &Meter, ring: &KeyRing) {
         .build();
 }
 
-/// Requests that were refused because of their key.
-pub(crate) struct RefusalMetrics(Counter<u64>);
+/// Requests that were refused because of their key. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct RefusalMetrics(LabelledCounter);
 
 impl RefusalMetrics {
     /// Series start at 0, for each of `reasons`.
@@ -196,30 +200,39 @@ impl RefusalMetrics {
             .u64_counter("spotter_requests_refused")
             .with_description("Requests that were refused because of their API key, by reason.")
             .build();
-        for reason in reasons {
-            counter.add(0, &[KeyValue::new("reason", *reason)]);
-        }
-        Self(counter)
+        Self(LabelledCounter::new(counter, "reason", reasons.iter().copied()))
     }
 
     pub(crate) fn count(&self, reason: &'static str) {
-        self.0.add(1, &[KeyValue::new("reason", reason)]);
+        self.0.count(reason);
+    }
+
+    /// How many there were, by reason.
+    pub(crate) fn totals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.totals()
     }
 }
 
 /// The API's instruments.
 #[derive(Clone)]
 pub(crate) struct ApiMetrics {
-    cache: Counter<u64>,
-    response_cache: Counter<u64>,
-    submissions: Counter<u64>,
-    batches: Counter<u64>,
-    batch_items: Counter<u64>,
+    cache: LabelledCounter,
+    response_cache: LabelledCounter,
+    submissions: LabelledCounter,
+    batches: LabelledCounter,
+    batch_items: LabelledCounter,
+    refused_uploads: LabelledCounter,
 }
 
 impl ApiMetrics {
-    /// Registers the instruments; each scrape reads the breaker and the upload slots.
-    pub(crate) fn new(metrics: &Metrics, breaker: Arc<Breaker>, rules: &UploadRules) -> Self {
+    /// Registers the instruments; each scrape reads the breaker and the upload slots. Uploads are refused for one of
+    /// `upload_refusals`.
+    pub(crate) fn new(
+        metrics: &Metrics,
+        breaker: Arc<Breaker>,
+        rules: &UploadRules,
+        upload_refusals: &[&'static str],
+    ) -> Self {
         let meter = metrics.meter();
         meter
             .u64_observable_gauge("spotter_cache_breaker_open")
@@ -256,71 +269,108 @@ impl ApiMetrics {
                 gauge.observe(all.saturating_sub(slots.available_permits()) as u64, &[]);
             })
             .build();
-        let this = Self {
-            cache: meter
-                .u64_counter("spotter_cache_requests")
-                .with_description("Lookups in the result cache, by outcome.")
-                .build(),
-            response_cache: meter
-                .u64_counter("spotter_response_cache_requests")
-                .with_description("Lookups in the response cache, by outcome.")
-                .build(),
-            submissions: meter
-                .u64_counter("spotter_submissions")
-                .with_description("Submissions, by outcome.")
-                .build(),
-            batches: meter
-                .u64_counter("spotter_batches")
-                .with_description(
-                    "Batches that were received, and those that have ended, by outcome.",
-                )
-                .build(),
-            batch_items: meter
-                .u64_counter("spotter_batch_items")
-                .with_description("Pictures of batches that were received, by outcome.")
-                .build(),
+        let counter = |name: &'static str, description: &'static str| {
+            meter.u64_counter(name).with_description(description).build()
         };
-        this.start_at_zero();
-        this
-    }
-
-    /// Series start at 0: an alert on an increase does not see one in a series that starts with 1.
-    fn start_at_zero(&self) {
-        for outcome in CacheOutcome::ALL {
-            let label = [KeyValue::new("outcome", outcome.name())];
-            self.response_cache.add(0, &label);
-            if outcome != CacheOutcome::ModelUnknown {
-                self.cache.add(0, &label);
-            }
-        }
-        for outcome in BATCHES {
-            self.batches.add(0, &[KeyValue::new("outcome", outcome)]);
-        }
-        for outcome in BATCH_ITEMS {
-            self.batch_items.add(0, &[KeyValue::new("outcome", outcome)]);
-        }
-        for outcome in SUBMISSIONS {
-            self.submissions.add(0, &[KeyValue::new("outcome", outcome)]);
+        let cache_outcomes = CacheOutcome::ALL.into_iter();
+        let result_outcomes =
+            cache_outcomes.clone().filter(|one| *one != CacheOutcome::ModelUnknown);
+        Self {
+            cache: LabelledCounter::new(
+                counter("spotter_cache_requests", "Lookups in the result cache, by outcome."),
+                "outcome",
+                result_outcomes.map(CacheOutcome::name),
+            ),
+            response_cache: LabelledCounter::new(
+                counter(
+                    "spotter_response_cache_requests",
+                    "Lookups in the response cache, by outcome.",
+                ),
+                "outcome",
+                cache_outcomes.map(CacheOutcome::name),
+            ),
+            submissions: LabelledCounter::new(
+                counter("spotter_submissions", "Submissions, by outcome."),
+                "outcome",
+                ACCEPTED.into_iter().chain(NOT_ACCEPTED),
+            ),
+            batches: LabelledCounter::new(
+                counter(
+                    "spotter_batches",
+                    "Batches that were received, and those that have ended, by outcome.",
+                ),
+                "outcome",
+                BATCHES,
+            ),
+            batch_items: LabelledCounter::new(
+                counter(
+                    "spotter_batch_items",
+                    "Pictures of batches that were received, by outcome.",
+                ),
+                "outcome",
+                BATCH_ITEMS,
+            ),
+            refused_uploads: LabelledCounter::new(
+                counter(
+                    "spotter_uploads_refused",
+                    "Uploads that were refused before they were submissions, by reason.",
+                ),
+                "reason",
+                upload_refusals.iter().copied(),
+            ),
         }
     }
 
     pub(crate) fn count_cache(&self, outcome: CacheOutcome) {
-        self.cache.add(1, &[KeyValue::new("outcome", outcome.name())]);
+        self.cache.count(outcome.name());
     }
 
     pub(crate) fn count_response_cache(&self, outcome: CacheOutcome) {
-        self.response_cache.add(1, &[KeyValue::new("outcome", outcome.name())]);
+        self.response_cache.count(outcome.name());
     }
 
     pub(crate) fn count_batch(&self, outcome: &'static str) {
-        self.batches.add(1, &[KeyValue::new("outcome", outcome)]);
+        self.batches.count(outcome);
     }
 
     pub(crate) fn count_batch_item(&self, outcome: &'static str) {
-        self.batch_items.add(1, &[KeyValue::new("outcome", outcome)]);
+        self.batch_items.count(outcome);
     }
 
     pub(crate) fn count_submission(&self, outcome: &'static str) {
-        self.submissions.add(1, &[KeyValue::new("outcome", outcome)]);
+        self.submissions.count(outcome);
+    }
+
+    pub(crate) fn count_refused_upload(&self, reason: &'static str) {
+        self.refused_uploads.count(reason);
+    }
+
+    /// How many tasks were accepted.
+    pub(crate) fn accepted(&self) -> u64 {
+        ACCEPTED.into_iter().map(|outcome| self.submissions.total(outcome)).sum()
+    }
+
+    /// How many uploads and submissions were refused, by reason; without those for which there were none.
+    pub(crate) fn refusals(&self) -> BTreeMap<String, u64> {
+        let mut refusals = BTreeMap::new();
+        let submissions = self.submissions.totals();
+        let submissions = submissions.filter(|(outcome, _)| !ACCEPTED.contains(outcome));
+        for (reason, total) in submissions.chain(self.refused_uploads.totals()) {
+            if total > 0 {
+                *refusals.entry(reason.to_owned()).or_default() += total;
+            }
+        }
+        refusals
+    }
+
+    /// The lookups in the caches.
+    pub(crate) fn cache_totals(&self) -> CacheTotals {
+        let (hit, miss) = (CacheOutcome::Hit.name(), CacheOutcome::Miss.name());
+        CacheTotals {
+            result_hits: self.cache.total(hit),
+            result_misses: self.cache.total(miss),
+            response_hits: self.response_cache.total(hit),
+            response_misses: self.response_cache.total(miss),
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::Scope;
 
-use super::key_ring::KnownKey;
+use super::key_ring::{KeyRing, KnownKey};
 use crate::tasks::{submit::Submitter, viewer::Viewer};
 
 /// Who sends a request.
@@ -23,6 +23,14 @@ impl Caller {
             Self::Anybody => Viewer::All,
             Self::Holder(known) if known.key.scopes.permit(Scope::Admin) => Viewer::All,
             Self::Holder(known) => Viewer::Owner(known.key.id),
+        }
+    }
+
+    /// Whether the caller's key, if it has one, has neither expired nor been revoked since its request.
+    pub(crate) fn is_still_admitted(&self, ring: Option<&KeyRing>) -> bool {
+        match (self, ring) {
+            (Self::Holder(known), Some(ring)) => ring.usable(known.key.id).is_ok(),
+            (Self::Anybody | Self::Holder(_), _) => true,
         }
     }
 

@@ -16,6 +16,7 @@ use super::{
     refusal::Refusal,
 };
 use crate::{
+    http::{AllowedOrigins, cors::is_foreign},
     metrics::RefusalMetrics,
     tasks::{backpressure::Backpressure, waiting::WaitingJobs},
 };
@@ -23,8 +24,8 @@ use crate::{
 /// Decides which requests are served. Cheap to clone.
 #[derive(Clone)]
 pub(crate) enum Guard {
-    /// All of them.
-    Open,
+    /// All of them, but for what operators do, not those that a page of another origin sends.
+    Open(Arc<AllowedOrigins>),
     /// Those with a key.
     Keys(Arc<KeyGuard>),
 }
@@ -50,12 +51,26 @@ pub(crate) fn is_open(path: &str) -> bool {
         || ["/assets/", "/docs/", "/health/", "/samples/"].iter().any(|open| path.starts_with(open))
 }
 
-/// The scope that a request with this method needs. Reading changes nothing, and everything else is for submitting.
-fn scope(method: &Method) -> Scope {
+/// Whether `path` is for those who operate the system: it shows, or changes, what belongs to all keys.
+fn is_for_operators(path: &str) -> bool {
+    let paths = ["/v1/operations", "/v1/dead-letters", "/v1/webhooks"];
+    let mut rests = paths.iter().filter_map(|of_operators| path.strip_prefix(of_operators));
+    rests.any(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// The scope that a request needs. Reading changes nothing, and everything else is for submitting.
+fn scope(method: &Method, path: &str) -> Scope {
     match *method {
+        _ if is_for_operators(path) => Scope::Admin,
         Method::GET | Method::HEAD => Scope::Read,
         _ => Scope::Submit,
     }
+}
+
+/// Whether a page that a user opens, of another origin, could have the request sent without a preflight.
+fn is_forged(request: &Request, origins: &AllowedOrigins) -> bool {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    !is_read && is_for_operators(request.uri().path()) && is_foreign(request.headers(), origins)
 }
 
 impl Guard {
@@ -63,11 +78,12 @@ impl Guard {
     pub(crate) async fn admit(&self, request: &Request) -> Result<Admitted, Refusal> {
         let guard = match self {
             Self::Keys(guard) if !is_open(request.uri().path()) => guard,
-            Self::Keys(_) | Self::Open => {
+            Self::Open(origins) if is_forged(request, origins) => return Err(Refusal::ForeignPage),
+            Self::Keys(_) | Self::Open(_) => {
                 return Ok(Admitted { caller: Caller::Anybody, limit: None });
             }
         };
-        let admitted = guard.admit(request.headers(), request.method()).await;
+        let admitted = guard.admit(request).await;
         if let Err(refusal) = &admitted {
             guard.metrics.count(refusal.reason());
         }
@@ -76,17 +92,17 @@ impl Guard {
 }
 
 impl KeyGuard {
-    async fn admit(&self, headers: &HeaderMap, method: &Method) -> Result<Admitted, Refusal> {
-        let known = self.holder(headers)?;
+    async fn admit(&self, request: &Request) -> Result<Admitted, Refusal> {
+        let known = self.holder(request.headers())?;
         known.count_request();
         let limit = known.limiter.as_ref().map(|limiter| limiter.admit()).transpose();
         let limit = limit.map_err(Refusal::Rate)?;
-        let missing = scope(method);
+        let missing = scope(request.method(), request.uri().path());
         if !known.key.scopes.permit(missing) {
             return Err(Refusal::Scope { missing, limit });
         }
         if let Some(quota) = known.key.quota
-            && *method == Method::POST
+            && *request.method() == Method::POST
             && self.waiting.is_exhausted(known.key.id, quota).await
         {
             let retry_after = self.backpressure.retry_after();
@@ -139,6 +155,23 @@ mod tests {
             "",
         ] {
             assert!(!is_open(closed), "{closed}");
+        }
+    }
+
+    #[test]
+    fn what_belongs_to_all_keys_needs_admin() {
+        let cases = [
+            (Method::GET, "/v1/operations", Scope::Admin),
+            (Method::GET, "/v1/operations/events", Scope::Admin),
+            (Method::HEAD, "/v1/dead-letters/x/picture", Scope::Admin),
+            (Method::DELETE, "/v1/dead-letters/x", Scope::Admin),
+            (Method::POST, "/v1/webhooks/dead-letters/x/replay", Scope::Admin),
+            (Method::GET, "/v1/operationsx", Scope::Read),
+            (Method::GET, "/v1/tasks", Scope::Read),
+            (Method::DELETE, "/v1/tasks/x", Scope::Submit),
+        ];
+        for (method, path, expected) in cases {
+            assert_eq!(scope(&method, path), expected, "{method} {path}");
         }
     }
 }

@@ -29,12 +29,14 @@ pub(crate) enum Refusal {
     Scope { missing: Scope, limit: Option<LimitState> },
     /// The key has sent too many requests.
     Rate(LimitState),
+    /// There is no key, and a page of another origin asks for what only operators may do.
+    ForeignPage,
     /// Too many of the key's jobs are in the queue.
     Quota { quota: u32, retry_after: u64, limit: Option<LimitState> },
 }
 
 impl Refusal {
-    /// All reasons, as metrics name them.
+    /// All reasons why a key is refused, as metrics name them.
     pub(crate) const REASONS: [&str; 7] =
         ["no_key", "malformed_key", "unknown_key", "expired_key", "scope", "rate", "quota"];
 
@@ -45,6 +47,7 @@ impl Refusal {
             Self::UnknownKey => "unknown_key",
             Self::ExpiredKey => "expired_key",
             Self::Scope { .. } => "scope",
+            Self::ForeignPage => "foreign_page",
             Self::Rate(_) => "rate",
             Self::Quota { .. } => "quota",
         }
@@ -55,6 +58,7 @@ impl Refusal {
             Self::NoKey => ProblemKind::ApiKeyMissing,
             Self::MalformedKey | Self::UnknownKey | Self::ExpiredKey => ProblemKind::ApiKeyInvalid,
             Self::Scope { .. } => ProblemKind::ScopeMissing,
+            Self::ForeignPage => ProblemKind::ForeignPage,
             Self::Rate(_) => ProblemKind::RateLimited,
             Self::Quota { .. } => ProblemKind::QuotaExceeded,
         }
@@ -71,7 +75,7 @@ impl Refusal {
                 let text = format!("Bearer error=\"insufficient_scope\", scope=\"{missing}\"");
                 HeaderValue::from_str(&text).ok()?
             }
-            Self::Rate(_) | Self::Quota { .. } => return None,
+            Self::ForeignPage | Self::Rate(_) | Self::Quota { .. } => return None,
         })
     }
 
@@ -86,7 +90,11 @@ impl Refusal {
             Self::Rate(limit) => (Some(limit.retry_after()), Some(limit)),
             Self::Quota { retry_after, limit, .. } => (Some(retry_after), limit),
             Self::Scope { limit, .. } => (None, limit),
-            Self::NoKey | Self::MalformedKey | Self::UnknownKey | Self::ExpiredKey => (None, None),
+            Self::NoKey
+            | Self::MalformedKey
+            | Self::UnknownKey
+            | Self::ExpiredKey
+            | Self::ForeignPage => (None, None),
         };
         if let Some(seconds) = retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -113,6 +121,9 @@ impl fmt::Display for Refusal {
             Self::Scope { missing, .. } => {
                 write!(f, "the API key lacks the scope {missing}, which this request needs")
             }
+            Self::ForeignPage => f.write_str(
+                "without API keys, only a page of this API's own origin, or of CORS_ORIGINS, may ask for this",
+            ),
             Self::Rate(limit) => write!(
                 f,
                 "the API key has sent too many requests, try again in {} s",

@@ -127,9 +127,65 @@ fn allow_requests(headers: &mut HeaderMap) {
     headers.extend(own);
 }
 
+/// Whether a page of another origin has the browser send this request, which is none of `origins` by name. A page that
+/// may be anybody's (`*`) counts as another's. Programs send neither of these headers.
+pub(crate) fn is_foreign(headers: &HeaderMap, origins: &AllowedOrigins) -> bool {
+    let origin = headers.get(header::ORIGIN);
+    if let (Some(origin), AllowedOrigins::These(these)) = (origin, origins)
+        && these.contains(origin)
+    {
+        return false;
+    }
+    match headers.get("sec-fetch-site") {
+        Some(site) => site != "same-origin" && site != "none",
+        // Browsers send it where the address is https or loopback only, and `Origin` with every request that changes something.
+        None => origin.is_some_and(|origin| !is_own(origin, headers)),
+    }
+}
+
+/// Whether `origin` is that of the host that the request is for.
+fn is_own(origin: &HeaderValue, headers: &HeaderMap) -> bool {
+    let authority = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    authority.zip(host).is_some_and(|((_, authority), host)| authority.eq_ignore_ascii_case(host))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_is_foreign_if_a_page_of_another_origin_sends_it() {
+        let these: AllowedOrigins = "https://a.example".parse().unwrap();
+        let own = &[("host", "spotter.example")][..];
+        let cases = [
+            (own, false),
+            (&[("sec-fetch-site", "same-origin"), ("origin", "https://spotter.example")], false),
+            (&[("sec-fetch-site", "none")], false),
+            (&[("sec-fetch-site", "cross-site")], true),
+            (&[("sec-fetch-site", "same-site"), ("origin", "https://b.spotter.example")], true),
+            (&[("sec-fetch-site", "cross-site"), ("origin", "https://a.example")], false),
+            (&[("origin", "https://a.example")], false),
+            (&[("origin", "https://b.example")], true),
+            (&[("origin", "null")], true),
+            (&[("origin", "https://spotter.example"), ("host", "spotter.example")], false),
+            (&[("origin", "http://Spotter.example:5000"), ("host", "spotter.example:5000")], false),
+            (&[("origin", "http://spotter.example:81"), ("host", "spotter.example:5000")], true),
+        ];
+        for (sent, expected) in cases {
+            let headers: HeaderMap = sent
+                .iter()
+                .map(|(name, value)| {
+                    (HeaderName::from_static(name), HeaderValue::from_static(value))
+                })
+                .collect();
+            assert_eq!(is_foreign(&headers, &these), expected, "{sent:?}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ORIGIN, HeaderValue::from_static("https://a.example"));
+        assert!(is_foreign(&headers, &AllowedOrigins::All), "it may be anybody's page");
+        assert!(is_foreign(&headers, &AllowedOrigins::Own));
+    }
 
     #[test]
     fn origins_are_read_as_browsers_write_them() {

@@ -3,7 +3,6 @@
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use domain::TaskId;
 use futures_util::stream;
 use poem::{Body, IntoResponse, Response, http::header::CONTENT_TYPE, web::sse::Event};
 use poem_openapi::{
@@ -56,18 +55,19 @@ impl EventStreamSlots {
 
 /// Where events come from.
 pub(crate) trait EventSource: Send + 'static {
-    /// The next event. `None` after the last one. May be dropped at any time and called again.
-    fn next(&mut self) -> impl Future<Output = Option<Event>> + Send;
+    /// The next event as text. `None` after the last one. May be dropped at any time and called again.
+    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
 }
 
 /// A response with events.
 pub(crate) struct EventStream(Body);
 
 impl EventStream {
-    /// Sends what `source` has of the task or batch with this id, until its end or `shutdown`.
-    pub(crate) fn new(source: impl EventSource, id: TaskId, shutdown: CancellationToken) -> Self {
-        let reconnect = u64::try_from(reconnect_after(id).as_millis()).unwrap_or(u64::MAX);
-        let greeting = Event::retry(reconnect).to_string();
+    /// Sends what `source` has, until its end or `shutdown`. A client that has lost its connection is told to come back
+    /// after a time that follows from `random`.
+    pub(crate) fn new(source: impl EventSource, random: u8, shutdown: CancellationToken) -> Self {
+        let reconnect = u64::try_from(reconnect_after(random).as_millis()).unwrap_or(u64::MAX);
+        let greeting = text(&Event::retry(reconnect));
         // Boxed, as the stream moves it for each event.
         let state = Box::new((Some(greeting), source, shutdown));
         let chunks = stream::unfold(state, async |mut state| {
@@ -76,24 +76,27 @@ impl EventStream {
                 Some(greeting) => greeting,
                 None => shutdown.run_until_cancelled(next_chunk(source)).await??,
             };
-            Some((Ok::<_, io::Error>(Bytes::from(chunk)), state))
+            Some((Ok::<_, io::Error>(chunk), state))
         });
         Self(Body::from_bytes_stream(chunks))
     }
 }
 
-/// When a client that has lost its connection comes back.
-fn reconnect_after(id: TaskId) -> Duration {
-    let (least, most) = RECONNECT;
-    // The last bits of an id are random.
-    let share = id.uuid().as_bytes()[15];
-    least + (most - least) * u32::from(share) / u32::from(u8::MAX)
+/// The text of an event.
+pub(crate) fn text(event: &Event) -> Bytes {
+    event.to_string().into()
 }
 
-async fn next_chunk(source: &mut impl EventSource) -> Option<String> {
+/// When a client that has lost its connection comes back.
+fn reconnect_after(random: u8) -> Duration {
+    let (least, most) = RECONNECT;
+    least + (most - least) * u32::from(random) / u32::from(u8::MAX)
+}
+
+async fn next_chunk(source: &mut impl EventSource) -> Option<Bytes> {
     match timeout(HEARTBEAT, source.next()).await {
-        Ok(event) => event.map(|event| event.to_string()),
-        Err(_) => Some(COMMENT.to_owned()),
+        Ok(event) => event,
+        Err(_) => Some(Bytes::from_static(COMMENT.as_bytes())),
     }
 }
 
@@ -111,7 +114,11 @@ impl Payload for EventStream {
             properties: vec![
                 field("event", "What has happened.", "string"),
                 field("id", "For `Last-Event-ID`, to go on behind this event.", "string"),
-                field("data", "The task or the batch as it is then, as JSON.", "string"),
+                field(
+                    "data",
+                    "The task, the batch or the snapshot as it is then, as JSON.",
+                    "string",
+                ),
                 field(
                     "retry",
                     "In how many milliseconds to come back after a lost connection.",

@@ -33,6 +33,7 @@ pub(crate) enum ProblemKind {
     ApiKeyMissing,
     ApiKeyInvalid,
     ScopeMissing,
+    ForeignPage,
     RateLimited,
     QuotaExceeded,
     QueueFull,
@@ -53,6 +54,10 @@ pub(crate) enum ProblemKind {
     BatchEnded,
     BatchCancelled,
     BatchInProgress,
+    DeadLetterUnknown,
+    DeadLetterWithoutPicture,
+    DeadLetterUnusable,
+    DeadWebhookUnknown,
     NotAcceptable,
     NoRoute,
     MethodNotAllowed,
@@ -62,7 +67,7 @@ pub(crate) enum ProblemKind {
 impl ProblemKind {
     /// All kinds, for the documentation's test.
     #[cfg(test)]
-    const ALL: [Self; 41] = [
+    const ALL: [Self; 46] = [
         Self::InvalidParameter,
         Self::InvalidBody,
         Self::NoPicture,
@@ -80,6 +85,7 @@ impl ProblemKind {
         Self::ApiKeyMissing,
         Self::ApiKeyInvalid,
         Self::ScopeMissing,
+        Self::ForeignPage,
         Self::RateLimited,
         Self::QuotaExceeded,
         Self::QueueFull,
@@ -100,6 +106,10 @@ impl ProblemKind {
         Self::BatchEnded,
         Self::BatchCancelled,
         Self::BatchInProgress,
+        Self::DeadLetterUnknown,
+        Self::DeadLetterWithoutPicture,
+        Self::DeadLetterUnusable,
+        Self::DeadWebhookUnknown,
         Self::NotAcceptable,
         Self::NoRoute,
         Self::MethodNotAllowed,
@@ -126,6 +136,9 @@ impl ProblemKind {
             Self::ModelUnknown
             | Self::TaskUnknown
             | Self::BatchUnknown
+            | Self::DeadLetterUnknown
+            | Self::DeadLetterWithoutPicture
+            | Self::DeadWebhookUnknown
             | Self::NoImage
             | Self::NoRoute => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -136,12 +149,15 @@ impl ProblemKind {
             | Self::TaskWithoutResult
             | Self::BatchEnded
             | Self::BatchCancelled
-            | Self::BatchInProgress => StatusCode::CONFLICT,
+            | Self::BatchInProgress
+            | Self::DeadLetterUnusable => StatusCode::CONFLICT,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::ApiKeyMissing | Self::ApiKeyInvalid => StatusCode::UNAUTHORIZED,
-            Self::UrlRefused | Self::ListsOff | Self::ScopeMissing => StatusCode::FORBIDDEN,
+            Self::UrlRefused | Self::ListsOff | Self::ScopeMissing | Self::ForeignPage => {
+                StatusCode::FORBIDDEN
+            }
             Self::RateLimited | Self::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
             Self::ModelNotInstalled
             | Self::IdempotencyKeyReused
@@ -178,6 +194,7 @@ impl ProblemKind {
             Self::ApiKeyMissing => "urn:problem-type:spotter:api-key-missing",
             Self::ApiKeyInvalid => "urn:problem-type:spotter:api-key-invalid",
             Self::ScopeMissing => "urn:problem-type:spotter:scope-missing",
+            Self::ForeignPage => "urn:problem-type:spotter:foreign-page",
             Self::RateLimited => "urn:problem-type:spotter:rate-limited",
             Self::QuotaExceeded => "urn:problem-type:spotter:quota-exceeded",
             Self::QueueFull => "urn:problem-type:spotter:queue-full",
@@ -198,6 +215,12 @@ impl ProblemKind {
             Self::BatchEnded => "urn:problem-type:spotter:batch-ended",
             Self::BatchCancelled => "urn:problem-type:spotter:batch-cancelled",
             Self::BatchInProgress => "urn:problem-type:spotter:batch-in-progress",
+            Self::DeadLetterUnknown => "urn:problem-type:spotter:dead-letter-unknown",
+            Self::DeadLetterWithoutPicture => {
+                "urn:problem-type:spotter:dead-letter-without-picture"
+            }
+            Self::DeadLetterUnusable => "urn:problem-type:spotter:dead-letter-unusable",
+            Self::DeadWebhookUnknown => "urn:problem-type:spotter:dead-webhook-unknown",
             Self::NotAcceptable => "urn:problem-type:spotter:not-acceptable",
             Self::NoRoute => "urn:problem-type:spotter:no-route",
             Self::MethodNotAllowed => "urn:problem-type:spotter:method-not-allowed",
@@ -227,6 +250,7 @@ impl ProblemKind {
             Self::ApiKeyMissing => "The request has no API key",
             Self::ApiKeyInvalid => "The API key is unknown, revoked, expired or malformed",
             Self::ScopeMissing => "The API key may not be used for this",
+            Self::ForeignPage => "A page of another origin sends the request",
             Self::RateLimited => "The API key has sent too many requests",
             Self::QuotaExceeded => "Too many jobs of the API key are in the queue",
             Self::QueueFull => "The queue is full",
@@ -247,6 +271,10 @@ impl ProblemKind {
             Self::BatchEnded => "The batch has ended",
             Self::BatchCancelled => "The batch was cancelled while it arrived",
             Self::BatchInProgress => "Another request sends the batch",
+            Self::DeadLetterUnknown => "There is no such dead letter",
+            Self::DeadLetterWithoutPicture => "The picture of the dead letter is gone",
+            Self::DeadLetterUnusable => "The dead letter cannot be requeued",
+            Self::DeadWebhookUnknown => "No such webhook was given up",
             Self::NotAcceptable => "There is no representation that the client accepts",
             Self::NoRoute => "There is no such route",
             Self::MethodNotAllowed => "The route has another method",

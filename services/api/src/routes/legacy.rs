@@ -78,8 +78,9 @@ impl LegacyApi {
         let submitter = caller.submitter();
         let options =
             SubmitOptions { idempotency_key, no_cache, submitter, ..SubmitOptions::default() };
-        let submitted = form.0.map_err(Rejection::from)?;
-        let picture = submitted.picture.complete().await.map_err(Rejection::from)?;
+        let refused = |error| rejection::refused_upload(error, &tasks.metrics);
+        let submitted = form.0.map_err(refused)?;
+        let picture = submitted.picture.complete().await.map_err(refused)?;
         let record = tasks.submit(picture, options).await.map_err(Rejection::from)?;
         Ok(StartTaskResponse::Accepted(Json(AcceptedTask {
             task_id: record.job.task_id.to_string(),

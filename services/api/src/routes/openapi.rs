@@ -11,17 +11,38 @@ use super::{
     legacy::LegacyApi,
     schema::{IDEMPOTENCY_KEY, MODEL_NAME},
     v1::{
-        V1Api, batches::BatchesApi, events::EventsApi, image::ImageApi, list::MAX_METADATA_FILTERS,
-        models::ModelsApi,
+        V1Api, batches::BatchesApi, dead_letters::DeadLettersApi, events::EventsApi,
+        image::ImageApi, list::MAX_METADATA_FILTERS, models::ModelsApi, operations::OperationsApi,
+        webhooks::WebhooksApi,
     },
 };
 
 /// The routes that may need an API key.
-type KeyedRoutes = (LegacyApi, V1Api, EventsApi, ImageApi, BatchesApi, ModelsApi);
+type KeyedRoutes = (
+    LegacyApi,
+    V1Api,
+    EventsApi,
+    ImageApi,
+    BatchesApi,
+    ModelsApi,
+    OperationsApi,
+    DeadLettersApi,
+    WebhooksApi,
+);
 
 /// All documented routes, with title, version and licence.
 pub(crate) fn service() -> OpenApiService<(Keyed<KeyedRoutes>, HealthApi), ()> {
-    let keyed = (LegacyApi, V1Api, EventsApi, ImageApi, BatchesApi, ModelsApi);
+    let keyed = (
+        LegacyApi,
+        V1Api,
+        EventsApi,
+        ImageApi,
+        BatchesApi,
+        ModelsApi,
+        OperationsApi,
+        DeadLettersApi,
+        WebhooksApi,
+    );
     let routes = (Keyed(keyed), HealthApi);
     OpenApiService::new(routes, "spotter", service::VERSION)
         .summary("Object detection in pictures, on your own machines")

@@ -4,6 +4,7 @@ use domain::picture::PictureError;
 use outbound::{RequestError, UrlError};
 
 use crate::{
+    metrics::ApiMetrics,
     tasks::submit::{IdempotencyKey, NotAccepted, RETRY_AFTER_SECONDS},
     upload::{
         UploadError,
@@ -28,6 +29,13 @@ pub(crate) enum Rejection {
     /// A valid picture that cannot be accepted.
     #[error(transparent)]
     NotAccepted(#[from] NotAccepted),
+}
+
+/// The rejection of an upload, which is counted.
+pub(crate) fn refused_upload(error: UploadError, metrics: &ApiMetrics) -> Rejection {
+    let rejection = Rejection::from(error);
+    metrics.count_refused_upload(rejection.kind().name());
+    rejection
 }
 
 /// The value of the header `Idempotency-Key`.
@@ -88,6 +96,54 @@ pub(crate) enum RejectionKind {
 }
 
 impl RejectionKind {
+    /// The names of all kinds of rejected uploads.
+    pub(crate) const OF_UPLOADS: [&str; 17] = [
+        "not_a_form",
+        "no_boundary",
+        "no_picture",
+        "invalid_parameter",
+        "invalid_body",
+        "invalid_picture",
+        "too_large",
+        "encoded",
+        "too_slow",
+        "queue_full",
+        "url_refused",
+        "url_status",
+        "url_timed_out",
+        "url_not_fetched",
+        "too_many_fetches",
+        "too_many_uploads",
+        "unavailable",
+    ];
+
+    /// Its name in metrics.
+    fn name(self) -> &'static str {
+        match self {
+            Self::NotAForm => "not_a_form",
+            Self::NoBoundary => "no_boundary",
+            Self::NoPicture => "no_picture",
+            Self::InvalidParameter => "invalid_parameter",
+            Self::InvalidBody => "invalid_body",
+            Self::InvalidPicture => "invalid_picture",
+            Self::TooLarge => "too_large",
+            Self::Encoded => "encoded",
+            Self::TooSlow => "too_slow",
+            Self::UnknownModel => "unknown_model",
+            Self::KeyReused => "key_reused",
+            Self::QueueFull { .. } => "queue_full",
+            Self::QuotaExceeded { .. } => "quota_exceeded",
+            Self::RateLimited { .. } => "rate_limited",
+            Self::UrlRefused => "url_refused",
+            Self::UrlStatus => "url_status",
+            Self::UrlTimedOut => "url_timed_out",
+            Self::UrlNotFetched => "url_not_fetched",
+            Self::TooManyFetches => "too_many_fetches",
+            Self::TooManyUploads => "too_many_uploads",
+            Self::Unavailable => "unavailable",
+        }
+    }
+
     /// After how many seconds a retry may help; `None`: it would be rejected again.
     pub(crate) fn retry_after(self) -> Option<u64> {
         match self {

@@ -6,13 +6,17 @@
 )]
 
 pub(crate) mod batches;
+pub(crate) mod dead_letters;
 pub(crate) mod error;
 pub(crate) mod events;
 pub(crate) mod formats;
 pub(crate) mod image;
 pub(crate) mod list;
 pub(crate) mod models;
+pub(crate) mod operations;
+pub(crate) mod webhooks;
 
+mod cursor;
 mod parameters;
 mod prefer;
 mod submit_options;
@@ -137,7 +141,8 @@ impl V1Api {
         form: PictureForm<V1Api>,
     ) -> Result<SubmitResponse, SubmitError> {
         let idempotency_key = rejection::idempotency_key(idempotency_key.0)?;
-        let submitted = form.0.map_err(Rejection::from)?;
+        let refused = |error| rejection::refused_upload(error, &tasks.metrics);
+        let submitted = form.0.map_err(refused)?;
         let of_query = OfQuery {
             model: model.0,
             confidence: confidence.0,
@@ -160,7 +165,7 @@ impl V1Api {
             submitter: caller.submitter(),
             ..submit_options(given, *tasks)?
         };
-        let picture = submitted.picture.complete().await.map_err(Rejection::from)?;
+        let picture = submitted.picture.complete().await.map_err(refused)?;
         let preference = prefer.0.as_deref().and_then(Preference::of);
         let mut record = tasks.submit(picture, options).await.map_err(Rejection::from)?;
         if let Some(Preference::Wait(wait)) = preference {

@@ -122,6 +122,14 @@ impl System {
         answer.json().await.expect("JSON")
     }
 
+    /// What `GET` answers on a path of `/v1`.
+    pub(crate) async fn v1_get(&self, path: &str) -> Value {
+        let answer = self.http.get(format!("{}{path}", self.base)).send().await;
+        let answer = answer.expect("the API answers");
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        answer.json().await.expect("JSON")
+    }
+
     /// The task as it is now.
     pub(crate) async fn task(&self, id: TaskId) -> Task {
         self.v1.task(id, Duration::ZERO).await.expect("the task is known")

@@ -8,6 +8,7 @@ mod schema;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use domain::BatchId;
 use futures_util::StreamExt;
 use poem::{
@@ -44,12 +45,8 @@ use crate::{
         route_hooks::RouteHooks,
         view::{BatchView, Found},
     },
-    http::event_stream::{EventSource, EventStream, EventStreamSlots},
-    routes::{
-        health::ApiHealth,
-        rejection::{self, Rejection},
-        tag::Tag,
-    },
+    http::event_stream::{EventSource, EventStream, EventStreamSlots, text},
+    routes::{health::ApiHealth, rejection, tag::Tag},
     tasks::{submit::SubmitOptions, viewer::Viewer},
     upload::{Given, cache_control::CacheControl},
 };
@@ -117,7 +114,8 @@ impl BatchesApi {
         body: BatchBody,
     ) -> Result<SubmitBatchAnswer, SubmitBatchError> {
         let idempotency_key = rejection::idempotency_key(idempotency_key.0)?;
-        let upload = body.0.map_err(Rejection::from)?;
+        let refused = |error| rejection::refused_upload(error, &batches.tasks.metrics);
+        let upload = body.0.map_err(refused)?;
         let of_query = OfQuery {
             model: model.0,
             confidence: confidence.0,
@@ -215,7 +213,8 @@ impl BatchesApi {
             Ok(Found::Batch(events)) if events.is_seen() => Ok(BatchEventsAnswer::Over),
             Ok(Found::Batch(events)) => {
                 let source = BatchEventSource { events, _slot: slot };
-                let stream = EventStream::new(source, id.uuid(), health.shutdown.clone());
+                let stream =
+                    EventStream::new(source, id.uuid().random_byte(), health.shutdown.clone());
                 Ok(BatchEventsAnswer::Events(stream))
             }
             Ok(Found::Unknown) => Err(BatchError::unknown(no_batch(id))),
@@ -311,8 +310,8 @@ struct BatchEventSource {
 }
 
 impl EventSource for BatchEventSource {
-    async fn next(&mut self) -> Option<Event> {
-        self.events.next().await.map(server_sent)
+    async fn next(&mut self) -> Option<Bytes> {
+        self.events.next().await.map(|event| text(&server_sent(event)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod error;
 
+use bytes::Bytes;
 use domain::TaskId;
 use poem::web::{Data, sse::Event};
 use poem_openapi::{
@@ -15,7 +16,7 @@ use self::error::FollowError;
 use super::task::Task;
 use crate::{
     auth::Caller,
-    http::event_stream::{EventSource, EventStream, EventStreamSlots},
+    http::event_stream::{EventSource, EventStream, EventStreamSlots, text},
     routes::{health::ApiHealth, tag::Tag},
     tasks::{
         Tasks,
@@ -56,7 +57,7 @@ impl EventsApi {
             Ok(Follow::Events(events)) => {
                 let source = TaskEventSource { events, _slot: slot };
                 let shutdown = health.shutdown.clone();
-                let stream = EventStream::new(source, id, shutdown);
+                let stream = EventStream::new(source, id.random_byte(), shutdown);
                 Ok(EventsResponse::Events(stream))
             }
             Ok(Follow::Over) => Ok(EventsResponse::Over),
@@ -87,8 +88,8 @@ struct TaskEventSource {
 }
 
 impl EventSource for TaskEventSource {
-    async fn next(&mut self) -> Option<Event> {
-        self.events.next().await.map(server_sent)
+    async fn next(&mut self) -> Option<Bytes> {
+        self.events.next().await.map(|event| text(&server_sent(event)))
     }
 }
 

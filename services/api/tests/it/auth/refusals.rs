@@ -26,6 +26,11 @@ async fn a_request_without_a_key_is_refused_in_the_words_of_its_route() {
         (Method::GET, "/v1/batches/x/results", true),
         (Method::GET, "/v1/batches/x/events", true),
         (Method::DELETE, "/v1/batches/x", true),
+        (Method::GET, "/v1/operations", true),
+        (Method::GET, "/v1/operations/events", true),
+        (Method::GET, "/v1/dead-letters", true),
+        (Method::POST, "/v1/dead-letters/x/requeue", true),
+        (Method::GET, "/v1/webhooks/dead-letters", true),
         (Method::GET, "/v1/nowhere", true),
     ];
     for (method, path, is_v1) in closed {
@@ -44,7 +49,7 @@ async fn a_request_without_a_key_is_refused_in_the_words_of_its_route() {
             false => assert!(body["error"].as_str().unwrap().contains("X-API-Key"), "{body}"),
         }
     }
-    assert_eq!(app.metric("spotter_requests_refused_total", "reason=\"no_key\"").await, Some(16));
+    assert_eq!(app.metric("spotter_requests_refused_total", "reason=\"no_key\"").await, Some(21));
     assert_eq!(app.jobs(), 0);
 }
 
@@ -152,6 +157,48 @@ async fn a_key_is_good_for_its_scopes_only() {
     assert_eq!(kind(&problem), "scope-missing", "{problem}");
     let cancelled = request(&app, Method::DELETE, &path, &submitter).send().await.unwrap();
     assert_eq!(cancelled.status(), StatusCode::OK, "a submitter cancels its own tasks");
+}
+
+#[tokio::test]
+async fn what_belongs_to_all_keys_is_for_admin_only() {
+    let app = start().await;
+    let user = key(&app, Grant::default()).await;
+    let admin = key(&app, Grant { scopes: vec![Scope::Admin], ..Grant::default() }).await;
+    let routes = [
+        (Method::GET, "/v1/operations"),
+        (Method::GET, "/v1/operations/events"),
+        (Method::GET, "/v1/dead-letters"),
+        (Method::GET, "/v1/dead-letters/7/picture"),
+        (Method::POST, "/v1/dead-letters/7/requeue"),
+        (Method::DELETE, "/v1/dead-letters/7"),
+        (Method::GET, "/v1/webhooks/dead-letters"),
+        (Method::POST, "/v1/webhooks/dead-letters/7/replay"),
+    ];
+    for (method, path) in routes {
+        let refused = request(&app, method.clone(), path, &user).send().await.unwrap();
+        let expected = "Bearer error=\"insufficient_scope\", scope=\"admin\"";
+        assert_eq!(header(&refused, "www-authenticate"), expected, "{method} {path}");
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{method} {path}");
+        let served = request(&app, method.clone(), path, &admin).send().await.unwrap();
+        let expected = if path.contains('7') { StatusCode::NOT_FOUND } else { StatusCode::OK };
+        assert_eq!(served.status(), expected, "{method} {path}");
+    }
+    // Other ways to write a path lead to no route.
+    for path in [
+        "//v1/operations",
+        "/v1//operations",
+        "/v1/%6fperations",
+        "/v1/tasks/../operations",
+        "/v1/operations/",
+    ] {
+        let status = get(&app, path, &user).await.status();
+        assert!(status.is_client_error(), "{path}: {status}");
+    }
+    let refused = app.metric("spotter_requests_refused_total", "reason=\"scope\"").await;
+    assert!(refused >= Some(8), "{refused:?}");
+    let (_, snapshot) = get_json(&app, "/v1/operations", &admin).await;
+    let refusals = snapshot["refusals"].as_array().unwrap();
+    assert!(refusals.iter().any(|one| one["reason"] == "scope"), "{refusals:?}");
 }
 
 #[tokio::test]

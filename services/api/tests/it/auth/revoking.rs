@@ -1,8 +1,9 @@
 //! Keys that come and go while the API runs.
 
-use domain::{ApiKeyToken, KeyId, ModelName};
-use reqwest::StatusCode;
+use domain::{ApiKeyToken, KeyId, ModelName, Scope};
+use reqwest::{Response, StatusCode};
 use testkit::eventually;
+use tokio::time::timeout;
 
 use super::{Grant, get, key, operator, start, store};
 use crate::app::{TEST_TIMEOUT, TestApp};
@@ -28,6 +29,20 @@ async fn a_revoked_key_is_refused_without_a_restart() {
     becomes(&app, &revoked, StatusCode::UNAUTHORIZED).await;
     assert_eq!(get(&app, "/v1/tasks", &kept).await.status(), StatusCode::OK);
     assert_eq!(app.metric("spotter_api_keys", "").await, Some(1));
+}
+
+#[tokio::test]
+async fn the_state_of_the_system_is_not_sent_to_a_revoked_key() {
+    let app = start().await;
+    let admin = key(&app, Grant { scopes: vec![Scope::Admin], ..Grant::default() }).await;
+    let mut stream = get(&app, "/v1/operations/events", &admin).await;
+    let sent = async |stream: &mut Response| stream.chunk().await.unwrap().is_some();
+    for _ in 0..2 {
+        assert!(timeout(TEST_TIMEOUT, sent(&mut stream)).await.unwrap());
+    }
+    revoke(&app, admin.id()).await;
+    let ending = async { while sent(&mut stream).await {} };
+    timeout(TEST_TIMEOUT, ending).await.expect("the stream ends");
 }
 
 #[tokio::test]

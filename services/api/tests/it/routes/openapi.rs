@@ -58,6 +58,15 @@ fn every_operation_has_a_summary_and_its_errors() {
         assert_eq!(statuses(path, "get"), ["200", "400", "401", "403", "404", "410", "429", "503"]);
     }
     assert_eq!(statuses("/v1/batches/{batch_id}/events", "get"), following);
+    let looking = ["200", "400", "401", "403", "429", "503"];
+    let lists = ["/v1/dead-letters", "/v1/webhooks/dead-letters"];
+    for path in ["/v1/operations", "/v1/operations/events"].into_iter().chain(lists) {
+        assert_eq!(statuses(path, "get"), looking, "{path}");
+    }
+    let requeue = statuses("/v1/dead-letters/{id}/requeue", "post");
+    assert_eq!(requeue, ["202", "400", "401", "403", "404", "409", "429", "503"]);
+    let dropping = ["204", "400", "401", "403", "404", "429", "503"];
+    assert_eq!(statuses("/v1/dead-letters/{id}", "delete"), dropping);
 }
 
 #[test]

@@ -56,6 +56,22 @@ async fn the_system_runs_with_a_login_for_each_role() {
     let listed: Value = serde_json::from_str(&ended.stdout[0]).unwrap();
     assert_eq!(listed["id"], poison.to_string());
 
+    let snapshot = system.v1_get("/v1/operations").await;
+    assert_eq!(snapshot["workers"].as_array().unwrap().len(), 1, "{snapshot}");
+    assert_eq!(snapshot["apis"].as_array().unwrap().len(), 1, "{snapshot}");
+    assert_eq!(
+        (&snapshot["tasks"]["succeeded"], &snapshot["dead_letters"]),
+        (&2.into(), &1.into())
+    );
+    let of_bus = snapshot["classes"].as_array().unwrap().iter().find(|one| one["label"] == "bus");
+    assert_eq!(of_bus.unwrap()["count"], 2, "{snapshot}");
+    let requeue = format!("{}/v1/dead-letters/{poison}/requeue", system.base);
+    let requeued: Value = system.http.post(requeue).send().await.unwrap().json().await.unwrap();
+    let task = requeued["task_id"].as_str().unwrap().parse().unwrap();
+    system.terminal(task).await;
+    assert_bus(&system.result(task).await["result"]);
+    assert_eq!(system.v1_get("/v1/dead-letters").await["dead_letters"], Value::Array(Vec::new()));
+
     let transcript = system.nats.transcript();
     let denied: Vec<_> = transcript.lines().filter(|line| line.contains("Violation")).collect();
     // The two before the set-up, and none since.

@@ -1,0 +1,119 @@
+//! The routes, with the data that they need, and what happens to each request before it reaches one.
+
+use std::sync::Arc;
+
+use poem::{Endpoint, EndpointExt, Request, Response, Route, get, http::Method};
+use service::telemetry::metrics::Metrics;
+
+use super::error::{PageError, ServeError};
+use crate::{
+    auth::guard::{Admitted, Guard},
+    batches::Batches,
+    given_up::GivenUp,
+    http::{
+        AllowedOrigins, console::Console, cors::CrossOrigin, docs, event_stream::EventStreamSlots,
+        fallback, observe::observed, route_table::RouteTable, samples::SamplePictures,
+        security_headers,
+    },
+    operations::Operations,
+    routes::{health::ApiHealth, index::Index, openapi},
+    tasks::Tasks,
+    upload::UploadRules,
+};
+
+/// Who may use the routes.
+pub(super) struct AccessRules {
+    pub(super) guard: Guard,
+    pub(super) origins: Arc<AllowedOrigins>,
+}
+
+/// What the routes work with.
+pub(super) struct RouteData {
+    pub(super) tasks: Tasks,
+    pub(super) batches: Batches,
+    pub(super) upload_rules: UploadRules,
+    pub(super) streams: EventStreamSlots,
+    pub(super) health: ApiHealth,
+    pub(super) metrics: Metrics,
+    pub(super) operations: Operations,
+    pub(super) given_up: GivenUp,
+}
+
+/// The routes with the data that they need, observed.
+pub(super) fn app(
+    data: RouteData,
+    access: AccessRules,
+) -> Result<impl Endpoint<Output = Response> + use<>, ServeError> {
+    let document = openapi::parsed()?;
+    let table = Arc::new(RouteTable::of(&document));
+    let meter = data.metrics.meter();
+    let routes = routes(Arc::clone(&table), openapi::text(&document)?, access)?
+        .data(data.tasks)
+        .data(data.batches)
+        .data(data.upload_rules)
+        .data(data.streams)
+        .data(data.health)
+        .data(data.metrics)
+        .data(data.operations)
+        .data(data.given_up)
+        .data(Arc::new(Index::of(&document)));
+    Ok(observed(routes, table, meter))
+}
+
+fn routes(
+    table: Arc<RouteTable>,
+    document: String,
+    access: AccessRules,
+) -> Result<impl Endpoint<Output = Response>, PageError> {
+    let AccessRules { guard, origins } = access;
+    let service = openapi::service();
+    let docs = docs::endpoint(&service.swagger_ui_html())?;
+    let document = docs::document(document);
+    let console = Console::new()?;
+    let routes = Route::new()
+        .nest("/docs", docs)
+        .at("/openapi.json", get(document))
+        .nest("/assets", console.files())
+        .nest("/samples", SamplePictures::installed().endpoint())
+        .nest("/", console.in_front_of(service));
+    Ok(routes.around(move |endpoint, request| {
+        let (endpoint, table, guard) = (Arc::clone(&endpoint), Arc::clone(&table), guard.clone());
+        let cross_origin = CrossOrigin::of(&request, &origins);
+        async move {
+            let path = request.uri().path().to_owned();
+            let options = match *request.method() {
+                Method::OPTIONS => fallback::options(&path, &table),
+                _ => None,
+            };
+            let answer = match options {
+                Some(options) => options,
+                None => match guard.admit(&request).await {
+                    Err(refusal) => refusal.answer(&path),
+                    Ok(admitted) => serve_admitted(&endpoint, request, admitted, &table).await,
+                },
+            };
+            Ok(cross_origin.allow(security_headers::protect(answer)))
+        }
+    }))
+}
+
+/// The response to a request that may be served.
+async fn serve_admitted(
+    routes: &impl Endpoint<Output = Response>,
+    mut request: Request,
+    admitted: Admitted,
+    table: &RouteTable,
+) -> Response {
+    let path = request.uri().path().to_owned();
+    let Admitted { caller, limit } = admitted;
+    request.extensions_mut().insert(caller);
+    let answer = match fallback::unknown_parameter(&request, table) {
+        Some(problem) => Ok(problem),
+        None => routes.call(request).await,
+    };
+    let mut answer = answer.unwrap_or_else(|error| fallback::answer(error, &path, table));
+    if let Some(limit) = limit {
+        limit.write(answer.headers_mut());
+    }
+    answer
+}
