@@ -171,7 +171,8 @@ pub async fn serve(
         health,
         metrics,
     };
-    let app = app(data, AccessRules { guard, origins })?;
+    let access = AccessRules { guard, origins, deepstack: config.deepstack };
+    let app = app(data, access)?;
 
     tracing::info!(%address, "API listening");
     ready();

@@ -14,6 +14,7 @@ use crate::{
     auth::AuthMode,
     cache::RedisServer,
     http::{AllowedOrigins, ConnectionLimits},
+    routes::deepstack::DeepStackMode,
     upload::{BatchLimits, FetchConfig},
 };
 
@@ -57,6 +58,8 @@ pub struct Config {
     pub connections: ConnectionLimits,
     /// `CORS_ORIGINS`: origins whose pages may read responses. Default: none but the API's own.
     pub allowed_origins: AllowedOrigins,
+    /// `DEEPSTACK_API`: whether the routes of DeepStack are served, and how they report errors. Default: as DeepStack does.
+    pub deepstack: DeepStackMode,
     /// `MAX_EVENT_STREAMS`: maximum number of event streams. Default 2048, half of the connections.
     pub max_event_streams: usize,
     /// `MAX_LISTED_TASKS`: maximum number of tasks in the index for lists. Default a million; 0: no lists.
@@ -117,6 +120,7 @@ impl Config {
                 body_timeout: upload_timeout,
             },
             allowed_origins: reader.read("CORS_ORIGINS", AllowedOrigins::default()),
+            deepstack: reader.read("DEEPSTACK_API", DeepStackMode::default()),
             max_event_streams: reader.within("MAX_EVENT_STREAMS", 0, MOST_EVENT_STREAMS, 2048),
             max_listed_tasks: reader.read("MAX_LISTED_TASKS", 1_000_000),
             task_deadline: reader.seconds("TASK_DEADLINE_SECONDS", 24 * 3600),

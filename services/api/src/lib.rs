@@ -27,6 +27,6 @@ pub use auth::AuthMode;
 pub use cache::RedisServer;
 pub use config::Config;
 pub use http::{AllowedOrigins, ConnectionLimits, console::ConsoleError, docs::DocsPageError};
-pub use routes::openapi::document as openapi_document;
+pub use routes::{deepstack::DeepStackMode, openapi::document as openapi_document};
 pub use setup::{SetUpConfig, set_up};
 pub use upload::{BatchLimits, FetchConfig};

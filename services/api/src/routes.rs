@@ -1,5 +1,6 @@
 //! The routes, their requests and responses, and the OpenAPI document.
 
+pub(crate) mod deepstack;
 pub(crate) mod error;
 pub(crate) mod health;
 pub(crate) mod index;

@@ -11,6 +11,7 @@ mod error;
 mod fetch;
 mod fetcher;
 mod form;
+mod image_form;
 mod json_body;
 mod limited_body;
 mod picture_form;
@@ -24,6 +25,7 @@ pub(crate) use body_kind::Bodies;
 pub(crate) use error::UploadError;
 pub use fetcher::FetchConfig;
 pub(crate) use fetcher::PictureFetcher;
+pub(crate) use image_form::{ImageField, ImageFormUpload};
 pub(crate) use picture_form::{PictureForm, SubmissionRoute};
 #[cfg(any(fuzzing, test))]
 pub(crate) use picture_form::{Submitted, SubmittedPicture};

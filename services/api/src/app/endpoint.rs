@@ -12,11 +12,11 @@ use crate::{
     given_up::GivenUp,
     http::{
         AllowedOrigins, console::Console, cors::CrossOrigin, docs, event_stream::EventStreamSlots,
-        fallback, observe::observed, route_table::RouteTable, samples::SamplePictures,
-        security_headers,
+        fallback, observe::observed, problem::ProblemKind, route_table::RouteTable,
+        samples::SamplePictures, security_headers,
     },
     operations::Operations,
-    routes::{health::ApiHealth, index::Index, openapi},
+    routes::{deepstack::DeepStackMode, health::ApiHealth, index::Index, openapi},
     tasks::Tasks,
     upload::UploadRules,
 };
@@ -25,6 +25,7 @@ use crate::{
 pub(super) struct AccessRules {
     pub(super) guard: Guard,
     pub(super) origins: Arc<AllowedOrigins>,
+    pub(super) deepstack: DeepStackMode,
 }
 
 /// What the routes work with.
@@ -47,6 +48,7 @@ pub(super) fn app(
     let document = openapi::parsed()?;
     let table = Arc::new(RouteTable::of(&document));
     let meter = data.metrics.meter();
+    let (guard, deepstack) = (access.guard.clone(), access.deepstack);
     let routes = routes(Arc::clone(&table), openapi::text(&document)?, access)?
         .data(data.tasks)
         .data(data.batches)
@@ -56,6 +58,8 @@ pub(super) fn app(
         .data(data.metrics)
         .data(data.operations)
         .data(data.given_up)
+        .data(guard)
+        .data(deepstack)
         .data(Arc::new(Index::of(&document)));
     Ok(observed(routes, table, meter))
 }
@@ -65,7 +69,7 @@ fn routes(
     document: String,
     access: AccessRules,
 ) -> Result<impl Endpoint<Output = Response>, PageError> {
-    let AccessRules { guard, origins } = access;
+    let AccessRules { guard, origins, deepstack } = access;
     let service = openapi::service();
     let docs = docs::endpoint(&service.swagger_ui_html())?;
     let document = docs::document(document);
@@ -86,6 +90,9 @@ fn routes(
                 _ => None,
             };
             let answer = match options {
+                _ if deepstack.turns_off(&path) => {
+                    fallback::error(&path, ProblemKind::NoRoute, DeepStackMode::OFF.to_owned())
+                }
                 Some(options) => options,
                 None => match guard.admit(&request).await {
                     Err(refusal) => refusal.answer(&path),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::Scope;
+use domain::{PresentedKey, Scope};
 use poem::{
     Request,
     http::{HeaderMap, Method},
@@ -11,7 +11,7 @@ use poem::{
 use super::{
     caller::Caller,
     credentials::{NoKey, presented},
-    key_ring::{KeyRing, KnownKey, Unusable},
+    key_ring::{KeyRing, Unusable},
     limiter::LimitState,
     refusal::Refusal,
 };
@@ -45,10 +45,22 @@ pub(crate) struct Admitted {
     pub(crate) limit: Option<LimitState>,
 }
 
+impl Admitted {
+    /// One that needs no key.
+    const ANYBODY: Self = Self { caller: Caller::Anybody, limit: None };
+}
+
 /// Whether `path` is served without a key: descriptions of the API, its pages and sample pictures, health and metrics.
 pub(crate) fn is_open(path: &str) -> bool {
     matches!(path, "/" | "/docs" | "/openapi.json" | "/metrics" | "/samples")
-        || ["/assets/", "/docs/", "/health/", "/samples/"].iter().any(|open| path.starts_with(open))
+        || ["/assets/", "/docs/", "/health/", "/samples/", "/v1/status/", "/v1/server/status/"]
+            .iter()
+            .any(|open| path.starts_with(open))
+}
+
+/// Whether the route of `path` checks the key itself, by [`Guard::admit_by_body`], since it may be in the body.
+fn checks_key_itself(path: &str) -> bool {
+    path.starts_with("/v1/vision/")
 }
 
 /// Whether `path` is for those who operate the system: it shows, or changes, what belongs to all keys.
@@ -58,68 +70,134 @@ fn is_for_operators(path: &str) -> bool {
     rests.any(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// The scope that a request needs. Reading changes nothing, and everything else is for submitting.
-fn scope(method: &Method, path: &str) -> Scope {
-    match *method {
-        _ if is_for_operators(path) => Scope::Admin,
-        Method::GET | Method::HEAD => Scope::Read,
-        _ => Scope::Submit,
-    }
-}
-
 /// Whether a page that a user opens, of another origin, could have the request sent without a preflight.
 fn is_forged(request: &Request, origins: &AllowedOrigins) -> bool {
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     !is_read && is_for_operators(request.uri().path()) && is_foreign(request.headers(), origins)
 }
 
-impl Guard {
-    /// Whether to serve the request, whose body is not read.
-    pub(crate) async fn admit(&self, request: &Request) -> Result<Admitted, Refusal> {
-        let guard = match self {
-            Self::Keys(guard) if !is_open(request.uri().path()) => guard,
-            Self::Open(origins) if is_forged(request, origins) => return Err(Refusal::ForeignPage),
-            Self::Keys(_) | Self::Open(_) => {
-                return Ok(Admitted { caller: Caller::Anybody, limit: None });
-            }
-        };
-        let admitted = guard.admit(request).await;
-        if let Err(refusal) = &admitted {
-            guard.metrics.count(refusal.reason());
-        }
-        admitted
+/// What a request does. Reading changes nothing, and everything else is for submitting.
+fn purpose(method: &Method, path: &str) -> Purpose {
+    match *method {
+        _ if is_for_operators(path) => Purpose::Operate,
+        Method::GET | Method::HEAD => Purpose::Read,
+        Method::POST => Purpose::Submit,
+        _ => Purpose::Cancel,
     }
 }
 
+/// What a request does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// It reads.
+    Read,
+    /// It may add jobs to the queue.
+    Submit,
+    /// It removes some.
+    Cancel,
+    /// It shows or changes what belongs to all keys.
+    Operate,
+}
+
+impl Purpose {
+    /// The scope that it needs.
+    fn scope(self) -> Scope {
+        match self {
+            Self::Read => Scope::Read,
+            Self::Submit | Self::Cancel => Scope::Submit,
+            Self::Operate => Scope::Admin,
+        }
+    }
+}
+
+impl Guard {
+    /// Whether to serve the request, whose body is not read.
+    pub(crate) async fn admit(&self, request: &Request) -> Result<Admitted, Refusal> {
+        let path = request.uri().path();
+        let guard = match self {
+            Self::Keys(guard) if !is_open(path) && !checks_key_itself(path) => guard,
+            Self::Open(origins) if is_forged(request, origins) => return Err(Refusal::ForeignPage),
+            Self::Keys(_) | Self::Open(_) => return Ok(Admitted::ANYBODY),
+        };
+        guard.admit(key_in(request.headers()), purpose(request.method(), path)).await
+    }
+
+    /// The same for a route that checks the key itself. `None`: the headers have no key, so that the body must have it.
+    pub(crate) async fn admit_by_headers(
+        &self,
+        headers: &HeaderMap,
+        purpose: Purpose,
+    ) -> Option<Result<Admitted, Refusal>> {
+        match self {
+            Self::Open(_) => Some(Ok(Admitted::ANYBODY)),
+            Self::Keys(guard) => match key_in(headers) {
+                Err(Refusal::NoKey) => None,
+                key => Some(guard.admit(key, purpose).await),
+            },
+        }
+    }
+
+    /// The same by the key that the body has; `None`: it has none.
+    pub(crate) async fn admit_by_body(
+        &self,
+        key: Option<&str>,
+        purpose: Purpose,
+    ) -> Result<Admitted, Refusal> {
+        match (self, key) {
+            (Self::Open(_), _) => Ok(Admitted::ANYBODY),
+            (Self::Keys(guard), None) => guard.admit(Err(Refusal::NoKey), purpose).await,
+            (Self::Keys(guard), Some(key)) => {
+                let key = PresentedKey::parse(key.trim()).ok_or(Refusal::MalformedKey);
+                guard.admit(key, purpose).await
+            }
+        }
+    }
+}
+
+fn key_in(headers: &HeaderMap) -> Result<PresentedKey, Refusal> {
+    presented(headers).map_err(|error| match error {
+        NoKey::Absent => Refusal::NoKey,
+        NoKey::Malformed => Refusal::MalformedKey,
+    })
+}
+
 impl KeyGuard {
-    async fn admit(&self, request: &Request) -> Result<Admitted, Refusal> {
-        let known = self.holder(request.headers())?;
+    /// Decides, and counts a refusal.
+    async fn admit(
+        &self,
+        key: Result<PresentedKey, Refusal>,
+        purpose: Purpose,
+    ) -> Result<Admitted, Refusal> {
+        let admitted = match key {
+            Ok(key) => self.decide(&key, purpose).await,
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = &admitted {
+            self.metrics.count(refusal.reason());
+        }
+        admitted
+    }
+
+    async fn decide(&self, key: &PresentedKey, purpose: Purpose) -> Result<Admitted, Refusal> {
+        let known = self.ring.find(key).map_err(|error| match error {
+            Unusable::Unknown => Refusal::UnknownKey,
+            Unusable::Expired => Refusal::ExpiredKey,
+        })?;
         known.count_request();
         let limit = known.limiter.as_ref().map(|limiter| limiter.admit()).transpose();
         let limit = limit.map_err(Refusal::Rate)?;
-        let missing = scope(request.method(), request.uri().path());
+        let missing = purpose.scope();
         if !known.key.scopes.permit(missing) {
             return Err(Refusal::Scope { missing, limit });
         }
         if let Some(quota) = known.key.quota
-            && *request.method() == Method::POST
+            && purpose == Purpose::Submit
             && self.waiting.is_exhausted(known.key.id, quota).await
         {
             let retry_after = self.backpressure.retry_after();
             return Err(Refusal::Quota { quota, retry_after, limit });
         }
         Ok(Admitted { caller: Caller::Holder(known), limit })
-    }
-
-    fn holder(&self, headers: &HeaderMap) -> Result<Arc<KnownKey>, Refusal> {
-        let presented = presented(headers).map_err(|error| match error {
-            NoKey::Absent => Refusal::NoKey,
-            NoKey::Malformed => Refusal::MalformedKey,
-        })?;
-        self.ring.find(&presented).map_err(|error| match error {
-            Unusable::Unknown => Refusal::UnknownKey,
-            Unusable::Expired => Refusal::ExpiredKey,
-        })
     }
 }
 
@@ -139,6 +217,8 @@ mod tests {
             "/assets/console.js",
             "/samples",
             "/samples/bus.jpg",
+            "/v1/status/ping",
+            "/v1/server/status/version",
         ] {
             assert!(is_open(open), "{open}");
         }
@@ -152,6 +232,8 @@ mod tests {
             "/samplesx",
             "/nowhere",
             "/health",
+            "/v1/status",
+            "/v1/vision/detection",
             "",
         ] {
             assert!(!is_open(closed), "{closed}");
@@ -171,7 +253,7 @@ mod tests {
             (Method::DELETE, "/v1/tasks/x", Scope::Submit),
         ];
         for (method, path, expected) in cases {
-            assert_eq!(scope(&method, path), expected, "{method} {path}");
+            assert_eq!(purpose(&method, path).scope(), expected, "{method} {path}");
         }
     }
 }

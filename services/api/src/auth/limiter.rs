@@ -102,7 +102,7 @@ impl LimitState {
     }
 
     /// Whole seconds until the next request is permitted, if this one was not.
-    pub(super) fn retry_after(self) -> u64 {
+    pub(crate) fn retry_after(self) -> u64 {
         whole_seconds(self.reset)
     }
 

@@ -6,6 +6,7 @@ use poem_openapi::{LicenseObject, OpenApiService};
 use serde_json::{Map, Value};
 
 use super::{
+    deepstack::DeepStackApi,
     health::HealthApi,
     keyed::Keyed,
     legacy::LegacyApi,
@@ -28,6 +29,7 @@ type KeyedRoutes = (
     OperationsApi,
     DeadLettersApi,
     WebhooksApi,
+    DeepStackApi,
 );
 
 /// All documented routes, with title, version and licence.
@@ -42,6 +44,7 @@ pub(crate) fn service() -> OpenApiService<(Keyed<KeyedRoutes>, HealthApi), ()> {
         OperationsApi,
         DeadLettersApi,
         WebhooksApi,
+        DeepStackApi,
     );
     let routes = (Keyed(keyed), HealthApi);
     OpenApiService::new(routes, "spotter", service::VERSION)

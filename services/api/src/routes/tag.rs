@@ -10,6 +10,9 @@ pub(crate) enum Tag {
     /// Thresholds by request, every state by its own name, long polling.
     #[oai(rename = "v1")]
     V1,
+    /// The routes of DeepStack and CodeProject.AI, for their clients.
+    #[oai(rename = "deepstack")]
+    DeepStack,
     /// Health and metrics.
     Operations,
 }

@@ -301,7 +301,7 @@ impl V1Api {
 }
 
 /// The task once it has ended, or as it was submitted if that takes longer than `wait`, or its record cannot be read.
-async fn wait_for_result(
+pub(super) async fn wait_for_result(
     tasks: &Tasks,
     submitted: TaskRecord,
     viewer: Viewer,

@@ -145,7 +145,11 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> Form<'a, S> {
         Ok(text)
     }
 
-    async fn read_picture(
+    /// Reads the content of this part, whose header is `part`, as a picture of this name.
+    ///
+    /// # Errors
+    /// [`UploadError`] if it is no picture within the limits, or the form is malformed.
+    pub(super) async fn read_picture(
         &mut self,
         part: &PartHead,
         name: &str,
@@ -255,7 +259,11 @@ fn may_be_text(part: &PartHead, error: &UploadError) -> bool {
     is_no_picture && !is_binary
 }
 
-fn check_name(name: &str, names: FileNames) -> Result<(), UploadError> {
+/// Checks a file name.
+///
+/// # Errors
+/// [`UploadError`] if a route with these `names` does not accept it.
+pub(super) fn check_name(name: &str, names: FileNames) -> Result<(), UploadError> {
     if name.chars().count() > MAX_FILE_NAME_CHARS {
         return Err(UploadError::NameTooLong);
     }

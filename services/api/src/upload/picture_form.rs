@@ -247,7 +247,10 @@ async fn read<R: SubmissionRoute>(
 }
 
 /// The permits for a body, unless the queue would reject its job.
-fn slots_for(rules: &UploadRules, slots: usize) -> Result<OwnedSemaphorePermit, UploadError> {
+pub(super) fn slots_for(
+    rules: &UploadRules,
+    slots: usize,
+) -> Result<OwnedSemaphorePermit, UploadError> {
     check_queue(rules)?;
     let slots = u32::try_from(slots.min(rules.max_slots)).unwrap_or(u32::MAX);
     let permits = Arc::clone(&rules.slots).try_acquire_many_owned(slots);
@@ -280,7 +283,7 @@ pub(super) fn check_encoding(headers: &HeaderMap) -> Result<(), UploadError> {
 }
 
 /// Completes when the upload is slower than the minimum rate.
-async fn trickles(arrived: &AtomicU64) {
+pub(super) async fn trickles(arrived: &AtomicU64) {
     let began = Instant::now();
     tokio::time::sleep(RATE_GRACE).await;
     while arrived.load(Ordering::Relaxed) >= began.elapsed().as_secs() * MIN_BYTES_PER_SECOND {

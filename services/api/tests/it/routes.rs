@@ -5,6 +5,7 @@ mod batch_memory;
 mod batches;
 mod by_url;
 mod dead_letters;
+mod deepstack;
 mod events;
 mod formats;
 mod health;

@@ -31,6 +31,7 @@ mod system {
     mod cancelling;
     mod cloud_events;
     mod console;
+    mod deepstack;
     mod drawings;
     mod failures;
     mod metrics;

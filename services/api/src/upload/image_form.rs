@@ -1,0 +1,169 @@
+//! A form with a picture in field `image`, as clients of DeepStack and CodeProject.AI send it. It is read field by field,
+//! since its API key may be a field as well, and a picture is only read for who may submit it.
+
+use std::{
+    io,
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use domain::Sha256Hasher;
+use futures_util::{StreamExt, stream::BoxStream};
+use poem::{Request, RequestBody, http::header};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::{
+    cache_control::CacheControl,
+    error::UploadError,
+    form::{Form, FoundPicture, check_name},
+    limited_body::LimitedBody,
+    multipart::{PartHead, boundary_of},
+    picture_form::{check_encoding, slots_for, trickles},
+    rules::{FileNames, UploadRules, max_form_bytes},
+    uploaded::UploadedPicture,
+};
+
+/// The field with the picture.
+const IMAGE: &str = "image";
+/// The longest text of another field, in bytes.
+const MAX_TEXT_BYTES: usize = 1024;
+
+type Segments = BoxStream<'static, io::Result<Bytes>>;
+
+/// The body of a request, unread.
+pub(crate) struct ImageFormUpload {
+    boundary: Vec<u8>,
+    length: Option<u64>,
+    segments: Segments,
+    hasher: Option<Sha256Hasher>,
+    rules: UploadRules,
+    /// The permit for the picture's memory, until that has it.
+    slot: Option<OwnedSemaphorePermit>,
+    arrived: Arc<AtomicU64>,
+}
+
+/// The time that a body may take.
+pub(crate) struct UploadPace {
+    timeout: Duration,
+    arrived: Arc<AtomicU64>,
+}
+
+/// The form, while it is read.
+pub(crate) struct ImageForm<'a> {
+    form: Form<'a, &'a mut Segments>,
+    hasher: Option<Sha256Hasher>,
+    slot: &'a mut Option<OwnedSemaphorePermit>,
+}
+
+/// A field of the form.
+pub(crate) enum ImageField {
+    /// The picture, which [`ImageForm::read_image`] reads.
+    Image(PartHead),
+    /// One of the text fields that were asked for.
+    Text(&'static str, String),
+}
+
+impl ImageFormUpload {
+    /// The form in this request; `None` if its body is none.
+    ///
+    /// # Errors
+    /// [`UploadError`] if it cannot be accepted; it is not read then.
+    pub(crate) fn of(
+        request: &Request,
+        body: &mut RequestBody,
+        rules: &UploadRules,
+    ) -> Result<Option<Self>, UploadError> {
+        let headers = request.headers();
+        let Ok(boundary) = boundary_of(headers) else { return Ok(None) };
+        check_encoding(headers)?;
+        let length = headers.get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        let most = max_form_bytes(&rules.limits);
+        if length.is_some_and(|length: u64| length > most) {
+            return Err(UploadError::FormTooLarge { most, max_bytes: rules.limits.max_bytes });
+        }
+        let is_kept = rules.digests && !CacheControl::of(headers).no_store;
+        Ok(Some(Self {
+            boundary,
+            length,
+            segments: body.take().unwrap_or_default().into_bytes_stream().boxed(),
+            hasher: is_kept.then(Sha256Hasher::new),
+            rules: rules.clone(),
+            slot: Some(slots_for(rules, 1)?),
+            arrived: Arc::default(),
+        }))
+    }
+
+    /// How fast it must arrive.
+    pub(crate) fn pace(&self) -> UploadPace {
+        UploadPace { timeout: self.rules.timeout, arrived: Arc::clone(&self.arrived) }
+    }
+
+    /// Its fields.
+    pub(crate) fn fields(&mut self) -> ImageForm<'_> {
+        let limits = &self.rules.limits;
+        let most = max_form_bytes(limits);
+        let body = LimitedBody::new(&mut self.segments, limits, most, &self.arrived);
+        let form = Form::new(body, self.length, &self.boundary, limits);
+        ImageForm { form, hasher: self.hasher.take(), slot: &mut self.slot }
+    }
+}
+
+impl UploadPace {
+    /// What `reading` a body comes to.
+    ///
+    /// # Errors
+    /// Its own; [`UploadError`] if the body arrives too slowly.
+    pub(crate) async fn limit<T, E: From<UploadError>>(
+        &self,
+        reading: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        tokio::select! {
+            read = reading => read,
+            () = tokio::time::sleep(self.timeout) => Err(UploadError::TooSlow(self.timeout).into()),
+            () = trickles(&self.arrived) => Err(UploadError::Trickle.into()),
+        }
+    }
+}
+
+impl ImageForm<'_> {
+    /// The next field: the first picture, or one of the text fields `texts`. Others are passed over.
+    ///
+    /// # Errors
+    /// [`UploadError`] if the form is malformed, or a text too long.
+    pub(crate) async fn next(
+        &mut self,
+        texts: &[&'static str],
+    ) -> Result<Option<ImageField>, UploadError> {
+        while let Some(part) = self.form.next_part().await? {
+            let name = part.name.as_deref();
+            if name == Some(IMAGE) && self.slot.is_some() {
+                return Ok(Some(ImageField::Image(part)));
+            }
+            if let Some(field) = texts.iter().find(|field| name == Some(**field)) {
+                let text = self.form.read_text(field, MAX_TEXT_BYTES).await?;
+                let text = String::from_utf8_lossy(&text).trim().to_owned();
+                return Ok(Some(ImageField::Text(field, text)));
+            }
+            self.form.skip_part().await?;
+        }
+        Ok(None)
+    }
+
+    /// The picture, of whose part this is the header. `None` if it was read before.
+    ///
+    /// # Errors
+    /// [`UploadError`] if it is no complete picture within the limits, or the form is malformed.
+    pub(crate) async fn read_image(
+        &mut self,
+        part: &PartHead,
+    ) -> Result<Option<UploadedPicture>, UploadError> {
+        let Some(slot) = self.slot.take() else { return Ok(None) };
+        let name = part.file_name.as_deref().unwrap_or(IMAGE);
+        check_name(name, FileNames::Any)?;
+        let found = self.form.read_picture(part, name, self.hasher.take()).await?;
+        let FoundPicture { name, bytes, sha256 } = found;
+        Ok(Some(UploadedPicture { name, bytes, sha256, slot }))
+    }
+}
