@@ -1,6 +1,6 @@
 //! Boxes in the pixels of a model's input, which are not those of the picture.
 
-use crate::overlap;
+use domain::overlap;
 
 /// An axis-aligned box given by two corners, in pixels of the model's input, padding included.
 ///

@@ -14,7 +14,6 @@ mod input_box;
 pub mod model;
 pub mod onnx;
 pub mod onnx_runtime;
-mod overlap;
 pub mod postprocess;
 pub mod preprocess;
 pub mod tensor;

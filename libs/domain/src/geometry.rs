@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::overlap;
+
 /// An axis-aligned box given by two corners, in pixels of the source picture.
 ///
 /// `(x1, y1)` is the top left corner and `(x2, y2)` the bottom right one; y grows downwards.
@@ -18,6 +20,19 @@ pub struct BoundingBox {
 }
 
 impl BoundingBox {
+    /// Left, top, right and bottom edge.
+    #[must_use]
+    pub fn sides(&self) -> [f32; 4] {
+        let Self { x1, y1, x2, y2 } = *self;
+        [x1, y1, x2, y2]
+    }
+
+    /// Intersection over union with `other`, from 0 (disjoint) to 1 (equal); 0 if both are empty.
+    #[must_use]
+    pub fn iou(&self, other: &Self) -> f32 {
+        overlap::over_union(self.sides(), other.sides())
+    }
+
     /// The part of the box inside a picture of `width` × `height` pixels.
     #[must_use]
     pub fn clip(&self, width: f32, height: f32) -> Self {

@@ -14,6 +14,7 @@ mod drawing;
 mod geometry;
 mod metadata;
 mod model_name;
+pub mod overlap;
 pub mod picture;
 mod priority;
 mod retry_reason;

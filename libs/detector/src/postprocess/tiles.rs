@@ -8,12 +8,9 @@
 
 use std::cmp::Ordering;
 
-use domain::{BoundingBox, DetectedObject, DetectionSettings, Tile};
+use domain::{BoundingBox, DetectedObject, DetectionSettings, Tile, overlap};
 
-use crate::{
-    detector::{Detections, StageTimings},
-    overlap,
-};
+use crate::detector::{Detections, StageTimings};
 
 /// Whole objects of a class that overlap more than this, as intersection over union, are one. A request may ask for less.
 const SAME: f32 = 0.5;
@@ -95,8 +92,7 @@ fn unite(found: Vec<Found>, settings: &DetectionSettings) -> Vec<DetectedObject>
     let mut kept: Vec<DetectedObject> = Vec::new();
     for Found { object, .. } in complete {
         let is_known = |other: &DetectedObject| {
-            is_comparable(other, &object)
-                && overlap::over_union(sides(other), sides(&object)) > same
+            is_comparable(other, &object) && other.detection.bbox.iou(&object.detection.bbox) > same
         };
         if kept.len() < most && !kept.iter().any(is_known) {
             kept.push(object);
@@ -107,7 +103,7 @@ fn unite(found: Vec<Found>, settings: &DetectionSettings) -> Vec<DetectedObject>
         let bbox = &object.detection.bbox;
         let belongs_to = |other: &DetectedObject| {
             is_comparable(other, &object)
-                && overlap::over_smaller(sides(other), sides(&object)) > WITHIN
+                && overlap::over_smaller(other.detection.bbox.sides(), bbox.sides()) > WITHIN
         };
         if kept.iter().any(belongs_to) {
             continue;
@@ -126,11 +122,6 @@ fn unite(found: Vec<Found>, settings: &DetectionSettings) -> Vec<DetectedObject>
     kept.sort_by(best_first);
     kept.truncate(most);
     kept
-}
-
-fn sides(object: &DetectedObject) -> [f32; 4] {
-    let BoundingBox { x1, y1, x2, y2 } = object.detection.bbox;
-    [x1, y1, x2, y2]
 }
 
 /// The smallest box around both.
