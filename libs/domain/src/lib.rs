@@ -8,6 +8,7 @@ mod batch;
 mod batch_id;
 mod callback_url;
 mod class_filter;
+mod comparison;
 mod detection;
 mod digest;
 mod drawing;
@@ -35,6 +36,9 @@ pub use batch::{BatchCounts, BatchEnd, BatchRecord, ItemOutcome, ItemRefusal, Re
 pub use batch_id::{BatchId, BatchItem, MAX_BATCH_ITEMS};
 pub use callback_url::CallbackUrl;
 pub use class_filter::{ClassFilter, InvalidClassFilter, MAX_FILTER_CLASSES, UnknownClass};
+pub use comparison::{
+    ClassCounts, ComparedRun, Comparison, Confusion, ModelComparison, SAME_OBJECT_IOU,
+};
 pub use detection::{ClassId, DetectedObject, Detection, LabelMap};
 pub use digest::{InvalidSha256Digest, Sha256Digest, Sha256Hasher};
 pub use drawing::{Drawing, DrawingFormat, InvalidDrawingFormat};

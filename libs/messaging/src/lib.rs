@@ -11,6 +11,7 @@
 
 mod batches;
 mod cloud_events;
+mod comparisons;
 mod config;
 mod connection;
 mod coordination;
@@ -25,6 +26,7 @@ mod provision;
 mod reconcile;
 mod record_log;
 mod records;
+mod shadow_jobs;
 mod status;
 mod stream_range;
 mod stream_subjects;
@@ -32,6 +34,7 @@ mod webhooks;
 
 pub use batches::{BatchChange, BatchChanges, BatchRevision, Batches, Outcomes};
 pub use cloud_events::{CloudEvent, CloudEvents};
+pub use comparisons::Comparisons;
 pub use config::{MessagingConfig, QueueLimits, Role};
 pub use connection::Messaging;
 pub use connection::address::{InvalidNatsServers, NatsServers};
@@ -58,7 +61,7 @@ pub use jobs::report::{LaneDepth, QueueDepth, QueueReport};
 pub use keep_alive::KeepAlive;
 pub use listing::{ListError, ListQuery, TaskIndex, TaskPage};
 pub use provision::{
-    names::{DESCRIPTION_TTL, HEARTBEAT_TTL, LEASE_TTL},
+    names::{DESCRIPTION_TTL, HEARTBEAT_TTL, LEASE_TTL, SHADOW_JOB_AGE},
     outcome::{ProvisionOutcome, Provisioned},
 };
 pub use reconcile::{Discrepancy, Findings, Reconciler};
@@ -67,6 +70,7 @@ pub use records::follow::{RecordChanges, RecordVersion};
 pub use records::store::{
     BeginOutcome, FinishOutcome, RequeueReason, RunStart, Snapshot, TaskStore,
 };
+pub use shadow_jobs::{ShadowDeliveries, ShadowJob, ShadowJobs};
 pub use status::{
     histogram::{LATENCY_BUCKETS, LatencyHistogram, QUANTILE_ERROR, latency_bucket},
     process::{

@@ -1,9 +1,9 @@
 //! What a connection gives access to: queue, records, dead letters, coordination.
 
 use crate::{
-    ApiKeys, Batches, CloudEvents, DeadLetters, DeadWebhooks, Drawings, Heartbeats,
-    IdempotencyKeys, JobQueue, Lease, Messaging, ModelDescriptions, Reconciler, TaskIndex,
-    TaskStore, Webhooks,
+    ApiKeys, Batches, CloudEvents, Comparisons, DeadLetters, DeadWebhooks, Drawings, Heartbeats,
+    IdempotencyKeys, JobQueue, Lease, Messaging, ModelDescriptions, Reconciler, ShadowJobs,
+    TaskIndex, TaskStore, Webhooks,
 };
 
 impl Messaging {
@@ -83,6 +83,18 @@ impl Messaging {
     #[must_use]
     pub fn model_descriptions(&self) -> ModelDescriptions {
         ModelDescriptions::new(self.clone())
+    }
+
+    /// The jobs that the shadow model runs as well.
+    #[must_use]
+    pub fn shadow_jobs(&self) -> ShadowJobs {
+        ShadowJobs::new(self.clone())
+    }
+
+    /// What jobs' models and shadow models have found.
+    #[must_use]
+    pub fn comparisons(&self) -> Comparisons {
+        Comparisons::new(self.clone())
     }
 
     /// A lease called `name` (letters, digits, `-`, `_`), not held yet.

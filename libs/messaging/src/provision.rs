@@ -16,7 +16,7 @@ use self::{
     consumers::ensure_lane,
     lanes::Lane,
     outcome::{ProvisionOutcome, Provisioned, if_changeable, missing, refused},
-    streams::streams,
+    streams::{shadow_streams, streams},
 };
 use crate::{Messaging, MessagingError, connection::refusal::Refusal};
 
@@ -35,12 +35,7 @@ impl Messaging {
         &self,
         models: impl IntoIterator<Item = ModelName>,
     ) -> Result<Vec<Provisioned>, MessagingError> {
-        let mut provisioned = Vec::new();
-        for stream in streams(self.config()) {
-            let what = format!("stream {}", stream.name);
-            let outcome = ensure_stream(self, &what, stream).await?;
-            provisioned.push(Provisioned { what, outcome });
-        }
+        let mut provisioned = ensure_streams(self, streams(self.config())).await?;
         for model in models {
             provisioned.extend(self.provision_consumers(&model).await?);
         }
@@ -67,6 +62,33 @@ impl Messaging {
         }
         Ok(provisioned)
     }
+
+    /// Creates what shadow runs of `model` need, or updates its settings: the streams of shadow jobs and of comparisons,
+    /// and the consumer of the model's shadow jobs.
+    ///
+    /// # Errors
+    /// As [`Messaging::provision`].
+    pub async fn provision_shadow(
+        &self,
+        model: &ModelName,
+    ) -> Result<Vec<Provisioned>, MessagingError> {
+        let mut provisioned = ensure_streams(self, shadow_streams(self.config())).await?;
+        provisioned.push(consumers::ensure_shadow(self, model).await?);
+        Ok(provisioned)
+    }
+}
+
+async fn ensure_streams(
+    messaging: &Messaging,
+    streams: impl IntoIterator<Item = Config>,
+) -> Result<Vec<Provisioned>, MessagingError> {
+    let mut provisioned = Vec::new();
+    for stream in streams {
+        let what = format!("stream {}", stream.name);
+        let outcome = ensure_stream(messaging, &what, stream).await?;
+        provisioned.push(Provisioned { what, outcome });
+    }
+    Ok(provisioned)
 }
 
 /// Creates the stream, or updates the settings that this project manages. Other settings of an operator

@@ -25,6 +25,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct SetUpConfig {
     /// `MODEL` (default `yolov8n`) and `MODELS`: the models whose jobs get consumers.
     pub models: Vec<ModelName>,
+    /// `SHADOW_MODEL`: the model whose shadow runs get what they need. Default: none.
+    pub shadow_model: Option<ModelName>,
     /// `NATS_URL` and the other settings of the queue and the records.
     pub messaging: MessagingConfig,
     /// `LOG_FORMAT` and `RUST_LOG`.
@@ -44,8 +46,9 @@ impl SetUpConfig {
         let others = reader.read_optional::<ModelNames>("MODELS");
         let others = others.into_iter().flatten().filter(|other| *other != model);
         let models = std::iter::once(model.clone()).chain(others).collect();
+        let shadow_model = reader.read_optional("SHADOW_MODEL");
         let log = LogSettings::read(&mut reader);
-        reader.finish(Self { models, messaging, log })
+        reader.finish(Self { models, shadow_model, messaging, log })
     }
 }
 
@@ -68,7 +71,7 @@ async fn with_retries(
     let deadline = Instant::now() + TIMEOUT;
     let mut logged = String::new();
     loop {
-        match once(messaging, &config.models).await {
+        match once(messaging, config).await {
             Err(error)
                 if may_pass(&error, config.messaging.replicas) && Instant::now() < deadline =>
             {
@@ -84,8 +87,11 @@ async fn with_retries(
     }
 }
 
-async fn once(messaging: &Messaging, models: &[ModelName]) -> Result<Vec<String>, MessagingError> {
-    let provisioned = messaging.provision(models.iter().cloned()).await?;
+async fn once(messaging: &Messaging, config: &SetUpConfig) -> Result<Vec<String>, MessagingError> {
+    let mut provisioned = messaging.provision(config.models.iter().cloned()).await?;
+    if let Some(model) = &config.shadow_model {
+        provisioned.extend(messaging.provision_shadow(model).await?);
+    }
     let mut lines: Vec<String> = provisioned.iter().map(line).collect();
     match messaging.free_stuck_jobs().await? {
         0 => {}

@@ -102,6 +102,15 @@ impl Delivery {
         self.picture_up_to(u64::MAX).await
     }
 
+    /// The picture, if it travels inside the job's message and not through the object store.
+    #[must_use]
+    pub fn inline_picture(&self) -> Option<&Bytes> {
+        match &self.source {
+            PictureSource::Inline(picture) => Some(picture),
+            PictureSource::Object(_) => None,
+        }
+    }
+
     /// The picture's bytes as the client sent them, if there are no more than `most`: a writer of the object
     /// store must not decide how much memory this process allocates.
     ///

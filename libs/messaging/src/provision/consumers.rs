@@ -1,17 +1,18 @@
-//! The consumers: those of the lanes, and the one of the webhooks.
+//! The consumers: those of the lanes, the one of the webhooks, and those of the shadow jobs.
 
 use async_nats::jetstream::{
     consumer::{self, FromConsumer, pull},
     context::ConsumerInfoErrorKind,
     stream::{ConsumerError, ConsumerErrorKind},
 };
+use domain::ModelName;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
     lanes::{Lane, SHARED_CONSUMERS},
-    names::{JOBS_STREAM, WEBHOOK_CONSUMER, WEBHOOK_STREAM},
+    names::{self, JOBS_STREAM, SHADOW_JOBS_STREAM, WEBHOOK_CONSUMER, WEBHOOK_STREAM},
     outcome::{ProvisionOutcome, Provisioned, if_changeable, missing, refused},
-    streams::{webhook_consumer, worker_consumer},
+    streams::{shadow_consumer, webhook_consumer, worker_consumer},
 };
 use crate::{Messaging, MessagingError, connection::refusal::Refusal, error::Cause};
 
@@ -85,6 +86,15 @@ pub(crate) async fn ensure_lane(
 pub(super) async fn ensure_webhooks(messaging: &Messaging) -> Result<Provisioned, MessagingError> {
     let wanted = webhook_consumer(messaging.config());
     ensure(messaging, WEBHOOK_STREAM, WEBHOOK_CONSUMER, wanted).await
+}
+
+/// Creates the consumer of the shadow jobs for a model, or updates its settings.
+pub(super) async fn ensure_shadow(
+    messaging: &Messaging,
+    model: &ModelName,
+) -> Result<Provisioned, MessagingError> {
+    let wanted = shadow_consumer(messaging.config(), model);
+    ensure(messaging, SHADOW_JOBS_STREAM, &names::shadow_consumer(model), wanted).await
 }
 
 fn overlaps(error: &MessagingError) -> bool {

@@ -1,7 +1,9 @@
-//! The names of streams, subjects and buckets, and the TTLs of some. Imports nothing, so that every file may
-//! import it.
+//! The names of streams, subjects and buckets, and the TTLs of some. Imports no other file of this crate, so that every
+//! file may import it.
 
 use std::time::Duration;
+
+use domain::ModelName;
 
 pub(crate) const JOBS_STREAM: &str = "JOBS";
 pub(crate) const JOBS_SUBJECT: &str = "jobs";
@@ -19,6 +21,12 @@ pub(crate) const DEAD_WEBHOOK_SUBJECT: &str = "webhooks_dlq";
 /// The end of each task: `events.task.<state>.<task_id>`.
 pub(crate) const CLOUD_EVENT_STREAM: &str = "EVENTS";
 pub(crate) const CLOUD_EVENT_SUBJECT: &str = "events";
+/// Jobs that the shadow model runs as well: `shadow_jobs.<shadow model>.<task_id>`.
+pub(crate) const SHADOW_JOBS_STREAM: &str = "SHADOW_JOBS";
+pub(crate) const SHADOW_JOBS_SUBJECT: &str = "shadow_jobs";
+/// What a job's model and the shadow model have found: `model_comparisons.<model>.<shadow model>.<task_id>`.
+pub(crate) const COMPARISON_STREAM: &str = "MODEL_COMPARISONS";
+pub(crate) const COMPARISON_SUBJECT: &str = "model_comparisons";
 pub(crate) const TASK_BUCKET: &str = "tasks";
 /// Where the server publishes each record that it has stored.
 pub(crate) const RECORDS_SUBJECT: &str = "records";
@@ -64,6 +72,13 @@ pub const DESCRIPTION_TTL: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How long dead letters are kept, and webhooks that were given up.
 pub(crate) const DEAD_LETTER_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long a shadow job waits for an idle worker before it expires.
+pub const SHADOW_JOB_AGE: Duration = Duration::from_secs(300);
 
 /// How long a lease is kept after its last renewal. Its holder renews it several times in this time.
 pub const LEASE_TTL: Duration = Duration::from_secs(30);
+
+/// The consumer of the shadow jobs for a model.
+pub(crate) fn shadow_consumer(model: &ModelName) -> String {
+    format!("shadow-{model}")
+}

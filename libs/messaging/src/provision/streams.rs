@@ -9,18 +9,19 @@ use async_nats::jetstream::{
     stream::{Config, DiscardPolicy, Republish, RetentionPolicy, StorageType},
 };
 
-use domain::Priority;
+use domain::{ModelName, Priority};
 use service::files::human_size;
 
 use super::{
     lanes::{self, Lane},
     names::{
-        BATCH_BUCKET, BATCH_RECORDS_SUBJECT, CLOUD_EVENT_STREAM, CLOUD_EVENT_SUBJECT,
-        DEAD_LETTER_AGE, DEAD_LETTER_STREAM, DEAD_LETTER_SUBJECT, DEAD_PICTURE_STREAM,
-        DEAD_PICTURE_SUBJECT, DEAD_WEBHOOK_STREAM, DEAD_WEBHOOK_SUBJECT, DESCRIPTION_BUCKET,
-        DESCRIPTION_TTL, DRAWING_STREAM, DRAWING_SUBJECT, HEARTBEAT_BUCKET, HEARTBEAT_TTL,
-        IDEMPOTENCY_BUCKET, JOBS_STREAM, KEY_BUCKET, LEASE_BUCKET, LEASE_TTL, PICTURE_STORE,
-        PICTURE_STREAM, RECORDS_SUBJECT, TASK_BUCKET, WEBHOOK_CONSUMER, WEBHOOK_STREAM,
+        self, BATCH_BUCKET, BATCH_RECORDS_SUBJECT, CLOUD_EVENT_STREAM, CLOUD_EVENT_SUBJECT,
+        COMPARISON_STREAM, COMPARISON_SUBJECT, DEAD_LETTER_AGE, DEAD_LETTER_STREAM,
+        DEAD_LETTER_SUBJECT, DEAD_PICTURE_STREAM, DEAD_PICTURE_SUBJECT, DEAD_WEBHOOK_STREAM,
+        DEAD_WEBHOOK_SUBJECT, DESCRIPTION_BUCKET, DESCRIPTION_TTL, DRAWING_STREAM, DRAWING_SUBJECT,
+        HEARTBEAT_BUCKET, HEARTBEAT_TTL, IDEMPOTENCY_BUCKET, JOBS_STREAM, KEY_BUCKET, LEASE_BUCKET,
+        LEASE_TTL, PICTURE_STORE, PICTURE_STREAM, RECORDS_SUBJECT, SHADOW_JOB_AGE,
+        SHADOW_JOBS_STREAM, SHADOW_JOBS_SUBJECT, TASK_BUCKET, WEBHOOK_CONSUMER, WEBHOOK_STREAM,
         WEBHOOK_SUBJECT,
     },
 };
@@ -35,6 +36,14 @@ const SHORT_DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 pub(super) const MAX_DEAD_LETTER_BYTES: i64 = 256 << 20;
 
 const CLOUD_EVENT_AGE: Duration = DAY.saturating_mul(7);
+
+/// When there are more shadow jobs than this, the oldest are deleted.
+const MAX_SHADOW_JOBS: i64 = 1000;
+const MAX_SHADOW_JOB_BYTES: i64 = 64 << 20;
+
+/// When there are more comparisons than this, the oldest are deleted.
+const MAX_COMPARISONS: i64 = 10_000;
+const COMPARISON_AGE: Duration = DAY.saturating_mul(7);
 
 /// A dead letter's picture is stored a moment before the letter and must not expire before it.
 const DEAD_PICTURE_AGE: Duration = DEAD_LETTER_AGE.saturating_add(Duration::from_secs(3600));
@@ -316,6 +325,51 @@ fn cloud_events(config: &MessagingConfig) -> Config {
         max_bytes: server_limit(config.cloud_event_bytes),
         duplicate_window: config.duplicate_window,
         ..stored(CLOUD_EVENT_STREAM.to_owned(), vec![format!("{CLOUD_EVENT_SUBJECT}.>")], config)
+    }
+}
+
+/// The streams of shadow runs, which exist only where `SHADOW_MODEL` is set.
+pub(super) fn shadow_streams(config: &MessagingConfig) -> [Config; 2] {
+    [shadow_jobs(config), comparisons(config)]
+}
+
+/// The oldest is deleted when it is full: publishing never waits for workers to catch up.
+fn shadow_jobs(config: &MessagingConfig) -> Config {
+    Config {
+        description: Some("Jobs that the shadow model runs as well".to_owned()),
+        retention: RetentionPolicy::WorkQueue,
+        discard: DiscardPolicy::Old,
+        max_age: SHADOW_JOB_AGE,
+        max_messages: MAX_SHADOW_JOBS,
+        max_bytes: MAX_SHADOW_JOB_BYTES,
+        ..stored(SHADOW_JOBS_STREAM.to_owned(), vec![format!("{SHADOW_JOBS_SUBJECT}.*.*")], config)
+    }
+}
+
+/// Limited in number and not in bytes, which a server would set aside: a message has counts in it.
+fn comparisons(config: &MessagingConfig) -> Config {
+    Config {
+        description: Some("What each job's model and the shadow model have found".to_owned()),
+        discard: DiscardPolicy::Old,
+        max_age: COMPARISON_AGE,
+        max_messages: MAX_COMPARISONS,
+        ..stored(COMPARISON_STREAM.to_owned(), vec![format!("{COMPARISON_SUBJECT}.*.*.*")], config)
+    }
+}
+
+/// The consumer of the shadow jobs for a model, which all workers share that serve it. None is delivered twice: one that
+/// kills its worker must not kill the next one.
+pub(super) fn shadow_consumer(config: &MessagingConfig, model: &ModelName) -> pull::Config {
+    pull::Config {
+        durable_name: Some(names::shadow_consumer(model)),
+        description: Some(format!("Shadow jobs for {model}; each goes to one of the workers")),
+        filter_subject: format!("{SHADOW_JOBS_SUBJECT}.{model}.*"),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: config.ack_wait,
+        max_deliver: 1,
+        max_ack_pending: MAX_ACK_PENDING,
+        max_waiting: MAX_WAITING,
+        ..pull::Config::default()
     }
 }
 

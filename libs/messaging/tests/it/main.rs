@@ -11,5 +11,6 @@ mod jobs;
 mod provision;
 mod reconcile;
 mod records;
+mod shadow_jobs;
 mod status;
 mod webhooks;

@@ -13,7 +13,7 @@ use messaging::{
     ApiKeyChange, ApiStatus, BatchChange, Claimed, CloudEvent, DeadLetterId, DescribedInput,
     Discrepancy, ListQuery, Messaging, MessagingConfig, MessagingError, ModelDescription,
     ModelReport, PartStatus, ProcessIdentity, ProvisionOutcome, Role, RunStart, Settlement,
-    WorkerStatus,
+    ShadowJob, WorkerStatus,
 };
 use testkit::{NatsServer, eventually};
 use time::OffsetDateTime;
@@ -26,6 +26,7 @@ use crate::fixture::{
 };
 use crate::{
     coordination::api_keys::api_key,
+    shadow_jobs::{comparison, next_shadow_job, shadow_model},
     webhooks::{Taking, with_callback},
 };
 
@@ -219,6 +220,33 @@ async fn events_are_permitted() {
     }
     assert_eq!(server.stream("EVENTS").unwrap().messages, 1, "an event is stored once");
     delivery.delivered().await.unwrap();
+    nothing_was_denied(&server).await;
+}
+
+#[tokio::test]
+async fn shadow_runs_are_permitted() {
+    let server = start();
+    let setup = set_up(&server).await;
+    let model = shadow_model();
+    for expected in [ProvisionOutcome::Created, ProvisionOutcome::Unchanged] {
+        let arranged = setup.provision_shadow(&model).await.unwrap();
+        assert_eq!(arranged.len(), 3, "{arranged:?}");
+        assert!(arranged.iter().all(|one| one.outcome == expected), "{arranged:?}");
+    }
+    let worker = connect(&server, Role::Worker).await;
+    let task_id = job().task_id;
+    worker.shadow_jobs().publish(&model, task_id, picture()).await.unwrap();
+    let mut deliveries = worker.shadow_jobs().deliveries(model);
+    assert_eq!(next_shadow_job(&mut deliveries).await, ShadowJob { task_id, picture: picture() });
+    let compared = comparison("yolov8n", "yolo11n");
+    worker.comparisons().store(&compared).await.unwrap();
+    let operator = connect(&server, Role::Cli).await;
+    let stored = operator.comparisons().of(&compared.a.model, &compared.b.model).await.unwrap();
+    assert_eq!(stored, [compared]);
+    eventually(TIMEOUT, async || {
+        (server.stream("SHADOW_JOBS").unwrap().messages == 0).then_some(())
+    })
+    .await;
     nothing_was_denied(&server).await;
 }
 
@@ -491,6 +519,9 @@ const DENIED: [(&str, &[Try]); 6] = [
             Subscribe("_INBOX_worker.>"),
             Subscribe(">"),
             Publish("starts.00000000-0000-7000-8000-000000000000"),
+            Publish("shadow_jobs.yolo11n.00000000-0000-7000-8000-000000000000"),
+            Publish("$JS.API.CONSUMER.MSG.NEXT.SHADOW_JOBS.shadow-yolo11n"),
+            Publish("model_comparisons.a.b.00000000-0000-7000-8000-000000000000"),
             // What only the server says.
             Publish("records.00000000-0000-7000-8000-000000000000"),
         ],
@@ -519,6 +550,9 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("status.requests"),
             Publish("status.answers.x"),
             Subscribe("status.>"),
+            Publish("shadow_jobs.yolo11n.x"),
+            Publish("$JS.API.CONSUMER.MSG.NEXT.SHADOW_JOBS.shadow-yolo11n"),
+            Publish("$JS.API.CONSUMER.CREATE.MODEL_COMPARISONS"),
             Subscribe("records.>"),
             Subscribe("webhooks.>"),
             Subscribe(">"),
@@ -562,6 +596,12 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("$JS.API.STREAM.MSG.GET.KV_idempotency"),
             Publish("$JS.API.STREAM.MSG.GET.DRAWINGS"),
             Publish("drawings.x"),
+            // A consumer could deliver shadow jobs as jobs.
+            Publish("$JS.API.CONSUMER.CREATE.SHADOW_JOBS"),
+            Publish("$JS.API.CONSUMER.CREATE.SHADOW_JOBS.shadow-x.shadow_jobs.x.y"),
+            Publish("$JS.API.CONSUMER.CREATE.MODEL_COMPARISONS"),
+            Publish("$JS.API.STREAM.CREATE.SHADOW_JOBS"),
+            Publish("$JS.API.STREAM.PURGE.SHADOW_JOBS"),
             Publish("$JS.API.STREAM.RESTORE.JOBS"),
             Publish("$JS.API.STREAM.SNAPSHOT.JOBS"),
             Publish("$JS.API.CONSUMER.CREATE.JOBS.normal-yolov8n"),
@@ -598,6 +638,9 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("$JS.API.CONSUMER.CREATE.JOBS.normal-yolov8n"),
             Publish("$JS.API.CONSUMER.DURABLE.CREATE.JOBS.normal-yolov8n"),
             Publish("$JS.API.CONSUMER.DELETE.WEBHOOKS.notifier"),
+            Publish("$JS.API.CONSUMER.CREATE.SHADOW_JOBS.shadow-yolo11n"),
+            Publish("$JS.API.CONSUMER.MSG.NEXT.SHADOW_JOBS.shadow-yolo11n"),
+            Publish("shadow_jobs.yolo11n.x"),
             Subscribe("_INBOX_worker.>"),
         ],
     ),
@@ -613,6 +656,11 @@ const DENIED: [(&str, &[Try]); 6] = [
             Publish("$JS.API.STREAM.PURGE.KV_keys"),
             Publish("$JS.API.STREAM.PURGE.JOBS"),
             Publish("$KV.leases.reconciler"),
+            Publish("$JS.API.CONSUMER.CREATE.SHADOW_JOBS"),
+            Publish("$JS.API.CONSUMER.MSG.NEXT.SHADOW_JOBS.shadow-yolo11n"),
+            Publish("shadow_jobs.yolo11n.x"),
+            Publish("model_comparisons.a.b.x"),
+            Publish("$JS.API.STREAM.PURGE.MODEL_COMPARISONS"),
             Subscribe("_INBOX_api.>"),
         ],
     ),
