@@ -23,6 +23,18 @@ const MODEL_MEMORY_BYTES_OF_A_SLOT: u64 = 256 << 20;
 /// The default of sessions on a GPU.
 const GPU_SESSIONS: NonZero<usize> = NonZero::new(16).unwrap();
 
+/// The default of `SHADOW_SHARE`.
+const SHADOW_SHARE: f64 = 0.1;
+
+/// Which jobs the shadow model runs as well.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShadowConfig {
+    /// `SHADOW_MODEL`: the name of the shadow model.
+    pub model: ModelName,
+    /// `SHADOW_SHARE`: the share of the jobs of other models, from 0 to 1. Default 0.1.
+    pub share: f64,
+}
+
 /// All settings of a worker.
 #[derive(Clone)]
 pub struct Config {
@@ -31,6 +43,8 @@ pub struct Config {
     pub model: ModelName,
     /// `MODELS`: the names of the installed models whose jobs it runs, separated by commas. Default: all installed ones.
     pub models: Option<ModelNames>,
+    /// `SHADOW_MODEL` and `SHADOW_SHARE`. Default: there is no shadow model.
+    pub shadow: Option<ShadowConfig>,
     /// `MODEL_MEMORY_BYTES`: about how much memory models may take. Beyond it the least recently used one is dropped,
     /// unless it is in use. Default 1 GiB, or 256 MiB for each slot if that is more.
     pub model_memory_bytes: u64,
@@ -92,6 +106,7 @@ impl Config {
         let config = Self {
             model: model(&mut reader, models.as_ref()),
             models,
+            shadow: shadow(&mut reader),
             model_memory_bytes: reader.at_least("MODEL_MEMORY_BYTES", 1, memory),
             models_scan: reader.seconds("MODELS_SCAN_SECONDS", 5),
             models_dir: reader.read_optional("MODELS_DIR"),
@@ -117,6 +132,11 @@ impl Config {
     }
 }
 
+fn shadow(reader: &mut Reader<'_>) -> Option<ShadowConfig> {
+    let share = reader.within("SHADOW_SHARE", 0.0, 1.0, SHADOW_SHARE);
+    reader.read_optional("SHADOW_MODEL").map(|model| ShadowConfig { model, share })
+}
+
 /// The model that is loaded at the start.
 fn model(reader: &mut Reader<'_>, models: Option<&ModelNames>) -> ModelName {
     let model = reader.read_optional("MODEL");
@@ -137,11 +157,29 @@ mod tests {
 
     use super::*;
 
-    fn model_of(variables: &[(&str, &str)]) -> Result<String, String> {
+    fn config_of(variables: &[(&str, &str)]) -> Result<Config, String> {
         let source: HashMap<String, String> =
             variables.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let config = Config::read(&source).map_err(|error| error.to_string())?;
-        Ok(config.model.into())
+        Config::read(&source).map_err(|error| error.to_string())
+    }
+
+    fn model_of(variables: &[(&str, &str)]) -> Result<String, String> {
+        Ok(config_of(variables)?.model.into())
+    }
+
+    #[test]
+    fn a_tenth_of_the_jobs_is_shadowed_unless_another_share_is_set() {
+        let shadow_of =
+            |variables: &[(&str, &str)]| config_of(variables).map(|config| config.shadow);
+        let shadow = |share| Some(ShadowConfig { model: "b".parse().unwrap(), share });
+        assert_eq!(shadow_of(&[("SHADOW_SHARE", "1")]), Ok(None));
+        assert_eq!(shadow_of(&[("SHADOW_MODEL", "b")]), Ok(shadow(0.1)));
+        let all = [("SHADOW_MODEL", "b"), ("SHADOW_SHARE", "1")];
+        assert_eq!(shadow_of(&all), Ok(shadow(1.0)));
+        for bad in ["1.1", "-0.1", "NaN", "ten"] {
+            let error = shadow_of(&[("SHADOW_SHARE", bad)]).unwrap_err();
+            assert!(error.contains("SHADOW_SHARE"), "{bad}: {error}");
+        }
     }
 
     #[test]

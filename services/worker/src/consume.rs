@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     cores::Parallelism,
+    load::CountedJob,
     process::{Context, process},
     settle::{Outcome, settlement},
 };
@@ -43,7 +44,8 @@ pub(crate) async fn consume(
         };
         let Some((delivery, permit)) = next else { break };
         let parallelism = in_flight.parallelism(&delivery);
-        jobs.spawn(handle(Arc::clone(&context), delivery, permit, parallelism));
+        let place = Place { _permit: permit, _counted: context.load.count(parallelism) };
+        jobs.spawn(handle(Arc::clone(&context), delivery, place, parallelism));
         while let Some(finished) = jobs.try_join_next() {
             report_panic(finished);
         }
@@ -58,6 +60,12 @@ pub(crate) async fn consume(
             jobs.shutdown().await;
         }
     }
+}
+
+/// The place of a job among those that the worker holds, until this is dropped.
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    _counted: CountedJob,
 }
 
 /// The most jobs that a worker holds at a time: a batch for each slot, and a few more whose pictures are
@@ -153,21 +161,16 @@ async fn next_delivery(deliveries: &mut Deliveries, in_flight: &InFlightLimit) -
     }
 }
 
-async fn handle(
-    context: Arc<Context>,
-    delivery: Delivery,
-    permit: OwnedSemaphorePermit,
-    parallelism: Parallelism,
-) {
+async fn handle(context: Arc<Context>, delivery: Delivery, place: Place, parallelism: Parallelism) {
     let span = delivery.span();
     context.metrics.count_delivery(delivery.attempt);
-    span.around(work_on(&context, delivery, permit, parallelism, &span)).await;
+    span.around(work_on(&context, delivery, place, parallelism, &span)).await;
 }
 
 async fn work_on(
     context: &Context,
     delivery: Delivery,
-    permit: OwnedSemaphorePermit,
+    place: Place,
     parallelism: Parallelism,
     span: &Span,
 ) {
@@ -175,25 +178,32 @@ async fn work_on(
     failpoints::reach("worker-received");
     let outcome = process(context, &delivery, parallelism).await;
     // The next job may be pulled while this one is settled.
-    drop(permit);
+    drop(place);
     context.metrics.count_job(outcome.name());
     span.set(|| [KeyValue::new("spotter.job.outcome", outcome.name())]);
     if let Outcome::Failed { error, .. } = &outcome {
         span.fail(outcome.name(), || error.to_string());
     }
     match &outcome {
-        Outcome::Stored => {}
+        Outcome::Detected | Outcome::Stored => {}
         Outcome::Failed { error, attempt } => {
             tracing::warn!(%task_id, attempt, deliveries, %error, "the run failed; the job is retried");
         }
         outcome => tracing::info!(%task_id, deliveries, ?outcome, "settled"),
     }
+    let shadow_job = match (&context.shadow_jobs, &outcome) {
+        (Some(shadow_jobs), Outcome::Detected) => shadow_jobs.of(&delivery),
+        _ => None,
+    };
     failpoints::reach("worker-before-ack");
     if let Err(error) = delivery.settle(settlement(&outcome)).await {
         // The server hands the job out again. If its record is terminal, that is a duplicate.
         tracing::warn!(%task_id, deliveries, %error, "a delivery could not be settled");
     }
     failpoints::reach("worker-after-ack");
+    if let Some(shadow_job) = shadow_job {
+        shadow_job.publish().await;
+    }
 }
 
 async fn join_all(jobs: &mut JoinSet<()>) {

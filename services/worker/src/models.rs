@@ -13,5 +13,5 @@ pub(crate) use cache::{CacheRules, ModelCache};
 pub(crate) use entries::ServedModel;
 pub(crate) use folder::watch_folder;
 pub(crate) use gauges::register as register_gauges;
-pub(crate) use loaded::{LoadedModel, RunShape};
+pub(crate) use loaded::{LoadedModel, RunShape, SlotId};
 pub(crate) use loader::ModelLoader;

@@ -30,11 +30,13 @@ use crate::{
         Batch, Batcher, InferenceError, Picture, PictureFile, Placement, SlotLease, Slots,
         TiledJob, Work,
     },
+    load::Load,
     metrics::{Stage, WorkerMetrics},
     models::{LoadedModel, ModelCache},
     recorded_run::{RecordedRun, Start},
     running::{RunningTask, RunningTasks},
     settle::{Outcome, RunError},
+    shadow::ShadowPublisher,
 };
 
 /// What every job of this worker shares.
@@ -55,6 +57,9 @@ pub(crate) struct Context {
     pub(crate) max_attempts: u32,
     pub(crate) most_picture_bytes: u64,
     pub(crate) drawer: Drawer,
+    /// `None` without a shadow model.
+    pub(crate) shadow_jobs: Option<ShadowPublisher>,
+    pub(crate) load: Load,
     pub(crate) running: RunningTasks,
     /// Held by every job while it runs; see [`Isolation`].
     pub(crate) isolation: RwLock<()>,
@@ -426,7 +431,7 @@ async fn succeed(
         postprocess_ms = milliseconds(timings.postprocess),
         "detected"
     );
-    Ok(outcome)
+    Ok(if matches!(outcome, Outcome::Stored) { Outcome::Detected } else { outcome })
 }
 
 async fn fail(

@@ -26,7 +26,9 @@ pub(crate) enum RunError {
 /// The outcome of processing one delivery.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// A terminal record is stored.
+    /// A terminal record with what was detected is stored.
+    Detected,
+    /// Another terminal record is stored.
     Stored,
     /// The task was terminal before: the delivery is a duplicate, and the record is unchanged.
     Duplicate,
@@ -50,7 +52,7 @@ impl Outcome {
     /// Its name in the metric.
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Self::Stored => "stored",
+            Self::Detected | Self::Stored => "stored",
             Self::Duplicate => "duplicate",
             Self::Failed { .. } => "failed",
             Self::Poison => "poison",
@@ -62,7 +64,7 @@ impl Outcome {
 /// The settlement for an outcome.
 pub(crate) fn settlement(outcome: &Outcome) -> Settlement {
     match outcome {
-        Outcome::Stored | Outcome::Duplicate => Settlement::Ack,
+        Outcome::Detected | Outcome::Stored | Outcome::Duplicate => Settlement::Ack,
         Outcome::Failed { attempt, .. } => {
             Settlement::RetryAfter(retry_delay(*attempt, rand::random()))
         }

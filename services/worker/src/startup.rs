@@ -21,7 +21,7 @@ use tokio::sync::{RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config,
+    Config, ShadowConfig,
     consume::{InFlightLimit, consume},
     consumers::provision_consumers,
     cores,
@@ -30,10 +30,12 @@ use crate::{
     heartbeat::Heartbeat,
     hints,
     inference::{BatchRules, Batcher, Placement, Slots},
+    load::Load,
     metrics::WorkerMetrics,
     models::{CacheRules, ModelCache, ModelLoader, register_gauges, watch_folder},
     process::Context,
     running::RunningTasks,
+    shadow::{ShadowMetrics, ShadowPublisher, ShadowRunner},
     status,
 };
 
@@ -123,7 +125,8 @@ pub async fn run(
         ));
     }
     let worker_metrics = WorkerMetrics::new(&metrics);
-    let Loaded { models, slots, max_batch } = {
+    let shadow_metrics = ShadowMetrics::new(&metrics);
+    let Loaded { models, slots, shadow_slots, max_batch } = {
         let (config, metrics) = (config.clone(), worker_metrics.clone());
         // Loading weights takes about a second, in which probes must be answered.
         tokio::task::spawn_blocking(move || load(&config, metrics))
@@ -133,6 +136,7 @@ pub async fn run(
     let messaging = Messaging::connect(config.messaging.clone()).await?;
     messaging.provision([]).await?;
     provision_consumers(&messaging, &models.names()).await?;
+    provision_shadow(&messaging, config.shadow.as_ref()).await;
     health.started(messaging.clone());
     let connection = messaging.clone();
     metrics.flag("spotter_nats_connected", "1 while there is a connection to NATS.", move || {
@@ -156,6 +160,10 @@ pub async fn run(
         timeout: config.job_deadline,
         metrics: metrics.clone(),
     };
+    let shadow_jobs = config.shadow.clone().map(|shadow| {
+        ShadowPublisher::new(shadow, messaging.shadow_jobs(), shadow_metrics.clone())
+    });
+    let load = Load::of_slots(slots.count());
     let context = Arc::new(Context {
         name: process_name(),
         tasks: messaging.tasks(),
@@ -170,6 +178,8 @@ pub async fn run(
         max_attempts: config.max_attempts,
         most_picture_bytes: config.picture_limits.max_bytes,
         drawer,
+        shadow_jobs,
+        load,
         running: RunningTasks::default(),
         isolation: RwLock::default(),
         release: CancellationToken::new(),
@@ -177,6 +187,21 @@ pub async fn run(
     });
     watch_revoked_tasks(&messaging, &context).await?;
     status::answer_requests(&messaging, &context).await?;
+    if let (Some(shadow), Some(slots)) = (&config.shadow, shadow_slots) {
+        let runner = ShadowRunner {
+            model: shadow.model.clone(),
+            deliveries: messaging.shadow_jobs().deliveries(shadow.model.clone()),
+            comparisons: messaging.comparisons(),
+            tasks: messaging.tasks(),
+            models: Arc::clone(&context.models),
+            slots,
+            load: context.load.clone(),
+            deadline: config.job_deadline,
+            metrics: context.metrics.clone(),
+            shadow_metrics,
+        };
+        tokio::spawn(shutdown.clone().run_until_cancelled_owned(runner.run()));
+    }
     // Before the first job, so that each model is known before its first result.
     let heartbeat =
         Heartbeat::start(&messaging, context.name.clone(), Arc::clone(&context.models)).await;
@@ -207,6 +232,19 @@ pub async fn run(
     if context.broken.is_cancelled() { Err(WorkerError::Hung) } else { Ok(()) }
 }
 
+/// Provisions what shadow runs need. Without it, the worker works on its jobs all the same.
+async fn provision_shadow(messaging: &Messaging, shadow: Option<&ShadowConfig>) {
+    if let Some(ShadowConfig { model, .. }) = shadow
+        && let Err(error) = messaging.provision_shadow(model).await
+    {
+        tracing::warn!(
+            %model,
+            %error,
+            "there are no shadow runs; run the set-up (`spotter setup`) with SHADOW_MODEL"
+        );
+    }
+}
+
 /// Stops the runs of tasks that clients revoke, until the connection is closed.
 async fn watch_revoked_tasks(
     messaging: &Messaging,
@@ -226,6 +264,8 @@ async fn watch_revoked_tasks(
 struct Loaded {
     models: Arc<ModelCache>,
     slots: Slots,
+    /// `None` without a shadow model.
+    shadow_slots: Option<Slots>,
     /// The largest batch of the model that was loaded.
     max_batch: usize,
 }
@@ -251,7 +291,8 @@ fn load(config: &Config, metrics: WorkerMetrics) -> Result<Loaded, WorkerError> 
     };
     let (models, first) = ModelCache::start(loader, rules, metrics)?;
     let slots = Slots::start(&runtime, config.cores.slots)?;
-    Ok(Loaded { models: Arc::new(models), slots, max_batch: first.max_batch() })
+    let shadow_slots = config.shadow.as_ref().map(|_| Slots::start_shadow(&runtime)).transpose()?;
+    Ok(Loaded { models: Arc::new(models), slots, shadow_slots, max_batch: first.max_batch() })
 }
 
 fn placement(config: &Config) -> Placement {

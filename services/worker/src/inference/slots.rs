@@ -22,13 +22,13 @@ use super::{
     run_spans::{RunSpans, RunningWork},
     work::{Batch, JobResult, Picture, Reply, Work},
 };
-use crate::models::RunShape;
+use crate::models::{RunShape, SlotId};
 
 /// How long a cancelled run may take to stop. ONNX Runtime checks between two operators.
 const CANCEL_GRACE: Duration = Duration::from_secs(5);
 
-/// What the thread of a slot, given by its number, does.
-type Task = Box<dyn FnOnce(usize, &Canceller) -> Result<(), InferenceError> + Send>;
+/// What the thread of a slot does.
+type Task = Box<dyn FnOnce(SlotId, &Canceller) -> Result<(), InferenceError> + Send>;
 
 /// A task on its way through a slot's thread.
 struct Request {
@@ -38,7 +38,7 @@ struct Request {
     done: oneshot::Sender<Result<(), InferenceError>>,
 }
 
-/// The worker's slots. Models work on as many batches at a time as there are slots.
+/// Slots of the worker. Models work on as many batches at a time as there are slots.
 pub(crate) struct Slots {
     pool: Pool<Slot>,
     count: usize,
@@ -51,20 +51,30 @@ struct Slot {
 }
 
 impl Slots {
-    /// Starts `count` slots.
+    /// Starts the slots that run jobs.
     ///
     /// # Errors
     /// If the operating system gives no more threads.
     pub(crate) fn start(runtime: &OnnxRuntime, count: NonZero<usize>) -> std::io::Result<Self> {
-        let count = count.get();
-        let mut slots = Vec::with_capacity(count);
-        for number in 0..count {
+        Self::of((0..count.get()).map(SlotId::Jobs), runtime)
+    }
+
+    /// Starts the slot of shadow runs. Whatever becomes of it, those of jobs are as they were.
+    ///
+    /// # Errors
+    /// If the operating system gives no more threads.
+    pub(crate) fn start_shadow(runtime: &OnnxRuntime) -> std::io::Result<Self> {
+        Self::of([SlotId::Shadow], runtime)
+    }
+
+    fn of(ids: impl IntoIterator<Item = SlotId>, runtime: &OnnxRuntime) -> std::io::Result<Self> {
+        let mut slots = Vec::new();
+        for id in ids {
             let (requests, inbox) = blocking::sync_channel(1);
-            thread::Builder::new()
-                .name(format!("slot-{number}"))
-                .spawn(move || serve(&inbox, number))?;
+            thread::Builder::new().name(id.thread_name()).spawn(move || serve(&inbox, id))?;
             slots.push(Slot { requests, runtime: runtime.clone() });
         }
+        let count = slots.len();
         Ok(Self { pool: Pool::new(slots), count, preprocessing: Arc::default() })
     }
 
@@ -198,13 +208,13 @@ fn fail(replies: &[Reply], error: InferenceError) {
 }
 
 /// A slot's thread: one task after another until the slot is dropped.
-fn serve(inbox: &blocking::Receiver<Request>, number: usize) {
+fn serve(inbox: &blocking::Receiver<Request>, slot: SlotId) {
     while let Ok(Request { task, canceller, done }) = inbox.recv() {
         if done.is_closed() {
             continue;
         }
         // A detector overwrites its buffers with each run, so a panic leaves nothing behind for the next.
-        let outcome = match catch_unwind(AssertUnwindSafe(|| task(number, &canceller))) {
+        let outcome = match catch_unwind(AssertUnwindSafe(|| task(slot, &canceller))) {
             Ok(outcome) => outcome,
             Err(panic) => Err(InferenceError::Panicked(panic_message(&*panic))),
         };
@@ -220,10 +230,10 @@ fn recycle(batch: Batch, preprocessing: &Preprocessing) {
     }
 }
 
-fn run_batch(slot: usize, batch: &Batch, canceller: &Canceller) -> Result<(), InferenceError> {
+fn run_batch(slot: SlotId, batch: &Batch, canceller: &Canceller) -> Result<(), InferenceError> {
     let works = batch.works();
     for work in works {
-        failpoints::reach_with("worker-detect", &work.picture.file);
+        failpoints::reach_with(failpoint(slot), &work.picture.file);
     }
     let Some(first) = works.first() else { return Ok(()) };
     let Picture { model, parallelism, .. } = &first.picture;
@@ -232,6 +242,14 @@ fn run_batch(slot: usize, batch: &Batch, canceller: &Canceller) -> Result<(), In
     model.with(&run, |detector, each| {
         works.chunks(each).try_for_each(|works| Ok(detect(detector, works, each, canceller)?))
     })
+}
+
+/// Where a test can make a run of this slot fail.
+fn failpoint(slot: SlotId) -> &'static str {
+    match slot {
+        SlotId::Jobs(_) => "worker-detect",
+        SlotId::Shadow => "worker-detect-shadow",
+    }
 }
 
 /// Answers every job of `works` with its own detections, or none of them, by a run of `pictures` pictures.

@@ -128,6 +128,39 @@ impl ModelCache {
         }
     }
 
+    /// As [`ModelCache::get`], for a run that no job must notice: `None` if other models would have to be dropped for it.
+    /// It does not count as a use, so this model is dropped before those that jobs ask for.
+    ///
+    /// # Errors
+    /// As [`ModelCache::get`].
+    pub(crate) async fn get_if_room(
+        self: &Arc<Self>,
+        name: &ModelName,
+    ) -> Result<Option<Arc<LoadedModel>>, InferenceError> {
+        let bundle = self.entries.lock().models.get(name).map(|entry| entry.bundle.clone());
+        let bundle = bundle.ok_or_else(|| InferenceError::NotServed(name.clone()))?;
+        let bytes = self.loader.expected_bytes(&bundle);
+        match self.find_if_room(name, bytes)? {
+            Some(Found::Loaded(model)) => Ok(Some(model)),
+            Some(Found::Loading(loading)) => outcome(loading).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn find_if_room(
+        self: &Arc<Self>,
+        name: &ModelName,
+        bytes: u64,
+    ) -> Result<Option<Found>, InferenceError> {
+        let mut entries = self.entries.lock();
+        let has_room = entries.memory_bytes().saturating_add(bytes) <= self.budget;
+        let Some(entry) = entries.models.get_mut(name) else {
+            return Err(InferenceError::NotServed(name.clone()));
+        };
+        let is_in_memory = entry.loaded.is_some();
+        (has_room || is_in_memory).then(|| self.found(name, entry)).transpose()
+    }
+
     fn find(self: &Arc<Self>, name: &ModelName) -> Result<Found, InferenceError> {
         let mut entries = self.entries.lock();
         entries.uses += 1;
@@ -136,6 +169,15 @@ impl ModelCache {
             return Err(InferenceError::NotServed(name.clone()));
         };
         entry.last_use = now;
+        self.found(name, entry)
+    }
+
+    /// The model in memory, or its load, which is started if there is none.
+    fn found(
+        self: &Arc<Self>,
+        name: &ModelName,
+        entry: &mut Entry,
+    ) -> Result<Found, InferenceError> {
         if let Some(model) = &entry.loaded {
             return Ok(Found::Loaded(Arc::clone(model)));
         }

@@ -23,11 +23,28 @@ use crate::{cores::Parallelism, inference::InferenceError};
 /// What a session allocates for its runs, for each pixel of the model's input.
 const SESSION_BYTES_PER_PIXEL: u64 = 100;
 
+/// A slot of the worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SlotId {
+    /// One that runs jobs, by its number from 0.
+    Jobs(usize),
+    /// The one that runs shadow jobs.
+    Shadow,
+}
+
+impl SlotId {
+    pub(crate) fn thread_name(self) -> String {
+        match self {
+            Self::Jobs(number) => format!("slot-{number}"),
+            Self::Shadow => "shadow".to_owned(),
+        }
+    }
+}
+
 /// A run: the slot that makes it, and its pictures, all of one size.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RunShape {
-    /// The number of the slot, from 0.
-    pub(crate) slot: usize,
+    pub(crate) slot: SlotId,
     pub(crate) parallelism: Parallelism,
     pub(crate) size: Size,
     pub(crate) pictures: usize,
@@ -122,7 +139,7 @@ impl LoadedModel {
     }
 }
 
-/// The detectors of a model on a CPU: one for each slot, and one on all cores for a job beside which no other runs or
+/// The detectors of a model on a CPU: one for each slot, also that of shadow runs, and one on all cores for a job beside which no other runs or
 /// waits. Only the slot itself locks its own, so no slot waits for another.
 pub(super) struct SlotDetectors {
     shared: SharedModel,
@@ -130,6 +147,8 @@ pub(super) struct SlotDetectors {
     /// The first one, until a slot needs it.
     spare: Mutex<Option<Detector>>,
     slots: Box<[Mutex<Option<Detector>>]>,
+    /// That of shadow runs, which no job waits for.
+    shadow: Mutex<Option<Detector>>,
     /// With its threads; `None` if a slot has as many.
     wide: Option<(NonZero<usize>, Mutex<Option<Detector>>)>,
     /// How many detectors there are.
@@ -150,6 +169,7 @@ impl SlotDetectors {
             options,
             spare: Mutex::new(Some(first)),
             slots: (0..slots.get()).map(|_| Mutex::default()).collect(),
+            shadow: Mutex::default(),
             wide: wide.map(|threads| (threads, Mutex::default())),
             sessions: AtomicU64::new(1),
         }
@@ -167,8 +187,11 @@ impl SlotDetectors {
         {
             return work(made(&mut wide, || self.make(*threads))?);
         }
-        let slot = self.slots.get(run.slot).ok_or(InferenceError::SlotEnded)?;
-        work(made(&mut slot.lock(), || self.for_a_slot())?)
+        let place = match run.slot {
+            SlotId::Jobs(number) => self.slots.get(number).ok_or(InferenceError::SlotEnded)?,
+            SlotId::Shadow => &self.shadow,
+        };
+        work(made(&mut place.lock(), || self.for_a_slot())?)
     }
 
     /// Makes those that are not there yet.

@@ -14,5 +14,6 @@ mod isolation;
 mod models;
 mod outcomes;
 mod probes;
+mod shadow;
 mod shutdown;
 mod status;

@@ -1,6 +1,6 @@
 //! Several models in one worker.
 
-mod installed;
+pub(crate) mod installed;
 
 use std::{collections::HashMap, fs};
 
@@ -18,7 +18,7 @@ use crate::{
 const SMALL_INPUT: DescribedInput = DescribedInput::Fixed { width: 160, height: 160 };
 
 /// The sum of the series of a metric of the worker that have these labels.
-async fn metric(address: &str, name: &str, labels: &[&str]) -> u64 {
+pub(crate) async fn metric(address: &str, name: &str, labels: &[&str]) -> u64 {
     let metrics = ask(address, "/metrics").await;
     let series = metrics.lines().filter(|line| {
         line.starts_with(&format!("{name}{{")) && labels.iter().all(|label| line.contains(label))

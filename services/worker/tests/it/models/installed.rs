@@ -45,8 +45,13 @@ impl ModelsFolder {
 
     /// Installs the export `family` as a version of a model. A version of the same model is replaced.
     pub(crate) fn install(&self, model: &str, family: &str, version: &str) -> Sha256Digest {
+        self.install_labelled(model, family, &format!("{model} {version}"))
+    }
+
+    /// As [`ModelsFolder::install`], with classes whose names begin with `labels`.
+    pub(crate) fn install_labelled(&self, model: &str, family: &str, labels: &str) -> Sha256Digest {
         let source = workspace_root().join(format!("libs/detector/tests/families/{family}.onnx"));
-        let labels = (0..CLASSES).map(|class| format!("{model} {version} {class}")).collect();
+        let labels = (0..CLASSES).map(|class| format!("{labels} {class}")).collect();
         let options = InstallOptions {
             labels: Some(LabelMap::new(labels)),
             existing: Existing::Replace,
