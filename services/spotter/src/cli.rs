@@ -18,8 +18,8 @@ use crate::{bench::BenchOptions, paths::PathsOptions};
 pub(crate) use self::{
     key::{KeyChoice, KeyCommand, KeyCreateOptions, KeyListOptions},
     model::{
-        ModelAddOptions, ModelCommand, ModelInstallOptions, ModelPullOptions, ModelSearchOptions,
-        ModelVerifyOptions,
+        ModelAddOptions, ModelCommand, ModelCompareOptions, ModelInstallOptions, ModelPullOptions,
+        ModelSearchOptions, ModelVerifyOptions,
     },
 };
 

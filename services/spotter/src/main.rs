@@ -1,7 +1,7 @@
 //! `spotter`: the command people type.
 //!
 //! Runs everything on one machine (`up`), finds objects without any server (`detect`), talks to a
-//! running API (`submit`), installs models (`model`), and manages dead letters (`dlq`), webhooks that were given up
+//! running API (`submit`), installs and compares models (`model`), and manages dead letters (`dlq`), webhooks that were given up
 //! (`webhooks`) and API keys (`key`).
 
 mod bench;
@@ -10,6 +10,7 @@ mod cli;
 mod commands;
 mod eight_bits;
 mod error;
+mod loaded_model;
 mod output;
 mod paths;
 mod pictures;

@@ -1,5 +1,6 @@
 //! Printing to standard output and standard error, which may be closed.
 
+pub(crate) mod columns;
 pub(crate) mod results;
 
 use std::{

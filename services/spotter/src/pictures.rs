@@ -1,8 +1,52 @@
 //! Reading the pictures that are named on the command line.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
 
 use domain::picture::PictureLimits;
+
+/// The extensions of the files that are taken from a folder.
+const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
+
+/// The files, and in place of each folder the pictures in it and in the folders below, in the order of their names.
+///
+/// # Errors
+/// Which folder cannot be read, and why.
+pub(crate) fn with_those_in_folders(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    let mut files = Vec::new();
+    for path in paths {
+        if path.is_dir() {
+            let added = add_folder(path, &mut files);
+            added.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+        } else {
+            files.push(path.clone());
+        }
+    }
+    Ok(files)
+}
+
+fn add_folder(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        // Not those behind links: they may lead back.
+        if entry.file_type()?.is_dir() {
+            add_folder(&path, files)?;
+        } else if is_picture(&path) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str());
+    extension.is_some_and(|found| EXTENSIONS.iter().any(|known| found.eq_ignore_ascii_case(known)))
+}
 
 /// Reads a picture from a file or a pipe, up to the size limit: the length of a pipe is unknown beforehand.
 pub(crate) fn read_picture(path: &Path, limits: &PictureLimits) -> Result<Vec<u8>, String> {
@@ -20,6 +64,21 @@ pub(crate) fn read_picture(path: &Path, limits: &PictureLimits) -> Result<Vec<u8
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_stands_for_the_pictures_below_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("b")).unwrap();
+        std::os::unix::fs::symlink(folder.path(), path("link")).unwrap();
+        for name in ["c.JPG", "a.png", "notes.txt", "b/d.webp"] {
+            fs::write(path(name), "").unwrap();
+        }
+        let named = [folder.path().to_owned(), path("notes.txt"), path("absent")];
+        let found = with_those_in_folders(&named).unwrap();
+        let expected = ["a.png", "b/d.webp", "c.JPG", "notes.txt", "absent"].map(path);
+        assert_eq!(found, expected);
+    }
 
     #[test]
     fn reading_stops_at_the_size_limit() {

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use detector::preprocess::letterbox::Resampling;
 use domain::{ModelName, Sha256Digest};
 
+use super::{NatsOptions, SettingsOptions};
 use crate::paths::PathsOptions;
 
 #[derive(Debug, Subcommand)]
@@ -26,6 +27,11 @@ pub(crate) enum ModelCommand {
     List(PathsOptions),
     /// Check installed models against the checksums of their installation
     Verify(ModelVerifyOptions),
+    /// Compare what two models find, and how long they take
+    ///
+    /// With pictures, runs both installed models on them, without any server. Without pictures, prints what workers
+    /// with SHADOW_MODEL=B have compared: jobs that model A has run, and B as well.
+    Compare(ModelCompareOptions),
 }
 
 #[derive(Debug, Args)]
@@ -113,4 +119,26 @@ pub(crate) struct ModelVerifyOptions {
     pub(crate) names: Vec<ModelName>,
     #[command(flatten)]
     pub(crate) paths: PathsOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModelCompareOptions {
+    /// The model in use
+    #[arg(value_name = "A")]
+    pub(crate) a: ModelName,
+    /// The model that it is compared with
+    #[arg(value_name = "B")]
+    pub(crate) b: ModelName,
+    /// The pictures to run both models on, or folders of pictures [default: those that workers have compared]
+    #[arg(value_name = "PICTURE")]
+    pub(crate) pictures: Vec<PathBuf>,
+    /// Print one JSON object instead of tables
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingsOptions,
+    #[command(flatten)]
+    pub(crate) paths: PathsOptions,
+    #[command(flatten)]
+    pub(crate) server: NatsOptions,
 }

@@ -4,13 +4,13 @@ mod drawings;
 
 use std::{path::Path, time::Instant};
 
-use detector::{Detections, Detector, ModelBundle, Preprocessor, SessionOptions};
-use domain::{DetectionSettings, Tiling, picture::PictureLimits};
+use domain::{DetectionSettings, picture::PictureLimits};
 
 use self::drawings::{draw, plan};
 use crate::{
     cli::DetectOptions,
     error::CliError,
+    loaded_model::LoadedModel,
     output::results::{Format, PictureResult, print_failure},
     pictures::read_picture,
 };
@@ -26,15 +26,7 @@ pub(crate) fn detect(options: &DetectOptions) -> Result<(), CliError> {
         Some(folder) => plan(folder, &options.pictures)?.into_iter().map(Some).collect(),
         None => vec![None; options.pictures.len()],
     };
-    let bundle = options.paths.bundle(&options.model)?;
-    let runtime = options.paths.runtime()?;
-    let threads = worker::cores::all();
-    let session = SessionOptions { threads, ..SessionOptions::default() };
-    let mut model = LoadedModel {
-        detector: Detector::load(&runtime, &bundle, &session)?,
-        preprocessor: bundle.preprocessor(PictureLimits::default()),
-        bundle,
-    };
+    let mut model = LoadedModel::load(&options.paths, &options.model)?;
     let mut failed = 0;
     for (picture, drawing) in options.pictures.iter().zip(&drawings) {
         let drawing = drawing.as_deref();
@@ -46,38 +38,6 @@ pub(crate) fn detect(options: &DetectOptions) -> Result<(), CliError> {
     match failed {
         0 => Ok(()),
         failed => Err(CliError::Pictures { failed, all: options.pictures.len() }),
-    }
-}
-
-/// A model that is ready for the bytes of pictures.
-struct LoadedModel {
-    bundle: ModelBundle,
-    preprocessor: Preprocessor,
-    detector: Detector,
-}
-
-impl LoadedModel {
-    fn detect(&mut self, bytes: &[u8], settings: &DetectionSettings) -> Result<Detections, String> {
-        if let Some(tiling) = &settings.tiling {
-            return self.detect_tiled(bytes, tiling, settings);
-        }
-        let prepared = self.preprocessor.preprocess(bytes).map_err(|error| error.to_string())?;
-        self.detector.detect(&prepared, settings).map_err(|error| error.to_string())
-    }
-
-    fn detect_tiled(
-        &mut self,
-        bytes: &[u8],
-        tiling: &Tiling,
-        settings: &DetectionSettings,
-    ) -> Result<Detections, String> {
-        let decoded = self.preprocessor.decode_tiled(bytes, tiling);
-        let picture = decoded.map_err(|error| error.to_string())?;
-        let parts = (0..picture.parts()).filter_map(|place| picture.part(place));
-        let detected = parts.map(|part| self.detector.detect(&part, settings));
-        let detected: Vec<Detections> =
-            detected.collect::<Result<_, _>>().map_err(|error| error.to_string())?;
-        picture.merge(detected, settings).ok_or_else(|| "a tile is missing".to_owned())
     }
 }
 
@@ -100,7 +60,7 @@ fn detect_one(
     };
     let result = PictureResult {
         picture,
-        model: model.bundle.name().as_str(),
+        model: model.bundle().name().as_str(),
         width: found.width,
         height: found.height,
         objects: &found.objects,

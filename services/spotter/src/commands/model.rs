@@ -1,6 +1,7 @@
-//! `spotter model`: pulls, installs, lists and checks models.
+//! `spotter model`: pulls, installs, lists, checks and compares models.
 
 mod add;
+mod compare;
 mod labels;
 mod list;
 mod pull;
@@ -14,5 +15,6 @@ pub(crate) fn model(command: ModelCommand) -> Result<(), CliError> {
         ModelCommand::Pull(options) => pull::pull(&options),
         ModelCommand::List(paths) => list::list(&paths),
         ModelCommand::Verify(options) => list::verify(&options),
+        ModelCommand::Compare(options) => compare::compare(&options),
     }
 }

@@ -24,7 +24,7 @@ impl Source for WithUrl<'_> {
 }
 
 /// Connects to the queue as an operator.
-pub(super) async fn connect(server: &NatsOptions) -> Result<Messaging, CliError> {
+pub(crate) async fn connect(server: &NatsOptions) -> Result<Messaging, CliError> {
     let source = WithUrl(&server.nats_url);
     let mut reader = Reader::new(&source);
     let config = MessagingConfig::read(&mut reader, Role::Cli);

@@ -41,6 +41,7 @@ mod system {
     mod providers;
     mod result_cache;
     mod secrets;
+    mod shadow;
     mod tiles;
     mod traces;
     mod webhooks;

@@ -5,7 +5,13 @@ use messaging::DeadLetter;
 use serde::Serialize;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
 
-use crate::{error::CliError, output};
+use crate::{
+    error::CliError,
+    output::{
+        self,
+        columns::{self, printable},
+    },
+};
 
 /// The most characters of a picture's name in the table.
 const LONGEST_NAME: usize = 32;
@@ -64,13 +70,9 @@ pub(super) fn json(letter: &DeadLetter) -> Result<(), CliError> {
 
 /// Prints a table with a line for each.
 pub(super) fn table(letters: &[DeadLetter]) -> Result<(), CliError> {
-    let rows: Vec<[String; 5]> = letters.iter().map(row).collect();
-    let widths: [usize; 5] = std::array::from_fn(|column| {
-        let cells = rows.iter().map(|row| row[column].chars().count());
-        cells.chain([HEADINGS[column].len()]).max().unwrap_or(0)
-    });
-    print_row(&HEADINGS.map(str::to_owned), &widths)?;
-    rows.iter().try_for_each(|row| print_row(row, &widths))?;
+    let headings = HEADINGS.map(str::to_owned);
+    let rows: Vec<_> = std::iter::once(headings).chain(letters.iter().map(row)).collect();
+    columns::print(&rows)?;
     output::notice(format_args!(
         "{}; look at one with `spotter dlq show ID`",
         count(letters.len())
@@ -91,12 +93,6 @@ fn row(letter: &DeadLetter) -> [String; 5] {
         format!("{shortened} ({})", size(letter)),
         printable(&letter.reason),
     ]
-}
-
-fn print_row(cells: &[String; 5], widths: &[usize; 5]) -> Result<(), CliError> {
-    let padded: Vec<String> =
-        cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-    output::line(padded.join("  ").trim_end())
 }
 
 /// Prints every field of one. `record` is its task's record, if it has not expired.
@@ -156,19 +152,4 @@ fn size(letter: &DeadLetter) -> String {
 fn moment(time: OffsetDateTime) -> String {
     let second = time.to_offset(UtcOffset::UTC).truncate_to_second();
     second.format(&Rfc3339).unwrap_or_else(|_| second.to_string())
-}
-
-/// Replaces control characters: names and reasons are untrusted and must not control the terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_control_character_reaches_the_terminal() {
-        assert_eq!(printable("\u{1b}[2Jbus\r\n猫.jpg"), "\u{fffd}[2Jbus\u{fffd}\u{fffd}猫.jpg");
-    }
 }
