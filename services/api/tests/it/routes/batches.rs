@@ -290,6 +290,23 @@ async fn a_batch_that_breaks_off_says_what_was_accepted_and_can_be_continued() {
 }
 
 #[tokio::test]
+async fn a_parameter_behind_a_picture_ends_the_batch_and_says_where_it_belongs() {
+    let app = TestApp::start().await;
+    for name in ["model", "items"] {
+        let form = Form::new().part("file", picture("a.jpg")).text(name, "yolov8n");
+        let form = form.part("file", picture("b.jpg"));
+        let (status, problem) = json(app.post("/v1/batches", form).await).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{problem}");
+        let expected = format!("{name} must be before the first picture in the form");
+        assert!(error_text(&problem).contains(&expected), "{problem}");
+        let batch = &problem["batch"];
+        assert_eq!((&batch["received"], &batch["counts"]["pending"]), (&json!(1), &json!(1)));
+    }
+    // The first picture of each is accepted, and run by the default model.
+    assert_eq!(app.jobs(), 2);
+}
+
+#[tokio::test]
 async fn a_retry_with_other_pictures_is_refused() {
     let app = TestApp::start().await;
     let submit = async |query: &str, body: &[u8]| {
