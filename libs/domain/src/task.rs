@@ -297,6 +297,9 @@ pub enum FailureReason {
     Lost,
     /// The runs of a picture's tiles take longer than one job may take.
     TooManyTiles,
+    /// The model that the job names is installed on its worker and cannot be loaded: its files are damaged or changed,
+    /// or it does not run there.
+    ModelNotLoadable,
 }
 
 #[cfg(test)]

@@ -260,7 +260,7 @@ async fn run_model(
         Err(InferenceError::Broken) => Err(Interruption::Released),
         // Another run would find the same files.
         Err(InferenceError::Model(error)) if !matches!(*error, ModelError::Read { .. }) => {
-            impossible(FailureReason::UnknownModel, hints::model(&error))
+            impossible(reason_of(&error), hints::model(&error))
         }
         Err(error @ InferenceError::NotServed(_)) => {
             impossible(FailureReason::UnknownModel, error.to_string())
@@ -287,6 +287,15 @@ async fn run_model(
             | InferenceError::DeadlineExceeded(_)
             | InferenceError::Batch(_)),
         ) => failed(error.into()),
+    }
+}
+
+/// The reason of a job whose model cannot be loaded.
+fn reason_of(error: &ModelError) -> FailureReason {
+    match error {
+        // It was removed since the job was pulled.
+        ModelError::NotInstalled { .. } => FailureReason::UnknownModel,
+        _ => FailureReason::ModelNotLoadable,
     }
 }
 

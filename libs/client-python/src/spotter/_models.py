@@ -110,6 +110,7 @@ class Reason(OpenEnum):
     POISON = "poison"
     LOST = "lost"
     TOO_MANY_TILES = "too_many_tiles"
+    MODEL_NOT_LOADABLE = "model_not_loadable"
 
 
 class Retry(OpenEnum):

@@ -178,7 +178,7 @@ async fn a_model_that_cannot_be_loaded_fails_its_jobs_only() {
         let TaskState::Failure { reason, message, .. } = &record.state else {
             panic!("{record:?}")
         };
-        assert_eq!(*reason, FailureReason::UnknownModel, "{message}");
+        assert_eq!(*reason, FailureReason::ModelNotLoadable, "{message}");
         assert!(message.contains("sha256"), "{message}");
     }
     // It is tried again once it was installed again.

@@ -339,6 +339,8 @@ enum Reason {
     Lost,
     /// The runs of all tiles take longer than one job may take: ask for fewer.
     TooManyTiles,
+    /// The model is installed and cannot be loaded: an operator has to install it again.
+    ModelNotLoadable,
 }
 
 impl From<FailureReason> for Reason {
@@ -351,6 +353,7 @@ impl From<FailureReason> for Reason {
             FailureReason::Poison => Self::Poison,
             FailureReason::Lost => Self::Lost,
             FailureReason::TooManyTiles => Self::TooManyTiles,
+            FailureReason::ModelNotLoadable => Self::ModelNotLoadable,
         }
     }
 }
