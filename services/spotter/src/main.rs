@@ -1,8 +1,8 @@
 //! `spotter`: the command people type.
 //!
 //! Runs everything on one machine (`up`), finds objects without any server (`detect`), talks to a
-//! running API (`submit`), installs and compares models (`model`), and manages dead letters (`dlq`), webhooks that were given up
-//! (`webhooks`) and API keys (`key`).
+//! running API (`submit`), installs and compares models (`model`), and manages dead letters (`dlq`), webhooks that were
+//! given up (`webhooks`) and API keys (`key`).
 
 mod bench;
 mod catalogue;

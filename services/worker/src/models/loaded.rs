@@ -139,8 +139,8 @@ impl LoadedModel {
     }
 }
 
-/// The detectors of a model on a CPU: one for each slot, also that of shadow runs, and one on all cores for a job beside which no other runs or
-/// waits. Only the slot itself locks its own, so no slot waits for another.
+/// The detectors of a model on a CPU: one for each slot, also that of shadow runs, and one on all cores for a job beside
+/// which no other runs or waits. Only the slot itself locks its own, so no slot waits for another.
 pub(super) struct SlotDetectors {
     shared: SharedModel,
     options: SessionOptions,
