@@ -117,6 +117,7 @@ impl VisionError {
                 Self::new(StatusCode::BAD_REQUEST, "invalid image file", message)
             }
             FailureReason::UnknownModel
+            | FailureReason::ModelNotLoadable
             | FailureReason::PictureGone
             | FailureReason::UnknownClass
             | FailureReason::Poison
