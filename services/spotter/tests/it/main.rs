@@ -7,6 +7,7 @@
 )]
 
 mod harness;
+mod poison;
 mod reference;
 mod running_up;
 

@@ -1,13 +1,16 @@
 //! `spotter dlq`: lists, shows, requeues and drops dead letters.
 
-use std::{fs, time::Duration};
+use std::fs;
 
-use domain::{DetectionSettings, FailureReason, Job, ModelName, TaskId, TaskRecord, TaskState};
-use messaging::{Messaging, MessagingConfig, Role, Settlement};
+use domain::{FailureReason, ModelName, TaskId, TaskRecord, TaskState};
+use messaging::{Messaging, MessagingConfig, Role};
 use serde_json::Value;
-use testkit::{NatsServer, eventually, picture};
+use testkit::{NatsServer, picture};
 
-use crate::harness::{Ended, TIMEOUT, spotter};
+use crate::{
+    harness::{Ended, TIMEOUT, spotter},
+    poison,
+};
 
 /// A queue, and a real worker that gives up jobs.
 struct Queue {
@@ -40,57 +43,13 @@ impl Queue {
         letters
     }
 
-    fn worker(&self) -> testkit::Process {
-        let worker = spotter(["worker"])
-            .env("NATS_URL", self.nats.url())
-            .env("CONCURRENCY", "1")
-            .env("MAX_ATTEMPTS", "1")
-            .start();
-        worker.wait_for_line(|line| line.text == "ready", TIMEOUT);
-        worker
-    }
-
-    /// Submits pictures whose first run appears to have crashed its worker, and starts a worker that gives them up
-    /// after one attempt.
     async fn poisoned<const N: usize>(&self, pictures: [(&str, &[u8]); N]) -> [TaskId; N] {
-        let queue = self.messaging.queue();
-        let mut deliveries = queue.deliveries([ModelName::default()]);
-        let (mut ids, mut taken) = (Vec::new(), Vec::new());
-        for (name, bytes) in pictures {
-            let job = job(name);
-            queue.submit(&job, bytes.to_vec().into()).await.unwrap();
-            ids.push(job.task_id);
-            taken.push(deliveries.next(1).await);
-        }
-        // The server redelivers them as after `ack_wait`.
-        for delivery in taken {
-            delivery.settle(Settlement::RetryAfter(Duration::ZERO)).await.unwrap();
-        }
-        deliveries.stop().await;
-        let mut worker = self.worker();
-        self.drained().await;
-        worker.signal("TERM");
-        worker.wait_exit(TIMEOUT);
-        ids.try_into().unwrap()
-    }
-
-    async fn drained(&self) {
-        let queue = self.messaging.queue();
-        // The consumer counts a job a moment after the stream has stored it.
-        eventually(TIMEOUT, async || {
-            let stored = self.nats.stream("JOBS").unwrap().messages;
-            (stored == 0 && queue.depth().await.unwrap().in_progress == 0).then_some(())
-        })
-        .await;
+        poison::poisoned(&self.nats, &self.messaging, pictures).await
     }
 
     async fn record(&self, id: TaskId) -> TaskRecord {
         self.messaging.tasks().get(id).await.unwrap().expect("the task has a record")
     }
-}
-
-fn job(name: &str) -> Job {
-    Job::new(name.to_owned(), "yolov8n".parse().unwrap(), DetectionSettings::default())
 }
 
 /// A picture above the inline limit: bytes after the end of the JPEG are part of the file.
@@ -140,7 +99,7 @@ async fn poison_is_listed_shown_and_requeued_and_its_task_keeps_its_state() {
     let mut requeued = queue.dlq(&["requeue", "--all", "--yes"]);
     assert_eq!((requeued.code, requeued.stdout.len()), (Some(0), 2), "{requeued:?}");
     requeued.stdout.sort();
-    let _worker = queue.worker();
+    let _worker = poison::impatient_worker(&queue.nats);
     for (line, old) in requeued.stdout.iter().zip(&olds) {
         assert!(line.starts_with(&old.job.task_id.to_string()), "{line}");
         let new: TaskId = line.rsplit(' ').next().unwrap().parse().unwrap();
@@ -149,7 +108,7 @@ async fn poison_is_listed_shown_and_requeued_and_its_task_keeps_its_state() {
         assert!(matches!(end.state, TaskState::Success { .. }), "{end:?}");
         assert_eq!(&queue.record(old.job.task_id).await, old);
     }
-    queue.drained().await;
+    poison::drained(&queue.nats, &queue.messaging).await;
     assert!(queue.listed().is_empty());
 }
 
@@ -187,8 +146,8 @@ async fn a_message_that_is_not_a_job_is_listed_by_its_sequence_and_dropped() {
     let queue = Queue::start().await;
     let answer = queue.nats.request("jobs.yolov8n.x", "no job");
     assert!(answer.is_some_and(|ack| ack.contains("JOBS")), "the queue stores it");
-    let _worker = queue.worker();
-    queue.drained().await;
+    let _worker = poison::impatient_worker(&queue.nats);
+    poison::drained(&queue.nats, &queue.messaging).await;
     let [letter] = &queue.listed()[..] else { panic!("there is one dead letter") };
     assert_eq!((&letter["id"], &letter["job"]), (&"1".into(), &Value::Null));
     let folder = tempfile::tempdir().unwrap();
