@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { type Plugin, defineConfig } from "vite";
 
 // The packages whose code is in the built script. Their licences ask that their text goes along with it.
-const PACKAGES = ["preact", "@preact/signals", "@preact/signals-core"];
+const PACKAGES = ["preact", "@preact/signals", "@preact/signals-core", "uplot"];
 
 const licences: Plugin = {
   name: "licences",

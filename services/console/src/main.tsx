@@ -1,4 +1,6 @@
 import "./style.css";
+import "./operations.css";
+import "./tasks.css";
 import { render } from "preact";
 import { Console } from "./parts/console";
 

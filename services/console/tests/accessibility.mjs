@@ -23,6 +23,11 @@ async function assertAccessible(page, state) {
   assert.deepEqual(violations, [], state);
 }
 
+async function assertNotWider(page, view) {
+  const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+  assert.ok(overflow <= 0, `${view} is ${overflow} px wider than the screen`);
+}
+
 for (const colorScheme of ["light", "dark"]) {
   for (const width of [1440, 390]) {
     test(`axe-core finds nothing at ${width} px, ${colorScheme}`, async (t) => {
@@ -36,11 +41,31 @@ for (const colorScheme of ["light", "dark"]) {
       await choose(page, { name: "notes.jpg", mimeType: "image/jpeg", buffer: Buffer.from("-") });
       await page.getByRole("alert").waitFor();
       await assertAccessible(page, "failing");
-      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      assert.ok(overflow <= 0, `${overflow} px wider than the screen`);
+      await assertNotWider(page, "try");
       await page.goto(keyedUrl);
       await page.getByRole("dialog").waitFor();
       await assertAccessible(page, "dialog");
+    });
+
+    test(`axe-core finds nothing in the views of operators at ${width} px, ${colorScheme}`, async (t) => {
+      const options = { colorScheme, viewport: { width, height: 844 }, bypassCSP: true };
+      const page = await open(t, `${url}/#/operations`, options);
+      await page.locator(".panel tbody tr").first().waitFor();
+      await page.locator(".letter").first().waitFor();
+      await assertAccessible(page, "operations");
+      await assertNotWider(page, "operations");
+      await page.getByRole("button", { name: /^Drop / }).first().click();
+      await page.getByRole("dialog").waitFor();
+      await assertAccessible(page, "confirmation");
+      await page.keyboard.press("Escape");
+      await page.getByRole("link", { name: "Tasks" }).click();
+      await page.locator(".task").first().waitFor();
+      await assertAccessible(page, "tasks");
+      await assertNotWider(page, "tasks");
+      await page.locator(".task-name").first().click();
+      await page.locator(".facts").waitFor();
+      await assertAccessible(page, "task");
+      await assertNotWider(page, "task");
     });
   }
 }

@@ -60,3 +60,9 @@ export async function listedObjects(page) {
     return { label, corners: corners.split(", ").map(Number), confidence: Number(confidence) };
   });
 }
+
+/** Gives the page the API key that it asks for. */
+export async function giveKey(page, text) {
+  await page.getByRole("dialog").getByLabel("API key", { exact: true }).fill(text);
+  await page.getByRole("button", { name: "Use this key" }).click();
+}

@@ -2,22 +2,17 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { choose, open, untilDone } from "./browser.mjs";
+import { choose, giveKey, open, untilDone } from "./browser.mjs";
 
 const { KEYED_URL: url, KEY: key, READ_KEY: readKey, PICTURES: pictures } = process.env;
-
-async function give(page, text) {
-  await page.getByRole("dialog").getByLabel("API key", { exact: true }).fill(text);
-  await page.getByRole("button", { name: "Use this key" }).click();
-}
 
 test("a key is asked for once, and a wrong one is refused", async (t) => {
   const page = await open(t, url);
   await page.getByRole("dialog").waitFor();
   const wrong = `${key.slice(0, -1)}${key.endsWith("0") ? "1" : "0"}`;
-  await give(page, wrong);
+  await giveKey(page, wrong);
   await page.getByText("The server does not accept this key.").waitFor();
-  await give(page, key);
+  await giveKey(page, key);
   await page.getByRole("dialog").waitFor({ state: "hidden" });
   const urls = [];
   page.on("request", (request) => urls.push(request.url()));
@@ -27,6 +22,7 @@ test("a key is asked for once, and a wrong one is refused", async (t) => {
   await page.getByRole("button", { name: "API key" }).click();
   await page.getByText("It may submit pictures.").waitFor();
   await page.getByText("It may read results.").waitFor();
+  await page.getByText("It may not see operations and dead letters").waitFor();
   // In memory only: the code that is shown does not contain it, and a reload asks again.
   assert.ok(!(await page.content()).includes(key.split("_")[2]));
   await page.reload();
@@ -36,7 +32,7 @@ test("a key is asked for once, and a wrong one is refused", async (t) => {
 test("a key is kept in the session storage if its owner wants that, and forgotten", async (t) => {
   const page = await open(t, url);
   await page.getByLabel("Keep it until this tab is closed").check();
-  await give(page, key);
+  await giveKey(page, key);
   await page.getByRole("dialog").waitFor({ state: "hidden" });
   assert.equal(await page.evaluate(() => JSON.stringify({ ...localStorage })), "{}");
   await page.reload();
@@ -47,7 +43,7 @@ test("a key is kept in the session storage if its owner wants that, and forgotte
 
 test("what the key may not do is shown", async (t) => {
   const page = await open(t, url);
-  await give(page, readKey);
+  await giveKey(page, readKey);
   await page.getByRole("region").getByText("It may not submit pictures").waitFor();
   assert.ok(await page.getByRole("button", { name: "Choose pictures" }).isDisabled());
 });

@@ -3,3 +3,5 @@
 import "./detect.mjs";
 import "./keys.mjs";
 import "./accessibility.mjs";
+import "./tasks.mjs";
+import "./operations.mjs";

@@ -1,4 +1,5 @@
-// Screenshots of the console, for people to look at: empty, with results, busy and failing; wide and narrow; dark and light.
+// Screenshots of the console, for people to look at: empty, with results, busy and failing, and the views for
+// operators; wide and narrow; dark and light.
 //
 // Usage: CHROMIUM=/usr/bin/chromium node tests/screenshots.mjs URL PICTURES FOLDER
 // URL is that of a running API with a worker, PICTURES is test_images, FOLDER gets the screenshots.
@@ -38,6 +39,12 @@ for (const colorScheme of ["light", "dark"]) {
     await files.setInputFiles(Array.from({ length: 12 }, (_, index) => free[index % 3]));
     await page.getByText("In the queue").first().waitFor();
     await shoot("busy");
+    await page.unroute("**/events");
+    for (const view of ["operations", "tasks"]) {
+      await page.goto(`${url}/#/${view}`);
+      await page.locator(".panel tbody tr, .task").first().waitFor();
+      await shoot(view);
+    }
     await context.close();
   }
 }

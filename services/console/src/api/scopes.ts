@@ -6,6 +6,8 @@ import { send } from "./http";
 export interface Scopes {
   submit: boolean;
   read: boolean;
+  /** Everything, also of other keys. */
+  admin: boolean;
 }
 
 /** `null` where there is no key, or its scopes are not known. */
@@ -20,6 +22,7 @@ export async function checkKey(key: string): Promise<boolean> {
   if (read.status === 401) return false;
   // Without a picture: refused for that where the key may submit.
   const submit = await send("/v1/tasks", { method: "POST" }, key);
-  scopes.value = { read: read.status !== 403, submit: submit.status !== 403 };
+  const admin = await send("/v1/dead-letters?limit=1", {}, key);
+  scopes.value = { read: read.status !== 403, submit: submit.status !== 403, admin: admin.status !== 403 };
   return true;
 }

@@ -1,9 +1,8 @@
-// Tasks: submitting a picture, following it, cancelling it.
+// Tasks: submitting a picture, following it, cancelling it, listing.
 
 import type { components } from "./openapi";
-import { eventsOf } from "./event-stream";
-import { pause, request } from "./http";
-import { ApiError } from "./problem";
+import { follow } from "./follow";
+import { request } from "./http";
 
 export type Task = components["schemas"]["Task"];
 export type FoundObject = components["schemas"]["FoundObject"];
@@ -14,22 +13,22 @@ export type FoundObject = components["schemas"]["FoundObject"];
  */
 export const LEAST_CONFIDENCE = 0.05;
 
-/** How often a broken stream is opened again, and for how long the first pause is. */
-const MOST_RECONNECTS = 8;
-const FIRST_PAUSE_MS = 500;
-
 /** A picture as it is sent. */
 export interface Submission {
   name: string;
   mediaType: string;
   /** The model's name; `null`: the API's default. */
   model: string | null;
+  /** `auto`, or columns and rows as in `3x2`; `null`: the picture is run as a whole only. */
+  tiles: string | null;
 }
 
 /** Path and headers of the request that submits a picture: its bytes are the whole body. */
 export function submitRequest(submission: Submission): { path: string; headers: [string, string][] } {
   const query = new URLSearchParams({ confidence: String(LEAST_CONFIDENCE) });
   if (submission.model !== null) query.set("model", submission.model);
+  // A list that an earlier version of the page has stored says nothing about tiles.
+  if (submission.tiles) query.set("tiles", submission.tiles);
   const isPicture = submission.mediaType.startsWith("image/");
   return {
     path: `/v1/tasks?${query}`,
@@ -74,32 +73,21 @@ export function isFinished(task: Task): boolean {
   return task.state !== "QUEUED" && task.state !== "STARTED";
 }
 
-/**
- * The task after each of its events, to its end. A connection that breaks is opened again behind the last event.
- */
-export async function* follow(id: string, signal: AbortSignal): AsyncGenerator<Task> {
-  let last = "";
-  for (let broken = 0; ; broken++) {
-    try {
-      const headers: Record<string, string> = last ? { "Last-Event-ID": last } : {};
-      const answer = await request(`/v1/tasks/${id}/events`, { headers, signal });
-      for await (const event of eventsOf(answer)) {
-        const task: Task = JSON.parse(event.data);
-        last = event.id;
-        broken = 0;
-        yield task;
-        if (isFinished(task)) return;
-      }
-      // Nothing follows the last event.
-      if (answer.status === 204) return;
-    } catch (error) {
-      if (signal.aborted) throw error;
-      // A connection that breaks in mid stream is a TypeError.
-      const mayRecover = error instanceof TypeError || (error instanceof ApiError && error.isTemporary);
-      if (!mayRecover || broken >= MOST_RECONNECTS) throw error;
-      await pause((error instanceof ApiError && error.retryAfter ? error.retryAfter * 1000 : 0), signal);
-    }
-    if (broken >= MOST_RECONNECTS) throw ApiError.unreachable();
-    await pause(FIRST_PAUSE_MS * 2 ** Math.min(broken, 5), signal);
-  }
+/** The task after each of its events, to its end. */
+export function followTask(id: string, signal: AbortSignal): AsyncGenerator<Task> {
+  return follow(`/v1/tasks/${encodeURIComponent(id)}/events`, isFinished, signal);
+}
+
+export type TaskList = components["schemas"]["TaskList"];
+
+/** A page of the list of tasks, newest first. `filters` are the parameters of the request. */
+export async function listTasks(filters: URLSearchParams, signal: AbortSignal): Promise<TaskList> {
+  const answer = await request(`/v1/tasks?${filters}`, { signal });
+  return answer.json();
+}
+
+/** The picture with its objects drawn in, of a task that was submitted with `annotated`. */
+export async function annotatedPicture(link: string, signal: AbortSignal): Promise<Blob> {
+  const answer = await request(link, { signal });
+  return answer.blob();
 }

@@ -5,6 +5,7 @@ import { chosenModel } from "../api/models";
 import { pause } from "../api/http";
 import { ApiError, type Explanation, explain, explainFailure } from "../api/problem";
 import { type Task, detectNow, isFinished } from "../api/tasks";
+import { chosenTiles } from "../pictures/tiles";
 import { cameraView } from "../results/shown";
 import { texts } from "../texts";
 
@@ -94,7 +95,12 @@ async function answerFrame(video: HTMLVideoElement, signal: AbortSignal): Promis
 
 /** The result of a frame, which is sent again while the API has no room. */
 async function answered(frame: Blob, signal: AbortSignal): Promise<Task> {
-  const submission = { name: "camera.jpg", mediaType: "image/jpeg", model: chosenModel.value };
+  const submission = {
+    name: "camera.jpg",
+    mediaType: "image/jpeg",
+    model: chosenModel.value,
+    tiles: chosenTiles.value,
+  };
   for (;;) {
     try {
       return await detectNow(submission, frame, signal);

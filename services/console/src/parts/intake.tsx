@@ -8,6 +8,7 @@ import { startCamera } from "../camera/camera";
 import { notice, showFailure } from "../notice";
 import { takeFiles } from "../pictures/intake";
 import { texts } from "../texts";
+import { TilesChoice } from "./tiles-choice";
 
 const samples = signal<string[]>([]);
 
@@ -49,6 +50,7 @@ export function Intake() {
       <p>{texts.intake.drop}</p>
       <IntakeButtons />
       <p class="quiet">{texts.intake.formats}</p>
+      <TilesChoice />
       {/* Its height is kept free while the list is on its way. */}
       <div class="samples">
         {samples.value.length > 0 && <h3>{texts.intake.samples}</h3>}

@@ -14,17 +14,26 @@ const refusal = signal<string | null>(null);
 
 export function KeyDialog() {
   const dialog = useRef<HTMLDialogElement>(null);
+  const isClosedByPage = useRef(false);
   const isOpen = question.value !== null || keyPanelIsOpen.value;
   useEffect(() => {
     if (isOpen) dialog.current?.showModal();
-    else dialog.current?.close();
+    else if (dialog.current?.open) {
+      isClosedByPage.current = true;
+      dialog.current.close();
+    }
   }, [isOpen]);
+  // The event comes later: by then the API may have asked for another key.
+  const onClose = () => {
+    if (!isClosedByPage.current) close();
+    isClosedByPage.current = false;
+  };
   // A key of the session storage is checked too.
   useEffect(() => {
     if (apiKey.value !== null) void checkKey(apiKey.value).catch(() => undefined);
   }, []);
   return (
-    <dialog ref={dialog} class="dialog" aria-labelledby="key-heading" onClose={close}>
+    <dialog ref={dialog} class="dialog" aria-labelledby="key-heading" onClose={onClose}>
       <h2 id="key-heading">{question.value === null ? texts.key.button : texts.key.heading}</h2>
       {question.value === null && apiKey.value !== null ? <KnownKey of={apiKey.value} /> : <KeyForm />}
     </dialog>
@@ -95,6 +104,7 @@ function KnownKey({ of }: { of: string }) {
         <ul>
           <li>{known.submit ? texts.key.submits : texts.key.submitsNot}</li>
           <li>{known.read ? texts.key.reads : texts.key.readsNot}</li>
+          <li>{known.admin ? texts.key.operates : texts.key.operatesNot}</li>
         </ul>
       )}
       <div class="buttons">

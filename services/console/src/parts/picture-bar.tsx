@@ -1,12 +1,13 @@
 // What is known of the picture that is shown, above it, and what can be done with it.
 
-import type { Explanation } from "../api/problem";
 import type { Task } from "../api/tasks";
+import { milliseconds } from "../format";
 import { camera, pace, startCamera, stopCamera } from "../camera/camera";
 import { showFailure } from "../notice";
 import { cancel, remove, runAgain, selected } from "../pictures/list";
 import { type Picture, isSettled } from "../pictures/picture";
 import { texts } from "../texts";
+import { Failed } from "./failed";
 
 export function PictureBar() {
   if (camera.value.kind !== "off") return <CameraBar />;
@@ -85,19 +86,11 @@ function CameraBar() {
   );
 }
 
-function Failed({ what, advice }: Explanation) {
-  return (
-    <div class="failed" role="alert">
-      <p>{what}</p>
-      <p>{advice}</p>
-    </div>
-  );
-}
-
 /** Size, model and times. */
 function summary(task: Task): string {
-  const { width, height, model, timings, cached } = task;
+  const { width, height, model, timings, tiles, cached } = task;
   const parts = [`${width} × ${height}`, texts.picture.by(model)];
+  if (tiles !== undefined) parts.push(texts.picture.inTiles(tiles));
   if (cached) parts.push(texts.picture.cached);
   else if (timings) {
     const { queue_ms = 0, decode_ms, letterbox_ms, infer_ms, boxes_ms } = timings;
@@ -105,8 +98,4 @@ function summary(task: Task): string {
     parts.push(texts.picture.times(milliseconds(total), milliseconds(infer_ms)));
   }
   return parts.join(" · ");
-}
-
-function milliseconds(number: number): string {
-  return number >= 1000 ? `${(number / 1000).toFixed(1)} s` : `${number.toFixed(0)} ms`;
 }

@@ -2,6 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { LEAST_CONFIDENCE, type FoundObject } from "../api/tasks";
+import { percent } from "../format";
 import { colourOf } from "../results/colours";
 import {
   classCounts,
@@ -14,10 +15,10 @@ import {
   toggleClass,
 } from "../results/shown";
 import { pictures, selected } from "../pictures/list";
-import { percent } from "../viewer/draw";
 import { texts } from "../texts";
 import { Downloads } from "./downloads";
 import { Snippets } from "./snippets";
+import { TilesChoice } from "./tiles-choice";
 
 /** More are listed when they are asked for. */
 const FIRST_LISTED = 60;
@@ -28,6 +29,7 @@ export function Results() {
   return (
     <section class="results" aria-label={texts.results.label}>
       <Confidence />
+      <TilesChoice />
       <Classes />
       <Objects />
       <Downloads />

@@ -55,10 +55,11 @@ async function filesOf(entry: FileSystemEntry): Promise<Given[]> {
   }
 }
 
-/** The pictures of the clipboard. */
-export function takePasted(event: ClipboardEvent): void {
+/** Takes the pictures of the clipboard, and says how many files it had. */
+export function takePasted(event: ClipboardEvent): number {
   const files = Array.from(event.clipboardData?.files ?? []);
-  if (files.length === 0) return;
+  if (files.length === 0) return 0;
   event.preventDefault();
   takeFiles(files);
+  return files.length;
 }

@@ -6,6 +6,7 @@ import { ApiError } from "../api/problem";
 import { cancelTask } from "../api/tasks";
 import { type Picture, isSettled, newPicture, taskIdOf } from "./picture";
 import { progress } from "./progress";
+import { chosenTiles } from "./tiles";
 import {
   type StoredPicture,
   deleteContents,
@@ -47,7 +48,7 @@ export function selectBy(places: number): void {
 /** Adds pictures, and submits them. */
 export function add(files: { content: Blob; name: string }[]): void {
   const added = files.map(({ content, name }) => {
-    const submission = { name, mediaType: content.type, model: chosenModel.value };
+    const submission = { name, mediaType: content.type, model: chosenModel.value, tiles: chosenTiles.value };
     return newPicture(crypto.randomUUID?.() ?? randomId(), submission, content);
   });
   const [first] = added;
@@ -65,7 +66,7 @@ function randomId(): string {
   return Array.from(crypto.getRandomValues(new Uint32Array(4)), (part) => part.toString(16)).join("-");
 }
 
-/** Submits a picture again, as a new task and with the model that is chosen now. */
+/** Submits a picture again, as a new task, with the model and the tiles that are chosen now. */
 export function runAgain(picture: Picture): void {
   if (!picture.content) return;
   const before = pictures.value.indexOf(picture);

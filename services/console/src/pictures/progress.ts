@@ -2,7 +2,7 @@
 
 import { pause } from "../api/http";
 import { ApiError, explain, explainFailure } from "../api/problem";
-import { type Task, follow, submit } from "../api/tasks";
+import { type Task, followTask, submit } from "../api/tasks";
 import { texts } from "../texts";
 import { type Picture, type PictureState, isSettled, taskIdOf } from "./picture";
 import { Pool } from "./pool";
@@ -56,7 +56,7 @@ async function submitted(picture: Picture): Promise<Task | null> {
 }
 
 async function followed(picture: Picture, taskId: string): Promise<void> {
-  for await (const task of follow(taskId, picture.abort.signal)) show(picture, task);
+  for await (const task of followTask(taskId, picture.abort.signal)) show(picture, task);
 }
 
 function show(picture: Picture, task: Task): void {

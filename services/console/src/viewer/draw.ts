@@ -1,6 +1,7 @@
 // Boxes and labels on a canvas.
 
 import type { FoundObject } from "../api/tasks";
+import { percent } from "../format";
 import { colourOf } from "../results/colours";
 import type { Placement } from "./viewport";
 
@@ -99,10 +100,6 @@ function drawLabel(
   context.fillRect(left, top, width, LABEL_HEIGHT);
   context.fillStyle = "#fff";
   context.fillText(text, left + LABEL_PADDING, top + LABEL_HEIGHT / 2);
-}
-
-export function percent(part: number): string {
-  return `${Math.round(part * 100)} %`;
 }
 
 /** The smallest object at a point of the viewer, in CSS pixels. */

@@ -2,9 +2,10 @@
 
 import { useSignalEffect, useSignal } from "@preact/signals";
 import { useEffect, useRef } from "preact/hooks";
+import { percent } from "../format";
 import { type View, highlighted, shownObjects, view } from "../results/shown";
 import { texts } from "../texts";
-import { drawObjects, objectAt, percent } from "./draw";
+import { drawObjects, objectAt } from "./draw";
 import { type Size, WHOLE, moveBy, place, zoomBy } from "./viewport";
 
 const KEY_ZOOM = 1.25;

@@ -9,9 +9,13 @@ use std::{
     time::Duration,
 };
 
+use messaging::{Messaging, MessagingConfig, Role};
 use testkit::{Process, eventually, picture, workspace_root};
 
-use crate::harness::{Ended, System, TIMEOUT, spotter};
+use crate::{
+    harness::{Ended, System, TIMEOUT, spotter},
+    poison::poisoned,
+};
 
 /// Longer than all pages together take on a busy machine.
 const ALL_PAGES: Duration = Duration::from_secs(480);
@@ -47,6 +51,17 @@ fn create_key(system: &System, options: &[&str]) -> String {
     created.stdout[0].clone()
 }
 
+/// Has a worker give up three jobs, and returns the ids of their tasks, between commas.
+async fn give_up_three(system: &System) -> String {
+    let config = MessagingConfig::new(system.nats.url().parse().unwrap(), Role::Api);
+    let messaging = Messaging::connect(config).await.unwrap();
+    let bytes = fs::read(picture("bus.jpg")).unwrap();
+    let pictures = ["requeued.jpg", "dropped.jpg", "kept.jpg"].map(|name| (name, &bytes[..]));
+    let ids = poisoned(&system.nats, &messaging, pictures).await;
+    messaging.close().await;
+    ids.map(|id| id.to_string()).join(",")
+}
+
 #[tokio::test]
 async fn the_console_works_in_chromium() {
     let Some(chromium) = CHROMIUM.into_iter().find_map(program) else {
@@ -59,12 +74,14 @@ async fn the_console_works_in_chromium() {
     let (system, keyed) = (System::start(), System::start_with(&[("AUTH", "keys")]));
     // Jobs wait there.
     let idle = System::start();
+    let dead_letters = give_up_three(&system).await;
     let (_worker, _keyed_worker) = (system.worker(), keyed.worker());
     let (key, read_key) = (create_key(&keyed, &[]), create_key(&keyed, &["--scope", "read"]));
+    let admin_key = create_key(&keyed, &["--scope", "admin"]);
     // The API is told of new keys within a second.
     eventually(TIMEOUT, || async {
         let request = keyed.http.get(format!("{}/v1/tasks?limit=1", keyed.base));
-        let answer = request.bearer_auth(&read_key).send().await.unwrap();
+        let answer = request.bearer_auth(&admin_key).send().await.unwrap();
         answer.status().is_success().then_some(())
     })
     .await;
@@ -78,6 +95,8 @@ async fn the_console_works_in_chromium() {
         .env("KEYED_URL", &keyed.base)
         .env("KEY", key)
         .env("READ_KEY", read_key)
+        .env("ADMIN_KEY", admin_key)
+        .env("DEAD_LETTERS", dead_letters)
         .env("PICTURES", pictures.parent().unwrap());
     let mut tests = tests.start();
     let code = tests.wait_exit(ALL_PAGES).code();
