@@ -18,7 +18,12 @@ const figure = (page, name, expected) =>
 
 /** Waits until a figure has this value. */
 async function untilFigure(page, name, value) {
-  await figure(page, name, new RegExp(`^${value}$`)).waitFor();
+  try {
+    await figure(page, name, new RegExp(`^${value}$`)).waitFor();
+  } catch (cause) {
+    const shown = await page.locator("body").innerText();
+    throw new Error(`${name} is not ${value}; the page shows:\n${shown}`, { cause });
+  }
 }
 
 async function untilFocused(page, locator) {
