@@ -12,7 +12,7 @@ use reqwest::{
 use time::OffsetDateTime;
 use tokio::time::sleep;
 
-use crate::{ClientError, Submission, Task, error::Refusal, retry_after::retry_after, tls};
+use crate::{ClientError, Submission, Task, error::Refusal, tls};
 
 /// How long one status request is held open. The API's own limit is 30 s.
 const WAIT: Duration = Duration::from_secs(20);
@@ -183,7 +183,7 @@ pub(crate) async fn open(request: RequestBuilder) -> Result<Response, Refusal> {
     }
     let header = answer.headers().get(header::RETRY_AFTER);
     let text = header.and_then(|value| value.to_str().ok());
-    let wait = text.and_then(|text| retry_after(text, OffsetDateTime::now_utc()));
+    let wait = text.and_then(|text| domain::retry_after(text, OffsetDateTime::now_utc()));
     // The status decides what happens next, also where the text that explains it is cut short.
     let body = read(answer).await.unwrap_or_default();
     Err(Refusal { error: ClientError::of_answer(status, wait, &body), body })

@@ -10,7 +10,6 @@ pub mod download;
 mod error;
 mod lines;
 mod query;
-mod retry_after;
 mod submission;
 mod task;
 mod tls;

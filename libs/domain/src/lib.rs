@@ -1,6 +1,7 @@
 //! The domain model: tasks, pictures, detections, thresholds, digests.
 //!
-//! Pure types and rules. This crate does no I/O and knows neither the queue, the model, nor HTTP.
+//! Pure types and rules. This crate does no I/O and knows neither the queue, the model, nor HTTP, but for the text of a
+//! `Retry-After`, which the clients of two crates read.
 
 mod annotations;
 mod api_key;
@@ -18,6 +19,7 @@ mod model_name;
 pub mod overlap;
 pub mod picture;
 mod priority;
+mod retry_after;
 mod retry_reason;
 mod settings;
 mod state_kind;
@@ -46,6 +48,7 @@ pub use geometry::BoundingBox;
 pub use metadata::{InvalidMetadata, MAX_METADATA_BYTES, Metadata};
 pub use model_name::{InvalidModelName, ModelName, ModelNames};
 pub use priority::{InvalidPriority, Priority};
+pub use retry_after::retry_after;
 pub use retry_reason::RetryReason;
 pub use settings::{DetectionSettings, MAX_DETECTIONS_LIMIT, MaxDetections};
 pub use state_kind::StateKind;

@@ -9,7 +9,7 @@ use hyper::{
 };
 use messaging::{CloudEvents, Ended, MessagingError, WebhookDelivery};
 use outbound::{Client, RequestError, Response};
-use time::{OffsetDateTime, format_description::well_known::Rfc2822};
+use time::OffsetDateTime;
 
 use crate::{metrics::NotifierMetrics, payload, retries::Retries, signature::Secrets};
 
@@ -124,17 +124,7 @@ fn headers(
 /// The delay that a receiver asks for.
 fn retry_after(answer: &Response) -> Option<Duration> {
     let text = answer.headers().get(RETRY_AFTER)?.to_str().ok()?;
-    read_retry_after(text, OffsetDateTime::now_utc())
-}
-
-/// Seconds, or an HTTP date (RFC 9110, section 10.2.3).
-fn read_retry_after(text: &str, now: OffsetDateTime) -> Option<Duration> {
-    let text = text.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = OffsetDateTime::parse(text, &Rfc2822).ok()?;
-    Some((date - now).try_into().unwrap_or_default())
+    domain::retry_after(text, OffsetDateTime::now_utc())
 }
 
 fn of_answer(answer: Result<(u16, Option<Duration>), &RequestError>) -> Outcome {
@@ -221,24 +211,6 @@ mod tests {
         assert!(matches!(of_answer(Ok((410, after))), Outcome::Refused { .. }));
         assert_eq!(of_answer(Err(&RequestError::Busy)), Outcome::Busy);
         assert!(matches!(of_answer(Err(&RequestError::TimedOut)), Outcome::Failed { .. }));
-    }
-
-    #[test]
-    fn a_receiver_asks_for_a_delay_in_seconds_or_by_a_date() {
-        let now = time::macros::datetime!(1994-11-06 08:48:37 UTC);
-        let cases = [
-            ("120", Some(120)),
-            (" 7 ", Some(7)),
-            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(60)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-            ("-5", None),
-            ("1.5", None),
-            ("soon", None),
-            ("", None),
-        ];
-        for (text, seconds) in cases {
-            assert_eq!(read_retry_after(text, now), seconds.map(Duration::from_secs), "{text:?}");
-        }
     }
 
     #[test]

@@ -1,12 +1,13 @@
-//! The header `Retry-After`.
+//! The header `Retry-After` of HTTP.
 
 use std::time::Duration;
 
 use time::{OffsetDateTime, format_description::well_known::Rfc2822};
 
-/// How long to wait: the header has seconds, or an HTTP date (RFC 9110, section 10.2.3), as proxies in front of an API
-/// may send it. `None` for another text.
-pub(crate) fn retry_after(text: &str, now: OffsetDateTime) -> Option<Duration> {
+/// How long to wait from `now` on: the header has seconds, or an HTTP date (RFC 9110, section 10.2.3), as proxies in front
+/// of a server may send it. `None` for another text.
+#[must_use]
+pub fn retry_after(text: &str, now: OffsetDateTime) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));
@@ -29,6 +30,7 @@ mod tests {
             ("Sun, 06 Nov 1994 08:49:37 GMT", Some(60)),
             ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
             ("-5", None),
+            ("1.5", None),
             ("soon", None),
             ("", None),
         ];
