@@ -14,10 +14,13 @@ use poem_openapi::{
 };
 
 use self::{
-    error::{DeadLetterError, DeadLettersError, DropError, RequeueError},
+    error::{RequeueError, unavailable, unknown, without_picture},
     schema::{DeadLetterList, Requeued},
 };
-use super::cursor;
+use super::{
+    cursor,
+    shared_error::{ChangeError, FindError, ReadError},
+};
 use crate::{given_up::GivenUp, routes::tag::Tag};
 
 /// How many dead letters a page has, unless its client says otherwise.
@@ -41,12 +44,12 @@ impl DeadLettersApi {
         limit: Query<Option<u8>>,
         /// `next` of a page: the page after it.
         cursor: Query<Option<String>>,
-    ) -> Result<Json<DeadLetterList>, DeadLettersError> {
+    ) -> Result<Json<DeadLetterList>, ReadError> {
         let limit = usize::from(limit.0.unwrap_or(DEFAULT_LIMIT));
-        let after = cursor::parse(cursor.0).map_err(DeadLettersError::cursor)?;
+        let after = cursor::parse(cursor.0).map_err(ReadError::cursor)?;
         match given_up.letters(after, limit).await {
             Ok(page) => Ok(Json(page.into())),
-            Err(error) => Err(DeadLettersError::unavailable(&error)),
+            Err(error) => Err(ReadError::unavailable(unavailable(&error))),
         }
     }
 
@@ -59,14 +62,14 @@ impl DeadLettersApi {
         given_up: Data<&GivenUp>,
         /// The `id` of the dead letter: its task, or a number.
         id: Path<String>,
-    ) -> Result<PictureResponse, DeadLetterError> {
-        let known = parse(&id).ok_or_else(|| DeadLetterError::unknown(&id))?;
+    ) -> Result<PictureResponse, FindError> {
+        let known = parse(&id).ok_or_else(|| FindError::Unknown(unknown(&id)))?;
         let letter = given_up.letter(known).await;
-        let letter = letter.map_err(|error| DeadLetterError::unavailable(&error))?;
-        let letter = letter.ok_or_else(|| DeadLetterError::unknown(&id))?;
+        let letter = letter.map_err(|error| FindError::unavailable(unavailable(&error)))?;
+        let letter = letter.ok_or_else(|| FindError::Unknown(unknown(&id)))?;
         let picture = given_up.picture(&letter).await;
-        let picture = picture.map_err(|error| DeadLetterError::unavailable(&error))?;
-        let picture = picture.ok_or_else(DeadLetterError::without_picture)?;
+        let picture = picture.map_err(|error| FindError::unavailable(unavailable(&error)))?;
+        let picture = picture.ok_or_else(|| FindError::Unknown(without_picture()))?;
         // Never shown as a page of this API, whatever it is.
         let disposition = "attachment".to_owned();
         Ok(PictureResponse::Picture(content(picture), disposition))
@@ -82,13 +85,13 @@ impl DeadLettersApi {
         /// The `id` of the dead letter: its task, or a number.
         id: Path<String>,
     ) -> Result<RequeueResponse, RequeueError> {
-        let known = parse(&id).ok_or_else(|| RequeueError::unknown(&id))?;
+        let known = parse(&id).ok_or_else(|| RequeueError::Unknown(unknown(&id)))?;
         match given_up.requeue(known).await {
             Ok(Some(task_id)) => {
                 let location = format!("/v1/tasks/{task_id}");
                 Ok(RequeueResponse::Queued(Json(Requeued::new(task_id)), location))
             }
-            Ok(None) => Err(RequeueError::unknown(&id)),
+            Ok(None) => Err(RequeueError::Unknown(unknown(&id))),
             Err(error) => Err(error.into()),
         }
     }
@@ -102,12 +105,12 @@ impl DeadLettersApi {
         given_up: Data<&GivenUp>,
         /// The `id` of the dead letter: its task, or a number.
         id: Path<String>,
-    ) -> Result<DropResponse, DropError> {
-        let known = parse(&id).ok_or_else(|| DropError::unknown(&id))?;
+    ) -> Result<DropResponse, ChangeError> {
+        let known = parse(&id).ok_or_else(|| ChangeError::Unknown(unknown(&id)))?;
         match given_up.discard(known).await {
             Ok(true) => Ok(DropResponse::Dropped),
-            Ok(false) => Err(DropError::unknown(&id)),
-            Err(error) => Err(DropError::unavailable(&error)),
+            Ok(false) => Err(ChangeError::Unknown(unknown(&id))),
+            Err(error) => Err(ChangeError::unavailable(unavailable(&error))),
         }
     }
 }

@@ -4,13 +4,14 @@ mod schema;
 
 use messaging::MessagingError;
 use poem::web::Data;
-use poem_openapi::{ApiResponse, OpenApi, param::Path, payload::Json};
+use poem_openapi::{OpenApi, param::Path, payload::Json};
 
 use self::schema::{Model, ModelList};
+use super::shared_error::{FindError, ReadError};
 use crate::{
     http::problem::{Problem, ProblemKind},
     routes::tag::Tag,
-    tasks::{Tasks, submit::RETRY_AFTER_SECONDS},
+    tasks::Tasks,
 };
 
 /// The routes of models.
@@ -23,10 +24,10 @@ impl ModelsApi {
     /// All models that a request may name, in the order of their names, without their `labels`. A model that no worker
     /// serves now is among them: `served` is false, and its jobs wait.
     #[oai(path = "/models", method = "get")]
-    async fn models(&self, tasks: Data<&Tasks>) -> Result<Json<ModelList>, ModelsError> {
+    async fn models(&self, tasks: Data<&Tasks>) -> Result<Json<ModelList>, ReadError> {
         match tasks.models.list().await {
             Ok(models) => Ok(Json(models.into())),
-            Err(error) => Err(ModelsError::Unavailable(unavailable(&error), RETRY_AFTER_SECONDS)),
+            Err(error) => Err(ReadError::unavailable(unavailable(&error))),
         }
     }
 
@@ -39,16 +40,16 @@ impl ModelsApi {
         tasks: Data<&Tasks>,
         /// The name that the model is installed under.
         name: Path<String>,
-    ) -> Result<Json<Model>, ModelError> {
+    ) -> Result<Json<Model>, FindError> {
         let unknown =
-            |detail| ModelError::Unknown(Json(Problem::new(ProblemKind::ModelUnknown, detail)));
+            |detail| FindError::Unknown(Json(Problem::new(ProblemKind::ModelUnknown, detail)));
         let name = name.parse().map_err(|error| unknown(format!("{error}")))?;
         let detail =
             format!("there is no model '{name}'; `GET /v1/models` lists those that there are");
         match tasks.models.find(name).await {
             Ok(Some(model)) => Ok(Json(model.into())),
             Ok(None) => Err(unknown(detail)),
-            Err(error) => Err(ModelError::Unavailable(unavailable(&error), RETRY_AFTER_SECONDS)),
+            Err(error) => Err(FindError::unavailable(unavailable(&error))),
         }
     }
 }
@@ -57,47 +58,4 @@ fn unavailable(error: &MessagingError) -> Json<Problem> {
     tracing::warn!(%error, "cannot read the descriptions of models");
     let detail = "the descriptions of models cannot be read at the moment, try again";
     Json(Problem::new(ProblemKind::Unavailable, detail))
-}
-
-/// Why there is no list of models.
-#[derive(ApiResponse)]
-enum ModelsError {
-    /// A parameter is unknown.
-    #[oai(status = 400, content_type = "application/problem+json")]
-    #[allow(
-        dead_code,
-        reason = "documents the responses to unknown parameters, which do not reach the route"
-    )]
-    BadRequest(Json<Problem>),
-    /// The descriptions cannot be read at the moment. Try again after the given time.
-    #[oai(status = 503, content_type = "application/problem+json")]
-    Unavailable(
-        Json<Problem>,
-        /// Seconds to wait before trying again.
-        #[oai(header = "Retry-After")]
-        u64,
-    ),
-}
-
-/// Why there is no answer about a model.
-#[derive(ApiResponse)]
-enum ModelError {
-    /// A parameter is unknown.
-    #[oai(status = 400, content_type = "application/problem+json")]
-    #[allow(
-        dead_code,
-        reason = "documents the responses to unknown parameters, which do not reach the route"
-    )]
-    BadRequest(Json<Problem>),
-    /// There is no such model.
-    #[oai(status = 404, content_type = "application/problem+json")]
-    Unknown(Json<Problem>),
-    /// The descriptions cannot be read at the moment. Try again after the given time.
-    #[oai(status = 503, content_type = "application/problem+json")]
-    Unavailable(
-        Json<Problem>,
-        /// Seconds to wait before trying again.
-        #[oai(header = "Retry-After")]
-        u64,
-    ),
 }

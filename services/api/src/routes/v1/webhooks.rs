@@ -13,8 +13,11 @@ use poem_openapi::{
 };
 use time::OffsetDateTime;
 
-use self::error::{ReplayError, WebhooksError};
-use super::cursor;
+use self::error::{unavailable, unknown};
+use super::{
+    cursor,
+    shared_error::{ChangeError, ReadError},
+};
 use crate::{
     given_up::{GivenUp, Page},
     routes::tag::Tag,
@@ -41,12 +44,12 @@ impl WebhooksApi {
         limit: Query<Option<u8>>,
         /// `next` of a page: the page after it.
         cursor: Query<Option<String>>,
-    ) -> Result<Json<DeadWebhookList>, WebhooksError> {
+    ) -> Result<Json<DeadWebhookList>, ReadError> {
         let limit = usize::from(limit.0.unwrap_or(DEFAULT_LIMIT));
-        let after = cursor::parse(cursor.0).map_err(WebhooksError::cursor)?;
+        let after = cursor::parse(cursor.0).map_err(ReadError::cursor)?;
         match given_up.webhooks(after, limit).await {
             Ok(page) => Ok(Json(page.into())),
-            Err(error) => Err(WebhooksError::unavailable(&error)),
+            Err(error) => Err(ReadError::unavailable(unavailable(&error))),
         }
     }
 
@@ -59,12 +62,12 @@ impl WebhooksApi {
         given_up: Data<&GivenUp>,
         /// The task or the batch whose end it reports.
         task_id: Path<String>,
-    ) -> Result<ReplayResponse, ReplayError> {
-        let id: TaskId = task_id.parse().map_err(|_| ReplayError::unknown(&task_id))?;
+    ) -> Result<ReplayResponse, ChangeError> {
+        let id: TaskId = task_id.parse().map_err(|_| ChangeError::Unknown(unknown(&task_id)))?;
         match given_up.replay(id).await {
             Ok(true) => Ok(ReplayResponse::Queued),
-            Ok(false) => Err(ReplayError::unknown(&task_id)),
-            Err(error) => Err(ReplayError::unavailable(&error)),
+            Ok(false) => Err(ChangeError::Unknown(unknown(&task_id))),
+            Err(error) => Err(ChangeError::unavailable(unavailable(&error))),
         }
     }
 }
