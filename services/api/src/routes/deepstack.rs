@@ -20,7 +20,12 @@ use self::{
     form::{Detecting, Listing, SentForm, VisionForm},
     status::ServerStatus,
 };
-use super::{health::ApiHealth, rejection::Rejection, tag::Tag, v1::wait_for_result};
+use super::{
+    health::ApiHealth,
+    rejection::{Rejection, RejectionKind},
+    tag::Tag,
+    v1::wait_for_result,
+};
 use crate::{
     models::{KnownModel, Models},
     tasks::{
@@ -151,7 +156,10 @@ async fn detect(
 ) -> Result<Answer, VisionError> {
     let began = Instant::now();
     let SentForm { caller, image, min_confidence, no_cache } = form?;
-    let picture = image.ok_or_else(VisionError::no_image)?;
+    let picture = image.ok_or_else(|| {
+        tasks.metrics.count_refused_upload(RejectionKind::NoPicture.name());
+        VisionError::no_image()
+    })?;
     let text = min_confidence.as_deref().filter(|text| !text.is_empty());
     let text = text.unwrap_or(DEFAULT_CONFIDENCE);
     let confidence: ConfidenceThreshold =

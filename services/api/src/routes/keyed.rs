@@ -133,7 +133,8 @@ fn responses(is_v1: bool) -> [MetaResponse; 3] {
     ]
 }
 
-fn header(name: &str, description: &str, kind: &'static str) -> MetaHeader {
+/// A header of a response, as the document has it.
+pub(super) fn header(name: &str, description: &str, kind: &'static str) -> MetaHeader {
     MetaHeader {
         name: name.to_owned(),
         description: Some(description.to_owned()),

@@ -118,7 +118,7 @@ impl RejectionKind {
     ];
 
     /// Its name in metrics.
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::NotAForm => "not_a_form",
             Self::NoBoundary => "no_boundary",

@@ -11,7 +11,6 @@ use bytes::Bytes;
 use domain::Sha256Hasher;
 use futures_util::{StreamExt, stream::BoxStream};
 use poem::{Request, RequestBody, http::header};
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     cache_control::CacheControl,
@@ -38,8 +37,6 @@ pub(crate) struct ImageFormUpload {
     segments: Segments,
     hasher: Option<Sha256Hasher>,
     rules: UploadRules,
-    /// The permit for the picture's memory, until that has it.
-    slot: Option<OwnedSemaphorePermit>,
     arrived: Arc<AtomicU64>,
 }
 
@@ -53,7 +50,7 @@ pub(crate) struct UploadPace {
 pub(crate) struct ImageForm<'a> {
     form: Form<'a, &'a mut Segments>,
     hasher: Option<Sha256Hasher>,
-    slot: &'a mut Option<OwnedSemaphorePermit>,
+    rules: &'a UploadRules,
 }
 
 /// A field of the form.
@@ -90,7 +87,6 @@ impl ImageFormUpload {
             segments: body.take().unwrap_or_default().into_bytes_stream().boxed(),
             hasher: is_kept.then(Sha256Hasher::new),
             rules: rules.clone(),
-            slot: Some(slots_for(rules, 1)?),
             arrived: Arc::default(),
         }))
     }
@@ -106,7 +102,7 @@ impl ImageFormUpload {
         let most = max_form_bytes(limits);
         let body = LimitedBody::new(&mut self.segments, limits, most, &self.arrived);
         let form = Form::new(body, self.length, &self.boundary, limits);
-        ImageForm { form, hasher: self.hasher.take(), slot: &mut self.slot }
+        ImageForm { form, hasher: self.hasher.clone(), rules: &self.rules }
     }
 }
 
@@ -128,7 +124,8 @@ impl UploadPace {
 }
 
 impl ImageForm<'_> {
-    /// The next field: the first picture, or one of the text fields `texts`. Others are passed over.
+    /// The next field: a picture, or one of the text fields `texts`. Others are passed over, and so is a picture that is
+    /// not read.
     ///
     /// # Errors
     /// [`UploadError`] if the form is malformed, or a text too long.
@@ -138,7 +135,7 @@ impl ImageForm<'_> {
     ) -> Result<Option<ImageField>, UploadError> {
         while let Some(part) = self.form.next_part().await? {
             let name = part.name.as_deref();
-            if name == Some(IMAGE) && self.slot.is_some() {
+            if name == Some(IMAGE) {
                 return Ok(Some(ImageField::Image(part)));
             }
             if let Some(field) = texts.iter().find(|field| name == Some(**field)) {
@@ -151,19 +148,20 @@ impl ImageForm<'_> {
         Ok(None)
     }
 
-    /// The picture, of whose part this is the header. `None` if it was read before.
+    /// The picture, of whose part this is the header. Only now it takes a place among the uploads.
     ///
     /// # Errors
-    /// [`UploadError`] if it is no complete picture within the limits, or the form is malformed.
+    /// [`UploadError`] if there is no place, or the queue would reject its job; if it is no complete picture within the
+    /// limits, or the form is malformed.
     pub(crate) async fn read_image(
         &mut self,
         part: &PartHead,
-    ) -> Result<Option<UploadedPicture>, UploadError> {
-        let Some(slot) = self.slot.take() else { return Ok(None) };
+    ) -> Result<UploadedPicture, UploadError> {
+        let slot = slots_for(self.rules, 1)?;
         let name = part.file_name.as_deref().unwrap_or(IMAGE);
         check_name(name, FileNames::Any)?;
-        let found = self.form.read_picture(part, name, self.hasher.take()).await?;
+        let found = self.form.read_picture(part, name, self.hasher.clone()).await?;
         let FoundPicture { name, bytes, sha256 } = found;
-        Ok(Some(UploadedPicture { name, bytes, sha256, slot }))
+        Ok(UploadedPicture { name, bytes, sha256, slot })
     }
 }

@@ -3,7 +3,10 @@
 use domain::FailureReason;
 use poem::{
     IntoResponse, Response,
-    http::{HeaderValue, StatusCode, header},
+    http::{
+        HeaderValue, StatusCode,
+        header::{RETRY_AFTER, WWW_AUTHENTICATE},
+    },
     web::Json,
 };
 use poem_openapi::{
@@ -15,7 +18,10 @@ use poem_openapi::{
 use super::mode::DeepStackMode;
 use crate::{
     auth::refusal::Refusal,
-    routes::rejection::{Rejection, RejectionKind},
+    routes::{
+        keyed::header,
+        rejection::{Rejection, RejectionKind},
+    },
     upload::multipart::without_controls,
 };
 
@@ -219,7 +225,13 @@ impl ApiResponse for VisionError {
                 content_type: "application/json; charset=utf-8",
                 schema: ErrorBody::schema_ref(),
             }],
-            headers: Vec::new(),
+            headers: match status {
+                401 => vec![header("WWW-Authenticate", "How to authenticate.", "string")],
+                429 | 503 => {
+                    vec![header("Retry-After", "Seconds to wait before trying again.", "integer")]
+                }
+                _ => Vec::new(),
+            },
         });
         MetaResponses { responses: responses.into() }
     }
@@ -246,10 +258,10 @@ impl IntoResponse for VisionError {
         let mut response = Json(body.to_json()).with_status(status).into_response();
         let headers = response.headers_mut();
         if let Some(seconds) = retry_after {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

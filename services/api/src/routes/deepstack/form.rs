@@ -14,7 +14,9 @@ use crate::{
         Caller,
         guard::{Guard, Purpose},
     },
-    routes::rejection::Rejection,
+    metrics::ApiMetrics,
+    routes::rejection::refused_upload,
+    tasks::Tasks,
     upload::{
         ImageField, ImageFormUpload, UploadError, UploadRules, UploadedPicture,
         cache_control::CacheControl,
@@ -106,26 +108,46 @@ impl<'a, P: FormPurpose> ApiExtractor<'a> for VisionForm<P> {
         body: &mut RequestBody,
         _: ExtractParamOptions<()>,
     ) -> poem::Result<Self> {
-        let data = request.data::<UploadRules>().zip(request.data::<Guard>());
-        let (rules, guard) = data.ok_or_else(|| {
+        let sources = Sources::of(request).ok_or_else(|| {
             poem::Error::from_string("no upload rules", StatusCode::INTERNAL_SERVER_ERROR)
         })?;
-        Ok(Self(read(request, body, rules, guard, P::PURPOSE).await, PhantomData))
+        let form = read(request, body, &sources, P::PURPOSE).await.map_err(|error| match error {
+            FormError::Upload(error) => refused_upload(error, sources.metrics).into(),
+            FormError::Other(error) => error,
+        });
+        Ok(Self(form, PhantomData))
+    }
+}
+
+/// What reading a form needs.
+struct Sources<'a> {
+    rules: &'a UploadRules,
+    guard: &'a Guard,
+    metrics: &'a ApiMetrics,
+}
+
+impl<'a> Sources<'a> {
+    fn of(request: &'a Request) -> Option<Self> {
+        Some(Self {
+            rules: request.data()?,
+            guard: request.data()?,
+            metrics: &request.data::<Tasks>()?.metrics,
+        })
     }
 }
 
 async fn read(
     request: &Request,
     body: &mut RequestBody,
-    rules: &UploadRules,
-    guard: &Guard,
+    sources: &Sources<'_>,
     purpose: Purpose,
-) -> Result<SentForm, VisionError> {
-    let admitted = guard.admit_by_headers(request.headers(), purpose).await.transpose()?;
+) -> Result<SentForm, FormError> {
+    let Sources { rules, guard, .. } = *sources;
+    let admitted = guard.admit_by_headers(request.headers(), purpose).await;
+    let admitted = admitted.transpose().map_err(VisionError::from)?;
     let mut admission =
         Admission { guard, purpose, caller: admitted.map(|admitted| admitted.caller) };
-    let Some(mut upload) = ImageFormUpload::of(request, body, rules).map_err(Rejection::from)?
-    else {
+    let Some(mut upload) = ImageFormUpload::of(request, body, rules)? else {
         let caller = admission.caller().await?;
         return Ok(SentForm { caller, image: None, min_confidence: None, no_cache: false });
     };
@@ -137,7 +159,7 @@ async fn read(
 async fn read_fields(
     upload: &mut ImageFormUpload,
     mut admission: Admission<'_>,
-) -> Result<SentForm, VisionError> {
+) -> Result<SentForm, FormError> {
     let (mut image, mut min_confidence) = (None, None);
     let mut fields = upload.fields();
     let texts = [MIN_CONFIDENCE, API_KEY, ADMIN_KEY];
@@ -147,16 +169,31 @@ async fn read_fields(
             ImageField::Text(_, key) => admission.present(&key).await?,
             ImageField::Image(part) => {
                 admission.caller().await?;
-                image = fields.read_image(&part).await?;
+                if admission.purpose == Purpose::Submit && image.is_none() {
+                    image = Some(fields.read_image(&part).await?);
+                }
             }
         }
     }
     Ok(SentForm { caller: admission.caller().await?, image, min_confidence, no_cache: false })
 }
 
-impl From<UploadError> for VisionError {
+/// Why a form was not read.
+enum FormError {
+    /// An upload that would be refused on every route, and is counted as there.
+    Upload(UploadError),
+    Other(VisionError),
+}
+
+impl From<UploadError> for FormError {
     fn from(error: UploadError) -> Self {
-        Rejection::from(error).into()
+        Self::Upload(error)
+    }
+}
+
+impl From<VisionError> for FormError {
+    fn from(error: VisionError) -> Self {
+        Self::Other(error)
     }
 }
 

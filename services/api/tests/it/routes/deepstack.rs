@@ -137,3 +137,27 @@ async fn errors_are_reported_as_the_setting_says() {
     assert_eq!(app.get("/v1/status/ping").await.0, StatusCode::NOT_FOUND);
     assert_eq!(app.jobs(), 0);
 }
+
+#[tokio::test]
+async fn a_form_takes_a_place_among_the_uploads_only_for_its_picture() {
+    let app = TestApp::start_with(&[("AUTH", "keys"), ("MAX_CONCURRENT_UPLOADS", "1")]).await;
+    let token = key(&app).await;
+    let form = || Form::new().text("api_key", token.expose().to_owned());
+    let endless = reqwest::Body::wrap_stream(futures_util::stream::pending::<
+        Result<Vec<u8>, std::io::Error>,
+    >());
+    let endless = post(&app, DETECTION, form().part("image", Part::stream(endless)));
+    let _upload = tokio::spawn(endless.send());
+    eventually(TEST_TIMEOUT, async || {
+        app.metric("spotter_uploads_in_memory", "").await.filter(|uploads| *uploads == 1)
+    })
+    .await;
+    let (status, list) = sent(post(&app, "/v1/vision/custom/list", form())).await;
+    assert_eq!(status, StatusCode::OK, "{list}");
+    let (status, body) = sent(post(&app, DETECTION, form().part("image", image()))).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+    let refused = "reason=\"too_many_uploads\"";
+    assert_eq!(app.metric("spotter_uploads_refused_total", refused).await, Some(1));
+    let (status, body) = sent(post(&app, DETECTION, Form::new().part("image", image()))).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED, "{body}");
+}
