@@ -28,7 +28,10 @@ pub(crate) struct Operations {
 }
 
 /// Gets the newest sample; those that it is too slow for are left out.
-pub(crate) struct Samples(watch::Receiver<Option<Arc<Sample>>>);
+pub(crate) struct Samples {
+    newest: watch::Receiver<Option<Arc<Sample>>>,
+    shutdown: CancellationToken,
+}
 
 impl Operations {
     /// Nothing is sampled yet.
@@ -44,14 +47,14 @@ impl Operations {
     /// The samples from now on; first the newest one, if others look.
     pub(crate) fn samples(&self) -> Samples {
         // Before the lock: sampling ends under the lock, when nobody is subscribed.
-        let mut samples = self.samples.subscribe();
-        samples.mark_changed();
+        let mut newest = self.samples.subscribe();
+        newest.mark_changed();
         let mut sampling = self.sampling.lock();
         let is_sampling = sampling.as_ref().is_some_and(|task| !task.is_finished());
         if !is_sampling {
             *sampling = Some(tokio::spawn(self.clone().sample()));
         }
-        Samples(samples)
+        Samples { newest, shutdown: self.shutdown.clone() }
     }
 
     /// Samples until shutdown, or until nobody looks.
@@ -83,14 +86,18 @@ impl Operations {
 }
 
 impl Samples {
-    /// The newest sample that was not returned yet. `None` once there are no more. Cancel-safe.
+    /// The newest sample that was not returned yet; `None` once the API shuts down. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<Arc<Sample>> {
-        loop {
-            self.0.changed().await.ok()?;
-            let newest = self.0.borrow_and_update().clone();
-            if newest.is_some() {
-                return newest;
+        let newest = &mut self.newest;
+        let next = async {
+            loop {
+                newest.changed().await.ok()?;
+                let sample = newest.borrow_and_update().clone();
+                if sample.is_some() {
+                    return sample;
+                }
             }
-        }
+        };
+        self.shutdown.run_until_cancelled(next).await.flatten()
     }
 }

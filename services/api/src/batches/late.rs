@@ -97,7 +97,8 @@ impl Batches {
         let mut pause = PAUSE;
         loop {
             let left = Duration::try_from(until - OffsetDateTime::now_utc()).unwrap_or_default();
-            await_change(changes, record.attempt, &suspects, pause.min(left)).await;
+            let (began, time) = (Instant::now(), pause.min(left));
+            await_change(changes, record.attempt, &suspects, time).await;
             let Some((present, revision)) = self.store.get(record.batch_id).await? else {
                 return Ok(true);
             };
@@ -107,7 +108,9 @@ impl Batches {
             match self.look_for_late(present, revision, &suspects).await? {
                 Found::Some | Found::Changed => return Ok(true),
                 Found::Nothing if left.is_zero() => return Ok(false),
-                Found::Nothing => pause *= 2,
+                // A change that came earlier may just be one of those that were counted already.
+                Found::Nothing if began.elapsed() < time => {}
+                Found::Nothing => pause = (pause * 2).min(AFTER),
             }
         }
     }
@@ -137,12 +140,13 @@ impl Batches {
         for index in late.iter().copied() {
             self.store.forget_refusal(BatchItem { batch_id: id, index }).await?;
         }
+        // Before they count as received, so that they are never counted as pending.
+        self.note_missing(id, &missing, NOT_STORED).await?;
         let attempt = record.attempt.saturating_add(1);
         let counted = BatchRecord { received, attempt, end: None, ..record };
         if self.reopen(&counted, revision).await?.is_none() {
             return Ok(Found::Changed);
         }
-        self.note_missing(id, &missing, NOT_STORED).await?;
         tracing::warn!(batch_id = %id, late = late.len(), "a closed batch has more pictures");
         Ok(Found::Some)
     }
