@@ -15,7 +15,7 @@ pub(crate) struct Load {
 struct Jobs {
     /// All that the worker has, also those that wait for a slot or are being stored.
     count: usize,
-    /// Those that were given all cores.
+    /// Those that were given all cores, or that must run alone.
     on_all_cores: usize,
 }
 

@@ -30,7 +30,7 @@ use crate::{
         Batch, Batcher, InferenceError, Picture, PictureFile, Placement, SlotLease, Slots,
         TiledJob, Work,
     },
-    load::Load,
+    load::{CountedJob, Load},
     metrics::{Stage, WorkerMetrics},
     models::{LoadedModel, ModelCache},
     recorded_run::{RecordedRun, Start},
@@ -78,8 +78,14 @@ pub(crate) struct Context {
 /// the first delivery left no trace. Otherwise the count of deliveries does not serve: it rises when a worker that
 /// stops releases a job that it has not run, and is reset with a new consumer.
 enum Isolation<'a> {
-    Shared { _running: RwLockReadGuard<'a, ()> },
-    Exclusive { _running: RwLockWriteGuard<'a, ()> },
+    Shared {
+        _running: RwLockReadGuard<'a, ()>,
+    },
+    /// With all slots for itself, so that no shadow run crashes the process beside it.
+    Exclusive {
+        _running: RwLockWriteGuard<'a, ()>,
+        _all_slots: CountedJob,
+    },
 }
 
 impl<'a> Isolation<'a> {
@@ -87,7 +93,8 @@ impl<'a> Isolation<'a> {
     async fn acquire(context: &'a Context, earlier_runs: u32) -> Self {
         // At the limit, the job fails as poison and is not run.
         if (1..context.max_attempts).contains(&earlier_runs) {
-            Self::Exclusive { _running: context.isolation.write().await }
+            let all_slots = context.load.count(Parallelism::AllCores);
+            Self::Exclusive { _running: context.isolation.write().await, _all_slots: all_slots }
         } else {
             Self::Shared { _running: context.isolation.read().await }
         }

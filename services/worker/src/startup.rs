@@ -291,7 +291,14 @@ fn load(config: &Config, metrics: WorkerMetrics) -> Result<Loaded, WorkerError> 
     };
     let (models, first) = ModelCache::start(loader, rules, metrics)?;
     let slots = Slots::start(&runtime, config.cores.slots)?;
-    let shadow_slots = config.shadow.as_ref().map(|_| Slots::start_shadow(&runtime)).transpose()?;
+    let runs_shadow = config.shadow.is_some() && !config.provider.is_gpu();
+    if config.shadow.is_some() && !runs_shadow {
+        tracing::warn!(
+            "this worker makes no shadow runs: on a GPU they would take sessions from jobs; serve SHADOW_MODEL from \
+             workers on CPUs"
+        );
+    }
+    let shadow_slots = runs_shadow.then(|| Slots::start_shadow(&runtime)).transpose()?;
     Ok(Loaded { models: Arc::new(models), slots, shadow_slots, max_batch: first.max_batch() })
 }
 

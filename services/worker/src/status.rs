@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use messaging::{
-    Messaging, MessagingError, ModelStatus, PartStatus, ProcessIdentity, WorkerStatus,
-};
+use messaging::{Messaging, MessagingError, PartStatus, ProcessIdentity, WorkerStatus};
 
 use crate::process::Context;
 
@@ -24,16 +22,10 @@ pub(crate) async fn answer_requests(
 }
 
 fn status(context: &Context) -> WorkerStatus {
-    let models = context.models.served().into_iter().map(|(name, model)| ModelStatus {
-        name,
-        digest: model.bundle.digest(),
-        in_memory: model.memory_bytes.is_some(),
-        runs: model.runs.runs,
-    });
     WorkerStatus {
         slots: context.slots.count(),
         busy: context.slots.busy(),
-        models: models.collect(),
+        models: context.models.statuses(),
         running: context.running.list(),
         stages: context.metrics.recent_latencies(),
         classes: context.metrics.classes(),

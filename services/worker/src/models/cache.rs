@@ -12,6 +12,7 @@ use std::{
 
 use detector::{ModelBundle, ModelError};
 use domain::{ModelName, ModelNames, Sha256Digest};
+use messaging::ModelStatus;
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::spawn_blocking};
 
@@ -114,6 +115,18 @@ impl ModelCache {
         entries.served().map(|(name, entry)| (name.clone(), entry.served_model())).collect()
     }
 
+    /// What APIs are told of the models that jobs are pulled for.
+    pub(crate) fn statuses(&self) -> Vec<ModelStatus> {
+        let entries = self.entries.lock();
+        let status = |(name, entry): (&ModelName, &Entry)| ModelStatus {
+            name: name.clone(),
+            digest: entry.served_bundle().digest(),
+            in_memory: entry.loaded.is_some(),
+            runs: entry.run_times.count(),
+        };
+        entries.served().map(status).collect()
+    }
+
     /// The model of a job, in memory. Waits until it is loaded. Cancel-safe: a load goes on without those who wait.
     ///
     /// # Errors
@@ -137,9 +150,15 @@ impl ModelCache {
         self: &Arc<Self>,
         name: &ModelName,
     ) -> Result<Option<Arc<LoadedModel>>, InferenceError> {
-        let bundle = self.entries.lock().models.get(name).map(|entry| entry.bundle.clone());
-        let bundle = bundle.ok_or_else(|| InferenceError::NotServed(name.clone()))?;
-        let bytes = self.loader.expected_bytes(&bundle);
+        let bundle = match self.entries.lock().models.get(name) {
+            None => return Err(InferenceError::NotServed(name.clone())),
+            Some(Entry { loaded: Some(model), .. }) => return Ok(Some(Arc::clone(model))),
+            Some(entry) => entry.bundle.clone(),
+        };
+        let this = Arc::clone(self);
+        // It looks at the size of a file.
+        let bytes = spawn_blocking(move || this.loader.expected_bytes(&bundle)).await;
+        let bytes = bytes.map_err(|error| InferenceError::Panicked(error.to_string()))?;
         match self.find_if_room(name, bytes)? {
             Some(Found::Loaded(model)) => Ok(Some(model)),
             Some(Found::Loading(loading)) => outcome(loading).await.map(Some),

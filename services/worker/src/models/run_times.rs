@@ -38,6 +38,11 @@ impl RunTimes {
         runs.last.push_back(took);
     }
 
+    /// The pictures that were run since the worker's start.
+    pub(crate) fn count(&self) -> u64 {
+        self.0.lock().count
+    }
+
     pub(crate) fn summary(&self) -> RunSummary {
         let (runs, mut last): (u64, Vec<Duration>) = {
             let runs = self.0.lock();
