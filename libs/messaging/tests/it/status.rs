@@ -78,6 +78,7 @@ async fn the_tasks_that_a_process_has_ended_are_counted_once() {
 async fn what_is_no_status_is_passed_over() {
     let fixture = Fixture::start().await;
     answer(&fixture.messaging, "worker", PartStatus::Worker(WorkerStatus::default())).await;
+    fixture.server.wait_until_subscribed("status.requests").await;
     // Requests without a reply subject, or with one that is not for answers, are not answered.
     let mut elsewhere = fixture.subscribe("status.answersx").await;
     let client = async_nats::connect(fixture.server.url()).await.unwrap();

@@ -1,6 +1,6 @@
 //! How many jobs wait before that of a task.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
 
 use domain::{Job, TaskRecord};
 use futures_util::{StreamExt, future::join_all};
@@ -26,23 +26,23 @@ async fn those_who_ask_at_a_time_share_a_request() {
     let fixture = Fixture::start().await;
     let tasks = fixture.messaging.tasks();
     let records = submitted(&fixture, &tasks, 40).await;
-    let mut seen = fixture.subscribe("$JS.API.*.*.>").await;
-    let reads = records.iter().map(async |record| {
-        let found = tasks.find(record.job.task_id).await.unwrap().unwrap();
-        tasks.max_jobs_ahead(&found).await
-    });
-    let ahead = join_all(reads).await;
-    assert_eq!(ahead, (0..40).map(Some).collect::<Vec<_>>());
+    let mut seen = fixture.subscribe("$JS.API.CONSUMER.INFO.>").await;
+    let rounds = Cell::new(0);
+    // A server that takes long is not waited for.
+    eventually(TIMEOUT, async || {
+        rounds.set(rounds.get() + 1);
+        let ahead = join_all(records.iter().map(|record| tasks.max_jobs_ahead(record))).await;
+        (ahead == (0..40).map(Some).collect::<Vec<_>>()).then_some(())
+    })
+    .await;
 
-    let mut requests = BTreeMap::<String, usize>::new();
-    while let Ok(Some(request)) = timeout(A_WHILE, seen.next()).await {
-        let kind = request.subject.split('.').skip(2).take(2).collect::<Vec<_>>().join(".");
-        *requests.entry(kind).or_default() += 1;
+    let mut requests = 0;
+    while let Ok(Some(_)) = timeout(A_WHILE, seen.next()).await {
+        requests += 1;
     }
-    eprintln!("requests for 40 status reads: {requests:?}");
-    assert_eq!(requests["DIRECT.GET"], 40, "each reads its record: {requests:?}");
-    let shared = requests["CONSUMER.INFO"];
-    assert!(shared <= 4, "{shared} requests for 40 who asked at a time: {requests:?}");
+    // One a second at most, however many ask.
+    let asked = 40 * rounds.get();
+    assert!(requests < asked / 4, "{requests} requests for {asked} who asked, 40 at a time");
 }
 
 #[tokio::test]

@@ -97,7 +97,7 @@ async fn a_shadow_run_that_hangs_holds_up_no_job() {
     let address = free_address();
     let mut settings = SHADOWED.to_vec();
     settings.extend([
-        ("JOB_DEADLINE_SECONDS", "5"),
+        ("JOB_DEADLINE_SECONDS", "20"),
         ("FAILPOINTS", "worker-detect-shadow=hang"),
         ("PROBES_ADDRESS", &address),
     ]);
