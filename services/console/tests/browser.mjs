@@ -1,5 +1,6 @@
 // Chromium, and pages of it, for the tests.
 
+import assert from "node:assert/strict";
 import { after } from "node:test";
 import { chromium } from "playwright-core";
 
@@ -63,6 +64,8 @@ export async function listedObjects(page) {
 
 /** Gives the page the API key that it asks for. */
 export async function giveKey(page, text) {
-  await page.getByRole("dialog").getByLabel("API key", { exact: true }).fill(text);
+  const field = page.getByRole("dialog").getByLabel("API key", { exact: true });
+  await field.fill(text);
+  assert.equal(await field.inputValue(), text, "the dialog has lost the key");
   await page.getByRole("button", { name: "Use this key" }).click();
 }

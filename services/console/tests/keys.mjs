@@ -41,6 +41,18 @@ test("a key is kept in the session storage if its owner wants that, and forgotte
   assert.ok(!(await page.evaluate(() => JSON.stringify({ ...sessionStorage }))).includes("spotter_"));
 });
 
+test("the tasks of a key that is forgotten are not shown", async (t) => {
+  const page = await open(t, `${url}/#/tasks`);
+  await giveKey(page, key);
+  // The tests before have submitted one.
+  const rows = page.locator(".task");
+  await rows.first().waitFor();
+  await page.getByRole("button", { name: "API key" }).click();
+  await page.getByRole("button", { name: "Forget the key" }).click();
+  await page.getByRole("dialog").getByLabel("API key", { exact: true }).waitFor();
+  assert.equal(await rows.count(), 0);
+});
+
 test("what the key may not do is shown", async (t) => {
   const page = await open(t, url);
   await giveKey(page, readKey);

@@ -7,20 +7,33 @@ type Schemas = components["schemas"];
 
 /** A job that was given up, or a message that is no job, which has neither task nor model. */
 export type DeadLetter = Schemas["DeadLetter"];
-export type DeadLetterList = Schemas["DeadLetterList"];
 export type DeadWebhook = Schemas["DeadWebhook"];
 export type DeadWebhookList = Schemas["DeadWebhookList"];
 
-const PAGE = 20;
+/** How many are listed at first, and how many more each time. */
+export const PAGE = 20;
+
+/** The API gives no more at a time. */
+const MOST_AT_A_TIME = 100;
 
 const pathOf = (id: string) => `/v1/dead-letters/${encodeURIComponent(id)}`;
 
-/** A page of the dead letters; `cursor` is `next` of the page before. */
-export async function listDeadLetters(cursor: string | null, signal: AbortSignal | null): Promise<DeadLetterList> {
-  const query = new URLSearchParams({ limit: String(PAGE) });
-  if (cursor !== null) query.set("cursor", cursor);
-  const answer = await request(`/v1/dead-letters?${query}`, { signal });
-  return answer.json();
+/** The oldest dead letters, as many as are wanted, and whether there are more. */
+export async function listDeadLetters(
+  wanted: number,
+  signal: AbortSignal,
+): Promise<{ letters: DeadLetter[]; hasMore: boolean }> {
+  const letters: DeadLetter[] = [];
+  let cursor: string | undefined;
+  do {
+    const query = new URLSearchParams({ limit: String(Math.min(wanted - letters.length, MOST_AT_A_TIME)) });
+    if (cursor !== undefined) query.set("cursor", cursor);
+    const answer = await request(`/v1/dead-letters?${query}`, { signal });
+    const { dead_letters, next }: Schemas["DeadLetterList"] = await answer.json();
+    letters.push(...dead_letters);
+    cursor = next;
+  } while (cursor !== undefined && letters.length < wanted);
+  return { letters, hasMore: cursor !== undefined };
 }
 
 export async function deadLetterPicture(id: string, signal: AbortSignal): Promise<Blob> {

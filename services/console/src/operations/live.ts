@@ -1,7 +1,8 @@
 // The stream of snapshots while the view is shown, and the state of its connection.
 
-import { signal } from "@preact/signals";
+import { effect, signal } from "@preact/signals";
 import { pause } from "../api/http";
+import { question } from "../api/key";
 import { type Operations, snapshots } from "../api/operations";
 import { ApiError, type Explanation, explain } from "../api/problem";
 import { texts } from "../texts";
@@ -68,15 +69,24 @@ function lossOf(error: unknown): Explanation {
 /** The snapshots of one connection, which is given up if none comes in time. */
 async function* unlessSilent(stop: AbortSignal): AsyncGenerator<Operations> {
   const silence = new AbortController();
-  const startTimer = () => window.setTimeout(() => silence.abort(), MOST_SILENCE_MS);
-  let timer = startTimer();
+  let timer: number | undefined;
+  const startTimer = () => {
+    clearTimeout(timer);
+    timer = window.setTimeout(() => silence.abort(), MOST_SILENCE_MS);
+  };
+  // While a person is asked for the API key, the request waits for them: that is no silence of the connection.
+  const leaveQuestions = effect(() => {
+    if (question.value === null) startTimer();
+    else clearTimeout(timer);
+  });
   try {
     for await (const snapshot of snapshots(AbortSignal.any([stop, silence.signal]))) {
       clearTimeout(timer);
       yield snapshot;
-      timer = startTimer();
+      startTimer();
     }
   } finally {
+    leaveQuestions();
     clearTimeout(timer);
   }
 }

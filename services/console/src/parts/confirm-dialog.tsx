@@ -1,10 +1,11 @@
 // Asks before something is done that cannot be undone.
 
 import { signal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect } from "preact/hooks";
 import { type Explanation, explain } from "../api/problem";
 import { texts } from "../texts";
 import { Failed } from "./failed";
+import { useModal } from "./use-modal";
 
 export interface Question {
   heading: string;
@@ -28,23 +29,15 @@ export function askFirst(asked: Question): void {
 }
 
 export function ConfirmDialog() {
-  const dialog = useRef<HTMLDialogElement>(null);
   const asked = question.value;
-  useEffect(() => {
-    // A modal dialog keeps the focus, and gives it back to the button that opened it.
-    if (asked) dialog.current?.showModal();
-    else dialog.current?.close();
+  const modal = useModal(asked !== null, close);
+  // After that of the modal dialog, which is closed by then.
+  useLayoutEffect(() => {
     if (!asked) done?.onDone();
     done = null;
   }, [asked]);
   return (
-    <dialog
-      ref={dialog}
-      class="dialog"
-      aria-labelledby="confirm-heading"
-      aria-describedby="confirm-text"
-      onClose={() => (question.value = null)}
-    >
+    <dialog {...modal} class="dialog" aria-labelledby="confirm-heading" aria-describedby="confirm-text">
       <h2 id="confirm-heading">{asked?.heading}</h2>
       <p id="confirm-text">{asked?.text}</p>
       {failure.value && <Failed {...failure.value} />}
@@ -52,7 +45,7 @@ export function ConfirmDialog() {
         <button type="button" class="primary" disabled={isActing.value} onClick={() => asked && void act(asked)}>
           {asked?.action}
         </button>
-        <button type="button" autofocus onClick={() => (question.value = null)}>
+        <button type="button" autofocus onClick={close}>
           {texts.confirm.cancel}
         </button>
       </div>
@@ -60,12 +53,16 @@ export function ConfirmDialog() {
   );
 }
 
+function close(): void {
+  question.value = null;
+}
+
 async function act(asked: Question): Promise<void> {
   isActing.value = true;
   try {
     await asked.act();
     done = asked;
-    question.value = null;
+    close();
   } catch (error) {
     failure.value = explain(error);
   } finally {

@@ -1,11 +1,12 @@
 // Asks for the API key, and shows what the key may be used for.
 
 import { signal } from "@preact/signals";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect } from "preact/hooks";
 import { apiKey, closeQuestion, forgetKey, giveKey, publicPart, question } from "../api/key";
 import { explain } from "../api/problem";
 import { checkKey, scopes } from "../api/scopes";
 import { texts } from "../texts";
+import { useModal } from "./use-modal";
 
 /** Whether it is open without a question of the server's. */
 export const keyPanelIsOpen = signal(false);
@@ -13,27 +14,13 @@ export const keyPanelIsOpen = signal(false);
 const refusal = signal<string | null>(null);
 
 export function KeyDialog() {
-  const dialog = useRef<HTMLDialogElement>(null);
-  const isClosedByPage = useRef(false);
-  const isOpen = question.value !== null || keyPanelIsOpen.value;
-  useEffect(() => {
-    if (isOpen) dialog.current?.showModal();
-    else if (dialog.current?.open) {
-      isClosedByPage.current = true;
-      dialog.current.close();
-    }
-  }, [isOpen]);
-  // The event comes later: by then the API may have asked for another key.
-  const onClose = () => {
-    if (!isClosedByPage.current) close();
-    isClosedByPage.current = false;
-  };
+  const modal = useModal(question.value !== null || keyPanelIsOpen.value, close);
   // A key of the session storage is checked too.
   useEffect(() => {
     if (apiKey.value !== null) void checkKey(apiKey.value).catch(() => undefined);
   }, []);
   return (
-    <dialog ref={dialog} class="dialog" aria-labelledby="key-heading" onClose={onClose}>
+    <dialog {...modal} class="dialog" aria-labelledby="key-heading">
       <h2 id="key-heading">{question.value === null ? texts.key.button : texts.key.heading}</h2>
       {question.value === null && apiKey.value !== null ? <KnownKey of={apiKey.value} /> : <KeyForm />}
     </dialog>

@@ -5,7 +5,10 @@ import { apiKey } from "../api/key";
 import { type Explanation, explain } from "../api/problem";
 
 export interface Loaded<T> {
-  /** The value that was read last, also while another one is on its way, so that the page does not jump. */
+  /**
+   * The value that was read last, also while another one is on its way, so that the page does not jump. It is that of this
+   * API key: another key may not see it.
+   */
   value: T | null;
   failure: Explanation | null;
   isLoading: boolean;
@@ -14,7 +17,8 @@ export interface Loaded<T> {
 
 /** Reads anew whenever `of` changes, or the API key. `load` gives a value, or several that replace each other. */
 export function useLoaded<T>(of: string, load: (signal: AbortSignal) => AsyncGenerator<T>): Loaded<T> {
-  const [value, setValue] = useState<T | null>(null);
+  const key = apiKey.value;
+  const [last, setLast] = useState<{ value: T; key: string | null } | null>(null);
   const [failure, setFailure] = useState<Explanation | null>(null);
   const [isLoading, setLoading] = useState(true);
   const [round, setRound] = useState(0);
@@ -24,7 +28,7 @@ export function useLoaded<T>(of: string, load: (signal: AbortSignal) => AsyncGen
       setLoading(true);
       setFailure(null);
       try {
-        for await (const one of load(left.signal)) if (!left.signal.aborted) setValue(one);
+        for await (const value of load(left.signal)) if (!left.signal.aborted) setLast({ value, key });
       } catch (error) {
         if (!left.signal.aborted) setFailure(explain(error));
       }
@@ -32,6 +36,7 @@ export function useLoaded<T>(of: string, load: (signal: AbortSignal) => AsyncGen
     };
     void read();
     return () => left.abort();
-  }, [of, apiKey.value, round]);
+  }, [of, key, round]);
+  const value = last?.key === key ? last.value : null;
   return { value, failure, isLoading, reload: () => setRound((before) => before + 1) };
 }

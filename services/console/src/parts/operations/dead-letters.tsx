@@ -1,10 +1,11 @@
 // Jobs and webhooks that were given up, and what can be done with them.
 
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { apiKey } from "../../api/key";
 import {
   type DeadLetter,
   type DeadWebhook,
+  PAGE,
   deadLetterPicture,
   dropDeadLetter,
   replayWebhook,
@@ -17,11 +18,10 @@ import { showNotice } from "../../notice";
 import {
   deadLetters,
   deadWebhooks,
+  hasMoreLetters,
   lettersFailure,
-  nextPage,
   readDeadLetters,
   readDeadWebhooks,
-  readMoreDeadLetters,
   removeDeadLetter,
   removeDeadWebhook,
   webhooksFailure,
@@ -37,13 +37,15 @@ export function DeadLetters() {
   const { title, none, reading, more } = texts.deadLetters;
   const heading = useRef<HTMLHeadingElement>(null);
   const list = deadLetters.value;
-  // The list is read when the view is shown, and when the stream says that their number has changed.
+  const [wanted, setWanted] = useState(PAGE);
+  // The list is read when the view is shown, when more of it is wanted, and when the stream says that their number has
+  // changed: then as far as it is shown.
   const known = latest.value?.dead_letters;
   useEffect(() => {
     const left = new AbortController();
-    void readDeadLetters(left.signal);
+    void readDeadLetters(wanted, left.signal);
     return () => left.abort();
-  }, [known, apiKey.value]);
+  }, [known, apiKey.value, wanted]);
   return (
     <section class="panel" aria-labelledby="dead-letters-heading">
       <h3 id="dead-letters-heading" ref={heading} tabIndex={-1}>
@@ -56,8 +58,8 @@ export function DeadLetters() {
           <Letter key={letter.id} letter={letter} onGone={() => heading.current?.focus()} />
         ))}
       </ul>
-      {nextPage.value !== null && (
-        <button type="button" onClick={() => void readMoreDeadLetters()}>
+      {hasMoreLetters.value && (
+        <button type="button" onClick={() => setWanted(wanted + PAGE)}>
           {more}
         </button>
       )}
