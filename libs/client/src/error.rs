@@ -31,6 +31,10 @@ pub enum ClientError {
     /// The request could not be sent, because the address is none or leads in a circle.
     #[error("{0}")]
     NotSent(String),
+    /// A file on this machine could not be read to the end that it had, so that only the pictures before it may have been
+    /// accepted.
+    #[error("{0}")]
+    File(String),
     /// The answer is not one of `/v1`: no JSON of the documented form, or too long.
     #[error("unexpected answer: {0}; check that this is the address of a spotter API")]
     Unexpected(String),

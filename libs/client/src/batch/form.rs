@@ -2,10 +2,14 @@
 //!
 //! `reqwest` builds forms too, but nests one stream in the other for each part, which would overflow the stack.
 
-use std::{io, path::PathBuf};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use tokio::{
     fs::File,
     io::{AsyncReadExt, Take},
@@ -21,8 +25,8 @@ pub struct PictureFile {
     pub path: PathBuf,
     /// The file name that its task shows.
     pub name: String,
-    /// Its size in bytes. One that has become shorter when it is sent breaks the batch off; of one that has become longer,
-    /// so much is sent.
+    /// Its size in bytes. One that has become shorter when it is sent breaks the batch off with
+    /// [`ClientError::File`](crate::ClientError::File); of one that has become longer, so much is sent.
     pub bytes: u64,
 }
 
@@ -30,12 +34,13 @@ pub struct PictureFile {
 pub(super) struct Form {
     pictures: Vec<PictureFile>,
     boundary: String,
+    unreadable: Arc<OnceLock<String>>,
 }
 
 impl Form {
     /// `boundary` has letters and digits, and is in no file.
     pub(super) fn new(pictures: Vec<PictureFile>, boundary: String) -> Self {
-        Self { pictures, boundary }
+        Self { pictures, boundary, unreadable: Arc::default() }
     }
 
     pub(super) fn content_type(&self) -> String {
@@ -48,6 +53,12 @@ impl Form {
         let parts = self.pictures.iter();
         let parts = parts.map(|picture| size(self.head(picture)) + picture.bytes + 2).sum::<u64>();
         parts + size(self.end())
+    }
+
+    /// Which file could not be read while the form was sent, and why; empty until then. The error of the request does not
+    /// tell that from a lost connection.
+    pub(super) fn unreadable(&self) -> Arc<OnceLock<String>> {
+        Arc::clone(&self.unreadable)
     }
 
     /// Its bytes. `on_sent` is told how many files have been read to their ends.
@@ -65,7 +76,11 @@ impl Form {
                 Ok(Bytes::from_static(b"\r\n"))
             };
             let head = stream::once(async { Ok(head) });
-            head.chain(content(picture)).chain(stream::once(last))
+            let (path, unreadable) = (picture.path.clone(), self.unreadable());
+            let content = content(picture).inspect_err(move |error| {
+                let _ = unreadable.set(format!("{} cannot be sent: {error}", path.display()));
+            });
+            head.chain(content).chain(stream::once(last))
         });
         parts.chain(stream::once(async { Ok(Bytes::from(end)) }))
     }
@@ -91,10 +106,7 @@ fn content(picture: PictureFile) -> impl Stream<Item = io::Result<Bytes>> + Send
         };
         let mut block = BytesMut::with_capacity(BLOCK);
         match file.read_buf(&mut block).await? {
-            0 if file.limit() > 0 => {
-                let path = picture.path.display();
-                Err(io::Error::other(format!("{path} has become shorter while it was sent")))
-            }
+            0 if file.limit() > 0 => Err(io::Error::other("it has become shorter")),
             0 => Ok(None),
             _ => Ok(Some((block.freeze(), (Some(file), picture)))),
         }
@@ -109,8 +121,6 @@ fn quoted(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::TryStreamExt;
-
     use super::*;
 
     async fn sent(pictures: Vec<PictureFile>) -> io::Result<String> {

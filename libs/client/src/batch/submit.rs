@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{DetectionSettings, Priority, Sha256Digest};
 use reqwest::{
-    Body, Method,
+    Body, Method, RequestBuilder,
     header::{CONTENT_LENGTH, CONTENT_TYPE},
 };
 use serde::Deserialize;
@@ -90,8 +90,8 @@ impl Client {
     /// sent.
     ///
     /// # Errors
-    /// [`BatchNotReceived`]. After any error, the same submission continues the batch: pictures that were accepted are
-    /// not run again.
+    /// [`BatchNotReceived`]. After any error but [`ClientError::File`], the same submission continues the batch: pictures
+    /// that were accepted are not run again.
     pub async fn submit_batch(
         &self,
         submission: &BatchSubmission,
@@ -99,6 +99,7 @@ impl Client {
     ) -> Result<Batch, BatchNotReceived> {
         let query = query(submission.settings.as_ref(), submission.priority, None);
         let form = submission.form();
+        let unreadable = form.unreadable();
         let request = self
             .request(Method::POST, &format!("/v1/batches{query}"))
             .timeout(LONGEST)
@@ -106,8 +107,12 @@ impl Client {
             .header(CONTENT_TYPE, form.content_type())
             .header(CONTENT_LENGTH, form.length())
             .body(Body::wrap_stream(form.stream(on_sent)));
-        let answer = read(open(request).await?).await?;
-        Ok(serde_json::from_slice(&answer).map_err(ClientError::from)?)
+        received(request).await.map_err(|why| match unreadable.get() {
+            Some(file) if matches!(why.error, ClientError::NoAnswer(_)) => {
+                ClientError::File(file.clone()).into()
+            }
+            _ => why,
+        })
     }
 
     /// Sends a batch, and continues it for as long as the API is busy or another request sends it, and a few times where
@@ -133,4 +138,10 @@ impl Client {
             sleep(why.error.retry_after().unwrap_or(RETRY_AFTER)).await;
         }
     }
+}
+
+/// The batch that the answer to this request describes.
+async fn received(request: RequestBuilder) -> Result<Batch, BatchNotReceived> {
+    let answer = read(open(request).await?).await?;
+    Ok(serde_json::from_slice(&answer).map_err(ClientError::from)?)
 }

@@ -97,6 +97,25 @@ async fn what_ends_a_batch_for_good_tells_what_of_it_was_received() {
 }
 
 #[tokio::test]
+async fn a_file_that_cannot_be_read_any_more_is_no_lost_connection() {
+    let shorten: fn(&Path) = |path| std::fs::write(path, "short").unwrap();
+    let delete: fn(&Path) = |path| std::fs::remove_file(path).unwrap();
+    let cases = [(shorten, "it has become shorter"), (delete, "No such file")];
+    for (change, reason) in cases {
+        let folder = tempfile::tempdir().unwrap();
+        let submission = submission(folder.path());
+        change(&folder.path().join("b.jpg"));
+        let api = ScriptedApi::start(vec![String::new()]).await;
+        let why = api.client().submit_batch_when_accepted(&submission, |_| {}).await.unwrap_err();
+        let is_told = |text: &str| text.contains("b.jpg cannot be sent: ") && text.contains(reason);
+        assert!(matches!(&why.error, ClientError::File(text) if is_told(text)), "{why:?}");
+        assert!(!why.error.is_transient());
+        // There is no other answer: a second request would have found no API.
+        assert_eq!(api.requests().await.len(), 1, "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn a_batch_is_followed_through_busy_apis_and_broken_connections() {
     let event = |name: &str, batch: &str| format!("id: 1\nevent: {name}\ndata: {batch}\n\n");
     let first = event("progress", &batch("RUNNING", 2));

@@ -15,11 +15,14 @@ use futures_util::{StreamExt, stream};
 use service::config::address;
 use tokio::{task::spawn_blocking, time::timeout};
 
-use self::report::{print_task, progress_bar, succeeded};
+use self::report::{print_task, succeeded};
 use crate::{
     cli::SubmitOptions,
     error::CliError,
-    output::results::{Format, print_failure},
+    output::{
+        progress::progress_bar,
+        results::{Format, print_failure},
+    },
     pictures::read_picture,
 };
 

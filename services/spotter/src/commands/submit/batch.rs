@@ -10,41 +10,54 @@ use std::{
     time::Duration,
 };
 
-use client::{
-    Batch, BatchNotReceived, BatchSubmission, Client, ClientError, ItemResult, PictureFile,
-};
+use client::{Batch, BatchNotReceived, BatchSubmission, Client, ClientError, ItemResult};
 use domain::BatchId;
 use service::{config::address, lifecycle::shutdown};
 use time::OffsetDateTime;
 use tokio::{sync::watch, task::spawn_blocking, time::timeout};
 
 use super::{
-    batch_files::{BatchFiles, path_of},
-    report::{print_task, progress_bar, succeeded},
+    batch_files::BatchFiles,
+    report::{print_task, succeeded},
 };
 use crate::{
     cli::SubmitOptions,
     error::CliError,
     output::{
         notice,
+        progress::progress_bar,
         results::{Format, print_failure},
     },
 };
 
-/// A batch that began so long before the command was sent by an earlier one. Clocks may differ by less.
+/// A batch that began so long before this command sent it is that of an earlier one. Clocks may differ by less.
 const EARLIER: time::Duration = time::Duration::minutes(1);
 
 /// Sends the batch and prints its results, until it is finished, interrupted, or nothing happens for too long.
 pub(super) async fn submit(api: &Client, options: &SubmitOptions) -> Result<(), CliError> {
     let id = OnceCell::new();
-    let (activity, seen) = watch::channel(());
     let interrupted = shutdown::on_signal()?;
-    let limit = Duration::from_secs(options.timeout);
     tokio::select! {
-        outcome = run(api, options, &id, &activity) => outcome,
+        outcome = read_and_run(api, options, &id) => outcome,
         () = interrupted.cancelled() => {
             Err(CliError::Interrupted(format!("interrupted; {}", what_next(options, id.get()))))
         }
+    }
+}
+
+/// Reads the files, however long that takes: only then is there an API that could be silent.
+async fn read_and_run(
+    api: &Client,
+    options: &SubmitOptions,
+    id: &OnceCell<BatchId>,
+) -> Result<(), CliError> {
+    let paths = options.pictures.clone();
+    let files = spawn_blocking(move || BatchFiles::read(&paths)).await;
+    let files = files.map_err(std::io::Error::other)?;
+    let (activity, seen) = watch::channel(());
+    let limit = Duration::from_secs(options.timeout);
+    tokio::select! {
+        outcome = run(api, options, &files, id, &activity) => outcome,
         () = silence(seen, limit) => Err(CliError::Unavailable(format!(
             "nothing has happened for {limit:?}; {}",
             what_next(options, id.get())
@@ -77,18 +90,15 @@ fn url_of(options: &SubmitOptions, id: BatchId) -> String {
 async fn run(
     api: &Client,
     options: &SubmitOptions,
+    files: &BatchFiles,
     id: &OnceCell<BatchId>,
     activity: &watch::Sender<()>,
 ) -> Result<(), CliError> {
     let began_at = OffsetDateTime::now_utc();
-    let paths = options.pictures.clone();
-    let files = spawn_blocking(move || BatchFiles::read(&paths)).await;
-    let files = files.map_err(std::io::Error::other)?;
-    let sent = files.sendable();
-    if sent.is_empty() {
-        return print_results(&files, &sent, None, options).await;
+    if files.files.iter().all(Result::is_err) {
+        return print_results(files, None, options, activity).await;
     }
-    let batch = send(api, options, &files, activity).await?;
+    let batch = send(api, options, files, activity).await?;
     let _ = id.set(batch.batch_id);
     notice(format_args!("batch {}", batch.batch_id));
     if began_at - batch.created_at > EARLIER {
@@ -98,7 +108,7 @@ async fn run(
         ));
     }
     let finished = follow(api, &batch, activity).await?;
-    print_results(&files, &sent, Some((api, &finished)), options).await
+    print_results(files, Some((api, &finished)), options, activity).await
 }
 
 async fn send(
@@ -147,6 +157,10 @@ fn not_received(why: &BatchNotReceived, options: &SubmitOptions) -> CliError {
         ClientError::NoAnswer(_) => {
             CliError::Unavailable(format!("{text}; {}", what_next(options, None)))
         }
+        // The same command would read another content, and make another batch of it.
+        ClientError::File(_) => CliError::BatchNotReceived(format!(
+            "{text}; the pictures before it that have arrived are run"
+        )),
         _ => CliError::BatchNotReceived(text),
     }
 }
@@ -179,24 +193,25 @@ async fn follow(
 /// Prints what became of each file, in order. `finished`: the batch of those that were sent; `None`: none was.
 async fn print_results(
     files: &BatchFiles,
-    sent: &[PictureFile],
     finished: Option<(&Client, &Batch)>,
     options: &SubmitOptions,
+    activity: &watch::Sender<()>,
 ) -> Result<(), CliError> {
-    let mut printer = Printer { format: Format::new(options.json), failed: 0, all: 0 };
-    let mut files = files.files.iter();
+    let format = Format::new(options.json);
+    let mut printer = Printer { format, failed: 0, all: 0, activity };
+    let mut left = files.files.iter();
     if let Some((api, batch)) = finished {
         let mut results = api.batch_results(batch.batch_id, batch.received);
         let unreadable = |error: ClientError| CliError::Unavailable(error.to_string());
         while let Some(result) = results.next().await.map_err(unreadable)? {
             // The files before this one, up to the next one that was sent.
-            for (path, error) in files.by_ref().map_while(|file| file.as_ref().err()) {
+            for (path, error) in left.by_ref().map_while(|file| file.as_ref().err()) {
                 printer.failure(path, error)?;
             }
-            printer.result(sent, result)?;
+            printer.result(files, result)?;
         }
     }
-    for (path, error) in files.filter_map(|file| file.as_ref().err()) {
+    for (path, error) in left.filter_map(|file| file.as_ref().err()) {
         printer.failure(path, error)?;
     }
     match printer {
@@ -206,27 +221,33 @@ async fn print_results(
 }
 
 /// Prints results and counts them.
-struct Printer {
+struct Printer<'a> {
     format: Format,
     failed: usize,
     all: usize,
+    /// Is told each of them.
+    activity: &'a watch::Sender<()>,
 }
 
-impl Printer {
+impl Printer<'_> {
     fn failure(&mut self, path: &Path, error: &str) -> Result<(), CliError> {
         (self.failed, self.all) = (self.failed + 1, self.all + 1);
-        print_failure(path, error, self.format)
+        print_failure(path, error, self.format)?;
+        self.activity.send_replace(());
+        Ok(())
     }
 
-    fn result(&mut self, sent: &[PictureFile], result: ItemResult) -> Result<(), CliError> {
+    fn result(&mut self, files: &BatchFiles, result: ItemResult) -> Result<(), CliError> {
         let ItemResult { index, name, outcome } = result;
-        let path = path_of(sent, index, &name);
+        let path = files.path_of(index, &name);
         let task = match outcome.and_then(|task| succeeded(*task)) {
             Ok(task) => task,
             Err(why) => return self.failure(path, &why),
         };
         self.all += 1;
         let took = task.finished_at.map(|at| at - task.submitted_at).unwrap_or_default();
-        print_task(path, &task, took.try_into().unwrap_or_default(), self.format)
+        print_task(path, &task, took.try_into().unwrap_or_default(), self.format)?;
+        self.activity.send_replace(());
+        Ok(())
     }
 }

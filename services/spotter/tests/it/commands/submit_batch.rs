@@ -7,13 +7,16 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
 use reqwest::StatusCode;
-use serde_json::Value;
-use testkit::{Direction, Output, ProcessBuilder, TcpProxy, eventually, picture, workspace_root};
+use serde_json::{Value, json};
+use testkit::{
+    Direction, HttpServer, Output, ProcessBuilder, TcpProxy, eventually, http_answer, picture,
+    workspace_root,
+};
 use tokio::task::spawn_blocking;
 
 use crate::{
@@ -146,6 +149,61 @@ async fn a_batch_in_which_nothing_happens_is_given_up() {
     assert_eq!(ended.code, Some(69), "{ended:?}");
     let said = ended.stderr.join("\n");
     assert!(said.contains("nothing has happened for 1s"), "{said}");
+}
+
+/// Longer than the command waits before it asks for results again, and shorter than all the waits of the test together.
+const LIMIT_SECONDS: &str = "5";
+
+#[test]
+fn a_batch_whose_results_flow_is_not_given_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [0, 1, 2, 3].map(|number| folder.path().join(format!("{number}.jpg")));
+    for file in &files {
+        fs::write(file, "no picture").unwrap();
+    }
+    let batch = json!({
+        "batch_id": "0190b5a3-7c1e-7d2a-9f61-3a5d0c9e8b47", "state": "FINISHED", "received": 4,
+        "created_at": "2026-01-01T00:00:00Z", "links": {"self": "s", "events": "e", "results": "r"},
+        "counts": {"pending": 0, "succeeded": 0, "failed": 0, "revoked": 0, "expired": 0, "refused": 4},
+    });
+    let line =
+        |index: usize| format!("{}\n", json!({"index": index, "error": {"detail": "no picture"}}));
+    // Each time the results are asked for, there is one more before they break off.
+    let asked = AtomicUsize::new(0);
+    let api = HttpServer::start(move |request| {
+        let body = match request.path() {
+            path if path.ends_with("/events") => format!("event: finished\ndata: {batch}\n\n"),
+            path if path.ends_with("/results") => {
+                (0..=asked.fetch_add(1, Ordering::Relaxed)).map(line).collect()
+            }
+            _ => batch.to_string(),
+        };
+        Some(http_answer("200 OK", "connection: close\r\n", body.as_bytes()))
+    });
+    let ended = Ended::of(submit(&api.origin()).args(["--timeout", LIMIT_SECONDS]).args(&files));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let printed: Vec<_> = results(&ended).iter().map(|line| line["picture"].clone()).collect();
+    assert_eq!(printed, files.map(|file| Value::from(file.to_string_lossy().as_ref())));
+}
+
+#[test]
+fn a_file_that_is_gone_when_it_is_sent_again_is_named_and_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.jpg");
+    fs::write(&file, "a picture").unwrap();
+    let deleted = file.clone();
+    let api = HttpServer::start(move |request| {
+        if request.head.starts_with("GET") {
+            return Some(http_answer("200 OK", "connection: close\r\n", b"{}"));
+        }
+        fs::remove_file(&deleted).unwrap();
+        let busy = "connection: close\r\nretry-after: 0\r\n";
+        Some(http_answer("503 Service Unavailable", busy, b"{}"))
+    });
+    let ended = Ended::of(submit(&api.origin()).arg(&file));
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    let said = ended.stderr.join("\n");
+    assert!(said.contains(&format!("{} cannot be sent: No such file", file.display())), "{said}");
 }
 
 #[tokio::test]
