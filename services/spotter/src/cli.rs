@@ -135,18 +135,18 @@ pub(crate) struct UpOptions {
     pub(crate) env_file: Option<PathBuf>,
 }
 
-/// The thresholds, as options of `detect` and `submit`.
+/// The thresholds, as options of `detect`, `submit` and `model compare`.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct SettingsOptions {
-    /// The minimum confidence of a reported object, from 0 to 1
-    #[arg(long = "conf", value_name = "SCORE", default_value_t)]
-    pub(crate) confidence: ConfidenceThreshold,
-    /// Boxes of one class whose overlap (IoU) is above this are one object, from 0 to 1
-    #[arg(long, value_name = "OVERLAP", default_value_t)]
-    pub(crate) iou: IouThreshold,
-    /// The maximum number of objects reported per picture, from 1 to 1000
-    #[arg(long, value_name = "COUNT", default_value = "300", value_parser = parse_max_detections)]
-    pub(crate) max_detections: MaxDetections,
+    /// The minimum confidence of a reported object, from 0 to 1 [default: 0.25]
+    #[arg(long = "conf", value_name = "SCORE")]
+    pub(crate) confidence: Option<ConfidenceThreshold>,
+    /// Boxes of one class whose overlap (IoU) is above this are one object, from 0 to 1 [default: 0.7]
+    #[arg(long, value_name = "OVERLAP")]
+    pub(crate) iou: Option<IouThreshold>,
+    /// The maximum number of objects reported per picture, from 1 to 1000 [default: 300]
+    #[arg(long, value_name = "COUNT", value_parser = parse_max_detections)]
+    pub(crate) max_detections: Option<MaxDetections>,
     /// Also run overlapping tiles of each picture, for small objects: auto, or columns and rows as in 3x2
     #[arg(long)]
     pub(crate) tiles: Option<Tiles>,
@@ -155,11 +155,32 @@ pub(crate) struct SettingsOptions {
     pub(crate) overlap: Option<TileOverlap>,
 }
 
+impl SettingsOptions {
+    /// The names of those that are on the command line.
+    pub(crate) fn given(&self) -> Vec<&'static str> {
+        let Self { confidence, iou, max_detections, tiles, overlap } = self;
+        let all = [
+            ("--conf", confidence.is_some()),
+            ("--iou", iou.is_some()),
+            ("--max-detections", max_detections.is_some()),
+            ("--tiles", tiles.is_some()),
+            ("--overlap", overlap.is_some()),
+        ];
+        all.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect()
+    }
+}
+
 impl From<SettingsOptions> for DetectionSettings {
     fn from(options: SettingsOptions) -> Self {
         let SettingsOptions { confidence, iou, max_detections, tiles, overlap } = options;
         let tiling = tiles.map(|tiles| Tiling { tiles, overlap: overlap.unwrap_or_default() });
-        Self { confidence, iou, max_detections, tiling, ..Self::default() }
+        Self {
+            confidence: confidence.unwrap_or_default(),
+            iou: iou.unwrap_or_default(),
+            max_detections: max_detections.unwrap_or_default(),
+            tiling,
+            ..Self::default()
+        }
     }
 }
 
@@ -348,4 +369,25 @@ pub(crate) struct NatsOptions {
         default_value = "nats://127.0.0.1:4222"
     )]
     pub(crate) nats_url: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_states_the_settings_that_count_without_options() {
+        let cli = Cli::try_parse_from(["spotter", "detect", "a.jpg"]).unwrap();
+        let Command::Detect(options) = cli.command else { panic!("another command") };
+        assert!(options.settings.given().is_empty());
+        let settings = DetectionSettings::from(options.settings);
+        assert_eq!(settings, DetectionSettings::default());
+        let help = Cli::try_parse_from(["spotter", "detect", "--help"]).unwrap_err().to_string();
+        // It has line breaks anywhere.
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        let (confidence, iou) = (settings.confidence.to_string(), settings.iou.to_string());
+        for value in [confidence, iou, settings.max_detections.get().to_string()] {
+            assert!(help.contains(&format!("[default: {value}]")), "{value}: {help}");
+        }
+    }
 }

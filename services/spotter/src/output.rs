@@ -1,6 +1,7 @@
 //! Printing to standard output and standard error, which may be closed.
 
 pub(crate) mod columns;
+pub(crate) mod progress;
 pub(crate) mod results;
 
 use std::{

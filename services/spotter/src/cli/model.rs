@@ -30,7 +30,8 @@ pub(crate) enum ModelCommand {
     /// Compare what two models find, and how long they take
     ///
     /// With pictures, runs both installed models on them, without any server. Without pictures, prints what workers
-    /// with SHADOW_MODEL=B have compared: jobs that model A has run, and B as well.
+    /// with SHADOW_MODEL=B have compared: jobs that model A has run, and B as well, with the settings of each task. So
+    /// --conf, --iou, --max-detections and --tiles need pictures.
     Compare(ModelCompareOptions),
 }
 

@@ -24,7 +24,15 @@ pub(super) fn compare(options: &ModelCompareOptions) -> Result<(), CliError> {
 
 /// Prints what workers have compared.
 fn compare_stored(options: &ModelCompareOptions) -> Result<(), CliError> {
-    let ModelCompareOptions { a, b, .. } = options;
+    let ModelCompareOptions { a, b, settings, .. } = options;
+    let given = settings.given();
+    if !given.is_empty() {
+        return Err(CliError::Usage(format!(
+            "{} without pictures: workers have made the stored comparisons with each task's own settings. Name pictures \
+             or folders to run both models with others",
+            given.join(", ")
+        )));
+    }
     let stored = stored::read(options)?;
     let Some([version_a, version_b]) = stored.versions else {
         return Err(CliError::Unavailable(format!(

@@ -146,6 +146,23 @@ fn assumptions_and_missing_values_are_reported() {
 }
 
 #[test]
+fn settings_of_a_comparison_need_pictures() {
+    let options =
+        [["--conf", "0.25"], ["--iou", "0.5"], ["--max-detections", "9"], ["--tiles", "2x2"]];
+    let compare = || spotter(["model", "compare", "yolov8n", "yolo11n"]);
+    for option in options {
+        let ended = Ended::of(compare().args(option));
+        assert_eq!((ended.code, ended.stdout.len()), (Some(64), 0), "{ended:?}");
+        let said = ended.stderr.join("\n");
+        assert!(said.contains(&format!("{} without pictures", option[0])), "{said}");
+        assert!(said.contains("each task's own settings"), "{said}");
+    }
+    let help = Ended::of(compare().arg("--help")).stdout.join(" ");
+    let words: Vec<_> = help.split_whitespace().collect();
+    assert!(words.join(" ").contains("--tiles need pictures"), "{help}");
+}
+
+#[test]
 fn the_help_has_first_steps() {
     let help = Ended::of(spotter(["--help"]));
     assert_eq!(help.code, Some(0));

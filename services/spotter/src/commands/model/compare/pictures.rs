@@ -1,20 +1,19 @@
 //! Running two installed models on pictures, without any server.
 
-use std::{
-    io::{self, IsTerminal},
-    path::Path,
-};
+use std::path::Path;
 
 use detector::Detections;
 use domain::{Comparison, DetectionSettings, picture::PictureLimits};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::{Version, summary::Compared};
 use crate::{
     cli::ModelCompareOptions,
     error::CliError,
     loaded_model::LoadedModel,
-    output::results::{Format, print_failure},
+    output::{
+        progress::progress_bar,
+        results::{Format, print_failure},
+    },
     pictures::{read_picture, with_those_in_folders},
 };
 
@@ -38,7 +37,7 @@ pub(super) fn run(options: &ModelCompareOptions) -> Result<Run, CliError> {
     };
     // The first run of a session takes longer.
     let _ = files.first().map(|file| models.compare(file));
-    let bar = progress_bar(files.len());
+    let bar = progress_bar(files.len(), "pictures, {eta} left");
     let mut run = Run { versions: models.versions(), compared: Vec::new(), failed: 0 };
     for file in bar.wrap_iter(files.iter()) {
         match models.compare(file) {
@@ -83,14 +82,4 @@ impl Models {
 
 fn infer_ms(found: &Detections) -> f32 {
     found.timings.infer.as_secs_f32() * 1000.0
-}
-
-fn progress_bar(pictures: usize) -> ProgressBar {
-    let is_seen = io::stderr().is_terminal();
-    let target = if is_seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-    let bar = ProgressBar::with_draw_target(u64::try_from(pictures).ok(), target);
-    match ProgressStyle::with_template("{wide_bar} {pos}/{len} pictures, {eta} left") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
-    }
 }
