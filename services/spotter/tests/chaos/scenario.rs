@@ -82,6 +82,7 @@ impl Scenario {
     pub(crate) fn during_all(&mut self, faults: &[Fault], time: Duration) {
         let Some(first) = faults.first() else { return };
         self.load.history.set_fault(first.name());
+        self.tell(&faults.iter().map(|fault| fault.name()).collect::<Vec<_>>().join(" and "));
         let mut active = Vec::new();
         for fault in faults {
             *self.injections.entry(fault.name()).or_default() += 1;
@@ -92,6 +93,12 @@ impl Scenario {
         self.pass(time);
         active.into_iter().rev().for_each(|active: ActiveFault| active.heal(&mut self.environment));
         self.load.history.set_fault(CALM);
+        self.tell("healed");
+    }
+
+    /// Prints what happens when, for a violation: a task's id begins with its milliseconds.
+    fn tell(&self, what: &str) {
+        eprintln!("{:011x} ms: {what}", millis_now());
     }
 
     /// Names a fault that the scenario injects itself, for the table.
@@ -150,6 +157,7 @@ impl Scenario {
         let violations = check(&case, bounds);
         let report = Report::new(&observed, &runs, &webhooks, &injections, drained);
         eprintln!("{name}, CHAOS_SEED={seed}\n{report}");
+        print_logs_about(&violations, &environment);
         drop(environment);
         (report, violations)
     }
@@ -253,11 +261,27 @@ fn batch_evidence(
         .collect()
 }
 
+/// Prints what the processes have logged about the tasks of the violations.
+fn print_logs_about(violations: &[Violation], environment: &Environment) {
+    let tasks: BTreeSet<TaskId> = violations.iter().filter_map(Violation::task).collect();
+    if tasks.is_empty() {
+        return;
+    }
+    let lines = environment.lines();
+    for id in tasks.into_iter().take(SHOWN) {
+        let text = id.to_string();
+        eprintln!("logged about {id}, after the number of the process:");
+        lines.iter().filter(|line| line.contains(&text)).for_each(|line| eprintln!("{line}"));
+    }
+}
+
 fn seed() -> u64 {
-    let fresh =
-        || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64);
     match std::env::var("CHAOS_SEED") {
         Ok(seed) => seed.parse().expect("CHAOS_SEED is a number"),
-        Err(_) => fresh(),
+        Err(_) => millis_now(),
     }
+}
+
+fn millis_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as u64)
 }

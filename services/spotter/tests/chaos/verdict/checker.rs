@@ -124,6 +124,28 @@ pub(crate) enum Violation {
     UnexpectedAnswer(String),
 }
 
+impl Violation {
+    /// The task that it is about, if it is about one.
+    pub(crate) fn task(&self) -> Option<TaskId> {
+        match self {
+            Self::NotTerminal(id)
+            | Self::TerminalLate(id, _)
+            | Self::Changed { id, .. }
+            | Self::Denied(id, _)
+            | Self::RunTooOften(id, _)
+            | Self::WrongTerminalState(id, _)
+            | Self::NotAmongDeadLetters(id)
+            | Self::WebhookLost(id) => Some(*id),
+            Self::LeftInQueue(_)
+            | Self::Discrepancies(_)
+            | Self::KeySplit(..)
+            | Self::Batch(..)
+            | Self::Leak(_)
+            | Self::UnexpectedAnswer(_) => None,
+        }
+    }
+}
+
 pub(crate) fn check(case: &Case<'_>, bounds: Bounds) -> Vec<Violation> {
     let mut violations: Vec<Violation> =
         case.tasks.iter().flat_map(|task| check_task(task, bounds)).collect();
