@@ -20,7 +20,7 @@ pub(crate) struct GivenUp {
     letters: DeadLetters,
     webhooks: DeadWebhooks,
     tasks: TaskStore,
-    /// Held while something is tried again: of two requests for the same, the second one finds it gone.
+    /// Held while something is tried again: of two requests to this API for the same, the second one finds it gone.
     in_turn: Arc<Mutex<()>>,
 }
 

@@ -19,6 +19,7 @@ pub(crate) mod webhooks;
 mod cursor;
 mod parameters;
 mod prefer;
+mod shared_error;
 mod submit_options;
 mod task;
 
@@ -241,7 +242,8 @@ impl V1Api {
         wait: Query<Option<u64>>,
         /// The format of the answer. Default: as the header `Accept` says, and native without one.
         format: Query<Option<ResultFormat>>,
-        /// The `ETag` of an earlier answer: a 304 without a body if the task has not changed since.
+        /// The `ETag` of an earlier answer: a 304 without a body if this one would be the same. While a task
+        /// waits, its place in the queue is a part of it.
         #[oai(name = "If-None-Match")]
         if_none_match: Header<Option<String>>,
         request: &Request,
