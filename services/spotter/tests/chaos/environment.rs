@@ -1,6 +1,11 @@
 //! The system under test: servers, proxies in front of them, APIs and workers.
 
-use std::{os::unix::process::ExitStatusExt, sync::Arc, thread, time::Duration};
+use std::{
+    os::unix::process::ExitStatusExt,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
 
 use domain::ApiKeyToken;
 use reqwest::{
@@ -139,13 +144,26 @@ impl Environment {
             environment.add_worker();
         }
         environment.restart_notifier();
-        for worker in environment.workers.iter().chain(&environment.notifier) {
-            worker.process.wait_for_line(|line| line.text == "ready", TIMEOUT);
-        }
+        environment.wait_until_ready();
         if environment.plan.keys {
             environment.make_key();
         }
         environment
+    }
+
+    /// Waits until the workers and the notifier are ready. On a busy machine, a new cluster may leave them without an
+    /// answer, and they exit as they do everywhere.
+    fn wait_until_ready(&mut self) {
+        let until = Instant::now() + TIMEOUT;
+        loop {
+            let mut kept = self.workers.iter().chain(&self.notifier);
+            if kept.all(SupervisedProcess::is_ready) {
+                return;
+            }
+            assert!(Instant::now() < until, "workers or notifier are not ready");
+            thread::sleep(Duration::from_millis(50));
+            self.restart_exited();
+        }
     }
 
     /// Makes the key of the load. Returns when each API knows it.
@@ -360,6 +378,10 @@ impl Environment {
 }
 
 impl SupervisedProcess {
+    fn is_ready(&self) -> bool {
+        self.process.lines().iter().any(|line| line.text == "ready")
+    }
+
     /// If it has exited by itself: the step at which its successor fails.
     fn exited(&mut self, aborted: &mut u32) -> Option<Option<Step>> {
         let status = self.process.exit_status().filter(|_| !self.down)?;

@@ -115,7 +115,8 @@ impl Scenario {
     /// If an invariant is violated, with the seed and the violations.
     pub(crate) fn finish(self, bounds: Bounds) -> Report {
         let (name, seed) = (self.name, self.seed);
-        let (report, violations) = self.judge(bounds);
+        // The processes show their last lines if this panics while they are there.
+        let (report, violations, _environment) = self.examine(bounds);
         if violations.is_empty() {
             return report;
         }
@@ -129,7 +130,12 @@ impl Scenario {
     }
 
     /// As [`Scenario::finish`], but returns the violations.
-    pub(crate) fn judge(mut self, bounds: Bounds) -> (Report, Vec<Violation>) {
+    pub(crate) fn judge(self, bounds: Bounds) -> (Report, Vec<Violation>) {
+        let (report, violations, _) = self.examine(bounds);
+        (report, violations)
+    }
+
+    fn examine(mut self, bounds: Bounds) -> (Report, Vec<Violation>, Environment) {
         self.load.stop();
         let healed = Instant::now();
         // What ends after the bound is reported as late rather than as lost.
@@ -158,8 +164,7 @@ impl Scenario {
         let report = Report::new(&observed, &runs, &webhooks, &injections, drained);
         eprintln!("{name}, CHAOS_SEED={seed}\n{report}");
         print_logs_about(&violations, &environment);
-        drop(environment);
-        (report, violations)
+        (report, violations, environment)
     }
 
     /// Waits until the queue is empty, every task has been observed to be terminal, and every batch has ended.

@@ -1,4 +1,4 @@
-//! Every fault in random order, some at the same time, for `CHAOS_SECONDS`.
+//! Every fault in random order, or those of `CHAOS_FAULTS`, some at the same time, for `CHAOS_SECONDS`.
 
 use std::{
     sync::Arc,
@@ -47,6 +47,10 @@ fn run(name: &'static str, plan: Plan, faults: &[Fault]) -> Report {
     faults.extend(Step::OF_AN_API.map(Fault::Crash));
     faults.extend(Step::OF_BATCHES.map(Fault::Crash));
     faults.extend((!disks.is_empty()).then_some(Fault::DiskFull));
+    if let Ok(only) = std::env::var("CHAOS_FAULTS") {
+        faults.retain(|fault| only.split(',').any(|name| name.trim() == fault.name()));
+        assert!(!faults.is_empty(), "CHAOS_FAULTS={only} names no fault of this scenario");
+    }
     let settings = vec![
         ("QUEUE_MAX_MESSAGES", QUEUE_MAX_MESSAGES.to_string()),
         ("JOB_DEADLINE_SECONDS", "4".to_owned()),
