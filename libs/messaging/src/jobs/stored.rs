@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use async_nats::jetstream::{
     message::{PublishMessage, StreamMessage},
-    stream::{LastRawMessageErrorKind, Stream},
+    response::Response,
+    stream::{DeleteStatus, LastRawMessageErrorKind, Stream},
 };
 use domain::{Job, TaskId};
 use time::OffsetDateTime;
@@ -96,11 +97,34 @@ pub(crate) async fn restore(messaging: &Messaging, job: &Job) -> Result<bool, Me
 }
 
 /// Deletes the job of this subject, if there is one.
+///
+/// By its sequence, although a purge of the subject would not read the picture. If a purged message is pending,
+/// nats-server (2.14.6) raises the consumer's floor to it, while earlier ones are pending, too. The next
+/// acknowledgement raises the floor in the stream past them, and the next leader of the stream deletes them: jobs that
+/// were accepted and never run.
 pub(crate) async fn remove(messaging: &Messaging, subject: &str) -> Result<(), MessagingError> {
+    let mut failed = None;
+    while let Some(StreamMessage { sequence, .. }) = message(messaging, subject).await? {
+        match failed {
+            Some((of, error)) if of == sequence => return Err(error),
+            // A worker has settled it, or there was a second one.
+            _ => failed = delete(messaging, sequence).await.err().map(|error| (sequence, error)),
+        }
+    }
+    Ok(())
+}
+
+async fn delete(messaging: &Messaging, sequence: u64) -> Result<(), MessagingError> {
     let what = "delete a job";
-    let stream = jobs(messaging, what).await?;
-    let purge = stream.purge().filter(subject);
-    messaging.within(what, purge.into_future()).await.map(drop)
+    // The client library's own call has the server overwrite the message's bytes, too.
+    let request = serde_json::json!({ "seq": sequence, "no_erase": true });
+    let subject = format!("STREAM.MSG.DELETE.{JOBS_STREAM}");
+    let answer = messaging.jetstream().request(subject.clone(), &request);
+    let answer = messaging.if_permitted(what, format!("$JS.API.{subject}"), answer).await?;
+    match answer.map_err(|error| MessagingError::failed(what, error))? {
+        Response::Ok(DeleteStatus { .. }) => Ok(()),
+        Response::Err { error } => Err(MessagingError::failed(what, error)),
+    }
 }
 
 async fn jobs(messaging: &Messaging, what: &'static str) -> Result<Stream<()>, MessagingError> {

@@ -1,5 +1,6 @@
 //! Jobs from their publication to their settlement.
 
+mod cancel;
 mod models;
 mod pictures;
 mod position;
