@@ -2,6 +2,7 @@
 
 import { type Signal, signal } from "@preact/signals";
 import { type DeadLetter, type DeadWebhook, listDeadLetters, listDeadWebhooks } from "../api/dead-letters";
+import { apiKey } from "../api/key";
 import { type Explanation, explain } from "../api/problem";
 
 /** `null` before it is read. */
@@ -14,6 +15,13 @@ export const hasMoreLetters = signal(false);
 /** Why a list could not be read. */
 export const lettersFailure = signal<Explanation | null>(null);
 export const webhooksFailure = signal<Explanation | null>(null);
+
+// Whoever gives another key may not see what this one has listed.
+apiKey.subscribe(() => {
+  deadLetters.value = null;
+  deadWebhooks.value = null;
+  hasMoreLetters.value = false;
+});
 
 /** For each read that is on its way, what was removed since it began: the API may have answered it before. */
 type Reads = Set<Set<string>>;

@@ -2,7 +2,7 @@
 
 import { effect, signal } from "@preact/signals";
 import { pause } from "../api/http";
-import { question } from "../api/key";
+import { apiKey, question } from "../api/key";
 import { type Operations, snapshots } from "../api/operations";
 import { ApiError, type Explanation, explain } from "../api/problem";
 import { texts } from "../texts";
@@ -22,6 +22,12 @@ export const connection = signal<Connection>({ kind: "connecting" });
 export const latest = signal<Operations | null>(null);
 
 export const history = signal<readonly Point[]>([]);
+
+// Whoever gives another key may not see what this one has shown.
+apiKey.subscribe(() => {
+  latest.value = null;
+  history.value = [];
+});
 
 /** Snapshots come about once a second. A connection that is silent for so long is broken. */
 const MOST_SILENCE_MS = 10_000;

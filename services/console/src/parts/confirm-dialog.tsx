@@ -61,8 +61,13 @@ async function act(asked: Question): Promise<void> {
   isActing.value = true;
   try {
     await asked.act();
-    done = asked;
-    close();
+    if (question.value === asked) {
+      done = asked;
+      close();
+    } else {
+      // A person has closed the dialog meanwhile.
+      asked.onDone();
+    }
   } catch (error) {
     failure.value = explain(error);
   } finally {

@@ -35,6 +35,8 @@ pub(crate) enum Fault {
     NatsKilled,
     /// The node that leads the stream of jobs.
     LeaderKilled,
+    /// Another node takes over the stream of jobs, as before a server's planned restart.
+    LeaderChanged,
     /// The APIs are connected to that node, and the network between them goes silent.
     LeaderCutOff,
     PubAcksDropped,
@@ -108,7 +110,8 @@ impl Fault {
         [Self::NotifierKilled, Self::ReceiverFailing, Self::ReceiverSilent, Self::ReceiverDown];
 
     /// The additional faults of a cluster.
-    pub(crate) const ON_A_CLUSTER: [Self; 2] = [Self::LeaderKilled, Self::LeaderCutOff];
+    pub(crate) const ON_A_CLUSTER: [Self; 3] =
+        [Self::LeaderKilled, Self::LeaderChanged, Self::LeaderCutOff];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -121,6 +124,7 @@ impl Fault {
             Self::ApiKilled => "API kill -9",
             Self::NatsKilled => "NATS kill -9",
             Self::LeaderKilled => "leader kill -9",
+            Self::LeaderChanged => "leader changed",
             Self::LeaderCutOff => "leader cut off",
             Self::PubAcksDropped => "PubAcks dropped",
             Self::AcksDropped => "acks dropped",
@@ -211,6 +215,7 @@ impl Fault {
             Self::Crash(step) => environment.replace_api(target, Some(step)),
             Self::ApiKilled => environment.kill_api(target),
             Self::NatsKilled | Self::LeaderKilled => environment.nats.kill(target),
+            Self::LeaderChanged => environment.nats.change_leader(),
             Self::LeaderCutOff => cut_off(&environment.api_proxies, target),
             Self::PubAcksDropped => each(&environment.api_proxies, |proxy| {
                 proxy.drop_frames(Direction::ToClient, is_pub_ack);
@@ -289,6 +294,7 @@ impl ActiveFault {
             Fault::ReceiverDown => environment.receiver.restart(),
             Fault::WorkerTerminated
             | Fault::RedisFlushed
+            | Fault::LeaderChanged
             | Fault::ConsumerDeleted
             | Fault::Poison
             | Fault::KeyStorm => {}

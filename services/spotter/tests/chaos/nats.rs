@@ -51,6 +51,12 @@ impl Nats {
         panic!("the stream of jobs has no leader for 20 s");
     }
 
+    /// Has another node lead the stream of jobs; nothing happens during an election.
+    pub(crate) fn change_leader(&self) {
+        let leader = &self.nodes()[self.jobs_leader()];
+        let _ = leader.try_request("$JS.API.STREAM.LEADER.STEPDOWN.JOBS", "");
+    }
+
     /// The state of a stream.
     pub(crate) fn stream(&self, name: &str) -> Option<StreamState> {
         match self {
