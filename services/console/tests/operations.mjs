@@ -110,7 +110,8 @@ test("a dead letter is requeued and another dropped, each asked for once", async
   await untilFigure(page, "Dead letters", 3);
   const letters = panel(page, "Dead letters").locator(".letter");
   const picture = letters.getByRole("img", { name: "requeued.jpg" });
-  await letters.first().scrollIntoViewIfNeeded();
+  // They died in any order, and a picture is loaded once it is in view.
+  await letters.filter({ hasText: "requeued.jpg" }).scrollIntoViewIfNeeded();
   await picture.evaluate((image) => image.decode());
   const changes = [];
   page.on("request", (request) => {
