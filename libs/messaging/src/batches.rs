@@ -15,6 +15,7 @@
 
 mod changes;
 mod keys;
+mod list;
 mod outcomes;
 
 use std::sync::Arc;
@@ -27,9 +28,10 @@ use bytes::Bytes;
 use domain::{BatchId, BatchItem, BatchRecord, ItemOutcome, ItemRefusal, TaskRecord};
 use tokio::sync::OnceCell;
 
-use self::keys::{OPEN, head, outcome_key, subject};
+use self::keys::{OPEN, head, id_of, outcome_key, subject};
 pub use self::{
     changes::{BatchChange, BatchChanges},
+    list::BatchPage,
     outcomes::Outcomes,
 };
 use crate::{
@@ -122,7 +124,7 @@ impl Batches {
     /// [`MessagingError::Failed`] or [`MessagingError::Timeout`].
     pub async fn open(&self) -> Result<Vec<BatchId>, MessagingError> {
         let keys = keys(&self.messaging, "list the open batches", &format!("*.{OPEN}")).await?;
-        Ok(keys.iter().filter_map(|key| key.split('.').next()?.parse().ok()).collect())
+        Ok(keys.iter().filter_map(|key| id_of(key)).collect())
     }
 
     /// Notes that the end of a batch has been reported.

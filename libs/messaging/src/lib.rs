@@ -32,7 +32,7 @@ mod stream_range;
 mod stream_subjects;
 mod webhooks;
 
-pub use batches::{BatchChange, BatchChanges, BatchRevision, Batches, Outcomes};
+pub use batches::{BatchChange, BatchChanges, BatchPage, BatchRevision, Batches, Outcomes};
 pub use cloud_events::{CloudEvent, CloudEvents};
 pub use comparisons::Comparisons;
 pub use config::{MessagingConfig, QueueLimits, Role};

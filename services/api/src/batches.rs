@@ -6,6 +6,7 @@ pub(crate) mod cancel;
 pub(crate) mod closing;
 pub(crate) mod events;
 pub(crate) mod interruption;
+pub(crate) mod list;
 pub(crate) mod reception;
 pub(crate) mod results;
 pub(crate) mod route_hooks;

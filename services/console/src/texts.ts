@@ -354,7 +354,7 @@ export const texts = {
       metadata: "Metadata",
     },
   },
-  batches: { title: "Batches", one: "Batch", byId: "Batch by its id", show: "Show" },
+  batches: { title: "Batches", one: "Batch", older: "Older batches", byId: "Batch by its id", show: "Show" },
   batch: {
     title: "Batch",
     progressLabel: "Pictures that have ended",

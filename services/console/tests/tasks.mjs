@@ -87,6 +87,24 @@ test("a batch shows how far it is, and which pictures were refused", async (t) =
   await page.locator(".batch-line", { hasText: batch_id }).getByText("3 of 3 ended, finished").waitFor();
 });
 
+test("the newest batches are listed, and older ones where they are wanted", async (t) => {
+  const ids = [];
+  for (let batch = 0; batch < 6; batch++) {
+    const form = new FormData();
+    form.append("file", new Blob(["no picture"]), "notes.txt");
+    form.append("file", new Blob([await readFile(`${pictures}/bus.jpg`)], { type: "image/jpeg" }), "bus.jpg");
+    ids.unshift((await (await fetch(`${url}/v1/batches`, { method: "POST", body: form })).json()).batch_id);
+  }
+  const page = await open(t, `${url}/#/tasks`);
+  const lines = page.locator(".batch-line .id");
+  const shown = async () => (await lines.evaluateAll((all) => all.map((line) => line.hash.split("/").pop()))).slice(0, 6);
+  await lines.first().waitFor();
+  assert.deepEqual(await shown(), ids.slice(0, 5));
+  await page.getByRole("button", { name: "Older batches" }).click();
+  await lines.nth(5).waitFor();
+  assert.deepEqual(await shown(), ids);
+});
+
 test("pictures are run in tiles where that is chosen", async (t) => {
   const page = await open(t, url);
   await page.getByRole("combobox", { name: "Tiles" }).selectOption("columns × rows");

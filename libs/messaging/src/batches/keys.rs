@@ -18,3 +18,8 @@ pub(super) fn outcome_key(item: BatchItem, outcome: ItemOutcome) -> String {
 pub(super) fn subject(key: &str) -> String {
     format!("$KV.{BATCH_BUCKET}.{key}")
 }
+
+/// The batch that a key is of.
+pub(super) fn id_of(key: &str) -> Option<BatchId> {
+    key.split('.').next()?.parse().ok()
+}

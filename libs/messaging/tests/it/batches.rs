@@ -141,3 +141,28 @@ async fn the_end_of_a_batch_is_a_webhook() {
     webhooks.announce_batch(&again).await.unwrap();
     assert_eq!(taking.next().await.ended, Ended::from(again));
 }
+
+#[tokio::test]
+async fn a_page_of_batches_has_the_wanted_ones_before_its_cursor() {
+    let fixture = Fixture::start().await;
+    let batches = fixture.messaging.batches();
+    let mut records = Vec::new();
+    for received in 0..5 {
+        let record = BatchRecord { received, ..batch() };
+        batches.create(&record).await.unwrap().unwrap();
+        records.push(record);
+    }
+    // Keys that are no heads of batches, as an outcome of one that has expired.
+    let item = BatchItem { batch_id: BatchId::generate(), index: 0 };
+    batches.note_outcome(item, ItemOutcome::Failed).await.unwrap();
+    records.reverse();
+
+    let is_even = |record: &BatchRecord| record.received % 2 == 0;
+    let first = batches.list(None, 2, is_even).await.unwrap();
+    assert_eq!(first.records, [records[0].clone(), records[2].clone()]);
+    assert_eq!(first.next, Some(records[2].batch_id));
+    let second = batches.list(first.next, 2, is_even).await.unwrap();
+    assert_eq!((second.records, second.next), (vec![records[4].clone()], None));
+    let all = batches.list(None, 5, |_| true).await.unwrap();
+    assert_eq!((all.records, all.next), (records, None));
+}

@@ -71,6 +71,16 @@ impl Batches {
         let refusals = refusals(self.store.clone(), record.batch_id, refused).await?;
         Ok(BatchView { record, counts, refusals })
     }
+
+    /// The batch of this record, without its refused pictures.
+    pub(super) async fn summary(&self, record: BatchRecord) -> Result<BatchView, MessagingError> {
+        let counts = match record.end {
+            // Nothing more happens to it.
+            Some(end) => end.counts,
+            None => self.store.outcomes(record.batch_id).await?.counts(record.received),
+        };
+        Ok(BatchView { counts, record, refusals: Vec::new() })
+    }
 }
 
 /// Why these pictures were refused. Not a method: the stream is not to borrow anything.

@@ -30,10 +30,11 @@ use self::{
     body::BatchBody,
     error::{BatchCancelError, BatchError, SubmitBatchError},
     results::{Lines, line},
-    schema::Batch,
+    schema::{Batch, BatchList},
 };
 use super::{
-    parameters::OfQuery, prefer::Preference, submit_options::submit_options, task::PriorityName,
+    error::records_unreadable, parameters::OfQuery, prefer::Preference, shared_error::ReadError,
+    submit_options::submit_options, task::PriorityName,
 };
 use crate::{
     auth::Caller,
@@ -50,6 +51,9 @@ use crate::{
     tasks::{submit::SubmitOptions, viewer::Viewer},
     upload::{Given, cache_control::CacheControl},
 };
+
+/// How many batches a page has, unless its client says otherwise.
+const DEFAULT_LIMIT: u8 = 20;
 
 /// The routes of batches.
 pub(crate) struct BatchesApi;
@@ -154,6 +158,34 @@ impl BatchesApi {
                 SubmitBatchAnswer::Accepted(batch, location, applied.map(Preference::applied))
             }
         })
+    }
+
+    /// List batches
+    ///
+    /// The batches of the last `RESULT_TTL_SECONDS` (24 hours by default), the newest first, in pages. With an API key,
+    /// its own. A page may have fewer batches than `limit`, or none, although there is a `next` one: where one key has few
+    /// of very many.
+    #[oai(path = "/batches", method = "get")]
+    async fn list_batches(
+        &self,
+        batches: Data<&Batches>,
+        caller: Data<&Caller>,
+        /// How many batches a page has at most, from 1 to 100. Default 20.
+        #[oai(validator(minimum(value = "1"), maximum(value = "100")))]
+        limit: Query<Option<u8>>,
+        /// `next` of a page: the page after it.
+        cursor: Query<Option<String>>,
+    ) -> Result<Json<BatchList>, ReadError> {
+        let limit = usize::from(limit.0.unwrap_or(DEFAULT_LIMIT));
+        let after = cursor.0.map(|cursor| cursor.parse()).transpose();
+        let after = after.map_err(|_| ReadError::cursor("cursor must be `next` of a page"))?;
+        match batches.list(after, limit, caller.viewer()).await {
+            Ok(page) => Ok(Json(page.into())),
+            Err(error) => {
+                tracing::warn!(%error, "cannot list batches");
+                Err(ReadError::unavailable(records_unreadable()))
+            }
+        }
     }
 
     /// A batch, and what became of its pictures

@@ -106,8 +106,13 @@ async fn a_batch_is_visible_to_its_key_and_to_admin() {
             assert_eq!(tasks_of(&app, &batch, token).await, tasks);
             let events = get(&app, link(&batch, "events"), token).await;
             assert_eq!(events.status(), StatusCode::OK);
+            let (_, list) = get_json(&app, "/v1/batches", token).await;
+            assert_eq!(list["batches"][0]["batch_id"], id, "{list}");
+            assert_eq!(list["batches"][0]["state"], state, "{list}");
         }
         assert_hidden(&app, id, &other).await;
+        let (_, list) = get_json(&app, "/v1/batches", &other).await;
+        assert_eq!(list, json!({ "batches": [] }));
         for task in &tasks {
             let (status, _) = get_json(&app, &format!("/v1/tasks/{task}"), &other).await;
             assert_eq!(status, StatusCode::NOT_FOUND);

@@ -22,6 +22,7 @@ async fn a_request_without_a_key_is_refused_in_the_words_of_its_route() {
         (Method::GET, "/v1/tasks/x/image", true),
         (Method::DELETE, "/v1/tasks/x", true),
         (Method::POST, "/v1/batches", true),
+        (Method::GET, "/v1/batches", true),
         (Method::GET, "/v1/batches/x", true),
         (Method::GET, "/v1/batches/x/results", true),
         (Method::GET, "/v1/batches/x/events", true),
@@ -49,7 +50,7 @@ async fn a_request_without_a_key_is_refused_in_the_words_of_its_route() {
             false => assert!(body["error"].as_str().unwrap().contains("X-API-Key"), "{body}"),
         }
     }
-    assert_eq!(app.metric("spotter_requests_refused_total", "reason=\"no_key\"").await, Some(21));
+    assert_eq!(app.metric("spotter_requests_refused_total", "reason=\"no_key\"").await, Some(22));
     assert_eq!(app.jobs(), 0);
 }
 

@@ -527,3 +527,39 @@ async fn the_archives_of_a_form_share_their_limits() {
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE, "{problem}");
     assert!(error_text(&problem).contains("entries"), "{problem}");
 }
+
+#[tokio::test]
+async fn batches_are_listed_the_newest_first_in_pages() {
+    let app = TestApp::start().await;
+    assert_eq!(app.get("/v1/batches").await, (StatusCode::OK, json!({ "batches": [] })));
+    let mut batches = Vec::new();
+    for _ in 0..3 {
+        let form = Form::new()
+            .part("file", picture("a.jpg"))
+            .part("file", Part::bytes(&b"a text"[..]).file_name("notes.txt"));
+        batches.push(accepted(app.post("/v1/batches", form).await).await);
+    }
+    let ids = |list: &Value| -> Vec<String> {
+        let batches = list["batches"].as_array().unwrap().iter();
+        batches.map(|batch| batch["batch_id"].as_str().unwrap().to_owned()).collect()
+    };
+    let id_of = |index: usize| batches[index]["batch_id"].as_str().unwrap().to_owned();
+
+    let (_, first) = app.get("/v1/batches?limit=2").await;
+    assert_eq!(ids(&first), [id_of(2), id_of(1)]);
+    // As the batch itself shows it, without the refused pictures.
+    let mut shown = get(&app, &batches[2]).await;
+    assert_eq!(shown.as_object_mut().unwrap().remove("refused").unwrap()[0]["index"], 1);
+    assert_eq!(first["batches"][0], shown);
+    let next = first["next"].as_str().unwrap();
+    let (_, second) = app.get(&format!("/v1/batches?limit=2&cursor={next}")).await;
+    assert_eq!((ids(&second), &second["next"]), (vec![id_of(0)], &Value::Null));
+    let (_, all) = app.get("/v1/batches?limit=3").await;
+    assert_eq!((ids(&all).len(), &all["next"]), (3, &Value::Null));
+
+    for (query, name) in [("cursor=x", "cursor"), ("limit=0", "limit"), ("limit=101", "limit")] {
+        let (status, problem) = app.get(&format!("/v1/batches?{query}")).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{query}");
+        assert!(problem["detail"].as_str().unwrap().contains(name), "{query}: {problem}");
+    }
+}

@@ -1,23 +1,36 @@
-// Batches: those of the tasks that are listed, and any other by its id.
+// The newest batches, and any other by its id.
 
-import { readBatch } from "../../api/batches";
-import type { Task } from "../../api/tasks";
+import { useState } from "preact/hooks";
+import { type Batch, listBatches } from "../../api/batches";
 import { goTo, links } from "../../route";
 import { texts } from "../../texts";
+import { Failed } from "../failed";
 import { useLoaded } from "../use-loaded";
 import { Progress } from "./batch";
 
-/** Each is a request. */
-const MOST_SHOWN = 5;
+/** How many are listed at first, and after each wish for more. */
+const SHOWN = [5, 25, 100];
 
-export function Batches({ tasks }: { tasks: Task[] }) {
+/** They are read anew whenever `round` changes. */
+export function Batches({ round }: { round: number }) {
   const words = texts.batches;
-  const ids = [...new Set(tasks.flatMap(({ batch }) => (batch ? [batch.batch_id] : [])))].slice(0, MOST_SHOWN);
+  const [step, setStep] = useState(0);
+  const limit = SHOWN[step] ?? 100;
+  const { value, failure } = useLoaded(`${limit} ${round}`, async function* (signal) {
+    yield await listBatches(limit, signal);
+  });
+  const batches = value?.batches ?? [];
   return (
     <section class="batches" aria-label={words.title}>
-      {ids.map((id) => (
-        <BatchLine key={id} id={id} />
+      {failure && <Failed {...failure} />}
+      {batches.map((batch) => (
+        <BatchLine key={batch.batch_id} batch={batch} />
       ))}
+      {value?.next && step < SHOWN.length - 1 && (
+        <button type="button" class="batches-more" onClick={() => setStep(step + 1)}>
+          {words.older}
+        </button>
+      )}
       <form
         class="batch-search"
         onSubmit={(event) => {
@@ -36,10 +49,8 @@ export function Batches({ tasks }: { tasks: Task[] }) {
   );
 }
 
-function BatchLine({ id }: { id: string }) {
-  const { value: batch } = useLoaded(id, async function* (signal) {
-    yield await readBatch(id, signal);
-  });
+function BatchLine({ batch }: { batch: Batch }) {
+  const { batch_id: id } = batch;
   return (
     <div class="batch-line">
       <a class="id" href={links.batch(id)}>

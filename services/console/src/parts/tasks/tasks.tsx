@@ -1,5 +1,6 @@
-// The view of all tasks that the key may see: filters, pages, and the batches that they belong to.
+// The view of all tasks that the key may see, and of the newest batches: filters and pages.
 
+import { useState } from "preact/hooks";
 import { listTasks } from "../../api/tasks";
 import { links, tasksLink } from "../../route";
 import { texts } from "../../texts";
@@ -18,6 +19,11 @@ export function Tasks({ filters }: { filters: URLSearchParams }) {
   const { value, failure, isLoading, reload } = useLoaded(query.toString(), async function* (signal) {
     yield await listTasks(query, signal);
   });
+  const [round, setRound] = useState(0);
+  const reloadAll = () => {
+    reload();
+    setRound(round + 1);
+  };
   const tasks = value?.tasks ?? [];
   const hasDrawings = tasks.some((task) => task.links.image);
   const older = new URLSearchParams(filters);
@@ -28,7 +34,7 @@ export function Tasks({ filters }: { filters: URLSearchParams }) {
     <main class="view">
       <div class="view-heading">
         <h2>{texts.views.tasks}</h2>
-        <button type="button" onClick={reload}>
+        <button type="button" onClick={reloadAll}>
           {words.reload}
         </button>
         <p class="live" role="status">
@@ -36,7 +42,7 @@ export function Tasks({ filters }: { filters: URLSearchParams }) {
         </p>
       </div>
       <Filters filters={filters} />
-      <Batches tasks={tasks} />
+      <Batches round={round} />
       {failure && <Failed {...failure} />}
       {!failure && value && tasks.length === 0 && <p class="quiet empty">{words.none}</p>}
       <ul class={hasDrawings ? "tasks has-drawings" : "tasks"} aria-busy={isLoading} aria-label={texts.views.tasks}>

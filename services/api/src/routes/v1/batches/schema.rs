@@ -9,7 +9,10 @@ use poem_openapi::{
 };
 use time::OffsetDateTime;
 
-use crate::{batches::view::BatchView, routes::schema::EXAMPLE_ID};
+use crate::{
+    batches::{list::BatchViews, view::BatchView},
+    routes::schema::EXAMPLE_ID,
+};
 
 /// Where a batch stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -50,6 +53,30 @@ pub(super) struct Batch {
     refused: Option<Vec<Refused>>,
     /// Where the batch and what belongs to it are.
     links: BatchLinks,
+}
+
+/// A page of a list of batches.
+#[derive(Object)]
+#[oai(skip_serializing_if_is_none, example)]
+pub(super) struct BatchList {
+    /// Newest first, without their `refused` pictures.
+    batches: Vec<Batch>,
+    /// The `cursor` of the next page. Absent on the last one.
+    next: Option<String>,
+}
+
+impl From<BatchViews> for BatchList {
+    fn from(page: BatchViews) -> Self {
+        let batches = page.batches.into_iter().map(Batch::from).collect();
+        Self { batches, next: page.next.map(|next| next.to_string()) }
+    }
+}
+
+impl Example for BatchList {
+    fn example() -> Self {
+        let batch = Batch { refused: None, ..Batch::example() };
+        Self { batches: vec![batch], next: Some(EXAMPLE_ID.to_owned()) }
+    }
 }
 
 /// What became of the pictures that were received. The numbers add up to `received`.
