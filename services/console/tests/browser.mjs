@@ -50,7 +50,13 @@ export async function choose(page, files) {
 
 /** Waits until the list says that so many of its pictures are done. */
 export async function untilDone(page, done, all = done) {
-  await page.getByText(`${done} of ${all} done`, { exact: true }).waitFor();
+  const text = `${done} of ${all} done`;
+  try {
+    await page.getByText(text, { exact: true }).waitFor();
+  } catch (cause) {
+    const shown = await page.locator("body").innerText();
+    throw new Error(`not ${text}; the page shows:\n${shown}`, { cause });
+  }
 }
 
 /** The objects that are listed: label, confidence, and corners in whole pixels. */

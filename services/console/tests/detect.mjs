@@ -132,6 +132,17 @@ test("a folder of fifty goes on after a reload in the middle, and each picture i
   });
   await choose(page, files);
   await page.waitForFunction(() => document.querySelector("progress")?.value >= 5);
+  // A page that is left before the browser has stored the pictures has lost those that were not submitted.
+  await page.waitForFunction(
+    () =>
+      new Promise((resolve) => {
+        const opening = indexedDB.open("spotter-console");
+        opening.onsuccess = () => {
+          const count = opening.result.transaction("contents").objectStore("contents").count();
+          count.onsuccess = () => resolve(count.result === 50);
+        };
+      }),
+  );
   await page.reload();
   await page.locator("progress").waitFor();
   assert.ok((await page.locator("progress").evaluate(({ value }) => value)) < 50, "the reload came too late");

@@ -6,7 +6,7 @@ import { test } from "node:test";
 import { choose, giveKey, open, untilDone } from "./browser.mjs";
 
 const { CONSOLE_URL: url, IDLE_URL: idleUrl, KEYED_URL: keyedUrl, PICTURES: pictures } = process.env;
-const { KEY: key, ADMIN_KEY: adminKey, DEAD_LETTERS: deadLetters } = process.env;
+const { KEY: key, ADMIN_KEY: adminKey, DEAD_LETTERS: deadLetters, DEAD_WEBHOOK: webhook } = process.env;
 const [requeued, dropped] = deadLetters.split(",");
 
 /** The figure with this name, once its value is as expected. */
@@ -152,6 +152,23 @@ test("a dead letter is requeued and another dropped, each asked for once", async
     `DELETE /v1/dead-letters/${dropped}`,
     `DELETE /v1/dead-letters/${dropped}`,
   ]);
+});
+
+test("a webhook that was given up is delivered again, asked for once", async (t) => {
+  const page = await open(t, `${url}/#/operations`);
+  const webhooks = panel(page, "Webhooks");
+  await webhooks.getByText("0 to be delivered, 1 given up.").waitFor();
+  await webhooks.getByText("the receiver answered 500").waitFor();
+  const replay = webhooks.getByRole("button", { name: `Deliver again the webhook of task ${webhook}` });
+  await replay.click();
+  const dialog = page.getByRole("dialog", { name: "Deliver this webhook again?" });
+  const request = page.waitForRequest((request) => request.method() === "POST");
+  await dialog.getByRole("button", { name: "Deliver again" }).click();
+  assert.equal(new URL((await request).url()).pathname, `/v1/webhooks/dead-letters/${webhook}/replay`);
+  await replay.waitFor({ state: "detached" });
+  await untilFocused(page, page.getByRole("heading", { name: "Webhooks" }));
+  // No notifier runs.
+  await webhooks.getByText("1 to be delivered, 0 given up.").waitFor();
 });
 
 test("a key without admin is told what it lacks, and another one shows the view", async (t) => {

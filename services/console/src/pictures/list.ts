@@ -13,7 +13,7 @@ import {
   deleteOldContents,
   readContent,
   readList,
-  storeContent,
+  storeContents,
   storeList,
 } from "./storage";
 
@@ -55,10 +55,8 @@ export function add(files: { content: Blob; name: string }[]): void {
   if (!first) return;
   pictures.value = [...pictures.value, ...added];
   select(first);
-  for (const picture of added) {
-    if (picture.content) void storeContent(picture.id, picture.content);
-    void progress(picture);
-  }
+  void storeContents(added.flatMap(({ id, content }) => (content ? [[id, content]] : [])));
+  for (const picture of added) void progress(picture);
 }
 
 /** `crypto.randomUUID` exists on `https` and localhost only. */

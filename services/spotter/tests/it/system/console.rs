@@ -9,8 +9,11 @@ use std::{
     time::Duration,
 };
 
+use domain::{CallbackUrl, DetectionSettings, Job, TaskRecord, TaskState};
 use messaging::{Messaging, MessagingConfig, Role};
 use testkit::{Process, eventually, picture, workspace_root};
+use time::OffsetDateTime;
+use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
     harness::{Ended, System, TIMEOUT, spotter},
@@ -62,6 +65,30 @@ async fn give_up_three(system: &System) -> String {
     ids.map(|id| id.to_string()).join(",")
 }
 
+/// Gives up the webhook of a task, as a notifier does, and returns the task's id.
+async fn give_up_webhook(system: &System) -> String {
+    let connect =
+        |role| Messaging::connect(MessagingConfig::new(system.nats.url().parse().unwrap(), role));
+    let (worker, notifier) =
+        (connect(Role::Worker).await.unwrap(), connect(Role::Notifier).await.unwrap());
+    let callback_url = Some(CallbackUrl::new("https://example.com/hook".to_owned()));
+    let model = "yolov8n".parse().unwrap();
+    let job =
+        Job { callback_url, ..Job::new("bus.jpg".to_owned(), model, DetectionSettings::default()) };
+    let revoked = TaskState::Revoked { finished_at: OffsetDateTime::now_utc() };
+    let record = TaskRecord::queued(job).with_state(revoked);
+    worker.tasks().finish(&record).await.unwrap();
+    let (deliveries, (sender, mut due)) = (notifier.webhooks().deliveries(), mpsc::channel(1));
+    let delivery = tokio::select! {
+        () = async { loop { deliveries.take(1, &sender).await } } => unreachable!("it takes webhooks for ever"),
+        delivery = timeout(TIMEOUT, due.recv()) => delivery.expect("a webhook is due").expect("it is taking"),
+    };
+    delivery.give_up("the receiver answered 500").await.unwrap();
+    worker.close().await;
+    notifier.close().await;
+    record.job.task_id.to_string()
+}
+
 #[tokio::test]
 async fn the_console_works_in_chromium() {
     let Some(chromium) = CHROMIUM.into_iter().find_map(program) else {
@@ -71,10 +98,12 @@ async fn the_console_works_in_chromium() {
     if !has_node() {
         return;
     }
-    let (system, keyed) = (System::start(), System::start_with(&[("AUTH", "keys")]));
+    let system = System::start_with(&[("WEBHOOKS", "on")]);
+    let keyed = System::start_with(&[("AUTH", "keys")]);
     // Jobs wait there.
     let idle = System::start();
     let dead_letters = give_up_three(&system).await;
+    let dead_webhook = give_up_webhook(&system).await;
     let (_worker, _keyed_worker) = (system.worker(), keyed.worker());
     let (key, read_key) = (create_key(&keyed, &[]), create_key(&keyed, &["--scope", "read"]));
     let admin_key = create_key(&keyed, &["--scope", "admin"]);
@@ -97,6 +126,7 @@ async fn the_console_works_in_chromium() {
         .env("READ_KEY", read_key)
         .env("ADMIN_KEY", admin_key)
         .env("DEAD_LETTERS", dead_letters)
+        .env("DEAD_WEBHOOK", dead_webhook)
         .env("PICTURES", pictures.parent().unwrap());
     let mut tests = tests.start();
     let code = tests.wait_exit(ALL_PAGES).code();
