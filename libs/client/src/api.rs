@@ -107,18 +107,23 @@ impl Client {
         task(&send(request).await?)
     }
 
-    /// Submits a picture, and retries for as long as the API is busy.
+    /// Submits a picture, and retries for as long as the API is busy. With an idempotency key, also while it does not
+    /// answer: the picture is not accepted twice.
     ///
     /// # Errors
-    /// As [`Client::submit`], but never [`ClientError::Busy`].
+    /// As [`Client::submit`], but never [`ClientError::Busy`], and with an idempotency key no error that is transient.
     pub async fn submit_when_accepted(&self, submission: &Submission) -> Result<Task, ClientError> {
         loop {
-            match self.submit(submission).await {
-                Err(ClientError::Busy { retry_after, .. }) => {
-                    sleep(retry_after.unwrap_or(RETRY_AFTER)).await;
-                }
-                outcome => return outcome,
+            let error = match self.submit(submission).await {
+                Ok(task) => return Ok(task),
+                Err(error) => error,
+            };
+            match &error {
+                ClientError::Busy { .. } => {}
+                ClientError::NoAnswer(_) if submission.idempotency_key.is_some() => {}
+                _ => return Err(error),
             }
+            sleep(error.retry_after().unwrap_or(RETRY_AFTER)).await;
         }
     }
 
@@ -148,6 +153,15 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Cancels a task: a job that waits is not run, and one that runs is stopped. Returns the task, which is REVOKED.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with status 409 for a task that has ended before, 404 for an unknown id and 410 for an
+    /// expired one; any other [`ClientError`] for what it says.
+    pub async fn cancel(&self, id: TaskId) -> Result<Task, ClientError> {
+        task(&send(self.request(Method::DELETE, &format!("/v1/tasks/{id}"))).await?)
     }
 
     /// The body that any route of the API answers with, such as `/health/live`.

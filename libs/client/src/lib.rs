@@ -9,6 +9,7 @@ mod batch;
 pub mod download;
 mod error;
 mod lines;
+mod list;
 mod query;
 mod submission;
 mod task;
@@ -20,5 +21,6 @@ pub use batch::{
     PictureFile, RefusedItem,
 };
 pub use error::ClientError;
+pub use list::{TaskPages, TaskQuery};
 pub use submission::{CacheControl, Submission};
 pub use task::{Failure, FoundObject, Links, State, Task, Timings};

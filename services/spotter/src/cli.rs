@@ -2,13 +2,16 @@
 
 mod key;
 mod model;
+mod shell;
+mod submit;
+mod tasks;
 
 use std::{num::NonZero, path::PathBuf};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use domain::{
     AnnotationFormat, ConfidenceThreshold, DetectionSettings, IouThreshold, MaxDetections,
-    ModelName, Priority, TaskId, TileOverlap, Tiles, Tiling,
+    ModelName, TaskId, TileOverlap, Tiles, Tiling,
 };
 use messaging::DeadLetterId;
 use service::config::{host::Host, is_set, secret::Secret};
@@ -21,6 +24,9 @@ pub(crate) use self::{
         ModelAddOptions, ModelCommand, ModelCompareOptions, ModelInstallOptions, ModelPullOptions,
         ModelSearchOptions, ModelVerifyOptions,
     },
+    shell::{CompletionsOptions, ManOptions},
+    submit::SubmitOptions,
+    tasks::{CancelOptions, TasksOptions},
 };
 
 /// Finds objects in pictures, on your own machines.
@@ -71,6 +77,10 @@ pub(crate) enum Command {
     Detect(DetectOptions),
     /// Send pictures to a running API and wait for the results
     Submit(SubmitOptions),
+    /// List the tasks of a running API, the newest first
+    Tasks(TasksOptions),
+    /// Cancel tasks: jobs that wait are not run, and those that run are stopped
+    Cancel(CancelOptions),
     /// Install, list and check models
     #[command(subcommand)]
     Model(ModelCommand),
@@ -108,6 +118,10 @@ pub(crate) enum Command {
     Setup,
     /// Print the API's OpenAPI document
     Openapi,
+    /// Print the script that completes the command line in a shell
+    Completions(CompletionsOptions),
+    /// Write a manual page for each command into a folder
+    Man(ManOptions),
 }
 
 #[derive(Debug, Args)]
@@ -214,45 +228,6 @@ pub(crate) struct DetectOptions {
     pub(crate) paths: PathsOptions,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct SubmitOptions {
-    /// The pictures: JPEG, PNG, WebP, BMP or GIF files
-    #[arg(required = true, value_name = "PICTURE")]
-    pub(crate) pictures: Vec<PathBuf>,
-    /// The address of the API
-    #[arg(
-        long,
-        env = "SPOTTER_API",
-        hide_env_values = true,
-        default_value = "http://127.0.0.1:5000"
-    )]
-    pub(crate) api: String,
-    /// The API key, where the API requires one; SPOTTER_API_KEY keeps it out of the list of processes
-    // Help does not show the key that is set.
-    #[arg(long, value_name = "KEY", env = "SPOTTER_API_KEY", hide_env_values = true)]
-    pub(crate) api_key: Option<Secret>,
-    /// Print one JSON object per picture instead of a table
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Send the pictures, and those in zip archives, as one batch; the same command continues one that broke off
-    #[arg(long, conflicts_with = "parallel")]
-    pub(crate) batch: bool,
-    /// The key of the batch [default: by pictures and options, so that the same ones are not run again]
-    #[arg(long, value_name = "KEY", requires = "batch")]
-    pub(crate) idempotency_key: Option<String>,
-    /// The number of pictures in flight at a time
-    #[arg(long, value_name = "COUNT", default_value = "16")]
-    pub(crate) parallel: NonZero<usize>,
-    /// Run the pictures before others (high) or after them (low) [default: normal]
-    #[arg(long, value_name = "PRIORITY", default_value_t, hide_default_value = true)]
-    pub(crate) priority: Priority,
-    /// Give up on a picture after this many seconds, and on a batch in which nothing has happened for so long
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
-    pub(crate) timeout: u64,
-    #[command(flatten)]
-    pub(crate) settings: SettingsOptions,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
     /// List the dead letters, the oldest first
@@ -354,6 +329,23 @@ pub(crate) struct WebhookChoice {
     pub(crate) all: bool,
     #[command(flatten)]
     pub(crate) server: NatsOptions,
+}
+
+/// The API that a command talks to.
+#[derive(Debug, Args)]
+pub(crate) struct ApiOptions {
+    /// The address of the API
+    #[arg(
+        long,
+        env = "SPOTTER_API",
+        hide_env_values = true,
+        default_value = "http://127.0.0.1:5000"
+    )]
+    pub(crate) api: String,
+    /// The API key, where the API requires one; SPOTTER_API_KEY keeps it out of the list of processes
+    // Help does not show the key that is set.
+    #[arg(long, value_name = "KEY", env = "SPOTTER_API_KEY", hide_env_values = true)]
+    pub(crate) api_key: Option<Secret>,
 }
 
 /// The queue's server.

@@ -46,6 +46,8 @@ pub(crate) enum CliError {
     Interrupted(String),
     #[error("{failed} of {all} pictures failed")]
     Pictures { failed: usize, all: usize },
+    #[error("{failed} of {all} tasks were not cancelled")]
+    NotCancelled { failed: usize, all: usize },
     #[error("{0} of the models cannot be used")]
     Models(usize),
     #[error("{path} cannot be written: {source}")]
@@ -90,6 +92,7 @@ impl CliError {
             Self::Queue(_) | Self::Unavailable(_) => exit::code(exit::UNAVAILABLE),
             Self::Interrupted(_) => exit::code(exit::INTERRUPTED),
             Self::Pictures { .. }
+            | Self::NotCancelled { .. }
             | Self::BatchNotReceived(_)
             | Self::DeadLetters { .. }
             | Self::PictureGone(_)

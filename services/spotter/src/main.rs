@@ -1,8 +1,8 @@
 //! `spotter`: the command people type.
 //!
 //! Runs everything on one machine (`up`), finds objects without any server (`detect`), talks to a
-//! running API (`submit`), installs and compares models (`model`), and manages dead letters (`dlq`), webhooks that were
-//! given up (`webhooks`) and API keys (`key`).
+//! running API (`submit`, `tasks`, `cancel`), installs and compares models (`model`), and manages dead letters (`dlq`),
+//! webhooks that were given up (`webhooks`) and API keys (`key`).
 
 mod bench;
 mod catalogue;
@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use crate::{
     cli::{Cli, Command},
-    commands::{detect, dlq, key, model, run_service, submit, up, webhooks},
+    commands::{cancel, detect, dlq, key, model, run_service, shell, submit, tasks, up, webhooks},
     error::CliError,
 };
 
@@ -47,11 +47,15 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Up(options) => up::up(options),
         Command::Detect(options) => detect::detect(&options),
         Command::Submit(options) => submit::submit(options),
+        Command::Tasks(options) => tasks::tasks(&options),
+        Command::Cancel(options) => cancel::cancel(&options),
         Command::Model(command) => model::model(command),
         Command::Dlq(command) => dlq::dlq(command),
         Command::Webhooks(command) => webhooks::webhooks(command),
         Command::Key(command) => key::key(command),
         Command::Bench(options) => bench::bench(options),
+        Command::Completions(options) => shell::completions(&options),
+        Command::Man(options) => shell::man(&options),
         Command::Api => run_service::api(),
         Command::Worker => run_service::worker(),
         Command::Notifier => run_service::notifier(),

@@ -1,12 +1,13 @@
 //! Reading the pictures that are named on the command line.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read},
+    fs::File,
+    io::Read,
     path::{Path, PathBuf},
 };
 
 use domain::picture::PictureLimits;
+use walkdir::WalkDir;
 
 /// The extensions of the files that are taken from a folder.
 const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
@@ -19,8 +20,10 @@ pub(crate) fn with_those_in_folders(paths: &[PathBuf]) -> Result<Vec<PathBuf>, S
     let mut files = Vec::new();
     for path in paths {
         if path.is_dir() {
-            let added = add_folder(path, &mut files);
-            added.map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+            for picture in pictures_in(path) {
+                let read = |error| format!("{} cannot be read: {error}", path.display());
+                files.push(picture.map_err(read)?);
+            }
         } else {
             files.push(path.clone());
         }
@@ -28,24 +31,24 @@ pub(crate) fn with_those_in_folders(paths: &[PathBuf]) -> Result<Vec<PathBuf>, S
     Ok(files)
 }
 
-fn add_folder(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
-    let mut entries: Vec<_> = fs::read_dir(folder)?.collect::<Result<_, _>>()?;
-    entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let path = entry.path();
-        // Not those behind links: they may lead back.
-        if entry.file_type()?.is_dir() {
-            add_folder(&path, files)?;
-        } else if is_picture(&path) {
-            files.push(path);
-        }
-    }
-    Ok(())
+/// The pictures in a folder and in those below it, in the order of their names, each once it is asked for. Links to files
+/// are followed; links to folders, which may lead back, are not. An error is that of a folder below, and not the last item.
+pub(crate) fn pictures_in(
+    folder: &Path,
+) -> impl Iterator<Item = Result<PathBuf, walkdir::Error>> + use<> {
+    let entries = WalkDir::new(folder).sort_by_file_name().into_iter();
+    entries.filter_map(|entry| match entry {
+        Ok(entry) => Some(entry.into_path()).filter(|path| is_picture(path)).map(Ok),
+        Err(error) => Some(Err(error)),
+    })
 }
 
 fn is_picture(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str());
-    extension.is_some_and(|found| EXTENSIONS.iter().any(|known| found.eq_ignore_ascii_case(known)))
+    let is_named_so =
+        |known: &str| extension.is_some_and(|found| found.eq_ignore_ascii_case(known));
+    // To open a pipe would wait for whoever writes to it. A link that leads nowhere is reported when it is read.
+    EXTENSIONS.into_iter().any(is_named_so) && path.metadata().map_or(true, |found| found.is_file())
 }
 
 /// Reads a picture from a file or a pipe, up to the size limit: the length of a pipe is unknown beforehand.
@@ -63,6 +66,8 @@ pub(crate) fn read_picture(path: &Path, limits: &PictureLimits) -> Result<Vec<u8
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, process::Command};
+
     use super::*;
 
     #[test]
@@ -78,6 +83,15 @@ mod tests {
         let found = with_those_in_folders(&named).unwrap();
         let expected = ["a.png", "b/d.webp", "c.JPG", "notes.txt", "absent"].map(path);
         assert_eq!(found, expected);
+        // A link to a folder, one to a picture, one that leads nowhere, and a pipe.
+        for (name, target) in
+            [("x.jpg", path("b")), ("y.jpg", path("a.png")), ("z.jpg", path("absent"))]
+        {
+            std::os::unix::fs::symlink(target, path(name)).unwrap();
+        }
+        assert!(Command::new("mkfifo").arg(path("pipe.jpg")).status().unwrap().success());
+        let found: Vec<_> = pictures_in(folder.path()).map(Result::unwrap).collect();
+        assert_eq!(found, ["a.png", "b/d.webp", "c.JPG", "y.jpg", "z.jpg"].map(path));
     }
 
     #[test]

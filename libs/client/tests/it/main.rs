@@ -9,5 +9,6 @@
 mod batches;
 mod document;
 mod downloads;
+mod lists;
 mod retries;
 mod scripted_api;

@@ -74,6 +74,19 @@ async fn a_submission_is_sent_once_where_it_may_have_been_accepted() {
 }
 
 #[tokio::test]
+async fn a_submission_with_a_key_is_sent_again_where_it_may_have_been_accepted() {
+    let busy = answer("503 Service Unavailable", RETRY_NOW, r#"{"error":"the queue is full"}"#);
+    let accepted = answer("202 Accepted", "", &task("QUEUED"));
+    let api = ScriptedApi::start(vec![String::new(), busy, accepted]).await;
+    let submission = Submission {
+        idempotency_key: Some("order-1".to_owned()),
+        ..Submission::new("bus.jpg", "bytes")
+    };
+    assert_eq!(api.client().submit_when_accepted(&submission).await.unwrap().task_id, id());
+    assert_eq!(api.requests().await.len(), 3);
+}
+
+#[tokio::test]
 async fn a_task_is_awaited_through_busy_and_absent_apis() {
     let answers = vec![
         answer("200 OK", "", &task("STARTED")),

@@ -1,7 +1,9 @@
 //! `spotter submit`: sends pictures to a running API and prints the results.
 
+mod activity;
 mod batch;
 mod batch_files;
+mod folder;
 mod report;
 
 use std::{
@@ -9,15 +11,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use client::{Client, Submission, Task, Timeouts};
+use client::{Client, Submission, Task};
 use domain::picture::PictureLimits;
 use futures_util::{StreamExt, stream};
-use service::config::address;
 use tokio::{task::spawn_blocking, time::timeout};
 
 use self::report::{print_task, succeeded};
 use crate::{
     cli::SubmitOptions,
+    commands::api_connection::connect,
     error::CliError,
     output::{
         progress::progress_bar,
@@ -35,9 +37,12 @@ pub(crate) fn submit(options: SubmitOptions) -> Result<(), CliError> {
 }
 
 async fn submit_all(options: &SubmitOptions) -> Result<(), CliError> {
-    let api = connect(options).await?;
+    let api = connect(&options.server).await?;
     if options.batch {
         return batch::submit(&api, options).await;
+    }
+    if let (Some(folder), Some(out)) = (&options.folder, &options.out) {
+        return folder::submit(&api, options, folder, out).await;
     }
     let format = Format::new(options.json);
     let progress = progress_bar(options.pictures.len(), "pictures, {per_sec}, {eta} left");
@@ -61,29 +66,6 @@ async fn submit_all(options: &SubmitOptions) -> Result<(), CliError> {
     match failed {
         0 => Ok(()),
         failed => Err(CliError::Pictures { failed, all: options.pictures.len() }),
-    }
-}
-
-/// A client of the API. Fails at once, rather than for each picture, if no API answers.
-async fn connect(options: &SubmitOptions) -> Result<Client, CliError> {
-    if address::try_redact(&options.api).is_none() {
-        return Err(CliError::Usage(format!(
-            "--api: not an address (not shown, since it may contain a password): expected \
-             http://host:port; {}",
-            address::ADVICE
-        )));
-    }
-    let mut api = Client::new(&options.api, Timeouts::default())
-        .map_err(|error| CliError::Unavailable(error.to_string()))?;
-    if let Some(key) = &options.api_key {
-        api = api.with_api_key(key.expose()).map_err(|error| CliError::Usage(error.to_string()))?;
-    }
-    match api.check().await {
-        Ok(()) => Ok(api),
-        Err(problem) => Err(CliError::Unavailable(format!(
-            "no API answers at {}: {problem}; start one with `spotter up`, or name another with --api",
-            address::redact(options.api.trim_end_matches('/'))
-        ))),
     }
 }
 

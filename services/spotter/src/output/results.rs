@@ -2,8 +2,9 @@
 
 use std::{borrow::Cow, path::Path};
 
+use client::FoundObject;
 use domain::{AnnotationFormat, Annotations, DetectedObject};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{error::CliError, output};
 
@@ -43,13 +44,14 @@ struct PictureResultJson<'a> {
     warnings: &'a [String],
 }
 
-#[derive(Serialize)]
-struct ObjectJson<'a> {
+/// One object.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ObjectJson<'a> {
     #[serde(rename = "box")]
     bbox: domain::BoundingBox,
     class: u32,
     confidence: f32,
-    name: &'a str,
+    name: Cow<'a, str>,
 }
 
 impl<'a> From<&'a DetectedObject> for ObjectJson<'a> {
@@ -58,8 +60,14 @@ impl<'a> From<&'a DetectedObject> for ObjectJson<'a> {
             bbox: detection.bbox,
             class: detection.class_id.0,
             confidence: detection.confidence,
-            name: label,
+            name: Cow::Borrowed(label),
         }
+    }
+}
+
+impl From<FoundObject> for ObjectJson<'static> {
+    fn from(FoundObject { label, class_id, confidence, bbox }: FoundObject) -> Self {
+        Self { bbox, class: class_id, confidence, name: Cow::Owned(label) }
     }
 }
 

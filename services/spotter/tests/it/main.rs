@@ -20,8 +20,11 @@ mod commands {
     mod key;
     mod model;
     mod model_pull;
+    mod shell;
     mod submit;
     mod submit_batch;
+    mod submit_folder;
+    mod tasks;
     mod up;
 }
 

@@ -14,9 +14,10 @@ use client::{Batch, BatchNotReceived, BatchSubmission, Client, ClientError, Item
 use domain::BatchId;
 use service::{config::address, lifecycle::shutdown};
 use time::OffsetDateTime;
-use tokio::{sync::watch, task::spawn_blocking, time::timeout};
+use tokio::{sync::watch, task::spawn_blocking};
 
 use super::{
+    activity::silence,
     batch_files::BatchFiles,
     report::{print_task, succeeded},
 };
@@ -65,11 +66,6 @@ async fn read_and_run(
     }
 }
 
-/// Returns once nothing has happened for so long.
-async fn silence(mut seen: watch::Receiver<()>, limit: Duration) {
-    while let Ok(Ok(())) = timeout(limit, seen.changed()).await {}
-}
-
 /// How an interrupted command goes on.
 fn what_next(options: &SubmitOptions, id: Option<&BatchId>) -> String {
     let Some(id) = id else {
@@ -84,7 +80,7 @@ fn what_next(options: &SubmitOptions, id: Option<&BatchId>) -> String {
 }
 
 fn url_of(options: &SubmitOptions, id: BatchId) -> String {
-    format!("{}/v1/batches/{id}", address::redact(options.api.trim_end_matches('/')))
+    format!("{}/v1/batches/{id}", address::redact(options.server.api.trim_end_matches('/')))
 }
 
 async fn run(
