@@ -22,7 +22,8 @@ pub(crate) struct SubmitOptions {
     )]
     pub(crate) folder: Option<PathBuf>,
     /// Append one JSON object per picture of the folder to this file; pictures that it has are not sent again
-    #[arg(long, value_name = "FILE", requires = "folder")]
+    // Of an argument that conflicts with one that is given, clap requires nothing.
+    #[arg(long, value_name = "FILE", requires = "folder", conflicts_with = "pictures")]
     pub(crate) out: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) server: ApiOptions,

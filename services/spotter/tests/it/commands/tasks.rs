@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use domain::TaskId;
 use serde_json::Value;
 use testkit::picture;
 use tokio::task::spawn_blocking;
@@ -58,7 +59,7 @@ async fn what_the_api_refuses_is_said_in_its_words() {
     let refused = run(&system, &["tasks", "--metadata", "=x"]).await;
     assert_eq!(refused.code, Some(64), "{refused:?}");
     assert!(refused.stderr[0].contains("metadata must be key or key=value"), "{refused:?}");
-    let unknown = run(&system, &["cancel", "0190b5a3-7c1e-7d2a-9f61-3a5d0c9e8b47"]).await;
+    let unknown = run(&system, &["cancel", &TaskId::generate().to_string()]).await;
     assert_eq!(unknown.code, Some(1), "{unknown:?}");
     assert!(unknown.stderr[0].contains("there is no task"), "{unknown:?}");
 }
