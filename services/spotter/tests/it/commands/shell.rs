@@ -2,6 +2,8 @@
 
 use std::{fs, process::Command};
 
+use testkit::workspace_root;
+
 use crate::harness::{Ended, spotter};
 
 /// Every command and subcommand, as the help of each lists them.
@@ -36,6 +38,14 @@ fn every_command_has_a_page() {
         assert!(page.contains(&format!(".TH {name} 1")), "{page}");
     }
     assert_eq!(fs::read_dir(&pages).unwrap().count(), commands.len());
+    let document = fs::read_to_string(workspace_root().join("docs/commands.md")).unwrap();
+    let listed: String = document.lines().filter(|line| line.starts_with("| `")).collect();
+    for name in commands.iter().filter_map(|command| command.first()) {
+        let is_listed = [format!("`spotter {name}`"), format!(", `{name}`")]
+            .iter()
+            .any(|form| listed.contains(form));
+        assert!(is_listed, "docs/commands.md lacks {name}");
+    }
 }
 
 #[test]
