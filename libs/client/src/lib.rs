@@ -10,6 +10,7 @@ pub mod download;
 mod error;
 mod lines;
 mod list;
+mod operations;
 mod query;
 mod submission;
 mod task;
@@ -22,5 +23,9 @@ pub use batch::{
 };
 pub use error::ClientError;
 pub use list::{TaskPages, TaskQuery};
+pub use operations::{
+    ApiState, ClassTotal, LaneState, Operations, OperationsEvents, QueueState, RefusalTotal,
+    RunningTask, ServedModel, StageLatency, TaskTotals, WebhookState, WorkerState,
+};
 pub use submission::{CacheControl, Submission};
 pub use task::{Failure, FoundObject, Links, State, Task, Timings};

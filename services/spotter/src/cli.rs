@@ -81,6 +81,10 @@ pub(crate) enum Command {
     Tasks(TasksOptions),
     /// Cancel tasks: jobs that wait are not run, and those that run are stopped
     Cancel(CancelOptions),
+    /// Show queue, workers and rates of a running API as they change; q ends
+    ///
+    /// Where requests need an API key, it needs one with the scope `admin`.
+    Watch(ApiOptions),
     /// Install, list and check models
     #[command(subcommand)]
     Model(ModelCommand),

@@ -12,4 +12,5 @@ pub(crate) mod shell;
 pub(crate) mod submit;
 pub(crate) mod tasks;
 pub(crate) mod up;
+pub(crate) mod watch;
 pub(crate) mod webhooks;

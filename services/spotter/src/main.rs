@@ -1,7 +1,7 @@
 //! `spotter`: the command people type.
 //!
 //! Runs everything on one machine (`up`), finds objects without any server (`detect`), talks to a
-//! running API (`submit`, `tasks`, `cancel`), installs and compares models (`model`), and manages dead letters (`dlq`),
+//! running API (`submit`, `tasks`, `cancel`, `watch`), installs and compares models (`model`), and manages dead letters (`dlq`),
 //! webhooks that were given up (`webhooks`) and API keys (`key`).
 
 mod bench;
@@ -20,7 +20,9 @@ use std::process::ExitCode;
 
 use crate::{
     cli::{Cli, Command},
-    commands::{cancel, detect, dlq, key, model, run_service, shell, submit, tasks, up, webhooks},
+    commands::{
+        cancel, detect, dlq, key, model, run_service, shell, submit, tasks, up, watch, webhooks,
+    },
     error::CliError,
 };
 
@@ -48,6 +50,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Detect(options) => detect::detect(&options),
         Command::Submit(options) => submit::submit(options),
         Command::Tasks(options) => tasks::tasks(&options),
+        Command::Watch(options) => watch::watch(&options),
         Command::Cancel(options) => cancel::cancel(&options),
         Command::Model(command) => model::model(command),
         Command::Dlq(command) => dlq::dlq(command),

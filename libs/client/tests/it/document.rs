@@ -1,6 +1,6 @@
 //! The types hold all that openapi.json says of a task.
 
-use client::{Batch, State, Task};
+use client::{Batch, Operations, State, Task};
 use serde_json::Value;
 
 fn schema(name: &str) -> Value {
@@ -36,6 +36,24 @@ fn a_batch_has_every_field_of_the_document() {
         assert_eq!(keys(&written[part]), keys(&example[part]), "{part}");
     }
     assert_eq!(written["refused"], example["refused"]);
+}
+
+#[test]
+fn the_state_of_the_system_is_read_as_the_document_shows_it() {
+    let document = schema("OperationsSnapshot");
+    let example = document["example"].clone();
+    let full: Operations = serde_json::from_value(example.clone()).unwrap();
+    assert_eq!((full.queue.waiting, full.tasks.ended()), (Some(12), 1186));
+    assert_eq!((full.queue.lanes.unwrap().len(), full.workers[0].running.len()), (1, 1));
+    assert!(full.stages[0].p99_ms.is_some() && full.cache.is_some() && full.webhooks.is_some());
+    let mut least = example;
+    for (part, schema_of_part) in [("/queue", schema("QueueState")), ("", document)] {
+        let required = schema_of_part["required"].as_array().unwrap().clone();
+        let fields = least.pointer_mut(part).unwrap().as_object_mut().unwrap();
+        fields.retain(|key, _| required.iter().any(|name| name == key));
+    }
+    let least: Operations = serde_json::from_value(least).unwrap();
+    assert!(least.queue.lanes.is_none() && least.dead_letters.is_none());
 }
 
 #[test]

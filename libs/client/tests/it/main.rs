@@ -10,5 +10,6 @@ mod batches;
 mod document;
 mod downloads;
 mod lists;
+mod operations;
 mod retries;
 mod scripted_api;

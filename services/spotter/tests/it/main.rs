@@ -26,6 +26,7 @@ mod commands {
     mod submit_folder;
     mod tasks;
     mod up;
+    mod watch;
 }
 
 /// API, workers and servers together.
