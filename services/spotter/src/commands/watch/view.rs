@@ -5,8 +5,8 @@ use ratatui::{
     Frame,
     layout::{Constraint, Layout, Rect},
     style::{Color, Style, Stylize},
-    text::Line,
-    widgets::{Block, Gauge, Paragraph, Row, Sparkline, Table},
+    text::{Line, Text},
+    widgets::{Block, Gauge, Paragraph, RenderDirection, Row, Sparkline, Table},
 };
 use time::macros::format_description;
 
@@ -90,14 +90,19 @@ impl Screen {
     }
 
     fn draw_plot(&self, frame: &mut Frame<'_>, area: Rect) {
-        let block = Block::bordered().title("tasks that ended, a second");
-        // The newest ones that fit, in tenths: a bar has whole numbers.
-        let width = usize::from(block.inner(area).width);
-        let plotted = &self.rates.plotted;
-        let shown = plotted.iter().skip(plotted.len().saturating_sub(width));
-        let bars: Vec<u64> = shown.map(|rate| (rate * 10.0).round() as u64).collect();
-        frame.render_widget(Sparkline::default().block(block).data(bars), area);
+        let newest_first = self.rates.plotted.iter().rev();
+        let most = newest_first.clone().fold(0.0, |most: f64, rate| most.max(*rate));
+        let title = format!("tasks that ended a second, up to {most:.1}");
+        // In tenths: a bar has whole numbers.
+        let bars: Vec<u64> = newest_first.map(|rate| (rate * 10.0).round() as u64).collect();
+        let plot = Sparkline::default().data(bars).direction(RenderDirection::RightToLeft);
+        frame.render_widget(plot.block(Block::bordered().title(title)), area);
     }
+}
+
+/// A cell of a column of numbers.
+fn number(text: impl Into<String>) -> Text<'static> {
+    Text::from(text.into()).right_aligned()
 }
 
 fn or_unknown(count: Option<u64>) -> String {
@@ -124,17 +129,17 @@ fn queue_gauge(queue: &QueueState) -> Gauge<'static> {
 fn lanes_table(queue: &QueueState) -> Table<'static> {
     let rows = queue.lanes.iter().flatten().map(|lane| {
         let row = Row::new([
-            lane.model.clone(),
-            lane.priority.to_string(),
-            lane.waiting.to_string(),
-            lane.running.to_string(),
+            Text::from(lane.model.clone()),
+            Text::from(lane.priority.to_string()),
+            number(lane.waiting.to_string()),
+            number(lane.running.to_string()),
         ]);
         if lane.waiting + lane.running == 0 { row.dim() } else { row }
     });
     let widths =
         [Constraint::Fill(1), Constraint::Length(8), Constraint::Length(7), Constraint::Length(7)];
     Table::new(rows, widths)
-        .header(Row::new(["model", "priority", "waiting", "running"]).bold())
+        .header(heading(["model", "priority"], ["waiting", "running"]))
         .block(Block::bordered().title("lanes"))
 }
 
@@ -142,11 +147,11 @@ fn stages_table(snapshot: &Operations) -> Table<'static> {
     let ms = |ms: Option<f64>| ms.map_or("-".to_owned(), |ms| format!("{ms:.1}"));
     let rows = snapshot.stages.iter().map(|stage| {
         Row::new([
-            stage.stage.clone(),
-            stage.count.to_string(),
-            ms(stage.p50_ms),
-            ms(stage.p95_ms),
-            ms(stage.p99_ms),
+            Text::from(stage.stage.clone()),
+            number(stage.count.to_string()),
+            number(ms(stage.p50_ms)),
+            number(ms(stage.p95_ms)),
+            number(ms(stage.p99_ms)),
         ])
     });
     let widths = [
@@ -157,7 +162,7 @@ fn stages_table(snapshot: &Operations) -> Table<'static> {
         Constraint::Length(7),
     ];
     Table::new(rows, widths)
-        .header(Row::new(["stage", "runs", "p50 ms", "p95 ms", "p99 ms"]).bold())
+        .header(heading(["stage"], ["runs", "p50 ms", "p95 ms", "p99 ms"]))
         .block(Block::bordered().title("stages, last minute"))
 }
 
@@ -166,24 +171,32 @@ fn workers_table(snapshot: &Operations) -> Table<'static> {
         let models = worker.models.iter().filter(|model| model.in_memory);
         let models: Vec<_> = models.map(|model| model.name.as_str()).collect();
         Row::new([
-            worker.name.clone(),
-            worker.version.clone(),
-            format!("{} of {}", worker.busy, worker.slots),
-            worker.pictures.to_string(),
-            models.join(", "),
+            Text::from(worker.name.clone()),
+            Text::from(worker.version.clone()),
+            Text::from(models.join(", ")),
+            number(format!("{} of {}", worker.busy, worker.slots)),
+            number(worker.pictures.to_string()),
         ])
     });
     let widths = [
         Constraint::Fill(1),
         Constraint::Length(9),
-        Constraint::Length(9),
-        Constraint::Length(9),
         Constraint::Fill(1),
+        Constraint::Length(9),
+        Constraint::Length(9),
     ];
-    let title = format!("{} workers, {} APIs", snapshot.workers.len(), snapshot.apis.len());
+    let title = format!("workers: {}, APIs: {}", snapshot.workers.len(), snapshot.apis.len());
     Table::new(rows, widths)
-        .header(Row::new(["worker", "version", "busy", "pictures", "models in memory"]).bold())
+        .header(heading(["worker", "version", "models in memory"], ["busy", "pictures"]))
         .block(Block::bordered().title(title))
+}
+
+/// The headings of columns of texts, and then of numbers.
+fn heading<const TEXTS: usize, const NUMBERS: usize>(
+    texts: [&'static str; TEXTS],
+    numbers: [&'static str; NUMBERS],
+) -> Row<'static> {
+    Row::new(texts.map(Text::from).into_iter().chain(numbers.map(number))).bold()
 }
 
 #[cfg(test)]
