@@ -109,7 +109,13 @@ enum Ended {
     Earlier {
         is_found: bool,
     },
-    Now(ResultLine),
+    Now(Box<ResultLine>),
+}
+
+impl Ended {
+    fn now(line: ResultLine) -> Self {
+        Self::Now(Box::new(line))
+    }
 }
 
 /// How many pictures there are, and what became of them.
@@ -169,11 +175,11 @@ impl Run<'_> {
             Known::Line { is_found } => Ok(Ended::Earlier { is_found }),
             Known::Elsewhere { offset } => {
                 let line = line_at(self.out, offset)?;
-                Ok(Ended::Now(ResultLine { path: name, ..line }))
+                Ok(Ended::now(ResultLine { path: name, ..line }))
             }
             Known::Nothing { failed_task } => {
                 let submission = self.submission(sha256, bytes, failed_task)?;
-                self.run(name, sha256, submission).await.map(Ended::Now)
+                self.run(name, sha256, submission).await.map(Ended::now)
             }
         }
     }
@@ -184,7 +190,7 @@ impl Run<'_> {
     }
 
     fn unreadable(&self, path: &Path, error: String) -> Ended {
-        Ended::Now(ResultLine {
+        Ended::now(ResultLine {
             path: self.name_of(path),
             sha256: None,
             task_id: None,
