@@ -30,7 +30,8 @@ async fn a_list_is_read_page_by_page_with_its_filters() {
     let client = api.client();
     let mut pages = client.tasks(&query);
     assert_eq!(pages.next(1000).await.unwrap()[0].state, State::Queued);
-    assert!(pages.next(7).await.unwrap().is_empty());
+    assert!(pages.has_more());
+    assert!(pages.next(7).await.unwrap().is_empty() && !pages.has_more());
     assert!(pages.next(7).await.unwrap().is_empty(), "the list has ended");
     let requests = api.requests().await;
     let filters = "/v1/tasks?state=QUEUED&state=STARTED&model=mine\
