@@ -51,7 +51,7 @@ use crate::{
     upload::{PictureFetcher, UploadRules},
 };
 
-use self::endpoint::{AccessRules, RouteData, app};
+use self::endpoint::{AccessRules, RouteData, ServedApis, app};
 pub use self::error::{PageError, ServeError};
 
 /// Listens where `config` says.
@@ -171,7 +171,12 @@ pub async fn serve(
         health,
         metrics,
     };
-    let access = AccessRules { guard, origins, deepstack: config.deepstack };
+    let served = ServedApis {
+        deepstack: config.deepstack,
+        huggingface: config.huggingface,
+        roboflow: config.roboflow,
+    };
+    let access = AccessRules { guard, origins, served };
     let app = app(data, access)?;
 
     tracing::info!(%address, "API listening");

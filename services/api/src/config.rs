@@ -60,6 +60,10 @@ pub struct Config {
     pub allowed_origins: AllowedOrigins,
     /// `DEEPSTACK_API`: whether the routes of DeepStack are served, and how they report errors. Default: as DeepStack does.
     pub deepstack: DeepStackMode,
+    /// `HUGGINGFACE_API`: whether the routes of Hugging Face are served. Default: they are.
+    pub huggingface: bool,
+    /// `ROBOFLOW_API`: whether the routes of Roboflow are served. Default: they are.
+    pub roboflow: bool,
     /// `MAX_EVENT_STREAMS`: maximum number of event streams. Default 2048, half of the connections.
     pub max_event_streams: usize,
     /// `MAX_LISTED_TASKS`: maximum number of tasks in the index for lists. Default a million; 0: no lists.
@@ -121,6 +125,8 @@ impl Config {
             },
             allowed_origins: reader.read("CORS_ORIGINS", AllowedOrigins::default()),
             deepstack: reader.read("DEEPSTACK_API", DeepStackMode::default()),
+            huggingface: reader.switch("HUGGINGFACE_API", true),
+            roboflow: reader.switch("ROBOFLOW_API", true),
             max_event_streams: reader.within("MAX_EVENT_STREAMS", 0, MOST_EVENT_STREAMS, 2048),
             max_listed_tasks: reader.read("MAX_LISTED_TASKS", 1_000_000),
             task_deadline: reader.seconds("TASK_DEADLINE_SECONDS", 24 * 3600),

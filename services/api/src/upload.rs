@@ -14,9 +14,12 @@ mod form;
 mod image_form;
 mod json_body;
 mod limited_body;
+mod pace;
 mod picture_form;
 mod plain_body;
 mod rules;
+mod sent_picture;
+mod unread_body;
 mod uploaded;
 
 pub use batch::BatchLimits;
@@ -30,4 +33,6 @@ pub(crate) use picture_form::{PictureForm, SubmissionRoute};
 #[cfg(any(fuzzing, test))]
 pub(crate) use picture_form::{Submitted, SubmittedPicture};
 pub(crate) use rules::{FileNames, UploadRules};
+pub(crate) use sent_picture::SentPicture;
+pub(crate) use unread_body::{BodyPictures, UnreadBody, UnreadKind, parse};
 pub(crate) use uploaded::UploadedPicture;

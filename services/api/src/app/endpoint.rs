@@ -16,7 +16,9 @@ use crate::{
         samples::SamplePictures, security_headers,
     },
     operations::Operations,
-    routes::{deepstack::DeepStackMode, health::ApiHealth, index::Index, openapi},
+    routes::{
+        deepstack::DeepStackMode, health::ApiHealth, huggingface, index::Index, openapi, roboflow,
+    },
     tasks::Tasks,
     upload::UploadRules,
 };
@@ -25,7 +27,30 @@ use crate::{
 pub(super) struct AccessRules {
     pub(super) guard: Guard,
     pub(super) origins: Arc<AllowedOrigins>,
+    pub(super) served: ServedApis,
+}
+
+/// Which routes of other servers are served.
+#[derive(Clone, Copy)]
+pub(super) struct ServedApis {
     pub(super) deepstack: DeepStackMode,
+    pub(super) huggingface: bool,
+    pub(super) roboflow: bool,
+}
+
+impl ServedApis {
+    /// The response to a request for a route that is turned off, in the words of its server.
+    fn turned_off(self, method: &Method, path: &str) -> Option<Response> {
+        let no_route = |text: &str| fallback::error(path, ProblemKind::NoRoute, text.to_owned());
+        if self.deepstack.turns_off(path) {
+            return Some(no_route(DeepStackMode::OFF));
+        }
+        if !self.huggingface && huggingface::is_route(method, path) {
+            return Some(no_route(huggingface::OFF));
+        }
+        let is_roboflow_off = !self.roboflow && roboflow::is_route(path);
+        is_roboflow_off.then(roboflow::turned_off)
+    }
 }
 
 /// What the routes work with.
@@ -48,7 +73,7 @@ pub(super) fn app(
     let document = openapi::parsed()?;
     let table = Arc::new(RouteTable::of(&document));
     let meter = data.metrics.meter();
-    let (guard, deepstack) = (access.guard.clone(), access.deepstack);
+    let (guard, deepstack) = (access.guard.clone(), access.served.deepstack);
     let routes = routes(Arc::clone(&table), openapi::text(&document)?, access)?
         .data(data.tasks)
         .data(data.batches)
@@ -69,7 +94,7 @@ fn routes(
     document: String,
     access: AccessRules,
 ) -> Result<impl Endpoint<Output = Response>, PageError> {
-    let AccessRules { guard, origins, deepstack } = access;
+    let AccessRules { guard, origins, served } = access;
     let service = openapi::service();
     let docs = docs::endpoint(&service.swagger_ui_html())?;
     let document = docs::document(document);
@@ -89,11 +114,8 @@ fn routes(
                 Method::OPTIONS => fallback::options(&path, &table),
                 _ => None,
             };
-            let answer = match options {
-                _ if deepstack.turns_off(&path) => {
-                    fallback::error(&path, ProblemKind::NoRoute, DeepStackMode::OFF.to_owned())
-                }
-                Some(options) => options,
+            let answer = match served.turned_off(request.method(), &path).or(options) {
+                Some(answer) => answer,
                 None => match guard.admit(&request).await {
                     Err(refusal) => refusal.answer(&path),
                     Ok(admitted) => serve_admitted(&endpoint, request, admitted, &table).await,

@@ -51,8 +51,10 @@ impl Admitted {
 }
 
 /// Whether `path` is served without a key: descriptions of the API, its pages and sample pictures, health and metrics.
-pub(crate) fn is_open(path: &str) -> bool {
-    matches!(path, "/" | "/docs" | "/openapi.json" | "/metrics" | "/samples")
+pub(crate) fn is_open(method: &Method, path: &str) -> bool {
+    // Clients of Hugging Face post pictures to the root.
+    (path == "/" && *method != Method::POST)
+        || matches!(path, "/docs" | "/openapi.json" | "/metrics" | "/samples" | "/info")
         || ["/assets/", "/docs/", "/health/", "/samples/", "/v1/status/", "/v1/server/status/"]
             .iter()
             .any(|open| path.starts_with(open))
@@ -60,7 +62,7 @@ pub(crate) fn is_open(path: &str) -> bool {
 
 /// Whether the route of `path` checks the key itself, by [`Guard::admit_by_body`], since it may be in the body.
 fn checks_key_itself(path: &str) -> bool {
-    path.starts_with("/v1/vision/")
+    ["/v1/vision/", "/infer/", "/model/", "/workflows/"].iter().any(|own| path.starts_with(own))
 }
 
 /// Whether `path` is for those who operate the system: it shows, or changes, what belongs to all keys.
@@ -115,7 +117,9 @@ impl Guard {
     pub(crate) async fn admit(&self, request: &Request) -> Result<Admitted, Refusal> {
         let path = request.uri().path();
         let guard = match self {
-            Self::Keys(guard) if !is_open(path) && !checks_key_itself(path) => guard,
+            Self::Keys(guard) if !is_open(request.method(), path) && !checks_key_itself(path) => {
+                guard
+            }
             Self::Open(origins) if is_forged(request, origins) => return Err(Refusal::ForeignPage),
             Self::Keys(_) | Self::Open(_) => return Ok(Admitted::ANYBODY),
         };
@@ -219,9 +223,11 @@ mod tests {
             "/samples/bus.jpg",
             "/v1/status/ping",
             "/v1/server/status/version",
+            "/info",
         ] {
-            assert!(is_open(open), "{open}");
+            assert!(is_open(&Method::GET, open), "{open}");
         }
+        assert!(!is_open(&Method::POST, "/"));
         for closed in [
             "/v1/tasks",
             "/start_task",
@@ -234,9 +240,11 @@ mod tests {
             "/health",
             "/v1/status",
             "/v1/vision/detection",
+            "/model/registry",
+            "/models/yolov8n",
             "",
         ] {
-            assert!(!is_open(closed), "{closed}");
+            assert!(!is_open(&Method::GET, closed), "{closed}");
         }
     }
 

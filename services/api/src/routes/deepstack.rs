@@ -7,9 +7,7 @@ mod form;
 mod mode;
 mod status;
 
-use std::time::{Duration, Instant};
-
-use domain::{ConfidenceThreshold, DetectionSettings, MaxDetections, ModelName, Priority};
+use domain::{ConfidenceThreshold, DetectionSettings, MaxDetections, ModelName};
 use poem::web::Data;
 use poem_openapi::{OpenApi, param::Path, payload::Json};
 
@@ -20,12 +18,7 @@ use self::{
     form::{Detecting, Listing, SentForm, VisionForm},
     status::ServerStatus,
 };
-use super::{
-    health::ApiHealth,
-    rejection::{Rejection, RejectionKind},
-    tag::Tag,
-    v1::wait_for_result,
-};
+use super::{health::ApiHealth, held::HeldRequest, rejection::RejectionKind, tag::Tag};
 use crate::{
     models::{KnownModel, Models},
     tasks::{
@@ -33,9 +26,6 @@ use crate::{
         submit::{RETRY_AFTER_SECONDS, SubmitOptions},
     },
 };
-
-/// How long an answer is held back, and how long its job may wait for a worker: DeepStack's own default.
-const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// `min_confidence` of a request without one: that of both servers.
 const DEFAULT_CONFIDENCE: &str = "0.4";
@@ -154,8 +144,8 @@ async fn detect(
     model: Option<&str>,
     form: Result<SentForm, VisionError>,
 ) -> Result<Answer, VisionError> {
-    let began = Instant::now();
     let SentForm { caller, image, min_confidence, no_cache } = form?;
+    let held = HeldRequest::new(tasks, health, &caller);
     let picture = image.ok_or_else(|| {
         tasks.metrics.count_refused_upload(RejectionKind::NoPicture.name());
         VisionError::no_image()
@@ -167,17 +157,13 @@ async fn detect(
     let max_detections = MaxDetections::try_from(MAX_PREDICTIONS).unwrap_or_default();
     let options = SubmitOptions {
         settings: DetectionSettings { confidence, max_detections, ..DetectionSettings::default() },
-        deadline: Some(TIMEOUT),
         model: model.map(|model| named(model, &tasks.models)).transpose()?,
-        priority: Priority::High,
         no_cache,
-        submitter: caller.submitter(),
         ..SubmitOptions::default()
     };
-    let submitted = tasks.submit(picture, options).await.map_err(Rejection::from)?;
-    let left = TIMEOUT.saturating_sub(began.elapsed());
-    let record = wait_for_result(tasks, submitted, caller.viewer(), left, &health.shutdown).await;
-    Answer::of(&record, command, began.elapsed())
+    let submitted = held.submit(picture, options).await?;
+    let record = held.end(submitted).await;
+    Answer::of(&record, command, held.elapsed())
 }
 
 /// The model that a client calls `name`.

@@ -39,10 +39,11 @@ impl<A: OpenApi> OpenApi for Keyed<A> {
     fn meta() -> Vec<MetaApi> {
         let mut all = A::meta();
         for path in all.iter_mut().flat_map(|api| &mut api.paths) {
-            if !is_open(&path.path) {
-                let is_v1 = path.path.starts_with("/v1");
-                path.operations.iter_mut().for_each(|operation| describe(operation, is_v1));
-            }
+            let is_v1 = path.path.starts_with("/v1");
+            let operations = path.operations.iter_mut();
+            operations
+                .filter(|operation| !is_open(&operation.method, &path.path))
+                .for_each(|operation| describe(operation, is_v1));
         }
         all
     }

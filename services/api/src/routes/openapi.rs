@@ -8,8 +8,10 @@ use serde_json::{Map, Value};
 use super::{
     deepstack::DeepStackApi,
     health::HealthApi,
+    huggingface::HuggingFaceApi,
     keyed::Keyed,
     legacy::LegacyApi,
+    roboflow::RoboflowApi,
     schema::{IDEMPOTENCY_KEY, MODEL_NAME},
     v1::{
         V1Api, batches::BatchesApi, dead_letters::DeadLettersApi, events::EventsApi,
@@ -30,6 +32,8 @@ type KeyedRoutes = (
     DeadLettersApi,
     WebhooksApi,
     DeepStackApi,
+    HuggingFaceApi,
+    RoboflowApi,
 );
 
 /// All documented routes, with title, version and licence.
@@ -45,6 +49,8 @@ pub(crate) fn service() -> OpenApiService<(Keyed<KeyedRoutes>, HealthApi), ()> {
         DeadLettersApi,
         WebhooksApi,
         DeepStackApi,
+        HuggingFaceApi,
+        RoboflowApi::new(),
     );
     let routes = (Keyed(keyed), HealthApi);
     OpenApiService::new(routes, "spotter", service::VERSION)

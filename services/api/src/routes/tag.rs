@@ -13,6 +13,12 @@ pub(crate) enum Tag {
     /// The routes of DeepStack and CodeProject.AI, for their clients.
     #[oai(rename = "deepstack")]
     DeepStack,
+    /// The routes of Hugging Face's object detection, for its clients.
+    #[oai(rename = "huggingface")]
+    HuggingFace,
+    /// The routes of Roboflow's inference server, for its client.
+    #[oai(rename = "roboflow")]
+    Roboflow,
     /// Health and metrics.
     Operations,
 }

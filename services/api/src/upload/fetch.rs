@@ -11,7 +11,7 @@ use poem::http::{
     header::{ACCEPT, CONTENT_LENGTH, HeaderValue},
 };
 use service::telemetry::traces;
-use tokio::{sync::OwnedSemaphorePermit, time::sleep};
+use tokio::time::sleep;
 
 use super::{
     arriving::ArrivingPicture,
@@ -21,7 +21,7 @@ use super::{
     multipart::without_controls,
     plain_body::file_name,
     rules::{INITIAL_CAPACITY, MAX_FILE_NAME_CHARS, UploadRules},
-    uploaded::UploadedPicture,
+    uploaded::{UploadSlot, UploadedPicture},
 };
 
 /// The outcome of a fetch that failed.
@@ -45,14 +45,29 @@ fn outcome(error: &UploadError) -> &'static str {
 
 /// A picture that is to be fetched.
 pub(crate) struct PictureUrl {
-    pub(super) target: Target,
-    pub(super) fetcher: PictureFetcher,
-    pub(super) rules: UploadRules,
-    pub(super) hasher: Option<Sha256Hasher>,
-    pub(super) slot: OwnedSemaphorePermit,
+    target: Target,
+    fetcher: PictureFetcher,
+    rules: UploadRules,
+    hasher: Option<Sha256Hasher>,
+    slot: UploadSlot,
 }
 
 impl PictureUrl {
+    /// The picture at `url`, if that is one that may be fetched.
+    ///
+    /// # Errors
+    /// [`UploadError`] if it is not, or if no pictures are fetched.
+    pub(super) fn new(
+        url: &str,
+        rules: UploadRules,
+        hasher: Option<Sha256Hasher>,
+        slot: UploadSlot,
+    ) -> Result<Self, UploadError> {
+        let fetcher = rules.fetcher.clone().ok_or(UploadError::NoFetching)?;
+        let target = fetcher.client().rules().check(url)?;
+        Ok(Self { target, fetcher, rules, hasher, slot })
+    }
+
     /// Fetches it.
     ///
     /// # Errors

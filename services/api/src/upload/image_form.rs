@@ -4,7 +4,6 @@
 use std::{
     io,
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,7 +17,8 @@ use super::{
     form::{Form, FoundPicture, check_name},
     limited_body::LimitedBody,
     multipart::{PartHead, boundary_of},
-    picture_form::{check_encoding, slots_for, trickles},
+    pace::UploadPace,
+    picture_form::{check_encoding, slots_for},
     rules::{FileNames, UploadRules, max_form_bytes},
     uploaded::UploadedPicture,
 };
@@ -37,12 +37,6 @@ pub(crate) struct ImageFormUpload {
     segments: Segments,
     hasher: Option<Sha256Hasher>,
     rules: UploadRules,
-    arrived: Arc<AtomicU64>,
-}
-
-/// The time that a body may take.
-pub(crate) struct UploadPace {
-    timeout: Duration,
     arrived: Arc<AtomicU64>,
 }
 
@@ -103,23 +97,6 @@ impl ImageFormUpload {
         let body = LimitedBody::new(&mut self.segments, limits, most, &self.arrived);
         let form = Form::new(body, self.length, &self.boundary, limits);
         ImageForm { form, hasher: self.hasher.clone(), rules: &self.rules }
-    }
-}
-
-impl UploadPace {
-    /// What `reading` a body comes to.
-    ///
-    /// # Errors
-    /// Its own; [`UploadError`] if the body arrives too slowly.
-    pub(crate) async fn limit<T, E: From<UploadError>>(
-        &self,
-        reading: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
-        tokio::select! {
-            read = reading => read,
-            () = tokio::time::sleep(self.timeout) => Err(UploadError::TooSlow(self.timeout).into()),
-            () = trickles(&self.arrived) => Err(UploadError::Trickle.into()),
-        }
     }
 }
 

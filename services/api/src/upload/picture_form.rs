@@ -21,7 +21,6 @@ use poem_openapi::{
 };
 use serde_json::{Value, json};
 use service::telemetry::traces;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     body_kind::{Bodies, BodyKind},
@@ -36,7 +35,7 @@ use super::{
         FIELD, FileNames, IMAGE, JSON_SLOTS, MIN_BYTES_PER_SECOND, RATE_GRACE, SMALL_JSON_BYTES,
         URL, UploadRules, max_form_bytes, max_json_bytes,
     },
-    uploaded::UploadedPicture,
+    uploaded::{UploadSlot, UploadedPicture},
 };
 
 /// Values of `Content-Encoding` that mean an unencoded body. All except `identity` are clients' mistakes
@@ -188,10 +187,7 @@ async fn read<R: SubmissionRoute>(
     check_encoding(headers)?;
     let (most, slots) = match kind {
         BodyKind::Form(_) | BodyKind::Picture => (max_form_bytes(&rules.limits), 1),
-        BodyKind::Json if length.is_some_and(|length| length <= SMALL_JSON_BYTES) => {
-            (max_json_bytes(&rules.limits), 1)
-        }
-        BodyKind::Json => (max_json_bytes(&rules.limits), JSON_SLOTS),
+        BodyKind::Json => (max_json_bytes(&rules.limits), json_slots(length)),
     };
     if length.is_some_and(|length| length > most) {
         // The client announces it: rejected without reading the body.
@@ -232,29 +228,27 @@ async fn read<R: SubmissionRoute>(
             SubmittedPicture::Sent(UploadedPicture { name, bytes, sha256, slot })
         }
         PictureOrUrl::Url(url) => {
-            let fetcher = rules.fetcher.clone().ok_or(UploadError::NoFetching)?;
-            let target = fetcher.client().rules().check(&url)?;
-            SubmittedPicture::At(Box::new(PictureUrl {
-                target,
-                fetcher,
-                rules: rules.clone(),
-                hasher,
-                slot,
-            }))
+            let url = PictureUrl::new(&url, rules.clone(), hasher, slot)?;
+            SubmittedPicture::At(Box::new(url))
         }
     };
     Ok(Submitted { picture, parameters })
 }
 
+/// How many permits a JSON body of this length takes; `None`: it does not say.
+pub(super) fn json_slots(length: Option<u64>) -> usize {
+    match length {
+        Some(0..=SMALL_JSON_BYTES) => 1,
+        _ => JSON_SLOTS,
+    }
+}
+
 /// The permits for a body, unless the queue would reject its job.
-pub(super) fn slots_for(
-    rules: &UploadRules,
-    slots: usize,
-) -> Result<OwnedSemaphorePermit, UploadError> {
+pub(super) fn slots_for(rules: &UploadRules, slots: usize) -> Result<UploadSlot, UploadError> {
     check_queue(rules)?;
     let slots = u32::try_from(slots.min(rules.max_slots)).unwrap_or(u32::MAX);
     let permits = Arc::clone(&rules.slots).try_acquire_many_owned(slots);
-    permits.map_err(|_| UploadError::TooManyUploads)
+    permits.map(Arc::new).map_err(|_| UploadError::TooManyUploads)
 }
 
 /// Rejects a body unread while the queue would reject its job.

@@ -98,16 +98,28 @@ pub(super) async fn read_json<S: Stream<Item = io::Result<Bytes>> + Unpin>(
             return Ok(FoundSubmission { picture: PictureOrUrl::Url(url), parameters });
         }
     };
+    let picture = PictureOrUrl::Picture(checked(&picture, limits, hasher).await?);
+    Ok(FoundSubmission { picture, parameters })
+}
+
+/// The picture in these bytes, which were decoded from a text.
+///
+/// # Errors
+/// [`UploadError`] if it is none.
+pub(super) async fn checked(
+    picture: &[u8],
+    limits: &PictureLimits,
+    hasher: Option<Sha256Hasher>,
+) -> Result<FoundPicture, UploadError> {
     let rejected = |error| UploadError::Picture { filename: String::new(), error };
     let mut arriving = ArrivingPicture::new(limits, picture.len() as u64, hasher);
     for piece in picture.chunks(SEGMENT_BYTES) {
         arriving.push(piece).map_err(rejected)?;
-        // So would hashing a large picture at once.
+        // Hashing a large picture at once would block other requests.
         tokio::task::yield_now().await;
     }
     let (bytes, sha256) = arriving.finish().map_err(rejected)?;
-    let picture = PictureOrUrl::Picture(FoundPicture { name: String::new(), bytes, sha256 });
-    Ok(FoundSubmission { picture, parameters })
+    Ok(FoundPicture { name: String::new(), bytes, sha256 })
 }
 
 /// How much of a decoded picture is checked and hashed at a time.

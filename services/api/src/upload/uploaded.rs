@@ -1,8 +1,13 @@
 //! A picture that has arrived.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use domain::Sha256Digest;
 use tokio::sync::OwnedSemaphorePermit;
+
+/// A permit for memory. The pictures of one body share that of the body.
+pub(crate) type UploadSlot = Arc<OwnedSemaphorePermit>;
 
 /// A complete picture with a valid header.
 #[derive(Debug)]
@@ -14,5 +19,5 @@ pub(crate) struct UploadedPicture {
     /// Their digest, or `None` if the result is not to be cached.
     pub(crate) sha256: Option<Sha256Digest>,
     /// Its permit for memory, to be held as long as the bytes.
-    pub(crate) slot: OwnedSemaphorePermit,
+    pub(crate) slot: UploadSlot,
 }

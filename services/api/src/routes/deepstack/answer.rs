@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use domain::{DetectedObject, TaskRecord, TaskState, five_decimals};
+use domain::{DetectedObject, TaskRecord, five_decimals};
 use poem_openapi::{Object, types::Example};
 use time::{OffsetDateTime, format_description::BorrowedFormatItem, macros::format_description};
 
 use super::error::VisionError;
-use crate::{models::KnownModel, routes::schema::EXAMPLE_ID};
+use crate::{
+    models::KnownModel,
+    routes::{held::Found, schema::EXAMPLE_ID},
+};
 
 /// RFC 1123, as .NET writes it.
 const TIMESTAMP: &[BorrowedFormatItem<'static>] = format_description!(
@@ -119,16 +122,7 @@ impl Answer {
         command: &str,
         duration: Duration,
     ) -> Result<Self, VisionError> {
-        let (objects, run) = match &record.state {
-            TaskState::Success { objects, run, .. } => (objects, run.as_ref()),
-            TaskState::Failure { reason, message, .. } => {
-                return Err(VisionError::of_failure(*reason, message.clone()));
-            }
-            TaskState::Queued { .. }
-            | TaskState::Started { .. }
-            | TaskState::Expired { .. }
-            | TaskState::Revoked { .. } => return Err(VisionError::late()),
-        };
+        let Found { objects, run, .. } = Found::of(record)?;
         let (infer, process) = run.map_or((0.0, 0.0), |run| {
             let before = run.decode_ms + run.letterbox_ms;
             (run.infer_ms, before + run.infer_ms + run.postprocess_ms)

@@ -19,6 +19,7 @@ use super::mode::DeepStackMode;
 use crate::{
     auth::refusal::Refusal,
     routes::{
+        held::NoResult,
         keyed::header,
         rejection::{Rejection, RejectionKind},
     },
@@ -116,31 +117,6 @@ impl VisionError {
         Self::new(StatusCode::NOT_FOUND, message.clone(), message)
     }
 
-    /// The task has failed.
-    pub(super) fn of_failure(reason: FailureReason, message: String) -> Self {
-        match reason {
-            FailureReason::UndecodablePicture => {
-                Self::new(StatusCode::BAD_REQUEST, "invalid image file", message)
-            }
-            FailureReason::UnknownModel
-            | FailureReason::ModelNotLoadable
-            | FailureReason::PictureGone
-            | FailureReason::UnknownClass
-            | FailureReason::Poison
-            | FailureReason::Lost
-            | FailureReason::TooManyTiles => {
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, message.clone(), message)
-            }
-        }
-    }
-
-    /// The picture was not run in time.
-    pub(super) fn late() -> Self {
-        let message = "no worker has run the picture in time: is one running, and does it keep up?";
-        let error = "failed to process request before timeout";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, error, message)
-    }
-
     /// The records or the models cannot be read at the moment.
     pub(super) fn unavailable(retry_after: u64) -> Self {
         let message = "the queue does not answer, try again later";
@@ -151,6 +127,25 @@ impl VisionError {
     /// The same error, reported as `mode` says.
     pub(super) fn reported(self, mode: DeepStackMode) -> Self {
         Self { mode, ..self }
+    }
+}
+
+impl From<NoResult> for VisionError {
+    fn from(no_result: NoResult) -> Self {
+        let (status, error, message) = match no_result {
+            NoResult::Failed { reason: FailureReason::UndecodablePicture, message } => {
+                (StatusCode::BAD_REQUEST, "invalid image file".to_owned(), message)
+            }
+            NoResult::Failed { message, .. } => {
+                (StatusCode::INTERNAL_SERVER_ERROR, message.clone(), message)
+            }
+            NoResult::Late => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "failed to process request before timeout".to_owned(),
+                NoResult::LATE.to_owned(),
+            ),
+        };
+        Self::new(status, error, message)
     }
 }
 

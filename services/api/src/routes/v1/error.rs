@@ -107,7 +107,7 @@ pub(super) fn rejection_problem(rejection: &Rejection) -> Problem {
 }
 
 /// Its kind.
-pub(super) fn problem_kind(kind: RejectionKind) -> ProblemKind {
+pub(in crate::routes) fn problem_kind(kind: RejectionKind) -> ProblemKind {
     match kind {
         RejectionKind::InvalidParameter => ProblemKind::InvalidParameter,
         RejectionKind::NoPicture => ProblemKind::NoPicture,

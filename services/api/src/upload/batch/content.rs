@@ -5,7 +5,6 @@ use std::{io, sync::Arc};
 use bytes::Bytes;
 use domain::{Sha256Hasher, picture::PictureError};
 use futures_util::stream::BoxStream;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::arrived::{Arrived, ArrivedPicture};
 use crate::upload::{
@@ -13,7 +12,7 @@ use crate::upload::{
     error::UploadError,
     limited_body::LimitedBody,
     rules::{INITIAL_CAPACITY, UploadRules},
-    uploaded::UploadedPicture,
+    uploaded::{UploadSlot, UploadedPicture},
 };
 
 /// The first bytes of archives: zip, gzip, 7z, RAR, xz.
@@ -35,7 +34,7 @@ pub(super) struct Reader<'a> {
 /// A picture of which some bytes have been read.
 pub(super) struct Reading<'a> {
     name: String,
-    slot: OwnedSemaphorePermit,
+    slot: UploadSlot,
     picture: ArrivingPicture<'a>,
     /// Its first bytes, which tell an archive.
     start: Vec<u8>,
@@ -44,9 +43,9 @@ pub(super) struct Reading<'a> {
 
 impl<'a> Reader<'a> {
     /// A permit for a picture, once there is one.
-    pub(super) async fn slot(&self) -> Result<OwnedSemaphorePermit, UploadError> {
+    pub(super) async fn slot(&self) -> Result<UploadSlot, UploadError> {
         let slot = Arc::clone(&self.rules.slots).acquire_owned().await;
-        slot.map_err(|_| UploadError::TooManyUploads)
+        slot.map(Arc::new).map_err(|_| UploadError::TooManyUploads)
     }
 
     /// Begins a picture, once there is a permit for it.

@@ -85,11 +85,8 @@ impl<'a> ListPictures<'a> {
         };
         self.next += 1;
         let slot = self.reader.slot().await?;
-        let rules = self.reader.rules.clone();
-        let fetcher = rules.fetcher.clone().ok_or(UploadError::NoFetching)?;
-        let target = fetcher.client().rules().check(&url)?;
-        let hasher = self.reader.hasher.clone();
-        let picture = PictureUrl { target, fetcher, rules, hasher, slot };
+        let (rules, hasher) = (self.reader.rules.clone(), self.reader.hasher.clone());
+        let picture = PictureUrl::new(&url, rules, hasher, slot)?;
         let name = name.unwrap_or_default();
         Ok(Some(Arrived { name, picture: ArrivedPicture::At(Box::new(picture)), parameters }))
     }

@@ -1,0 +1,180 @@
+//! Errors of requests whose answer is held back: statuses as everywhere, in the body that a server's clients read.
+
+use std::marker::PhantomData;
+
+use domain::FailureReason;
+use poem::{
+    IntoResponse, Response,
+    http::{
+        HeaderValue, StatusCode,
+        header::{RETRY_AFTER, WWW_AUTHENTICATE},
+    },
+    web::Json,
+};
+use poem_openapi::{
+    ApiResponse,
+    registry::{MetaMediaType, MetaResponse, MetaResponses, Registry},
+    types::{ToJSON, Type},
+};
+
+use super::{
+    held::NoResult,
+    keyed::header,
+    rejection::{Rejection, RejectionKind},
+    v1::error::problem_kind,
+};
+use crate::{auth::refusal::Refusal, tasks::submit::RETRY_AFTER_SECONDS};
+
+/// The statuses of errors, for the document.
+const STATUSES: [(u16, &str); 11] = [
+    (
+        400,
+        "No picture, bytes that are no whole picture, a body that cannot be read, or an invalid parameter.",
+    ),
+    (401, "No API key, or one that is unknown, revoked, expired or malformed."),
+    (
+        403,
+        "The API key may not be used for this, or the URL leads to an address that is not fetched from.",
+    ),
+    (404, "There is no such model, or these routes are turned off."),
+    (408, "The body took too long to arrive."),
+    (413, "The body has too many bytes."),
+    (415, "The body is compressed (`Content-Encoding`)."),
+    (422, "The picture's server gave none."),
+    (429, "The API key has sent too many requests, or too many of its jobs are in the queue."),
+    (500, "The picture was not run in time, or its run has failed."),
+    (
+        503,
+        "The queue is full or does not answer, or there are too many uploads or fetches. Try again later.",
+    ),
+];
+
+/// The body of an error, as one server has it.
+pub(super) trait ErrorBody: Type + ToJSON + 'static {
+    /// With what a person reads.
+    fn with(message: String) -> Self;
+}
+
+/// Why there is no answer, in the body `B`.
+#[derive(Debug)]
+pub(super) struct HeldError<B> {
+    status: StatusCode,
+    message: String,
+    retry_after: Option<u64>,
+    body: PhantomData<fn() -> B>,
+}
+
+impl<B> HeldError<B> {
+    pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), retry_after: None, body: PhantomData }
+    }
+
+    /// The same, which may be tried again after so many seconds.
+    pub(super) fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after: Some(seconds), ..self }
+    }
+
+    /// The records or the models cannot be read at the moment.
+    pub(super) fn unavailable() -> Self {
+        let message = "the queue does not answer, try again later";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(RETRY_AFTER_SECONDS)
+    }
+}
+
+impl<B> From<Refusal> for HeldError<B> {
+    fn from(refusal: Refusal) -> Self {
+        let error = |status| Self::new(status, refusal.to_string());
+        match refusal {
+            Refusal::NoKey | Refusal::MalformedKey | Refusal::UnknownKey | Refusal::ExpiredKey => {
+                error(StatusCode::UNAUTHORIZED)
+            }
+            Refusal::Scope { .. } | Refusal::ForeignPage => error(StatusCode::FORBIDDEN),
+            Refusal::Rate(limit) => {
+                error(StatusCode::TOO_MANY_REQUESTS).retry_after(limit.retry_after())
+            }
+            Refusal::Quota { retry_after, .. } => {
+                error(StatusCode::TOO_MANY_REQUESTS).retry_after(retry_after)
+            }
+        }
+    }
+}
+
+impl<B> From<Rejection> for HeldError<B> {
+    fn from(rejection: Rejection) -> Self {
+        let kind = rejection.kind();
+        let status = match kind {
+            RejectionKind::UnknownModel => StatusCode::NOT_FOUND,
+            kind => problem_kind(kind).status(),
+        };
+        Self { retry_after: kind.retry_after(), ..Self::new(status, rejection.to_string()) }
+    }
+}
+
+impl<B> From<NoResult> for HeldError<B> {
+    fn from(no_result: NoResult) -> Self {
+        match no_result {
+            NoResult::Late => Self::new(StatusCode::INTERNAL_SERVER_ERROR, NoResult::LATE),
+            NoResult::Failed { reason, message } => {
+                let status = match reason {
+                    FailureReason::UndecodablePicture | FailureReason::UnknownClass => {
+                        StatusCode::BAD_REQUEST
+                    }
+                    FailureReason::UnknownModel
+                    | FailureReason::ModelNotLoadable
+                    | FailureReason::PictureGone
+                    | FailureReason::Poison
+                    | FailureReason::Lost
+                    | FailureReason::TooManyTiles => StatusCode::INTERNAL_SERVER_ERROR,
+                };
+                Self::new(status, message)
+            }
+        }
+    }
+}
+
+impl<B: ErrorBody> ApiResponse for HeldError<B> {
+    fn meta() -> MetaResponses {
+        let responses = STATUSES.map(|(status, description)| MetaResponse {
+            description,
+            status: Some(status),
+            status_range: None,
+            content: vec![MetaMediaType {
+                content_type: "application/json; charset=utf-8",
+                schema: B::schema_ref(),
+            }],
+            headers: match status {
+                401 => vec![header("WWW-Authenticate", "How to authenticate.", "string")],
+                429 | 503 => {
+                    vec![header("Retry-After", "Seconds to wait before trying again.", "integer")]
+                }
+                _ => Vec::new(),
+            },
+        });
+        MetaResponses { responses: responses.into() }
+    }
+
+    fn register(registry: &mut Registry) {
+        B::register(registry);
+    }
+}
+
+impl<B: ErrorBody> From<HeldError<B>> for poem::Error {
+    fn from(error: HeldError<B>) -> Self {
+        Self::from_response(error.into_response())
+    }
+}
+
+impl<B: ErrorBody> IntoResponse for HeldError<B> {
+    fn into_response(self) -> Response {
+        let body = Json(B::with(self.message).to_json());
+        let mut response = body.with_status(self.status).into_response();
+        let headers = response.headers_mut();
+        if let Some(seconds) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}

@@ -1,0 +1,275 @@
+//! The routes of Roboflow's inference server, for its client `inference-sdk`: object detection by the models that are
+//! installed. Other tasks, and workflows, are refused in that server's words.
+
+mod answer;
+mod body;
+mod models;
+mod request;
+mod unsupported;
+
+use std::num::NonZero;
+
+use domain::{ModelName, TaskRecord};
+use poem::{IntoResponse, Request, Response, http::StatusCode, web::Data};
+use poem_openapi::{OpenApi, param::Path, payload::Json};
+use uuid::Uuid;
+
+use self::{
+    answer::{Answer, ErrorMessage, Inference, visualization},
+    body::{KeyedBody, Sent},
+    models::{Registry, ServerInfo, model_name},
+    request::{InferenceRequest, ModelRequest, NoMembers},
+    unsupported::Unsupported,
+};
+use super::{
+    health::ApiHealth,
+    held::{Found, HeldRequest},
+    held_error::HeldError,
+    rejection::refused_upload,
+    tag::Tag,
+};
+use crate::{
+    auth::{Caller, Overrun},
+    models::KnownModel,
+    tasks::{Tasks, submit::SubmitOptions},
+    upload::cache_control::CacheControl,
+};
+
+/// The response to a request to one of these routes where they are turned off.
+pub(crate) fn turned_off() -> Response {
+    let message = "the routes of Roboflow are turned off here (ROBOFLOW_API=off)";
+    RoboflowError::new(StatusCode::NOT_FOUND, message).into_response()
+}
+
+/// Whether `path` is that of one of these routes.
+pub(crate) fn is_route(path: &str) -> bool {
+    path == "/info" || ["/infer/", "/model/", "/workflows/"].iter().any(|own| path.starts_with(own))
+}
+
+/// The routes of Roboflow.
+pub(crate) struct RoboflowApi {
+    /// Of this process.
+    server_id: Uuid,
+}
+
+type RoboflowError = HeldError<ErrorMessage>;
+
+impl RoboflowApi {
+    pub(crate) fn new() -> Self {
+        Self { server_id: Uuid::now_v7() }
+    }
+}
+
+#[OpenApi(tag = "Tag::Roboflow")]
+impl RoboflowApi {
+    /// What this server is
+    #[oai(path = "/info", method = "get")]
+    async fn info(&self) -> Json<ServerInfo> {
+        Json(ServerInfo::new(self.server_id))
+    }
+
+    /// List models
+    ///
+    /// All models that a request may name.
+    #[oai(path = "/model/registry", method = "get")]
+    async fn registry(
+        &self,
+        tasks: Data<&Tasks>,
+        body: KeyedBody<NoMembers>,
+    ) -> Result<Json<Registry>, RoboflowError> {
+        body.0?;
+        Ok(Json(known(*tasks).await?.into()))
+    }
+
+    /// Ask for a model
+    ///
+    /// Whether there is this model. Workers load a model when the first job needs it; nothing is loaded here.
+    #[oai(path = "/model/add", method = "post")]
+    async fn add(
+        &self,
+        tasks: Data<&Tasks>,
+        body: KeyedBody<ModelRequest>,
+    ) -> Result<Json<Registry>, RoboflowError> {
+        Ok(Json(registry_with(*tasks, &body.0?.content.model_id).await?))
+    }
+
+    /// Give up a model
+    ///
+    /// Changes nothing: workers choose which models they keep in memory.
+    #[oai(path = "/model/remove", method = "post")]
+    async fn remove(
+        &self,
+        tasks: Data<&Tasks>,
+        body: KeyedBody<ModelRequest>,
+    ) -> Result<Json<Registry>, RoboflowError> {
+        Ok(Json(registry_with(*tasks, &body.0?.content.model_id).await?))
+    }
+
+    /// Give up all models
+    ///
+    /// Changes nothing, as `/model/remove`.
+    #[oai(path = "/model/clear", method = "post")]
+    async fn clear(
+        &self,
+        tasks: Data<&Tasks>,
+        body: KeyedBody<NoMembers>,
+    ) -> Result<Json<Registry>, RoboflowError> {
+        body.0?;
+        Ok(Json(known(*tasks).await?.into()))
+    }
+
+    /// Detect objects in pictures
+    ///
+    /// The answer comes when the pictures have been run, or after 60 seconds: an object for a picture, a list for a list.
+    #[oai(path = "/infer/object_detection", method = "post")]
+    async fn object_detection(
+        &self,
+        tasks: Data<&Tasks>,
+        health: Data<&ApiHealth>,
+        request: &Request,
+        body: KeyedBody<InferenceRequest>,
+    ) -> Result<Json<Answer>, RoboflowError> {
+        let no_cache = CacheControl::of(request.headers()).no_cache;
+        infer(*tasks, *health, body.0?, no_cache).await.map(Json)
+    }
+
+    /// Another task
+    ///
+    /// Only objects are detected here.
+    #[oai(path = "/infer/:task", method = "post")]
+    async fn other_task(&self, task: Path<String>) -> Unsupported {
+        Unsupported::task(&task)
+    }
+
+    /// A workflow
+    ///
+    /// There are no workflows here.
+    #[oai(path = "/infer/workflows/:workspace/:workflow", method = "post")]
+    async fn workflow(
+        &self,
+        #[oai(name = "workspace")] _workspace: Path<String>,
+        #[oai(name = "workflow")] _workflow: Path<String>,
+    ) -> Unsupported {
+        Unsupported::workflow()
+    }
+
+    /// A workflow in the request
+    ///
+    /// There are no workflows here.
+    #[oai(path = "/workflows/run", method = "post")]
+    async fn workflow_of_request(&self) -> Unsupported {
+        Unsupported::workflow()
+    }
+}
+
+async fn known(tasks: &Tasks) -> Result<Vec<KnownModel>, RoboflowError> {
+    tasks.models.list().await.map_err(|error| {
+        tracing::warn!(%error, "cannot read the descriptions of models");
+        HeldError::unavailable()
+    })
+}
+
+/// All models, among them the one that is asked for, under the id by which it is.
+async fn registry_with(tasks: &Tasks, model_id: &str) -> Result<Registry, RoboflowError> {
+    let name = model_name(model_id)?;
+    Registry::with(known(tasks).await?, &name, model_id)
+}
+
+async fn infer(
+    tasks: &Tasks,
+    health: &ApiHealth,
+    sent: Sent<InferenceRequest>,
+    no_cache: bool,
+) -> Result<Answer, RoboflowError> {
+    let Sent { caller, content, pictures } = sent;
+    let held = HeldRequest::new(tasks, health, &caller);
+    let settings = content.settings()?;
+    let annotated = content.annotated();
+    let model: ModelName = content.model()?;
+    let (images, is_list) = (content.image.images, content.image.is_list);
+    charge(tasks, &caller, images.len())?;
+    let pictures = pictures.ok_or_else(HeldError::unavailable)?;
+    let mut submitted = Vec::with_capacity(images.len());
+    for image in images {
+        let picture = pictures.complete(image).await;
+        let picture = picture.map_err(|error| refused_upload(error, &tasks.metrics))?;
+        let options = SubmitOptions {
+            settings: settings.clone(),
+            model: Some(model.clone()),
+            annotated,
+            no_cache,
+            ..SubmitOptions::default()
+        };
+        submitted.push(held.submit(picture, options).await?);
+    }
+    // The places of the pictures are free while they wait.
+    drop(pictures);
+    let mut inferences = Vec::with_capacity(submitted.len());
+    for submitted in submitted {
+        inferences.push(inference(tasks, &held, submitted).await?);
+    }
+    Ok(match (is_list, inferences.pop()) {
+        (false, Some(only)) => Answer::One(only),
+        (_, last) => {
+            inferences.extend(last);
+            Answer::Many(inferences)
+        }
+    })
+}
+
+/// Counts all pictures but the first, which the request was counted for, toward the rate of the key.
+fn charge(tasks: &Tasks, caller: &Caller, pictures: usize) -> Result<(), RoboflowError> {
+    let more = u32::try_from(pictures.saturating_sub(1)).ok().and_then(NonZero::new);
+    let (Some(more), Some(submitter), Some(keys)) = (more, caller.submitter(), &tasks.rates) else {
+        return Ok(());
+    };
+    keys.charge(submitter.key, more).map_err(|overrun| match overrun {
+        Overrun::For(wait) => {
+            let message = format!("the API key's rate permits no {pictures} pictures now");
+            HeldError::new(StatusCode::TOO_MANY_REQUESTS, message).retry_after(wait.as_secs() + 1)
+        }
+        Overrun::Always { burst } => {
+            let message = format!(
+                "the request has {pictures} pictures, and the API key may send {burst} at once: send fewer"
+            );
+            HeldError::new(StatusCode::BAD_REQUEST, message)
+        }
+    })
+}
+
+/// What is found in a picture that was submitted, once it has been run.
+async fn inference(
+    tasks: &Tasks,
+    held: &HeldRequest<'_>,
+    submitted: TaskRecord,
+) -> Result<Inference, RoboflowError> {
+    let record = held.end(submitted).await;
+    let found = Found::of(&record)?;
+    let id = record.job.task_id;
+    let drawing = match found.drawing {
+        Some(drawing) => visualization(&tasks.drawings, id, drawing).await,
+        None => None,
+    };
+    Ok(Inference::new(id, &found, held.elapsed(), drawing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_paths_of_the_client_are_those_of_the_routes() {
+        for (path, expected) in [
+            ("/info", true),
+            ("/model/registry", true),
+            ("/infer/object_detection", true),
+            ("/workflows/run", true),
+            ("/information", false),
+            ("/models/yolov8n", false),
+            ("/infer", false),
+            ("/v1/tasks", false),
+        ] {
+            assert_eq!(is_route(path), expected, "{path}");
+        }
+    }
+}
