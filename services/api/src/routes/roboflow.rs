@@ -11,7 +11,11 @@ use std::num::NonZero;
 
 use domain::{ModelName, TaskRecord};
 use poem::{IntoResponse, Request, Response, http::StatusCode, web::Data};
-use poem_openapi::{OpenApi, param::Path, payload::Json};
+use poem_openapi::{
+    OpenApi,
+    param::{Path, Query},
+    payload::Json,
+};
 use uuid::Uuid;
 
 use self::{
@@ -75,6 +79,9 @@ impl RoboflowApi {
     async fn registry(
         &self,
         tasks: Data<&Tasks>,
+        /// The API key, where the API runs with `AUTH=keys`, unless a header has it.
+        #[oai(name = "api_key")]
+        _api_key: Query<Option<String>>,
         body: KeyedBody<NoMembers>,
     ) -> Result<Json<Registry>, RoboflowError> {
         body.0?;
@@ -126,6 +133,9 @@ impl RoboflowApi {
         &self,
         tasks: Data<&Tasks>,
         health: Data<&ApiHealth>,
+        /// The API key, where the API runs with `AUTH=keys`, unless a header or the body has it.
+        #[oai(name = "api_key")]
+        _api_key: Query<Option<String>>,
         request: &Request,
         body: KeyedBody<InferenceRequest>,
     ) -> Result<Json<Answer>, RoboflowError> {

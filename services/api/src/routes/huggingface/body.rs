@@ -14,10 +14,7 @@ use serde_json::Number;
 
 use super::DetectError;
 use crate::{
-    routes::{
-        held_error::HeldError,
-        rejection::refused_upload,
-    },
+    routes::{held_error::HeldError, rejection::refused_upload},
     tasks::Tasks,
     upload::{SentPicture, UnreadBody, UnreadKind, UploadError, UploadRules, UploadedPicture},
 };
@@ -171,7 +168,7 @@ mod tests {
             (None, UnreadKind::Picture),
         ] {
             let value = value.map(|value| (CONTENT_TYPE, value.parse().unwrap()));
-            assert_eq!(kind_of(&value.into_iter().collect()), expected, "{value:?}");
+            assert_eq!(kind_of(&value.clone().into_iter().collect()), expected, "{value:?}");
         }
     }
 

@@ -9,7 +9,7 @@ use crate::{routes::held_error::ErrorBody, upload::multipart::without_controls};
 #[derive(ApiResponse)]
 pub(super) enum Unsupported {
     /// This is not done here.
-    #[oai(status = 501)]
+    #[oai(status = 404)]
     Unsupported(Json<ErrorMessage>),
 }
 

@@ -1,15 +1,14 @@
 //! The routes of DeepStack and CodeProject.AI where nothing is run: keys, limits, the ways to report errors.
 
-use domain::{ApiKey, ApiKeyToken, TaskRecord};
-use messaging::{ApiKeys, Messaging, MessagingConfig, Role};
+use messaging::ApiKeys;
 use reqwest::{
     RequestBuilder, StatusCode,
     multipart::{Form, Part},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use testkit::eventually;
-use time::OffsetDateTime;
 
+use super::held::{key, run, sent};
 use crate::app::{self, TEST_TIMEOUT, TestApp, bus_bytes};
 
 const DETECTION: &str = "/v1/vision/detection";
@@ -20,45 +19,6 @@ fn image() -> Part {
 
 fn post(app: &TestApp, path: &str, form: Form) -> RequestBuilder {
     app.client.post(app.url(path)).multipart(form)
-}
-
-async fn sent(request: RequestBuilder) -> (StatusCode, Value) {
-    app::json(request.send().await.unwrap()).await
-}
-
-/// A key that the API knows, which may submit and read.
-async fn key(app: &TestApp) -> ApiKeyToken {
-    let token = ApiKeys::new_token();
-    let key = ApiKey {
-        id: token.id(),
-        name: "a camera".parse().unwrap(),
-        secret_sha256: token.secret_sha256(),
-        scopes: Default::default(),
-        rate: None,
-        quota: None,
-        created_at: OffsetDateTime::now_utc(),
-        expires_at: None,
-    };
-    let config = MessagingConfig::new(app.nats.url().parse().unwrap(), Role::Cli);
-    let operator = Messaging::connect(config).await.unwrap();
-    operator.api_keys().create(&key).await.unwrap();
-    let labels = format!("key=\"{}\"", token.id());
-    eventually(TEST_TIMEOUT, async || app.metric("spotter_api_key_requests_total", &labels).await)
-        .await;
-    token
-}
-
-/// Sends the request, and ends its task as a worker would. Returns the record and the answer.
-async fn run(app: &TestApp, request: RequestBuilder) -> (TaskRecord, StatusCode, Value) {
-    let worker = app.worker_side().await;
-    let answer = tokio::spawn(sent(request));
-    let ids = eventually(TEST_TIMEOUT, async || {
-        worker.queue().task_ids().await.ok().filter(|ids| ids.len() == 1)
-    })
-    .await;
-    let record = app.succeed(ids[0]).await;
-    let (status, answer) = answer.await.unwrap();
-    (record, status, answer)
 }
 
 #[tokio::test]
@@ -79,7 +39,7 @@ async fn a_job_is_of_high_priority_and_expires_soon() {
 #[tokio::test]
 async fn a_picture_is_not_read_before_a_key_is_known() {
     let app = TestApp::start_with(&[("AUTH", "keys")]).await;
-    let token = key(&app).await;
+    let token = key(&app, None).await;
     let wrong = ApiKeys::new_token();
     let good = || token.expose().to_owned();
     // The picture never ends: only a server that does not read it answers.
@@ -141,7 +101,7 @@ async fn errors_are_reported_as_the_setting_says() {
 #[tokio::test]
 async fn a_form_takes_a_place_among_the_uploads_only_for_its_picture() {
     let app = TestApp::start_with(&[("AUTH", "keys"), ("MAX_CONCURRENT_UPLOADS", "1")]).await;
-    let token = key(&app).await;
+    let token = key(&app, None).await;
     let form = || Form::new().text("api_key", token.expose().to_owned());
     let endless = reqwest::Body::wrap_stream(futures_util::stream::pending::<
         Result<Vec<u8>, std::io::Error>,

@@ -65,6 +65,10 @@ fn every_operation_has_a_summary_and_its_errors() {
     }
     let requeue = statuses("/v1/dead-letters/{id}/requeue", "post");
     assert_eq!(requeue, ["202", "400", "401", "403", "404", "409", "429", "503"]);
+    let held = ["200", "400", "401", "403", "404", "408", "413", "415", "422", "429", "500", "503"];
+    for path in ["/", "/models/{model}", "/infer/object_detection"] {
+        assert_eq!(statuses(path, "post"), held, "{path}");
+    }
     let dropping = ["204", "400", "401", "403", "404", "429", "503"];
     assert_eq!(statuses("/v1/dead-letters/{id}", "delete"), dropping);
 }
@@ -75,11 +79,11 @@ fn every_route_says_whether_it_may_need_a_key() {
     let schemes = &document["components"]["securitySchemes"];
     assert_eq!(schemes["bearer"]["scheme"], "bearer");
     assert_eq!(schemes["header"]["name"], "X-API-Key");
-    let open = ["/", "/health/live", "/health/ready", "/health/startup", "/metrics"];
+    let open = ["/", "/health/live", "/health/ready", "/health/startup", "/metrics", "/info"];
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let of_cameras = ["/v1/status/", "/v1/server/status/"];
-            let is_open = open.contains(&path.as_str())
+            let is_open = (open.contains(&path.as_str()) && method == "get")
                 || of_cameras.iter().any(|start| path.starts_with(start));
             assert_eq!(operation["security"].is_null(), is_open, "{method} {path}");
             assert_eq!(operation["responses"]["401"].is_null(), is_open, "{method} {path}");
