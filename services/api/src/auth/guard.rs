@@ -62,7 +62,14 @@ pub(crate) fn is_open(method: &Method, path: &str) -> bool {
 
 /// Whether the route of `path` checks the key itself, by [`Guard::admit_by_body`], since it may be in the body.
 fn checks_key_itself(path: &str) -> bool {
-    ["/v1/vision/", "/infer/", "/model/", "/workflows/"].iter().any(|own| path.starts_with(own))
+    is_workflow(path)
+        || ["/v1/vision/", "/infer/", "/model/"].iter().any(|own| path.starts_with(own))
+}
+
+/// Whether `path` is where Roboflow's clients run workflows. There are none, which everybody is told.
+pub(crate) fn is_workflow(path: &str) -> bool {
+    path.starts_with("/workflows/")
+        || (path.split('/').nth(2) == Some("workflows") && !path.starts_with("/v1/"))
 }
 
 /// Whether `path` is for those who operate the system: it shows, or changes, what belongs to all keys.
@@ -245,6 +252,24 @@ mod tests {
             "",
         ] {
             assert!(!is_open(&Method::GET, closed), "{closed}");
+        }
+    }
+
+    #[test]
+    fn routes_check_keys_that_may_be_in_bodies() {
+        for (path, expected) in [
+            ("/v1/vision/detection", true),
+            ("/infer/object_detection", true),
+            ("/model/registry", true),
+            ("/workflows/run", true),
+            ("/a/workflows/b", true),
+            ("/v1/workflows/b", false),
+            ("/models/yolov8n", false),
+            ("/workflows", false),
+            ("/", false),
+            ("/v1/tasks", false),
+        ] {
+            assert_eq!(checks_key_itself(path), expected, "{path}");
         }
     }
 

@@ -3,6 +3,7 @@
 //! model.
 
 mod body;
+mod error;
 
 use domain::{DetectedObject, DetectionSettings, five_decimals};
 use poem::{
@@ -12,11 +13,14 @@ use poem::{
 };
 use poem_openapi::{Object, OpenApi, param::Path, payload::Json, types::Example};
 
-use self::body::{DetectionBody, SentDetection};
+use self::{
+    body::{DetectionBody, SentDetection},
+    error::DetectError,
+};
 use super::{
     health::ApiHealth,
     held::{Found, HeldRequest},
-    held_error::{ErrorBody, HeldError},
+    held_error::HeldError,
     tag::Tag,
 };
 use crate::{
@@ -35,8 +39,6 @@ pub(crate) fn is_route(method: &Method, path: &str) -> bool {
 
 /// The routes of Hugging Face.
 pub(crate) struct HuggingFaceApi;
-
-type DetectError = HeldError<Message>;
 
 #[OpenApi(tag = "Tag::HuggingFace")]
 impl HuggingFaceApi {
@@ -141,26 +143,6 @@ impl From<&DetectedObject> for Detection {
                 ymax: whole(bbox.y2),
             },
         }
-    }
-}
-
-/// An error.
-#[derive(Object)]
-#[oai(rename = "HuggingFaceError", example)]
-struct Message {
-    /// What was found, and what would be right.
-    error: String,
-}
-
-impl ErrorBody for Message {
-    fn with(error: String) -> Self {
-        Self { error }
-    }
-}
-
-impl Example for Message {
-    fn example() -> Self {
-        Self::with("there is no model 'yolov9', there are: yolov8n".to_owned())
     }
 }
 

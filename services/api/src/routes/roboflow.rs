@@ -3,6 +3,7 @@
 
 mod answer;
 mod body;
+mod error;
 mod models;
 mod request;
 mod unsupported;
@@ -19,8 +20,9 @@ use poem_openapi::{
 use uuid::Uuid;
 
 use self::{
-    answer::{Answer, ErrorMessage, Inference, visualization},
+    answer::{Answer, Inference, visualization},
     body::{KeyedBody, Sent},
+    error::RoboflowError,
     models::{Registry, ServerInfo, model_name},
     request::{InferenceRequest, ModelRequest, NoMembers},
     unsupported::Unsupported,
@@ -33,7 +35,7 @@ use super::{
     tag::Tag,
 };
 use crate::{
-    auth::{Caller, Overrun},
+    auth::{Caller, Overrun, guard::is_workflow},
     models::KnownModel,
     tasks::{Tasks, submit::SubmitOptions},
     upload::cache_control::CacheControl,
@@ -47,7 +49,9 @@ pub(crate) fn turned_off() -> Response {
 
 /// Whether `path` is that of one of these routes.
 pub(crate) fn is_route(path: &str) -> bool {
-    path == "/info" || ["/infer/", "/model/", "/workflows/"].iter().any(|own| path.starts_with(own))
+    path == "/info"
+        || is_workflow(path)
+        || ["/infer/", "/model/"].iter().any(|own| path.starts_with(own))
 }
 
 /// The routes of Roboflow.
@@ -55,8 +59,6 @@ pub(crate) struct RoboflowApi {
     /// Of this process.
     server_id: Uuid,
 }
-
-type RoboflowError = HeldError<ErrorMessage>;
 
 impl RoboflowApi {
     pub(crate) fn new() -> Self {
@@ -154,8 +156,20 @@ impl RoboflowApi {
     /// A workflow
     ///
     /// There are no workflows here.
-    #[oai(path = "/infer/workflows/:workspace/:workflow", method = "post")]
+    #[oai(path = "/:workspace/workflows/:workflow", method = "post")]
     async fn workflow(
+        &self,
+        #[oai(name = "workspace")] _workspace: Path<String>,
+        #[oai(name = "workflow")] _workflow: Path<String>,
+    ) -> Unsupported {
+        Unsupported::workflow()
+    }
+
+    /// A workflow, at the older address
+    ///
+    /// There are no workflows here.
+    #[oai(path = "/infer/workflows/:workspace/:workflow", method = "post")]
+    async fn older_workflow(
         &self,
         #[oai(name = "workspace")] _workspace: Path<String>,
         #[oai(name = "workflow")] _workflow: Path<String>,
@@ -274,6 +288,7 @@ mod tests {
             ("/model/registry", true),
             ("/infer/object_detection", true),
             ("/workflows/run", true),
+            ("/a/workflows/b", true),
             ("/information", false),
             ("/models/yolov8n", false),
             ("/infer", false),

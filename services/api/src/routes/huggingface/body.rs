@@ -12,7 +12,7 @@ use poem_openapi::{
 use serde::Deserialize;
 use serde_json::Number;
 
-use super::DetectError;
+use super::error::DetectError;
 use crate::{
     routes::{held_error::HeldError, rejection::refused_upload},
     tasks::Tasks,

@@ -9,7 +9,7 @@ use messaging::Drawings;
 use poem_openapi::{Object, Union, types::Example};
 use uuid::Uuid;
 
-use crate::routes::{held::Found, held_error::ErrorBody, schema::EXAMPLE_ID};
+use crate::routes::{held::Found, schema::EXAMPLE_ID};
 
 /// What is found: one for a picture, a list for a list.
 #[derive(Union)]
@@ -134,29 +134,6 @@ pub(super) async fn visualization(
             tracing::warn!(task_id = %id, %error, "cannot read a drawing");
             None
         }
-    }
-}
-
-/// An error.
-#[derive(Object)]
-#[oai(rename = "RoboflowError", example)]
-pub(super) struct ErrorMessage {
-    /// What was found, and what would be right.
-    message: String,
-}
-
-impl ErrorBody for ErrorMessage {
-    fn with(message: String) -> Self {
-        Self { message }
-    }
-}
-
-impl Example for ErrorMessage {
-    fn example() -> Self {
-        Self::with(
-            "there is no model 'helmets/3'; GET /model/registry lists those that there are"
-                .to_owned(),
-        )
     }
 }
 

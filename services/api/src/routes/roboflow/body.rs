@@ -12,7 +12,7 @@ use poem_openapi::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    RoboflowError,
+    error::RoboflowError,
     request::{InferenceRequest, ModelRequest, NoMembers, member},
 };
 use crate::{

@@ -6,7 +6,7 @@ use poem::http::StatusCode;
 use poem_openapi::{Object, types::Example};
 use uuid::Uuid;
 
-use super::RoboflowError;
+use super::error::RoboflowError;
 use crate::{
     models::KnownModel, routes::held_error::HeldError, upload::multipart::without_controls,
 };

@@ -13,7 +13,7 @@ use serde::{
 };
 use serde_json::{Number, Value};
 
-use super::{RoboflowError, models::model_name};
+use super::{error::RoboflowError, models::model_name};
 use crate::{
     routes::{held_error::HeldError, rejection::Rejection},
     upload::SentPicture,

@@ -2,7 +2,7 @@
 
 use poem_openapi::{ApiResponse, payload::Json};
 
-use super::answer::ErrorMessage;
+use super::error::ErrorMessage;
 use crate::{routes::held_error::ErrorBody, upload::multipart::without_controls};
 
 /// The response to a request for something that is not done here.

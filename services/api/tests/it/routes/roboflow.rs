@@ -183,6 +183,7 @@ async fn an_error_is_a_text_in_message() {
             404,
             "'instance_segmentation' is not supported",
         ),
+        (post(&app, "/a/workflows/b", &json!({})), 404, "workflows are not supported"),
         (post(&app, "/infer/workflows/a/b", &json!({})), 404, "workflows are not supported"),
         (post(&app, "/workflows/run", &json!({})), 404, "workflows are not supported"),
         (
@@ -272,7 +273,7 @@ async fn a_body_takes_a_place_among_the_uploads_once_its_key_is_known() {
 #[tokio::test]
 async fn the_routes_can_be_turned_off() {
     let app = TestApp::start_with(&[("ROBOFLOW_API", "off")]).await;
-    for path in [INFER, "/model/add", "/workflows/run"] {
+    for path in [INFER, "/model/add", "/workflows/run", "/a/workflows/b"] {
         let (status, body) = sent(post(&app, path, &request(image()))).await;
         assert_eq!(status, StatusCode::NOT_FOUND);
         assert!(body["message"].as_str().unwrap().contains("ROBOFLOW_API=off"), "{body}");

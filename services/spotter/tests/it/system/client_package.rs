@@ -25,8 +25,11 @@ pub(super) fn key(system: &System) -> String {
     created.stdout[0].clone()
 }
 
-/// What the script prints about bus.jpg; `None` where its package cannot be had.
-pub(super) fn detect_with(script: &str, system: &System, key: &str) -> Option<Value> {
+/// What the script prints about bus.jpg.
+///
+/// # Errors
+/// What it says where its package cannot be had.
+pub(super) fn detect_with(script: &str, system: &System, key: &str) -> Result<Value, String> {
     let path = workspace_root().join("scripts").join(script);
     assert!(path.is_file(), "{} is missing", path.display());
     let script = Process::builder(path).arg(&system.base).arg(picture("bus.jpg"));
@@ -34,11 +37,8 @@ pub(super) fn detect_with(script: &str, system: &System, key: &str) -> Option<Va
     run.wait_exit(LONGEST);
     let ended = Ended::after(run);
     match ended.code {
-        Some(0) => Some(serde_json::from_str(&ended.stdout.join("\n")).unwrap()),
-        Some(SKIPPED | NO_SUCH_PROGRAM) => {
-            eprintln!("SKIPPED: {}", ended.stderr.join("\n"));
-            None
-        }
+        Some(0) => Ok(serde_json::from_str(&ended.stdout.join("\n")).unwrap()),
+        Some(SKIPPED | NO_SUCH_PROGRAM) => Err(ended.stderr.join("\n")),
         _ => panic!("{ended:#?}"),
     }
 }
