@@ -27,11 +27,11 @@ impl Index {
     pub(crate) fn of(document: &Value) -> Self {
         let paths = document["paths"].as_object().into_iter().flatten();
         let mut operations: Vec<_> = paths
-            .filter(|(path, _)| *path != "/")
             .flat_map(|(path, methods)| {
                 let methods = methods.as_object().into_iter().flatten();
                 methods.map(move |(method, operation)| (path, method, operation))
             })
+            .filter(|(path, method, _)| (path.as_str(), method.as_str()) != ("/", "get"))
             .collect();
         // The sort is stable: within a tag, routes stay in the document's order.
         operations.sort_by_key(|(_, _, operation)| {

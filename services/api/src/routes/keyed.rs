@@ -38,6 +38,7 @@ impl Example for RefusedBody {
 impl<A: OpenApi> OpenApi for Keyed<A> {
     fn meta() -> Vec<MetaApi> {
         let mut all = A::meta();
+        merge_paths(&mut all);
         for path in all.iter_mut().flat_map(|api| &mut api.paths) {
             let is_v1 = path.path.starts_with("/v1");
             let operations = path.operations.iter_mut();
@@ -59,6 +60,20 @@ impl<A: OpenApi> OpenApi for Keyed<A> {
 
     fn add_routes(self, route_table: &mut HashMap<String, HashMap<Method, BoxEndpoint<'static>>>) {
         self.0.add_routes(route_table);
+    }
+}
+
+/// Puts the operations of each path together: the document has a path once, and two of these APIs may have one.
+fn merge_paths(apis: &mut [MetaApi]) {
+    for index in (1..apis.len()).rev() {
+        let (earlier, own) = apis.split_at_mut(index);
+        for path in std::mem::take(&mut own[0].paths) {
+            let mut known = earlier.iter_mut().flat_map(|api| &mut api.paths);
+            match known.find(|known| known.path == path.path) {
+                Some(known) => known.operations.extend(path.operations),
+                None => own[0].paths.push(path),
+            }
+        }
     }
 }
 

@@ -51,8 +51,8 @@ async fn browsers_get_the_page_and_programs_the_description() {
     assert_eq!(head.headers()[CONTENT_TYPE], "text/html; charset=utf-8");
     assert!(head.headers().get(CONTENT_LENGTH).is_some_and(|length| length != "0"), "{head:?}");
     assert!(head.bytes().await.unwrap().is_empty());
-    let post = app.client.post(app.url("/")).header(ACCEPT, BROWSER).send().await.unwrap();
-    assert_eq!(post.status(), StatusCode::METHOD_NOT_ALLOWED);
+    let put = app.client.put(app.url("/")).header(ACCEPT, BROWSER).send().await.unwrap();
+    assert_eq!(put.status(), StatusCode::METHOD_NOT_ALLOWED);
 }
 
 #[tokio::test]

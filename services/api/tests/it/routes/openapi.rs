@@ -65,6 +65,7 @@ fn every_operation_has_a_summary_and_its_errors() {
     }
     let requeue = statuses("/v1/dead-letters/{id}/requeue", "post");
     assert_eq!(requeue, ["202", "400", "401", "403", "404", "409", "429", "503"]);
+    assert_eq!(statuses("/", "get"), ["200"]);
     let held = ["200", "400", "401", "403", "404", "408", "413", "415", "422", "429", "500", "503"];
     for path in ["/", "/models/{model}", "/infer/object_detection"] {
         assert_eq!(statuses(path, "post"), held, "{path}");
