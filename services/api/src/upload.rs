@@ -35,4 +35,4 @@ pub(crate) use picture_form::{Submitted, SubmittedPicture};
 pub(crate) use rules::{FileNames, UploadRules};
 pub(crate) use sent_picture::SentPicture;
 pub(crate) use unread_body::{BodyPictures, UnreadBody, UnreadKind, parse};
-pub(crate) use uploaded::UploadedPicture;
+pub(crate) use uploaded::{UploadSlot, UploadedPicture};

@@ -49,9 +49,13 @@ impl<'a> HeldRequest<'a> {
 
     /// The task once it has ended, or as it is when the time is over.
     pub(super) async fn end(&self, submitted: TaskRecord) -> TaskRecord {
-        let left = TIMEOUT.saturating_sub(self.elapsed());
         let viewer = self.caller.viewer();
-        wait_for_result(self.tasks, submitted, viewer, left, &self.health.shutdown).await
+        wait_for_result(self.tasks, submitted, viewer, self.left(), &self.health.shutdown).await
+    }
+
+    /// How long it may still take.
+    pub(super) fn left(&self) -> Duration {
+        TIMEOUT.saturating_sub(self.elapsed())
     }
 
     /// How long ago it began.

@@ -255,10 +255,12 @@ mod tests {
             .map(|route| (route.path.to_owned(), "GET".to_owned()))
             .collect();
         let paths = document["paths"].as_object().unwrap();
-        for (path, methods) in paths.iter().filter(|(path, _)| *path != "/") {
+        for (path, methods) in paths {
             let methods = methods.as_object().unwrap().keys();
             expected.extend(methods.map(|method| (shown_path(path), method.to_uppercase())));
         }
+        // The index itself.
+        expected.retain(|route| *route != ("/".to_owned(), "GET".to_owned()));
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let routes = Index::of(&document).routes;
         let mut listed: Vec<_> =

@@ -20,7 +20,7 @@ use poem_openapi::{
 use uuid::Uuid;
 
 use self::{
-    answer::{Answer, Inference, visualization},
+    answer::{Answer, HeldAnswer, Inference, visualization},
     body::{KeyedBody, Sent},
     error::RoboflowError,
     models::{Registry, ServerInfo, model_name},
@@ -31,14 +31,14 @@ use super::{
     health::ApiHealth,
     held::{Found, HeldRequest},
     held_error::HeldError,
-    rejection::refused_upload,
+    rejection::{Rejection, refused_upload},
     tag::Tag,
 };
 use crate::{
     auth::{Caller, Overrun, guard::is_workflow},
     models::KnownModel,
     tasks::{Tasks, submit::SubmitOptions},
-    upload::cache_control::CacheControl,
+    upload::{UploadRules, cache_control::CacheControl},
 };
 
 /// The response to a request to one of these routes where they are turned off.
@@ -135,14 +135,15 @@ impl RoboflowApi {
         &self,
         tasks: Data<&Tasks>,
         health: Data<&ApiHealth>,
+        rules: Data<&UploadRules>,
         /// The API key, where the API runs with `AUTH=keys`, unless a header or the body has it.
         #[oai(name = "api_key")]
         _api_key: Query<Option<String>>,
         request: &Request,
         body: KeyedBody<InferenceRequest>,
-    ) -> Result<Json<Answer>, RoboflowError> {
+    ) -> Result<HeldAnswer, RoboflowError> {
         let no_cache = CacheControl::of(request.headers()).no_cache;
-        infer(*tasks, *health, body.0?, no_cache).await.map(Json)
+        infer(*tasks, *health, *rules, body.0?, no_cache).await
     }
 
     /// Another task
@@ -202,9 +203,10 @@ async fn registry_with(tasks: &Tasks, model_id: &str) -> Result<Registry, Robofl
 async fn infer(
     tasks: &Tasks,
     health: &ApiHealth,
+    rules: &UploadRules,
     sent: Sent<InferenceRequest>,
     no_cache: bool,
-) -> Result<Answer, RoboflowError> {
+) -> Result<HeldAnswer, RoboflowError> {
     let Sent { caller, content, pictures } = sent;
     let held = HeldRequest::new(tasks, health, &caller);
     let settings = content.settings()?;
@@ -228,17 +230,26 @@ async fn infer(
     }
     // The places of the pictures are free while they wait.
     drop(pictures);
-    let mut inferences = Vec::with_capacity(submitted.len());
+    let mut records = Vec::with_capacity(submitted.len());
     for submitted in submitted {
-        inferences.push(inference(tasks, &held, submitted).await?);
+        records.push(held.end(submitted).await);
     }
-    Ok(match (is_list, inferences.pop()) {
+    let place = match annotated {
+        Some(_) => Some(rules.place_for_answer(held.left()).await.map_err(Rejection::from)?),
+        None => None,
+    };
+    let mut inferences = Vec::with_capacity(records.len());
+    for record in &records {
+        inferences.push(inference(tasks, &held, record).await?);
+    }
+    let answer = match (is_list, inferences.pop()) {
         (false, Some(only)) => Answer::One(only),
         (_, last) => {
             inferences.extend(last);
             Answer::Many(inferences)
         }
-    })
+    };
+    Ok(HeldAnswer { answer, place })
 }
 
 /// Counts all pictures but the first, which the request was counted for, toward the rate of the key.
@@ -261,14 +272,13 @@ fn charge(tasks: &Tasks, caller: &Caller, pictures: usize) -> Result<(), Roboflo
     })
 }
 
-/// What is found in a picture that was submitted, once it has been run.
+/// What is found in a picture whose task has ended.
 async fn inference(
     tasks: &Tasks,
     held: &HeldRequest<'_>,
-    submitted: TaskRecord,
+    record: &TaskRecord,
 ) -> Result<Inference, RoboflowError> {
-    let record = held.end(submitted).await;
-    let found = Found::of(&record)?;
+    let found = Found::of(record)?;
     let id = record.job.task_id;
     let drawing = match found.drawing {
         Some(drawing) => visualization(&tasks.drawings, id, drawing).await,

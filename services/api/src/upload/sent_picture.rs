@@ -63,8 +63,9 @@ mod tests {
         let bytes = || Ok(SentPicture::Bytes(vec![0, 255, 16, 255]));
         assert_eq!(of(r#""AP8Q/w==""#), bytes());
         assert_eq!(of(r#""data:image/png;base64,AP8Q\/w==""#), bytes());
-        let url = "https://example.com/a.jpg";
-        assert_eq!(of(&format!("\"{url}\"")), Ok(SentPicture::Url(url.to_owned())));
+        for url in ["https://example.com/a.jpg", "http://example.com/a.jpg"] {
+            assert_eq!(of(&format!("\"{url}\"")), Ok(SentPicture::Url(url.to_owned())));
+        }
         for (text, expected) in [
             (r#""file:///etc/passwd""#, "the picture is not base64"),
             (r#""%""#, "the picture is not base64"),

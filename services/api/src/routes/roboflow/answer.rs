@@ -1,15 +1,28 @@
 //! What the client reads.
 
-use std::time::Duration;
+use std::{io, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use domain::{DetectedObject, Drawing, TaskId, five_decimals};
-use futures_util::TryStreamExt;
+use futures_util::{TryStreamExt, stream};
 use messaging::Drawings;
-use poem_openapi::{Object, Union, types::Example};
+use poem::{Body, IntoResponse, Response, http::header::CONTENT_LENGTH};
+use poem_openapi::{
+    ApiResponse, Object, Union,
+    payload::Json,
+    registry::{MetaResponses, Registry},
+    types::{Example, ToJSON},
+};
 use uuid::Uuid;
 
-use crate::routes::{held::Found, schema::EXAMPLE_ID};
+use crate::{
+    routes::{held::Found, schema::EXAMPLE_ID},
+    upload::UploadSlot,
+};
+
+/// How much of a large answer is given to the connection at a time.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// What is found: one for a picture, a list for a list.
 #[derive(Union)]
@@ -17,6 +30,39 @@ use crate::routes::{held::Found, schema::EXAMPLE_ID};
 pub(super) enum Answer {
     One(Inference),
     Many(Vec<Inference>),
+}
+
+/// An answer, and its place in memory if it has drawings, which it keeps until the client has read it.
+pub(super) struct HeldAnswer {
+    pub(super) answer: Answer,
+    pub(super) place: Option<UploadSlot>,
+}
+
+impl ApiResponse for HeldAnswer {
+    fn meta() -> MetaResponses {
+        Json::<Answer>::meta()
+    }
+
+    fn register(registry: &mut Registry) {
+        Json::<Answer>::register(registry);
+    }
+}
+
+impl IntoResponse for HeldAnswer {
+    fn into_response(self) -> Response {
+        let Self { answer, place } = self;
+        let Some(place) = place else { return Json(answer).into_response() };
+        let text = Bytes::from(answer.to_json_string());
+        let length = text.len();
+        let pieces = stream::unfold((text, place), |(mut text, place)| async move {
+            let piece = text.split_to(text.len().min(PIECE_BYTES));
+            (!piece.is_empty()).then_some((Ok::<_, io::Error>(piece), (text, place)))
+        });
+        Response::builder()
+            .content_type("application/json; charset=utf-8")
+            .header(CONTENT_LENGTH, length)
+            .body(Body::from_bytes_stream(pieces))
+    }
 }
 
 /// What is found in a picture.

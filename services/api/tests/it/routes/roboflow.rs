@@ -234,21 +234,44 @@ async fn a_model_is_listed_under_the_id_that_is_asked_for() {
     assert_eq!(app.get("/info").await.1, info, "it is the same process");
 }
 
-#[tokio::test]
-async fn a_drawing_is_in_the_answer_if_it_is_asked_for() {
-    let app = TestApp::start().await;
-    let answer = tokio::spawn(sent(post(&app, INFER, &with("visualize_predictions", json!(true)))));
-    let id = waiting(&app, 1).await[0];
+/// Stores a drawing of so many bytes and the result, as a worker does.
+async fn draw(app: &TestApp, bytes: u32) -> Vec<u8> {
+    let id = waiting(app, 1).await[0];
     let drawings = app.worker_side().await.drawings();
-    let file: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    let file: Vec<u8> = (0..bytes).map(|n| (n % 251) as u8).collect();
     let stored = drawings.put(id, DrawingFormat::Jpeg, file.clone().into()).await.unwrap();
     let drawing = stored.drawing();
     stored.keep();
     let record = app.succeed_with(id, &[], Some(drawing)).await;
     assert_eq!(record.job.annotated, Some(DrawingFormat::Jpeg));
+    file
+}
+
+#[tokio::test]
+async fn a_drawing_is_in_the_answer_if_it_is_asked_for() {
+    let app = TestApp::start().await;
+    let answer = tokio::spawn(sent(post(&app, INFER, &with("visualize_predictions", json!(true)))));
+    let file = draw(&app, 300_000).await;
     let (status, answer) = answer.await.unwrap();
     assert_eq!(status, StatusCode::OK);
     assert_eq!(STANDARD.decode(answer["visualization"].as_str().unwrap()).unwrap(), file);
+}
+
+#[tokio::test]
+async fn a_drawing_takes_a_place_until_the_client_has_read_it() {
+    let app = TestApp::start_with(&[("MAX_CONCURRENT_UPLOADS", "1")]).await;
+    let request = post(&app, INFER, &with("visualize_predictions", json!(true)));
+    let answer = tokio::spawn(request.send());
+    // More than the connection's buffers take.
+    draw(&app, 24_000_000).await;
+    let answer = answer.await.unwrap().unwrap();
+    assert_eq!(app.metric("spotter_uploads_in_memory", "").await, Some(1));
+    let length = answer.content_length();
+    assert_eq!(answer.bytes().await.unwrap().len() as u64, length.unwrap());
+    eventually(TEST_TIMEOUT, async || {
+        app.metric("spotter_uploads_in_memory", "").await.filter(|uploads| *uploads == 0)
+    })
+    .await;
 }
 
 #[tokio::test]
