@@ -29,7 +29,7 @@ pub(crate) use error::UploadError;
 pub use fetcher::FetchConfig;
 pub(crate) use fetcher::PictureFetcher;
 pub(crate) use image_form::{ImageField, ImageFormUpload};
-pub(crate) use picture_form::{PictureForm, SubmissionRoute};
+pub(crate) use picture_form::{PictureForm, SubmissionRoute, place_for_answer};
 #[cfg(any(fuzzing, test))]
 pub(crate) use picture_form::{Submitted, SubmittedPicture};
 pub(crate) use rules::{FileNames, UploadRules};

@@ -38,7 +38,7 @@ use crate::{
     auth::{Caller, Overrun, guard::is_workflow},
     models::KnownModel,
     tasks::{Tasks, submit::SubmitOptions},
-    upload::{UploadRules, cache_control::CacheControl},
+    upload::{UploadRules, cache_control::CacheControl, place_for_answer},
 };
 
 /// The response to a request to one of these routes where they are turned off.
@@ -235,7 +235,7 @@ async fn infer(
         records.push(held.end(submitted).await);
     }
     let place = match annotated {
-        Some(_) => Some(rules.place_for_answer(held.left()).await.map_err(Rejection::from)?),
+        Some(_) => Some(place_for_answer(rules, held.left()).await.map_err(Rejection::from)?),
         None => None,
     };
     let mut inferences = Vec::with_capacity(records.len());

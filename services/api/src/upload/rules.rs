@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use domain::picture::PictureLimits;
 use tokio::sync::Semaphore;
 
-use super::{error::UploadError, fetcher::PictureFetcher, uploaded::UploadSlot};
+use super::fetcher::PictureFetcher;
 use crate::tasks::backpressure::Backpressure;
 
 /// The form field that carries the picture.
@@ -52,24 +52,6 @@ pub(crate) struct UploadRules {
     pub(crate) digests: bool,
     /// Fetches pictures by URL; `None` if that is turned off.
     pub(crate) fetcher: Option<PictureFetcher>,
-}
-
-impl UploadRules {
-    /// A place for an answer with pictures in it, which takes as much memory as JSON with them, once there is one.
-    ///
-    /// # Errors
-    /// [`UploadError::TooManyUploads`] if there is none `within` this time.
-    pub(crate) async fn place_for_answer(
-        &self,
-        within: Duration,
-    ) -> Result<UploadSlot, UploadError> {
-        let places = u32::try_from(JSON_SLOTS.min(self.max_slots)).unwrap_or(u32::MAX);
-        let place = Arc::clone(&self.slots).acquire_many_owned(places);
-        match tokio::time::timeout(within, place).await {
-            Ok(Ok(place)) => Ok(Arc::new(place)),
-            Ok(Err(_)) | Err(_) => Err(UploadError::TooManyUploads),
-        }
-    }
 }
 
 /// Which file names of pictures a route accepts.
