@@ -11,7 +11,7 @@ mod unsupported;
 use std::num::NonZero;
 
 use domain::{ModelName, TaskRecord};
-use poem::{IntoResponse, Request, Response, http::StatusCode, web::Data};
+use poem::{IntoResponse, Response, http::StatusCode, web::Data};
 use poem_openapi::{
     OpenApi,
     param::{Path, Query},
@@ -38,7 +38,7 @@ use crate::{
     auth::{Caller, Overrun, guard::is_workflow},
     models::KnownModel,
     tasks::{Tasks, submit::SubmitOptions},
-    upload::{UploadRules, cache_control::CacheControl, place_for_answer},
+    upload::{UploadRules, place_for_answer},
 };
 
 /// The response to a request to one of these routes where they are turned off.
@@ -139,11 +139,9 @@ impl RoboflowApi {
         /// The API key, where the API runs with `AUTH=keys`, unless a header or the body has it.
         #[oai(name = "api_key")]
         _api_key: Query<Option<String>>,
-        request: &Request,
         body: KeyedBody<InferenceRequest>,
     ) -> Result<HeldAnswer, RoboflowError> {
-        let no_cache = CacheControl::of(request.headers()).no_cache;
-        infer(*tasks, *health, *rules, body.0?, no_cache).await
+        infer(*tasks, *health, *rules, body.0?).await
     }
 
     /// Another task
@@ -205,9 +203,8 @@ async fn infer(
     health: &ApiHealth,
     rules: &UploadRules,
     sent: Sent<InferenceRequest>,
-    no_cache: bool,
 ) -> Result<HeldAnswer, RoboflowError> {
-    let Sent { caller, content, pictures } = sent;
+    let Sent { caller, content, pictures, no_cache } = sent;
     let held = HeldRequest::new(tasks, health, &caller);
     let settings = content.settings()?;
     let annotated = content.annotated();

@@ -22,7 +22,10 @@ use crate::{
     },
     routes::rejection::refused_upload,
     tasks::Tasks,
-    upload::{BodyPictures, UnreadBody, UnreadKind, UploadError, UploadRules, parse},
+    upload::{
+        BodyPictures, UnreadBody, UnreadKind, UploadError, UploadRules,
+        cache_control::CacheControl, parse,
+    },
 };
 
 const API_KEY: &str = "api_key";
@@ -34,6 +37,8 @@ pub(super) struct Sent<T> {
     pub(super) content: T,
     /// What makes uploads of its pictures, if it may have some.
     pub(super) pictures: Option<BodyPictures>,
+    /// Whether to run the model even if the result is cached.
+    pub(super) no_cache: bool,
 }
 
 /// What a route takes.
@@ -181,6 +186,7 @@ async fn read<T: Content>(
         let admitted = guard.admit_by_body(Some(&key), T::PURPOSE).await;
         caller = Some(admitted.map_err(RoboflowError::from)?);
     }
+    let no_cache = CacheControl::of(request.headers()).no_cache;
     let mut body = UnreadBody::of(request, body, rules, UnreadKind::Json)?;
     let pace = body.pace();
     let reading = async {
@@ -196,13 +202,13 @@ async fn read<T: Content>(
         };
         if T::PURPOSE == Purpose::Submit {
             let (content, pictures) = json.read().await?;
-            return Ok(Sent { caller, content, pictures: Some(pictures) });
+            return Ok(Sent { caller, content, pictures: Some(pictures), no_cache });
         }
         let content = match start {
             [] => parse(b"{}")?,
             start => parse(start)?,
         };
-        Ok(Sent { caller, content, pictures: None })
+        Ok(Sent { caller, content, pictures: None, no_cache })
     };
     pace.limit(reading).await
 }
