@@ -89,13 +89,20 @@ impl Models {
         }
     }
 
-    /// The default model and those that workers serve, which are known without a request.
+    /// The default model, those that workers serve, and those whose jobs the queue has consumers for, which are known
+    /// without a request. The backlog of the last may have to start their first worker.
     fn in_memory(&self) -> BTreeSet<ModelName> {
-        self.workers.names().into_iter().chain([self.default.clone()]).collect()
+        let sample = self.queue.newest();
+        let set_up = sample.into_iter().flat_map(|sample| sample.by_model.into_keys());
+        self.workers.names().into_iter().chain(set_up).chain([self.default.clone()]).collect()
     }
 
     fn is_in_memory(&self, name: &ModelName) -> bool {
-        *name == self.default || self.workers.serve(name)
+        *name == self.default || self.workers.serve(name) || self.is_set_up(name)
+    }
+
+    fn is_set_up(&self, name: &ModelName) -> bool {
+        self.queue.newest().is_some_and(|sample| sample.by_model.contains_key(name))
     }
 
     fn known(&self, name: ModelName, description: Option<ModelDescription>) -> KnownModel {

@@ -137,8 +137,24 @@ async fn a_picture_for_a_model_that_nobody_has_is_refused() {
     // Served, and not described.
     let worker = app.worker_side().await.heartbeats().of_worker();
     worker.renew(&"older".parse().unwrap(), &ModelReport::of_version(model())).await.unwrap();
+    accepted_soon(&app, "older").await;
+}
+
+/// A pool of workers that its backlog starts has not described its model yet.
+#[tokio::test]
+async fn a_picture_for_a_model_that_is_set_up_is_accepted() {
+    let app = TestApp::start().await;
+    let idle = "idle".parse::<ModelName>().unwrap();
+    app.worker_side().await.provision([idle]).await.expect("NATS answers");
+    accepted_soon(&app, "idle").await;
+    assert_eq!(find(&app, "idle").await["served"], false);
+    assert_eq!(app.jobs(), 1);
+}
+
+/// Waits until the API knows a model, and accepts one picture for it.
+async fn accepted_soon(app: &TestApp, model: &str) {
     eventually(TEST_TIMEOUT, async || {
-        let status = app.post("/v1/tasks?model=older", bus_form()).await.status();
+        let status = app.post(&format!("/v1/tasks?model={model}"), bus_form()).await.status();
         (status == StatusCode::ACCEPTED).then_some(())
     })
     .await;
