@@ -9,7 +9,7 @@ from manifests.objects import Objects, matches, quantity
 
 DNS = "namespace kube-system"
 INTERNET = "the internet"
-# The connections that the system and its monitoring need, with their ports.
+# The connections that the system and its monitoring need, with their ports; `worker` is each pool of workers.
 NEEDED = {
     ("api", "nats", "client"),
     ("api", "redis", "redis"),
@@ -34,7 +34,7 @@ LONGEST_PORT_NAME = 15
 
 
 def who_needs_each_other_may_talk(objects: Objects) -> Iterator[str]:
-    for one, other, port in sorted(NEEDED, key=str):
+    for one, other, port in sorted(needed(objects), key=str):
         neighbour = next((name for name in (one, other) if name.startswith("namespace ")), DNS)
         if neighbour != DNS and not objects.is_ours:
             continue
@@ -50,6 +50,16 @@ def who_needs_each_other_may_talk(objects: Objects) -> Iterator[str]:
             declared = objects.container(name).get("ports", [])
             for port in sorted(names - {p["name"] for p in declared} - {p["containerPort"] for p in declared}, key=str):
                 yield f"{name} is reached at port {port} by a policy, and has no such port"
+
+
+def needed(objects: Objects) -> set[tuple[str, str, object]]:
+    pools = {"worker": objects.pools()}
+    return {
+        (one, other, port)
+        for first, second, port in NEEDED
+        for one in pools.get(first, [first])
+        for other in pools.get(second, [second])
+    }
 
 
 def policies_of(objects: Objects, name: str) -> list[dict]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from manifests.objects import OURS, ROOT, Objects, constant, matches
+from manifests.objects import ROOT, Objects, constant, matches
 from manifests.secrets import hosts_of_certificates
 from manifests.startup_rules import documentation, documented_objects
 
@@ -21,8 +21,12 @@ KINDS = {
 }
 
 
+def command_blocks(language: str = "bash") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", documentation("kubernetes"), re.DOTALL)
+
+
 def commands(language: str = "bash") -> str:
-    return "\n".join(re.findall(rf"```{language}\n(.*?)```", documentation("kubernetes"), re.DOTALL))
+    return "\n".join(command_blocks(language))
 
 
 def commands_name_what_is_there(objects: Objects) -> Iterator[str]:
@@ -75,7 +79,7 @@ def is_for(pattern: str, host: str) -> bool:
 
 def images_are_of_this_version(objects: Objects) -> Iterator[str]:
     version = constant("Cargo.toml", r'\[workspace\.package\]\n(?:.*\n)*?version = "(.*)"')
-    images = {name: objects.container(name)["image"] for name in OURS}
+    images = {name: objects.container(name)["image"] for name in objects.ours()}
     for name, image in images.items():
         tag = image.rpartition(":")[2]
         # As the release names them (IMAGE_TAG in .github/workflows/images.yml).

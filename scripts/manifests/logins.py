@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from manifests.environment import Started, started
-from manifests.objects import OURS, Objects
+from manifests.objects import Objects
 from manifests.port_rules import ADDRESS
 from manifests.secrets import Made
 
@@ -295,7 +295,7 @@ def refused(node: Node, server: str, port: int) -> Iterator[str]:
 
 def addresses(node: Node, server: str) -> Iterator[tuple[str, str, str | None]]:
     """Who logs in to a server, the address, and the authority that is trusted."""
-    variables = {name: node.start(name).variables for name in OURS}
+    variables = {name: node.start(name).variables for name in node.objects.ours()}
     for name, given in variables.items():
         address = given.get(f"{server.upper()}_URL")
         if address is not None:

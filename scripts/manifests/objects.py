@@ -12,8 +12,8 @@ from manifests.environment import Started, started
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 OVERLAYS = ["local", "production", "gpu"]
-# The workloads with programs of the project.
-OURS = ("api", "worker", "notifier", "set-up")
+# Pods that run `spotter-worker` have this label, whatever their pool is called.
+POOL_LABEL = ("app.kubernetes.io/component", "worker")
 WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet", "Job", "CronJob"}
 
 
@@ -22,9 +22,10 @@ class Objects:
 
     def __init__(self, objects: list[dict], overlay: str) -> None:
         self.all = objects
-        self.overlay = overlay
+        # Of "production with worker-large", production.
+        self.overlay = overlay.partition(" with ")[0]
         # An operator's own overlay is named by its folder, and may name neighbours as they are called there.
-        self.is_ours = overlay.partition(" ")[0] in OVERLAYS
+        self.is_ours = self.overlay in OVERLAYS
 
     def of(self, *kinds: str) -> list[dict]:
         return [found for found in self.all if found["kind"] in kinds]
@@ -43,6 +44,17 @@ class Objects:
         for name, template in self.workloads():
             for container in template["spec"].get("initContainers", []) + template["spec"]["containers"]:
                 yield name, template["spec"], container
+
+    def pools(self) -> list[str]:
+        """The Deployments of workers, the first pool first."""
+        key, value = POOL_LABEL
+        labels = {name: template["metadata"].get("labels", {}) for name, template in self.workloads()}
+        named = [name for name, found in labels.items() if found.get(key) == value]
+        return sorted(named, key=lambda name: (name != "worker", name))
+
+    def ours(self) -> list[str]:
+        """The workloads with programs of the project."""
+        return ["api", *self.pools(), "notifier", "set-up"]
 
     def template(self, name: str) -> dict:
         return dict(self.workloads())[name]

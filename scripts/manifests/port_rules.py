@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from manifests.objects import OURS, ROOT, Objects, constant, matches
+from manifests.objects import ROOT, Objects, constant, matches
 
 INGRESS = "nginx.ingress.kubernetes.io/"
 # What is not for clients.
@@ -27,7 +27,7 @@ ADDRESS = re.compile(r"(?P<scheme>\w+)://(?:(?P<user>[^:@]*):(?P<password>.*)@)?
 def listening(objects: Objects) -> dict[str, dict[str, str]]:
     """The port behind each name of a container's ports, from the program's own settings."""
     ports = {}
-    for name in ("api", "worker", "notifier"):
+    for name in with_probes(objects):
         settings = objects.settings(name)
         ports[name] = {"probes": port_of(settings["PROBES_ADDRESS"])}
         if name == "api":
@@ -41,6 +41,11 @@ def listening(objects: Objects) -> dict[str, dict[str, str]]:
     return ports
 
 
+def with_probes(objects: Objects) -> list[str]:
+    """The workloads that listen for probes as PROBES_ADDRESS says."""
+    return [name for name in objects.ours() if name != "set-up"]
+
+
 def port_of(address: str) -> str:
     return address.rpartition(":")[2]
 
@@ -52,7 +57,7 @@ def programs_listen_where_their_ports_say(objects: Objects) -> Iterator[str]:
         for called, port in sorted(ports.items()):
             if declared.get(called) != port:
                 yield f"{name} listens on {port}, and its port {called} is {declared.get(called)}"
-    for name in ("api", "worker", "notifier"):
+    for name in with_probes(objects):
         settings = objects.settings(name)
         hosts = [settings["PROBES_ADDRESS"].rpartition(":")[0]] + (
             [settings.get("HOST", "127.0.0.1")] if name == "api" else []
@@ -78,7 +83,7 @@ def probes_ask_what_is_served(objects: Objects) -> Iterator[str]:
             if asked and asked["port"] not in declared:
                 yield f"{name}: its {kind} probe asks port {asked['port']}, which it has not"
             if (
-                name in ("api", "worker")
+                name in ("api", *objects.pools())
                 and "httpGet" in probe
                 and (asked["path"] not in served or not asked["path"].startswith("/health/"))
             ):
@@ -88,7 +93,7 @@ def probes_ask_what_is_served(objects: Objects) -> Iterator[str]:
 def addresses_lead_to_services(objects: Objects) -> Iterator[str]:
     """NATS and Redis are reached by the name and the port of a Service that is theirs."""
     listens = listening(objects)
-    wanted = [(name, "NATS_URL", "nats") for name in OURS] + [("api", "REDIS_URL", "redis")]
+    wanted = [(name, "NATS_URL", "nats") for name in objects.ours()] + [("api", "REDIS_URL", "redis")]
     for name, variable, other in wanted:
         found = ADDRESS.fullmatch(objects.settings(name)[variable])
         if found is None:

@@ -25,28 +25,46 @@ def models(settings: dict[str, str]) -> list[str]:
     return list(dict.fromkeys(named or [settings["MODEL"]]))
 
 
+def scaler_of(objects: Objects, pool: str) -> dict | None:
+    """The ScaledObject that scales a pool of workers."""
+    scaled = objects.of("ScaledObject")
+    return next((found for found in scaled if found["spec"]["scaleTargetRef"]["name"] == pool), None)
+
+
 def every_model_is_set_up_and_served(objects: Objects) -> Iterator[str]:
-    set_up, worker = objects.settings("set-up"), objects.settings("worker")
-    if "MODELS" not in worker:
-        yield "worker serves all models of its image, and for those that are not in MODELS nothing is set up"
-    created = {*models(set_up), set_up["MODEL"]}
-    for model in models(worker):
-        if model not in created:
-            yield f"worker serves {model}, whose consumers the set-up does not create"
-    for name, settings in (("api", objects.settings("api")), ("worker", worker)):
-        if settings["MODEL"] not in models(worker):
-            yield f"{name} has MODEL={settings['MODEL']}, which no worker serves"
+    set_up, api = objects.settings("set-up"), objects.settings("api")
+    created, served = {*models(set_up), set_up["MODEL"]}, set()
+    for pool in objects.pools():
+        worker = objects.settings(pool)
+        if "MODELS" not in worker:
+            yield f"{pool} serves all models of its image, and for those that are not in MODELS nothing is set up"
+        for model in models(worker):
+            if model not in created:
+                yield f"{pool} serves {model}, whose consumers the set-up does not create"
+        if worker["MODEL"] not in models(worker):
+            yield f"{pool} has MODEL={worker['MODEL']}, which is not one of its MODELS: it does not start"
+        served |= {*models(worker)}
+    if api["MODEL"] not in served:
+        yield f"api has MODEL={api['MODEL']}, which no worker serves"
 
 
 def the_scaler_knows_the_queue(objects: Objects) -> Iterator[str]:
-    scaled = objects.named("ScaledObject", "worker")["spec"]
+    for pool in objects.pools():
+        scaler = scaler_of(objects, pool)
+        if scaler is None:
+            yield f"no ScaledObject scales {pool}"
+        else:
+            for problem in problems_of_scaler(scaler["spec"], objects.settings(pool)):
+                yield f"{pool}: {problem}"
+
+
+def problems_of_scaler(scaled: dict, worker: dict[str, str]) -> Iterator[str]:
     known = {
         *("scaleTargetRef", "minReplicaCount", "maxReplicaCount", "pollingInterval", "cooldownPeriod"),
         *("fallback", "advanced", "triggers"),
     }
     if scaled.keys() - known:
         yield f"the ScaledObject has fields that no rule knows: {sorted(scaled.keys() - known)}"
-    worker = objects.settings("worker")
     names = "libs/messaging/src/provision/names.rs"
     pictures = int(worker["CONCURRENCY"]) * int(worker.get("MAX_BATCH", 1))
     expected = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import platform
 import re
 import shutil
@@ -17,8 +16,18 @@ from pathlib import Path
 from manifests.objects import OVERLAYS
 from pinned_packages import ROOT, install
 
-# An overlay as operators write them, to check the component.
-WITH_COMPONENT = "production with models-volume"
+# Overlays as operators write them, to check the components: an overlay, and the components that are added to it.
+COMPOSED = {
+    "production with models-volume": ("production", ["models-volume"]),
+    "local with worker-large": ("local", ["worker-large"]),
+    "production with worker-large": ("production", ["worker-large"]),
+    "production with worker-large on GPUs": ("production", ["worker-large", "worker-large-gpu"]),
+    "production with worker-large and models-volume": ("production", ["worker-large", "models-volume"]),
+    "gpu with worker-large": ("gpu", ["worker-large"]),
+}
+# The overlay in docs/kubernetes.md, with the pool that its commands make.
+DOCUMENTED = "production with three pools"
+KUSTOMIZATION = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "namespace": "spotter"}
 
 
 class RenderError(Exception):
@@ -54,15 +63,42 @@ def fetch_kubectl(target: Path) -> None:
 
 
 def render_overlay(kubectl: str, overlay: str) -> list[dict]:
-    if overlay != WITH_COMPONENT:
-        return render(kubectl, ROOT / "k8s/overlays" / overlay if overlay in OVERLAYS else Path(overlay))
-    parts = {"resources": ["overlays/production"], "components": ["components/models-volume"]}
+    if overlay == DOCUMENTED:
+        return render_in_copy(kubectl, documented_pools())
+    if overlay in COMPOSED:
+        base, components = COMPOSED[overlay]
+        parts = {"resources": [f"../{base}"], "components": [f"../../components/{name}" for name in components]}
+        job = [documented_job()] if "models-volume" in components else []
+        return render_in_copy(kubectl, json.dumps(KUSTOMIZATION | parts)) + job
+    return render(kubectl, ROOT / "k8s/overlays" / overlay if overlay in OVERLAYS else Path(overlay))
+
+
+def render_in_copy(kubectl: str, kustomization: str) -> list[dict]:
+    """An overlay beside those of a copy of this project, with the pool that is documented."""
     with tempfile.TemporaryDirectory(dir=ROOT / ".cache") as scratch:
-        k8s = os.path.relpath(ROOT / "k8s", scratch)
-        lists = {name: [f"{k8s}/{path}" for path in paths] for name, paths in parts.items()}
-        kustomization = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **lists}
-        (Path(scratch) / "kustomization.yaml").write_text(json.dumps(kustomization | {"namespace": "spotter"}))
-        return render(kubectl, Path(scratch)) + [documented_job()]
+        for folder in ("k8s", "deploy"):
+            shutil.copytree(ROOT / folder, Path(scratch) / folder)
+        make_documented_pool(Path(scratch))
+        overlay = Path(scratch) / "k8s/overlays/composed"
+        overlay.mkdir()
+        (overlay / "kustomization.yaml").write_text(kustomization)
+        return render(kubectl, overlay)
+
+
+def make_documented_pool(checkout: Path) -> None:
+    from manifests.documentation_rules import command_blocks
+
+    (block,) = [text for text in command_blocks() if "cp -r k8s/components/" in text]
+    done = subprocess.run(["sh", "-euc", block], cwd=checkout, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RenderError(f"the commands of docs/kubernetes.md that make a pool failed: {done.stderr.strip()}")
+
+
+def documented_pools() -> str:
+    from manifests.documentation_rules import command_blocks
+
+    (block,) = [text for text in command_blocks("yaml") if "components/worker-large" in text]
+    return block
 
 
 def documented_job() -> dict:

@@ -12,7 +12,8 @@ from manifests.admission_rules import INTERNET
 from manifests.admission_rules import RULES as ADMISSION_RULES
 from manifests.documentation_rules import RULES as DOCUMENTATION_RULES
 from manifests.internet_rules import RULES as INTERNET_RULES
-from manifests.objects import OURS, WORKLOADS, Objects, matches, quantity
+from manifests.objects import WORKLOADS, Objects, matches, quantity
+from manifests.pool_rules import RULES as POOL_RULES
 from manifests.port_rules import RULES as PORT_RULES
 from manifests.queue_rules import RULES as QUEUE_RULES
 from manifests.startup_rules import RULES as STARTUP_RULES
@@ -211,9 +212,10 @@ def the_network_is_closed_but_for_what_is_needed(objects: Objects) -> Iterator[s
         for other, port in sorted(pair for pair in hears[name] if pair[0] in names):
             if (name, port) not in speaks[other]:
                 yield f"{name} listens to {other} on port {port}, which may not speak to it"
-    beyond = {other for other, _ in speaks["worker"]} - {"nats", "namespace kube-system", "namespace observability"}
-    if beyond:
-        yield f"a worker may speak to {', '.join(sorted(beyond))}"
+    for pool in objects.pools():
+        beyond = {other for other, _ in speaks[pool]} - {"nats", "namespace kube-system", "namespace observability"}
+        if beyond:
+            yield f"{pool}: a worker may speak to {', '.join(sorted(beyond))}"
 
 
 # --- Who is served -----------------------------------------------------------------------
@@ -235,10 +237,12 @@ def requests_need_keys(objects: Objects) -> Iterator[str]:
 
 def time_to_stop_is_enough(objects: Objects) -> Iterator[str]:
     grace = {name: template["spec"].get("terminationGracePeriodSeconds", 30) for name, template in objects.workloads()}
-    worker, api = objects.settings("worker"), objects.settings("api")
-    needed = int(worker["JOB_DEADLINE_SECONDS"]) + int(worker["SHUTDOWN_GRACE_SECONDS"])
-    if grace["worker"] <= needed:
-        yield f"a worker is killed after {grace['worker']} s, and may need {needed} s"
+    for pool in objects.pools():
+        worker = objects.settings(pool)
+        needed = int(worker["JOB_DEADLINE_SECONDS"]) + int(worker["SHUTDOWN_GRACE_SECONDS"])
+        if grace[pool] <= needed:
+            yield f"{pool}: a worker is killed after {grace[pool]} s, and may need {needed} s"
+    api = objects.settings("api")
     sleep = objects.container("api").get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
     needed = sleep + int(api["SHUTDOWN_GRACE_SECONDS"])
     if not sleep:
@@ -253,15 +257,17 @@ def time_to_stop_is_enough(objects: Objects) -> Iterator[str]:
 
 
 def memory_and_disk_are_enough(objects: Objects) -> Iterator[str]:
-    api, worker = objects.settings("api"), objects.settings("worker")
+    api = objects.settings("api")
     uploads = 2 * int(api["MAX_CONCURRENT_UPLOADS"]) * int(api["MAX_PICTURE_BYTES"]) + 128 * MIB
     if quantity(objects.container("api")["resources"]["limits"]["memory"]) < uploads:
         yield f"uploads may take {uploads // MIB} MiB of an API's memory, which has less"
-    cores = quantity(objects.container("worker")["resources"]["limits"]["cpu"])
-    if cores < int(worker["CONCURRENCY"]):
-        yield f"a worker has {cores:g} cores for CONCURRENCY={worker['CONCURRENCY']}"
-    if not any(volume.get("emptyDir") is not None for volume in objects.template("worker")["spec"]["volumes"]):
-        yield "a worker has no folder to lay its model out in"
+    for pool in objects.pools():
+        cores = quantity(objects.container(pool)["resources"]["limits"]["cpu"])
+        slots = objects.settings(pool)["CONCURRENCY"]
+        if cores < int(slots):
+            yield f"{pool}: a worker has {cores:g} cores for CONCURRENCY={slots}"
+        if not any(volume.get("emptyDir") is not None for volume in objects.template(pool)["spec"]["volumes"]):
+            yield f"{pool}: a worker has no folder to lay its model out in"
     stored = quantity(re.search(r"max_file_store: (\w+)", objects.nats_config()).group(1))
     (claim,) = objects.named("StatefulSet", "nats")["spec"]["volumeClaimTemplates"]
     if quantity(claim["spec"]["resources"]["requests"]["storage"]) <= stored:
@@ -288,7 +294,7 @@ def option(objects: Objects, name: str) -> str:
 def nats_is_what_the_others_expect(objects: Objects) -> Iterator[str]:
     stateful_set = objects.named("StatefulSet", "nats")
     replicas = stateful_set["spec"]["replicas"]
-    for name in OURS:
+    for name in objects.ours():
         if int(objects.settings(name)["NATS_REPLICAS"]) != replicas:
             wanted = objects.settings(name)["NATS_REPLICAS"]
             yield f"{name} wants each stream on {wanted} servers, and there are {replicas}"
@@ -312,7 +318,7 @@ def nats_is_what_the_others_expect(objects: Objects) -> Iterator[str]:
 def production_speaks_tls(objects: Objects) -> Iterator[str]:
     if objects.overlay == "local":
         return
-    for name in OURS:
+    for name in objects.ours():
         settings = objects.settings(name)
         if not settings["NATS_URL"].startswith("tls://") or "NATS_CA_FILE" not in settings:
             yield f"{name} speaks to NATS without TLS"
@@ -339,6 +345,7 @@ RULES: list[Rule] = [
     time_to_stop_is_enough,
     memory_and_disk_are_enough,
     *QUEUE_RULES,
+    *POOL_RULES,
     nats_is_what_the_others_expect,
     production_speaks_tls,
 ]

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from manifests.objects import OURS, ROOT, Objects
+from manifests.objects import ROOT, Objects
 
 # Variables that are no settings of spotter's: parts of its addresses, and the folder of temporary files.
 OTHER_VARIABLES = {"NATS_PASSWORD", "NATS_SCHEME", "REDIS_PASSWORD", "REDIS_SCHEME", "TMPDIR"}
 # What API and workers must be given alike, besides the settings of the queue.
-ALIKE = {"MODEL", "MAX_PICTURE_BYTES", "MAX_PICTURE_PIXELS"}
+ALIKE = {"MAX_PICTURE_BYTES", "MAX_PICTURE_PIXELS"}
 # What each part of the queue has for itself.
 OF_EACH_PART = {"NATS_URL", "NATS_CREDENTIALS_FILE", "NATS_CERTIFICATE_FILE", "NATS_KEY_FILE"}
 READ_BY_GROUP, READ_BY_ALL = 0o040, 0o004
@@ -76,14 +76,16 @@ def variables_are_given_once(objects: Objects) -> Iterator[str]:
 
 def settings_exist(objects: Objects) -> Iterator[str]:
     documented = documented_settings() | OTHER_VARIABLES
-    for name in OURS:
+    for name in objects.ours():
         for unknown in sorted(objects.settings(name).keys() - documented):
             yield f"{name} is given {unknown}, which docs/configuration.md does not know"
 
 
 def settings_agree(objects: Objects) -> Iterator[str]:
-    settings = {name: objects.settings(name) for name in OURS}
-    alike = dict.fromkeys(ALIKE, ("api", "worker")) | dict.fromkeys(settings_of_the_queue() - OF_EACH_PART, OURS)
+    ours = objects.ours()
+    settings = {name: objects.settings(name) for name in ours}
+    queue = settings_of_the_queue() - OF_EACH_PART
+    alike = dict.fromkeys(ALIKE, ["api", *objects.pools()]) | dict.fromkeys(queue, ours)
     for key, names in sorted(alike.items()):
         values = {name: settings[name].get(key) for name in names}
         if len(set(values.values())) > 1:
@@ -131,8 +133,9 @@ def references(objects: Objects) -> Iterator[tuple[str, str, dict]]:
 def passwords_are_their_own(objects: Objects) -> Iterator[str]:
     if objects.overlay != "local" and objects.of("Secret"):
         yield "there is a Secret in the manifests"
+    roles = {"set-up": "setup"} | dict.fromkeys(objects.pools(), "worker")
     for name, _, container in objects.containers():
-        role = {"set-up": "setup"}.get(name, name)
+        role = roles.get(name, name)
         for variable in container.get("env", []):
             reference = variable.get("valueFrom", {}).get("secretKeyRef", {"name": ""})
             if name != "nats" and reference["name"].startswith("nats-passwords") and reference["key"] != role:

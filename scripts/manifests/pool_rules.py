@@ -1,0 +1,48 @@
+"""Rules about pools of workers: each has objects of its own, and none counts the pods or the jobs of another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from manifests.objects import Objects, matches
+from manifests.queue_rules import models, scaler_of
+
+
+def selectors_choose_one_pool(objects: Objects) -> Iterator[str]:
+    """An autoscaler counts the pods that its Deployment selects; a pod with two budgets cannot be evicted."""
+    for pool in objects.pools():
+        labels = objects.template(pool)["metadata"]["labels"]
+        for kind in ("Deployment", "PodDisruptionBudget"):
+            choosing = [
+                found["metadata"]["name"]
+                for found in objects.of(kind)
+                if matches(found["spec"]["selector"]["matchLabels"], labels)
+            ]
+            if len(choosing) != 1:
+                names = ", ".join(choosing) or "none"
+                yield f"the pods of {pool} are selected by {len(choosing)} of kind {kind}: {names}"
+
+
+def no_job_starts_workers_of_two_pools(objects: Objects) -> Iterator[str]:
+    counted: dict[str, str] = {}
+    for pool in objects.pools():
+        scaler = scaler_of(objects, pool)
+        for trigger in scaler["spec"]["triggers"] if scaler else []:
+            consumer = trigger["metadata"].get("consumer")
+            if consumer in counted:
+                yield f"the jobs of {consumer} start workers of {counted[consumer]} and again of {pool}"
+            counted.setdefault(consumer, pool)
+
+
+def every_model_has_workers(objects: Objects) -> Iterator[str]:
+    served = {model for pool in objects.pools() for model in models(objects.settings(pool))}
+    for model in models(objects.settings("set-up")):
+        if model not in served:
+            yield f"the set-up creates the consumers of {model}, which no worker serves"
+
+
+RULES = [
+    selectors_choose_one_pool,
+    no_job_starts_workers_of_two_pools,
+    every_model_has_workers,
+]
