@@ -211,10 +211,10 @@ class Task:
 
     max_jobs_ahead: int | None = None
     """
-    No more jobs than this, of the same model and priority, wait before that of the task: an upper bound, up to a second
-    old, which counts some jobs that were cancelled, and where models or priorities share the queue, jobs of others, but
-    not those that a worker gave back. Only in the answer of `GET /v1/tasks/{task_id}`, while the job waits for its first
-    worker; absent where it is not known.
+    No more jobs than this, of the same model and priority, wait before that of the task: an upper bound, up to a
+    second old, which counts some jobs that were cancelled, and where models or priorities share the queue, jobs of
+    others, but not those that a worker gave back. Only in the answer of `GET /v1/tasks/{task_id}`, while the job
+    waits for its first worker; absent where it is not known.
     """
 
     metadata: Any | None = None

@@ -157,7 +157,7 @@ async fn a_page_of_batches_has_the_wanted_ones_before_its_cursor() {
     batches.note_outcome(item, ItemOutcome::Failed).await.unwrap();
     records.reverse();
 
-    let is_even = |record: &BatchRecord| record.received % 2 == 0;
+    let is_even = |record: &BatchRecord| record.received.is_multiple_of(2);
     let first = batches.list(None, 2, is_even).await.unwrap();
     assert_eq!(first.records, [records[0].clone(), records[2].clone()]);
     assert_eq!(first.next, Some(records[2].batch_id));
