@@ -129,6 +129,8 @@ def servers_know_each_other(objects: Objects) -> Iterator[str]:
 
 def clients_reach_their_routes_and_no_more(objects: Objects) -> Iterator[str]:
     described = json.loads((ROOT / "openapi.json").read_text())["paths"].keys()
+    # No prefix of an Ingress leads to a path that begins with anything: such a route only says what is not served.
+    described = {path for path in described if not path.startswith("/{")}
     served = described | {"/docs", "/openapi.json", "/assets", "/samples"}
     spec = objects.named("Ingress", "api")["spec"]
     for rule in spec["rules"]:
