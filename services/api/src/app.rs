@@ -175,6 +175,7 @@ pub async fn serve(
         deepstack: config.deepstack,
         huggingface: config.huggingface,
         roboflow: config.roboflow,
+        open_inference: config.open_inference,
     };
     let access = AccessRules { guard, origins, served };
     let app = app(data, access)?;

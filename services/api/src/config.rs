@@ -64,6 +64,8 @@ pub struct Config {
     pub huggingface: bool,
     /// `ROBOFLOW_API`: whether the routes of Roboflow are served. Default: they are.
     pub roboflow: bool,
+    /// `OPEN_INFERENCE_API`: whether the routes of the Open Inference Protocol are served. Default: they are.
+    pub open_inference: bool,
     /// `MAX_EVENT_STREAMS`: maximum number of event streams. Default 2048, half of the connections.
     pub max_event_streams: usize,
     /// `MAX_LISTED_TASKS`: maximum number of tasks in the index for lists. Default a million; 0: no lists.
@@ -127,6 +129,7 @@ impl Config {
             deepstack: reader.read("DEEPSTACK_API", DeepStackMode::default()),
             huggingface: reader.switch("HUGGINGFACE_API", true),
             roboflow: reader.switch("ROBOFLOW_API", true),
+            open_inference: reader.switch("OPEN_INFERENCE_API", true),
             max_event_streams: reader.within("MAX_EVENT_STREAMS", 0, MOST_EVENT_STREAMS, 2048),
             max_listed_tasks: reader.read("MAX_LISTED_TASKS", 1_000_000),
             task_deadline: reader.seconds("TASK_DEADLINE_SECONDS", 24 * 3600),

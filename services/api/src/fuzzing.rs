@@ -20,14 +20,17 @@ use crate::{
     auth::presented,
     routes::{
         error::StartTaskError,
+        held_error::status_of,
         legacy::LegacyApi,
+        open_inference::pictures::InferenceRequest,
         rejection::Rejection,
         v1::{V1Api, error::SubmitError, formats, list::ListParameters},
     },
     tasks::{events::EventId, viewer::Viewer},
     upload::{
-        ArrivedPicture, BatchLimits, BatchUpload, FetchConfig, PictureFetcher, PictureForm,
-        SubmissionRoute, Submitted, SubmittedPicture, UploadError, UploadRules,
+        ArrivedPicture, BatchLimits, BatchUpload, FetchConfig, JSON_LENGTH, PictureFetcher,
+        PictureForm, SubmissionRoute, Submitted, SubmittedPicture, TensorBody, UploadError,
+        UploadRules,
         zip::{Event as ZipEvent, Parser, ZipLimits},
     },
 };
@@ -207,6 +210,43 @@ async fn read_batch(upload: &Upload<'_>) -> (usize, u16) {
         }
     }
     (count, 200)
+}
+
+/// An inference request from a fuzzer's input: the length of its JSON in two bytes, of which the largest number is no
+/// header, and then as [`Upload::from_input`] has it.
+#[must_use]
+pub fn inference_from(input: &[u8]) -> Option<(Upload<'_>, Option<u64>)> {
+    let ([low, high], input) = input.split_first_chunk()?;
+    let json_length = u16::from_le_bytes([*low, *high]);
+    let json_length = (json_length < u16::MAX).then_some(u64::from(json_length));
+    Some((Upload::from_input(input)?, json_length))
+}
+
+/// How many pictures an inference request has, and the status if it were answered then. `json_length` is the header with
+/// the length of its JSON.
+#[must_use]
+pub fn inference(upload: &Upload<'_>, json_length: Option<u64>) -> (usize, u16) {
+    let mut request = upload.request();
+    if let Some(length) = json_length {
+        request.headers_mut().insert(JSON_LENGTH, length.into());
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime without sockets").block_on(async {
+        let (request, mut body) = request.split();
+        let rules = request.data::<UploadRules>().expect("the request has rules");
+        let body = match TensorBody::read(&request, &mut body, rules).await {
+            Ok(body) => body,
+            Err(error) => return (0, status_of(Rejection::from(error).kind()).as_u16()),
+        };
+        match InferenceRequest::parse(body, &rules.limits) {
+            Ok(InferenceRequest { pictures, .. }) => {
+                let bytes: usize = pictures.iter().map(|picture| picture.bytes.len()).sum();
+                assert!(bytes <= upload.body.len(), "more than was sent");
+                (pictures.len(), 200)
+            }
+            Err(error) => (0, status_of(error.kind()).as_u16()),
+        }
+    })
 }
 
 /// The media type of the answer to a request for a result with this header `Accept`; `None`: 406.

@@ -3,16 +3,17 @@
 pub(crate) mod deepstack;
 pub(crate) mod error;
 pub(crate) mod health;
+pub(crate) mod held_error;
 pub(crate) mod huggingface;
 pub(crate) mod index;
 pub(crate) mod legacy;
+pub(crate) mod open_inference;
 pub(crate) mod openapi;
 pub(crate) mod rejection;
 pub(crate) mod roboflow;
 pub(crate) mod v1;
 
 mod held;
-mod held_error;
 mod keyed;
 mod schema;
 mod tag;

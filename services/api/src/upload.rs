@@ -1,4 +1,4 @@
-//! Uploads: a picture in a multipart form, as the whole body, in JSON, or at a URL, checked while it arrives.
+//! Uploads: a picture in a multipart form, as the whole body, in JSON, or at a URL, checked while it arrives; tensors.
 
 pub(crate) mod cache_control;
 pub(crate) mod multipart;
@@ -19,6 +19,7 @@ mod picture_form;
 mod plain_body;
 mod rules;
 mod sent_picture;
+mod tensor_body;
 mod unread_body;
 mod uploaded;
 
@@ -29,10 +30,12 @@ pub(crate) use error::UploadError;
 pub use fetcher::FetchConfig;
 pub(crate) use fetcher::PictureFetcher;
 pub(crate) use image_form::{ImageField, ImageFormUpload};
+pub(crate) use json_body::decode as decode_base64;
 pub(crate) use picture_form::{PictureForm, SubmissionRoute, place_for_answer};
 #[cfg(any(fuzzing, test))]
 pub(crate) use picture_form::{Submitted, SubmittedPicture};
 pub(crate) use rules::{FileNames, UploadRules};
 pub(crate) use sent_picture::SentPicture;
+pub(crate) use tensor_body::{JSON_LENGTH, TensorBody};
 pub(crate) use unread_body::{BodyPictures, UnreadBody, UnreadKind, parse};
 pub(crate) use uploaded::{UploadSlot, UploadedPicture};

@@ -17,7 +17,8 @@ use crate::{
     },
     operations::Operations,
     routes::{
-        deepstack::DeepStackMode, health::ApiHealth, huggingface, index::Index, openapi, roboflow,
+        deepstack::DeepStackMode, health::ApiHealth, huggingface, index::Index, open_inference,
+        openapi, roboflow,
     },
     tasks::Tasks,
     upload::UploadRules,
@@ -36,6 +37,7 @@ pub(super) struct ServedApis {
     pub(super) deepstack: DeepStackMode,
     pub(super) huggingface: bool,
     pub(super) roboflow: bool,
+    pub(super) open_inference: bool,
 }
 
 impl ServedApis {
@@ -47,6 +49,9 @@ impl ServedApis {
         }
         if !self.huggingface && huggingface::is_route(method, path) {
             return Some(no_route(huggingface::OFF));
+        }
+        if !self.open_inference && open_inference::is_route(path) {
+            return Some(no_route(open_inference::OFF));
         }
         let is_roboflow_off = !self.roboflow && roboflow::is_route(path);
         is_roboflow_off.then(roboflow::turned_off)
@@ -74,7 +79,10 @@ pub(super) fn app(
     let table = Arc::new(RouteTable::of(&document));
     let meter = data.metrics.meter();
     let (guard, deepstack) = (access.guard.clone(), access.served.deepstack);
-    let routes = routes(Arc::clone(&table), openapi::text(&document)?, access)?
+    // On the heap: on the stack, each layer around them would have room for their state as well. In debug builds a request
+    // needed nearly the two megabytes that a test's thread has.
+    let routes = routes(Arc::clone(&table), openapi::text(&document)?, access)?.boxed();
+    let routes = routes
         .data(data.tasks)
         .data(data.batches)
         .data(data.upload_rules)

@@ -55,6 +55,7 @@ pub(crate) fn is_open(method: &Method, path: &str) -> bool {
     // Clients of Hugging Face post pictures to the root.
     (path == "/" && *method != Method::POST)
         || matches!(path, "/docs" | "/openapi.json" | "/metrics" | "/samples" | "/info")
+        || path.starts_with("/v2/health/")
         || ["/assets/", "/docs/", "/health/", "/samples/", "/v1/status/", "/v1/server/status/"]
             .iter()
             .any(|open| path.starts_with(open))
@@ -90,6 +91,8 @@ fn purpose(method: &Method, path: &str) -> Purpose {
     match *method {
         _ if is_for_operators(path) => Purpose::Operate,
         Method::GET | Method::HEAD => Purpose::Read,
+        // A list, which the protocol asks for so.
+        Method::POST if path == "/v2/repository/index" => Purpose::Read,
         Method::POST => Purpose::Submit,
         _ => Purpose::Cancel,
     }
@@ -231,6 +234,7 @@ mod tests {
             "/v1/status/ping",
             "/v1/server/status/version",
             "/info",
+            "/v2/health/live",
         ] {
             assert!(is_open(&Method::GET, open), "{open}");
         }
@@ -249,6 +253,9 @@ mod tests {
             "/v1/vision/detection",
             "/model/registry",
             "/models/yolov8n",
+            "/v2",
+            "/v2/health",
+            "/v2/models/x/infer",
             "",
         ] {
             assert!(!is_open(&Method::GET, closed), "{closed}");
@@ -274,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_belongs_to_all_keys_needs_admin() {
+    fn the_scope_follows_from_method_and_path() {
         let cases = [
             (Method::GET, "/v1/operations", Scope::Admin),
             (Method::GET, "/v1/operations/events", Scope::Admin),
@@ -284,6 +291,8 @@ mod tests {
             (Method::GET, "/v1/operationsx", Scope::Read),
             (Method::GET, "/v1/tasks", Scope::Read),
             (Method::DELETE, "/v1/tasks/x", Scope::Submit),
+            (Method::POST, "/v2/repository/index", Scope::Read),
+            (Method::POST, "/v2/models/x/infer", Scope::Submit),
         ];
         for (method, path, expected) in cases {
             assert_eq!(purpose(&method, path).scope(), expected, "{method} {path}");

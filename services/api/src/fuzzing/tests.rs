@@ -111,6 +111,30 @@ fn forms_made_from_the_seeds_are_read() {
 }
 
 #[test]
+fn inference_requests_made_from_the_seeds_are_read() {
+    run_mutated("inference", |input| {
+        let Some((upload, json_length)) = inference_from(input) else { return };
+        let (pictures, status) = inference(&upload, json_length);
+        assert!(pictures <= 32, "{pictures} pictures");
+        assert!(matches!(status, 200 | 400 | 413 | 415), "status {status}");
+    });
+}
+
+#[test]
+fn the_seeds_of_inference_requests_are_read() {
+    let mut pictures = 0;
+    for input in seeds("inference") {
+        let (upload, json_length) = inference_from(&input).unwrap();
+        let whole = inference(&Upload { split_at: upload.body.len(), ..upload }, json_length);
+        pictures += whole.0;
+        for split_at in (0..upload.body.len()).step_by(1 + upload.body.len() / 100) {
+            assert_eq!(inference(&Upload { split_at, ..upload }, json_length), whole);
+        }
+    }
+    assert!(pictures > 5, "only {pictures} pictures");
+}
+
+#[test]
 fn places_made_from_the_seeds_are_read() {
     run_mutated("places", |input| places(&String::from_utf8_lossy(input)));
 }

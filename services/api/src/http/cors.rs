@@ -12,11 +12,10 @@ use poem::{
 
 /// Request headers that the routes read, besides those that every page may send.
 const REQUEST_HEADERS: &str = "authorization, cache-control, content-disposition, content-type, idempotency-key, \
-     if-none-match, last-event-id, prefer, x-api-key";
+     if-none-match, inference-header-content-length, last-event-id, prefer, x-api-key";
 
 /// Response headers that a page may read, besides those that every page may.
-const RESPONSE_HEADERS: &str =
-    "etag, link, location, preference-applied, ratelimit, ratelimit-policy, retry-after";
+const RESPONSE_HEADERS: &str = "etag, inference-header-content-length, link, location, preference-applied, ratelimit, ratelimit-policy, retry-after";
 
 /// How long a browser remembers the answer to a preflight, in seconds. Browsers limit it to 2 hours or less.
 const MAX_AGE_SECONDS: &str = "7200";

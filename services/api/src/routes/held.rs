@@ -1,13 +1,16 @@
 //! Requests in the manner of other servers, whose answer is held back until their pictures have been run. These go through
 //! the same queue as all others, ahead of them.
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZero,
+    time::{Duration, Instant},
+};
 
 use domain::{DetectedObject, Drawing, FailureReason, Priority, RunReport, TaskRecord, TaskState};
 
 use super::{health::ApiHealth, rejection::Rejection, v1::wait_for_result};
 use crate::{
-    auth::Caller,
+    auth::{Caller, Overrun},
     tasks::{Tasks, submit::SubmitOptions},
     upload::UploadedPicture,
 };
@@ -27,6 +30,18 @@ impl<'a> HeldRequest<'a> {
     /// One that begins now.
     pub(super) fn new(tasks: &'a Tasks, health: &'a ApiHealth, caller: &'a Caller) -> Self {
         Self { tasks, health, caller, began: Instant::now() }
+    }
+
+    /// Counts all of its pictures but the first, which the request was counted for, toward the rate of the key.
+    ///
+    /// # Errors
+    /// [`Overrun`] if that does not permit them.
+    pub(super) fn charge(&self, pictures: usize) -> Result<(), Overrun> {
+        let more = u32::try_from(pictures.saturating_sub(1)).ok().and_then(NonZero::new);
+        match (more, self.caller.submitter(), &self.tasks.rates) {
+            (Some(more), Some(submitter), Some(keys)) => keys.charge(submitter.key, more),
+            _ => Ok(()),
+        }
     }
 
     /// Puts the picture into the queue, ahead of others, with what `options` say beside that.

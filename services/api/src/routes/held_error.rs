@@ -23,7 +23,10 @@ use super::{
     rejection::{Rejection, RejectionKind},
     v1::error::problem_kind,
 };
-use crate::{auth::refusal::Refusal, tasks::submit::RETRY_AFTER_SECONDS};
+use crate::{
+    auth::{Overrun, refusal::Refusal},
+    tasks::submit::RETRY_AFTER_SECONDS,
+};
 
 /// The statuses of errors, for the document.
 const STATUSES: [(u16, &str); 11] = [
@@ -49,8 +52,19 @@ const STATUSES: [(u16, &str); 11] = [
     ),
 ];
 
+/// The status of a rejection of this kind.
+pub(crate) fn status_of(kind: RejectionKind) -> StatusCode {
+    match kind {
+        RejectionKind::UnknownModel => StatusCode::NOT_FOUND,
+        kind => problem_kind(kind).status(),
+    }
+}
+
 /// The body of an error, as one server has it.
 pub(super) trait ErrorBody: Type + ToJSON + 'static {
+    /// The statuses of its errors, for the document.
+    const STATUSES: &'static [(u16, &'static str)] = &STATUSES;
+
     /// With what a person reads.
     fn with(message: String) -> Self;
 }
@@ -79,6 +93,27 @@ impl<B> HeldError<B> {
         let message = "the queue does not answer, try again later";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, message).retry_after(RETRY_AFTER_SECONDS)
     }
+
+    /// A rejection of this kind.
+    pub(super) fn of_kind(kind: RejectionKind, message: String) -> Self {
+        Self { retry_after: kind.retry_after(), ..Self::new(status_of(kind), message) }
+    }
+
+    /// The rate of the API key does not permit so many pictures at once.
+    pub(super) fn overrun(pictures: usize, overrun: Overrun) -> Self {
+        match overrun {
+            Overrun::For(wait) => {
+                let message = format!("the API key's rate permits no {pictures} pictures now");
+                Self::new(StatusCode::TOO_MANY_REQUESTS, message).retry_after(wait.as_secs() + 1)
+            }
+            Overrun::Always { burst } => {
+                let message = format!(
+                    "the request has {pictures} pictures, and the API key may send {burst} at once: send fewer"
+                );
+                Self::new(StatusCode::BAD_REQUEST, message)
+            }
+        }
+    }
 }
 
 impl<B> From<Refusal> for HeldError<B> {
@@ -101,12 +136,7 @@ impl<B> From<Refusal> for HeldError<B> {
 
 impl<B> From<Rejection> for HeldError<B> {
     fn from(rejection: Rejection) -> Self {
-        let kind = rejection.kind();
-        let status = match kind {
-            RejectionKind::UnknownModel => StatusCode::NOT_FOUND,
-            kind => problem_kind(kind).status(),
-        };
-        Self { retry_after: kind.retry_after(), ..Self::new(status, rejection.to_string()) }
+        Self::of_kind(rejection.kind(), rejection.to_string())
     }
 }
 
@@ -134,9 +164,9 @@ impl<B> From<NoResult> for HeldError<B> {
 
 impl<B: ErrorBody> ApiResponse for HeldError<B> {
     fn meta() -> MetaResponses {
-        let responses = STATUSES.map(|(status, description)| MetaResponse {
+        let response = |(status, description): &(u16, &'static str)| MetaResponse {
             description,
-            status: Some(status),
+            status: Some(*status),
             status_range: None,
             content: vec![MetaMediaType {
                 content_type: "application/json; charset=utf-8",
@@ -149,8 +179,8 @@ impl<B: ErrorBody> ApiResponse for HeldError<B> {
                 }
                 _ => Vec::new(),
             },
-        });
-        MetaResponses { responses: responses.into() }
+        };
+        MetaResponses { responses: B::STATUSES.iter().map(response).collect() }
     }
 
     fn register(registry: &mut Registry) {

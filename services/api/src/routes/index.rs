@@ -13,8 +13,15 @@ use super::{schema::EXAMPLE_ID, tag::Tag};
 use crate::http::route_table::UNDESCRIBED;
 
 /// The document's tags in the order of their routes: the original application's come first.
-const TAGS: [Tag; 6] =
-    [Tag::Original, Tag::V1, Tag::DeepStack, Tag::HuggingFace, Tag::Roboflow, Tag::Operations];
+const TAGS: [Tag; 7] = [
+    Tag::Original,
+    Tag::V1,
+    Tag::DeepStack,
+    Tag::HuggingFace,
+    Tag::Roboflow,
+    Tag::OpenInference,
+    Tag::Operations,
+];
 
 /// The index of a service, independent of its address.
 pub(crate) struct Index {

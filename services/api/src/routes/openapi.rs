@@ -11,6 +11,7 @@ use super::{
     huggingface::HuggingFaceApi,
     keyed::Keyed,
     legacy::LegacyApi,
+    open_inference::OpenInferenceApi,
     roboflow::RoboflowApi,
     schema::{IDEMPOTENCY_KEY, MODEL_NAME},
     v1::{
@@ -34,6 +35,7 @@ type KeyedRoutes = (
     DeepStackApi,
     HuggingFaceApi,
     RoboflowApi,
+    OpenInferenceApi,
 );
 
 /// All documented routes, with title, version and licence.
@@ -51,6 +53,7 @@ pub(crate) fn service() -> OpenApiService<(Keyed<KeyedRoutes>, HealthApi), ()> {
         DeepStackApi,
         HuggingFaceApi,
         RoboflowApi::new(),
+        OpenInferenceApi,
     );
     let routes = (Keyed(keyed), HealthApi);
     OpenApiService::new(routes, "spotter", service::VERSION)

@@ -8,8 +8,6 @@ mod models;
 mod request;
 mod unsupported;
 
-use std::num::NonZero;
-
 use domain::{ModelName, TaskRecord};
 use poem::{IntoResponse, Response, http::StatusCode, web::Data};
 use poem_openapi::{
@@ -35,7 +33,7 @@ use super::{
     tag::Tag,
 };
 use crate::{
-    auth::{Caller, Overrun, guard::is_workflow},
+    auth::guard::is_workflow,
     models::KnownModel,
     tasks::{Tasks, submit::SubmitOptions},
     upload::{UploadRules, place_for_answer},
@@ -210,7 +208,8 @@ async fn infer(
     let annotated = content.annotated();
     let model: ModelName = content.model()?;
     let (images, is_list) = (content.image.images, content.image.is_list);
-    charge(tasks, &caller, images.len())?;
+    let count = images.len();
+    held.charge(count).map_err(|overrun| HeldError::overrun(count, overrun))?;
     let pictures = pictures.ok_or_else(HeldError::unavailable)?;
     let mut submitted = Vec::with_capacity(images.len());
     for image in images {
@@ -247,26 +246,6 @@ async fn infer(
         }
     };
     Ok(HeldAnswer { answer, place })
-}
-
-/// Counts all pictures but the first, which the request was counted for, toward the rate of the key.
-fn charge(tasks: &Tasks, caller: &Caller, pictures: usize) -> Result<(), RoboflowError> {
-    let more = u32::try_from(pictures.saturating_sub(1)).ok().and_then(NonZero::new);
-    let (Some(more), Some(submitter), Some(keys)) = (more, caller.submitter(), &tasks.rates) else {
-        return Ok(());
-    };
-    keys.charge(submitter.key, more).map_err(|overrun| match overrun {
-        Overrun::For(wait) => {
-            let message = format!("the API key's rate permits no {pictures} pictures now");
-            HeldError::new(StatusCode::TOO_MANY_REQUESTS, message).retry_after(wait.as_secs() + 1)
-        }
-        Overrun::Always { burst } => {
-            let message = format!(
-                "the request has {pictures} pictures, and the API key may send {burst} at once: send fewer"
-            );
-            HeldError::new(StatusCode::BAD_REQUEST, message)
-        }
-    })
 }
 
 /// What is found in a picture whose task has ended.

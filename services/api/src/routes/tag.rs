@@ -19,6 +19,9 @@ pub(crate) enum Tag {
     /// The routes of Roboflow's inference server, for its client.
     #[oai(rename = "roboflow")]
     Roboflow,
+    /// The Open Inference Protocol v2, as Triton, KServe and OpenVINO Model Server have it.
+    #[oai(rename = "open-inference")]
+    OpenInference,
     /// Health and metrics.
     Operations,
 }

@@ -36,13 +36,13 @@ use poem_openapi::{
 use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::submit_options::submit_options;
 use self::{
     error::{CancelError, SubmitError, TaskError, VARY},
     formats::{ResultFormat, TaskContent},
     list::{ListError, ListParameters, TaskList},
     parameters::OfQuery,
     prefer::Preference,
-    submit_options::submit_options,
     task::{PriorityName, State, Task},
 };
 use super::{

@@ -53,7 +53,7 @@ pub(crate) enum UploadError {
     Parameter { name: String, detail: String },
     #[error("{0}{advice}", advice = advice_on(.0))]
     Boundary(#[from] BoundaryError),
-    #[error("Content-Encoding '{0}' is not supported: send the form as it is, uncompressed")]
+    #[error("Content-Encoding '{0}' is not supported: send the body as it is, uncompressed")]
     ContentEncoding(String),
     #[error(
         "Content-Transfer-Encoding '{0}' is not supported: send the bytes of the picture as it is, as binary"

@@ -74,7 +74,7 @@ impl JsonSubmission {
 }
 
 /// Decodes base64, also as a `data:` URL.
-pub(super) fn decode(image: &str) -> Result<Vec<u8>, DecodeError> {
+pub(crate) fn decode(image: &str) -> Result<Vec<u8>, DecodeError> {
     let data = match image.strip_prefix("data:").and_then(|url| url.split_once(";base64,")) {
         Some((_, data)) => data,
         None => image,

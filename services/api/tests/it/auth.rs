@@ -2,6 +2,7 @@
 
 mod batches;
 mod limits;
+mod open_inference;
 mod owners;
 mod refusals;
 mod revoking;

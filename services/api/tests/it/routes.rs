@@ -18,6 +18,7 @@ mod list_recovery;
 mod long_poll;
 mod metrics;
 mod models;
+mod open_inference;
 mod openapi;
 mod operations;
 mod queue_position;

@@ -45,6 +45,7 @@ mod system {
     mod models;
     mod nasty;
     mod nats_permissions;
+    mod open_inference;
     mod pools;
     mod providers;
     mod result_cache;

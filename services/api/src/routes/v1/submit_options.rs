@@ -12,7 +12,7 @@ use crate::{
 ///
 /// # Errors
 /// [`Rejection::Parameter`].
-pub(super) fn submit_options(
+pub(in crate::routes) fn submit_options(
     given: impl IntoIterator<Item = (&'static str, Value)>,
     tasks: &Tasks,
 ) -> Result<SubmitOptions, Rejection> {

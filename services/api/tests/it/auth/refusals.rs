@@ -14,6 +14,9 @@ async fn a_request_without_a_key_is_refused_in_the_words_of_its_route() {
         (Method::POST, "/start_task", false),
         (Method::GET, "/task_result/0190b5a3-7c1e-7d2a-9f61-3a5d0c9e8b47", false),
         (Method::GET, "/nowhere", false),
+        (Method::GET, "/v2", false),
+        (Method::POST, "/v2/repository/index", false),
+        (Method::POST, "/v2/models/yolov8n/infer", false),
         (Method::POST, "/v1/tasks", true),
         (Method::GET, "/v1/tasks", true),
         (Method::GET, "/v1/tasks?limit=0&unknown=1", true),
@@ -50,7 +53,7 @@ async fn a_request_without_a_key_is_refused_in_the_words_of_its_route() {
             false => assert!(body["error"].as_str().unwrap().contains("X-API-Key"), "{body}"),
         }
     }
-    assert_eq!(app.metric("spotter_requests_refused_total", "reason=\"no_key\"").await, Some(22));
+    assert_eq!(app.metric("spotter_requests_refused_total", "reason=\"no_key\"").await, Some(25));
     assert_eq!(app.jobs(), 0);
 }
 

@@ -58,6 +58,9 @@ fn every_operation_has_a_summary_and_its_errors() {
         assert_eq!(statuses(path, "get"), ["200", "400", "401", "403", "404", "410", "429", "503"]);
     }
     assert_eq!(statuses("/v1/batches/{batch_id}/events", "get"), following);
+    let inference =
+        ["200", "400", "401", "403", "404", "408", "413", "415", "429", "500", "503", "504"];
+    assert_eq!(statuses("/v2/models/{model}/infer", "post"), inference);
     let looking = ["200", "400", "401", "403", "429", "503"];
     let lists = ["/v1/dead-letters", "/v1/webhooks/dead-letters"];
     for path in ["/v1/operations", "/v1/operations/events"].into_iter().chain(lists) {
@@ -83,9 +86,9 @@ fn every_route_says_whether_it_may_need_a_key() {
     let open = ["/", "/health/live", "/health/ready", "/health/startup", "/metrics", "/info"];
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
-            let of_cameras = ["/v1/status/", "/v1/server/status/"];
+            let of_others = ["/v1/status/", "/v1/server/status/", "/v2/health/"];
             let is_open = (open.contains(&path.as_str()) && method == "get")
-                || of_cameras.iter().any(|start| path.starts_with(start));
+                || of_others.iter().any(|start| path.starts_with(start));
             assert_eq!(operation["security"].is_null(), is_open, "{method} {path}");
             assert_eq!(operation["responses"]["401"].is_null(), is_open, "{method} {path}");
         }
