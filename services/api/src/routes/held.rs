@@ -6,7 +6,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use domain::{DetectedObject, Drawing, FailureReason, Priority, RunReport, TaskRecord, TaskState};
+use domain::{
+    DetectedObject, Drawing, FailureReason, Job, Priority, RunReport, TaskRecord, TaskState,
+};
 
 use super::{health::ApiHealth, rejection::Rejection, v1::wait_for_result};
 use crate::{
@@ -60,6 +62,15 @@ impl<'a> HeldRequest<'a> {
             ..options
         };
         Ok(self.tasks.submit(picture, options).await?)
+    }
+
+    /// Cancels the pictures of a request before one that was not accepted.
+    pub(super) async fn cancel(&self, submitted: Vec<TaskRecord>) {
+        for TaskRecord { job: Job { task_id, .. }, .. } in submitted {
+            if let Err(error) = self.tasks.cancel(task_id, self.caller.viewer()).await {
+                tracing::warn!(%task_id, %error, "cannot cancel a picture of a refused request");
+            }
+        }
     }
 
     /// The task once it has ended, or as it is when the time is over.

@@ -36,7 +36,7 @@ use crate::{
     auth::guard::is_workflow,
     models::KnownModel,
     tasks::{Tasks, submit::SubmitOptions},
-    upload::{UploadRules, place_for_answer},
+    upload::{BodyPictures, SentPicture, UploadRules, place_for_answer},
 };
 
 /// The response to a request to one of these routes where they are turned off.
@@ -211,18 +211,22 @@ async fn infer(
     let count = images.len();
     held.charge(count).map_err(|overrun| HeldError::overrun(count, overrun))?;
     let pictures = pictures.ok_or_else(HeldError::unavailable)?;
+    let options = || SubmitOptions {
+        settings: settings.clone(),
+        model: Some(model.clone()),
+        annotated,
+        no_cache,
+        ..SubmitOptions::default()
+    };
     let mut submitted = Vec::with_capacity(images.len());
     for image in images {
-        let picture = pictures.complete(image).await;
-        let picture = picture.map_err(|error| refused_upload(error, &tasks.metrics))?;
-        let options = SubmitOptions {
-            settings: settings.clone(),
-            model: Some(model.clone()),
-            annotated,
-            no_cache,
-            ..SubmitOptions::default()
-        };
-        submitted.push(held.submit(picture, options).await?);
+        match submit(tasks, &held, &pictures, image, options()).await {
+            Ok(record) => submitted.push(record),
+            Err(error) => {
+                held.cancel(submitted).await;
+                return Err(error);
+            }
+        }
     }
     // The places of the pictures are free while they wait.
     drop(pictures);
@@ -246,6 +250,18 @@ async fn infer(
         }
     };
     Ok(HeldAnswer { answer, place })
+}
+
+async fn submit(
+    tasks: &Tasks,
+    held: &HeldRequest<'_>,
+    pictures: &BodyPictures,
+    image: SentPicture,
+    options: SubmitOptions,
+) -> Result<TaskRecord, RoboflowError> {
+    let picture = pictures.complete(image).await;
+    let picture = picture.map_err(|error| refused_upload(error, &tasks.metrics))?;
+    Ok(held.submit(picture, options).await?)
 }
 
 /// What is found in a picture whose task has ended.

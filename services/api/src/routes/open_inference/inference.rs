@@ -1,6 +1,6 @@
 //! Runs the pictures of a request: a task for each of them.
 
-use domain::{Job, ModelName, TaskRecord};
+use domain::{ModelName, TaskRecord};
 use poem::{Request, http::StatusCode};
 
 use super::{
@@ -28,7 +28,6 @@ use crate::{
 pub(super) struct Inference<'a> {
     tasks: &'a Tasks,
     rules: &'a UploadRules,
-    caller: &'a Caller,
     held: HeldRequest<'a>,
 }
 
@@ -63,7 +62,7 @@ impl<'a> Inference<'a> {
         rules: &'a UploadRules,
         caller: &'a Caller,
     ) -> Self {
-        Self { tasks, rules, caller, held: HeldRequest::new(tasks, health, caller) }
+        Self { tasks, rules, held: HeldRequest::new(tasks, health, caller) }
     }
 
     /// Runs the pictures of a request, and answers with what is found in them.
@@ -91,7 +90,7 @@ impl<'a> Inference<'a> {
             match self.held.submit(picture, options()?).await {
                 Ok(record) => submitted.push(record),
                 Err(error) => {
-                    self.cancel(submitted).await;
+                    self.held.cancel(submitted).await;
                     return Err(error.into());
                 }
             }
@@ -117,15 +116,6 @@ impl<'a> Inference<'a> {
             let error = "the request could not be processed";
             InferenceError::new(StatusCode::INTERNAL_SERVER_ERROR, error)
         })
-    }
-
-    /// Cancels the pictures before one that was not accepted.
-    async fn cancel(&self, submitted: Vec<TaskRecord>) {
-        for TaskRecord { job: Job { task_id, .. }, .. } in submitted {
-            if let Err(error) = self.tasks.cancel(task_id, self.caller.viewer()).await {
-                tracing::warn!(%task_id, %error, "cannot cancel a picture of a refused request");
-            }
-        }
     }
 }
 

@@ -106,9 +106,9 @@ async fn a_list_is_answered_with_a_list_and_each_picture_is_counted() {
     let (status, body) = sent(post(&app, INFER, &four).bearer_auth(other.expose())).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{body}");
     assert!(body["message"].as_str().unwrap().contains("send fewer"), "{body}");
-    let (status, body) =
-        sent(post(&app, INFER, &request(json!([by_url("/none")]))).bearer_auth(other.expose()))
-            .await;
+    // The picture before one that cannot be accepted is cancelled.
+    let one_missing = request(json!([image(), by_url("/none")]));
+    let (status, body) = sent(post(&app, INFER, &one_missing).bearer_auth(other.expose())).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
     assert_eq!(app.jobs(), 0);
 }
