@@ -69,8 +69,13 @@ fn checks_key_itself(path: &str) -> bool {
 
 /// Whether `path` is where Roboflow's clients run workflows. There are none, which everybody is told.
 pub(crate) fn is_workflow(path: &str) -> bool {
-    path.starts_with("/workflows/")
-        || (path.split('/').nth(2) == Some("workflows") && !path.starts_with("/v1/"))
+    // The whole path: `/models/workflows` is the route of a model of this name, which needs a key.
+    let mut parts = path.split('/').skip(1);
+    match [parts.next(), parts.next(), parts.next(), parts.next()] {
+        [Some("workflows"), Some(_), ..] => true,
+        [Some(workspace), Some("workflows"), Some(_), None] => workspace != "v1",
+        _ => false,
+    }
 }
 
 /// Whether `path` is for those who operate the system: it shows, or changes, what belongs to all keys.
@@ -271,6 +276,8 @@ mod tests {
             ("/workflows/run", true),
             ("/a/workflows/b", true),
             ("/v1/workflows/b", false),
+            ("/models/workflows", false),
+            ("/task_result/workflows", false),
             ("/models/yolov8n", false),
             ("/workflows", false),
             ("/", false),
