@@ -178,6 +178,7 @@ def the_ingress_lets_pictures_and_patience_through(objects: Objects) -> Iterator
     )
     waits = (
         constant("services/api/src/routes/v1.rs", r"LONGEST_WAIT_SECONDS: u64 = (\d+);"),
+        constant("services/api/src/routes/held.rs", r"TIMEOUT: Duration = Duration::from_secs\((\d+)\);"),
         constant("services/api/src/routes/v1/prefer.rs", r"LONGEST_WAIT: Duration = Duration::from_secs\((\d+)\);"),
     )
     longest = max(upload, *map(int, waits))
