@@ -13,6 +13,7 @@ pub(crate) mod rejection;
 pub(crate) mod roboflow;
 pub(crate) mod v1;
 
+mod bounded;
 mod held;
 mod keyed;
 mod schema;

@@ -26,7 +26,7 @@ mod uploaded;
 pub use batch::BatchLimits;
 pub(crate) use batch::{Arrived, ArrivedPicture, BatchUpload, Given, Pictures};
 pub(crate) use body_kind::Bodies;
-pub(crate) use error::UploadError;
+pub(crate) use error::{UploadError, json_error};
 pub use fetcher::FetchConfig;
 pub(crate) use fetcher::PictureFetcher;
 pub(crate) use image_form::{ImageField, ImageFormUpload};

@@ -8,13 +8,14 @@ mod models;
 mod request;
 mod unsupported;
 
-use domain::{ModelName, TaskRecord};
+use domain::{Drawing, ModelName, TaskRecord};
 use poem::{IntoResponse, Response, http::StatusCode, web::Data};
 use poem_openapi::{
     OpenApi,
     param::{Path, Query},
     payload::Json,
 };
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use self::{
@@ -38,6 +39,10 @@ use crate::{
     tasks::{Tasks, submit::SubmitOptions},
     upload::{BodyPictures, SentPicture, UploadRules, place_for_answer},
 };
+
+/// Why pictures at URLs are not waited for.
+const NOT_FETCHED: &str =
+    "the pictures of the request could not be fetched in its time: send fewer, or their bytes";
 
 /// The response to a request to one of these routes where they are turned off.
 pub(crate) fn turned_off() -> Response {
@@ -239,8 +244,9 @@ async fn infer(
         None => None,
     };
     let mut inferences = Vec::with_capacity(records.len());
+    let mut drawn = Drawn { bytes: 0, most: rules.limits.max_bytes };
     for record in &records {
-        inferences.push(inference(tasks, &held, record).await?);
+        inferences.push(inference(tasks, &held, record, &mut drawn).await?);
     }
     let answer = match (is_list, inferences.pop()) {
         (false, Some(only)) => Answer::One(only),
@@ -259,9 +265,27 @@ async fn submit(
     image: SentPicture,
     options: SubmitOptions,
 ) -> Result<TaskRecord, RoboflowError> {
-    let picture = pictures.complete(image).await;
+    // Pictures at URLs are fetched one after the other. Once one is in the queue, it is waited for.
+    let picture = timeout(held.left(), pictures.complete(image)).await;
+    let late = |_| HeldError::new(StatusCode::UNPROCESSABLE_ENTITY, NOT_FETCHED);
+    let picture = picture.map_err(late)?;
     let picture = picture.map_err(|error| refused_upload(error, &tasks.metrics))?;
     Ok(held.submit(picture, options).await?)
+}
+
+/// The drawings of an answer, whose place in memory is that of one picture.
+struct Drawn {
+    bytes: u64,
+    most: u64,
+}
+
+impl Drawn {
+    /// Whether there is room for another one. The first one may be larger than the picture was.
+    fn takes(&mut self, drawing: &Drawing) -> bool {
+        let has_room = self.bytes == 0 || self.bytes + drawing.bytes <= self.most;
+        self.bytes += if has_room { drawing.bytes } else { 0 };
+        has_room
+    }
 }
 
 /// What is found in a picture whose task has ended.
@@ -269,10 +293,11 @@ async fn inference(
     tasks: &Tasks,
     held: &HeldRequest<'_>,
     record: &TaskRecord,
+    drawn: &mut Drawn,
 ) -> Result<Inference, RoboflowError> {
     let found = Found::of(record)?;
     let id = record.job.task_id;
-    let drawing = match found.drawing {
+    let drawing = match found.drawing.filter(|drawing| drawn.takes(drawing)) {
         Some(drawing) => visualization(&tasks.drawings, id, drawing).await,
         None => None,
     };
@@ -281,7 +306,18 @@ async fn inference(
 
 #[cfg(test)]
 mod tests {
+    use domain::DrawingFormat;
+
     use super::*;
+
+    #[test]
+    fn the_drawings_of_an_answer_have_the_room_of_one_picture() {
+        let of = |bytes| Drawing { id: 1, format: DrawingFormat::Jpeg, bytes };
+        let mut drawn = Drawn { bytes: 0, most: 10 };
+        assert_eq!([6, 5, 4, 1].map(|bytes| drawn.takes(&of(bytes))), [true, false, true, false]);
+        let mut drawn = Drawn { bytes: 0, most: 10 };
+        assert_eq!([12, 1].map(|bytes| drawn.takes(&of(bytes))), [true, false]);
+    }
 
     #[test]
     fn the_paths_of_the_client_are_those_of_the_routes() {

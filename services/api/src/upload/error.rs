@@ -6,7 +6,7 @@ use domain::picture::{PictureError, PictureFormat};
 use outbound::{RequestError, UrlError};
 
 use super::{
-    multipart::{BoundaryError, FormError, PartHead, printable},
+    multipart::{BoundaryError, FormError, PartHead, printable, without_controls},
     rules::{
         FIELD, FORM_OVERHEAD_BYTES, IMAGE, ITEMS, MAX_FILE_NAME_CHARS, MIN_BYTES_PER_SECOND, URL,
     },
@@ -15,6 +15,8 @@ use super::{
 
 /// Maximum number of fields that an error names.
 const NAMED_FIELDS: usize = 10;
+/// How much of a parser's error is told: it may repeat a text of the request, of any length.
+const SHOWN_CHARACTERS: usize = 256;
 /// How to send a picture in a form.
 const FORM_ADVICE: &str = "send the picture as a file in field 'file' of a multipart/form-data form, as \
     `curl -F file=@picture.jpg` does";
@@ -26,6 +28,12 @@ const OTHER_ADVICE: &str = "or as the whole body with its media type, as \
 const BATCH_ADVICE: &str = "send the pictures as files of a multipart/form-data form, as \
     `curl -F file=@a.jpg -F file=@b.jpg` does, or as a zip archive with Content-Type application/zip, or a list of \
     URLs in JSON, {\"items\": [\"https://…\"]}";
+
+/// What is wrong with a client's JSON, in the parser's words.
+pub(crate) fn json_error(error: &serde_json::Error) -> String {
+    let shown: String = error.to_string().chars().take(SHOWN_CHARACTERS).collect();
+    without_controls(&shown).into_owned()
+}
 
 /// Why an upload is rejected.
 #[derive(Debug, thiserror::Error)]

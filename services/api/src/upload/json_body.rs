@@ -14,7 +14,7 @@ use serde::{
 use serde_json::Value;
 
 use super::{
-    error::UploadError,
+    error::{UploadError, json_error},
     rules::{IMAGE, URL},
 };
 
@@ -52,7 +52,7 @@ impl JsonSubmission {
         let members = Members { known }.deserialize(&mut deserializer);
         let members = members.and_then(|members| deserializer.end().map(|()| members));
         let Parsed { image, url, parameters, unknown } =
-            members.map_err(|error| UploadError::Json(error.to_string()))?;
+            members.map_err(|error| UploadError::Json(json_error(&error)))?;
         if let Some(name) = unknown {
             let detail = format!(
                 "there is no parameter '{name}'; the JSON object may have {IMAGE} or {URL}, {}",

@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     cache_control::CacheControl,
-    error::UploadError,
+    error::{UploadError, json_error},
     fetch::PictureUrl,
     form::FoundPicture,
     limited_body::LimitedBody,
@@ -170,7 +170,7 @@ impl JsonBody<'_> {
 /// # Errors
 /// [`UploadError::Json`].
 pub(crate) fn parse<T: DeserializeOwned>(text: &[u8]) -> Result<T, UploadError> {
-    serde_json::from_slice(text).map_err(|error| UploadError::Json(error.to_string()))
+    serde_json::from_slice(text).map_err(|error| UploadError::Json(json_error(&error)))
 }
 
 /// What makes uploads of the pictures that a body has.

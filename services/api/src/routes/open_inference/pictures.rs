@@ -8,12 +8,15 @@ use domain::{
 use serde_json::Value;
 
 use super::{
-    request::{Bounded, Elements, MAX_PICTURES, SentInput, SentOutput, SentRequest},
+    request::{Elements, MAX_LISTED, MAX_PICTURES, SentInput, SentOutput, SentRequest},
     schema::INPUT,
     tensor_error::{Named, TensorError},
     tensors::{Output, OutputData, Requested},
 };
-use crate::upload::{TensorBody, UploadSlot, decode_base64, multipart::printable};
+use crate::{
+    routes::bounded::Bounded,
+    upload::{TensorBody, UploadSlot, decode_base64, multipart::printable},
+};
 
 /// The datatype of encoded pictures.
 const BYTES: &str = "BYTES";
@@ -64,7 +67,7 @@ impl InferenceRequest {
 }
 
 /// The one input.
-fn only(inputs: Bounded<SentInput<'_>>) -> Result<SentInput<'_>, TensorError> {
+fn only(inputs: Bounded<SentInput<'_>, MAX_LISTED>) -> Result<SentInput<'_>, TensorError> {
     let names = inputs.0.iter().map(|input| printable(&input.name).into_owned()).collect();
     let mut inputs = inputs.0.into_iter();
     match (inputs.next(), inputs.next()) {
@@ -183,5 +186,12 @@ fn requested(
         };
         Ok(Requested { output, data })
     };
-    sent.into_iter().map(requested).collect()
+    let all: Vec<Requested> = sent.into_iter().map(requested).collect::<Result<_, _>>()?;
+    for (index, one) in all.iter().enumerate() {
+        // Each takes memory for all pictures.
+        if all.iter().take(index).any(|earlier| earlier.output == one.output) {
+            return Err(TensorError::Twice(one.output.name()));
+        }
+    }
+    Ok(all)
 }

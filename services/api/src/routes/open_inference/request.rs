@@ -1,6 +1,6 @@
 //! The JSON of an inference request, parsed within bounds: it keeps no more of a list than a request may have.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
@@ -8,10 +8,12 @@ use serde::{
 };
 use serde_json::Value;
 
+use crate::routes::bounded::{Bounded, Scalar};
+
 /// The most pictures in a request.
 pub(super) const MAX_PICTURES: usize = 32;
 /// The most tensors in a list, and dimensions of one.
-const MAX_LISTED: usize = 16;
+pub(super) const MAX_LISTED: usize = 16;
 
 /// The parameters of a request, by the names that it has for them, and those of `/v1`.
 const PARAMETERS: [(&str, &str); 8] = [
@@ -32,9 +34,9 @@ pub(super) struct SentRequest<'a> {
     #[serde(default)]
     pub(super) parameters: SentParameters,
     #[serde(borrow)]
-    pub(super) inputs: Bounded<SentInput<'a>>,
+    pub(super) inputs: Bounded<SentInput<'a>, MAX_LISTED>,
     #[serde(borrow)]
-    pub(super) outputs: Option<Bounded<SentOutput<'a>>>,
+    pub(super) outputs: Option<Bounded<SentOutput<'a>, MAX_LISTED>>,
 }
 
 /// A tensor of pictures.
@@ -44,7 +46,7 @@ pub(super) struct SentInput<'a> {
     pub(super) name: Cow<'a, str>,
     #[serde(borrow)]
     pub(super) datatype: Cow<'a, str>,
-    pub(super) shape: Bounded<i64>,
+    pub(super) shape: Bounded<i64, MAX_LISTED>,
     pub(super) parameters: Option<InputParameters>,
     #[serde(borrow)]
     pub(super) data: Option<Elements<'a>>,
@@ -73,37 +75,6 @@ pub(super) struct OutputParameters {
     pub(super) binary_data: Option<bool>,
     pub(super) classification: Option<IgnoredAny>,
     pub(super) shared_memory_region: Option<IgnoredAny>,
-}
-
-/// A list of at most [`MAX_LISTED`] elements.
-#[derive(Debug)]
-pub(super) struct Bounded<T>(pub(super) Vec<T>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Bounded<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(BoundedVisitor(PhantomData))
-    }
-}
-
-struct BoundedVisitor<T>(PhantomData<T>);
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for BoundedVisitor<T> {
-    type Value = Bounded<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a list of at most {MAX_LISTED} elements")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(element) = list.next_element()? {
-            if elements.len() == MAX_LISTED {
-                return Err(A::Error::invalid_length(MAX_LISTED + 1, &self));
-            }
-            elements.push(element);
-        }
-        Ok(Bounded(elements))
-    }
 }
 
 /// The elements of a tensor of texts, flattened.
@@ -202,49 +173,11 @@ impl<'de> Visitor<'de> for ParametersVisitor {
             if parameters.settings.iter().any(|(given, _)| given == known) {
                 return Err(A::Error::custom(format!("{known} is given more than once")));
             }
+            // The protocol has no other parameters.
             let Scalar(value) = map.next_value()?;
             parameters.settings.push((known, value));
         }
         Ok(parameters)
-    }
-}
-
-/// A text, a number or a flag: the protocol has no other parameters.
-struct Scalar(Value);
-
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ScalarVisitor).map(Scalar)
-    }
-}
-
-struct ScalarVisitor;
-
-impl Visitor<'_> for ScalarVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a text, a number, true or false")
-    }
-
-    fn visit_bool<E: Error>(self, flag: bool) -> Result<Value, E> {
-        Ok(flag.into())
-    }
-
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Value, E> {
-        Ok(text.into())
     }
 }
 

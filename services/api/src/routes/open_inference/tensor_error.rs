@@ -5,7 +5,7 @@ use std::fmt;
 use domain::picture::PictureError;
 
 use super::{request::MAX_PICTURES, schema::INPUT, tensors::Output};
-use crate::{routes::rejection::RejectionKind, upload::multipart::without_controls};
+use crate::{routes::rejection::RejectionKind, upload::json_error};
 
 /// Why the tensors of a request cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +40,8 @@ pub(crate) enum TensorError {
     Picture { index: usize, error: PictureError },
     #[error("there is no output '{0}', there are: {names}", names = Output::names())]
     Output(String),
+    #[error("output '{0}' is asked for twice")]
+    Twice(&'static str),
     #[error(
         "classification of output '{0}' is not supported: scores, classes and labels are outputs"
     )]
@@ -59,13 +61,9 @@ impl fmt::Display for Named {
     }
 }
 
-/// How much of a parser's error is told: it may repeat a text of the request, of any length.
-const SHOWN_CHARACTERS: usize = 256;
-
 impl From<serde_json::Error> for TensorError {
     fn from(error: serde_json::Error) -> Self {
-        let shown = error.to_string().chars().take(SHOWN_CHARACTERS).collect::<String>();
-        Self::Json(without_controls(&shown).into_owned())
+        Self::Json(json_error(&error))
     }
 }
 
@@ -81,9 +79,11 @@ impl TensorError {
             | Self::CutOff { .. }
             | Self::Count { .. }
             | Self::Base64 { .. } => RejectionKind::InvalidBody,
-            Self::Inputs(_) | Self::SharedMemory | Self::Output(_) | Self::Classification(_) => {
-                RejectionKind::InvalidParameter
-            }
+            Self::Inputs(_)
+            | Self::SharedMemory
+            | Self::Output(_)
+            | Self::Twice(_)
+            | Self::Classification(_) => RejectionKind::InvalidParameter,
             Self::NoData => RejectionKind::NoPicture,
             Self::TooMany(_) | Self::Picture { error: PictureError::TooManyBytes { .. }, .. } => {
                 RejectionKind::TooLarge

@@ -75,7 +75,7 @@ impl Output {
     pub(super) const ALL: [Self; 5] =
         [Self::NumDetections, Self::Boxes, Self::Scores, Self::Classes, Self::Labels];
 
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::NumDetections => "num_detections",
             Self::Boxes => "boxes",

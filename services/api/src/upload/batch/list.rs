@@ -9,7 +9,7 @@ use super::{
     limits::BatchLimits,
 };
 use crate::upload::{
-    error::UploadError,
+    error::{UploadError, json_error},
     fetch::PictureUrl,
     multipart::{printable, without_controls},
     rules::{ITEMS, MAX_FILE_NAME_CHARS, NAME, URL},
@@ -108,7 +108,7 @@ fn parse(
 ) -> Result<(Vec<Item>, Given), UploadError> {
     let parsed = serde_json::from_slice(text);
     let mut object: Map<String, Value> =
-        parsed.map_err(|error| UploadError::Json(error.to_string()))?;
+        parsed.map_err(|error| UploadError::Json(json_error(&error)))?;
     let Some(Value::Array(items)) = object.remove(ITEMS) else { return Err(UploadError::NoItems) };
     if items.is_empty() {
         return Err(UploadError::NoItems);

@@ -157,11 +157,14 @@ async fn tensors_that_are_no_pictures_are_refused_in_words() {
         request["outputs"] = json!([output]);
         request
     };
+    let mut twice = one.clone();
+    twice["outputs"] = json!([{ "name": "boxes" }, { "name": "boxes" }]);
     let shared = json!({ "shared_memory_region": "a" });
     let many: Vec<&[u8]> = vec![b"a"; 33];
     let mut parameters = one.clone();
     parameters["parameters"] = json!({ "conf": 2 });
     let cases = [
+        (twice, 400, "output 'boxes' is asked for twice"),
         (json!([]), 400, "cannot be read"),
         (json!({}), 400, "missing field `inputs`"),
         (json!({ "inputs": "a".repeat(9000) }), 400, "cannot be read: invalid type"),

@@ -174,6 +174,9 @@ async fn an_error_is_a_text_in_message() {
         (infer(of("url", "https://169.254.169.254/latest")), 403, "url cannot be used"),
         (infer(request(json!([]))), 400, "the list has no image"),
         (infer(with("confidence", json!(2))), 400, "confidence must be a number from 0 to 1"),
+        (infer(with("confidence", json!([0, 0]))), 400, "expected a text, a number"),
+        (infer(with("class_filter", json!(vec!["a"; 101]))), 400, "at most 100 elements"),
+        (infer(with("iou_threshold", json!("x".repeat(5000)))), 400, "xxx"),
         (infer(with("max_detections", json!(0))), 400, "max_detections must be"),
         (infer(with("model_id", json!("nowhere"))), 404, "there is no model 'nowhere', there are"),
         (infer(with("model_id", json!("a/b/c"))), 404, "there is no model 'a/b/c'"),
@@ -196,7 +199,8 @@ async fn an_error_is_a_text_in_message() {
     for (request, expected, text) in cases {
         let (status, body) = sent(request).await;
         assert_eq!(status.as_u16(), expected, "{body}");
-        assert!(body["message"].as_str().unwrap().contains(text), "{text}: {body}");
+        let message = body["message"].as_str().unwrap();
+        assert!(message.contains(text) && message.len() < 1000, "{text}: {body}");
     }
     assert_eq!(app.jobs(), 0);
 
