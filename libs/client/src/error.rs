@@ -69,6 +69,10 @@ impl ClientError {
         if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
             return Self::Busy { message, retry_after };
         }
+        // Of a proxy in front, while the API restarts: the request may have been carried out.
+        if matches!(status, StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT) {
+            return Self::NoAnswer(message);
+        }
         Self::Refused { status: status.as_u16(), message }
     }
 }

@@ -64,7 +64,10 @@ async fn nothing_is_asked_for_that_was_not_said() {
 #[tokio::test]
 async fn a_submission_is_sent_once_where_it_may_have_been_accepted() {
     let half = answer("202 Accepted", "", &task("QUEUED")).replace("length: ", "length: 9");
-    for lost in [String::new(), half] {
+    // A proxy in front, while the API restarts.
+    let proxy = |status| answer(status, "", "<html>");
+    let (bad, late) = (proxy("502 Bad Gateway"), proxy("504 Gateway Timeout"));
+    for lost in [String::new(), half, bad, late] {
         let api = ScriptedApi::start(vec![lost]).await;
         let submission = Submission::new("bus.jpg", "bytes");
         let error = api.client().submit_when_accepted(&submission).await.unwrap_err();

@@ -31,6 +31,7 @@ pub(super) async fn connect(options: &ApiOptions) -> Result<Client, CliError> {
 /// Why a request came to nothing that would come to nothing for any picture or task.
 pub(super) fn of_any_request(error: &ClientError) -> CliError {
     match error {
+        ClientError::Refused { status: 500.., .. } => CliError::Unavailable(error.to_string()),
         ClientError::Refused { .. } => CliError::Usage(error.to_string()),
         _ => CliError::Unavailable(error.to_string()),
     }

@@ -330,6 +330,12 @@ fn count_in_background(folder: &Path, bar: &ProgressBar) {
     if bar.is_hidden() {
         return;
     }
-    let (folder, bar) = (folder.to_owned(), bar.clone());
-    spawn_blocking(move || bar.set_length(pictures_in(&folder).count() as u64));
+    // The bar goes away with the command, also while this goes on.
+    let (folder, bar) = (folder.to_owned(), bar.downgrade());
+    spawn_blocking(move || {
+        let pictures = pictures_in(&folder).count();
+        if let Some(bar) = bar.upgrade() {
+            bar.set_length(pictures as u64);
+        }
+    });
 }
