@@ -69,7 +69,7 @@ async function act(asked: Question): Promise<void> {
       asked.onDone();
     }
   } catch (error) {
-    failure.value = explain(error);
+    if (question.value === asked) failure.value = explain(error);
   } finally {
     isActing.value = false;
   }

@@ -38,13 +38,19 @@ export function readList(): StoredPicture[] {
   }
 }
 
-/** Stores the bytes of pictures, by their ids, in one transaction: one for each would take seconds for a folder. */
+/** How many pictures are stored in one transaction: all of them or none. */
+const AT_A_TIME = 32;
+
+/** Stores the bytes of pictures, by their ids. A transaction for each would take seconds for a folder. */
 export async function storeContents(contents: [id: string, content: Blob][]): Promise<void> {
   const storedAt = Date.now();
-  await inStore("readwrite", (store) => {
-    const puts = contents.map(([id, content]) => store.put({ content, storedAt } satisfies StoredContent, id));
-    return puts[puts.length - 1] as IDBRequest<IDBValidKey>;
-  });
+  for (let from = 0; from < contents.length; from += AT_A_TIME) {
+    await inStore("readwrite", (store) => {
+      const some = contents.slice(from, from + AT_A_TIME);
+      const puts = some.map(([id, content]) => store.put({ content, storedAt } satisfies StoredContent, id));
+      return puts[puts.length - 1] as IDBRequest<IDBValidKey>;
+    });
+  }
 }
 
 export async function readContent(id: string): Promise<Blob | null> {
