@@ -51,10 +51,13 @@ impl Nats {
         panic!("the stream of jobs has no leader for 20 s");
     }
 
-    /// Has another node lead the stream of jobs; nothing happens during an election.
+    /// Has another node lead the stream of jobs. A refusal by a leader that has changed meanwhile is printed.
     pub(crate) fn change_leader(&self) {
         let leader = &self.nodes()[self.jobs_leader()];
-        let _ = leader.try_request("$JS.API.STREAM.LEADER.STEPDOWN.JOBS", "");
+        let answer = leader.try_request("$JS.API.STREAM.LEADER.STEPDOWN.JOBS", "");
+        if !answer.as_ref().is_some_and(|answer| answer.contains("\"success\":true")) {
+            eprintln!("the leader did not change: {answer:?}");
+        }
     }
 
     /// The state of a stream.

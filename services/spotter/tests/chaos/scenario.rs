@@ -98,7 +98,7 @@ impl Scenario {
 
     /// Prints what happens when, for a violation: a task's id begins with its milliseconds.
     fn tell(&self, what: &str) {
-        eprintln!("{:011x} ms: {what}", millis_now());
+        eprintln!("{:012x} ms: {what}", millis_now());
     }
 
     /// Names a fault that the scenario injects itself, for the table.

@@ -48,8 +48,12 @@ fn run(name: &'static str, plan: Plan, faults: &[Fault]) -> Report {
     faults.extend(Step::OF_BATCHES.map(Fault::Crash));
     faults.extend((!disks.is_empty()).then_some(Fault::DiskFull));
     if let Ok(only) = std::env::var("CHAOS_FAULTS") {
-        faults.retain(|fault| only.split(',').any(|name| name.trim() == fault.name()));
-        assert!(!faults.is_empty(), "CHAOS_FAULTS={only} names no fault of this scenario");
+        let only: Vec<&str> = only.split(',').map(str::trim).collect();
+        for name in &only {
+            let is_known = faults.iter().any(|fault| fault.name() == *name);
+            assert!(is_known, "CHAOS_FAULTS: this scenario has no fault '{name}'");
+        }
+        faults.retain(|fault| only.contains(&fault.name()));
     }
     let settings = vec![
         ("QUEUE_MAX_MESSAGES", QUEUE_MAX_MESSAGES.to_string()),
