@@ -1,6 +1,7 @@
 //! One delivery from its arrival to its outcome.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -326,7 +327,13 @@ async fn detect(
         return slot.run_file(file, deadline).await;
     }
     let picture = context.slots.preprocessing().preprocess(file, deadline).await?;
-    run_picture(context, picture, job.priority).await
+    Ok(run_picture(context, picture, job.priority).await?.detections)
+}
+
+/// The detections of one run of the model, and the time of a slot that it took.
+struct PictureRun {
+    detections: Detections,
+    took: Duration,
 }
 
 /// Runs the model on a preprocessed picture, in a slot of its own or in a batch.
@@ -334,7 +341,7 @@ async fn run_picture(
     context: &Context,
     picture: Picture,
     priority: Priority,
-) -> Result<Detections, InferenceError> {
+) -> Result<PictureRun, InferenceError> {
     let parallelism = picture.parallelism;
     let (work, answer) = Work::new(picture);
     if let Some(batcher) = &context.batcher
@@ -342,16 +349,21 @@ async fn run_picture(
     {
         context.metrics.count_picture(parallelism);
         batcher.run(priority, work);
-        return answer.detections().await;
+        let detections = answer.detections().await?;
+        let took = detections.timings.infer;
+        return Ok(PictureRun { detections, took });
     }
     let mut slot = lease_slot(context, priority).await?;
     context.metrics.count_picture(parallelism);
+    let start = Instant::now();
     slot.run(Batch::of(work), context.job_deadline).await;
-    answer.detections().await
+    let detections = answer.detections().await?;
+    Ok(PictureRun { detections, took: start.elapsed() })
 }
 
 /// Runs the model on the whole picture and on its tiles, as many at a time as there are slots, and one more that is
-/// being preprocessed.
+/// being preprocessed. The runs together may take all slots for the deadline of a job. The time that they wait for slots
+/// does not count: it is other jobs that take it, and these runs would be as long the next time.
 async fn detect_tiled(
     context: &Context,
     file: PictureFile,
@@ -361,16 +373,22 @@ async fn detect_tiled(
     let limit = context.job_deadline;
     let picture = TiledJob::decode(file, tiling, limit).await?;
     let at_a_time = context.slots.count() * context.max_batch + 1;
+    let all_slots = u32::try_from(context.slots.count()).unwrap_or(u32::MAX);
+    let mut left = limit.saturating_mul(all_slots);
     let (tiled, preprocessing) = (&picture, context.slots.preprocessing());
     let parts = (0..picture.parts()).map(|place| async move {
         let part = tiled.part(place, preprocessing, limit).await?;
         run_picture(context, part, priority).await
     });
-    let detected = stream::iter(parts).buffered(at_a_time).try_collect::<Vec<_>>();
-    match tokio::time::timeout(limit, detected).await {
-        Ok(parts) => picture.merge(parts?),
-        Err(_) => Err(InferenceError::TooManyTiles { runs: picture.parts(), limit }),
+    let mut runs = pin!(stream::iter(parts).buffered(at_a_time));
+    let mut detected = Vec::with_capacity(picture.parts());
+    while let Some(PictureRun { detections, took }) = runs.try_next().await? {
+        left = left
+            .checked_sub(took)
+            .ok_or(InferenceError::TooManyTiles { runs: picture.parts(), limit })?;
+        detected.push(detections);
     }
+    picture.merge(detected)
 }
 
 /// The version of the model that the job is run with. It may have to be loaded first.

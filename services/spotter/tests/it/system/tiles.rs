@@ -7,7 +7,10 @@ use detector::{
     annotate::encode,
     decode::{Picture, decode},
 };
-use domain::picture::{PictureFormat, PictureLimits};
+use domain::{
+    TaskId,
+    picture::{PictureFormat, PictureLimits},
+};
 use reqwest::{
     StatusCode,
     multipart::{Form, Part},
@@ -37,15 +40,24 @@ fn canvas() -> Vec<u8> {
     encode(&canvas, PictureFormat::Png).unwrap()
 }
 
-/// The finished task.
-async fn run(system: &System, png: Vec<u8>, query: &str) -> Value {
-    let file = Part::bytes(png).file_name("buses.png");
+/// The id of a task that was accepted.
+async fn submit(system: &System, picture: Vec<u8>, query: &str) -> TaskId {
+    let file = Part::bytes(picture).file_name("buses.png");
     let request = system.http.post(format!("{}/v1/tasks{query}", system.base));
     let answer = request.multipart(Form::new().part("file", file)).send().await.unwrap();
     let status = answer.status();
     let task: Value = answer.json().await.unwrap();
     assert_eq!(status, StatusCode::ACCEPTED, "{task}");
-    let id = task["task_id"].as_str().unwrap().parse().unwrap();
+    task["task_id"].as_str().unwrap().parse().unwrap()
+}
+
+/// The finished task.
+async fn run(system: &System, picture: Vec<u8>, query: &str) -> Value {
+    let id = submit(system, picture, query).await;
+    ended(system, id).await
+}
+
+async fn ended(system: &System, id: TaskId) -> Value {
     system.terminal(id).await;
     let answer = system.http.get(format!("{}/v1/tasks/{id}", system.base)).send().await.unwrap();
     answer.json().await.unwrap()
@@ -105,6 +117,26 @@ async fn tiles_that_take_longer_than_a_job_may_are_a_failure_at_once() {
     let message = task["failure"]["message"].as_str().unwrap();
     assert!(message.contains("the 17 runs") && message.contains("fewer tiles"), "{message}");
     assert_eq!(task["attempts"], 1);
+}
+
+/// Other jobs take the only slot between the runs for longer than a job may run.
+#[tokio::test]
+async fn tiles_that_wait_for_other_jobs_do_not_fail() {
+    const OTHERS: usize = 6;
+    const SLOW: &str = "this picture lingers";
+    let system = System::start();
+    let slow_picture = [fs::read(picture("bus.jpg")).unwrap(), SLOW.into()].concat();
+    submit(&system, slow_picture.clone(), "").await;
+    let tiled = submit(&system, canvas(), "?tiles=3x2").await;
+    for _ in 0..OTHERS {
+        submit(&system, slow_picture.clone(), "").await;
+    }
+    let failpoints = format!("worker-detect=linger({SLOW})");
+    let settings =
+        [("FAILPOINTS", &*failpoints), ("JOB_DEADLINE_SECONDS", "4"), ("CONCURRENCY", "1")];
+    let _worker = system.worker_with(&settings);
+    let task = ended(&system, tiled).await;
+    assert_eq!((&task["state"], &task["attempts"]), (&"SUCCESS".into(), &1.into()), "{task}");
 }
 
 #[tokio::test]
