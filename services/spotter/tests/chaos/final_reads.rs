@@ -18,6 +18,7 @@ use crate::{
     environment::Environment,
     load::Load,
     load::client::get_with_retry,
+    load::submission::TILES,
     verdict::{
         batch_view::BatchView,
         checker::count_runs,
@@ -179,7 +180,12 @@ pub(crate) async fn connect(url: String) -> Messaging {
 /// Reads a task by both routes. The second is answered from Redis if the first has filled it.
 async fn ask_the_api(history: &Arc<History>, http: &reqwest::Client, base: &str, id: TaskId) {
     match get_with_retry(http, &format!("{base}/v1/tasks/{id}")).await {
-        Some((StatusCode::OK, task)) => history.observe(id, "API", TerminalState::from_v1(&task)),
+        Some((StatusCode::OK, task)) => {
+            history.observe(id, "API", TerminalState::from_v1(&task));
+            if history.has_tiles(id) && task["tiles"] != TILES {
+                history.unexpected(format!("no tiles in {task}"));
+            }
+        }
         Some((StatusCode::NOT_FOUND | StatusCode::GONE, _)) => history.denied(id),
         answer => history.unexpected(format!("{answer:?} when reading {id} after the scenario")),
     }

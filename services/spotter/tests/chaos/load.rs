@@ -221,12 +221,13 @@ impl Shared {
     }
 
     /// A random submission: one in four has a key, some have a near deadline or are to be cancelled, some have a
-    /// callback or a drawing. Their priority is random.
+    /// callback or a drawing, some are run in tiles. Their priority is random.
     fn choose(&self, rng: &mut Xoshiro256PlusPlus) -> Submission {
         let plan = &self.plan;
         let mut submission = Submission::new(self.choose_upload(rng).clone(), Expected::Success);
         submission.callback_url = rng.random_bool(plan.callbacks).then(|| self.receiver.clone());
         submission.annotated = rng.random_bool(plan.drawings);
+        submission.tiled = rng.random_bool(plan.tiled);
         submission.priority = Priority::ALL[rng.random_range(0..Priority::ALL.len())];
         if rng.random_bool(plan.deadlines) {
             submission.deadline = Some(rng.random_range(1..=5));

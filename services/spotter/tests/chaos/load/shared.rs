@@ -28,6 +28,8 @@ pub(crate) struct LoadPlan {
     pub(crate) callbacks: f64,
     /// The share of tasks whose objects are drawn in.
     pub(crate) drawings: f64,
+    /// The share of tasks whose picture is also run in tiles.
+    pub(crate) tiled: f64,
     /// The share of submissions that are batches, while not too many are open.
     pub(crate) batches: f64,
     /// How many batches may be open at a time, beside other tasks: one that broke off is open until its lease has ended.
@@ -45,6 +47,7 @@ impl Default for LoadPlan {
             cancels: 0.05,
             callbacks: 0.3,
             drawings: 0.1,
+            tiled: 0.1,
             batches: 0.0,
             open_batches: 20,
         }

@@ -4,6 +4,9 @@ use domain::Priority;
 
 use crate::load::pictures::{Poison, Upload, poisoned};
 
+/// The tiles of a picture that is run in tiles.
+pub(crate) const TILES: &str = "2x1";
+
 /// One picture and how a client submits it.
 pub(crate) struct Submission {
     pub(crate) upload: Upload,
@@ -16,6 +19,8 @@ pub(crate) struct Submission {
     pub(crate) callback_url: Option<String>,
     /// Whether the objects are drawn in.
     pub(crate) annotated: bool,
+    /// Whether it is also run in tiles: several runs of the model in one job.
+    pub(crate) tiled: bool,
 }
 
 /// The terminal states that a submission may reach.
@@ -41,6 +46,7 @@ impl Submission {
             priority: Priority::Normal,
             callback_url: None,
             annotated: false,
+            tiled: false,
         }
     }
 
@@ -50,7 +56,8 @@ impl Submission {
         let priority = (!self.priority.is_normal()).then(|| format!("priority={}", self.priority));
         let callback_url = self.callback_url.as_ref().map(|url| format!("callback_url={url}"));
         let annotated = self.annotated.then(|| "annotated=true".to_owned());
-        [deadline, priority, callback_url, annotated].into_iter().flatten().collect()
+        let tiles = self.tiled.then(|| format!("tiles={TILES}"));
+        [deadline, priority, callback_url, annotated, tiles].into_iter().flatten().collect()
     }
 
     /// A picture that no worker survives.

@@ -122,6 +122,20 @@ fn a_follower_then_the_leader_killed_then_the_leader_cut_off() {
     assert_worked(&scenario.finish(Bounds::default()));
 }
 
+/// What a rolling update of the servers does. A worker is frozen meanwhile, so that jobs are redelivered.
+#[test]
+fn the_leader_changed_repeatedly() {
+    let plan = Plan { cluster: true, workers: 2, ..Plan::default() };
+    let load = LoadPlan { cancels: 0.2, ..LoadPlan::default() };
+    let mut scenario = Scenario::start("leader changed", plan, load);
+    for _ in 0..3 {
+        scenario.during_all(&[Fault::WorkerFrozen, Fault::LeaderChanged], PAST_ACK_WAIT);
+        scenario.pass(Duration::from_millis(500));
+        scenario.during(Fault::LeaderChanged, Duration::from_secs(1));
+    }
+    assert_worked(&scenario.finish(Bounds::default()));
+}
+
 #[test]
 fn redis_killed_flushed_and_late() {
     let faults = [Fault::RedisKilled, Fault::RedisFlushed, Fault::RedisSlow];

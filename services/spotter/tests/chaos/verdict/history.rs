@@ -59,6 +59,7 @@ pub(crate) struct Accepted {
     /// Whether its end is reported by a webhook.
     pub(crate) has_callback: bool,
     pub(crate) annotated: bool,
+    pub(crate) tiled: bool,
     pub(crate) at: Instant,
     /// The first terminal state that was observed, and when.
     pub(crate) first: Option<(TerminalState, Instant)>,
@@ -101,6 +102,7 @@ impl History {
         let task = Accepted {
             has_callback: submission.callback_url.is_some(),
             annotated: submission.annotated,
+            tiled: submission.tiled,
             ..Accepted::new(fault, submission.expected)
         };
         observed.accepted.insert(id, task);
@@ -168,10 +170,18 @@ impl History {
 
     /// Whether the task succeeded and its client asked for a drawing.
     pub(crate) fn has_drawing(&self, id: TaskId) -> bool {
+        self.succeeded(id, |task| task.annotated)
+    }
+
+    /// Whether the task succeeded and its picture was also run in tiles.
+    pub(crate) fn has_tiles(&self, id: TaskId) -> bool {
+        self.succeeded(id, |task| task.tiled)
+    }
+
+    fn succeeded(&self, id: TaskId, is_one: impl Fn(&Accepted) -> bool) -> bool {
         let observed = self.observed.lock();
-        observed.accepted.get(&id).is_some_and(|task| {
-            let first = task.first.as_ref();
-            task.annotated && first.is_some_and(|(end, _)| end.state() == "SUCCESS")
+        observed.accepted.get(&id).filter(|task| is_one(task)).is_some_and(|task| {
+            task.first.as_ref().is_some_and(|(end, _)| end.state() == "SUCCESS")
         })
     }
 
@@ -187,13 +197,14 @@ impl History {
 }
 
 impl Accepted {
-    /// A task without a callback or a drawing, from now on.
+    /// A task without a callback, a drawing or tiles, from now on.
     pub(super) fn new(fault: &'static str, expected: Expected) -> Self {
         Self {
             fault,
             expected,
             has_callback: false,
             annotated: false,
+            tiled: false,
             at: Instant::now(),
             first: None,
             others: Vec::new(),
