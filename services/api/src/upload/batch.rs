@@ -9,15 +9,11 @@ mod limits;
 mod list;
 mod paced;
 
-use std::{io, sync::atomic::AtomicU64};
+use std::sync::atomic::AtomicU64;
 
-use bytes::Bytes;
 use domain::Sha256Hasher;
-use futures_util::{StreamExt, stream::BoxStream};
-use poem::{
-    Request, RequestBody,
-    http::{HeaderMap, header},
-};
+use futures_util::StreamExt;
+use poem::{Request, RequestBody, http::HeaderMap};
 use serde_json::Value;
 
 pub(crate) use self::arrived::{Arrived, ArrivedPicture, Given};
@@ -29,12 +25,12 @@ use self::{
     list::ListPictures,
 };
 use super::{
-    cache_control::CacheControl,
     error::UploadError,
+    incoming_body::{Segments, check_encoding, content_length, hasher},
     limited_body::LimitedBody,
     multipart::{BoundaryError, boundary_of},
-    picture_form::{check_encoding, check_queue},
     rules::{FORM_OVERHEAD_BYTES, UploadRules},
+    slots::check_queue,
     zip::{ZipLimits, ZipUsage},
 };
 
@@ -48,7 +44,7 @@ const LEAST_ENTRIES: u32 = 1000;
 /// The body of a request for a batch, unread.
 pub(crate) struct BatchUpload {
     kind: Kind,
-    segments: BoxStream<'static, io::Result<Bytes>>,
+    segments: Segments,
     most: u64,
     rules: UploadRules,
     limits: BatchLimits,
@@ -85,13 +81,10 @@ impl BatchUpload {
                 items.saturating_add(FORM_OVERHEAD_BYTES)
             }
         };
-        let length = headers.get(header::CONTENT_LENGTH);
-        let length: Option<u64> = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        if length.is_some_and(|length| length > most) {
+        if content_length(headers).is_some_and(|length| length > most) {
             return Err(UploadError::BatchTooLarge { most });
         }
         check_queue(rules)?;
-        let is_kept = rules.digests && !CacheControl::of(headers).no_store;
         let segments = body.take().unwrap_or_default().into_bytes_stream();
         Ok(Self {
             kind,
@@ -100,7 +93,7 @@ impl BatchUpload {
             rules: rules.clone(),
             limits,
             parameters,
-            hasher: is_kept.then(Sha256Hasher::new),
+            hasher: hasher(headers, rules),
             arrived: AtomicU64::new(0),
         })
     }

@@ -1,25 +1,17 @@
 //! A form with a picture in field `image`, as clients of DeepStack and CodeProject.AI send it. It is read field by field,
 //! since its API key may be a field as well, and a picture is only read for who may submit it.
 
-use std::{
-    io,
-    sync::{Arc, atomic::AtomicU64},
-};
-
-use bytes::Bytes;
 use domain::Sha256Hasher;
-use futures_util::{StreamExt, stream::BoxStream};
-use poem::{Request, RequestBody, http::header};
+use poem::{Request, RequestBody};
 
 use super::{
-    cache_control::CacheControl,
     error::UploadError,
     form::{Form, FoundPicture, check_name},
-    limited_body::LimitedBody,
+    incoming_body::{IncomingBody, OpenBody, Segments},
     multipart::{PartHead, boundary_of},
     pace::UploadPace,
-    picture_form::{check_encoding, slots_for},
     rules::{FileNames, UploadRules, max_form_bytes},
+    slots::slots_for,
     uploaded::UploadedPicture,
 };
 
@@ -28,16 +20,10 @@ const IMAGE: &str = "image";
 /// The longest text of another field, in bytes.
 const MAX_TEXT_BYTES: usize = 1024;
 
-type Segments = BoxStream<'static, io::Result<Bytes>>;
-
 /// The body of a request, unread.
-pub(crate) struct ImageFormUpload {
+pub(crate) struct ImageFormUpload<'a> {
     boundary: Vec<u8>,
-    length: Option<u64>,
-    segments: Segments,
-    hasher: Option<Sha256Hasher>,
-    rules: UploadRules,
-    arrived: Arc<AtomicU64>,
+    body: IncomingBody<'a>,
 }
 
 /// The form, while it is read.
@@ -55,7 +41,7 @@ pub(crate) enum ImageField {
     Text(&'static str, String),
 }
 
-impl ImageFormUpload {
+impl<'a> ImageFormUpload<'a> {
     /// The form in this request; `None` if its body is none.
     ///
     /// # Errors
@@ -63,40 +49,22 @@ impl ImageFormUpload {
     pub(crate) fn of(
         request: &Request,
         body: &mut RequestBody,
-        rules: &UploadRules,
+        rules: &'a UploadRules,
     ) -> Result<Option<Self>, UploadError> {
-        let headers = request.headers();
-        let Ok(boundary) = boundary_of(headers) else { return Ok(None) };
-        check_encoding(headers)?;
-        let length = headers.get(header::CONTENT_LENGTH);
-        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        let most = max_form_bytes(&rules.limits);
-        if length.is_some_and(|length: u64| length > most) {
-            return Err(UploadError::FormTooLarge { most, max_bytes: rules.limits.max_bytes });
-        }
-        let is_kept = rules.digests && !CacheControl::of(headers).no_store;
-        Ok(Some(Self {
-            boundary,
-            length,
-            segments: body.take().unwrap_or_default().into_bytes_stream().boxed(),
-            hasher: is_kept.then(Sha256Hasher::new),
-            rules: rules.clone(),
-            arrived: Arc::default(),
-        }))
+        let Ok(boundary) = boundary_of(request.headers()) else { return Ok(None) };
+        let body = IncomingBody::of(request, body, rules, max_form_bytes(&rules.limits))?;
+        Ok(Some(Self { boundary, body }))
     }
 
     /// How fast it must arrive.
     pub(crate) fn pace(&self) -> UploadPace {
-        UploadPace { timeout: self.rules.timeout, arrived: Arc::clone(&self.arrived) }
+        self.body.pace()
     }
 
     /// Its fields.
     pub(crate) fn fields(&mut self) -> ImageForm<'_> {
-        let limits = &self.rules.limits;
-        let most = max_form_bytes(limits);
-        let body = LimitedBody::new(&mut self.segments, limits, most, &self.arrived);
-        let form = Form::new(body, self.length, &self.boundary, limits);
-        ImageForm { form, hasher: self.hasher.clone(), rules: &self.rules }
+        let OpenBody { bytes, length, hasher, rules } = self.body.open();
+        ImageForm { form: Form::new(bytes, length, &self.boundary, &rules.limits), hasher, rules }
     }
 }
 

@@ -5,11 +5,11 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use domain::picture::PictureLimits;
 use futures_util::{Stream, StreamExt};
 
-use super::error::UploadError;
+use super::{error::UploadError, rules::INITIAL_CAPACITY};
 
 /// A body that is read up to the limit.
 pub(super) struct LimitedBody<'a, S> {
@@ -56,5 +56,22 @@ impl<'a, S: Stream<Item = io::Result<Bytes>> + Unpin> LimitedBody<'a, S> {
         }
         self.left = self.left.saturating_sub(bytes);
         Ok(Some(segment))
+    }
+
+    /// Reads the rest of a body whose `Content-Length` is `length`, behind what was read of it before.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub(super) async fn read_to_end(
+        &mut self,
+        mut read: BytesMut,
+        length: Option<u64>,
+    ) -> Result<BytesMut, UploadError> {
+        let expected = usize::try_from(length.unwrap_or(INITIAL_CAPACITY)).unwrap_or_default();
+        read.reserve(expected.saturating_sub(read.len()));
+        while let Some(segment) = self.next().await? {
+            read.extend_from_slice(&segment);
+        }
+        Ok(read)
     }
 }

@@ -1,11 +1,19 @@
 //! The time that a body may take to arrive.
 
 use std::{
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
-use super::{error::UploadError, picture_form::trickles};
+use super::{
+    error::UploadError,
+    rules::{MIN_BYTES_PER_SECOND, RATE_GRACE},
+};
+
+const RATE_CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// The time that a body may take.
 pub(crate) struct UploadPace {
@@ -28,5 +36,14 @@ impl UploadPace {
             () = tokio::time::sleep(self.timeout) => Err(UploadError::TooSlow(self.timeout).into()),
             () = trickles(&self.arrived) => Err(UploadError::Trickle.into()),
         }
+    }
+}
+
+/// Completes when the upload is slower than the minimum rate.
+async fn trickles(arrived: &AtomicU64) {
+    let began = Instant::now();
+    tokio::time::sleep(RATE_GRACE).await;
+    while arrived.load(Ordering::Relaxed) >= began.elapsed().as_secs() * MIN_BYTES_PER_SECOND {
+        tokio::time::sleep(RATE_CHECK_EVERY).await;
     }
 }

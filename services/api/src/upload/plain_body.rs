@@ -83,11 +83,7 @@ pub(super) async fn read_json<S: Stream<Item = io::Result<Bytes>> + Unpin>(
     hasher: Option<Sha256Hasher>,
     known: &'static [&'static str],
 ) -> Result<FoundSubmission, UploadError> {
-    let expected = usize::try_from(length.unwrap_or(INITIAL_CAPACITY)).unwrap_or_default();
-    let mut text = BytesMut::with_capacity(expected);
-    while let Some(segment) = body.next().await? {
-        text.extend_from_slice(&segment);
-    }
+    let text = body.read_to_end(BytesMut::new(), length).await?;
     // Parsing and decoding a large body would block other requests.
     let parsing = tokio::task::spawn_blocking(move || JsonSubmission::parse(&text, known));
     let parsed = parsing.await.map_err(|error| UploadError::Json(error.to_string()))?;

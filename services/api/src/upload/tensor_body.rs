@@ -1,28 +1,16 @@
 //! The body of an inference request of the Open Inference Protocol: JSON, and behind it the contents of its tensors.
 
-use std::{
-    io,
-    sync::{Arc, atomic::AtomicU64},
-};
-
-use super::{
-    cache_control::CacheControl,
-    error::UploadError,
-    limited_body::LimitedBody,
-    multipart::printable,
-    pace::UploadPace,
-    picture_form::{check_encoding, slots_for},
-    rules::{
-        INITIAL_CAPACITY, JSON_SLOTS, SMALL_JSON_BYTES, UploadRules, max_form_bytes, max_json_bytes,
-    },
-    uploaded::UploadSlot,
-};
 use bytes::{Bytes, BytesMut};
 use domain::Sha256Hasher;
-use futures_util::{Stream, StreamExt};
-use poem::{
-    Request, RequestBody,
-    http::{HeaderMap, header},
+use poem::{Request, RequestBody, http::HeaderMap};
+
+use super::{
+    error::UploadError,
+    incoming_body::{IncomingBody, OpenBody, content_length},
+    multipart::printable,
+    rules::{JSON_SLOTS, SMALL_JSON_BYTES, UploadRules, max_form_bytes, max_json_bytes},
+    slots::slots_for,
+    uploaded::UploadSlot,
 };
 
 /// The header with the length of the JSON, where contents follow it.
@@ -51,28 +39,22 @@ impl TensorBody {
         rules: &UploadRules,
     ) -> Result<Self, UploadError> {
         let headers = request.headers();
-        check_encoding(headers)?;
-        let length = headers.get(header::CONTENT_LENGTH);
-        let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let json_length = json_length(headers)?;
-        let is_small = json_length.or(length).is_some_and(|length| length <= SMALL_JSON_BYTES);
+        let is_small = json_length
+            .or(content_length(headers))
+            .is_some_and(|length| length <= SMALL_JSON_BYTES);
         let (most, slots) = match (json_length, is_small) {
             (Some(_), true) => (max_form_bytes(&rules.limits), 1),
             (None, true) => (max_json_bytes(&rules.limits), 1),
             (_, false) => (max_json_bytes(&rules.limits), JSON_SLOTS),
         };
-        if length.is_some_and(|length| length > most) {
-            return Err(UploadError::FormTooLarge { most, max_bytes: rules.limits.max_bytes });
-        }
+        let mut incoming = IncomingBody::of(request, body, rules, most)?;
         let slot = slots_for(rules, slots)?;
-        let segments = body.take().unwrap_or_default().into_bytes_stream().boxed();
-        let arrived = Arc::new(AtomicU64::new(0));
-        let pace = UploadPace { timeout: rules.timeout, arrived: Arc::clone(&arrived) };
-        let body = LimitedBody::new(segments, &rules.limits, most, &arrived);
-        let bytes = pace.limit(read_all(body, length.unwrap_or(INITIAL_CAPACITY))).await?;
-        let is_kept = rules.digests && !CacheControl::of(headers).no_store;
-        let (json, contents) = split(bytes, json_length)?;
-        Ok(Self { json, contents, hasher: is_kept.then(Sha256Hasher::new), slot })
+        let pace = incoming.pace();
+        let OpenBody { mut bytes, length, hasher, .. } = incoming.open();
+        let bytes = pace.limit(bytes.read_to_end(BytesMut::new(), length)).await?;
+        let (json, contents) = split(bytes.freeze(), json_length)?;
+        Ok(Self { json, contents, hasher, slot })
     }
 }
 
@@ -91,17 +73,6 @@ fn wrong_length(detail: String) -> UploadError {
         name: JSON_LENGTH.to_owned(),
         detail: format!("{JSON_LENGTH} {detail}"),
     }
-}
-
-async fn read_all<S: Stream<Item = io::Result<Bytes>> + Unpin>(
-    mut body: LimitedBody<'_, S>,
-    expected: u64,
-) -> Result<Bytes, UploadError> {
-    let mut bytes = BytesMut::with_capacity(usize::try_from(expected).unwrap_or_default());
-    while let Some(segment) = body.next().await? {
-        bytes.extend_from_slice(&segment);
-    }
-    Ok(bytes.freeze())
 }
 
 /// The JSON, and what follows it.

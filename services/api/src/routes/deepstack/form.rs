@@ -157,7 +157,7 @@ async fn read(
 }
 
 async fn read_fields(
-    upload: &mut ImageFormUpload,
+    upload: &mut ImageFormUpload<'_>,
     mut admission: Admission<'_>,
 ) -> Result<SentForm, FormError> {
     let (mut image, mut min_confidence) = (None, None);

@@ -1,15 +1,14 @@
 //! Reads one picture from whatever it is in.
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
-use bytes::Bytes;
 use domain::{Sha256Hasher, picture::PictureError};
-use futures_util::stream::BoxStream;
 
 use super::arrived::{Arrived, ArrivedPicture};
 use crate::upload::{
     arriving::ArrivingPicture,
     error::UploadError,
+    incoming_body,
     limited_body::LimitedBody,
     rules::{INITIAL_CAPACITY, UploadRules},
     uploaded::{UploadSlot, UploadedPicture},
@@ -23,7 +22,7 @@ const ARCHIVES: [&[u8]; 5] =
 pub(super) type Body<'a> = LimitedBody<'a, Segments<'a>>;
 
 /// Its segments.
-pub(super) type Segments<'a> = &'a mut BoxStream<'static, io::Result<Bytes>>;
+pub(super) type Segments<'a> = &'a mut incoming_body::Segments;
 
 /// What pictures are read with.
 pub(super) struct Reader<'a> {

@@ -45,10 +45,7 @@ impl<'a> ListPictures<'a> {
     ) -> Result<Self, UploadError> {
         // It is in memory as long as it is parsed.
         let slot = reader.slot().await?;
-        let mut text = BytesMut::new();
-        while let Some(segment) = body.next().await? {
-            text.extend_from_slice(&segment);
-        }
+        let text = body.read_to_end(BytesMut::new(), None).await?;
         let max_items = limits.max_items;
         let parsing = tokio::task::spawn_blocking(move || parse(&text, max_items, parameters));
         let parsed = parsing.await.map_err(|error| UploadError::Json(error.to_string()))?;
