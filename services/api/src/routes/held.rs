@@ -3,12 +3,14 @@
 
 use std::{
     num::NonZero,
+    pin::pin,
     time::{Duration, Instant},
 };
 
 use domain::{
     DetectedObject, Drawing, FailureReason, Job, Priority, RunReport, TaskRecord, TaskState,
 };
+use futures_util::{Stream, StreamExt};
 
 use super::{health::ApiHealth, rejection::Rejection, v1::wait_for_result};
 use crate::{
@@ -64,8 +66,42 @@ impl<'a> HeldRequest<'a> {
         Ok(self.tasks.submit(picture, options).await?)
     }
 
-    /// Cancels the pictures of a request before one that was not accepted.
-    pub(super) async fn cancel(&self, submitted: Vec<TaskRecord>) {
+    /// Puts all pictures into the queue, each once it has come.
+    ///
+    /// # Errors
+    /// The first one, of a picture or of its submission. The pictures before it are cancelled.
+    pub(super) async fn submit_all<E: From<Rejection>>(
+        &self,
+        pictures: impl Stream<Item = Result<(UploadedPicture, SubmitOptions), E>>,
+    ) -> Result<Vec<TaskRecord>, E> {
+        let mut pictures = pin!(pictures);
+        let mut submitted = Vec::new();
+        while let Some(picture) = pictures.next().await {
+            let record = match picture {
+                Ok((picture, options)) => self.submit(picture, options).await.map_err(E::from),
+                Err(error) => Err(error),
+            };
+            match record {
+                Ok(record) => submitted.push(record),
+                Err(error) => {
+                    self.cancel(submitted).await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(submitted)
+    }
+
+    /// The tasks once all of them have ended, or as they are when the time is over.
+    pub(super) async fn end_all(&self, submitted: Vec<TaskRecord>) -> Vec<TaskRecord> {
+        let mut ended = Vec::with_capacity(submitted.len());
+        for record in submitted {
+            ended.push(self.end(record).await);
+        }
+        ended
+    }
+
+    async fn cancel(&self, submitted: Vec<TaskRecord>) {
         for TaskRecord { job: Job { task_id, .. }, .. } in submitted {
             if let Err(error) = self.tasks.cancel(task_id, self.caller.viewer()).await {
                 tracing::warn!(%task_id, %error, "cannot cancel a picture of a refused request");

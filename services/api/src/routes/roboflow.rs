@@ -9,6 +9,7 @@ mod request;
 mod unsupported;
 
 use domain::{Drawing, ModelName, TaskRecord};
+use futures_util::{StreamExt, stream};
 use poem::{IntoResponse, Response, http::StatusCode, web::Data};
 use poem_openapi::{
     OpenApi,
@@ -37,7 +38,7 @@ use crate::{
     auth::guard::is_workflow,
     models::KnownModel,
     tasks::{Tasks, submit::SubmitOptions},
-    upload::{BodyPictures, SentPicture, UploadRules, place_for_answer},
+    upload::{BodyPictures, SentPicture, UploadRules, UploadedPicture, place_for_answer},
 };
 
 /// Why pictures at URLs are not waited for.
@@ -223,22 +224,14 @@ async fn infer(
         no_cache,
         ..SubmitOptions::default()
     };
-    let mut submitted = Vec::with_capacity(images.len());
-    for image in images {
-        match submit(tasks, &held, &pictures, image, options()).await {
-            Ok(record) => submitted.push(record),
-            Err(error) => {
-                held.cancel(submitted).await;
-                return Err(error);
-            }
-        }
-    }
+    let complete = |image| async {
+        let picture = complete(tasks, &held, &pictures, image).await?;
+        Ok::<_, RoboflowError>((picture, options()))
+    };
+    let submitted = held.submit_all(stream::iter(images).then(complete)).await?;
     // The places of the pictures are free while they wait.
     drop(pictures);
-    let mut records = Vec::with_capacity(submitted.len());
-    for submitted in submitted {
-        records.push(held.end(submitted).await);
-    }
+    let records = held.end_all(submitted).await;
     let place = match annotated {
         Some(_) => Some(place_for_answer(rules, held.left()).await.map_err(Rejection::from)?),
         None => None,
@@ -258,19 +251,18 @@ async fn infer(
     Ok(HeldAnswer { answer, place })
 }
 
-async fn submit(
+/// The picture, which is fetched if it was not sent, in the time that the request has left.
+async fn complete(
     tasks: &Tasks,
     held: &HeldRequest<'_>,
     pictures: &BodyPictures,
     image: SentPicture,
-    options: SubmitOptions,
-) -> Result<TaskRecord, RoboflowError> {
+) -> Result<UploadedPicture, RoboflowError> {
     // Pictures at URLs are fetched one after the other. Once one is in the queue, it is waited for.
     let picture = timeout(held.left(), pictures.complete(image)).await;
     let late = |_| HeldError::new(StatusCode::UNPROCESSABLE_ENTITY, NOT_FETCHED);
     let picture = picture.map_err(late)?;
-    let picture = picture.map_err(|error| refused_upload(error, &tasks.metrics))?;
-    Ok(held.submit(picture, options).await?)
+    Ok(picture.map_err(|error| refused_upload(error, &tasks.metrics))?)
 }
 
 /// The drawings of an answer, whose place in memory is that of one picture.

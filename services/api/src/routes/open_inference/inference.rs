@@ -1,6 +1,7 @@
 //! Runs the pictures of a request: a task for each of them.
 
 use domain::{ModelName, TaskRecord};
+use futures_util::stream;
 use poem::{Request, http::StatusCode};
 
 use super::{
@@ -83,24 +84,14 @@ impl<'a> Inference<'a> {
         options()?;
         let count = pictures.len();
         self.held.charge(count).map_err(|overrun| InferenceError::overrun(count, overrun))?;
-        let mut submitted: Vec<TaskRecord> = Vec::new();
-        for Picture { bytes, sha256 } in pictures {
+        let pictures = pictures.into_iter().map(|Picture { bytes, sha256 }| {
             let slot = UploadSlot::clone(&slot);
-            let picture = UploadedPicture { name: String::new(), bytes, sha256, slot };
-            match self.held.submit(picture, options()?).await {
-                Ok(record) => submitted.push(record),
-                Err(error) => {
-                    self.held.cancel(submitted).await;
-                    return Err(error.into());
-                }
-            }
-        }
+            Ok((UploadedPicture { name: String::new(), bytes, sha256, slot }, options()?))
+        });
+        let submitted = self.held.submit_all::<InferenceError>(stream::iter(pictures)).await?;
         // The place of the pictures is free while they wait.
         drop(slot);
-        let mut records = Vec::new();
-        for record in submitted {
-            records.push(self.held.end(record).await);
-        }
+        let records = self.held.end_all(submitted).await;
         answer(id, &model, &outputs, &records)
     }
 
