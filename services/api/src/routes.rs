@@ -2,6 +2,7 @@
 
 pub(crate) mod deepstack;
 pub(crate) mod error;
+mod error_headers;
 pub(crate) mod health;
 pub(crate) mod held_error;
 pub(crate) mod huggingface;
@@ -13,6 +14,7 @@ pub(crate) mod rejection;
 pub(crate) mod roboflow;
 pub(crate) mod v1;
 
+mod body_error;
 mod bounded;
 mod held;
 mod keyed;

@@ -5,7 +5,7 @@ use std::fmt;
 use domain::Scope;
 use poem::{
     Response,
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
 };
 
 use super::limiter::LimitState;
@@ -64,6 +64,10 @@ impl Refusal {
         }
     }
 
+    pub(crate) fn status(self) -> StatusCode {
+        self.kind().status()
+    }
+
     /// How a client may authenticate (RFC 6750).
     fn challenge(self) -> Option<HeaderValue> {
         Some(match self {
@@ -82,7 +86,12 @@ impl Refusal {
     /// The response on `path`.
     pub(crate) fn answer(self, path: &str) -> Response {
         let mut answer = fallback::error(path, self.kind(), self.to_string());
-        let headers = answer.headers_mut();
+        self.write(answer.headers_mut());
+        answer
+    }
+
+    /// Writes how to authenticate, when to try again, and what the key may still send.
+    pub(crate) fn write(self, headers: &mut HeaderMap) {
         if let Some(challenge) = self.challenge() {
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
@@ -102,7 +111,6 @@ impl Refusal {
         if let Some(limit) = limit {
             limit.write(headers);
         }
-        answer
     }
 }
 

@@ -3,14 +3,7 @@
 use std::marker::PhantomData;
 
 use domain::FailureReason;
-use poem::{
-    IntoResponse, Response,
-    http::{
-        HeaderValue, StatusCode,
-        header::{RETRY_AFTER, WWW_AUTHENTICATE},
-    },
-    web::Json,
-};
+use poem::{IntoResponse, Response, http::StatusCode, web::Json};
 use poem_openapi::{
     ApiResponse,
     registry::{MetaMediaType, MetaResponse, MetaResponses, Registry},
@@ -18,8 +11,9 @@ use poem_openapi::{
 };
 
 use super::{
+    body_error::BodyError,
+    error_headers::ErrorHeaders,
     held::NoResult,
-    keyed::header,
     rejection::{Rejection, RejectionKind},
     v1::error::problem_kind,
 };
@@ -74,18 +68,20 @@ pub(super) trait ErrorBody: Type + ToJSON + 'static {
 pub(super) struct HeldError<B> {
     status: StatusCode,
     message: String,
-    retry_after: Option<u64>,
+    headers: ErrorHeaders,
     body: PhantomData<fn() -> B>,
 }
 
 impl<B> HeldError<B> {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), retry_after: None, body: PhantomData }
+        let headers = ErrorHeaders::default();
+        Self { status, message: message.into(), headers, body: PhantomData }
     }
 
     /// The same, which may be tried again after so many seconds.
     pub(super) fn retry_after(self, seconds: u64) -> Self {
-        Self { retry_after: Some(seconds), ..self }
+        let headers = ErrorHeaders { retry_after: Some(seconds), ..self.headers };
+        Self { headers, ..self }
     }
 
     /// The records or the models cannot be read at the moment.
@@ -96,7 +92,8 @@ impl<B> HeldError<B> {
 
     /// A rejection of this kind.
     pub(super) fn of_kind(kind: RejectionKind, message: String) -> Self {
-        Self { retry_after: kind.retry_after(), ..Self::new(status_of(kind), message) }
+        let headers = ErrorHeaders { retry_after: kind.retry_after(), refusal: None };
+        Self { headers, ..Self::new(status_of(kind), message) }
     }
 
     /// The rate of the API key does not permit so many pictures at once.
@@ -118,19 +115,14 @@ impl<B> HeldError<B> {
 
 impl<B> From<Refusal> for HeldError<B> {
     fn from(refusal: Refusal) -> Self {
-        let error = |status| Self::new(status, refusal.to_string());
-        match refusal {
-            Refusal::NoKey | Refusal::MalformedKey | Refusal::UnknownKey | Refusal::ExpiredKey => {
-                error(StatusCode::UNAUTHORIZED)
-            }
-            Refusal::Scope { .. } | Refusal::ForeignPage => error(StatusCode::FORBIDDEN),
-            Refusal::Rate(limit) => {
-                error(StatusCode::TOO_MANY_REQUESTS).retry_after(limit.retry_after())
-            }
-            Refusal::Quota { retry_after, .. } => {
-                error(StatusCode::TOO_MANY_REQUESTS).retry_after(retry_after)
-            }
-        }
+        let error = Self::new(refusal.status(), refusal.to_string());
+        Self { headers: refusal.into(), ..error }
+    }
+}
+
+impl<B> From<HeldError<B>> for BodyError<HeldError<B>> {
+    fn from(error: HeldError<B>) -> Self {
+        Self::Refused(error)
     }
 }
 
@@ -172,13 +164,7 @@ impl<B: ErrorBody> ApiResponse for HeldError<B> {
                 content_type: "application/json; charset=utf-8",
                 schema: B::schema_ref(),
             }],
-            headers: match status {
-                401 => vec![header("WWW-Authenticate", "How to authenticate.", "string")],
-                429 | 503 => {
-                    vec![header("Retry-After", "Seconds to wait before trying again.", "integer")]
-                }
-                _ => Vec::new(),
-            },
+            headers: ErrorHeaders::meta(*status),
         };
         MetaResponses { responses: B::STATUSES.iter().map(response).collect() }
     }
@@ -198,13 +184,7 @@ impl<B: ErrorBody> IntoResponse for HeldError<B> {
     fn into_response(self) -> Response {
         let body = Json(B::with(self.message).to_json());
         let mut response = body.with_status(self.status).into_response();
-        let headers = response.headers_mut();
-        if let Some(seconds) = self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
+        self.headers.write(response.headers_mut());
         response
     }
 }

@@ -1,14 +1,7 @@
 //! Errors in the words of DeepStack.
 
 use domain::FailureReason;
-use poem::{
-    IntoResponse, Response,
-    http::{
-        HeaderValue, StatusCode,
-        header::{RETRY_AFTER, WWW_AUTHENTICATE},
-    },
-    web::Json,
-};
+use poem::{IntoResponse, Response, http::StatusCode, web::Json};
 use poem_openapi::{
     ApiResponse, Object,
     registry::{MetaMediaType, MetaResponse, MetaResponses, Registry},
@@ -19,8 +12,9 @@ use super::mode::DeepStackMode;
 use crate::{
     auth::refusal::Refusal,
     routes::{
+        body_error::BodyError,
+        error_headers::ErrorHeaders,
         held::NoResult,
-        keyed::header,
         rejection::{Rejection, RejectionKind},
     },
     upload::multipart::without_controls,
@@ -51,7 +45,7 @@ pub(super) struct VisionError {
     error: String,
     /// What a person reads.
     message: String,
-    retry_after: Option<u64>,
+    headers: ErrorHeaders,
     mode: DeepStackMode,
 }
 
@@ -89,7 +83,7 @@ impl VisionError {
             status,
             error: error.into(),
             message: message.into(),
-            retry_after: None,
+            headers: ErrorHeaders::default(),
             mode: DeepStackMode::default(),
         }
     }
@@ -121,7 +115,7 @@ impl VisionError {
     pub(super) fn unavailable(retry_after: u64) -> Self {
         let message = "the queue does not answer, try again later";
         let error = Self::new(StatusCode::SERVICE_UNAVAILABLE, message, message);
-        Self { retry_after: Some(retry_after), ..error }
+        Self { headers: ErrorHeaders { retry_after: Some(retry_after), refusal: None }, ..error }
     }
 
     /// The same error, reported as `mode` says.
@@ -151,28 +145,25 @@ impl From<NoResult> for VisionError {
 
 impl From<Refusal> for VisionError {
     fn from(refusal: Refusal) -> Self {
-        let message = refusal.to_string();
-        let unauthorized =
-            |message| Self::new(StatusCode::UNAUTHORIZED, "Incorrect api key", message);
-        match refusal {
-            Refusal::NoKey => unauthorized(
-                "this API needs a key: send it in the field 'api_key' before the picture, or as `Authorization: \
-                 Bearer spotter_…`"
-                    .to_owned(),
-            ),
-            Refusal::MalformedKey | Refusal::UnknownKey | Refusal::ExpiredKey => {
-                unauthorized(message)
+        let message = match refusal {
+            Refusal::NoKey => {
+                "this API needs a key: send it in the field 'api_key' before the picture, or as \
+                `Authorization: Bearer spotter_…`"
+                    .to_owned()
             }
-            Refusal::Scope { .. } | Refusal::ForeignPage => Self::new(StatusCode::FORBIDDEN, message.clone(), message),
-            Refusal::Rate(limit) => Self {
-                retry_after: Some(limit.retry_after()),
-                ..Self::new(StatusCode::TOO_MANY_REQUESTS, message.clone(), message)
-            },
-            Refusal::Quota { retry_after, .. } => Self {
-                retry_after: Some(retry_after),
-                ..Self::new(StatusCode::TOO_MANY_REQUESTS, message.clone(), message)
-            },
-        }
+            refusal => refusal.to_string(),
+        };
+        let (status, error) = match refusal.status() {
+            StatusCode::UNAUTHORIZED => (StatusCode::UNAUTHORIZED, "Incorrect api key".to_owned()),
+            status => (status, message.clone()),
+        };
+        Self { headers: refusal.into(), ..Self::new(status, error, message) }
+    }
+}
+
+impl From<VisionError> for BodyError<VisionError> {
+    fn from(error: VisionError) -> Self {
+        Self::Refused(error)
     }
 }
 
@@ -206,7 +197,8 @@ impl From<Rejection> for VisionError {
             | RejectionKind::TooManyFetches
             | RejectionKind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, message.clone()),
         };
-        Self { retry_after: kind.retry_after(), ..Self::new(status, error, message) }
+        let headers = ErrorHeaders { retry_after: kind.retry_after(), refusal: None };
+        Self { headers, ..Self::new(status, error, message) }
     }
 }
 
@@ -220,13 +212,7 @@ impl ApiResponse for VisionError {
                 content_type: "application/json; charset=utf-8",
                 schema: ErrorBody::schema_ref(),
             }],
-            headers: match status {
-                401 => vec![header("WWW-Authenticate", "How to authenticate.", "string")],
-                429 | 503 => {
-                    vec![header("Retry-After", "Seconds to wait before trying again.", "integer")]
-                }
-                _ => Vec::new(),
-            },
+            headers: ErrorHeaders::meta(status),
         });
         MetaResponses { responses: responses.into() }
     }
@@ -248,16 +234,10 @@ impl IntoResponse for VisionError {
             DeepStackMode::CodeProject => StatusCode::OK,
             DeepStackMode::DeepStack | DeepStackMode::Off => self.status,
         };
-        let Self { error, message, retry_after, .. } = self;
+        let Self { error, message, headers, .. } = self;
         let body = ErrorBody { success: false, error, message, duration: 0, code: 500 };
         let mut response = Json(body.to_json()).with_status(status).into_response();
-        let headers = response.headers_mut();
-        if let Some(seconds) = retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-        }
+        headers.write(response.headers_mut());
         response
     }
 }

@@ -15,11 +15,10 @@ use crate::{
         guard::{Guard, Purpose},
     },
     metrics::ApiMetrics,
-    routes::rejection::refused_upload,
+    routes::body_error::BodyError,
     tasks::Tasks,
     upload::{
-        ImageField, ImageFormUpload, UploadError, UploadRules, UploadedPicture,
-        cache_control::CacheControl,
+        ImageField, ImageFormUpload, UploadRules, UploadedPicture, cache_control::CacheControl,
     },
 };
 
@@ -111,11 +110,8 @@ impl<'a, P: FormPurpose> ApiExtractor<'a> for VisionForm<P> {
         let sources = Sources::of(request).ok_or_else(|| {
             poem::Error::from_string("no upload rules", StatusCode::INTERNAL_SERVER_ERROR)
         })?;
-        let form = read(request, body, &sources, P::PURPOSE).await.map_err(|error| match error {
-            FormError::Upload(error) => refused_upload(error, sources.metrics).into(),
-            FormError::Other(error) => error,
-        });
-        Ok(Self(form, PhantomData))
+        let form = read(request, body, &sources, P::PURPOSE).await;
+        Ok(Self(form.map_err(|error| error.counted(sources.metrics)), PhantomData))
     }
 }
 
@@ -141,7 +137,7 @@ async fn read(
     body: &mut RequestBody,
     sources: &Sources<'_>,
     purpose: Purpose,
-) -> Result<SentForm, FormError> {
+) -> Result<SentForm, BodyError<VisionError>> {
     let Sources { rules, guard, .. } = *sources;
     let admitted = guard.admit_by_headers(request.headers(), purpose).await;
     let admitted = admitted.transpose().map_err(VisionError::from)?;
@@ -159,7 +155,7 @@ async fn read(
 async fn read_fields(
     upload: &mut ImageFormUpload<'_>,
     mut admission: Admission<'_>,
-) -> Result<SentForm, FormError> {
+) -> Result<SentForm, BodyError<VisionError>> {
     let (mut image, mut min_confidence) = (None, None);
     let mut fields = upload.fields();
     let texts = [MIN_CONFIDENCE, API_KEY, ADMIN_KEY];
@@ -176,25 +172,6 @@ async fn read_fields(
         }
     }
     Ok(SentForm { caller: admission.caller().await?, image, min_confidence, no_cache: false })
-}
-
-/// Why a form was not read.
-enum FormError {
-    /// An upload that would be refused on every route, and is counted as there.
-    Upload(UploadError),
-    Other(VisionError),
-}
-
-impl From<UploadError> for FormError {
-    fn from(error: UploadError) -> Self {
-        Self::Upload(error)
-    }
-}
-
-impl From<VisionError> for FormError {
-    fn from(error: VisionError) -> Self {
-        Self::Other(error)
-    }
 }
 
 /// Whose form it is, as far as that is known.

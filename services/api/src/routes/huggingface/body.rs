@@ -14,9 +14,9 @@ use serde_json::Number;
 
 use super::error::DetectError;
 use crate::{
-    routes::{held_error::HeldError, rejection::refused_upload},
+    routes::{body_error::BodyError, held_error::HeldError},
     tasks::Tasks,
-    upload::{SentPicture, UnreadBody, UnreadKind, UploadError, UploadRules, UploadedPicture},
+    upload::{SentPicture, UnreadBody, UnreadKind, UploadRules, UploadedPicture},
 };
 
 /// `threshold` of a request without one: that of Hugging Face's own pipeline.
@@ -94,24 +94,7 @@ impl<'a> ApiExtractor<'a> for DetectionBody {
             return Err(poem::Error::from_string(text, StatusCode::INTERNAL_SERVER_ERROR));
         };
         let read = read(request, body, rules).await;
-        Ok(Self(read.map_err(|error| match error {
-            BodyError::Upload(error) => refused_upload(error, &tasks.metrics).into(),
-            BodyError::Threshold(error) => HeldError::new(StatusCode::BAD_REQUEST, error),
-        })))
-    }
-}
-
-/// Why a body is refused.
-enum BodyError {
-    /// It would be on every route, and is counted as there.
-    Upload(UploadError),
-    /// The threshold is none.
-    Threshold(String),
-}
-
-impl From<UploadError> for BodyError {
-    fn from(error: UploadError) -> Self {
-        Self::Upload(error)
+        Ok(Self(read.map_err(|error| error.counted(&tasks.metrics))))
     }
 }
 
@@ -119,7 +102,7 @@ async fn read(
     request: &Request,
     body: &mut RequestBody,
     rules: &UploadRules,
-) -> Result<SentDetection, BodyError> {
+) -> Result<SentDetection, BodyError<DetectError>> {
     let kind = kind_of(request.headers());
     let mut body = UnreadBody::of(request, body, rules, kind)?;
     let pace = body.pace();
@@ -147,10 +130,11 @@ fn kind_of(headers: &HeaderMap) -> UnreadKind {
     }
 }
 
-fn threshold(given: Option<Number>) -> Result<ConfidenceThreshold, BodyError> {
+fn threshold(given: Option<Number>) -> Result<ConfidenceThreshold, DetectError> {
     let text = given.map_or_else(|| DEFAULT_THRESHOLD.to_owned(), |number| number.to_string());
     text.parse().map_err(|_| {
-        BodyError::Threshold(format!("threshold must be a number from 0 to 1, got {text}"))
+        let error = format!("threshold must be a number from 0 to 1, got {text}");
+        HeldError::new(StatusCode::BAD_REQUEST, error)
     })
 }
 

@@ -20,11 +20,10 @@ use crate::{
         Caller,
         guard::{Guard, Purpose},
     },
-    routes::rejection::refused_upload,
+    routes::body_error::BodyError,
     tasks::Tasks,
     upload::{
-        BodyPictures, UnreadBody, UnreadKind, UploadError, UploadRules,
-        cache_control::CacheControl, parse,
+        BodyPictures, UnreadBody, UnreadKind, UploadRules, cache_control::CacheControl, parse,
     },
 };
 
@@ -146,29 +145,7 @@ impl<'a, T: Content> ApiExtractor<'a> for KeyedBody<T> {
             return Err(poem::Error::from_string(text, StatusCode::INTERNAL_SERVER_ERROR));
         };
         let read = read(request, body, rules, guard).await;
-        Ok(Self(read.map_err(|error| match error {
-            BodyError::Upload(error) => refused_upload(error, &tasks.metrics).into(),
-            BodyError::Refused(error) => error,
-        })))
-    }
-}
-
-/// Why a body is not read.
-enum BodyError {
-    /// It would be refused on every route, and is counted as there.
-    Upload(UploadError),
-    Refused(RoboflowError),
-}
-
-impl From<UploadError> for BodyError {
-    fn from(error: UploadError) -> Self {
-        Self::Upload(error)
-    }
-}
-
-impl From<RoboflowError> for BodyError {
-    fn from(error: RoboflowError) -> Self {
-        Self::Refused(error)
+        Ok(Self(read.map_err(|error| error.counted(&tasks.metrics))))
     }
 }
 
@@ -177,7 +154,7 @@ async fn read<T: Content>(
     body: &mut RequestBody,
     rules: &UploadRules,
     guard: &Guard,
-) -> Result<Sent<T>, BodyError> {
+) -> Result<Sent<T>, BodyError<RoboflowError>> {
     let of_headers = guard.admit_by_headers(request.headers(), T::PURPOSE).await;
     let mut caller = of_headers.transpose().map_err(RoboflowError::from)?;
     if caller.is_none()

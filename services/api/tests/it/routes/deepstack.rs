@@ -8,7 +8,7 @@ use reqwest::{
 use serde_json::json;
 use testkit::eventually;
 
-use super::held::{key, run, sent};
+use super::held::{INVALID_KEY, NO_KEY, key, run, sent};
 use crate::app::{self, TEST_TIMEOUT, TestApp, bus_bytes};
 
 const DETECTION: &str = "/v1/vision/detection";
@@ -49,15 +49,16 @@ async fn a_picture_is_not_read_before_a_key_is_known() {
         >());
         Part::stream(body).file_name("image")
     };
-    for refused in [
-        Form::new().part("image", endless()),
-        Form::new().part("image", endless()).text("api_key", good()),
-        Form::new().text("api_key", "").part("image", endless()),
-        Form::new().text("api_key", "secret").part("image", endless()),
-        Form::new().text("api_key", wrong.expose().to_owned()).part("image", endless()),
+    let with_wrong = Form::new().text("api_key", wrong.expose().to_owned());
+    for (refused, challenge) in [
+        (Form::new().part("image", endless()), NO_KEY),
+        (Form::new().part("image", endless()).text("api_key", good()), NO_KEY),
+        (Form::new().text("api_key", "").part("image", endless()), NO_KEY),
+        (Form::new().text("api_key", "secret").part("image", endless()), INVALID_KEY),
+        (with_wrong.part("image", endless()), INVALID_KEY),
     ] {
         let answer = post(&app, DETECTION, refused).send().await.unwrap();
-        assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+        assert_eq!(answer.headers()["www-authenticate"], challenge);
         let (status, body) = app::json(answer).await;
         assert_eq!(
             (status, &body["error"]),

@@ -20,6 +20,11 @@ pub(crate) fn endless(start: &str) -> Body {
     Body::wrap_stream(start.chain(stream::pending()))
 }
 
+/// The challenge to a request without a key.
+pub(crate) const NO_KEY: &str = "Bearer";
+/// The challenge to one whose key is not valid.
+pub(crate) const INVALID_KEY: &str = "Bearer error=\"invalid_token\"";
+
 /// A key that the API knows, which may submit and read, and so often if it has a rate.
 pub(crate) async fn key(app: &TestApp, rate: Option<&str>) -> ApiKeyToken {
     let token = ApiKeys::new_token();

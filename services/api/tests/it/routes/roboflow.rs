@@ -7,7 +7,7 @@ use reqwest::{RequestBuilder, StatusCode, header::CONTENT_TYPE};
 use serde_json::{Value, json};
 use testkit::{HttpServer, eventually, http_answer};
 
-use super::held::{endless, key, run, run_all, sent, waiting};
+use super::held::{INVALID_KEY, NO_KEY, endless, key, run, run_all, sent, waiting};
 use crate::app::{self, TEST_TIMEOUT, TestApp, bus_bytes};
 
 const INFER: &str = "/infer/object_detection";
@@ -119,22 +119,20 @@ async fn pictures_are_not_read_before_a_key_is_known() {
     let token = key(&app, None).await;
     let (good, wrong) = (token.expose(), ApiKeys::new_token());
     let image_first = format!(r#"{{"image": {{"type": "base64", "value": "{}"#, "A".repeat(5000));
-    for refused in [
-        started_with(&app, INFER, &image_first),
-        started_with(&app, INFER, &image_first).bearer_auth("wrong"),
-        started_with(&app, &keyed(INFER, wrong.expose()), &image_first),
-        started_with(&app, INFER, &format!("{{\"api_key\": null, {}", &image_first[1..])),
-        started_with(
-            &app,
-            INFER,
-            &format!("{{\"api_key\": \"{}\", {}", wrong.expose(), &image_first[1..]),
-        ),
-        app.client.get(app.url("/model/registry?api_key=None")),
-        app.client.post(app.url("/model/clear")),
-        post(&app, "/model/add", &json!({ "model_id": "yolov8n", "api_key": "" })),
+    let with_null = format!("{{\"api_key\": null, {}", &image_first[1..]);
+    let with_wrong = format!("{{\"api_key\": \"{}\", {}", wrong.expose(), &image_first[1..]);
+    for (refused, challenge) in [
+        (started_with(&app, INFER, &image_first), NO_KEY),
+        (started_with(&app, INFER, &image_first).bearer_auth("wrong"), INVALID_KEY),
+        (started_with(&app, &keyed(INFER, wrong.expose()), &image_first), INVALID_KEY),
+        (started_with(&app, INFER, &with_null), NO_KEY),
+        (started_with(&app, INFER, &with_wrong), INVALID_KEY),
+        (app.client.get(app.url("/model/registry?api_key=None")), NO_KEY),
+        (app.client.post(app.url("/model/clear")), NO_KEY),
+        (post(&app, "/model/add", &json!({ "model_id": "yolov8n", "api_key": "" })), NO_KEY),
     ] {
         let answer = refused.send().await.unwrap();
-        assert_eq!(answer.headers()["www-authenticate"], "Bearer");
+        assert_eq!(answer.headers()["www-authenticate"], challenge);
         let (status, body) = app::json(answer).await;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{body}");
         assert!(body["message"].as_str().unwrap().contains("key"), "{body}");
