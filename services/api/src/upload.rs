@@ -24,6 +24,7 @@ mod slots;
 mod tensor_body;
 mod unread_body;
 mod uploaded;
+mod value_budget;
 
 pub use batch::BatchLimits;
 pub(crate) use batch::{Arrived, ArrivedPicture, BatchUpload, Given, Pictures};

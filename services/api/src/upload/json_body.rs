@@ -15,7 +15,8 @@ use serde_json::Value;
 
 use super::{
     error::{UploadError, json_error},
-    rules::{IMAGE, URL},
+    rules::{IMAGE, MAX_PARAMETER_VALUES, URL},
+    value_budget::ValueBudget,
 };
 
 /// Base64 with or without padding, as clients write it.
@@ -120,12 +121,15 @@ impl<'de> Visitor<'de> for Members {
 
     fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
         let mut parsed = Parsed { image: None, url: None, parameters: Vec::new(), unknown: None };
+        let mut values = ValueBudget::of(MAX_PARAMETER_VALUES);
         while let Some(Text(name)) = map.next_key()? {
             let known = self.known.iter().find(|known| **known == name);
             match (&*name, known) {
                 (IMAGE, _) => parsed.image = Some(map.next_value::<Text<'de>>()?.0),
                 (URL, _) => parsed.url = Some(map.next_value()?),
-                (_, Some(known)) => parsed.parameters.push((known, map.next_value()?)),
+                (_, Some(known)) => {
+                    parsed.parameters.push((known, map.next_value_seed(&mut values)?));
+                }
                 (_, None) => {
                     map.next_value::<IgnoredAny>()?;
                     parsed.unknown.get_or_insert_with(|| shown(&name));
@@ -168,6 +172,24 @@ mod tests {
         let parsed = JsonSubmission::parse(body, KNOWN).unwrap();
         assert_eq!(parsed.picture, JsonPicture::Url("https://example.com/a.jpg".to_owned()));
         assert_eq!(parsed.parameters, [("iou", Value::from(0.5))]);
+    }
+
+    #[test]
+    fn the_values_of_all_parameters_are_counted() {
+        let list =
+            |name: &str, zeros: usize| format!("\"{name}\":[{}]", vec!["0"; zeros].join(","));
+        let body = |parameters: &[String]| format!(r#"{{"image":"",{}}}"#, parameters.join(","));
+        let most = list("classes", MAX_PARAMETER_VALUES - 1);
+        assert!(JsonSubmission::parse(body(&[most]).as_bytes(), KNOWN).is_ok());
+        // A name may be there more than once.
+        let twice = vec![list("classes", MAX_PARAMETER_VALUES / 2); 2];
+        let one_more = vec![list("classes", MAX_PARAMETER_VALUES)];
+        let nested = vec![format!(r#""iou":[[{}]]"#, vec!["0"; MAX_PARAMETER_VALUES].join(","))];
+        for parameters in [twice, one_more, nested] {
+            let parsed = JsonSubmission::parse(body(&parameters).as_bytes(), KNOWN);
+            let error = parsed.unwrap_err().to_string();
+            assert!(error.contains("the parameters have more than 1024 values"), "{error}");
+        }
     }
 
     #[test]

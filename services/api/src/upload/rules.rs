@@ -24,6 +24,9 @@ pub(super) const FORM_OVERHEAD_BYTES: u64 = 1024 * 1024;
 pub(super) const MAX_FILE_NAME_CHARS: usize = 255;
 /// Maximum length of a parameter in a form, in bytes.
 pub(super) const MAX_PARAMETER_BYTES: usize = 16 * 1024;
+/// How many values the parameters in a JSON body may have. Valid ones have fewer: 100 classes, and those of metadata, which
+/// has 1024 bytes.
+pub(super) const MAX_PARAMETER_VALUES: usize = 1024;
 /// How many permits a JSON body takes: the body, base64 without its escapes, and the picture are in memory at a time.
 pub(super) const JSON_SLOTS: usize = 4;
 /// A JSON body of at most so many bytes takes one: it names a URL, or its picture is small.
