@@ -4,7 +4,7 @@
 //! graph once; each session loads the optimised graph without weights, and gets the weights as tensors
 //! that all sessions share.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs::File, io::Read, os::fd::AsRawFd, sync::Arc};
 
 use ort::{
     logging::LogLevel,
@@ -14,7 +14,6 @@ use ort::{
     },
     value::{DynValue, Tensor},
 };
-use tempfile::TempDir;
 
 use super::error::OnnxRuntimeError;
 use crate::onnx::{
@@ -22,27 +21,24 @@ use crate::onnx::{
     proto::{GraphProto, StringStringEntryProto, TensorProto, tensor_proto::DataLocation},
 };
 
-/// The graph without its large weights.
-const GRAPH: &str = "graph.onnx";
 /// The file that the graph names for its weights. It must exist, and is never read since each session
 /// is given the weights.
-const EXTERNAL_WEIGHTS: &str = "weights";
-/// The graph as ONNX Runtime has optimised it.
-const OPTIMISED: &str = "optimised.onnx";
+const EXTERNAL_WEIGHTS: &str = "null";
+const FOLDER_OF_EXTERNAL_WEIGHTS: &str = "/dev";
 /// Tensors with fewer values stay in the graph: ONNX Runtime reads some of them while it loads.
 const LEAST_SHARED: usize = 1024;
 
 /// A graph optimised for this CPU, and its weights.
 #[derive(Debug)]
 pub(crate) struct SharedWeights {
-    /// Holds [`GRAPH`] and [`EXTERNAL_WEIGHTS`], which sessions read while they load.
-    folder: TempDir,
+    /// An ONNX file whose large weights are in [`EXTERNAL_WEIGHTS`].
+    graph: Vec<u8>,
     weights: Vec<(String, Arc<DynValue>)>,
 }
 
 impl SharedWeights {
     /// Optimises `model`, the bytes of an ONNX file, with the options of `builder`. ONNX Runtime writes
-    /// the result to a temporary file.
+    /// the result to a temporary file without a name, so that none is left when the process is killed.
     ///
     /// # Errors
     /// [`OnnxRuntimeError`] when the file cannot be written or ONNX Runtime rejects the model.
@@ -51,33 +47,36 @@ impl SharedWeights {
         model: &[u8],
     ) -> Result<Self, OnnxRuntimeError> {
         let unwritable = OnnxRuntimeError::TemporaryFile;
-        let folder = TempDir::with_prefix("spotter-model-").map_err(unwritable)?;
-        let optimised = folder.path().join(OPTIMISED);
+        let mut optimised = tempfile::tempfile().map_err(unwritable)?;
         optimise(builder, model, &optimised)?;
-        let bytes = fs::read(&optimised).map_err(unwritable)?;
-        fs::remove_file(&optimised).map_err(unwritable)?;
+        let mut bytes = Vec::new();
+        optimised.read_to_end(&mut bytes).map_err(unwritable)?;
         let mut model = OnnxModel::parse(bytes)?;
         let graph = model.proto.graph.get_or_insert_default();
         let weights = take_weights(graph)?;
-        fs::write(folder.path().join(GRAPH), model.to_bytes()).map_err(unwritable)?;
-        fs::write(folder.path().join(EXTERNAL_WEIGHTS), []).map_err(unwritable)?;
-        Ok(Self { folder, weights })
+        Ok(Self { graph: model.to_bytes(), weights })
     }
 
     /// A further session of the model. It needs memory only for its runs.
     pub(crate) fn session(&self, builder: SessionBuilder) -> ort::Result<Session> {
         // Optimising the graph again would copy the weights.
-        let mut builder = builder.with_optimization_level(GraphOptimizationLevel::Disable)?;
+        let mut builder =
+            builder.with_optimization_level(GraphOptimizationLevel::Disable)?.with_config_entry(
+                "session.model_external_initializers_file_folder_path",
+                FOLDER_OF_EXTERNAL_WEIGHTS,
+            )?;
         for (name, value) in &self.weights {
             builder = builder.with_initializer(name, Arc::clone(value))?;
         }
-        builder.commit_from_file(self.folder.path().join(GRAPH))
+        builder.commit_from_memory(&self.graph)
     }
 }
 
-fn optimise(builder: SessionBuilder, model: &[u8], to: &Path) -> ort::Result<()> {
+fn optimise(builder: SessionBuilder, model: &[u8], to: &File) -> ort::Result<()> {
+    // ONNX Runtime takes a path, and this is one to a file without a name.
+    let path = format!("/proc/self/fd/{}", to.as_raw_fd());
     // ONNX Runtime warns that the file is only for this kind of CPU. It does not outlive the process.
-    let builder = builder.with_log_level(LogLevel::Error)?.with_optimized_model_path(to)?;
+    let builder = builder.with_log_level(LogLevel::Error)?.with_optimized_model_path(path)?;
     { builder }.commit_from_memory(model).map(drop)
 }
 

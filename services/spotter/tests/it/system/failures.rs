@@ -62,6 +62,22 @@ async fn a_worker_killed_in_a_long_run_loses_nothing() {
     assert_run_again(&system, id).await;
 }
 
+#[tokio::test]
+async fn a_worker_that_is_killed_leaves_no_files() {
+    let system = System::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut worker = system.worker_with(&[("TMPDIR", folder.path().to_str().unwrap())]);
+    let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
+    assert_eq!(system.terminal(id).await.state, State::Success);
+    worker.kill9();
+    let left = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+    // ONNX Runtime 1.32 writes this file, the same for all processes, before it can be told not to.
+    let left: Vec<_> = left.filter(|name| name != ".ses").collect();
+    assert!(left.is_empty(), "{left:?}");
+    // Files are needed only where its detectors share the weights.
+    assert!(worker.lines().iter().all(|line| !line.text.contains("has a copy of")));
+}
+
 /// Submits a picture to a worker that never finishes one, and kills the worker once `run_is_known`.
 async fn killed_in_mid_job(system: &System, run_is_known: impl AsyncFnOnce(TaskId)) -> TaskId {
     let mut doomed = system.worker_with(&[("FAILPOINTS", "worker-detect=hang")]);
