@@ -302,6 +302,19 @@ pub enum FailureReason {
     ModelNotLoadable,
 }
 
+impl FailureReason {
+    /// Whether another run of the same picture with the same settings would fail in the same way.
+    #[must_use]
+    pub fn is_permanent(self) -> bool {
+        match self {
+            Self::UndecodablePicture | Self::UnknownClass | Self::Poison | Self::TooManyTiles => {
+                true
+            }
+            Self::UnknownModel | Self::PictureGone | Self::Lost | Self::ModelNotLoadable => false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -195,7 +195,7 @@ impl Run<'_> {
             sha256: None,
             task_id: None,
             state: "UNREADABLE".to_owned(),
-            outcome: Outcome::failed(error, true),
+            outcome: Outcome::retryable(error),
             settings: self.settings.clone(),
         })
     }
@@ -242,7 +242,7 @@ impl Run<'_> {
         let mut task = match accepted {
             Ok(task) => task,
             Err(ClientError::Refused { status: 400 | 413 | 415 | 422, message }) => {
-                return Ok(line(None, "REFUSED", Outcome::failed(message, false)));
+                return Ok(line(None, "REFUSED", Outcome::permanent(message)));
             }
             Err(error) => return Err(not_accepted(&error)),
         };
@@ -252,7 +252,7 @@ impl Run<'_> {
             task = match self.api.await_terminal(task.task_id).await {
                 Ok(task) => task,
                 Err(ClientError::Refused { status: 404 | 410, message }) => {
-                    return Ok(line(id, "GONE", Outcome::failed(message, true)));
+                    return Ok(line(id, "GONE", Outcome::retryable(message)));
                 }
                 Err(error) => return Err(not_accepted(&error)),
             };

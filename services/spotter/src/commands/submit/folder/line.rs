@@ -1,16 +1,16 @@
 //! The lines of the file of results.
 
 use client::{Failure, State, Task};
-use domain::{DetectionSettings, Sha256Digest, TaskId};
-use serde::{Deserialize, Serialize};
+use domain::{DetectionSettings, FailureReason, Sha256Digest, TaskId};
+use serde::{
+    Deserialize, Serialize,
+    de::{IntoDeserializer, value::StrDeserializer},
+};
 
 use crate::output::results::ObjectJson;
 
 /// How each line begins, as far as it tells a line of such a file from any other text.
 const START: &[u8] = b"{\"path\":\"";
-
-/// Failures that another run of the same picture with the same settings would have again.
-const PERMANENT: [&str; 4] = ["undecodable_picture", "unknown_class", "poison", "too_many_tiles"];
 
 /// What became of a picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,9 +52,14 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
-    /// A failure without a task that names its reason.
-    pub(super) fn failed(error: impl Into<String>, retryable: bool) -> Self {
-        Self::Failed { error: error.into(), reason: None, retryable }
+    /// A failure that the next run of the command would meet again.
+    pub(super) fn permanent(error: impl Into<String>) -> Self {
+        Self::Failed { error: error.into(), reason: None, retryable: false }
+    }
+
+    /// A failure that the next run of the command may not meet.
+    pub(super) fn retryable(error: impl Into<String>) -> Self {
+        Self::Failed { error: error.into(), reason: None, retryable: true }
     }
 
     /// The outcome of a terminal task.
@@ -68,17 +73,23 @@ impl Outcome {
                 warnings: task.warnings,
             },
             (_, Some(Failure { reason, message })) => {
-                let retryable = !PERMANENT.contains(&reason.as_str());
+                let retryable = !is_permanent(&reason);
                 Self::Failed { error: message, reason: Some(reason), retryable }
             }
             // The deadline or a client ended the task, not the picture.
-            (state, None) => Self::failed(format!("the task ended as {state}"), true),
+            (state, None) => Self::retryable(format!("the task ended as {state}")),
         }
     }
 
     pub(super) fn is_found(&self) -> bool {
         matches!(self, Self::Found { .. })
     }
+}
+
+/// Whether the API's name of a reason is one that another run would meet again. A newer API may have more reasons.
+fn is_permanent(reason: &str) -> bool {
+    let reason: StrDeserializer<'_, serde::de::value::Error> = reason.into_deserializer();
+    FailureReason::deserialize(reason).is_ok_and(FailureReason::is_permanent)
 }
 
 impl ResultLine {
@@ -115,7 +126,7 @@ mod tests {
     fn a_line_is_read_as_it_was_written() {
         let found = r#""state":"SUCCESS","width":4,"height":3,"objects":[{"label":"bus","class_id":5,
             "confidence":0.87,"bbox":{"x1":0.1,"y1":1,"x2":2,"y2":3}}]"#;
-        for outcome in [Outcome::of(task(found)), Outcome::failed("no picture", false)] {
+        for outcome in [Outcome::of(task(found)), Outcome::permanent("no picture")] {
             let written = serde_json::to_string(&line(outcome.clone())).unwrap();
             assert!(written.as_bytes().starts_with(START), "{written}");
             assert_eq!(serde_json::from_str::<ResultLine>(&written).unwrap(), line(outcome));
@@ -130,7 +141,10 @@ mod tests {
         let cases = [
             (failure("poison"), false),
             (failure("undecodable_picture"), false),
+            (failure("unknown_class"), false),
+            (failure("too_many_tiles"), false),
             (failure("lost"), true),
+            (failure("of_a_newer_api"), true),
             (failure("model_not_loadable"), true),
             (r#""state":"EXPIRED""#.to_owned(), true),
             (r#""state":"REVOKED""#.to_owned(), true),

@@ -199,10 +199,10 @@ mod tests {
         let path = folder.path().join("results.ndjson");
         let lines = [
             line("a.jpg", 1, found()),
-            line("b.jpg", 2, Outcome::failed("lost", true)),
-            line("c.jpg", 3, Outcome::failed("no picture", false)),
-            line("d.jpg", 4, Outcome::failed("expired", true)),
-            line("d.jpg", 4, Outcome::failed("lost", true)),
+            line("b.jpg", 2, Outcome::retryable("lost")),
+            line("c.jpg", 3, Outcome::permanent("no picture")),
+            line("d.jpg", 4, Outcome::retryable("expired")),
+            line("d.jpg", 4, Outcome::retryable("lost")),
         ];
         let (mut file, earlier) = open(&path).unwrap();
         assert_eq!(earlier.of("a.jpg", [1; 32].into()), Known::Nothing { failed_task: None });
