@@ -3,6 +3,7 @@
 pub(crate) mod columns;
 pub(crate) mod progress;
 pub(crate) mod results;
+pub(crate) mod times;
 
 use std::{
     fmt::Display,

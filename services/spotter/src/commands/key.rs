@@ -2,13 +2,13 @@
 
 use domain::{ApiKey, KeyId};
 use messaging::{ApiKeys, CreateKeyError};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 
 use crate::{
     cli::{KeyChoice, KeyCommand, KeyCreateOptions, KeyListOptions},
     commands::queue_connection::connect,
     error::CliError,
-    output::{self, results::Format},
+    output::{self, results::Format, times::to_second},
 };
 
 const NONE: &str = "there are no API keys";
@@ -85,8 +85,8 @@ fn shown(key: &ApiKey) -> serde_json::Value {
         "scopes": key.scopes,
         "rate": key.rate,
         "quota": key.quota,
-        "created_at": rfc_3339(key.created_at),
-        "expires_at": key.expires_at.map(rfc_3339),
+        "created_at": to_second(key.created_at),
+        "expires_at": key.expires_at.map(to_second),
         "expired": key.is_expired(OffsetDateTime::now_utc()),
     })
 }
@@ -95,7 +95,7 @@ fn table(keys: &[ApiKey]) -> Vec<String> {
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
     let expiry = |key: &ApiKey| match key.is_expired(OffsetDateTime::now_utc()) {
         true => "expired".to_owned(),
-        false => or_none(key.expires_at.map(rfc_3339)),
+        false => or_none(key.expires_at.map(to_second)),
     };
     let rows = keys.iter().map(|key| {
         [
@@ -103,7 +103,7 @@ fn table(keys: &[ApiKey]) -> Vec<String> {
             key.scopes.to_string(),
             or_none(key.rate.map(|rate| rate.to_string())),
             or_none(key.quota.map(|quota| quota.to_string())),
-            rfc_3339(key.created_at),
+            to_second(key.created_at),
             expiry(key),
             key.name.as_str().to_owned(),
         ]
@@ -132,9 +132,4 @@ async fn revoke(keys: &ApiKeys, choice: &KeyChoice) -> Result<(), CliError> {
         }
     }
     Ok(())
-}
-
-fn rfc_3339(time: OffsetDateTime) -> String {
-    let seconds = time.replace_nanosecond(0).unwrap_or(time);
-    seconds.format(&Rfc3339).unwrap_or_default()
 }

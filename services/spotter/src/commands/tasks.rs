@@ -1,7 +1,6 @@
 //! `spotter tasks`: lists tasks.
 
 use client::{Failure, Task, TaskQuery};
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     cli::TasksOptions,
@@ -11,6 +10,7 @@ use crate::{
         self,
         columns::{self, printable},
         results::Format,
+        times::to_second,
     },
 };
 
@@ -69,14 +69,9 @@ fn row(task: &Task) -> [String; 7] {
         task.task_id.to_string(),
         printable(&task.state.to_string()),
         task.priority.to_string(),
-        to_seconds(task.submitted_at),
+        to_second(task.submitted_at),
         printable(&task.model),
         printable(&task.picture_name),
         outcome,
     ]
-}
-
-fn to_seconds(time: OffsetDateTime) -> String {
-    let seconds = time.replace_nanosecond(0).unwrap_or(time);
-    seconds.format(&Rfc3339).unwrap_or_default()
 }

@@ -3,13 +3,13 @@
 use domain::TaskId;
 use messaging::{DeadWebhook, DeadWebhooks, Ended};
 use serde::Serialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 
 use crate::{
     cli::{DlqListOptions, WebhookChoice, WebhooksCommand},
     commands::queue_connection::connect,
     error::CliError,
-    output::{self, results::Format},
+    output::{self, results::Format, times::to_second},
 };
 
 const NONE: &str = "no webhook was given up in the last seven days";
@@ -71,7 +71,7 @@ async fn list(webhooks: &DeadWebhooks, options: &DlqListOptions) -> Result<(), C
         Format::Json => output::json("a webhook", &WebhookJson::from(webhook)),
         Format::Table => {
             let WebhookJson { task_id, given_up_at, attempts, reason, state } = webhook.into();
-            let given_up_at = given_up_at.format(&Rfc3339).unwrap_or_default();
+            let given_up_at = to_second(given_up_at);
             output::line(format_args!(
                 "{task_id}  {state}  {given_up_at}  {attempts} tries  {reason}"
             ))

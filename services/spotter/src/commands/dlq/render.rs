@@ -3,13 +3,14 @@
 use domain::{DetectionSettings, Job, TaskId, TaskRecord, TaskState, Tiling};
 use messaging::DeadLetter;
 use serde::Serialize;
-use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339};
+use time::OffsetDateTime;
 
 use crate::{
     error::CliError,
     output::{
         self,
         columns::{self, printable},
+        times::to_second,
     },
 };
 
@@ -88,7 +89,7 @@ fn row(letter: &DeadLetter) -> [String; 5] {
     }
     [
         letter.id().to_string(),
-        moment(letter.dead_lettered_at),
+        to_second(letter.dead_lettered_at),
         letter.deliveries.to_string(),
         format!("{shortened} ({})", size(letter)),
         printable(&letter.reason),
@@ -100,7 +101,7 @@ pub(super) fn details(letter: &DeadLetter, record: Option<&TaskRecord>) -> Resul
     let field = |name: &str, text: String| output::line(format_args!("{name:<11} {text}"));
     field("id", letter.id().to_string())?;
     field("sequence", letter.sequence.to_string())?;
-    field("given up", moment(letter.dead_lettered_at))?;
+    field("given up", to_second(letter.dead_lettered_at))?;
     field("reason", printable(&letter.reason))?;
     field("deliveries", letter.deliveries.to_string())?;
     let Some(job) = &letter.job else {
@@ -111,7 +112,7 @@ pub(super) fn details(letter: &DeadLetter, record: Option<&TaskRecord>) -> Resul
         &job.settings;
     field("picture", format!("{} ({})", printable(&job.picture_name), size(letter)))?;
     field("model", job.model.to_string())?;
-    field("submitted", moment(job.submitted_at))?;
+    field("submitted", to_second(job.submitted_at))?;
     field(
         "thresholds",
         format!("confidence {confidence}, overlap {iou}, at most {} objects", max_detections.get()),
@@ -146,10 +147,4 @@ fn size(letter: &DeadLetter) -> String {
         Some(bytes) => format!("{bytes} bytes"),
         None => "gone".to_owned(),
     }
-}
-
-/// RFC 3339 in UTC, without fractions of a second.
-fn moment(time: OffsetDateTime) -> String {
-    let second = time.to_offset(UtcOffset::UTC).truncate_to_second();
-    second.format(&Rfc3339).unwrap_or_else(|_| second.to_string())
 }
