@@ -7,7 +7,7 @@ use std::{
 };
 
 use domain::picture::PictureLimits;
-use walkdir::WalkDir;
+use walkdir::{DirEntry, WalkDir};
 
 /// The extensions of the files that are taken from a folder.
 const EXTENSIONS: [&str; 6] = ["jpg", "jpeg", "png", "webp", "bmp", "gif"];
@@ -38,17 +38,25 @@ pub(crate) fn pictures_in(
 ) -> impl Iterator<Item = Result<PathBuf, walkdir::Error>> + use<> {
     let entries = WalkDir::new(folder).sort_by_file_name().into_iter();
     entries.filter_map(|entry| match entry {
-        Ok(entry) => Some(entry.into_path()).filter(|path| is_picture(path)).map(Ok),
+        Ok(entry) => is_picture(&entry).then(|| Ok(entry.into_path())),
         Err(error) => Some(Err(error)),
     })
 }
 
-fn is_picture(path: &Path) -> bool {
-    let extension = path.extension().and_then(|extension| extension.to_str());
+fn is_picture(entry: &DirEntry) -> bool {
+    let extension = entry.path().extension().and_then(|extension| extension.to_str());
     let is_named_so =
         |known: &str| extension.is_some_and(|found| found.eq_ignore_ascii_case(known));
-    // To open a pipe would wait for whoever writes to it. A link that leads nowhere is reported when it is read.
-    EXTENSIONS.into_iter().any(is_named_so) && path.metadata().map_or(true, |found| found.is_file())
+    EXTENSIONS.into_iter().any(is_named_so) && may_be_read(entry)
+}
+
+/// To open a pipe would wait for whoever writes to it. A link that leads nowhere is reported when it is read.
+fn may_be_read(entry: &DirEntry) -> bool {
+    let kind = entry.file_type();
+    match kind.is_symlink() {
+        true => entry.path().metadata().map_or(true, |target| target.is_file()),
+        false => kind.is_file(),
+    }
 }
 
 /// Reads a picture from a file or a pipe, up to the size limit: the length of a pipe is unknown beforehand.

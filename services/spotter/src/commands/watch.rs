@@ -12,7 +12,7 @@ use tokio::{sync::mpsc, time::sleep};
 
 use self::{
     rates::Rates,
-    terminal::{Input, Screenful, ending_signal, inputs},
+    terminal::{EndingSignals, Input, Screenful, inputs},
     view::Screen,
 };
 use crate::{
@@ -47,8 +47,9 @@ async fn show(options: &ApiOptions, api: String) -> Result<(), CliError> {
     let client = connect(options).await?;
     let (sender, mut changes) = mpsc::channel(1);
     let mut following = std::pin::pin!(follow(&client, sender));
-    let mut ending = std::pin::pin!(ending_signal());
     let mut screen = Screen { api, latest: None, rates: Rates::default(), problem: None };
+    // Before the screen is taken: a signal in between would leave the terminal without echo and cursor.
+    let mut signals = EndingSignals::register()?;
     let mut screenful = Screenful::take()?;
     let mut inputs = inputs();
     loop {
@@ -60,7 +61,7 @@ async fn show(options: &ApiOptions, api: String) -> Result<(), CliError> {
                 Some(Input::Resize) => {}
                 Some(Input::Quit) | None => return Ok(()),
             },
-            signal = &mut ending => return Ok(signal?),
+            () = signals.first() => return Ok(()),
         }
     }
 }
