@@ -34,7 +34,7 @@ impl Webhooks {
     /// Stores that the end of this task is to be reported, if its client wants that.
     pub(crate) async fn announce(&self, record: &TaskRecord) -> Result<(), MessagingError> {
         debug_assert!(record.state.is_terminal(), "the state is not terminal");
-        self.publish(record, false).await
+        self.publish(record, Envelope::first).await
     }
 
     /// The same before the record is stored.
@@ -42,15 +42,19 @@ impl Webhooks {
         &self,
         record: &TaskRecord,
     ) -> Result<(), MessagingError> {
-        self.publish(record, true).await
+        self.publish(record, Envelope::provisional).await
     }
 
-    async fn publish(&self, record: &TaskRecord, provisional: bool) -> Result<(), MessagingError> {
+    async fn publish(
+        &self,
+        record: &TaskRecord,
+        envelope: fn(&Ended) -> Envelope,
+    ) -> Result<(), MessagingError> {
         // The notifier stores the event of a task without a callback, too.
         if record.job.callback_url.is_none() && !self.messaging.config().cloud_events {
             return Ok(());
         }
-        self.store(record.clone().into(), provisional).await
+        self.store(&record.clone().into(), envelope).await
     }
 
     /// Stores that the end of this batch is to be reported, if its client wants that.
@@ -62,11 +66,14 @@ impl Webhooks {
         if record.callback_url.is_none() && !self.messaging.config().cloud_events {
             return Ok(());
         }
-        self.store(record.clone().into(), false).await
+        self.store(&record.clone().into(), Envelope::first).await
     }
 
-    async fn store(&self, ended: Ended, provisional: bool) -> Result<(), MessagingError> {
-        let envelope = Envelope { provisional, ..Envelope::first(&ended) };
-        wire::publish(&self.messaging, &ended, &envelope).await
+    async fn store(
+        &self,
+        ended: &Ended,
+        envelope: fn(&Ended) -> Envelope,
+    ) -> Result<(), MessagingError> {
+        wire::publish(&self.messaging, ended, &envelope(ended)).await
     }
 }

@@ -31,6 +31,11 @@ impl Envelope {
         Self { message_id: ended.message_id(), attempt: 1, not_before: 0, provisional: false }
     }
 
+    /// The first try of a webhook whose record is not stored yet.
+    pub(super) fn provisional(ended: &Ended) -> Self {
+        Self { provisional: true, ..Self::first(ended) }
+    }
+
     /// The try after `attempt`, `delay` from now.
     pub(super) fn retry(ended: &Ended, attempt: u32, delay: Duration) -> Self {
         let attempt = attempt.saturating_add(1);

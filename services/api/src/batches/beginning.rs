@@ -54,9 +54,15 @@ pub(super) struct Receiving {
 }
 
 impl Receiving {
-    fn new(head: Head, is_repeated: bool) -> Self {
+    /// A batch of which nothing was sent before.
+    fn first(head: Head) -> Self {
         let known = head.record.received;
-        Self { head, next: 0, under_way: BTreeSet::new(), is_repeated, known }
+        Self { head, next: 0, under_way: BTreeSet::new(), is_repeated: false, known }
+    }
+
+    /// A batch of which an earlier request has sent some.
+    fn repeated(head: Head) -> Self {
+        Self { is_repeated: true, ..Self::first(head) }
     }
 
     /// All pictures before this one have been accepted or refused.
@@ -135,7 +141,7 @@ impl Batches {
         let record = BatchRecord { owner, metadata, callback_url, ..begun };
         if let Some(revision) = self.store.create(&record).await? {
             let head = Head::new(self.store.clone(), record, revision);
-            return Ok(Begun::Now(Box::new(Receiving::new(head, false))));
+            return Ok(Begun::Now(Box::new(Receiving::first(head))));
         }
         self.resume(batch_id).await
     }
@@ -159,7 +165,7 @@ impl Batches {
         match self.reopen(&record, revision).await? {
             Some(revision) => {
                 let head = Head::new(self.store.clone(), record, revision);
-                Ok(Begun::Now(Box::new(Receiving::new(head, true))))
+                Ok(Begun::Now(Box::new(Receiving::repeated(head))))
             }
             None => Err(Interruption::InProgress),
         }
