@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from manifests.objects import Objects, matches
-from manifests.queue_rules import models, scaler_of
+from manifests.queue_rules import scaler_of
 
 
 def selectors_choose_one_pool(objects: Objects) -> Iterator[str]:
@@ -34,15 +34,4 @@ def no_job_starts_workers_of_two_pools(objects: Objects) -> Iterator[str]:
             counted.setdefault(consumer, pool)
 
 
-def every_model_has_workers(objects: Objects) -> Iterator[str]:
-    served = {model for pool in objects.pools() for model in models(objects.settings(pool))}
-    for model in models(objects.settings("set-up")):
-        if model not in served:
-            yield f"the set-up creates the consumers of {model}, which no worker serves"
-
-
-RULES = [
-    selectors_choose_one_pool,
-    no_job_starts_workers_of_two_pools,
-    every_model_has_workers,
-]
+RULES = [selectors_choose_one_pool, no_job_starts_workers_of_two_pools]

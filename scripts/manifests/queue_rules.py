@@ -44,6 +44,9 @@ def every_model_is_set_up_and_served(objects: Objects) -> Iterator[str]:
         if worker["MODEL"] not in models(worker):
             yield f"{pool} has MODEL={worker['MODEL']}, which is not one of its MODELS: it does not start"
         served |= {*models(worker)}
+    for model in models(set_up):
+        if model not in served:
+            yield f"the set-up creates the consumers of {model}, which no worker serves"
     if api["MODEL"] not in served:
         yield f"api has MODEL={api['MODEL']}, which no worker serves"
 
