@@ -1,0 +1,224 @@
+// Requests to one API, each sent once.
+
+import { NoAnswerError, SpotterError, UnexpectedAnswerError, errorOf } from "./errors.js";
+import { type ServerEvent, eventsOf } from "./event-stream.js";
+import { linesOf } from "./lines.js";
+import type { Query } from "./parameters.js";
+import { secondsOf } from "./retries.js";
+import { Timer } from "./time-limit.js";
+
+/** The longest answer in bytes: a drawing as PNG. */
+const LONGEST_ANSWER = 256 << 20;
+/** The longest answer of an error, in bytes. */
+const LONGEST_ERROR = 1 << 20;
+/** How many seconds a stream may be silent. The API sends a comment every 15 seconds. */
+const LONGEST_SILENCE = 45;
+/** How many seconds a request may take in all, besides the time that the API holds its answer back. */
+const REQUEST_TIMEOUT = 120;
+
+export interface ApiRequest {
+  method: "GET" | "POST" | "DELETE";
+  path: string;
+  query?: Query | undefined;
+  headers?: Record<string, string>;
+  body?: Blob | FormData | string;
+  /** How many seconds it may take in all. Default: 120. */
+  timeout?: number;
+}
+
+/** Options of a client. */
+export interface ClientOptions {
+  /** The API key, or a function that returns the one to send at the moment. */
+  apiKey?: string | (() => string | null) | undefined;
+  /** Headers for each request, such as a gateway requires. */
+  headers?: Record<string, string> | undefined;
+  /** How many seconds a request may take, besides the time that it waits for a task. Default: 120. */
+  requestTimeout?: number | undefined;
+  /** For how many seconds a request is retried while the API is busy or does not answer. Default: 120. */
+  retryFor?: number | undefined;
+  /** What sends the requests. Default: `fetch`. */
+  fetch?: typeof fetch | undefined;
+}
+
+export class Connection {
+  // Private also at run time, so that no log shows the API key.
+  readonly #base: string;
+  readonly #options: ClientOptions;
+
+  constructor(url: string | URL, options: ClientOptions) {
+    this.#base = checkedUrl(String(url));
+    this.#options = options;
+    if (typeof options.apiKey === "string") checkKey(options.apiKey);
+  }
+
+  /** The JSON that a request is answered with. */
+  async json<T>(request: ApiRequest, signal?: AbortSignal): Promise<T> {
+    const text = new TextDecoder().decode(await this.#whole(request, signal));
+    try {
+      return JSON.parse(text) as T;
+    } catch (cause) {
+      throw new UnexpectedAnswerError("an answer that is no JSON", { cause });
+    }
+  }
+
+  /** The content that a request is answered with. */
+  async content(request: ApiRequest, signal?: AbortSignal): Promise<Blob> {
+    let type = "";
+    const bytes = await this.#whole(request, signal, (answer) => (type = answer.headers.get("content-type") ?? ""));
+    return new Blob([bytes], { type });
+  }
+
+  /** The lines of an answer, which may last for any time as long as it is not silent. */
+  lines(request: ApiRequest, signal?: AbortSignal): AsyncGenerator<string> {
+    return linesOf(this.#chunks(request, signal, () => undefined));
+  }
+
+  /** The events of a stream; `onEnd` is called where nothing follows `Last-Event-ID`. */
+  events(path: string, lastId: string, signal?: AbortSignal, onEnd?: () => void): AsyncGenerator<ServerEvent> {
+    const headers: Record<string, string> = { Accept: "text/event-stream" };
+    if (lastId !== "") headers["Last-Event-ID"] = lastId;
+    const check = (answer: Response) => {
+      if (answer.status === 204) return onEnd?.();
+      const type = answer.headers.get("content-type")?.split(";")[0]?.trim();
+      if (type !== "text/event-stream") throw new UnexpectedAnswerError("an answer that is no stream of events");
+    };
+    return eventsOf(linesOf(this.#chunks({ method: "GET", path, headers }, signal, check)));
+  }
+
+  /** The whole body of an answer of success. */
+  async #whole(
+    request: ApiRequest,
+    signal?: AbortSignal,
+    look?: (answer: Response) => void,
+  ): Promise<Uint8Array<ArrayBuffer>> {
+    const headers = this.#headers(request);
+    const timer = new Timer(request.timeout ?? this.#options.requestTimeout ?? REQUEST_TIMEOUT, signal);
+    try {
+      const answer = await this.#send(request, headers, timer.signal);
+      look?.(answer);
+      return await all(answer, LONGEST_ANSWER);
+    } catch (error) {
+      throw translated(error, timer, signal);
+    } finally {
+      timer.end();
+    }
+  }
+
+  /** The body of an answer of success, as it comes. The connection is closed where the consumer stops early. */
+  async *#chunks(
+    request: ApiRequest,
+    signal: AbortSignal | undefined,
+    check: (answer: Response) => void,
+  ): AsyncGenerator<Uint8Array> {
+    const headers = this.#headers(request);
+    const timer = new Timer(LONGEST_SILENCE, signal);
+    try {
+      const answer = await this.#send(request, headers, timer.signal);
+      check(answer);
+      for await (const chunk of chunksOf(answer)) {
+        // A consumer that takes its time is no silence.
+        timer.stop();
+        yield chunk;
+        timer.restart();
+      }
+    } catch (error) {
+      throw translated(error, timer, signal);
+    } finally {
+      timer.end();
+    }
+  }
+
+  /** An answer of success, whose body is still to be read. */
+  async #send(request: ApiRequest, headers: Headers, signal: AbortSignal): Promise<Response> {
+    const { method, path, query = [], body = null } = request;
+    const search = query.length === 0 ? "" : `?${new URLSearchParams(query)}`;
+    const send = this.#options.fetch ?? fetch;
+    const init: RequestInit = { method, headers, body, redirect: "manual", credentials: "omit", signal };
+    const answer = await send(`${this.#base}${path}${search}`, init);
+    if (answer.type === "opaqueredirect" || (answer.status >= 300 && answer.status < 400)) {
+      throw new UnexpectedAnswerError("a redirect, as from http to https");
+    }
+    if (answer.ok) return answer;
+    // The status decides what happens next, also where the text that explains it is cut short or too long.
+    const text = await all(answer, LONGEST_ERROR).then((bytes) => new TextDecoder().decode(bytes), () => "");
+    throw errorOf(answer.status, text, secondsOf(answer.headers.get("retry-after")));
+  }
+
+  #headers(request: ApiRequest): Headers {
+    const headers = new Headers({ ...this.#options.headers, ...request.headers });
+    const { apiKey } = this.#options;
+    const key = typeof apiKey === "function" ? apiKey() : apiKey;
+    if (!key) return headers;
+    checkKey(key);
+    headers.set("Authorization", `Bearer ${key}`);
+    return headers;
+  }
+}
+
+/** Refuses a key that no header can have. The error of `Headers` would show it. */
+function checkKey(key: string): void {
+  if (!/^[!-~]*$/.test(key)) {
+    throw new TypeError("the API key has invalid characters; expected one as `spotter key create` prints it");
+  }
+}
+
+/** An address without a slash at its end. The error does not show it: it may contain a password. */
+function checkedUrl(text: string): string {
+  const url = parsedUrl(text);
+  const isHttp = url?.protocol === "http:" || url?.protocol === "https:";
+  if (!url || !isHttp || url.username || url.password || url.search || url.hash) {
+    throw new TypeError("url: expected an address such as http://127.0.0.1:5000");
+  }
+  return url.href.replace(/\/+$/, "");
+}
+
+function parsedUrl(text: string): URL | undefined {
+  try {
+    return new URL(text);
+  } catch {
+    return undefined;
+  }
+}
+
+/** What an error of sending or reading means. What the caller's signal says is passed on. */
+function translated(error: unknown, timer: Timer, signal: AbortSignal | undefined): unknown {
+  if (signal?.aborted) return signal.reason;
+  if (timer.hasExpired) return new NoAnswerError("no complete answer in time");
+  if (error instanceof SpotterError) return error;
+  // Its text would show the address.
+  const { code } = ((error as Error)?.cause ?? error) as { code?: unknown };
+  const reason = typeof code === "string" ? ` (${code})` : "";
+  return new NoAnswerError(`the API does not answer${reason}`);
+}
+
+async function* chunksOf(answer: Response): AsyncGenerator<Uint8Array> {
+  const reader = answer.body?.getReader();
+  if (!reader) return;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    await reader.cancel().catch(() => undefined);
+  }
+}
+
+/** The whole body, within a limit. */
+async function all(answer: Response, most: number): Promise<Uint8Array<ArrayBuffer>> {
+  const chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of chunksOf(answer)) {
+    length += chunk.length;
+    if (length > most) throw new UnexpectedAnswerError(`an answer longer than ${most} bytes`);
+    chunks.push(chunk);
+  }
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}

@@ -1,0 +1,53 @@
+// Following something to its end by its event stream, over as many connections as it takes.
+
+import type { Connection } from "./connection.js";
+import { NoAnswerError, SpotterError, UnexpectedAnswerError } from "./errors.js";
+import { Backoff, pauseAfter } from "./retries.js";
+
+/** Something that has happened, and what it has happened to, as it is since then. */
+export interface Followed<T> {
+  kind: string;
+  item: T;
+}
+
+/** What is followed. */
+export interface Following<T> {
+  path: string;
+  /** Whether nothing follows. */
+  isLast: (item: T) => boolean;
+  retryFor: number;
+  signal: AbortSignal | undefined;
+}
+
+/** The events of `path`, from the present state to the last one. Reconnects behind the last event that came. */
+export async function* follow<T>(connection: Connection, following: Following<T>): AsyncGenerator<Followed<T>> {
+  const { path, isLast, retryFor, signal } = following;
+  const backoff = new Backoff(retryFor);
+  let [lastId, hasEnded] = ["", false];
+  let retry: number | undefined;
+  for (;;) {
+    let lost: SpotterError = new NoAnswerError("the stream of events broke off");
+    try {
+      for await (const event of connection.events(path, lastId, signal, () => (hasEnded = true))) {
+        const item = itemOf<T>(event.data);
+        backoff.succeeded();
+        ({ id: lastId, retry } = event);
+        yield { kind: event.name, item };
+        if (isLast(item)) return;
+      }
+    } catch (error) {
+      if (!(error instanceof SpotterError) || !error.isTemporary) throw error;
+      lost = error;
+    }
+    if (hasEnded) return;
+    await pauseAfter(lost, backoff, signal, retry);
+  }
+}
+
+function itemOf<T>(data: string): T {
+  try {
+    return JSON.parse(data) as T;
+  } catch (cause) {
+    throw new UnexpectedAnswerError("an event that is no JSON", { cause });
+  }
+}

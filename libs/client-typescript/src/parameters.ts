@@ -1,0 +1,25 @@
+// Parameters as the query has them.
+
+/** Names and values; a name may be there more than once. */
+export type Query = [name: string, value: string][];
+
+/** The parameters that are given, by the API's names, sorted by name. */
+export function queryOf(parameters: object): Query {
+  const given = Object.entries(parameters).filter(([, value]) => value !== undefined);
+  const named = given.map(([name, value]): [string, unknown] => [apiName(name), value]);
+  return named.sort(([one], [other]) => (one < other ? -1 : 1)).flatMap(([name, value]) => pairsOf(name, value));
+}
+
+/** `maxDetections` as `max_detections`. */
+function apiName(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
+function pairsOf(name: string, value: unknown): Query {
+  if (Array.isArray(value)) {
+    // The one list that is a single parameter; others are given more than once.
+    return name === "classes" ? [[name, value.join(",")]] : value.map((one) => [name, String(one)]);
+  }
+  if (value instanceof Date) return [[name, value.toISOString()]];
+  return [[name, typeof value === "object" ? JSON.stringify(value) : String(value)]];
+}
