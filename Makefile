@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run setup setup-tests build console test fmt lint check-manifests test-scripts audit openapi evaluate quantize fuzz chaos python-models test-document test-compose lint-workflows dist sbom images sign-images clean-data cargo-is-here
+.PHONY: help run setup setup-tests build console test fmt lint check-manifests test-scripts audit openapi evaluate quantize fuzz chaos python-models typescript-types test-document test-compose lint-workflows dist sbom images sign-images clean-data cargo-is-here
 # One recipe at a time, in the order given: set-up before build, build before tests.
 .NOTPARALLEL:
 
@@ -73,6 +73,9 @@ openapi: cargo-is-here ## Regenerate openapi.json from the code
 
 python-models: ## Regenerate the modules of the Python client that follow from openapi.json and docs/errors.md
 	@scripts/python-client generate
+
+typescript-types: setup-tests ## Regenerate the modules of the TypeScript client that follow from openapi.json and docs/errors.md (needs Node)
+	@cd libs/client-typescript && npm run generate
 
 evaluate: setup cargo-is-here ## Measure mAP over a COCO-format folder (COCO=path/to/folder)
 	@test -n "$(COCO)" || { echo "make evaluate needs COCO=FOLDER, with images/ and instances.json in it" >&2; exit 1; }

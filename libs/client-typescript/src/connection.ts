@@ -1,6 +1,6 @@
 // Requests to one API, each sent once.
 
-import { NoAnswerError, SpotterError, UnexpectedAnswerError, errorOf } from "./errors.js";
+import { type ApiError, NoAnswerError, UnexpectedAnswerError, errorOf } from "./errors.js";
 import { type ServerEvent, eventsOf } from "./event-stream.js";
 import { linesOf } from "./lines.js";
 import type { Query } from "./parameters.js";
@@ -36,8 +36,13 @@ export interface ClientOptions {
   requestTimeout?: number | undefined;
   /** For how many seconds a request is retried while the API is busy or does not answer. Default: 120. */
   retryFor?: number | undefined;
+  /**
+   * Called where the API key is missing or wrong (401), with the key that was sent. Whether the request is to be sent again,
+   * with the key that `apiKey` then returns: of a page that asks a person for it, or of a program that renews it.
+   */
+  onUnauthorized?: ((error: ApiError, sentWith: string | null) => Promise<boolean>) | undefined;
   /** What sends the requests. Default: `fetch`. */
-  fetch?: typeof fetch | undefined;
+  fetch?: ((url: string, init: RequestInit) => Promise<Response>) | undefined;
 }
 
 export class Connection {
@@ -91,10 +96,10 @@ export class Connection {
     signal?: AbortSignal,
     look?: (answer: Response) => void,
   ): Promise<Uint8Array<ArrayBuffer>> {
-    const headers = this.#headers(request);
-    const timer = new Timer(request.timeout ?? this.#options.requestTimeout ?? REQUEST_TIMEOUT, signal);
+    const { timeout = this.#options.requestTimeout ?? REQUEST_TIMEOUT } = request;
+    const timer = new Timer(timeout, signal);
     try {
-      const answer = await this.#send(request, headers, timer.signal);
+      const answer = await this.#send(request, timer);
       look?.(answer);
       return await all(answer, LONGEST_ANSWER);
     } catch (error) {
@@ -110,10 +115,9 @@ export class Connection {
     signal: AbortSignal | undefined,
     check: (answer: Response) => void,
   ): AsyncGenerator<Uint8Array> {
-    const headers = this.#headers(request);
     const timer = new Timer(LONGEST_SILENCE, signal);
     try {
-      const answer = await this.#send(request, headers, timer.signal);
+      const answer = await this.#send(request, timer);
       check(answer);
       for await (const chunk of chunksOf(answer)) {
         // A consumer that takes its time is no silence.
@@ -128,30 +132,40 @@ export class Connection {
     }
   }
 
-  /** An answer of success, whose body is still to be read. */
-  async #send(request: ApiRequest, headers: Headers, signal: AbortSignal): Promise<Response> {
+  /** An answer of success, whose body is still to be read. Sends the request again where there is another API key. */
+  async #send(request: ApiRequest, timer: Timer): Promise<Response> {
+    for (;;) {
+      const key = this.#key();
+      const answer = await this.#sendWith(key, request, timer.signal);
+      if (answer.ok) return answer;
+      const error = await refusalOf(answer);
+      // Nobody is in a hurry while a person looks for a key.
+      timer.stop();
+      if (error.status !== 401 || !(await this.#options.onUnauthorized?.(error, key))) throw error;
+      timer.restart();
+    }
+  }
+
+  /** The answer to one request, whatever its status. */
+  async #sendWith(key: string | null, request: ApiRequest, signal: AbortSignal): Promise<Response> {
     const { method, path, query = [], body = null } = request;
+    const headers = new Headers({ ...this.#options.headers, ...request.headers });
+    if (key !== null) headers.set("Authorization", `Bearer ${key}`);
     const search = query.length === 0 ? "" : `?${new URLSearchParams(query)}`;
     const send = this.#options.fetch ?? fetch;
     const init: RequestInit = { method, headers, body, redirect: "manual", credentials: "omit", signal };
-    const answer = await send(`${this.#base}${path}${search}`, init);
+    const answer = await ofNetwork(send(`${this.#base}${path}${search}`, init));
     if (answer.type === "opaqueredirect" || (answer.status >= 300 && answer.status < 400)) {
       throw new UnexpectedAnswerError("a redirect, as from http to https");
     }
-    if (answer.ok) return answer;
-    // The status decides what happens next, also where the text that explains it is cut short or too long.
-    const text = await all(answer, LONGEST_ERROR).then((bytes) => new TextDecoder().decode(bytes), () => "");
-    throw errorOf(answer.status, text, secondsOf(answer.headers.get("retry-after")));
+    return answer;
   }
 
-  #headers(request: ApiRequest): Headers {
-    const headers = new Headers({ ...this.#options.headers, ...request.headers });
+  #key(): string | null {
     const { apiKey } = this.#options;
-    const key = typeof apiKey === "function" ? apiKey() : apiKey;
-    if (!key) return headers;
-    checkKey(key);
-    headers.set("Authorization", `Bearer ${key}`);
-    return headers;
+    const key = (typeof apiKey === "function" ? apiKey() : apiKey) || null;
+    if (key !== null) checkKey(key);
+    return key;
   }
 }
 
@@ -180,15 +194,25 @@ function parsedUrl(text: string): URL | undefined {
   }
 }
 
-/** What an error of sending or reading means. What the caller's signal says is passed on. */
+/** What an error of the network means. Its own text would show the address. */
+function ofNetwork<T>(reading: Promise<T>): Promise<T> {
+  return reading.catch((error: unknown) => {
+    const { code } = ((error as Error)?.cause ?? error) as { code?: unknown };
+    const reason = typeof code === "string" ? ` (${code})` : "";
+    throw new NoAnswerError(`the API does not answer${reason}`);
+  });
+}
+
+/** What an error means to the caller: the reason of their own signal, or that the time is over. */
 function translated(error: unknown, timer: Timer, signal: AbortSignal | undefined): unknown {
   if (signal?.aborted) return signal.reason;
-  if (timer.hasExpired) return new NoAnswerError("no complete answer in time");
-  if (error instanceof SpotterError) return error;
-  // Its text would show the address.
-  const { code } = ((error as Error)?.cause ?? error) as { code?: unknown };
-  const reason = typeof code === "string" ? ` (${code})` : "";
-  return new NoAnswerError(`the API does not answer${reason}`);
+  return timer.hasExpired ? new NoAnswerError("no complete answer in time") : error;
+}
+
+/** The error that an answer means. The status decides what happens next, also where the text is cut short or too long. */
+async function refusalOf(answer: Response): Promise<ApiError> {
+  const body = await all(answer, LONGEST_ERROR).then((bytes) => new TextDecoder().decode(bytes), () => "");
+  return errorOf(answer.status, body, secondsOf(answer.headers.get("retry-after")));
 }
 
 async function* chunksOf(answer: Response): AsyncGenerator<Uint8Array> {
@@ -196,7 +220,7 @@ async function* chunksOf(answer: Response): AsyncGenerator<Uint8Array> {
   if (!reader) return;
   try {
     for (;;) {
-      const { done, value } = await reader.read();
+      const { done, value } = await ofNetwork(reader.read());
       if (done) return;
       yield value;
     }

@@ -151,8 +151,13 @@ export class Spotter {
     }
   }
 
-  /** The content that any other route of the API answers with. It is sent once. */
-  request(request: ApiRequest, { signal }: Pick<CallOptions, "signal"> = {}): Promise<Blob> {
+  /** The JSON that any other route of the API answers with. The request is sent once. */
+  json<T>(request: ApiRequest, { signal }: Pick<CallOptions, "signal"> = {}): Promise<T> {
+    return this.#connection.json(request, signal);
+  }
+
+  /** The content that any other route of the API answers with. The request is sent once. */
+  content(request: ApiRequest, { signal }: Pick<CallOptions, "signal"> = {}): Promise<Blob> {
     return this.#connection.content(request, signal);
   }
 

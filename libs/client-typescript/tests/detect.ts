@@ -101,8 +101,10 @@ test("a URL is fetched by the API, and not shown", async () => {
 });
 
 test("any other route can be asked", async () => {
-  const answer = await client.request({ method: "GET", path: "/openapi.json" });
-  assert.equal(JSON.parse(await answer.text()).info.title, "spotter");
+  const request = { method: "GET", path: "/openapi.json" } as const;
+  const document = await client.json<{ info: { title: string } }>(request);
+  assert.equal(document.info.title, "spotter");
+  assert.deepEqual(JSON.parse(await (await client.content(request)).text()), document);
 });
 
 test("waiting ends in time, and the task goes on until it is cancelled", async () => {

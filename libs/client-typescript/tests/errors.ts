@@ -31,6 +31,23 @@ test("a key may come from a function, each time", async () => {
   assert.ok((await keyed.models()).length > 0);
 });
 
+test("another key may be given where one is refused, and the request is sent again", async () => {
+  const refusals: [string, string | null][] = [];
+  let key: string | null = null;
+  const asking = new Spotter(url, {
+    apiKey: () => key,
+    onUnauthorized: async ({ kind }, sentWith) => {
+      refusals.push([kind, sentWith]);
+      key = sentWith === null ? WRONG_KEY : apiKey;
+      return refusals.length < 3;
+    },
+  });
+  assert.equal((await asking.detect(zidane)).state, "SUCCESS");
+  assert.deepEqual(refusals, [["api-key-missing", null], ["api-key-invalid", WRONG_KEY]]);
+  key = null;
+  assert.equal((await thrown(all(asking.events("x")), ApiError)).kind, "api-key-missing");
+});
+
 test("a key is never shown", async () => {
   const keyed = new Spotter(url, { apiKey: WRONG_KEY });
   const error = await thrown(keyed.models(), ApiError);

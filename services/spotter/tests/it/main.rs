@@ -7,6 +7,7 @@
 )]
 
 mod harness;
+mod node;
 mod poison;
 mod reference;
 mod running_up;
@@ -65,4 +66,5 @@ mod project {
     mod manifests;
     mod python_client;
     mod readme;
+    mod typescript_client;
 }

@@ -1,9 +1,9 @@
-//! The console in Chromium, and its built files. Both need Node and its packages, which `scripts/setup --tests` installs.
+//! The console in Chromium, and its built files. Both need Node and packages, which `scripts/setup --tests` installs.
 
 #![allow(clippy::print_stderr, reason = "a skipped test is reported")]
 
 use std::{
-    env, fs,
+    fs,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -17,6 +17,7 @@ use tokio::{sync::mpsc, time::timeout};
 
 use crate::{
     harness::{Ended, System, TIMEOUT, spotter},
+    node::{has_packages, program},
     poison::poisoned,
 };
 
@@ -28,21 +29,6 @@ const CHROMIUM: [&str; 3] = ["chromium", "chromium-browser", "google-chrome"];
 
 fn console() -> PathBuf {
     workspace_root().join("services/console")
-}
-
-/// The path of a program; `None` if it is not installed.
-fn program(name: &str) -> Option<PathBuf> {
-    let folders = env::var_os("PATH")?;
-    env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
-}
-
-/// Whether Node and the packages are there; if not, says so.
-fn has_node() -> bool {
-    let is_there = program("node").is_some() && console().join("node_modules").is_dir();
-    if !is_there {
-        eprintln!("SKIPPED: Node or the console's packages are missing: scripts/setup --tests");
-    }
-    is_there
 }
 
 /// Makes a key with these options.
@@ -95,7 +81,7 @@ async fn the_console_works_in_chromium() {
         eprintln!("SKIPPED: Chromium is not installed: scripts/setup --tests");
         return;
     };
-    if !has_node() {
+    if !has_packages(&console()) {
         return;
     }
     let system = System::start_with(&[("WEBHOOKS", "on")]);
@@ -154,7 +140,7 @@ fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 
 #[test]
 fn the_built_console_is_that_of_its_sources() {
-    if !has_node() {
+    if !has_packages(&console()) {
         return;
     }
     let built = tempfile::tempdir().unwrap();
