@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { type Plugin, defineConfig } from "vite";
 
 // The packages whose code is in the built script. Their licences ask that their text goes along with it.
@@ -12,11 +13,15 @@ const licences: Plugin = {
   },
 };
 
+// The sources of the TypeScript client, as tsconfig.json has them.
+const client = fileURLToPath(new URL("../../libs/client-typescript/src/index.ts", import.meta.url));
+
 // `npm run dev` serves the sources, and passes requests on to a running API: SPOTTER_URL, by default that of `make run`.
 const api = process.env.SPOTTER_URL ?? "http://127.0.0.1:5000";
 
 export default defineConfig({
   plugins: [licences],
+  resolve: { alias: { "spotter-detection": client } },
   build: {
     target: "es2022",
     modulePreload: { polyfill: false },

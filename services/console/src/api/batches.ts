@@ -1,26 +1,21 @@
 // Batches: what has become of many pictures that were submitted together.
 
-import { follow } from "./follow";
-import { request } from "./http";
-import type { components } from "./openapi";
+import type { Batch, BatchList } from "spotter-detection";
+import { REOPENED_FOR, api, getJson } from "./client";
 
-export type Batch = components["schemas"]["Batch"];
-export type BatchList = components["schemas"]["BatchList"];
+export type { Batch };
 
 /** The newest batches, without their refused pictures. */
-export async function listBatches(limit: number, signal: AbortSignal): Promise<BatchList> {
-  const answer = await request(`/v1/batches?limit=${limit}`, { signal });
-  return answer.json();
+export function listBatches(limit: number, signal: AbortSignal): Promise<BatchList> {
+  return getJson(`/v1/batches?limit=${limit}`, signal);
 }
 
 /** The batch with its refused pictures, which its events leave out. */
-export async function readBatch(id: string, signal: AbortSignal): Promise<Batch> {
-  const answer = await request(`/v1/batches/${encodeURIComponent(id)}`, { signal });
-  return answer.json();
+export function readBatch(id: string, signal: AbortSignal): Promise<Batch> {
+  return api.batches.get(id, { signal });
 }
 
 /** The batch as it goes on, to its end. */
-export function followBatch(id: string, signal: AbortSignal): AsyncGenerator<Batch> {
-  const isLast = (batch: Batch) => batch.state === "FINISHED";
-  return follow(`/v1/batches/${encodeURIComponent(id)}/events`, isLast, signal);
+export async function* followBatch(id: string, signal: AbortSignal): AsyncGenerator<Batch> {
+  for await (const { batch } of api.batches.events(id, { signal, retryFor: REOPENED_FOR })) yield batch;
 }

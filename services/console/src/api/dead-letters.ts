@@ -1,7 +1,7 @@
 // Jobs and webhooks that were given up.
 
-import { request } from "./http";
-import type { components } from "./openapi";
+import type { components } from "spotter-detection";
+import { api, getContent, getJson } from "./client";
 
 type Schemas = components["schemas"];
 
@@ -28,36 +28,33 @@ export async function listDeadLetters(
   do {
     const query = new URLSearchParams({ limit: String(Math.min(wanted - letters.length, MOST_AT_A_TIME)) });
     if (cursor !== undefined) query.set("cursor", cursor);
-    const answer = await request(`/v1/dead-letters?${query}`, { signal });
-    const { dead_letters, next }: Schemas["DeadLetterList"] = await answer.json();
+    const { dead_letters, next } = await getJson<Schemas["DeadLetterList"]>(`/v1/dead-letters?${query}`, signal);
     letters.push(...dead_letters);
     cursor = next;
   } while (cursor !== undefined && letters.length < wanted);
   return { letters, hasMore: cursor !== undefined };
 }
 
-export async function deadLetterPicture(id: string, signal: AbortSignal): Promise<Blob> {
-  const answer = await request(`${pathOf(id)}/picture`, { signal });
-  return answer.blob();
+export function deadLetterPicture(id: string, signal: AbortSignal): Promise<Blob> {
+  return getContent(`${pathOf(id)}/picture`, signal);
 }
 
 /** Has a dead letter's job run again. */
 export async function requeueDeadLetter(id: string): Promise<void> {
-  await request(`${pathOf(id)}/requeue`, { method: "POST" });
+  await api.content({ method: "POST", path: `${pathOf(id)}/requeue` });
 }
 
 /** Deletes a dead letter, with its picture. */
 export async function dropDeadLetter(id: string): Promise<void> {
-  await request(pathOf(id), { method: "DELETE" });
+  await api.content({ method: "DELETE", path: pathOf(id) });
 }
 
 /** The oldest of them: those behind are listed when these are gone. */
-export async function listDeadWebhooks(signal: AbortSignal): Promise<DeadWebhookList> {
-  const answer = await request(`/v1/webhooks/dead-letters?limit=${PAGE}`, { signal });
-  return answer.json();
+export function listDeadWebhooks(signal: AbortSignal): Promise<DeadWebhookList> {
+  return getJson(`/v1/webhooks/dead-letters?limit=${PAGE}`, signal);
 }
 
 /** Has a webhook delivered again. */
 export async function replayWebhook(id: string): Promise<void> {
-  await request(`/v1/webhooks/dead-letters/${encodeURIComponent(id)}/replay`, { method: "POST" });
+  await api.content({ method: "POST", path: `/v1/webhooks/dead-letters/${encodeURIComponent(id)}/replay` });
 }

@@ -1,10 +1,10 @@
 // The models that can be asked.
 
 import { signal } from "@preact/signals";
-import { request } from "./http";
-import type { components } from "./openapi";
+import type { Model } from "spotter-detection";
+import { api } from "./client";
 
-export type Model = components["schemas"]["Model"];
+export type { Model };
 
 /** Empty until they are read. */
 export const models = signal<Model[]>([]);
@@ -15,9 +15,7 @@ export const chosenModel = signal<string | null>(null);
 /** Reads the list. It is also the first request of the page, which shows whether the API needs a key. */
 export async function readModels(): Promise<void> {
   try {
-    const answer = await request("/v1/models");
-    const list: components["schemas"]["ModelList"] = await answer.json();
-    models.value = list.models;
+    models.value = await api.models();
   } catch {
     // Without a list there is nothing to choose; requests that matter say themselves what is wrong.
     models.value = [];

@@ -1,8 +1,7 @@
 // What the whole system does: one snapshot a second.
 
-import { eventsOf } from "./event-stream";
-import { request } from "./http";
-import type { components } from "./openapi";
+import type { components } from "spotter-detection";
+import { api } from "./client";
 
 type Schemas = components["schemas"];
 
@@ -19,9 +18,6 @@ export function processKey({ name, started_at }: Worker | Api): string {
 }
 
 /** Each snapshot as it comes, until the API ends the stream. */
-export async function* snapshots(signal: AbortSignal): AsyncGenerator<Operations> {
-  const answer = await request("/v1/operations/events", { signal });
-  for await (const event of eventsOf(answer)) {
-    if (event.name === "snapshot") yield JSON.parse(event.data);
-  }
+export function snapshots(signal: AbortSignal): AsyncGenerator<Operations> {
+  return api.operations({ signal });
 }

@@ -1,14 +1,19 @@
 // The sample pictures of this installation.
 
-import { send } from "./http";
-import { ApiError } from "./problem";
+import { ApiError } from "spotter-detection";
+import { clientWith } from "./client";
+
+const anonymous = clientWith(null);
 
 /** Their names; none where none are installed. */
 export async function sampleNames(): Promise<string[]> {
-  const answer = await send("/samples", {}, null);
-  if (!answer.ok) return [];
-  const { samples }: { samples: string[] } = await answer.json();
-  return samples;
+  try {
+    const { samples } = await anonymous.json<{ samples: string[] }>({ method: "GET", path: "/samples" });
+    return samples;
+  } catch (error) {
+    if (error instanceof ApiError) return [];
+    throw error;
+  }
 }
 
 export function sampleUrl(name: string): string {
@@ -16,8 +21,6 @@ export function sampleUrl(name: string): string {
 }
 
 export async function sampleFile(name: string): Promise<File> {
-  const answer = await send(sampleUrl(name), {}, null);
-  if (!answer.ok) throw await ApiError.of(answer);
-  const bytes = await answer.blob();
+  const bytes = await anonymous.content({ method: "GET", path: sampleUrl(name) });
   return new File([bytes], name, { type: bytes.type });
 }

@@ -1,7 +1,8 @@
 // What the API key may be used for. The API has no route that says so: a request that changes nothing shows it.
 
 import { signal } from "@preact/signals";
-import { send } from "./http";
+import { ApiError } from "spotter-detection";
+import { clientWith } from "./client";
 
 export interface Scopes {
   submit: boolean;
@@ -18,11 +19,18 @@ const NO_TASK = "00000000-0000-0000-0000-000000000000";
 
 /** Whether a key can be used at all; if so, `scopes` is set. */
 export async function checkKey(key: string): Promise<boolean> {
-  const read = await send(`/v1/tasks/${NO_TASK}`, {}, key);
-  if (read.status === 401) return false;
+  const client = clientWith(key);
+  const status = (method: "GET" | "POST", path: string) => client.content({ method, path }).then(() => 200, statusOf);
+  const read = await status("GET", `/v1/tasks/${NO_TASK}`);
+  if (read === 401) return false;
   // Without a picture: refused for that where the key may submit.
-  const submit = await send("/v1/tasks", { method: "POST" }, key);
-  const admin = await send("/v1/dead-letters?limit=1", {}, key);
-  scopes.value = { read: read.status !== 403, submit: submit.status !== 403, admin: admin.status !== 403 };
+  const submit = await status("POST", "/v1/tasks");
+  const admin = await status("GET", "/v1/dead-letters?limit=1");
+  scopes.value = { read: read !== 403, submit: submit !== 403, admin: admin !== 403 };
   return true;
+}
+
+function statusOf(error: unknown): number {
+  if (error instanceof ApiError) return error.status;
+  throw error;
 }

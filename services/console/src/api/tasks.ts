@@ -1,11 +1,16 @@
 // Tasks: submitting a picture, following it, cancelling it, listing.
 
-import type { components } from "./openapi";
-import { follow } from "./follow";
-import { request } from "./http";
+import {
+  type FoundObject,
+  type SubmitParameters,
+  type Task,
+  type TaskList,
+  isFinished,
+  submitRequest as requestOf,
+} from "spotter-detection";
+import { REOPENED_FOR, api, getContent, getJson } from "./client";
 
-export type Task = components["schemas"]["Task"];
-export type FoundObject = components["schemas"]["FoundObject"];
+export { type FoundObject, type Task, isFinished };
 
 /**
  * Objects below this class score are not asked for. The slider hides the others at once, without a new run: suppression
@@ -25,69 +30,46 @@ export interface Submission {
 
 /** Path and headers of the request that submits a picture: its bytes are the whole body. */
 export function submitRequest(submission: Submission): { path: string; headers: [string, string][] } {
-  const query = new URLSearchParams({ confidence: String(LEAST_CONFIDENCE) });
-  if (submission.model !== null) query.set("model", submission.model);
-  // A list that an earlier version of the page has stored says nothing about tiles.
-  if (submission.tiles) query.set("tiles", submission.tiles);
-  const isPicture = submission.mediaType.startsWith("image/");
-  return {
-    path: `/v1/tasks?${query}`,
-    headers: [
-      ["Content-Type", isPicture ? submission.mediaType : "application/octet-stream"],
-      ["Content-Disposition", `attachment; filename*=UTF-8''${encoded(submission.name)}`],
-    ],
-  };
+  return requestOf(submission, parametersOf(submission));
 }
 
-/** A text in a parameter of a header (RFC 8187). */
-function encoded(text: string): string {
-  const hex = (character: string) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`;
-  return encodeURIComponent(text).replace(/['()*!]/g, hex);
+function parametersOf({ model, tiles }: Submission): SubmitParameters {
+  // A list that an earlier version of the page has stored says nothing about tiles.
+  return { confidence: LEAST_CONFIDENCE, model: model ?? undefined, tiles: tiles || undefined };
 }
 
 /** Submits a picture. The same key is the same task, so this can be repeated. */
-export async function submit(
+export function submit(
   submission: Submission,
-  picture: Blob,
+  content: Blob,
   { idempotencyKey, signal }: { idempotencyKey: string; signal: AbortSignal },
 ): Promise<Task> {
-  const { path, headers } = submitRequest(submission);
-  headers.push(["Idempotency-Key", idempotencyKey]);
-  const answer = await request(path, { method: "POST", body: picture, headers, signal });
-  return answer.json();
+  const { name } = submission;
+  return api.submit({ content, name }, { ...parametersOf(submission), idempotencyKey, signal });
 }
 
 /** Submits a frame of the camera and waits for its result. */
-export async function detectNow(submission: Submission, frame: Blob, signal: AbortSignal): Promise<Task> {
-  const { path, headers } = submitRequest(submission);
-  headers.push(["Prefer", "wait=20"], ["Cache-Control", "no-store"]);
-  const answer = await request(`${path}&deadline=20`, { method: "POST", body: frame, headers, signal });
-  return answer.json();
+export function detectNow(submission: Submission, content: Blob, signal: AbortSignal): Promise<Task> {
+  const { name } = submission;
+  const once = { deadline: 20, wait: 20, cacheControl: "no-store", idempotencyKey: null } as const;
+  return api.submit({ content, name }, { ...parametersOf(submission), ...once, signal });
 }
 
 export async function cancelTask(id: string): Promise<void> {
-  await request(`/v1/tasks/${id}`, { method: "DELETE" });
-}
-
-export function isFinished(task: Task): boolean {
-  return task.state !== "QUEUED" && task.state !== "STARTED";
+  await api.cancel(id);
 }
 
 /** The task after each of its events, to its end. */
-export function followTask(id: string, signal: AbortSignal): AsyncGenerator<Task> {
-  return follow(`/v1/tasks/${encodeURIComponent(id)}/events`, isFinished, signal);
+export async function* followTask(id: string, signal: AbortSignal): AsyncGenerator<Task> {
+  for await (const { task } of api.events(id, { signal, retryFor: REOPENED_FOR })) yield task;
 }
 
-export type TaskList = components["schemas"]["TaskList"];
-
 /** A page of the list of tasks, newest first. `filters` are the parameters of the request. */
-export async function listTasks(filters: URLSearchParams, signal: AbortSignal): Promise<TaskList> {
-  const answer = await request(`/v1/tasks?${filters}`, { signal });
-  return answer.json();
+export function listTasks(filters: URLSearchParams, signal: AbortSignal): Promise<TaskList> {
+  return getJson(`/v1/tasks?${filters}`, signal);
 }
 
 /** The picture with its objects drawn in, of a task that was submitted with `annotated`. */
-export async function annotatedPicture(link: string, signal: AbortSignal): Promise<Blob> {
-  const answer = await request(link, { signal });
-  return answer.blob();
+export function annotatedPicture(link: string, signal: AbortSignal): Promise<Blob> {
+  return getContent(link, signal);
 }

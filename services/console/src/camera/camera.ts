@@ -1,10 +1,11 @@
 // The camera: one frame after the other is sent, each when the one before is answered.
 
 import { computed, signal } from "@preact/signals";
+import { ApiError } from "spotter-detection";
 import { chosenModel } from "../api/models";
-import { pause } from "../api/http";
-import { ApiError, type Explanation, explain, explainFailure } from "../api/problem";
+import { type Explanation, explain, explainFailure } from "../api/problem";
 import { type Task, detectNow, isFinished } from "../api/tasks";
+import { pause } from "../pause";
 import { chosenTiles } from "../pictures/tiles";
 import { cameraView } from "../results/shown";
 import { texts } from "../texts";
@@ -105,7 +106,7 @@ async function answered(frame: Blob, signal: AbortSignal): Promise<Task> {
     try {
       return await detectNow(submission, frame, signal);
     } catch (error) {
-      if (!(error instanceof ApiError && error.retryAfter !== null)) throw error;
+      if (!(error instanceof ApiError && error.retryAfter)) throw error;
       await pause(error.retryAfter * 1000, signal);
     }
   }

@@ -1,10 +1,11 @@
 // The stream of snapshots while the view is shown, and the state of its connection.
 
 import { effect, signal } from "@preact/signals";
-import { pause } from "../api/http";
+import { ApiError, SpotterError } from "spotter-detection";
 import { apiKey, question } from "../api/key";
 import { type Operations, snapshots } from "../api/operations";
-import { ApiError, type Explanation, explain } from "../api/problem";
+import { type Explanation, explain } from "../api/problem";
+import { pause } from "../pause";
 import { texts } from "../texts";
 import { type Point, extended } from "./history";
 
@@ -67,9 +68,10 @@ function refusalOf(error: unknown): ApiError | null {
   return error instanceof ApiError && !error.isTemporary && error.status < 500 ? error : null;
 }
 
-/** What a person is told of a stream that broke: a browser's own messages mean nothing to them. */
+/** What a person is told of a stream that broke, or that could not be opened. */
 function lossOf(error: unknown): Explanation {
-  return error instanceof ApiError ? explain(error) : texts.operations.streamEnded;
+  const wasOpen = connection.value.kind === "live";
+  return error instanceof SpotterError && !wasOpen ? explain(error) : texts.operations.streamEnded;
 }
 
 /** The snapshots of one connection, which is given up if none comes in time. */

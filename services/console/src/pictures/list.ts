@@ -1,8 +1,8 @@
 // The list of pictures: adding, cancelling, removing, and going on after a reload.
 
 import { computed, effect, signal } from "@preact/signals";
+import { ApiError } from "spotter-detection";
 import { chosenModel } from "../api/models";
-import { ApiError } from "../api/problem";
 import { cancelTask } from "../api/tasks";
 import { type Picture, isSettled, newPicture, taskIdOf } from "./picture";
 import { progress } from "./progress";

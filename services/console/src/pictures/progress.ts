@@ -1,8 +1,9 @@
 // One picture's way: submitted, followed, and settled.
 
-import { pause } from "../api/http";
-import { ApiError, explain, explainFailure } from "../api/problem";
+import { ApiError, SpotterError } from "spotter-detection";
+import { explain, explainFailure } from "../api/problem";
 import { type Task, followTask, submit } from "../api/tasks";
+import { pause } from "../pause";
 import { texts } from "../texts";
 import { type Picture, type PictureState, isSettled, taskIdOf } from "./picture";
 import { Pool } from "./pool";
@@ -48,9 +49,10 @@ async function submitted(picture: Picture): Promise<Task | null> {
     try {
       return await submit(submission, content, { idempotencyKey: picture.id, signal: abort.signal });
     } catch (error) {
-      if (!(error instanceof ApiError && error.isTemporary) || tries === MOST_TRIES) throw error;
-      picture.state.value = { kind: "waiting", note: error.message };
-      await pause((error.retryAfter ?? PAUSE_SECONDS) * 1000, abort.signal);
+      if (!(error instanceof SpotterError && error.isTemporary) || tries === MOST_TRIES) throw error;
+      picture.state.value = { kind: "waiting", note: explain(error).what };
+      const retryAfter = error instanceof ApiError ? error.retryAfter : undefined;
+      await pause((retryAfter || PAUSE_SECONDS) * 1000, abort.signal);
     }
   }
 }

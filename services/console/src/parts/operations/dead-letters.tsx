@@ -1,6 +1,7 @@
 // Jobs and webhooks that were given up, and what can be done with them.
 
 import { useEffect, useRef, useState } from "preact/hooks";
+import { ApiError } from "spotter-detection";
 import { apiKey } from "../../api/key";
 import {
   type DeadLetter,
@@ -12,7 +13,6 @@ import {
   requeueDeadLetter,
 } from "../../api/dead-letters";
 import type { Operations } from "../../api/operations";
-import { ApiError } from "../../api/problem";
 import { bytes, count, dayAndClock } from "../../format";
 import { showNotice } from "../../notice";
 import {
