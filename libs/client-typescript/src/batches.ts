@@ -2,8 +2,9 @@
 
 import { isCertainlyRefused, pagesOf, retried } from "./calls.js";
 import type { ApiRequest, Connection } from "./connection.js";
-import { ApiError, NoAnswerError, type SpotterError, UnexpectedAnswerError, WaitTimeoutError } from "./errors.js";
+import { ApiError, NoAnswerError, type SpotterError, WaitTimeoutError } from "./errors.js";
 import { follow } from "./follow.js";
+import { parsed } from "./json.js";
 import { queryOf } from "./parameters.js";
 import { type Picture, type PictureSource, pictureOf } from "./pictures.js";
 import { Backoff, pauseAfter } from "./retries.js";
@@ -23,6 +24,9 @@ export type BatchResult = {
   /** Its name; empty where that is not known. */
   name: string;
 } & ({ task: Task; error?: undefined } | { task?: undefined; error: Pick<Refused, "type" | "detail"> });
+
+/** A result as it is sent: the members of a task beside those of the picture. */
+type ResultLine = Task & { index: number; name?: string; error?: Pick<Refused, "type" | "detail"> };
 
 /** An event of a batch. */
 export interface BatchEvent {
@@ -153,12 +157,8 @@ function mayBeContinued(error: SpotterError): boolean {
 }
 
 function resultOf(line: string): BatchResult {
-  try {
-    const { index, name = "", error, ...task } = JSON.parse(line);
-    return error ? { index, name, error } : { index, name, task };
-  } catch (cause) {
-    throw new UnexpectedAnswerError("a result that is no JSON", { cause });
-  }
+  const { index, name = "", error, ...task } = parsed<ResultLine>(line, "a result");
+  return error ? { index, name, error } : { index, name, task };
 }
 
 function isFinished(batch: Batch): boolean {

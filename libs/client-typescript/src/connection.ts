@@ -2,6 +2,7 @@
 
 import { type ApiError, NoAnswerError, UnexpectedAnswerError, errorOf } from "./errors.js";
 import { type ServerEvent, eventsOf } from "./event-stream.js";
+import { parsed } from "./json.js";
 import { linesOf } from "./lines.js";
 import type { Query } from "./parameters.js";
 import { secondsOf } from "./retries.js";
@@ -58,12 +59,7 @@ export class Connection {
 
   /** The JSON that a request is answered with. */
   async json<T>(request: ApiRequest, signal?: AbortSignal): Promise<T> {
-    const text = new TextDecoder().decode(await this.#whole(request, signal));
-    try {
-      return JSON.parse(text) as T;
-    } catch (cause) {
-      throw new UnexpectedAnswerError("an answer that is no JSON", { cause });
-    }
+    return parsed<T>(new TextDecoder().decode(await this.#whole(request, signal)), "an answer");
   }
 
   /** The content that a request is answered with. */
@@ -139,11 +135,18 @@ export class Connection {
       const answer = await this.#sendWith(key, request, timer.signal);
       if (answer.ok) return answer;
       const error = await refusalOf(answer);
-      // Nobody is in a hurry while a person looks for a key.
-      timer.stop();
-      if (error.status !== 401 || !(await this.#options.onUnauthorized?.(error, key))) throw error;
-      timer.restart();
+      if (error.status !== 401 || !(await this.#hasNewKey(error, key, timer))) throw error;
     }
+  }
+
+  /** Asks for another API key. Nobody is in a hurry while a person looks for it. */
+  async #hasNewKey(error: ApiError, sentWith: string | null, timer: Timer): Promise<boolean> {
+    const { onUnauthorized } = this.#options;
+    if (!onUnauthorized) return false;
+    timer.stop();
+    const hasNewKey = await unlessAborted(onUnauthorized(error, sentWith), timer.signal);
+    timer.restart();
+    return hasNewKey;
   }
 
   /** The answer to one request, whatever its status. */
@@ -201,6 +204,15 @@ function ofNetwork<T>(reading: Promise<T>): Promise<T> {
     const reason = typeof code === "string" ? ` (${code})` : "";
     throw new NoAnswerError(`the API does not answer${reason}`);
   });
+}
+
+/** The result, unless `signal` is aborted before. */
+function unlessAborted<T>(result: Promise<T>, signal: AbortSignal): Promise<T> {
+  const aborted = new Promise<never>((_, reject) => {
+    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    if (signal.aborted) reject(signal.reason);
+  });
+  return Promise.race([result, aborted]);
 }
 
 /** What an error means to the caller: the reason of their own signal, or that the time is over. */

@@ -118,8 +118,8 @@ export class NoAnswerError extends SpotterError {
 export class UnexpectedAnswerError extends SpotterError {
   override name = "UnexpectedAnswerError";
 
-  constructor(found: string, options?: ErrorOptions) {
-    super(`${found}; check that this is the address of a spotter API`, options);
+  constructor(found: string) {
+    super(`${found}; check that this is the address of a spotter API`);
   }
 }
 

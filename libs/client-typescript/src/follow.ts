@@ -1,7 +1,8 @@
 // Following something to its end by its event stream, over as many connections as it takes.
 
 import type { Connection } from "./connection.js";
-import { NoAnswerError, SpotterError, UnexpectedAnswerError } from "./errors.js";
+import { NoAnswerError, SpotterError } from "./errors.js";
+import { parsed } from "./json.js";
 import { Backoff, pauseAfter } from "./retries.js";
 
 /** Something that has happened, and what it has happened to, as it is since then. */
@@ -29,7 +30,7 @@ export async function* follow<T>(connection: Connection, following: Following<T>
     let lost: SpotterError = new NoAnswerError("the stream of events broke off");
     try {
       for await (const event of connection.events(path, lastId, signal, () => (hasEnded = true))) {
-        const item = itemOf<T>(event.data);
+        const item = parsed<T>(event.data, "an event");
         backoff.succeeded();
         ({ id: lastId, retry } = event);
         yield { kind: event.name, item };
@@ -41,13 +42,5 @@ export async function* follow<T>(connection: Connection, following: Following<T>
     }
     if (hasEnded) return;
     await pauseAfter(lost, backoff, signal, retry);
-  }
-}
-
-function itemOf<T>(data: string): T {
-  try {
-    return JSON.parse(data) as T;
-  } catch (cause) {
-    throw new UnexpectedAnswerError("an event that is no JSON", { cause });
   }
 }

@@ -16,10 +16,7 @@ function apiName(name: string): string {
 }
 
 function pairsOf(name: string, value: unknown): Query {
-  if (Array.isArray(value)) {
-    // The one list that is a single parameter; others are given more than once.
-    return name === "classes" ? [[name, value.join(",")]] : value.map((one) => [name, String(one)]);
-  }
+  if (Array.isArray(value)) return value.map((one) => [name, String(one)]);
   if (value instanceof Date) return [[name, value.toISOString()]];
   return [[name, typeof value === "object" ? JSON.stringify(value) : String(value)]];
 }

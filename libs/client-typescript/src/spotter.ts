@@ -5,6 +5,7 @@ import { isCertainlyRefused, pagesOf, retried } from "./calls.js";
 import { type ApiRequest, type ClientOptions, Connection } from "./connection.js";
 import { ApiError, TaskFailedError, WaitTimeoutError } from "./errors.js";
 import { follow } from "./follow.js";
+import { parsed } from "./json.js";
 import { type DetectManyOptions, type Outcome, outcomesOf } from "./many.js";
 import { queryOf } from "./parameters.js";
 import { type PictureSource, pictureOf } from "./pictures.js";
@@ -147,7 +148,7 @@ export class Spotter {
   /** The state of the system about once a second, on one connection, until the API ends it. Needs the scope `admin`. */
   async *operations({ signal }: Pick<CallOptions, "signal"> = {}): AsyncGenerator<Operations> {
     for await (const event of this.#connection.events("/v1/operations/events", "", signal)) {
-      if (event.name === "snapshot") yield JSON.parse(event.data);
+      if (event.name === "snapshot") yield parsed<Operations>(event.data, "an event");
     }
   }
 

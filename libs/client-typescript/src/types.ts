@@ -25,13 +25,13 @@ type Camel<Name extends string> = Name extends `${infer Head}_${infer Tail}`
   ? `${Head}${Capitalize<Camel<Tail>>}`
   : Name;
 
-type Parameters<Query> = { [Name in keyof Query as Camel<Name & string>]?: Query[Name] | undefined };
+type InCamelCase<Query> = { [Name in keyof Query as Camel<Name & string>]?: Query[Name] | undefined };
 
 type SubmitQuery = NonNullable<paths["/v1/tasks"]["post"]["parameters"]["query"]>;
 type ListQuery = NonNullable<paths["/v1/tasks"]["get"]["parameters"]["query"]>;
 
 /** How a picture is to be processed. */
-export interface SubmitParameters extends Parameters<Omit<SubmitQuery, "metadata" | "annotated">> {
+export interface SubmitParameters extends InCamelCase<Omit<SubmitQuery, "metadata" | "annotated">> {
   /** A JSON object of at most 1 KiB, which is shown wherever the task is. */
   metadata?: object | undefined;
   /** Whether to keep the picture with the detected objects drawn in, as long as the result. Such a task is always run. */
@@ -39,7 +39,7 @@ export interface SubmitParameters extends Parameters<Omit<SubmitQuery, "metadata
 }
 
 /** Which tasks to list. */
-export interface ListParameters extends Parameters<Omit<ListQuery, "cursor" | "submitted_after" | "submitted_before">> {
+export interface ListParameters extends InCamelCase<Omit<ListQuery, "cursor" | "submitted_after" | "submitted_before">> {
   /** Tasks submitted at this time or later. */
   submittedAfter?: Date | string | undefined;
   /** Tasks submitted before this time. */

@@ -42,15 +42,16 @@ test("a name may have any characters", async () => {
 
 test("parameters reach the API", async () => {
   const task = await client.detect(bus, {
-    classes: ["bus", "dog"],
+    classes: ["dog", "bus"],
     confidence: 0.5,
     priority: "high",
     metadata: { camera: "Tür", n: 1 },
-    maxDetections: 1,
+    maxDetections: 2,
     classAgnostic: true,
     deadline: 600,
   });
   assert.deepEqual(labels(task), ["bus"]);
+  assert.deepEqual(labels(await client.detect(bus, { classes: ["bus", "person"], maxDetections: 2 })), ["bus", "person"]);
   assert.deepEqual([task.priority, task.metadata], ["high", { camera: "Tür", n: 1 }]);
   const waits = Date.parse(task.deadline ?? "") - Date.parse(task.submitted_at);
   assert.ok(Math.abs(waits - 600_000) < 1000, `${waits} ms`);

@@ -46,6 +46,11 @@ test("another key may be given where one is refused, and the request is sent aga
   assert.deepEqual(refusals, [["api-key-missing", null], ["api-key-invalid", WRONG_KEY]]);
   key = null;
   assert.equal((await thrown(all(asking.events("x")), ApiError)).kind, "api-key-missing");
+
+  const controller = new AbortController();
+  const unanswered = () => new Promise<boolean>(() => controller.abort(new RangeError("of the caller")));
+  const left = new Spotter(url, { onUnauthorized: unanswered }).models({ signal: controller.signal });
+  await assert.rejects(left, { message: "of the caller" });
 });
 
 test("a key is never shown", async () => {
@@ -61,7 +66,7 @@ test("a key is never shown", async () => {
 });
 
 test("an address is checked and not shown", () => {
-  const wrong = ["ftp://127.0.0.1", "127.0.0.1:5000", "http://", "http://u:secret@127.0.0.1", "http://127.0.0.1:x", "/"];
+  const wrong = ["ftp://127.0.0.1", "127.0.0.1:5000", "http://", "http://u:secret@127.0.0.1", "http://:secret@127.0.0.1", "http://127.0.0.1:x", "/"];
   for (const address of wrong) {
     assert.throws(() => new Spotter(address), { name: "TypeError", message: /^url: expected an address such as [^@]+$/ });
   }

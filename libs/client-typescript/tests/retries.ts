@@ -90,19 +90,25 @@ test("an error without an explanation has its status, and that of a full API its
   await assert.rejects(client.task("x"), /the API answered 500/);
 });
 
-test("an aborted call ends with the reason of its signal, also in a pause", async (t) => {
-  const { script, client } = await scriptedClient(t, problem(503, "queue-full", { "Retry-After": "60" }));
-  const controller = new AbortController();
-  const call = client.submit(PICTURE, { signal: controller.signal });
-  while (script.requests.length === 0) await pause(0.01);
-  controller.abort(new RangeError("of the caller"));
-  await assert.rejects(call, { message: "of the caller" });
-  await assert.rejects(client.submit(PICTURE, { signal: controller.signal }), { message: "of the caller" });
-  assert.equal(script.requests.length, 1);
+/** An answer that never ends. */
+const ENDLESS: Answer = { status: 200, body: "{", headers: { "Content-Length": "100" } };
+
+test("an aborted call ends with the reason of its signal: before, while and after it is sent", async (t) => {
+  const busy = problem(503, "queue-full", { "Retry-After": "60" });
+  for (const [answer, retryFor] of [[ENDLESS, 0], [busy, 120]] as const) {
+    const { script, client } = await scriptedClient(t, answer);
+    const controller = new AbortController();
+    const call = client.submit(PICTURE, { signal: controller.signal, retryFor });
+    while (script.requests.length === 0) await pause(0.01);
+    controller.abort(new RangeError("of the caller"));
+    await assert.rejects(call, { message: "of the caller" });
+    await assert.rejects(client.submit(PICTURE, { signal: controller.signal }), { message: "of the caller" });
+    assert.equal(script.requests.length, 1);
+  }
 });
 
 test("an answer that does not come in time is no answer", async (t) => {
-  const script = await scripted(t, { status: 200, body: "{", headers: { "Content-Length": "100" } });
+  const script = await scripted(t, ENDLESS);
   const client = new Spotter(script.url, { requestTimeout: 0.2, retryFor: 0 });
   await assert.rejects(client.task("x"), { name: "NoAnswerError", message: "no complete answer in time" });
 });
