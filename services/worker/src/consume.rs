@@ -13,9 +13,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    context::Context,
     cores::Parallelism,
     load::CountedJob,
-    process::{Context, process},
+    process::process,
     settle::{Outcome, settlement},
 };
 

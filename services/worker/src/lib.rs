@@ -6,6 +6,7 @@ mod class_counts;
 mod config;
 mod consume;
 mod consumers;
+mod context;
 pub mod cores;
 mod drawing;
 mod health;

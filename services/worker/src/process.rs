@@ -4,61 +4,22 @@ mod isolation;
 mod model_run;
 mod record;
 
-use std::{sync::Arc, time::Duration};
-
-use domain::{FailureReason, TaskRecord, TaskState};
-use messaging::{Delivery, MessagingError, RequeueReason, Snapshot, TaskStore, Writes};
+use domain::TaskRecord;
+use messaging::{Delivery, MessagingError, RequeueReason, Snapshot};
 use time::OffsetDateTime;
-use tokio::sync::RwLock;
-use tokio_util::sync::CancellationToken;
 
 use self::{
     isolation::Isolation,
     model_run::{Interruption, run_model},
-    record::{expire, give_up, requeue, store_end},
+    record::{already_terminal, expire, give_up, requeue, store_end},
 };
 use crate::{
+    context::Context,
     cores::Parallelism,
-    drawing::Drawer,
-    inference::{Batcher, Placement, Slots},
-    load::Load,
-    metrics::WorkerMetrics,
-    models::ModelCache,
     recorded_run::{RecordedRun, Start},
-    running::{RunningTask, RunningTasks},
+    running::RunningTask,
     settle::Outcome,
-    shadow::ShadowPublisher,
 };
-
-/// What every job of this worker shares.
-pub(crate) struct Context {
-    /// The name of this worker.
-    pub(crate) name: String,
-    pub(crate) tasks: TaskStore,
-    pub(crate) writes: Writes,
-    pub(crate) metrics: WorkerMetrics,
-    pub(crate) models: Arc<ModelCache>,
-    pub(crate) placement: Placement,
-    pub(crate) slots: Arc<Slots>,
-    /// Batches pictures; `None`: each is run alone.
-    pub(crate) batcher: Option<Batcher>,
-    /// The most pictures of one run of the model.
-    pub(crate) max_batch: usize,
-    pub(crate) job_deadline: Duration,
-    pub(crate) max_attempts: u32,
-    pub(crate) most_picture_bytes: u64,
-    pub(crate) drawer: Drawer,
-    /// `None` without a shadow model.
-    pub(crate) shadow_jobs: Option<ShadowPublisher>,
-    pub(crate) load: Load,
-    pub(crate) running: RunningTasks,
-    /// Held by every job while it runs; see [`Isolation`].
-    pub(crate) isolation: RwLock<()>,
-    /// Cancelled when jobs that still run must be released.
-    pub(crate) release: CancellationToken,
-    /// Cancelled when this process is broken and should be restarted.
-    pub(crate) broken: CancellationToken,
-}
 
 /// Processes one delivery. A [`RunError`] within is retried; what can never succeed becomes a stored
 /// record.
@@ -109,20 +70,6 @@ async fn snapshot(context: &Context, delivery: &Delivery) -> Result<Snapshot, Me
         return Ok(Snapshot::unread());
     }
     context.tasks.snapshot(delivery.job.task_id).await
-}
-
-/// The outcome for a task that has reached a terminal state before. Whoever stored it may have ended before it
-/// announced that.
-pub(crate) async fn already_terminal(tasks: &TaskStore, record: &TaskRecord) -> Outcome {
-    if let Err(error) = tasks.announce(record).await {
-        return Outcome::Failed { error: error.into(), attempt: record.attempts.max(1) };
-    }
-    match record.state {
-        // A worker may have died after the record and before the dead letter. Writing the letter twice
-        // has no effect.
-        TaskState::Failure { reason: FailureReason::Poison, .. } => Outcome::Poison,
-        _ => Outcome::Duplicate,
-    }
 }
 
 async fn run(

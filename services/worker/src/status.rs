@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use messaging::{Messaging, MessagingError, PartStatus, ProcessIdentity, WorkerStatus};
 
-use crate::process::Context;
+use crate::context::Context;
 
 /// Answers requests for the status of this worker in the background, until the connection is closed.
 ///

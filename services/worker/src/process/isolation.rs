@@ -2,8 +2,7 @@
 
 use tokio::sync::{RwLockReadGuard, RwLockWriteGuard};
 
-use super::Context;
-use crate::{cores::Parallelism, load::CountedJob};
+use crate::{context::Context, cores::Parallelism, load::CountedJob};
 
 /// Whether other jobs run beside a job in this process.
 ///

@@ -13,8 +13,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use messaging::{Delivery, PictureFetchError, StoredDrawing};
 use service::telemetry::traces::TraceContext;
 
-use super::Context;
 use crate::{
+    context::Context,
     cores::Parallelism,
     hints,
     inference::{

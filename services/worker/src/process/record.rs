@@ -4,16 +4,31 @@ use std::time::{Duration, Instant};
 
 use detector::Detections;
 use domain::{FailureReason, RunReport, TaskRecord, TaskState};
-use messaging::{FinishOutcome, RequeueReason, StoredDrawing};
+use messaging::{FinishOutcome, RequeueReason, StoredDrawing, TaskStore};
 use opentelemetry::trace::SpanBuilder;
 use service::{lifecycle::failpoints, telemetry::traces};
 use time::OffsetDateTime;
 
-use super::{Context, already_terminal, model_run::RunEnd};
+use super::model_run::RunEnd;
 use crate::{
+    context::Context,
     metrics::Stage,
     settle::{Outcome, RunError},
 };
+
+/// The outcome for a task that has reached a terminal state before. Whoever stored it may have ended before it
+/// announced that.
+pub(super) async fn already_terminal(tasks: &TaskStore, record: &TaskRecord) -> Outcome {
+    if let Err(error) = tasks.announce(record).await {
+        return Outcome::Failed { error: error.into(), attempt: record.attempts.max(1) };
+    }
+    match record.state {
+        // A worker may have died after the record and before the dead letter. Writing the letter twice
+        // has no effect.
+        TaskState::Failure { reason: FailureReason::Poison, .. } => Outcome::Poison,
+        _ => Outcome::Duplicate,
+    }
+}
 
 pub(super) async fn expire(context: &Context, present: &TaskRecord) -> Result<Outcome, RunError> {
     tracing::info!(task_id = %present.job.task_id, "the job has expired before its run");
