@@ -12,7 +12,7 @@ Schema = dict[str, Any]
 
 PREFIX = "#/components/schemas/"
 # What the client reads; other schemas come along where these use them.
-READ = ("Task", "TaskList", "Problem", "TaskProblem")
+READ = ("Task", "TaskList", "Problem", "TaskProblem", "Batch", "BatchList", "BatchProblem", "ModelList")
 # The parameters of a submission, which are the client's keyword arguments.
 SUBMIT = ("/v1/tasks", "post")
 LIST = ("/v1/tasks", "get")

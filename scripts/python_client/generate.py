@@ -39,7 +39,7 @@ MODELS = (
     "--use-subclass-enum",
     "--capitalise-enum-members",
     f"--custom-template-dir={Path(__file__).parent / 'templates'}",
-    "--additional-imports=spotter._enums.OpenEnum,spotter._enums.TaskState",
+    "--additional-imports=spotter._enums.OpenEnum,spotter._enums.StateOfBatch,spotter._enums.TaskState",
 )
 PARAMETERS = (
     "--output-model-type=typing.TypedDict",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
 from urllib.parse import urlsplit
@@ -15,12 +15,18 @@ from typing_extensions import Self
 PATIENCE = 60
 
 
+async def ignored(data: bytes) -> None:
+    """What is done with data that counts for nothing."""
+
+
 class Proxy:
     """Forwards connections. While `target` is None, it closes each at once."""
 
     def __init__(self, target: str | None) -> None:
         self.target = target
         self.lost = self.forwarded = 0
+        self.bytes_until_cut: int | None = None
+        """After so many bytes from clients, all connections are lost, as by `cut`."""
         self._changed = threading.Condition()
         self._open: set[asyncio.StreamWriter] = set()
         self._portal_context = start_blocking_portal()
@@ -65,7 +71,7 @@ class Proxy:
         server, request = await asyncio.open_connection(to.hostname, to.port)
         self._open |= {answer, request}
         try:
-            await asyncio.gather(self._copy(client, request), self._copy(server, answer))
+            await asyncio.gather(self._copy(client, request, self._cut_after), self._copy(server, answer))
         finally:
             self._open -= {answer, request}
 
@@ -75,9 +81,25 @@ class Proxy:
             self.forwarded += forwarded
             self._changed.notify_all()
 
-    async def _copy(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+    async def _cut_after(self, data: bytes) -> None:
+        if self.bytes_until_cut is None:
+            return
+        self.bytes_until_cut -= len(data)
+        if self.bytes_until_cut <= 0:
+            self.bytes_until_cut = None
+            self.target = None
+            await self._lose()
+            self._count()
+
+    async def _copy(
+        self,
+        source: asyncio.StreamReader,
+        target: asyncio.StreamWriter,
+        copied: Callable[[bytes], Awaitable[None]] = ignored,
+    ) -> None:
         with suppress(ConnectionError):
             while data := await source.read(1 << 16):
+                await copied(data)
                 target.write(data)
                 await target.drain()
         target.close()

@@ -35,7 +35,7 @@ def public(of: type) -> dict[str, inspect.Signature]:
 
 def test_both_clients_have_the_same_methods() -> None:
     one, other = public(spotter.Client), public(spotter.AsyncClient)
-    assert len(one) == 12
+    assert len(one) == 21
     assert one.keys() == other.keys()
     for name, signature in one.items():
         ours, theirs = dict(signature.parameters), dict(other[name].parameters)
@@ -68,6 +68,24 @@ async def test_errors_are_the_same(url: str, zidane: Path) -> None:
         assert (caught.value.status, caught.value.kind) == (400, "invalid-parameter")
         with pytest.raises(spotter.TaskFailedError):
             await client.detect(undecodable(zidane))
+
+
+async def test_a_batch_is_followed_to_its_end(url: str, bus: Path, zidane: Path) -> None:
+    async with spotter.AsyncClient(url) as client:
+        batch = await client.submit_batch([bus, zidane, b"no picture"], items={"bus.jpg": {"classes": ["bus"]}})
+        kinds = [event.kind async for event in client.batch_events(batch)]
+        assert kinds[-1] == "finished"
+        assert (await client.wait_batch(batch)).counts.succeeded == 2
+        results = [one async for one in client.batch_results(batch)]
+        assert [one.index for one in results if one.task] == [0, 1]
+        assert {found.label for one in results[:1] if one.task for found in one.task.objects} == {"bus"}
+        assert (await client.batch(batch.batch_id)).received == 3
+        assert batch.batch_id in [one.batch_id async for one in client.batches(limit=1)]
+        with pytest.raises(spotter.ApiError) as caught:
+            await client.cancel_batch(batch)
+        assert caught.value.kind == "batch-ended"
+        (default,) = [model for model in await client.models() if model.default]
+        assert "bus" in (await client.model(default.name)).labels
 
 
 async def test_many_pictures_may_come_asynchronously(url: str, bus: Path, zidane: Path) -> None:

@@ -13,16 +13,28 @@ import httpx
 from httpx_sse import EventSource
 from typing_extensions import Self, Unpack
 
+from spotter import _batches as batches
 from spotter import _flows as flows
+from spotter._batch_body import ItemParameters, PictureSources, body_of
+from spotter._batches import BatchSubmission, ItemResult, ReadingResults
 from spotter._errors import NoAnswerError
-from spotter._events import Event, Following
+from spotter._events import BatchEvent, Event, Following, FollowingBatch, FollowingTask
 from spotter._flows import CacheControl, Flow, Format, Limit, Pause, Submission
 from spotter._http import Body, Request, Response
 from spotter._many import Detect, Outcome, Window
-from spotter._models import Task
+from spotter._models import Batch, BatchList, Model, Task, TaskList
 from spotter._parameters import ListParameters, SubmitParameters
 from spotter._pictures import PictureSource, load
-from spotter._settings import RETRY_FOR, WAIT_FOR, Settings, arguments_of, http_errors, id_of, is_event_stream
+from spotter._settings import (
+    RETRY_FOR,
+    WAIT_FOR,
+    Settings,
+    arguments_of,
+    http_errors,
+    id_of,
+    id_of_batch,
+    is_answer_of,
+)
 
 T = TypeVar("T")
 
@@ -130,31 +142,87 @@ class AsyncClient:
         """As `Client.tasks`."""
         cursor: str | None = None
         while True:
-            page = await self._run(flows.page(parameters, cursor, self._settings.retry_for))
+            query = {**parameters, "cursor": cursor}
+            page = await self._run(flows.page("/v1/tasks", query, TaskList, self._settings.retry_for))
             for task in page.tasks:
                 yield task
             if page.next is None:
                 return
             cursor = page.next
 
-    async def events(self, task: Task | str) -> AsyncGenerator[Event, None]:
+    def events(self, task: Task | str) -> AsyncGenerator[Event, None]:
         """As `Client.events`."""
-        following = Following(id_of(task), self._settings.retry_for)
-        while not following.has_ended:
+        return self._events(FollowingTask(id_of(task), self._settings.retry_for))
+
+    async def submit_batch(
+        self,
+        pictures: PictureSources,
+        *,
+        items: ItemParameters | None = None,
+        idempotency_key: str | None = None,
+        cache_control: CacheControl | None = None,
+        **parameters: Unpack[SubmitParameters],
+    ) -> Batch:
+        """As `Client.submit_batch`."""
+        key = idempotency_key or flows.new_key()
+        body = await anyio.to_thread.run_sync(body_of, pictures, items or {})
+        submission = BatchSubmission(body, parameters, key, cache_control)
+        return await self._run(batches.submit(submission, self._settings.retry_for))
+
+    async def batch(self, batch: Batch | str) -> Batch:
+        """As `Client.batch`."""
+        return await self._run(batches.batch(id_of_batch(batch), self._settings.retry_for))
+
+    async def batches(self, *, limit: int | None = None) -> AsyncIterator[Batch]:
+        """As `Client.batches`."""
+        cursor: str | None = None
+        while True:
+            query = {"limit": limit, "cursor": cursor}
+            page = await self._run(flows.page("/v1/batches", query, BatchList, self._settings.retry_for))
+            for batch in page.batches:
+                yield batch
+            if page.next is None:
+                return
+            cursor = page.next
+
+    async def wait_batch(self, batch: Batch | str, *, timeout: float | None = WAIT_FOR) -> Batch:
+        """As `Client.wait_batch`."""
+        return await self._run(batches.wait(id_of_batch(batch), Limit(timeout), self._settings.retry_for))
+
+    def batch_events(self, batch: Batch | str) -> AsyncGenerator[BatchEvent, None]:
+        """As `Client.batch_events`."""
+        return self._events(FollowingBatch(id_of_batch(batch), self._settings.retry_for))
+
+    async def batch_results(self, batch: Batch | str) -> AsyncGenerator[ItemResult, None]:
+        """As `Client.batch_results`."""
+        reading = ReadingResults(id_of_batch(batch), self._settings.retry_for)
+        while not reading.has_ended:
             try:
                 with http_errors():
-                    async with self._http.stream(**arguments_of(following.request())) as answer:
-                        if is_event_stream(answer):
-                            async for sent in EventSource(answer).aiter_sse():
-                                if event := following.event(sent):
-                                    yield event
-                            delay = following.interrupted()
+                    async with self._http.stream(**arguments_of(reading.request())) as answer:
+                        if is_answer_of("application/x-ndjson", answer):
+                            async for chunk in answer.aiter_bytes():
+                                for result in reading.results(chunk):
+                                    yield result
+                            delay = reading.ended()
                         else:
                             await answer.aread()
-                            delay = following.refused(Response(answer.status_code, answer.headers, answer.content))
+                            delay = reading.refused(Response(answer.status_code, answer.headers, answer.content))
             except NoAnswerError as error:
-                delay = following.lost(error)
+                delay = reading.lost(error)
             await anyio.sleep(delay)
+
+    async def cancel_batch(self, batch: Batch | str) -> Batch:
+        """As `Client.cancel_batch`."""
+        return await self._run(batches.cancel(id_of_batch(batch), self._settings.retry_for))
+
+    async def models(self) -> list[Model]:
+        """As `Client.models`."""
+        return await self._run(flows.models(self._settings.retry_for))
+
+    async def model(self, name: str) -> Model:
+        """As `Client.model`."""
+        return await self._run(flows.model(name, self._settings.retry_for))
 
     async def close(self) -> None:
         """As `Client.close`."""
@@ -170,6 +238,24 @@ class AsyncClient:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._settings.url!r})"
+
+    async def _events(self, following: Following[T]) -> AsyncGenerator[T, None]:
+        """Events, until the last one."""
+        while not following.has_ended:
+            try:
+                with http_errors():
+                    async with self._http.stream(**arguments_of(following.request())) as answer:
+                        if is_answer_of("text/event-stream", answer):
+                            async for sent in EventSource(answer).aiter_sse():
+                                if event := following.event(sent):
+                                    yield event
+                            delay = following.interrupted()
+                        else:
+                            await answer.aread()
+                            delay = following.refused(Response(answer.status_code, answer.headers, answer.content))
+            except NoAnswerError as error:
+                delay = following.lost(error)
+            await anyio.sleep(delay)
 
     async def _run(self, flow: Flow[T]) -> T:
         """Carry out the steps of a flow."""
@@ -192,7 +278,7 @@ class AsyncClient:
             return None
         body = Body(step.timeout)
         with http_errors(), anyio.fail_after(step.timeout):
-            async with self._http.stream(**arguments_of(step)) as answer:
+            async with self._http.stream(**arguments_of(step) | {"content": content_of(step)}) as answer:
                 async for chunk in answer.aiter_bytes():
                     body.add(chunk)
         return Response(answer.status_code, answer.headers, body.all())
@@ -209,6 +295,17 @@ class AsyncClient:
             return await self._run(flows.detect(submission, Limit(timeout), self._settings.retry_for))
 
         return detect
+
+
+def content_of(request: Request) -> bytes | AsyncIterable[bytes] | None:
+    """The body of a request; its pieces are read in threads, which may wait for a disk."""
+    return request.body if isinstance(request.body, bytes | None) else in_threads(request.body)
+
+
+async def in_threads(pieces: Iterable[bytes]) -> AsyncIterator[bytes]:
+    left = iter(pieces)
+    while (piece := await anyio.to_thread.run_sync(next, left, None)) is not None:
+        yield piece
 
 
 async def each(pictures: Iterable[PictureSource] | AsyncIterable[PictureSource]) -> AsyncIterator[PictureSource]:

@@ -12,18 +12,30 @@ import httpx
 from httpx_sse import EventSource
 from typing_extensions import Self, Unpack
 
+from spotter import _batches as batches
 from spotter import _flows as flows
 from spotter._async_client import AsyncClient
+from spotter._batch_body import ItemParameters, PictureSources, body_of
+from spotter._batches import BatchSubmission, ItemResult, ReadingResults
 from spotter._errors import NoAnswerError
-from spotter._events import Event, Following
+from spotter._events import BatchEvent, Event, Following, FollowingBatch, FollowingTask
 from spotter._flows import CacheControl, Flow, Format, Limit, Pause, Submission
 from spotter._http import Body, Request, Response
 from spotter._many import Detect
-from spotter._models import Task
+from spotter._models import Batch, BatchList, Model, Task, TaskList
 from spotter._outcomes import Outcomes
 from spotter._parameters import ListParameters, SubmitParameters
 from spotter._pictures import PictureSource, load
-from spotter._settings import RETRY_FOR, WAIT_FOR, Settings, arguments_of, http_errors, id_of, is_event_stream
+from spotter._settings import (
+    RETRY_FOR,
+    WAIT_FOR,
+    Settings,
+    arguments_of,
+    http_errors,
+    id_of,
+    id_of_batch,
+    is_answer_of,
+)
 
 T = TypeVar("T")
 
@@ -151,7 +163,8 @@ class Client:
         """Tasks, newest first, without their objects. Pages are requested as they are needed."""
         cursor: str | None = None
         while True:
-            page = self._run(flows.page(parameters, cursor, self._settings.retry_for))
+            query = {**parameters, "cursor": cursor}
+            page = self._run(flows.page("/v1/tasks", query, TaskList, self._settings.retry_for))
             yield from page.tasks
             if page.next is None:
                 return
@@ -159,21 +172,97 @@ class Client:
 
     def events(self, task: Task | str) -> Iterator[Event]:
         """The events of a task, from its present state to its end. Reconnects where the connection is lost."""
-        following = Following(id_of(task), self._settings.retry_for)
-        while not following.has_ended:
+        return self._events(FollowingTask(id_of(task), self._settings.retry_for))
+
+    def submit_batch(
+        self,
+        pictures: PictureSources,
+        *,
+        items: ItemParameters | None = None,
+        idempotency_key: str | None = None,
+        cache_control: CacheControl | None = None,
+        **parameters: Unpack[SubmitParameters],
+    ) -> Batch:
+        """Submit many pictures in one request, without waiting for their objects.
+
+        A batch that breaks off, because the API is busy, restarts or cannot be reached, is continued until there is no
+        progress for `retry_for` seconds. Pictures that were accepted are not run again.
+
+        Args:
+            pictures: Pictures of all kinds that `detect` takes, or a mapping from names to pictures. A zip archive
+                stands for the pictures in it. Files are read while they are sent. URLs are a batch of their own.
+            items: Parameters of single pictures, by their names or URLs; they stand in for those of the batch.
+            idempotency_key: The same key with the same pictures and parameters is the same batch, which is continued
+                where it broke off. Default: a new one.
+            cache_control: Whether the known results for these pictures will do.
+            parameters: As in `SubmitParameters`. `callback_url` is called once, at the end of the batch.
+
+        Raises:
+            ApiError: The API refused the batch, or the rest of it: `error.batch` is what was received.
+            NoAnswerError: The API cannot be reached.
+        """
+        key = idempotency_key or flows.new_key()
+        submission = BatchSubmission(body_of(pictures, items or {}), parameters, key, cache_control)
+        return self._run(batches.submit(submission, self._settings.retry_for))
+
+    def batch(self, batch: Batch | str) -> Batch:
+        """A batch as it is now."""
+        return self._run(batches.batch(id_of_batch(batch), self._settings.retry_for))
+
+    def batches(self, *, limit: int | None = None) -> Iterator[Batch]:
+        """Batches, newest first, without `refused`. Pages of `limit` batches are requested as they are needed."""
+        cursor: str | None = None
+        while True:
+            query = {"limit": limit, "cursor": cursor}
+            page = self._run(flows.page("/v1/batches", query, BatchList, self._settings.retry_for))
+            yield from page.batches
+            if page.next is None:
+                return
+            cursor = page.next
+
+    def wait_batch(self, batch: Batch | str, *, timeout: float | None = WAIT_FOR) -> Batch:
+        """Wait until each task of a batch has ended. Goes on where the API is away for a while.
+
+        Raises:
+            BatchTimeoutError: Some have not ended within `timeout` seconds.
+        """
+        return self._run(batches.wait(id_of_batch(batch), Limit(timeout), self._settings.retry_for))
+
+    def batch_events(self, batch: Batch | str) -> Iterator[BatchEvent]:
+        """The progress of a batch, from its present state to its end. Reconnects where the connection is lost."""
+        return self._events(FollowingBatch(id_of_batch(batch), self._settings.retry_for))
+
+    def batch_results(self, batch: Batch | str) -> Iterator[ItemResult]:
+        """What has become of each picture of a batch, in order. Results are read as they are asked for.
+
+        A task that has not ended is in its present state: `wait_batch` waits for all of them.
+        """
+        reading = ReadingResults(id_of_batch(batch), self._settings.retry_for)
+        while not reading.has_ended:
             try:
-                with http_errors(), self._http.stream(**arguments_of(following.request())) as answer:
-                    if is_event_stream(answer):
-                        for sent in EventSource(answer).iter_sse():
-                            if event := following.event(sent):
-                                yield event
-                        delay = following.interrupted()
+                with http_errors(), self._http.stream(**arguments_of(reading.request())) as answer:
+                    if is_answer_of("application/x-ndjson", answer):
+                        for chunk in answer.iter_bytes():
+                            yield from reading.results(chunk)
+                        delay = reading.ended()
                     else:
                         answer.read()
-                        delay = following.refused(Response(answer.status_code, answer.headers, answer.content))
+                        delay = reading.refused(Response(answer.status_code, answer.headers, answer.content))
             except NoAnswerError as error:
-                delay = following.lost(error)
+                delay = reading.lost(error)
             time.sleep(delay)
+
+    def cancel_batch(self, batch: Batch | str) -> Batch:
+        """Cancel each task of a batch that has not ended. A batch that was cancelled before is no error."""
+        return self._run(batches.cancel(id_of_batch(batch), self._settings.retry_for))
+
+    def models(self) -> list[Model]:
+        """The models that a request may name, without their `labels`."""
+        return self._run(flows.models(self._settings.retry_for))
+
+    def model(self, name: str) -> Model:
+        """A model, with its `labels`."""
+        return self._run(flows.model(name, self._settings.retry_for))
 
     def close(self) -> None:
         """Close all connections."""
@@ -189,6 +278,23 @@ class Client:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._settings.url!r})"
+
+    def _events(self, following: Following[T]) -> Iterator[T]:
+        """Events, until the last one."""
+        while not following.has_ended:
+            try:
+                with http_errors(), self._http.stream(**arguments_of(following.request())) as answer:
+                    if is_answer_of("text/event-stream", answer):
+                        for sent in EventSource(answer).iter_sse():
+                            if event := following.event(sent):
+                                yield event
+                        delay = following.interrupted()
+                    else:
+                        answer.read()
+                        delay = following.refused(Response(answer.status_code, answer.headers, answer.content))
+            except NoAnswerError as error:
+                delay = following.lost(error)
+            time.sleep(delay)
 
     def _run(self, flow: Flow[T]) -> T:
         """Carry out the steps of a flow."""

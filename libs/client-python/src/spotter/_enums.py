@@ -28,3 +28,12 @@ class TaskState(OpenEnum):
     def is_terminal(self) -> bool:
         """Whether the task will not change any more. A state that only a newer API knows is taken for terminal."""
         return self.value not in ("QUEUED", "STARTED")
+
+
+class StateOfBatch(OpenEnum):
+    """Where a batch stands."""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the counts of the batch are final. A state that only a newer API knows is taken for terminal."""
+        return self.value not in ("RECEIVING", "RUNNING")

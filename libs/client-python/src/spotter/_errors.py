@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spotter._models import Problem, Task
+from spotter._models import Batch, Problem, Task
 from spotter._problems import ADVICE
 
 TYPE_PREFIX = "urn:problem-type:spotter:"
@@ -15,13 +15,21 @@ class SpotterError(Exception):
 class ApiError(SpotterError):
     """The API refused the request, and says why (RFC 9457)."""
 
-    def __init__(self, problem: Problem, retry_after: float | None = None, task: Task | None = None) -> None:
-        super().__init__(problem, retry_after, task)
+    def __init__(
+        self,
+        problem: Problem,
+        retry_after: float | None = None,
+        task: Task | None = None,
+        batch: Batch | None = None,
+    ) -> None:
+        super().__init__(problem, retry_after, task, batch)
         self.problem = problem
         self.retry_after = retry_after
         """Seconds after which the API asks its clients to try again, if it says so."""
         self.task = task
         """The task that the error is about, where the API sent it."""
+        self.batch = batch
+        """The batch that the error is about, as far as it was received, where the API sent it."""
 
     @property
     def status(self) -> int:
@@ -63,7 +71,7 @@ class AuthenticationError(ApiError):
 
 
 class NotFoundError(ApiError):
-    """There is no such task, or its result is older than results are kept."""
+    """There is no such task or batch, or it is older than results are kept."""
 
 
 class BusyError(ApiError):
@@ -102,3 +110,15 @@ class WaitTimeoutError(TaskError, TimeoutError):
 
     def __str__(self) -> str:
         return f"task {self.task.task_id} of {self.task.picture_name} is still {self.task.state}"
+
+
+class BatchTimeoutError(SpotterError, TimeoutError):
+    """The batch has not ended in time. It goes on: `wait_batch` can be called again."""
+
+    def __init__(self, batch: Batch) -> None:
+        super().__init__(batch)
+        self.batch = batch
+
+    def __str__(self) -> str:
+        pending, received = self.batch.counts.pending, self.batch.received
+        return f"batch {self.batch.batch_id} is still {self.batch.state}: {pending} of {received} pictures are pending"

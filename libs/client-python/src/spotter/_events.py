@@ -1,18 +1,23 @@
-"""Following a task by its events, without I/O."""
+"""Following a task or a batch by its events, without I/O."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Generic, TypeVar
 
 import msgspec
 from httpx_sse import ServerSentEvent
 
+from spotter import _batches as batches
+from spotter import _flows as flows
 from spotter._errors import BusyError, NoAnswerError, UnexpectedAnswerError
-from spotter._flows import path_of
 from spotter._http import Request, Response
-from spotter._models import Task
+from spotter._models import Batch, Task
 from spotter._retries import Backoff
+
+T = TypeVar("T")
 
 # The API sends a comment every 15 seconds: a stream that is silent for longer is lost.
 LONGEST_SILENCE = 45.0
@@ -27,11 +32,20 @@ class Event:
     task: Task
 
 
-class Following:
-    """The events of a task, over as many connections as it takes."""
+@dataclass(frozen=True)
+class BatchEvent:
+    """The batch as it is since some of its pictures were received or ended. It is without `refused`."""
 
-    def __init__(self, task_id: str, retry_for: float) -> None:
-        self._task_id = task_id
+    kind: str
+    """`progress`, and at the end `finished`."""
+    batch: Batch
+
+
+class Following(ABC, Generic[T]):
+    """Events, over as many connections as it takes."""
+
+    def __init__(self, path: str, retry_for: float) -> None:
+        self._path = path
         self._backoff = Backoff(retry_for)
         self._last_id = ""
         self._come_back_after: float | None = None
@@ -43,7 +57,7 @@ class Following:
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         if self._last_id:
             headers["Last-Event-ID"] = self._last_id
-        return Request("GET", path_of(self._task_id, "/events"), LONGEST_SILENCE, headers=headers)
+        return Request("GET", self._path, LONGEST_SILENCE, headers=headers)
 
     def refused(self, response: Response) -> float:
         """Seconds until the next try after an answer that is no stream. Raises an error that would come again."""
@@ -56,8 +70,12 @@ class Following:
         self.has_ended = True
         return 0.0
 
-    def event(self, sent: ServerSentEvent) -> Event | None:
-        """The next event; None for one that is not about the task."""
+    @abstractmethod
+    def _read(self, kind: str, data: str) -> T:
+        """The event with this data. Notes whether it is the last one."""
+
+    def event(self, sent: ServerSentEvent) -> T | None:
+        """The next event; None for one without data."""
         self._backoff.succeeded()
         self._last_id = sent.id
         if sent.retry is not None:
@@ -65,11 +83,9 @@ class Following:
         if not sent.data:
             return None
         try:
-            task = msgspec.json.decode(sent.data, type=Task)
+            return self._read(sent.event, sent.data)
         except msgspec.DecodeError as error:
-            raise UnexpectedAnswerError(f"an event without a task: {error}") from None
-        self.has_ended = task.state.is_terminal
-        return Event(sent.event, task)
+            raise UnexpectedAnswerError(f"an event without a task or batch: {error}") from None
 
     def interrupted(self) -> float:
         """Seconds until the next try after the end of a stream: 0 behind the last event."""
@@ -82,3 +98,27 @@ class Following:
         if delay is None:
             raise error
         return delay
+
+
+class FollowingTask(Following[Event]):
+    """The events of a task."""
+
+    def __init__(self, task_id: str, retry_for: float) -> None:
+        super().__init__(flows.path_of(task_id, "/events"), retry_for)
+
+    def _read(self, kind: str, data: str) -> Event:
+        task = msgspec.json.decode(data, type=Task)
+        self.has_ended = task.state.is_terminal
+        return Event(kind, task)
+
+
+class FollowingBatch(Following[BatchEvent]):
+    """The events of a batch."""
+
+    def __init__(self, batch_id: str, retry_for: float) -> None:
+        super().__init__(batches.path_of(batch_id, "/events"), retry_for)
+
+    def _read(self, kind: str, data: str) -> BatchEvent:
+        batch = msgspec.json.decode(data, type=Batch)
+        self.has_ended = batch.state.is_terminal
+        return BatchEvent(kind, batch)

@@ -19,7 +19,7 @@ import msgspec
 
 from spotter._errors import ApiError, BusyError, NoAnswerError, TaskFailedError, WaitTimeoutError
 from spotter._http import Request, Response
-from spotter._models import State, Task, TaskList
+from spotter._models import Model, ModelList, State, Task
 from spotter._parameters import ListParameters, SubmitParameters
 from spotter._pictures import Picture
 from spotter._retries import Backoff
@@ -173,12 +173,22 @@ def content(path: str, query: Mapping[str, str], limit: Limit, retry_for: float)
                 raise WaitTimeoutError(error.task) from None
 
 
-def page(parameters: ListParameters, cursor: str | None, retry_for: float) -> Flow[TaskList]:
-    query = query_of(parameters)
-    if cursor is not None:
-        query["cursor"] = cursor
-    response = yield from retried(Request("GET", "/v1/tasks", REQUEST_TIMEOUT, query), Limit(None), retry_for)
-    return response.decode(TaskList)
+def page(path: str, parameters: Mapping[str, Any] | ListParameters, of: type[T], retry_for: float) -> Flow[T]:
+    """A page of the list at `path`: its type is `of`."""
+    request = Request("GET", path, REQUEST_TIMEOUT, query_of(parameters))
+    response = yield from retried(request, Limit(None), retry_for)
+    return response.decode(of)
+
+
+def models(retry_for: float) -> Flow[list[Model]]:
+    response = yield from retried(Request("GET", "/v1/models", REQUEST_TIMEOUT), Limit(None), retry_for)
+    return response.decode(ModelList).models
+
+
+def model(name: str, retry_for: float) -> Flow[Model]:
+    request = Request("GET", f"/v1/models/{quote(name, safe='')}", REQUEST_TIMEOUT)
+    response = yield from retried(request, Limit(None), retry_for)
+    return response.decode(Model)
 
 
 def path_of(task_id: str, below: str = "") -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -20,7 +20,7 @@ from spotter._errors import (
     NotFoundError,
     UnexpectedAnswerError,
 )
-from spotter._models import Problem, Task, TaskProblem
+from spotter._models import Batch, BatchProblem, Problem, Task, TaskProblem
 
 T = TypeVar("T")
 
@@ -37,7 +37,10 @@ class Request:
     timeout: float
     query: Mapping[str, str | list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes | None = field(default=None, repr=False)
+    body: bytes | Iterable[bytes] | None = field(default=None, repr=False)
+    """The body, or its pieces, which are read while they are sent."""
+    silence: float | None = None
+    """How many seconds may pass without anything sent or received. Default: `timeout`."""
 
 
 @dataclass(frozen=True)
@@ -64,24 +67,29 @@ class Response:
         raise self._error()
 
     def _error(self) -> ApiError:
-        problem, task = self._problem()
+        problem, task, batch = self._problem(), self._task(), self._batch()
         retry_after = seconds_of(self.headers.get("retry-after"))
         if self.status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE):
-            return BusyError(problem, retry_after, task)
+            return BusyError(problem, retry_after, task, batch)
         if self.status == HTTPStatus.UNAUTHORIZED or problem.type == f"{TYPE_PREFIX}scope-missing":
-            return AuthenticationError(problem, retry_after, task)
+            return AuthenticationError(problem, retry_after, task, batch)
         if self.status in (HTTPStatus.NOT_FOUND, HTTPStatus.GONE):
-            return NotFoundError(problem, retry_after, task)
-        return ApiError(problem, retry_after, task)
+            return NotFoundError(problem, retry_after, task, batch)
+        return ApiError(problem, retry_after, task, batch)
 
-    def _problem(self) -> tuple[Problem, Task | None]:
+    def _task(self) -> Task | None:
         try:
-            about_task = msgspec.json.decode(self.body, type=TaskProblem)
+            return msgspec.json.decode(self.body, type=TaskProblem).task
         except (msgspec.DecodeError, UnicodeDecodeError):
-            return self._problem_alone(), None
-        return self._problem_alone(), about_task.task
+            return None
 
-    def _problem_alone(self) -> Problem:
+    def _batch(self) -> Batch | None:
+        try:
+            return msgspec.json.decode(self.body, type=BatchProblem).batch
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
+
+    def _problem(self) -> Problem:
         try:
             return msgspec.json.decode(self.body, type=Problem)
         except (msgspec.DecodeError, UnicodeDecodeError):

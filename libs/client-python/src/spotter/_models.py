@@ -6,7 +6,29 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from spotter._enums import OpenEnum, TaskState
+from spotter._enums import OpenEnum, StateOfBatch, TaskState
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchLinks:
+    """Where a batch and what belongs to it are: paths of this API."""
+
+    events: str
+    """Its events."""
+
+    results: str
+    """Its tasks, in order."""
+
+    self: str
+    """The batch."""
+
+
+class BatchState(StateOfBatch):
+    """Where a batch stands."""
+
+    RECEIVING = "RECEIVING"
+    RUNNING = "RUNNING"
+    FINISHED = "FINISHED"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +39,29 @@ class Corners:
     x2: float
     y1: float
     y2: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What became of the pictures that were received. The numbers add up to `received`."""
+
+    expired: int
+    """EXPIRED."""
+
+    failed: int
+    """FAILURE."""
+
+    pending: int
+    """Those whose task has not ended: it is QUEUED or STARTED."""
+
+    refused: int
+    """Those that have no task."""
+
+    revoked: int
+    """REVOKED."""
+
+    succeeded: int
+    """Those whose task is in state SUCCESS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +82,20 @@ class FoundObject:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Latency:
+    """
+    The time of runs of a model, without the time before them in the queue. Of several workers: the mean of their means,
+    and the largest of their percentiles.
+    """
+
+    mean_ms: float
+    """The mean, in milliseconds."""
+
+    p95_ms: float
+    """The 95th percentile, in milliseconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Links:
     """Where a task and what belongs to it are: paths of this API."""
 
@@ -48,6 +107,40 @@ class Links:
 
     image: str | None = None
     """The picture with the detected objects drawn in, on SUCCESS of a task that was submitted with `annotated`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelInput:
+    """The size of a model's input in pixels: `long_side`, or `width` and `height`."""
+
+    height: int | None = None
+    """All pictures are brought to this height."""
+
+    long_side: int | None = None
+    """Pictures are scaled to this longer side."""
+
+    width: int | None = None
+    """All pictures are brought to this width."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelWorker:
+    """A worker that serves a model."""
+
+    digest: str
+    """The version that it runs. While a model is replaced, workers may have different ones."""
+
+    runs: int
+    """How many pictures it has run with the model since it started."""
+
+    in_memory: bool = False
+    """Whether the model is in its memory. If not, the next job waits until it is loaded."""
+
+    latency: Latency | None = None
+    """How long its last runs took."""
+
+    name: str | None = None
+    """The worker's name, as in `worker` of results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +206,23 @@ class Reason(OpenEnum):
     MODEL_NOT_LOADABLE = "model_not_loadable"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Refused:
+    """A picture that was refused."""
+
+    detail: str
+    """What was found and what was expected."""
+
+    index: int
+    """Its place in the batch, from 0."""
+
+    name: str
+    """Its name; empty where that is not known."""
+
+    type: str
+    """The kind of problem, as a URI. docs/errors.md lists all kinds."""
+
+
 class Retry(OpenEnum):
     """Why a task is queued again after a run."""
 
@@ -153,6 +263,81 @@ class Timings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Batch:
+    """Many pictures that were submitted together."""
+
+    batch_id: str
+    """The batch's id."""
+
+    cancelled: bool
+    """Whether it was cancelled."""
+
+    counts: Counts
+    """What became of them."""
+
+    created_at: datetime
+    """When it began."""
+
+    links: BatchLinks
+    """Where the batch and what belongs to it are."""
+
+    received: int
+    """How many pictures have been accepted or refused: those with lower indices."""
+
+    state: BatchState
+    """Where the batch stands."""
+
+    finished_at: datetime | None = None
+    """When each task had ended."""
+
+    interruption: str | None = None
+    """
+    Why the batch broke off: pictures from index `received` on were not accepted. To continue it, send it again with the
+    same `Idempotency-Key`.
+    """
+
+    metadata: Any | None = None
+    """What the client attached to the batch."""
+
+    refused: list[Refused] = field(default_factory=list)
+    """The first 100 pictures that were refused; `results` has all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchList:
+    """A page of a list of batches."""
+
+    batches: list[Batch]
+    """Newest first, without their `refused` pictures."""
+
+    next: str | None = None
+    """The `cursor` of the next page. Absent on the last one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchProblem:
+    """An error, with the batch as far as it was received or known."""
+
+    detail: str
+    """What was found, what was expected, and what to do."""
+
+    status: int
+    """The HTTP status."""
+
+    title: str
+    """The kind in words: the same for all problems of this type."""
+
+    type: str
+    """The kind of problem, as a URI. docs/errors.md lists all kinds."""
+
+    batch: Batch | None = None
+    """The batch; absent where nothing of it was accepted."""
+
+    errors: list[ParameterError] = field(default_factory=list)
+    """What is wrong with each parameter, where parameters are wrong."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Failure:
     """Why a task failed for good."""
 
@@ -161,6 +346,73 @@ class Failure:
 
     reason: Reason
     """For programs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A model."""
+
+    default: bool
+    """Whether it is run for requests that name no model."""
+
+    name: str
+    """The name by which requests ask for it."""
+
+    runs: int
+    """How many pictures these workers have run with it."""
+
+    served: bool
+    """Whether a worker serves it now. If none does, its jobs wait until one does, or until their deadline."""
+
+    workers: list[ModelWorker]
+    """The workers that serve it now."""
+
+    class_count: int | None = None
+    """How many classes it has."""
+
+    digest: str | None = None
+    """The sha256 of its `model.toml`: `model_digest` in the results of this version."""
+
+    family: str | None = None
+    """
+    The layout of its outputs, by which its family is known (`head` in its `model.toml`). This, and all about the
+    version up to `labels`, is absent until a worker has served the model.
+    """
+
+    in_progress: int | None = None
+    """How many of its jobs workers have, as of a few seconds ago."""
+
+    input: ModelInput | None = None
+    """The size of its input."""
+
+    labels: list[str] = field(default_factory=list)
+    """The names of its classes, in the order of their ids."""
+
+    latency: Latency | None = None
+    """How long the last runs took. Absent before the first one."""
+
+    licence: str | None = None
+    """The licence of its weights, as it was stated when the model was installed."""
+
+    producer: str | None = None
+    """The program that wrote the file it was installed from."""
+
+    source_sha256: str | None = None
+    """The sha256 of that file."""
+
+    waiting: int | None = None
+    """
+    How many of its jobs wait for a worker, as of a few seconds ago. Absent where the queue has no consumers for the
+    model: then no worker can take its jobs yet.
+    """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelList:
+    """All models."""
+
+    models: list[Model]
+    """In the order of their names, without their `labels`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import httpx
 
 from spotter._errors import NoAnswerError, SpotterError, UnexpectedAnswerError
 from spotter._http import Request
-from spotter._models import Task
+from spotter._models import Batch, Task
 from spotter._version import VERSION
 
 DEFAULT_URL = "http://127.0.0.1:5000"
@@ -79,7 +79,7 @@ def arguments_of(request: Request) -> dict[str, Any]:
         "params": request.query,
         "headers": request.headers,
         "content": request.body,
-        "timeout": httpx.Timeout(request.timeout, connect=CONNECT_TIMEOUT),
+        "timeout": httpx.Timeout(request.silence or request.timeout, connect=CONNECT_TIMEOUT),
     }
 
 
@@ -101,10 +101,15 @@ def described(error: Exception) -> str:
     return f"no answer: {error or type(error).__name__}"
 
 
-def is_event_stream(answer: httpx.Response) -> bool:
-    media_type = answer.headers.get("content-type", "").partition(";")[0].strip()
-    return answer.status_code == httpx.codes.OK and media_type == "text/event-stream"
+def is_answer_of(media_type: str, answer: httpx.Response) -> bool:
+    """Whether an answer is a success of this media type."""
+    found = answer.headers.get("content-type", "").partition(";")[0].strip()
+    return answer.status_code == httpx.codes.OK and found == media_type
 
 
 def id_of(task: Task | str) -> str:
     return task if isinstance(task, str) else task.task_id
+
+
+def id_of_batch(batch: Batch | str) -> str:
+    return batch if isinstance(batch, str) else batch.batch_id

@@ -1,0 +1,174 @@
+"""The pictures of a batch as the body of one request."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+from urllib.parse import quote
+
+import msgspec
+
+from spotter._parameters import SubmitParameters
+from spotter._pictures import PictureSource, Remote, Upload, is_instance_of, load, printable
+
+PictureSources: TypeAlias = "PictureSource | Iterable[PictureSource] | Mapping[str, PictureSource]"
+"""Pictures: any number of them, or a mapping from names to pictures. A file may be a zip archive of pictures.
+
+They are all URLs, or none of them is. Files are read while they are sent; any other picture is in memory.
+"""
+
+ItemParameters: TypeAlias = Mapping[str, SubmitParameters]
+"""Parameters of single pictures, by their names; that of a URL without a name is the URL."""
+
+# How much of a file is read at a time.
+BLOCK = 256 << 10
+# How zip archives begin: with an entry, or with their end if they have none.
+ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"PK00")
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A file, which is opened and read each time that it is sent."""
+
+    name: str
+    path: Path
+    is_archive: bool
+
+    @classmethod
+    def of(cls, path: Path, name: str | None) -> PictureFile:
+        """A file that can be read: an error after half of the batch has been sent would come too late."""
+        with path.open("rb") as file:
+            return cls(name or path.name, path, file.read(4) in ARCHIVES)
+
+    def blocks(self) -> Iterator[bytes]:
+        with self.path.open("rb") as file:
+            while block := file.read(BLOCK):
+                yield block
+
+
+@dataclass(frozen=True)
+class PictureBytes:
+    """A picture in memory."""
+
+    name: str
+    content: bytes = field(repr=False)
+
+    @property
+    def is_archive(self) -> bool:
+        return self.content[:4] in ARCHIVES
+
+    def blocks(self) -> Iterator[bytes]:
+        yield self.content
+
+
+class Form:
+    """Pictures as a form. It can be sent more than once."""
+
+    def __init__(self, pictures: Sequence[PictureFile | PictureBytes], items: ItemParameters) -> None:
+        self._pictures = pictures
+        self._items = items
+        # At random, so that no picture has it.
+        self._boundary = secrets.token_hex(16)
+        self.most_sent = 0
+        """How many pictures one request has sent at most."""
+
+    @property
+    def media_type(self) -> str:
+        return f"multipart/form-data; boundary={self._boundary}"
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._items:
+            # Before the files: the API reads them in this order.
+            yield self._part('name="items"') + as_json(self._items) + b"\r\n"
+        for number, picture in enumerate(self._pictures, 1):
+            yield self._part(f"name=\"file\"; filename*=UTF-8''{quote(printable(picture.name), safe='')}")
+            yield from picture.blocks()
+            yield b"\r\n"
+            self.most_sent = max(self.most_sent, number)
+        yield f"--{self._boundary}--\r\n".encode()
+
+    def _part(self, disposition: str) -> bytes:
+        return f"--{self._boundary}\r\nContent-Disposition: form-data; {disposition}\r\n\r\n".encode()
+
+
+@dataclass(frozen=True)
+class UrlList:
+    """Pictures that the API fetches, as JSON. URLs may contain tokens, and are not shown."""
+
+    content: bytes = field(repr=False)
+    media_type = "application/json"
+    most_sent = 0
+
+
+def body_of(pictures: PictureSources, items: ItemParameters) -> Form | UrlList:
+    """The body with these pictures. Blocks while it opens files, and reads open ones."""
+    read = [read_picture(source, name) for name, source in named(pictures)]
+    if not read:
+        raise ValueError("no pictures; expected at least one")
+    urls = [picture for picture in read if isinstance(picture, Remote)]
+    files = [picture for picture in read if not isinstance(picture, Remote)]
+    if urls and files:
+        raise ValueError(f"{len(urls)} URLs and {len(files)} other pictures; a batch has one or the other: submit two")
+    if urls:
+        check_names(items, [name_of(picture) for picture in urls])
+        return UrlList(as_json({"items": [url_item(picture, items) for picture in urls]}))
+    if not any(picture.is_archive for picture in files):
+        check_names(items, [picture.name for picture in files])
+    return Form(files, items)
+
+
+def named(pictures: PictureSources) -> Iterator[tuple[str | None, PictureSource]]:
+    """Each picture, and the name that the caller gives it."""
+    if isinstance(pictures, Mapping):
+        yield from pictures.items()
+    elif is_one(pictures):
+        yield None, cast(PictureSource, pictures)
+    elif isinstance(pictures, Iterable):
+        yield from ((None, cast(PictureSource, picture)) for picture in pictures)
+    else:
+        raise TypeError(f"not pictures: {type(pictures).__name__}; expected paths, URLs or other pictures")
+
+
+def is_one(pictures: object) -> bool:
+    """Whether this is a single picture or archive. Most of them are iterable, too; an array may be one of pictures."""
+    if is_instance_of(pictures, "numpy", "ndarray"):
+        return bool(cast(Any, pictures).ndim < 4)
+    is_content = isinstance(pictures, str | os.PathLike | bytes | bytearray) or hasattr(pictures, "read")
+    return is_content or is_instance_of(pictures, "PIL.Image", "Image")
+
+
+def read_picture(source: PictureSource, name: str | None) -> PictureFile | PictureBytes | Remote:
+    is_url = isinstance(source, str) and source.startswith(("https://", "http://"))
+    if isinstance(source, str | os.PathLike) and not is_url:
+        return PictureFile.of(Path(source), name)
+    picture = load(source, name)
+    if isinstance(picture, Upload):
+        return PictureBytes(picture.name, picture.content)
+    return Remote(picture.url, name or "")
+
+
+def name_of(picture: Remote) -> str:
+    return picture.name or picture.url
+
+
+def url_item(picture: Remote, items: ItemParameters) -> dict[str, Any]:
+    """A picture of the list, with its parameters."""
+    name = {"name": picture.name} if picture.name else {}
+    return {"url": picture.url, **name, **items.get(name_of(picture), {})}
+
+
+def check_names(items: ItemParameters, names: Collection[str]) -> None:
+    """The API passes over parameters for a name that no picture has; they are a mistake."""
+    unknown = sorted(items.keys() - set(names))
+    if unknown and not unknown[0].startswith(("https://", "http://")):
+        raise ValueError(f"items: no picture has the name {unknown[0]!r}; expected one such as {min(names)!r}")
+    if unknown:
+        raise ValueError("items: a URL that is none of the pictures")
+
+
+def as_json(items: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(items)

@@ -1,0 +1,260 @@
+"""Batches that break off, and how much memory they need."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+import spotter
+from proxy import Proxy
+from scripted import Answer, scripted
+from spotter._batch_body import body_of
+from spotter._retries import Backoff
+from system import Api
+from test_waiting import in_background, restart
+
+ROOT = Path(__file__).resolve().parents[3]
+SCHEMAS = json.loads((ROOT / "openapi.json").read_text())["components"]["schemas"]
+BATCH, TASK = SCHEMAS["Batch"]["example"], SCHEMAS["Task"]["example"]
+# How many pictures, and their sides in pixels: half a megabyte each.
+COUNT, SIDE = 300, 420
+PATIENCE = 120
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    """Different pictures, of about a quarter of a megabyte each."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    paths = [folder / f"{number:02}.png" for number in range(40)]
+    for path in paths:
+        Image.effect_noise((500, 500), 100).save(path)
+    return paths
+
+
+@pytest.fixture
+def large_pictures(tmp_path: Path) -> list[Path]:
+    folder = tmp_path / "large pictures"
+    folder.mkdir()
+    picture = tmp_path / "large.png"
+    Image.effect_noise((SIDE, SIDE), 100).convert("RGB").save(picture, compress_level=0)
+    assert picture.stat().st_size > 500_000
+    paths = [folder / f"{number:03}.png" for number in range(COUNT)]
+    for path in paths:
+        path.symlink_to(picture)
+    return paths
+
+
+@pytest.fixture
+def traced() -> Iterator[None]:
+    """Counts what Python allocates."""
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+def peak_megabytes() -> float:
+    return tracemalloc.get_traced_memory()[1] / 1e6
+
+
+def test_three_hundred_pictures_are_never_in_memory_together(
+    lonely_api: Api, large_pictures: list[Path], traced: None
+) -> None:
+    with spotter.Client(lonely_api.address) as client:
+        batch = client.submit_batch(large_pictures)
+        assert (batch.received, batch.counts.pending) == (COUNT, COUNT)
+        assert peak_megabytes() < 10
+        assert sum(1 for _ in client.batch_results(batch)) == COUNT
+        assert peak_megabytes() < 10
+
+
+@pytest.mark.anyio
+async def test_nor_are_they_in_the_asynchronous_client(
+    lonely_api: Api, large_pictures: list[Path], traced: None
+) -> None:
+    async with spotter.AsyncClient(lonely_api.address) as client:
+        batch = await client.submit_batch(large_pictures)
+        assert (batch.received, batch.counts.pending) == (COUNT, COUNT)
+        assert len([one async for one in client.batch_results(batch)]) == COUNT
+        assert peak_megabytes() < 10
+
+
+def assert_each_picture_has_one_task(client: spotter.Client, batch: spotter.Batch, pictures: list[Path]) -> None:
+    assert (batch.received, batch.counts.pending, batch.interruption) == (len(pictures), len(pictures), None)
+    assert [one.batch_id for one in client.batches()] == [batch.batch_id]
+    results = list(client.batch_results(batch))
+    assert [one.name for one in results] == [path.name for path in pictures]
+    tasks = sorted(one.task.task_id for one in results if one.task)
+    assert tasks == sorted(task.task_id for task in client.tasks(limit=100)), "no picture was accepted twice"
+
+
+def test_a_batch_is_continued_when_its_api_has_died(lonely_api: Api, proxy: Proxy, pictures: list[Path]) -> None:
+    sent = sum(path.stat().st_size for path in pictures)
+    proxy.bytes_until_cut = sent * 2 // 3
+    with spotter.Client(proxy.url) as client:
+        submitting = in_background(lambda: client.submit_batch(pictures))
+        proxy.wait_until(lambda: proxy.target is None)
+        restart(lonely_api, proxy)
+        batch = submitting.result(PATIENCE)
+        assert_each_picture_has_one_task(client, batch, pictures)
+
+
+@pytest.mark.anyio
+async def test_a_batch_is_continued_when_its_connection_is_lost(
+    lonely_api: Api, proxy: Proxy, pictures: list[Path]
+) -> None:
+    proxy.bytes_until_cut = sum(path.stat().st_size for path in pictures) // 3
+
+    def restore() -> None:
+        proxy.wait_until(lambda: proxy.lost >= 1)
+        proxy.target = lonely_api.address
+
+    restored = in_background(restore)
+    async with spotter.AsyncClient(proxy.url) as client:
+        batch = await client.submit_batch(pictures)
+    restored.result(PATIENCE)
+    with spotter.Client(lonely_api.address) as direct:
+        assert_each_picture_has_one_task(direct, batch, pictures)
+
+
+def test_a_second_call_continues_the_batch_of_a_first_that_gave_up(
+    lonely_api: Api, proxy: Proxy, pictures: list[Path]
+) -> None:
+    proxy.bytes_until_cut = sum(path.stat().st_size for path in pictures) // 3
+    with spotter.Client(proxy.url, retry_for=0) as client, pytest.raises(spotter.NoAnswerError):
+        client.submit_batch(pictures, idempotency_key="in-two-calls")
+    with spotter.Client(lonely_api.address) as client:
+        batch = client.submit_batch(pictures, idempotency_key="in-two-calls")
+        assert_each_picture_has_one_task(client, batch, pictures)
+
+
+def test_a_file_that_is_deleted_before_it_is_sent_ends_the_call(
+    lonely_api: Api, pictures: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deleted_once_opened(*arguments: Any) -> object:
+        body = body_of(*arguments)
+        pictures[2].unlink()
+        return body
+
+    monkeypatch.setattr("spotter._client.body_of", deleted_once_opened)
+    with spotter.Client(lonely_api.address) as client:
+        with pytest.raises(FileNotFoundError, match=r"02\.png"):
+            client.submit_batch(pictures)
+        assert len(list(client.tasks())) <= 2
+
+
+def test_waiting_for_a_batch_survives_lost_connections(lonely_api: Api, proxy: Proxy, pictures: list[Path]) -> None:
+    with spotter.Client(proxy.url) as client:
+        batch = client.submit_batch(pictures[:3])
+        waiting = in_background(lambda: client.wait_batch(batch, timeout=PATIENCE))
+        following = in_background(lambda: [event.kind for event in client.batch_events(batch)])
+        proxy.wait_until(lambda: proxy.forwarded >= 2)
+        proxy.cut()
+        proxy.wait_until(lambda: proxy.lost >= 2)
+        proxy.target = lonely_api.address
+        with spotter.Client(lonely_api.address) as direct:
+            assert direct.cancel_batch(batch).cancelled
+        assert waiting.result(PATIENCE).counts.revoked == 3
+        assert following.result(PATIENCE)[-1] == "finished"
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses, which take no time."""
+    pauses: list[float] = []
+    monkeypatch.setattr("spotter._client.time.sleep", pauses.append)
+    return pauses
+
+
+def refusal(status: int, kind: str, received: int | None = None, **headers: str) -> Answer:
+    problem = {"type": f"urn:problem-type:spotter:{kind}", "title": "A title", "status": status, "detail": "A detail"}
+    batch = {} if received is None else {"batch": {**BATCH, "received": received}}
+    return Answer(status, json.dumps(problem | batch), {name.replace("_", "-"): text for name, text in headers.items()})
+
+
+ACCEPTED = Answer(202, json.dumps(BATCH))
+
+
+@pytest.fixture
+def slow(slept: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each failure comes 100 seconds after the one before it."""
+    clock = itertools.count(0.0, 100.0)
+    monkeypatch.setattr("spotter._batches.Backoff", lambda retry_for: Backoff(retry_for, lambda: next(clock)))
+
+
+def test_a_batch_is_continued_for_as_long_as_there_is_progress(slept: list[float], slow: None) -> None:
+    steps = [refusal(503, "queue-full", received, Retry_After="90") for received in (1, 2, 3, 4)]
+    with scripted(*steps, ACCEPTED) as script, spotter.Client(script.url, retry_for=120) as client:
+        assert client.submit_batch([b"a", b"b"]).batch_id == BATCH["batch_id"]
+    keys = {headers["idempotency-key"] for _, headers in script.requests}
+    assert (len(script.requests), len(keys)) == (5, 1)
+    assert [90 <= pause <= 112.5 for pause in slept] == [True] * 4
+
+
+def test_a_batch_without_progress_is_given_up(slow: None) -> None:
+    steps = [refusal(429, "quota-exceeded", 7, Retry_After="30")] * 9
+    with (
+        scripted(*steps) as script,
+        spotter.Client(script.url, retry_for=120) as client,
+        pytest.raises(spotter.BusyError) as caught,
+    ):
+        client.submit_batch([b"a", b"b"])
+    assert caught.value.batch is not None
+    assert caught.value.batch.received == 7
+    assert 2 <= len(script.requests) <= 4
+
+
+def test_a_batch_that_another_request_sends_is_waited_for(slept: list[float]) -> None:
+    steps = refusal(409, "batch-in-progress"), ACCEPTED
+    with scripted(*steps) as script, spotter.Client(script.url) as client:
+        assert client.submit_batch([b"a"]).received == 3
+    assert len(slept) == 1
+    with (
+        scripted(refusal(409, "batch-cancelled", 1)) as script,
+        spotter.Client(script.url) as client,
+        pytest.raises(spotter.ApiError) as caught,
+    ):
+        client.submit_batch([b"a"])
+    assert caught.value.kind == "batch-cancelled"
+
+
+def line(index: int) -> str:
+    return json.dumps({**TASK, "index": index, "name": "a\u2028b.jpg"}, ensure_ascii=False) + "\n"
+
+
+def test_results_are_continued_where_they_broke_off(slept: list[float]) -> None:
+    ndjson = {"Content-Type": "application/x-ndjson"}
+    lines = [line(index) for index in range(4)]
+    answers = [
+        refusal(503, "unavailable", Retry_After="2"),
+        Answer(200, lines[0] + lines[1][:-9], ndjson),
+        Answer(200, "".join(lines[:3]), ndjson | {"Content-Length": "1000000"}),
+        Answer(200, "".join(lines), ndjson),
+    ]
+    with scripted(*answers) as script, spotter.Client(script.url) as client:
+        results = list(client.batch_results("x"))
+    assert [(one.index, one.name) for one in results] == [(index, "a\u2028b.jpg") for index in range(4)]
+    assert len(slept) == 4
+
+
+@pytest.mark.parametrize("text", ["[]\n", "{}\n", '{"index": 0}\n', '{"index": 0, "error": 1}\n', "\xff\n", "null\n"])
+def test_a_line_that_is_no_result_is_an_unexpected_answer(text: str) -> None:
+    answer = Answer(200, text, {"Content-Type": "application/x-ndjson"})
+    with (
+        scripted(answer) as script,
+        spotter.Client(script.url) as client,
+        pytest.raises(spotter.UnexpectedAnswerError, match="no result of a picture"),
+    ):
+        list(client.batch_results("x"))
