@@ -43,7 +43,8 @@ def proxy(lonely_api: Api) -> Iterator[Proxy]:
 
 @pytest.fixture(autouse=True)
 def no_settings_of_the_developer(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("SPOTTER_API", "SPOTTER_API_KEY", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+    proxies = [f"{kind}_proxy" for kind in ("http", "https", "all", "no")]
+    for name in ("SPOTTER_API", "SPOTTER_API_KEY", "SSL_CERT_FILE", *proxies, *map(str.upper, proxies)):
         monkeypatch.delenv(name, raising=False)
 
 

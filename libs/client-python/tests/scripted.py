@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,8 +28,12 @@ class Script:
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
 
 
+class ServerOfIpv6(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+
+
 @contextmanager
-def scripted(*answers: Answer) -> Iterator[Script]:
+def scripted(*answers: Answer, server_type: type[ThreadingHTTPServer] = ThreadingHTTPServer) -> Iterator[Script]:
     script = Script(list(answers))
 
     class Handler(BaseHTTPRequestHandler):
@@ -50,10 +55,11 @@ def scripted(*answers: Answer) -> Iterator[Script]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    host = "::1" if server_type.address_family == socket.AF_INET6 else "127.0.0.1"
+    server = server_type((host, 0), Handler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
-    script.url = f"http://127.0.0.1:{server.server_address[1]}"
+    script.url = f"http://{f'[{host}]' if ':' in host else host}:{server.server_address[1]}"
     try:
         yield script
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -115,7 +116,7 @@ def test_urls_are_fetched_by_the_api(client: spotter.Client) -> None:
     assert [wrong.parameter for wrong in caught.value.problem.errors] == ["/items/0/iou"]
     body = body_of(["https://a/", "https://b/"], {"https://b/": {"classes": ["bus"]}})
     assert isinstance(body, UrlList)
-    assert body.content == b'{"items":[{"url":"https://a/"},{"url":"https://b/","classes":["bus"]}]}'
+    assert json.loads(body.content) == {"items": [{"url": "https://a/"}, {"url": "https://b/", "classes": ["bus"]}]}
 
 
 def test_what_is_no_batch_is_refused_before_it_is_sent(tmp_path: Path) -> None:

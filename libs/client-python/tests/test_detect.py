@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import pickle
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +51,49 @@ def test_a_picture_may_be_an_array_or_a_pil_picture(client: spotter.Client, zida
     grey = client.detect(np.asarray(picture.convert("L")))
     assert (grey.width, grey.height) == (1280, 720)
     assert "person" in labels(client.detect(picture.convert("CMYK")))
+
+
+def test_a_picture_of_16_bits_keeps_its_values(client: spotter.Client, zidane: Path) -> None:
+    grey = np.asarray(Image.open(zidane).convert("L"))
+    picture = Image.fromarray(grey.astype(np.uint16) * 257)
+    assert picture.mode == "I;16"
+    assert labels(client.detect(picture)) == labels(client.detect(grey))
+
+
+def test_a_picture_may_be_a_view_of_bytes(client: spotter.Client, zidane: Path, expected: list[str]) -> None:
+    assert labels(client.detect(memoryview(zidane.read_bytes()))) == expected
+
+
+def test_an_array_may_be_any_view(client: spotter.Client, zidane: Path, expected: list[str]) -> None:
+    array = np.asarray(Image.open(zidane))
+    reversed_twice = array[..., ::-1].copy()[..., ::-1]
+    assert not reversed_twice.flags.c_contiguous
+    assert labels(client.detect(reversed_twice)) == expected
+    assert labels(client.detect(np.asfortranarray(array))) == expected
+
+
+def test_threads_may_share_a_client(client: spotter.Client, bus: Path) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        tasks = list(threads.map(lambda _: client.detect(bus), range(16)))
+    assert len({task.task_id for task in tasks}) == 16
+
+
+def test_a_client_may_be_used_within_a_loop(client: spotter.Client, bus: Path) -> None:
+    """As in a notebook, whose cells run in one."""
+
+    async def cell() -> list[str]:
+        tasks = [client.detect(bus), *(outcome.result() for outcome in client.detect_many([bus]))]
+        return [str(task.state) for task in tasks]
+
+    assert asyncio.run(cell()) == ["SUCCESS"] * 2
+
+
+def test_a_task_survives_another_process(client: spotter.Client, bus: Path) -> None:
+    task = client.detect(bus)
+    assert pickle.loads(pickle.dumps(task)) == task
+    batch = client.submit_batch([bus])
+    results = list(client.batch_results(batch))
+    assert pickle.loads(pickle.dumps((batch, results))) == (batch, results)
 
 
 def test_a_pil_picture_is_sent_upright(client: spotter.Client, zidane: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_delay_that_is_too_long_is_not_waited_for(slept: list[float]) -> None:
     assert slept == []
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 409, 410, 413, 415, 422, 500, 502])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 408, 409, 410, 413, 415, 422, 500, 501])
 def test_other_errors_are_raised_at_once(slept: list[float], status: int) -> None:
     with (
         scripted(problem(status, "of-a-newer-api")) as script,
@@ -107,12 +107,25 @@ def test_another_server_is_recognised(answer: Answer) -> None:
 
 def test_an_error_without_an_explanation_has_its_status() -> None:
     with (
-        scripted(Answer(502, "<html>Bad gateway")) as script,
+        scripted(Answer(500, "<html>Internal error")) as script,
         spotter.Client(script.url) as client,
-        pytest.raises(spotter.ApiError, match="the API answered 502") as caught,
+        pytest.raises(spotter.ApiError, match="the API answered 500") as caught,
     ):
         client.task("x")
-    assert caught.value.status == 502
+    assert caught.value.status == 500
+
+
+@pytest.mark.parametrize("status", [502, 504])
+def test_a_proxy_without_an_api_is_no_answer(slept: list[float], status: int) -> None:
+    with scripted(Answer(status, "<html>"), DONE) as script, spotter.Client(script.url) as client:
+        assert client.task("x").state == "SUCCESS"
+    assert len(slept) == 1
+    with (
+        scripted(Answer(status, "<html>")) as script,
+        spotter.Client(script.url, retry_for=0) as client,
+        pytest.raises(spotter.NoAnswerError, match=f"a proxy in front of the API says {status}"),
+    ):
+        client.task("x")
 
 
 def test_an_api_with_too_many_connections_is_busy(slept: list[float]) -> None:
@@ -197,6 +210,16 @@ def test_a_stream_of_events_is_continued_where_it_broke_off(slept: list[float]) 
     assert [headers.get("last-event-id") for _, headers in script.requests] == [None, None, "0-q0", "0-s1"]
     assert len(slept) == 4
     assert 1.5 <= slept[1] <= 1.875
+
+
+def test_an_event_may_have_any_characters() -> None:
+    name = "a\u2028b\u0085c.jpg"
+    data = json.dumps({**TASK, "picture_name": name}, ensure_ascii=False)
+    with (
+        scripted(events(f"event: succeeded\ndata: {data}\n\n")) as script,
+        spotter.Client(script.url) as client,
+    ):
+        assert [one.task.picture_name for one in client.events("x")] == [name]
 
 
 def test_a_stream_without_further_events_ends() -> None:

@@ -4,37 +4,31 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TypeVar
 
 import anyio
 import anyio.to_thread
 import httpx
+from anyio.lowlevel import current_token
 from httpx_sse import EventSource
 from typing_extensions import Self, Unpack
 
 from spotter import _batches as batches
 from spotter import _flows as flows
+from spotter._arguments import checked_idempotency_key, id_of, id_of_batch
 from spotter._batch_body import ItemParameters, PictureSources, body_of
 from spotter._batches import BatchSubmission, ItemResult, ReadingResults
-from spotter._errors import NoAnswerError
+from spotter._errors import NoAnswerError, SpotterError
 from spotter._events import BatchEvent, Event, Following, FollowingBatch, FollowingTask
 from spotter._flows import CacheControl, Flow, Format, Limit, Pause, Submission
 from spotter._http import Body, Request, Response
-from spotter._many import Detect, Outcome, Window
+from spotter._many import Detect, Outcome, Window, checked_many
 from spotter._models import Batch, BatchList, Model, Task, TaskList
 from spotter._parameters import ListParameters, SubmitParameters
 from spotter._pictures import PictureSource, load
-from spotter._settings import (
-    RETRY_FOR,
-    WAIT_FOR,
-    Settings,
-    arguments_of,
-    http_errors,
-    id_of,
-    id_of_batch,
-    is_answer_of,
-)
+from spotter._settings import CLOSED, RETRY_FOR, WAIT_FOR, Settings, arguments_of, is_answer_of
 
 T = TypeVar("T")
 
@@ -61,7 +55,9 @@ class AsyncClient:
 
     def _open(self, settings: Settings) -> None:
         self._settings = settings
-        self._http = httpx.AsyncClient(base_url=settings.url, headers=settings.http_headers(), verify=settings.verify)
+        self._loop: object | None = None
+        with settings.http_arguments() as arguments:
+            self._http = httpx.AsyncClient(**arguments)
 
     async def detect(
         self,
@@ -74,7 +70,7 @@ class AsyncClient:
         **parameters: Unpack[SubmitParameters],
     ) -> Task:
         """As `Client.detect`."""
-        key = idempotency_key or flows.new_key()
+        key = checked_idempotency_key(idempotency_key)
         loaded = await anyio.to_thread.run_sync(load, picture, name)
         submission = Submission(loaded, parameters, key, cache_control)
         return await self._run(flows.detect(submission, Limit(timeout), self._settings.retry_for))
@@ -89,7 +85,7 @@ class AsyncClient:
         **parameters: Unpack[SubmitParameters],
     ) -> Task:
         """As `Client.submit`."""
-        key = idempotency_key or flows.new_key()
+        key = checked_idempotency_key(idempotency_key)
         loaded = await anyio.to_thread.run_sync(load, picture, name)
         submission = Submission(loaded, parameters, key, cache_control)
         return await self._run(flows.submit(submission, Limit(None), self._settings.retry_for))
@@ -164,7 +160,7 @@ class AsyncClient:
         **parameters: Unpack[SubmitParameters],
     ) -> Batch:
         """As `Client.submit_batch`."""
-        key = idempotency_key or flows.new_key()
+        key = checked_idempotency_key(idempotency_key)
         body = await anyio.to_thread.run_sync(body_of, pictures, items or {})
         submission = BatchSubmission(body, parameters, key, cache_control)
         return await self._run(batches.submit(submission, self._settings.retry_for))
@@ -198,8 +194,8 @@ class AsyncClient:
         reading = ReadingResults(id_of_batch(batch), self._settings.retry_for)
         while not reading.has_ended:
             try:
-                with http_errors():
-                    async with self._http.stream(**arguments_of(reading.request())) as answer:
+                with self._settings.http_errors():
+                    async with self._stream(reading.request()) as answer:
                         if is_answer_of("application/x-ndjson", answer):
                             async for chunk in answer.aiter_bytes():
                                 for result in reading.results(chunk):
@@ -243,8 +239,8 @@ class AsyncClient:
         """Events, until the last one."""
         while not following.has_ended:
             try:
-                with http_errors():
-                    async with self._http.stream(**arguments_of(following.request())) as answer:
+                with self._settings.http_errors():
+                    async with self._stream(following.request()) as answer:
                         if is_answer_of("text/event-stream", answer):
                             async for sent in EventSource(answer).aiter_sse():
                                 if event := following.event(sent):
@@ -256,6 +252,18 @@ class AsyncClient:
             except NoAnswerError as error:
                 delay = following.lost(error)
             await anyio.sleep(delay)
+
+    def _stream(self, request: Request) -> AbstractAsyncContextManager[httpx.Response]:
+        """Sends a request; the answer is read within the context."""
+        if self._http.is_closed:
+            raise SpotterError(CLOSED)
+        loop = current_token()
+        self._loop = self._loop or loop
+        if self._loop != loop:
+            raise SpotterError(
+                "the client was used in another event loop: create one AsyncClient in each `asyncio.run`"
+            )
+        return self._http.stream(**arguments_of(request) | {"content": content_of(request)})
 
     async def _run(self, flow: Flow[T]) -> T:
         """Carry out the steps of a flow."""
@@ -277,8 +285,8 @@ class AsyncClient:
             await anyio.sleep(step.seconds)
             return None
         body = Body(step.timeout)
-        with http_errors(), anyio.fail_after(step.timeout):
-            async with self._http.stream(**arguments_of(step) | {"content": content_of(step)}) as answer:
+        with self._settings.http_errors(), anyio.fail_after(step.timeout):
+            async with self._stream(step) as answer:
                 async for chunk in answer.aiter_bytes():
                     body.add(chunk)
         return Response(answer.status_code, answer.headers, body.all())
@@ -314,5 +322,5 @@ async def each(pictures: Iterable[PictureSource] | AsyncIterable[PictureSource])
         async for picture in pictures:
             yield picture
     else:
-        for picture in pictures:
+        for picture in checked_many(pictures):
             yield picture

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any, TypeAlias, cast
 from urllib.parse import quote
 
-import msgspec
-
+from spotter._flows import as_json
 from spotter._parameters import SubmitParameters
-from spotter._pictures import PictureSource, Remote, Upload, is_instance_of, load, printable
+from spotter._pictures import PictureSource, Remote, Upload, file_path, is_one, is_url, load, printable
 
 PictureSources: TypeAlias = "PictureSource | Iterable[PictureSource] | Mapping[str, PictureSource]"
 """Pictures: any number of them, or a mapping from names to pictures. A file may be a zip archive of pictures.
@@ -70,7 +69,7 @@ class Form:
 
     def __init__(self, pictures: Sequence[PictureFile | PictureBytes], items: ItemParameters) -> None:
         self._pictures = pictures
-        self._items = items
+        self._items = as_json("items", items) if items else b""
         # At random, so that no picture has it.
         self._boundary = secrets.token_hex(16)
         self.most_sent = 0
@@ -83,7 +82,7 @@ class Form:
     def __iter__(self) -> Iterator[bytes]:
         if self._items:
             # Before the files: the API reads them in this order.
-            yield self._part('name="items"') + as_json(self._items) + b"\r\n"
+            yield self._part('name="items"') + self._items + b"\r\n"
         for number, picture in enumerate(self._pictures, 1):
             yield self._part(f"name=\"file\"; filename*=UTF-8''{quote(printable(picture.name), safe='')}")
             yield from picture.blocks()
@@ -115,7 +114,7 @@ def body_of(pictures: PictureSources, items: ItemParameters) -> Form | UrlList:
         raise ValueError(f"{len(urls)} URLs and {len(files)} other pictures; a batch has one or the other: submit two")
     if urls:
         check_names(items, [name_of(picture) for picture in urls])
-        return UrlList(as_json({"items": [url_item(picture, items) for picture in urls]}))
+        return UrlList(as_json("items", {"items": [url_item(picture, items) for picture in urls]}))
     if not any(picture.is_archive for picture in files):
         check_names(items, [picture.name for picture in files])
     return Form(files, items)
@@ -133,18 +132,9 @@ def named(pictures: PictureSources) -> Iterator[tuple[str | None, PictureSource]
         raise TypeError(f"not pictures: {type(pictures).__name__}; expected paths, URLs or other pictures")
 
 
-def is_one(pictures: object) -> bool:
-    """Whether this is a single picture or archive. Most of them are iterable, too; an array may be one of pictures."""
-    if is_instance_of(pictures, "numpy", "ndarray"):
-        return bool(cast(Any, pictures).ndim < 4)
-    is_content = isinstance(pictures, str | os.PathLike | bytes | bytearray) or hasattr(pictures, "read")
-    return is_content or is_instance_of(pictures, "PIL.Image", "Image")
-
-
 def read_picture(source: PictureSource, name: str | None) -> PictureFile | PictureBytes | Remote:
-    is_url = isinstance(source, str) and source.startswith(("https://", "http://"))
-    if isinstance(source, str | os.PathLike) and not is_url:
-        return PictureFile.of(Path(source), name)
+    if isinstance(source, str | os.PathLike) and not is_url(source):
+        return PictureFile.of(file_path(source), name)
     picture = load(source, name)
     if isinstance(picture, Upload):
         return PictureBytes(picture.name, picture.content)
@@ -164,11 +154,7 @@ def url_item(picture: Remote, items: ItemParameters) -> dict[str, Any]:
 def check_names(items: ItemParameters, names: Collection[str]) -> None:
     """The API passes over parameters for a name that no picture has; they are a mistake."""
     unknown = sorted(items.keys() - set(names))
-    if unknown and not unknown[0].startswith(("https://", "http://")):
+    if unknown and not is_url(unknown[0]):
         raise ValueError(f"items: no picture has the name {unknown[0]!r}; expected one such as {min(names)!r}")
     if unknown:
         raise ValueError("items: a URL that is none of the pictures")
-
-
-def as_json(items: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode(items)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TypeVar
 
@@ -14,28 +15,20 @@ from typing_extensions import Self, Unpack
 
 from spotter import _batches as batches
 from spotter import _flows as flows
+from spotter._arguments import checked_idempotency_key, id_of, id_of_batch
 from spotter._async_client import AsyncClient
 from spotter._batch_body import ItemParameters, PictureSources, body_of
 from spotter._batches import BatchSubmission, ItemResult, ReadingResults
-from spotter._errors import NoAnswerError
+from spotter._errors import NoAnswerError, SpotterError
 from spotter._events import BatchEvent, Event, Following, FollowingBatch, FollowingTask
 from spotter._flows import CacheControl, Flow, Format, Limit, Pause, Submission
 from spotter._http import Body, Request, Response
-from spotter._many import Detect
+from spotter._many import Detect, checked_many
 from spotter._models import Batch, BatchList, Model, Task, TaskList
 from spotter._outcomes import Outcomes
 from spotter._parameters import ListParameters, SubmitParameters
 from spotter._pictures import PictureSource, load
-from spotter._settings import (
-    RETRY_FOR,
-    WAIT_FOR,
-    Settings,
-    arguments_of,
-    http_errors,
-    id_of,
-    id_of_batch,
-    is_answer_of,
-)
+from spotter._settings import CLOSED, RETRY_FOR, WAIT_FOR, Settings, arguments_of, is_answer_of
 
 T = TypeVar("T")
 
@@ -61,9 +54,8 @@ class Client:
         retry_for: float = RETRY_FOR,
     ) -> None:
         self._settings = Settings.of(url, api_key, headers, verify, retry_for)
-        self._http = httpx.Client(
-            base_url=self._settings.url, headers=self._settings.http_headers(), verify=self._settings.verify
-        )
+        with self._settings.http_arguments() as arguments:
+            self._http = httpx.Client(**arguments)
 
     def detect(
         self,
@@ -91,7 +83,7 @@ class Client:
             ApiError: The API refused the picture or a parameter.
             NoAnswerError: The API cannot be reached.
         """
-        key = idempotency_key or flows.new_key()
+        key = checked_idempotency_key(idempotency_key)
         submission = Submission(load(picture, name), parameters, key, cache_control)
         return self._run(flows.detect(submission, Limit(timeout), self._settings.retry_for))
 
@@ -105,7 +97,7 @@ class Client:
         **parameters: Unpack[SubmitParameters],
     ) -> Task:
         """Submit a picture, without waiting for its objects. The arguments are those of `detect`."""
-        key = idempotency_key or flows.new_key()
+        key = checked_idempotency_key(idempotency_key)
         submission = Submission(load(picture, name), parameters, key, cache_control)
         return self._run(flows.submit(submission, Limit(None), self._settings.retry_for))
 
@@ -128,10 +120,12 @@ class Client:
         `run`, after a crash, gets the tasks of the first one, and runs nothing twice. Another `run` is another run.
         """
 
+        self._check_open()
+
         def detect_with(client: AsyncClient) -> Detect:
             return client._detect_in_run(run, timeout, cache_control, parameters)
 
-        return Outcomes(self._settings, pictures, parallel, detect_with)
+        return Outcomes(self._settings, checked_many(pictures), parallel, detect_with)
 
     def task(self, task: Task | str) -> Task:
         """A task as it is now."""
@@ -201,7 +195,7 @@ class Client:
             ApiError: The API refused the batch, or the rest of it: `error.batch` is what was received.
             NoAnswerError: The API cannot be reached.
         """
-        key = idempotency_key or flows.new_key()
+        key = checked_idempotency_key(idempotency_key)
         submission = BatchSubmission(body_of(pictures, items or {}), parameters, key, cache_control)
         return self._run(batches.submit(submission, self._settings.retry_for))
 
@@ -240,7 +234,7 @@ class Client:
         reading = ReadingResults(id_of_batch(batch), self._settings.retry_for)
         while not reading.has_ended:
             try:
-                with http_errors(), self._http.stream(**arguments_of(reading.request())) as answer:
+                with self._settings.http_errors(), self._stream(reading.request()) as answer:
                     if is_answer_of("application/x-ndjson", answer):
                         for chunk in answer.iter_bytes():
                             yield from reading.results(chunk)
@@ -283,7 +277,7 @@ class Client:
         """Events, until the last one."""
         while not following.has_ended:
             try:
-                with http_errors(), self._http.stream(**arguments_of(following.request())) as answer:
+                with self._settings.http_errors(), self._stream(following.request()) as answer:
                     if is_answer_of("text/event-stream", answer):
                         for sent in EventSource(answer).iter_sse():
                             if event := following.event(sent):
@@ -295,6 +289,15 @@ class Client:
             except NoAnswerError as error:
                 delay = following.lost(error)
             time.sleep(delay)
+
+    def _check_open(self) -> None:
+        if self._http.is_closed:
+            raise SpotterError(CLOSED)
+
+    def _stream(self, request: Request) -> AbstractContextManager[httpx.Response]:
+        """Sends a request; the answer is read within the context."""
+        self._check_open()
+        return self._http.stream(**arguments_of(request))
 
     def _run(self, flow: Flow[T]) -> T:
         """Carry out the steps of a flow."""
@@ -316,7 +319,7 @@ class Client:
             time.sleep(step.seconds)
             return None
         body = Body(step.timeout)
-        with http_errors(), self._http.stream(**arguments_of(step)) as answer:
+        with self._settings.http_errors(), self._stream(step) as answer:
             for chunk in answer.iter_bytes():
                 body.add(chunk)
         return Response(answer.status_code, answer.headers, body.all())

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from spotter._models import Batch, Problem, Task
 from spotter._problems import ADVICE
 
+# Kinds of an answer by which a path is unknown: the client's own routes exist, so its address is wrong.
+NO_ROUTE = ("no-route", "about:blank")
 TYPE_PREFIX = "urn:problem-type:spotter:"
 
 
@@ -59,6 +63,8 @@ class ApiError(SpotterError):
     @property
     def advice(self) -> str | None:
         """What to do, as docs/errors.md says."""
+        if self.status == HTTPStatus.NOT_FOUND and self.kind in NO_ROUTE:
+            return "check that the client's address is that of the API, without a route such as /v1 or /docs"
         return ADVICE.get(self.kind)
 
     def __str__(self) -> str:

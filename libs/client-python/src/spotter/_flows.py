@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-import uuid
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
+from spotter._arguments import checked_seconds
 from spotter._errors import ApiError, BusyError, NoAnswerError, TaskFailedError, WaitTimeoutError
 from spotter._http import Request, Response
 from spotter._models import Model, ModelList, State, Task
@@ -72,7 +72,7 @@ class Limit:
     """The time that a call may take."""
 
     def __init__(self, seconds: float | None) -> None:
-        self._deadline = None if seconds is None else time.monotonic() + seconds
+        self._deadline = None if seconds is None else time.monotonic() + checked_seconds("timeout", seconds)
 
     def left(self, at_most: float) -> float:
         """The seconds that are left, up to `at_most`."""
@@ -86,11 +86,6 @@ class Limit:
 
     def is_over(self) -> bool:
         return self.left(1.0) == 0.0
-
-
-def new_key() -> str:
-    """An idempotency key for one call: its retries are the same task."""
-    return uuid.uuid4().hex
 
 
 def content_key(picture: Picture, parameters: SubmitParameters, run: str) -> str:
@@ -205,12 +200,22 @@ def text_of(name: str, value: Any) -> str | list[str]:
         case bool():
             return "true" if value else "false"
         case Mapping():
-            return msgspec.json.encode(value, order="deterministic").decode()
+            return as_json(name, value).decode()
         case str():
             return value
+        case Iterator():
+            # It could be read only once, and a request may be sent again.
+            raise TypeError(f"{name}: expected a list, got {type(value).__name__}")
         case list() | tuple() | set() | frozenset():
             texts = [str(one) for one in value]
             # The one list that is a single parameter; others are given more than once.
             return ",".join(texts) if name == "classes" else texts
         case _:
             return str(value)
+
+
+def as_json(name: str, value: Mapping[str, Any]) -> bytes:
+    try:
+        return msgspec.json.encode(value, order="deterministic")
+    except TypeError as error:
+        raise TypeError(f"{name}: expected values that JSON has: {error}") from None

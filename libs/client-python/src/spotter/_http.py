@@ -64,6 +64,9 @@ class Response:
             return
         if 300 <= self.status < 400:
             raise UnexpectedAnswerError(f"a redirect ({self.status}); check the address, for example http or https")
+        if self.status in (HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT):
+            # Of a proxy in front, while the API restarts: the request may have been carried out.
+            raise NoAnswerError(f"no answer: a proxy in front of the API says {self.status}; check that the API runs")
         raise self._error()
 
     def _error(self) -> ApiError:

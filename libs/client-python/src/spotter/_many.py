@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from spotter._errors import AuthenticationError, BusyError, NoAnswerError, SpotterError, UnexpectedAnswerError
 from spotter._models import Task
-from spotter._pictures import PictureSource
+from spotter._pictures import PictureSource, is_one
 
 # Errors that the next picture would have as well.
 OF_THE_API = (AuthenticationError, BusyError, NoAnswerError, UnexpectedAnswerError)
@@ -24,16 +24,31 @@ Detect: TypeAlias = Callable[[PictureSource], Awaitable[Task]]
 class Outcome:
     """What became of one picture: a finished task, or an error."""
 
-    picture: PictureSource
+    picture: PictureSource = field(repr=False)
     """The picture, as it was passed."""
     task: Task | None
     error: Exception | None
+
+    def __repr__(self) -> str:
+        # Not the bytes of a picture.
+        picture = repr(self.picture)
+        if isinstance(self.picture, bytes | bytearray | memoryview):
+            picture = f"{len(self.picture)} bytes"
+        return f"{type(self).__name__}(picture={picture}, task={self.task!r}, error={self.error!r})"
 
     def result(self) -> Task:
         """The finished task, or the error raised."""
         if self.task is None:
             raise self.error or RuntimeError("neither a task nor an error")
         return self.task
+
+
+def checked_many(pictures: Iterable[PictureSource]) -> Iterable[PictureSource]:
+    """Refuses a single picture: most of them are iterable, too."""
+    if is_one(pictures) or not isinstance(pictures, Iterable):
+        advice = "pass a list, or the files in a folder: sorted(Path(folder).iterdir())"
+        raise TypeError(f"expected many pictures, got {type(pictures).__name__}; {advice}")
+    return pictures
 
 
 class Window:

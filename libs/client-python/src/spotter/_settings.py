@@ -7,13 +7,15 @@ import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from spotter._arguments import checked_api_key, checked_headers, checked_seconds, checked_url, checked_verify
 from spotter._errors import NoAnswerError, SpotterError, UnexpectedAnswerError
 from spotter._http import Request
-from spotter._models import Batch, Task
 from spotter._version import VERSION
 
 DEFAULT_URL = "http://127.0.0.1:5000"
@@ -22,6 +24,9 @@ CONNECT_TIMEOUT = 5.0
 RETRY_FOR = 120.0
 # How long `detect` and `wait` wait for the end of a task.
 WAIT_FOR = 300.0
+
+CLOSED = "the client is closed: make calls before `close`, or within its `with` block, or create another client"
+PROXY_VARIABLES = "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY"
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,14 @@ class Settings:
     ) -> Settings:
         """Settings from arguments and, where these are absent, from the environment."""
         address = checked_url(url or os.environ.get("SPOTTER_API") or DEFAULT_URL)
-        key = api_key or os.environ.get("SPOTTER_API_KEY") or None
-        if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
-            raise ValueError("the API key has invalid characters; expected one as `spotter key create` prints it")
-        return cls(address, key, dict(headers or {}), verify, retry_for)
+        key = api_key or os.environ.get("SPOTTER_API_KEY")
+        return cls(
+            address,
+            checked_api_key(key) if key else None,
+            checked_headers(headers or {}),
+            checked_verify(verify),
+            checked_seconds("retry_for", retry_for),
+        )
 
     def http_headers(self) -> dict[str, str]:
         headers = {"User-Agent": f"spotter-detection/{VERSION}", **self.headers}
@@ -56,19 +65,64 @@ class Settings:
             headers["Authorization"] = f"Bearer {self.api_key}"
         return headers
 
+    @contextmanager
+    def http_arguments(self) -> Iterator[dict[str, Any]]:
+        """The arguments of httpx's clients. Its errors about the environment are raised as `ValueError`."""
+        host = httpx.URL(self.url).host
+        # No proxy reaches this machine's own loopback addresses.
+        direct = {f"all://[{host}]" if ":" in host else f"all://{host}": None} if is_loopback(host) else {}
+        try:
+            yield {
+                "base_url": self.url, "headers": self.http_headers(), "verify": self.verify, "mounts": direct,
+            }  # fmt: skip
+        except OSError as error:
+            raise ValueError(f"SSL_CERT_FILE or SSL_CERT_DIR names certificates that cannot be read: {error}") from None
+        except (httpx.InvalidURL, ValueError, ImportError):
+            # Without the cause, which may contain the password of the proxy.
+            expected = "expected one such as http://proxy.example.com:8080, or the API's host in NO_PROXY"
+            raise ValueError(f"{PROXY_VARIABLES} is no proxy that can be used; {expected}") from None
 
-def checked_url(url: str) -> str:
-    """An address without a slash at its end. The error does not show it: it may contain a password."""
+    @contextmanager
+    def http_errors(self) -> Iterator[None]:
+        """Raises errors of httpx as those of this package."""
+        try:
+            yield
+        except httpx.DecodingError as error:
+            raise UnexpectedAnswerError(f"the answer cannot be decoded: {error}") from error
+        except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
+            raise SpotterError(f"the request cannot be sent: {error}") from error
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+            if is_untrusted(error):
+                advice = "pass verify=ssl.create_default_context(cafile=...) with the certificate of its authority"
+                raise UnexpectedAnswerError(f"the API's certificate is not trusted: {error}; {advice}") from error
+            raise NoAnswerError(f"{described(error)}; {self._what_to_check()}") from error
+        except (httpx.TransportError, TimeoutError) as error:
+            raise NoAnswerError(described(error)) from error
+
+    def _what_to_check(self) -> str:
+        url = httpx.URL(self.url)
+        check = "check that a spotter API runs at the client's address (url or SPOTTER_API), and whether it is https"
+        is_proxied = not is_loopback(url.host) and not proxy_bypass(url.host)
+        if is_proxied and {url.scheme, "all"} & getproxies().keys():
+            return f"{check}; and the proxy of the environment ({PROXY_VARIABLES}; not for hosts in NO_PROXY)"
+        return check
+
+
+def is_loopback(host: str) -> bool:
     try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL:
-        parsed = httpx.URL("")
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
-        raise ValueError("url: expected an address such as http://127.0.0.1:5000")
-    if parsed.userinfo:
-        # httpx writes addresses into its log.
-        raise ValueError("url: expected an address without a password; an API key is passed as api_key")
-    return url.rstrip("/")
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def is_untrusted(error: BaseException) -> bool:
+    """Whether the reason of an error is a certificate: that is no better at the next try."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def arguments_of(request: Request) -> dict[str, Any]:
@@ -83,33 +137,13 @@ def arguments_of(request: Request) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def http_errors() -> Iterator[None]:
-    """Raises errors of httpx as those of this package."""
-    try:
-        yield
-    except httpx.DecodingError as error:
-        raise UnexpectedAnswerError(f"the answer cannot be decoded: {error}") from error
-    except (httpx.UnsupportedProtocol, httpx.LocalProtocolError) as error:
-        raise SpotterError(f"the request cannot be sent: {error}") from error
-    except (httpx.TransportError, TimeoutError) as error:
-        raise NoAnswerError(described(error)) from error
-
-
 def described(error: Exception) -> str:
-    """An error in words: those of timeouts have none."""
-    return f"no answer: {error or type(error).__name__}"
+    """An error in words: those of timeouts have few or none."""
+    is_late = isinstance(error, TimeoutError | httpx.TimeoutException)
+    return "no answer in time" if is_late else f"no answer: {error}"
 
 
 def is_answer_of(media_type: str, answer: httpx.Response) -> bool:
     """Whether an answer is a success of this media type."""
     found = answer.headers.get("content-type", "").partition(";")[0].strip()
     return answer.status_code == httpx.codes.OK and found == media_type
-
-
-def id_of(task: Task | str) -> str:
-    return task if isinstance(task, str) else task.task_id
-
-
-def id_of_batch(batch: Batch | str) -> str:
-    return batch if isinstance(batch, str) else batch.batch_id
