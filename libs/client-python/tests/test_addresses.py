@@ -39,8 +39,11 @@ def test_an_api_may_have_an_address_of_ipv6() -> None:
 
 
 @pytest.mark.parametrize("variable", ["HTTP_PROXY", "ALL_PROXY"])
-def test_loopback_addresses_are_not_asked_by_a_proxy(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-    monkeypatch.setenv(variable, f"http://user:{SECRET}@127.0.0.1:9")
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:9", "socks5://127.0.0.1:9"])
+def test_loopback_addresses_are_not_asked_by_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, variable: str, proxy: str
+) -> None:
+    monkeypatch.setenv(variable, proxy)
     with scripted(DONE, DONE) as script:
         asked(script, script.url)
         asked(script, script.url.replace("127.0.0.1", "localhost"))

@@ -68,7 +68,7 @@ def test_the_other_arguments_of_a_client_are_checked(arguments: dict[str, Any], 
     [
         ("HTTP_PROXY", f"http://user:{SECRET}", "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY is no proxy"),
         ("ALL_PROXY", f"nonsense://user:{SECRET}@127.0.0.1", "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY is no proxy"),
-        ("ALL_PROXY", f"socks5://user:{SECRET}@127.0.0.1", "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY is no proxy"),
+        ("ALL_PROXY", f"socks5://user:{SECRET}@127.0.0.1", "is a SOCKS proxy, which needs: pip install"),
         ("SSL_CERT_FILE", "/no/such/file", "SSL_CERT_FILE or SSL_CERT_DIR names certificates that cannot be read"),
     ],
 )
@@ -180,15 +180,29 @@ def test_a_closed_client_says_so(client: spotter.Client) -> None:
 
 
 def test_an_asynchronous_client_is_of_one_loop() -> None:
-    async def ask(expected: type[spotter.SpotterError], words: str) -> None:
-        with pytest.raises(expected, match=words):
-            await asynchronous.task("x")
+    client = spotter.AsyncClient("http://127.0.0.1:9", retry_for=0)
 
-    asynchronous = spotter.AsyncClient("http://127.0.0.1:9", retry_for=0)
-    asyncio.run(ask(spotter.NoAnswerError, "check that a spotter API runs"))
-    asyncio.run(ask(spotter.SpotterError, "another event loop: create one AsyncClient in each"))
-    asyncio.run(asynchronous.close())
-    asyncio.run(ask(spotter.SpotterError, "the client is closed"))
+    async def ask() -> None:
+        with pytest.raises(spotter.NoAnswerError):
+            await client.task("x")
+
+    async def ask_again() -> None:
+        for call in (lambda: client.task("x"), client.close):
+            with pytest.raises(spotter.SpotterError, match="another event loop: create one AsyncClient in each"):
+                await call()
+
+    asyncio.run(ask())
+    asyncio.run(ask_again())
+
+
+def test_a_closed_asynchronous_client_says_so() -> None:
+    async def ask() -> None:
+        async with spotter.AsyncClient("http://127.0.0.1:9", retry_for=0) as client:
+            pass
+        with pytest.raises(spotter.SpotterError, match="the client is closed"):
+            await client.task("x")
+
+    asyncio.run(ask())
 
 
 def test_the_bytes_of_a_picture_are_not_shown() -> None:

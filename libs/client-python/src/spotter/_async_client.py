@@ -222,6 +222,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """As `Client.close`."""
+        self._check_loop()
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -253,16 +254,20 @@ class AsyncClient:
                 delay = following.lost(error)
             await anyio.sleep(delay)
 
-    def _stream(self, request: Request) -> AbstractAsyncContextManager[httpx.Response]:
-        """Sends a request; the answer is read within the context."""
-        if self._http.is_closed:
-            raise SpotterError(CLOSED)
+    def _check_loop(self) -> None:
+        """Connections belong to the event loop in which they were opened."""
         loop = current_token()
         self._loop = self._loop or loop
         if self._loop != loop:
             raise SpotterError(
                 "the client was used in another event loop: create one AsyncClient in each `asyncio.run`"
             )
+
+    def _stream(self, request: Request) -> AbstractAsyncContextManager[httpx.Response]:
+        """Sends a request; the answer is read within the context."""
+        if self._http.is_closed:
+            raise SpotterError(CLOSED)
+        self._check_loop()
         return self._http.stream(**arguments_of(request) | {"content": content_of(request)})
 
     async def _run(self, flow: Flow[T]) -> T:

@@ -78,6 +78,7 @@ class Client:
             parameters: As in `SubmitParameters`, such as `confidence=0.5`.
 
         Raises:
+            ValueError, TypeError, OSError: The picture or another argument cannot be used; nothing was sent.
             TaskFailedError: The task ended without a result.
             WaitTimeoutError: It has not ended in time.
             ApiError: The API refused the picture or a parameter.
@@ -192,6 +193,8 @@ class Client:
             parameters: As in `SubmitParameters`. `callback_url` is called once, at the end of the batch.
 
         Raises:
+            ValueError, TypeError: A picture or another argument cannot be used; nothing was sent.
+            OSError: A file cannot be read. Where it was deleted meanwhile, the pictures before it may be run.
             ApiError: The API refused the batch, or the rest of it: `error.batch` is what was received.
             NoAnswerError: The API cannot be reached.
         """

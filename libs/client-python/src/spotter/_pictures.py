@@ -120,11 +120,12 @@ def file_path(source: str | os.PathLike[str]) -> Path:
 
 def content_of(file: BinaryIO) -> bytes:
     """The bytes of an open file, from where it is."""
-    # One opened as text: to read it would fail, or change it.
-    content = b"" if isinstance(file, io.TextIOBase) else file.read()
-    if isinstance(file, io.TextIOBase) or not isinstance(content, bytes):
-        raise TypeError("not a picture: a file that is read as text; expected one opened with mode 'rb'")
-    return content
+    # To read one that was opened as text would fail, or change its bytes.
+    if not isinstance(file, io.TextIOBase):
+        content = file.read()
+        if isinstance(content, bytes):
+            return content
+    raise TypeError("not a picture: a file that is read as text; expected one opened with mode 'rb'")
 
 
 def open_picture(source: PictureSource) -> Image.Image:

@@ -68,18 +68,19 @@ class Settings:
     @contextmanager
     def http_arguments(self) -> Iterator[dict[str, Any]]:
         """The arguments of httpx's clients. Its errors about the environment are raised as `ValueError`."""
-        host = httpx.URL(self.url).host
-        # No proxy reaches this machine's own loopback addresses.
-        direct = {f"all://[{host}]" if ":" in host else f"all://{host}": None} if is_loopback(host) else {}
+        arguments = {"base_url": self.url, "headers": self.http_headers(), "verify": self.verify}
         try:
-            yield {
-                "base_url": self.url, "headers": self.http_headers(), "verify": self.verify, "mounts": direct,
-            }  # fmt: skip
+            if is_loopback(httpx.URL(self.url).host):
+                # No proxy reaches the loopback addresses of this machine. Of the environment, only certificates count.
+                arguments |= {"trust_env": False, "verify": httpx.create_ssl_context(self.verify)}
+            yield arguments
         except OSError as error:
             raise ValueError(f"SSL_CERT_FILE or SSL_CERT_DIR names certificates that cannot be read: {error}") from None
-        except (httpx.InvalidURL, ValueError, ImportError):
+        except ImportError:
+            raise ValueError(f"{PROXY_VARIABLES} is a SOCKS proxy, which needs: pip install 'httpx[socks]'") from None
+        except (httpx.InvalidURL, ValueError):
             # Without the cause, which may contain the password of the proxy.
-            expected = "expected one such as http://proxy.example.com:8080, or the API's host in NO_PROXY"
+            expected = "expected one such as http://proxy.example.com:8080, or none"
             raise ValueError(f"{PROXY_VARIABLES} is no proxy that can be used; {expected}") from None
 
     @contextmanager
