@@ -230,13 +230,27 @@ fn merge(value: &mut Value, more: Value) {
 
 /// The base URL by which the client reaches this server, from its `Host` header: behind a proxy or in a
 /// container, the listener has another address.
+///
+/// A proxy that terminates TLS says so in `X-Forwarded-Proto`. A client may send that header itself: the URL is only
+/// shown to the client that asks.
 pub(crate) fn base_url(request: &Request) -> String {
-    named_or_listening(request.header(HOST), &request.local_addr().0)
+    let scheme = scheme(request.header("x-forwarded-proto"));
+    named_or_listening(scheme, request.header(HOST), &request.local_addr().0)
 }
 
-fn named_or_listening(host: Option<&str>, listening: &Addr) -> String {
+/// Of several proxies, the first is the one that the client has reached.
+fn scheme(forwarded: Option<&str>) -> &'static str {
+    let outermost = forwarded.and_then(|schemes| schemes.split(',').next());
+    if outermost.is_some_and(|scheme| scheme.trim().eq_ignore_ascii_case("https")) {
+        "https"
+    } else {
+        "http"
+    }
+}
+
+fn named_or_listening(scheme: &str, host: Option<&str>, listening: &Addr) -> String {
     match (host.filter(|host| is_plain(host)), listening) {
-        (Some(host), _) => format!("http://{host}"),
+        (Some(host), _) => format!("{scheme}://{host}"),
         (None, Addr::SocketAddr(address)) => format!("http://{address}"),
         (None, other) => other.to_string(),
     }
@@ -289,7 +303,22 @@ mod tests {
             (Some(""), "http://0.0.0.0:5000"),
             (None, "http://0.0.0.0:5000"),
         ] {
-            assert_eq!(named_or_listening(host, &listening), expected, "{host:?}");
+            assert_eq!(named_or_listening("http", host, &listening), expected, "{host:?}");
+        }
+    }
+
+    #[test]
+    fn examples_have_the_scheme_that_the_outermost_proxy_names() {
+        for (forwarded, expected) in [
+            (None, "http"),
+            (Some("http"), "http"),
+            (Some("https"), "https"),
+            (Some("HTTPS , http"), "https"),
+            (Some("http, https"), "http"),
+            (Some("javascript"), "http"),
+            (Some(""), "http"),
+        ] {
+            assert_eq!(scheme(forwarded), expected, "{forwarded:?}");
         }
     }
 
