@@ -11,13 +11,10 @@ from manifests.objects import ROOT, Objects, constant, matches
 INGRESS = "nginx.ingress.kubernetes.io/"
 # What is not for clients.
 INSIDE = ("/health/", "/metrics")
-# The form around a picture: FORM_OVERHEAD_BYTES in services/api/src/upload/rules.rs.
-FORM_BYTES = 1 << 20
 # Seconds after which ingress-nginx closes an idle connection to the API (upstream-keepalive-timeout).
 IDLE_SECONDS = 60
 # Where cluster.conf and nats.conf name them.
 PORTS_OF_NATS = {"client": r"^port: (\d+)", "monitor": r"^http_port: (\d+)", "cluster": r"^  port: (\d+)"}
-NGINX_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 ADDRESS = re.compile(r"(?P<scheme>\w+)://(?:(?P<user>[^:@]*):(?P<password>.*)@)?(?P<host>[^:/@]+):(?P<port>\d+)")
 
 
@@ -164,13 +161,9 @@ def the_ingress_lets_pictures_and_patience_through(objects: Objects) -> Iterator
     """What nginx cuts off by itself comes after what the API cuts off, which tells clients why."""
     annotations = objects.named("Ingress", "api")["metadata"].get("annotations", {})
     settings = objects.settings("api")
-    body = re.fullmatch(r"(\d+)([kmg]?)", annotations.get(f"{INGRESS}proxy-body-size", "1m").lower())
-    allowed = int(body[1]) * NGINX_UNITS[body[2]]
-    # Base64, in JSON, writes three bytes as four.
-    needed = -(-int(settings["MAX_PICTURE_BYTES"]) // 3) * 4 + FORM_BYTES
-    # 0 is no limit.
-    if allowed and allowed < needed:
-        yield f"the Ingress lets {allowed} bytes through, and a picture as base64 in JSON may have {needed}"
+    body = annotations.get(f"{INGRESS}proxy-body-size", "1m")
+    if body != "0":
+        yield f"the Ingress answers 413 itself beyond {body}: a batch may be larger (proxy-body-size)"
     upload = int(
         settings.get(
             "UPLOAD_TIMEOUT_SECONDS", constant("services/api/src/config.rs", r'"UPLOAD_TIMEOUT_SECONDS", (\d+)')
