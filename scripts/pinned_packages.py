@@ -10,6 +10,7 @@ import importlib.util
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,4 +61,8 @@ def install(script: str, folder: Path, described: str) -> None:
                 f"Python 3.11 to 3.14 and this is {sys.version.split()[0]}. "
                 "If pip itself is missing: apt-get install python3-pip"
             )
-        target.rename(folder)
+        with suppress(OSError):
+            target.rename(folder)
+        # Another process may have installed the same ones meanwhile: tests run at the same time.
+        if not folder.is_dir():
+            raise PackagesMissing(f"{folder} cannot be made")

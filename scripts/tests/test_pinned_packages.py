@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import subprocess
 import tempfile
 import unittest
 from pathlib import Path
@@ -20,6 +23,23 @@ class Folders(unittest.TestCase):
                 requirements.write_text(pins)
                 folders |= {pinned_packages.folder_of("lint-scripts", kind) for kind in ("x86_64", "aarch64")}
             self.assertEqual(len(folders), 4)
+
+    def test_packages_that_another_process_has_installed_meanwhile_are_used(self) -> None:
+        with tempfile.TemporaryDirectory() as root, mock.patch.object(pinned_packages, "ROOT", Path(root)):
+            requirements = pinned_packages.requirements_of("lint-scripts")
+            requirements.parent.mkdir(parents=True)
+            requirements.write_text("ruff==0.17.5")
+            folder = pinned_packages.folder_of("lint-scripts", "x86_64")
+
+            def pip(command: list[str], check: bool) -> subprocess.CompletedProcess:
+                Path(command[-1].removeprefix("--target=")).mkdir()
+                (folder / "ruff").mkdir(parents=True)
+                return subprocess.CompletedProcess(command, 0)
+
+            with mock.patch.object(subprocess, "run", pip), contextlib.redirect_stderr(io.StringIO()):
+                pinned_packages.install("lint-scripts", folder, "ruff")
+            self.assertEqual([path.name for path in folder.iterdir()], ["ruff"])
+            self.assertEqual(list(folder.parent.iterdir()), [folder])
 
 
 if __name__ == "__main__":
