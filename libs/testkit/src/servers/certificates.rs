@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 
 /// The names in a server's certificate.
@@ -31,6 +31,8 @@ impl Certificates {
             .expect("a temporary folder can be made");
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // OpenSSL takes a certificate for self-signed whose issuer has its own name.
+        authority.distinguished_name.push(DnType::CommonName, "testkit's authority");
         let key = KeyPair::generate().expect("a key can be made");
         let certificate = authority.self_signed(&key).expect("it can sign itself");
         fs::write(folder.path().join("ca.pem"), certificate.pem()).expect("the folder is writable");
