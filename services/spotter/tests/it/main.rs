@@ -58,6 +58,20 @@ mod system {
     mod webhooks;
 }
 
+/// docs/recipes.md: what it shows runs.
+mod recipes {
+    mod camera;
+    mod folder;
+    mod moving_over;
+    mod nginx;
+    mod notebook;
+    mod object_store;
+    mod page;
+    mod proxies;
+    mod shell;
+    mod webhooks;
+}
+
 /// Rules that the source, the documentation and the deployments keep.
 mod project {
     mod compose;
