@@ -9,7 +9,7 @@ use bytes::Bytes;
 use domain::picture::PictureLimits;
 use futures_util::stream;
 use poem::{
-    Body, IntoResponse, Request,
+    Body, IntoResponse, Request, RequestBody,
     http::{HeaderMap, HeaderName, HeaderValue, header},
 };
 use poem_openapi::{ApiExtractor, ExtractParamOptions};
@@ -24,13 +24,14 @@ use crate::{
         legacy::LegacyApi,
         open_inference::pictures::InferenceRequest,
         rejection::Rejection,
+        roboflow::request::{InferenceRequest as ImageRequest, member},
         v1::{V1Api, error::SubmitError, formats, list::ListParameters},
     },
     tasks::{events::EventId, viewer::Viewer},
     upload::{
         ArrivedPicture, BatchLimits, BatchUpload, FetchConfig, JSON_LENGTH, PictureFetcher,
-        PictureForm, SubmissionRoute, Submitted, SubmittedPicture, TensorBody, UploadError,
-        UploadRules,
+        PictureForm, SentPicture, SubmissionRoute, Submitted, SubmittedPicture, TensorBody,
+        UnreadBody, UnreadKind, UploadError, UploadRules,
         zip::{Event as ZipEvent, Parser, ZipLimits},
     },
 };
@@ -247,6 +248,43 @@ pub fn inference(upload: &Upload<'_>, json_length: Option<u64>) -> (usize, u16) 
             Err(error) => (0, status_of(error.kind()).as_u16()),
         }
     })
+}
+
+/// How many pictures the JSON of Roboflow's client has, and the status if it were answered then. Nothing is fetched.
+#[must_use]
+pub fn images(upload: &Upload<'_>) -> (usize, u16) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    runtime.expect("a runtime without sockets").block_on(async {
+        let (request, mut body) = upload.request().split();
+        match read_images(upload, &request, &mut body).await {
+            Ok(images) => {
+                let bytes_of = |image: &SentPicture| match image {
+                    SentPicture::Bytes(bytes) => bytes.len(),
+                    SentPicture::Url(url) => url.len(),
+                };
+                let bytes: usize = images.iter().map(bytes_of).sum();
+                assert!(bytes <= upload.body.len(), "more than was sent");
+                (images.len(), 200)
+            }
+            Err(error) => (0, status_of(error.kind()).as_u16()),
+        }
+    })
+}
+
+async fn read_images(
+    upload: &Upload<'_>,
+    request: &Request,
+    body: &mut RequestBody,
+) -> Result<Vec<SentPicture>, Rejection> {
+    let rules = request.data::<UploadRules>().expect("the request has rules");
+    let mut body = UnreadBody::of(request, body, rules, UnreadKind::Json)?;
+    let mut json = body.json();
+    // As a guard does that does not know yet who sends it.
+    let key = member(json.start().await?, "api_key");
+    assert!(key.is_none_or(|key| key.len() <= upload.body.len()), "a key that was not sent");
+    let (request, _) = json.read::<ImageRequest>().await?;
+    request.settings()?;
+    Ok(request.image.images)
 }
 
 /// The media type of the answer to a request for a result with this header `Accept`; `None`: 406.

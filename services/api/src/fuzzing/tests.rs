@@ -121,6 +121,24 @@ fn inference_requests_made_from_the_seeds_are_read() {
 }
 
 #[test]
+fn images_made_from_the_seeds_are_read() {
+    run_mutated("images", |input| {
+        let Some(upload) = Upload::from_input(input) else { return };
+        let split = images(&upload);
+        assert!(split.0 <= 32, "{} pictures", split.0);
+        assert!(matches!(split.1, 200 | 400 | 413 | 415), "status {}", split.1);
+        assert_eq!(split, images(&Upload { split_at: upload.body.len(), ..upload }));
+    });
+}
+
+#[test]
+fn the_seeds_of_images_are_read() {
+    let read = |input: &Vec<u8>| images(&Upload::from_input(input).unwrap());
+    let pictures: usize = seeds("images").iter().map(|input| read(input).0).sum();
+    assert!(pictures > 5, "only {pictures} pictures");
+}
+
+#[test]
 fn the_seeds_of_inference_requests_are_read() {
     let mut pictures = 0;
     for input in seeds("inference") {

@@ -5,7 +5,7 @@ mod answer;
 mod body;
 mod error;
 mod models;
-mod request;
+pub(crate) mod request;
 mod unsupported;
 
 use domain::{Drawing, ModelName, TaskRecord};

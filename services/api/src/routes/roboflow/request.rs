@@ -43,9 +43,9 @@ pub(super) struct ModelRequest {
 /// A request to detect objects. Members that change nothing here are ignored, as the server that is imitated ignores those
 /// that it does not know: which client it was, how to draw, how to prepare pictures.
 #[derive(Deserialize)]
-pub(super) struct InferenceRequest {
+pub(crate) struct InferenceRequest {
     model_id: Option<String>,
-    pub(super) image: Images,
+    pub(crate) image: Images,
     confidence: Option<Scalar>,
     iou_threshold: Option<Number>,
     class_agnostic_nms: Option<bool>,
@@ -68,7 +68,7 @@ impl InferenceRequest {
     ///
     /// # Errors
     /// [`Rejection::Parameter`].
-    pub(super) fn settings(&self) -> Result<DetectionSettings, Rejection> {
+    pub(crate) fn settings(&self) -> Result<DetectionSettings, Rejection> {
         let classes = self.class_filter.as_ref().map(|Bounded(classes)| classes);
         let classes = classes.filter(|classes| !classes.is_empty());
         let classes = classes.map(|classes| ClassFilter::new(classes.iter().map(String::as_str)));
@@ -131,8 +131,8 @@ fn invalid(name: &'static str, detail: impl fmt::Display) -> Rejection {
 
 /// The pictures of a request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Images {
-    pub(super) images: Vec<SentPicture>,
+pub(crate) struct Images {
+    pub(crate) images: Vec<SentPicture>,
     /// Whether they are in a list, so that the answer is one.
     pub(super) is_list: bool,
 }
@@ -220,7 +220,7 @@ impl<'de> Visitor<'de> for ImageVisitor {
 }
 
 /// The text of the member `name` in the start of a JSON object, if it is there.
-pub(super) fn member(start: &[u8], name: &str) -> Option<String> {
+pub(crate) fn member(start: &[u8], name: &str) -> Option<String> {
     let mut finder = MemberFinder { name, found: None };
     // The start may end anywhere: what was found before counts.
     let _ends_early = serde_json::Deserializer::from_slice(start).deserialize_map(&mut finder);
