@@ -143,7 +143,10 @@ def test_the_arguments_of_a_call_are_checked(client: spotter.Client, arguments: 
         client.detect(ARRAY, **arguments)
 
 
-def test_parameters_of_single_pictures_are_checked(client: spotter.Client) -> None:
+def test_names_and_parameters_of_single_pictures_are_checked(client: spotter.Client, bus: Path) -> None:
+    for picture in (bus, ARRAY, "https://example.com/bus.jpg"):
+        with pytest.raises(TypeError, match="name: expected a text, got int"):
+            client.submit_batch({7: picture})  # type: ignore[dict-item]
     with pytest.raises(TypeError, match="items: expected values that JSON has"):
         client.submit_batch({"a": ARRAY}, items={"a": {"metadata": {"b": object()}}})
 

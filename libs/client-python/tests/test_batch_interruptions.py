@@ -17,7 +17,7 @@ from proxy import Proxy
 from scripted import Answer, scripted
 from spotter._batch_body import body_of
 from spotter._retries import Backoff
-from system import Api
+from system import Api, System
 from test_waiting import in_background, restart
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -138,6 +138,12 @@ def test_a_second_call_continues_the_batch_of_a_first_that_gave_up(
     with spotter.Client(lonely_api.address) as client:
         batch = client.submit_batch(pictures, idempotency_key="in-two-calls")
         assert_each_picture_has_one_task(client, batch, pictures)
+
+
+def test_a_refusal_is_read_though_the_pictures_were_not_all_sent(system: System, large_pictures: list[Path]) -> None:
+    with spotter.Client(system.keyed_api) as client, pytest.raises(spotter.AuthenticationError) as caught:
+        client.submit_batch(large_pictures)
+    assert caught.value.kind == "api-key-missing"
 
 
 def test_a_file_that_is_deleted_before_it_is_sent_ends_the_call(

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from spotter._flows import as_json
 from spotter._parameters import SubmitParameters
-from spotter._pictures import PictureSource, Remote, Upload, file_path, is_one, is_url, load, printable
+from spotter._pictures import PictureSource, Remote, Upload, check_name, file_path, is_one, is_url, load, printable
 
 PictureSources: TypeAlias = "PictureSource | Iterable[PictureSource] | Mapping[str, PictureSource]"
 """Pictures: any number of them, or a mapping from names to pictures. A file may be a zip archive of pictures.
@@ -133,6 +133,7 @@ def named(pictures: PictureSources) -> Iterator[tuple[str | None, PictureSource]
 
 
 def read_picture(source: PictureSource, name: str | None) -> PictureFile | PictureBytes | Remote:
+    check_name(name)
     if isinstance(source, str | os.PathLike) and not is_url(source):
         return PictureFile.of(file_path(source), name)
     picture = load(source, name)

@@ -78,8 +78,7 @@ Picture: TypeAlias = Upload | Remote
 
 def load(source: PictureSource, name: str | None) -> Picture:
     """Read or encode a picture. Blocks while it reads a file."""
-    if name is not None and not isinstance(name, str):
-        raise TypeError(f"name: expected a text, got {type(name).__name__}")
+    check_name(name)
     if is_url(source):
         return Remote(str(source))
     if isinstance(source, str | os.PathLike):
@@ -96,6 +95,11 @@ def load(source: PictureSource, name: str | None) -> Picture:
     found = type(source).__name__
     expected = "expected a path, a URL, bytes, a file, a PIL picture or an array"
     raise TypeError(f"not a picture: {found}; {expected}; detect_many and submit_batch take many pictures")
+
+
+def check_name(name: object) -> None:
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"name: expected a text, got {type(name).__name__}")
 
 
 def is_url(source: object) -> bool:
