@@ -67,9 +67,8 @@ pub use provision::{
 pub use reconcile::{Discrepancy, Findings, Reconciler};
 pub use records::ended::EndedTotals;
 pub use records::follow::{RecordChanges, RecordVersion};
-pub use records::store::{
-    BeginOutcome, FinishOutcome, RequeueReason, RunStart, Snapshot, TaskStore,
-};
+pub use records::run::{BeginOutcome, FinishOutcome, RequeueReason, RunStart};
+pub use records::store::{Snapshot, TaskStore};
 pub use shadow_jobs::{ShadowDeliveries, ShadowJob, ShadowJobs};
 pub use status::{
     histogram::{LATENCY_BUCKETS, LatencyHistogram, QUANTILE_ERROR, latency_bucket},

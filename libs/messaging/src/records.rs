@@ -4,6 +4,7 @@ pub(crate) mod ended;
 pub(crate) mod follow;
 mod lookup;
 mod queued;
+pub(crate) mod run;
 pub(crate) mod store;
 mod subscription;
 mod wait;

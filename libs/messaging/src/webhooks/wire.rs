@@ -113,8 +113,9 @@ mod tests {
         assert_eq!(retry.attempt, 2);
         assert!(retry.wait().is_some_and(|wait| wait > Duration::from_secs(90)));
         assert_ne!(retry.message_id, first.message_id);
-        let provisional = Envelope { provisional: true, ..first };
+        let provisional = Envelope::provisional(&ended);
         assert_eq!(Envelope::read(Some(&provisional.headers())), provisional);
+        assert_eq!((first.provisional, provisional.provisional), (false, true));
         assert_eq!(Envelope::read(None).attempt, 1);
     }
 }

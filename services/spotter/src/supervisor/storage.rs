@@ -87,27 +87,24 @@ impl StorageWatch {
     /// Completes with the write error once the server answers but cannot write, and its disk has room again.
     pub(super) async fn needs_restart(&self) -> String {
         let why = self.write_error().await;
-        let mut is_reported = false;
-        loop {
-            let free = free_bytes(&self.store);
-            match free {
-                Ok(free) if free < LEAST_FREE => {
-                    if !is_reported {
-                        notice(format_args!(
-                            "NATS cannot write ({why}), and no job is accepted: {} has {} free. \
-                             NATS is restarted once {} are free",
-                            self.store.display(),
-                            human_size(free),
-                            human_size(LEAST_FREE),
-                        ));
-                        is_reported = true;
-                    }
-                }
-                // Not a full disk, or a quota: only a restart shows whether it helps.
-                Ok(_) | Err(_) => return why,
+        if let Some(free) = self.free_if_full() {
+            notice(format_args!(
+                "NATS cannot write ({why}), and no job is accepted: {} has {} free. NATS is restarted once {} are free",
+                self.store.display(),
+                human_size(free),
+                human_size(LEAST_FREE),
+            ));
+            while self.free_if_full().is_some() {
+                sleep(CHECK_EVERY).await;
             }
-            sleep(CHECK_EVERY).await;
         }
+        why
+    }
+
+    /// The free space, if it is too little for a restart. `None` also where it is not the disk that is full, but a quota:
+    /// only a restart shows whether it helps.
+    fn free_if_full(&self) -> Option<u64> {
+        free_bytes(&self.store).ok().filter(|free| *free < LEAST_FREE)
     }
 
     async fn write_error(&self) -> String {
