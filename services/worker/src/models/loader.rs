@@ -6,6 +6,7 @@ use detector::{
     Detector, ExecutionProvider, ModelBundle, ModelError, OnnxRuntime, SessionOptions, SharedModel,
 };
 use domain::{ModelName, ModelNames, picture::PictureLimits};
+use service::lifecycle::failpoints;
 
 use super::{
     loaded::{Detectors, LoadedModel, LoadedParts, SlotDetectors, session_bytes},
@@ -85,6 +86,7 @@ impl ModelLoader {
         if let Some(why) = shared.why_not_shared() {
             tracing::warn!(model = %bundle.name(), %why, "each slot has a copy of the model's weights");
         }
+        failpoints::reach("worker-loading");
         let mut first = shared.detector(&self.options)?;
         let max_batch = self.batch_size(&bundle, &shared, &mut first)?;
         let file_bytes = shared.file_bytes();

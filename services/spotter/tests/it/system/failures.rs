@@ -6,10 +6,10 @@ use client::State;
 use domain::TaskId;
 use messaging::{Messaging, MessagingConfig, Role};
 use serde_json::Value;
-use testkit::{eventually, picture};
+use testkit::{NatsServer, eventually, picture};
 
 use crate::{
-    harness::{System, TIMEOUT},
+    harness::{System, TIMEOUT, spotter},
     reference::{assert_bus, assert_zidane},
 };
 
@@ -62,13 +62,12 @@ async fn a_worker_killed_in_a_long_run_loses_nothing() {
     assert_run_again(&system, id).await;
 }
 
-#[tokio::test]
-async fn a_worker_that_is_killed_leaves_no_files() {
-    let system = System::start();
-    let folder = tempfile::tempdir().unwrap();
-    let mut worker = system.worker_with(&[("TMPDIR", folder.path().to_str().unwrap())]);
-    let id = system.start_task("bus.jpg", fs::read(picture("bus.jpg")).unwrap()).await;
-    assert_eq!(system.terminal(id).await.state, State::Success);
+#[test]
+fn a_worker_that_is_killed_while_it_loads_its_model_leaves_no_files() {
+    let (nats, folder) = (NatsServer::start(), tempfile::tempdir().unwrap());
+    let worker = spotter(["worker"]).env("NATS_URL", nats.url()).env("TMPDIR", folder.path());
+    let mut worker = worker.env("FAILPOINTS", "worker-loading=hang").start();
+    worker.wait_for_line(|line| line.text.contains("executing a failpoint's action"), TIMEOUT);
     worker.kill9();
     let left = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
     // ONNX Runtime 1.32 writes this file, the same for all processes, before it can be told not to.
