@@ -8,6 +8,9 @@ Started as a program of its own: MODEL.onnx PORT WORKERS QUEUE. Each worker is a
 import os
 import sys
 
+# ONNX Runtime reports its use to its vendor otherwise.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import cv2
 import litserve
 import numpy

@@ -25,7 +25,7 @@ pub use input_box::InputBox;
 pub use model::{bundle::ModelBundle, error::ModelError, manifest::ModelInput};
 pub use onnx_runtime::{
     bare_model::BareModel, canceller::Canceller, error::OnnxRuntimeError, library::OnnxRuntime,
-    provider::ExecutionProvider, session::SessionOptions,
+    provider::ExecutionProvider, session::SessionOptions, telemetry::disable_telemetry,
 };
 pub use postprocess::candidate::Candidate;
 pub use preprocess::{PreprocessedPicture, Preprocessor, TiledPicture};

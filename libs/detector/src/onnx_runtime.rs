@@ -7,3 +7,4 @@ pub mod library;
 pub mod provider;
 pub mod session;
 pub(crate) mod shared_weights;
+pub mod telemetry;

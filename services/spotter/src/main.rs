@@ -27,6 +27,7 @@ use crate::{
 };
 
 fn main() -> ExitCode {
+    detector::disable_telemetry();
     let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => {

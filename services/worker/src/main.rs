@@ -11,8 +11,14 @@ use service::{
     telemetry,
 };
 
+fn main() -> ExitCode {
+    // Before there are other threads.
+    detector::disable_telemetry();
+    start()
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn start() -> ExitCode {
     let config = match worker::Config::read(&ProcessEnvironment) {
         Ok(config) => config,
         Err(error) => return wrong_usage(&error.to_string()),

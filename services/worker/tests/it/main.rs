@@ -12,6 +12,7 @@ mod healthcheck;
 mod heartbeat;
 mod isolation;
 mod models;
+mod onnx_runtime_telemetry;
 mod outcomes;
 mod probes;
 mod shadow;

@@ -28,6 +28,17 @@ fn the_default_model_gives_the_reference_tables() {
     );
 }
 
+/// By default it writes an id of the machine and a database of events, and sends these to its vendor.
+#[test]
+fn onnx_runtime_records_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let ended = spotter(["detect"]).arg(picture("bus.jpg"));
+    let ended = Ended::of(ended.env("HOME", home.path()).env("TMPDIR", home.path()));
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let left: Vec<_> = fs::read_dir(home.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[test]
 fn the_objects_are_printed_in_formats_of_other_tools() {
     let detect = |format: &str| spotter(["detect", "--format", format]).arg(picture("bus.jpg"));
