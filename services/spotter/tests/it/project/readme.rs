@@ -56,7 +56,9 @@ fn run(line: &str) -> String {
         .unwrap();
     let stdout = String::from_utf8(output.stdout).unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{line}: {stdout}{stderr}");
+    // The task has ended by the time that it is cancelled.
+    let was_too_late = line.contains("-X DELETE") && stdout.contains("task-ended");
+    assert!(output.status.success() || was_too_late, "{line}: {stdout}{stderr}");
     stdout
 }
 
