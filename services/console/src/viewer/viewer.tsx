@@ -6,7 +6,7 @@ import { percent } from "../format";
 import { type View, highlighted, shownObjects, view } from "../results/shown";
 import { texts } from "../texts";
 import { drawObjects, objectAt } from "./draw";
-import { type Size, WHOLE, moveBy, place, zoomBy } from "./viewport";
+import { type Size, WHOLE, hasRoom, moveBy, place, zoomBy } from "./viewport";
 
 const KEY_ZOOM = 1.25;
 const KEY_MOVE = 60;
@@ -69,7 +69,7 @@ export function Viewer() {
     frame.current = requestAnimationFrame(() => {
       const [onto, below] = [canvas.current, image.current];
       const context = onto?.getContext("2d");
-      if (!onto || !context || width === 0) return;
+      if (!onto || !context || !hasRoom({ width, height })) return;
       const density = window.devicePixelRatio;
       const [wide, high] = [Math.round(width * density), Math.round(height * density)];
       if (onto.width !== wide || onto.height !== high) [onto.width, onto.height] = [wide, high];

@@ -33,6 +33,11 @@ const MARGIN = 12;
 /** A small picture is not enlarged further than this to fit. */
 const MOST_ENLARGED = 3;
 
+/** Whether a picture can be seen in a viewer of this size, which has none before it is laid out. */
+export function hasRoom({ width, height }: Size): boolean {
+  return Math.min(width, height) > 2 * MARGIN;
+}
+
 export function place(viewport: Viewport, { viewer, picture }: Sizes): Placement {
   const scale = fittingScale(viewer, picture) * viewport.zoom;
   return {
