@@ -5,13 +5,19 @@
 #   camera.sh rtsp://192.0.2.20/stream1 5 door
 #
 # The arguments: the address of the camera, the pause in seconds, and a name, which each task keeps as its metadata.
-# `http` and `https` are the address of a still picture; ffmpeg reads everything else, also /dev/video0 and files.
+# `http` and `https` are the address of a still picture; ffmpeg (5 or newer) reads everything else, also /dev/video0 and
+# files.
 # SPOTTER_API and SPOTTER_API_KEY say where to send it.
 set -eu
 
 source=$1
 pause=${2:-5}
 name=${3:-camera}
+case $name in
+    *[!A-Za-z0-9._-]*)
+        echo "camera.sh: the name may have letters, digits, '.', '_' and '-', got '$name'" >&2
+        exit 64 ;;
+esac
 api=${SPOTTER_API:-http://127.0.0.1:5000}
 # A frame that has waited longer is of no use any more.
 longest=10
@@ -24,7 +30,8 @@ trap 'exit 130' INT TERM
 grab() {
     case $source in
         http://* | https://*)
-            curl --silent --show-error --fail --max-time "$longest" --output "$frame" "$source" ;;
+            printf 'url = "%s"\n' "$source" |
+                curl --config - --silent --show-error --fail --max-time "$longest" --output "$frame" ;;
         rtsp://*)
             decode -rtsp_transport tcp -timeout "${longest}000000" ;;
         *)
@@ -32,8 +39,12 @@ grab() {
     esac
 }
 
+# ffmpeg shows the address, which may have a password.
 decode() {
-    ffmpeg -nostdin -loglevel error "$@" -i "$source" -frames:v 1 -q:v 2 -update 1 -y "$frame"
+    if ! ffmpeg -nostdin -loglevel error "$@" -i "$source" -frames:v 1 -q:v 2 -update 1 -y "$frame" 2>"$folder/said"; then
+        sed 's#//[^/@]*@#//…@#g' "$folder/said" >&2
+        return 1
+    fi
 }
 
 # The key is not an argument of curl, which other users of the machine could read.
@@ -52,7 +63,7 @@ submit() {
 while true; do
     # There is one frame at a time, and none is tried again: the next one is newer. So no backlog grows.
     if ! grab; then
-        echo "camera.sh: $source gave no frame" >&2
+        echo "camera.sh: $name gave no frame" >&2
     elif answer=$(submit); then
         printf '%s\n' "$answer"
     else

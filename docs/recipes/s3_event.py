@@ -8,12 +8,14 @@ The event is the body of a message of SQS, also one that came by SNS, or of a we
 here, with the credentials that boto3 finds, and are valid for ten minutes: spotter fetches a picture before it
 answers. For MinIO, set AWS_ENDPOINT_URL. SPOTTER_API and SPOTTER_API_KEY say where to submit.
 
-Exit code 0: all pictures of the event are accepted, or spotter has refused them for good; delete the message. Exit
-code 1: spotter was busy or did not answer; leave the message in the queue. It may come twice: its tasks are the same.
+Exit code 0: all pictures of the event are accepted, or are none that spotter takes; delete the message. Exit code 1:
+spotter or the store was busy, did not answer, or refused the credentials; leave the message in the queue, which needs a
+redrive policy (maxReceiveCount) for objects that are gone. It may come twice: its tasks are the same.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -32,8 +34,8 @@ URL_SECONDS = 600
 METADATA_BYTES = 1024
 # Longer than FETCH_TIMEOUT_SECONDS.
 TIMEOUT_SECONDS = 60
-# Too many requests, the queue is full, a proxy has no answer: the same request may be accepted later.
-BUSY = {408, 429, 500, 502, 503, 504}
+# The picture itself is at fault: it is none, is too large, or is compressed.
+AT_FAULT = {400, 413, 415}
 
 
 def created(event: dict) -> Iterator[dict]:
@@ -58,7 +60,12 @@ def storage(region: str):
 def metadata(bucket: str, key: str) -> dict[str, str]:
     """What the task keeps. The longest keys of S3 do not fit in."""
     both = {"bucket": bucket, "key": key}
-    return both if len(json.dumps(both)) <= METADATA_BYTES else {"bucket": bucket}
+    text = json.dumps(both, ensure_ascii=False, separators=(",", ":"))
+    return both if len(text.encode()) <= METADATA_BYTES else {"bucket": bucket}
+
+
+def digest(bucket: str, key: str) -> str:
+    return hashlib.sha256(f"{bucket}/{key}".encode()).hexdigest()[:16]
 
 
 def submission(record: dict) -> urllib.request.Request:
@@ -72,7 +79,7 @@ def submission(record: dict) -> urllib.request.Request:
     headers = {
         "Content-Type": "application/json",
         # An event may come more than once. The sequencer is another one for each version of the object.
-        "Idempotency-Key": f"s3-{item['eTag']}-{item['sequencer']}",
+        "Idempotency-Key": f"s3-{digest(bucket, key)}-{item['eTag']}-{item['sequencer']}",
     }
     if api_key := os.environ.get("SPOTTER_API_KEY"):
         headers["Authorization"] = f"Bearer {api_key}"
@@ -87,7 +94,7 @@ def is_settled(request: urllib.request.Request) -> bool:
             return True
     except urllib.error.HTTPError as refused:
         print(refused.read().decode(errors="replace"), file=sys.stderr)
-        return refused.code not in BUSY
+        return refused.code in AT_FAULT
     except OSError as error:
         print(f"{API} does not answer: {error}", file=sys.stderr)
         return False

@@ -21,7 +21,7 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 # spotter's webhooks have 20,000 bytes at most.
 MAX_BYTES = 1 << 16
-# How long a request may take to arrive.
+# How long a request may be silent.
 TIMEOUT_SECONDS = 10
 
 SCHEMA = """

@@ -110,3 +110,27 @@ async fn a_frame_that_is_not_processed_is_told() {
     script.terminate();
     assert_eq!(script.wait_exit(TIMEOUT).code(), Some(130));
 }
+
+#[test]
+fn the_password_of_a_camera_is_not_logged() {
+    if program("ffmpeg").is_none() {
+        return;
+    }
+    let shell = Shell::new("http://127.0.0.1:9");
+    let camera = "rtsp://admin:hunter2@127.0.0.1:9/stream1";
+    let mut script = shell.start(&format!("exec docs/recipes/camera.sh {camera} 60 door"));
+    script.wait_for_line(|line| line.text == "camera.sh: door gave no frame", TIMEOUT);
+    script.terminate();
+    script.wait_exit(TIMEOUT);
+    let told = script.lines();
+    assert!(told.iter().any(|line| line.text.contains("//…@127.0.0.1")), "{told:?}");
+    assert!(!told.iter().any(|line| line.text.contains("hunter2")), "{told:?}");
+}
+
+#[test]
+fn a_name_that_cannot_be_sent_is_refused() {
+    let shell = Shell::new("http://127.0.0.1:9");
+    let ended = shell.ended("docs/recipes/camera.sh test_images/coffee.png 5 'yard;door'");
+    assert_eq!(ended.code, Some(64), "{ended:?}");
+    assert!(ended.stderr.concat().contains("got 'yard;door'"), "{ended:?}");
+}

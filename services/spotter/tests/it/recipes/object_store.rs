@@ -54,6 +54,9 @@ fn object_store() -> HttpServer {
             Some(("/amzn-s3-demo-bucket/door/a%20cup.png", _)) if is_signed => {
                 http_answer("200 OK", "", &cup)
             }
+            Some(("/amzn-s3-demo-bucket/notes.txt", _)) if is_signed => {
+                http_answer("200 OK", "", b"no picture")
+            }
             _ => http_answer("403 Forbidden", "", b""),
         })
     })
@@ -118,9 +121,13 @@ fn only_what_may_succeed_later_stays_in_the_queue() {
     // The longest key, which does not fit into the metadata of a task.
     let put = event("ObjectCreated:Put", &"k".repeat(1024));
     let refused = submit(&shell(&system.base, &store, &packages), &put);
-    assert_eq!(refused.code, Some(0), "{refused:?}");
+    assert_eq!(refused.code, Some(1), "{refused:?}");
     assert!(refused.stderr.concat().contains("urn:problem-type:spotter:"), "{refused:?}");
     assert_eq!(store.requests().len(), 1, "the picture is fetched, and there is none");
+    let text = event("ObjectCreated:Put", "notes.txt");
+    let no_picture = submit(&shell(&system.base, &store, &packages), &text);
+    assert_eq!(no_picture.code, Some(0), "{no_picture:?}");
+    assert!(no_picture.stderr.concat().contains("no JPEG"), "{no_picture:?}");
     let away = submit(&shell("http://127.0.0.1:9", &store, &packages), &put);
     assert_eq!(away.code, Some(1), "{away:?}");
     assert!(away.stderr.concat().contains("does not answer"), "{away:?}");
