@@ -19,7 +19,7 @@ impl ErrorHeaders {
     /// Those of errors with this status, for the document.
     pub(super) fn meta(status: u16) -> Vec<MetaHeader> {
         match status {
-            401 => vec![header("WWW-Authenticate", "How to authenticate.", "string")],
+            401 | 403 => vec![header("WWW-Authenticate", "How to authenticate.", "string")],
             429 | 503 => {
                 vec![header("Retry-After", "Seconds to wait before trying again.", "integer")]
             }

@@ -188,7 +188,7 @@ mod tests {
         for parameters in [twice, one_more, nested] {
             let parsed = JsonSubmission::parse(body(&parameters).as_bytes(), KNOWN);
             let error = parsed.unwrap_err().to_string();
-            assert!(error.contains("the parameters have more than 1024 values"), "{error}");
+            assert!(error.contains("there are more than 1024 values"), "{error}");
         }
     }
 

@@ -19,6 +19,17 @@ impl ValueBudget {
     pub(super) fn of(most: usize) -> Self {
         Self { most, left: most }
     }
+
+    /// The JSON object `text`.
+    ///
+    /// # Errors
+    /// [`serde_json::Error`] if it is none, or has more values.
+    pub(super) fn object(mut self, text: &[u8]) -> serde_json::Result<Map<String, Value>> {
+        let mut deserializer = serde_json::Deserializer::from_slice(text);
+        let object = deserializer.deserialize_map(ObjectVisitor(&mut self))?;
+        deserializer.end()?;
+        Ok(object)
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for &mut ValueBudget {
@@ -27,9 +38,8 @@ impl<'de> DeserializeSeed<'de> for &mut ValueBudget {
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         let left = self.left.checked_sub(1);
         let most = self.most;
-        self.left = left.ok_or_else(|| {
-            D::Error::custom(format_args!("the parameters have more than {most} values"))
-        })?;
+        self.left = left
+            .ok_or_else(|| D::Error::custom(format_args!("there are more than {most} values")))?;
         deserializer.deserialize_any(self)
     }
 }
@@ -73,12 +83,27 @@ impl<'de> Visitor<'de> for &mut ValueBudget {
         Ok(Value::Array(values))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Value, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, object: A) -> Result<Value, A::Error> {
+        ObjectVisitor(self).visit_map(object).map(Value::Object)
+    }
+}
+
+/// An object, whose members count.
+struct ObjectVisitor<'a>(&'a mut ValueBudget);
+
+impl<'de> Visitor<'de> for ObjectVisitor<'_> {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut object: A) -> Result<Map<String, Value>, A::Error> {
         let mut members = Map::new();
         while let Some(name) = object.next_key()? {
-            members.insert(name, object.next_value_seed(&mut *self)?);
+            members.insert(name, object.next_value_seed(&mut *self.0)?);
         }
-        Ok(Value::Object(members))
+        Ok(members)
     }
 }
 
@@ -103,7 +128,7 @@ mod tests {
         for (text, values) in [("1", 1), ("[]", 1), ("[1,2]", 3), (r#"{"a":[1],"b":{}}"#, 4)] {
             assert!(read(text, values).is_ok(), "{text}");
             let error = read(text, values - 1).unwrap_err();
-            let expected = format!("the parameters have more than {} values", values - 1);
+            let expected = format!("there are more than {} values", values - 1);
             assert!(error.starts_with(&expected), "{text}: {error}");
         }
     }

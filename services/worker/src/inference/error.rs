@@ -29,7 +29,7 @@ pub(crate) enum InferenceError {
     #[error("the model did not finish within {0:?}")]
     DeadlineExceeded(Duration),
     #[error(
-        "the {runs} runs of the picture's tiles take longer than {limit:?} together, the longest that a job may run \
+        "the {runs} runs of the picture's tiles take all slots of a worker for longer than {limit:?} \
          (JOB_DEADLINE_SECONDS): ask for fewer tiles"
     )]
     TooManyTiles { runs: usize, limit: Duration },

@@ -121,7 +121,7 @@ impl<'a> FormPictures<'a> {
             None if name == ITEMS => {
                 let most = self.max_items.saturating_mul(ITEM_BYTES);
                 let text = self.form.read_text(ITEMS, most).await?;
-                self.of_items = by_name(&text, self.known)?;
+                self.of_items = by_name(&text, self.max_items, self.known)?;
             }
             None => {}
         }

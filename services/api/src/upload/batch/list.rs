@@ -12,8 +12,12 @@ use crate::upload::{
     error::{UploadError, json_error},
     fetch::PictureUrl,
     multipart::{printable, without_controls},
-    rules::{ITEMS, MAX_FILE_NAME_CHARS, NAME, URL},
+    rules::{ITEMS, MAX_FILE_NAME_CHARS, MAX_PARAMETER_VALUES, NAME, URL},
+    value_budget::ValueBudget,
 };
+
+/// How many values each picture may add to those that parameters may have: 100 classes, and some more.
+const ITEM_VALUES: usize = 128;
 
 /// A list that has been read.
 pub(super) struct ListPictures<'a> {
@@ -98,19 +102,24 @@ fn of_item(index: usize, name: &str, detail: String) -> UploadError {
     UploadError::Item { pointer, detail }
 }
 
+/// Bounds what is kept of a body, whose bytes may be millions of values.
+fn values_of(max_items: usize) -> ValueBudget {
+    ValueBudget::of(max_items.saturating_mul(ITEM_VALUES).saturating_add(MAX_PARAMETER_VALUES))
+}
+
 fn parse(
     text: &[u8],
     max_items: u32,
     parameters: &'static [&'static str],
 ) -> Result<(Vec<Item>, Given), UploadError> {
-    let parsed = serde_json::from_slice(text);
-    let mut object: Map<String, Value> =
-        parsed.map_err(|error| UploadError::Json(json_error(&error)))?;
+    let most_items = usize::try_from(max_items).unwrap_or(usize::MAX);
+    let parsed = values_of(most_items).object(text);
+    let mut object = parsed.map_err(|error| UploadError::Json(json_error(&error)))?;
     let Some(Value::Array(items)) = object.remove(ITEMS) else { return Err(UploadError::NoItems) };
     if items.is_empty() {
         return Err(UploadError::NoItems);
     }
-    if u32::try_from(items.len()).unwrap_or(u32::MAX) > max_items {
+    if items.len() > most_items {
         return Err(UploadError::TooManyItems { max_items });
     }
     let given = known(object, parameters)
@@ -170,11 +179,12 @@ pub(super) fn known(
 /// The parameters of single pictures, by their names, from the JSON object `text`.
 pub(super) fn by_name(
     text: &[u8],
+    max_items: usize,
     parameters: &'static [&'static str],
 ) -> Result<Vec<(String, Given)>, UploadError> {
     let wrong = |detail: String| UploadError::Parameter { name: ITEMS.to_owned(), detail };
-    let parsed = serde_json::from_slice(text);
-    let objects: Map<String, Value> = parsed.map_err(|error| {
+    let parsed = values_of(max_items).object(text);
+    let objects = parsed.map_err(|error| {
         wrong(format!(
             "{ITEMS} must be a JSON object of parameters by the name of a picture: {error}"
         ))
@@ -244,12 +254,22 @@ mod tests {
     }
 
     #[test]
+    fn millions_of_values_are_not_kept() {
+        let list = vec![0; 3 * ITEM_VALUES + MAX_PARAMETER_VALUES];
+        let error = parsed(&json!({ "items": ["a"], "model": list })).unwrap_err().to_string();
+        assert!(error.contains("there are more than 1408 values"), "{error}");
+        let text = json!({ "a": { "model": list } }).to_string();
+        let error = by_name(text.as_bytes(), 3, KNOWN).unwrap_err().to_string();
+        assert!(error.contains("there are more than 1408 values"), "{error}");
+    }
+
+    #[test]
     fn parameters_may_be_given_by_name() {
         let text = br#"{"a.jpg": {"iou": 1}, "b.jpg": {}}"#;
-        let found = by_name(text, KNOWN).unwrap();
+        let found = by_name(text, 3, KNOWN).unwrap();
         assert_eq!(found[0], ("a.jpg".to_owned(), vec![("iou", json!(1))]));
         for wrong in ["", "[]", "{\"a\": 1}", "{\"a\": {\"x\": 1}}"] {
-            let error = by_name(wrong.as_bytes(), KNOWN).unwrap_err();
+            let error = by_name(wrong.as_bytes(), 3, KNOWN).unwrap_err();
             assert!(matches!(&error, UploadError::Parameter { name, .. } if name == "items"));
         }
     }

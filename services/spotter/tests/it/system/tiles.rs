@@ -122,18 +122,18 @@ async fn tiles_that_take_longer_than_a_job_may_are_a_failure_at_once() {
 /// Other jobs take the only slot between the runs for longer than a job may run.
 #[tokio::test]
 async fn tiles_that_wait_for_other_jobs_do_not_fail() {
-    const OTHERS: usize = 6;
+    const OTHERS: usize = 10;
     const SLOW: &str = "this picture lingers";
     let system = System::start();
     let slow_picture = [fs::read(picture("bus.jpg")).unwrap(), SLOW.into()].concat();
     submit(&system, slow_picture.clone(), "").await;
-    let tiled = submit(&system, canvas(), "?tiles=3x2").await;
+    let tiled = submit(&system, canvas(), "?tiles=4x3").await;
     for _ in 0..OTHERS {
         submit(&system, slow_picture.clone(), "").await;
     }
     let failpoints = format!("worker-detect=linger({SLOW})");
     let settings =
-        [("FAILPOINTS", &*failpoints), ("JOB_DEADLINE_SECONDS", "4"), ("CONCURRENCY", "1")];
+        [("FAILPOINTS", &*failpoints), ("JOB_DEADLINE_SECONDS", "10"), ("CONCURRENCY", "1")];
     let _worker = system.worker_with(&settings);
     let task = ended(&system, tiled).await;
     assert_eq!((&task["state"], &task["attempts"]), (&"SUCCESS".into(), &1.into()), "{task}");
