@@ -10,7 +10,6 @@ import importlib.util
 import subprocess
 import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -61,8 +60,10 @@ def install(script: str, folder: Path, described: str) -> None:
                 f"Python 3.11 to 3.14 and this is {sys.version.split()[0]}. "
                 "If pip itself is missing: apt-get install python3-pip"
             )
-        with suppress(OSError):
+        try:
             target.rename(folder)
-        # Another process may have installed the same ones meanwhile: tests run at the same time.
-        if not folder.is_dir():
-            raise PackagesMissing(f"{folder} cannot be made")
+        except OSError as error:
+            # Another process may have installed the same ones meanwhile: tests run at the same time.
+            if not folder.is_dir():
+                advice = "check that the folder above it can be written, and that its disk has room"
+                raise PackagesMissing(f"{folder} cannot be made: {error.strerror}; {advice}") from error

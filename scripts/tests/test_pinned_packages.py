@@ -41,6 +41,22 @@ class Folders(unittest.TestCase):
             self.assertEqual([path.name for path in folder.iterdir()], ["ruff"])
             self.assertEqual(list(folder.parent.iterdir()), [folder])
 
+    def test_a_folder_that_cannot_be_made_is_told_with_its_reason(self) -> None:
+        with tempfile.TemporaryDirectory() as root, mock.patch.object(pinned_packages, "ROOT", Path(root)):
+            requirements = pinned_packages.requirements_of("lint-scripts")
+            requirements.parent.mkdir(parents=True)
+            requirements.write_text("ruff==0.17.5")
+            folder = pinned_packages.folder_of("lint-scripts", "x86_64")
+
+            def pip(command: list[str], check: bool) -> subprocess.CompletedProcess:
+                Path(command[-1].removeprefix("--target=")).mkdir()
+                folder.write_text("a file in its place")
+                return subprocess.CompletedProcess(command, 0)
+
+            missing = self.assertRaisesRegex(pinned_packages.PackagesMissing, "Not a directory; check")
+            with mock.patch.object(subprocess, "run", pip), contextlib.redirect_stderr(io.StringIO()), missing:
+                pinned_packages.install("lint-scripts", folder, "ruff")
+
 
 if __name__ == "__main__":
     unittest.main()
