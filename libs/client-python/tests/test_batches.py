@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 import spotter
-from spotter._batch_body import UrlList, body_of
 from system import Api, undecodable
 
 UNKNOWN = "0190b5a3-7c1e-7d2a-9f61-3a5d0c9e8b47"
@@ -106,7 +105,7 @@ def test_an_array_of_four_axes_is_many_pictures(client: spotter.Client) -> None:
     assert client.submit_batch(Image.new("L", (8, 8))).received == 1
 
 
-def test_urls_are_fetched_by_the_api(client: spotter.Client) -> None:
+def test_a_refused_list_of_urls_says_which_member_is_wrong(client: spotter.Client) -> None:
     url = "https://127.0.0.1/bus.jpg?token=secret"
     with pytest.raises(spotter.ApiError) as caught:
         client.submit_batch({"first.jpg": "https://example.com/a.jpg", "second.jpg": url})
@@ -114,9 +113,17 @@ def test_urls_are_fetched_by_the_api(client: spotter.Client) -> None:
     with pytest.raises(spotter.ApiError) as caught:
         client.submit_batch(["https://example.com/a.jpg"], items={"https://example.com/a.jpg": {"iou": 7}})
     assert [wrong.parameter for wrong in caught.value.problem.errors] == ["/items/0/iou"]
-    body = body_of(["https://a/", "https://b/"], {"https://b/": {"classes": ["bus"]}})
-    assert isinstance(body, UrlList)
-    assert json.loads(body.content) == {"items": [{"url": "https://a/"}, {"url": "https://b/", "classes": ["bus"]}]}
+
+
+def test_no_error_shows_a_url_that_is_a_picture() -> None:
+    urls = ["https://example.com/a.jpg?token=secret"]
+    with spotter.Client("http://127.0.0.1:1", retry_for=0) as client:
+        with pytest.raises(ValueError, match="'a.jpg'; a URL without a name is named by the URL itself") as caught:
+            client.submit_batch(urls, items={"a.jpg": {"iou": 0.5}})
+        assert "secret" not in str(caught.value)
+        with pytest.raises(ValueError, match="'a.jpg'; expected one such as 'x.jpg'") as caught:
+            client.submit_batch({"x.jpg": "https://x/", urls[0]: urls[0]}, items={"a.jpg": {"iou": 0.5}})
+        assert "secret" not in str(caught.value)
 
 
 def test_what_is_no_batch_is_refused_before_it_is_sent(tmp_path: Path) -> None:

@@ -172,3 +172,8 @@ def test_a_run_that_is_killed_twice_is_continued(url: str, tmp_path: Path) -> No
     with spotter.Client(url) as client:
         tasks = list(client.tasks(metadata=["run=killed twice"], limit=100))
     assert sorted(task.task_id for task in tasks) == sorted(ids[2]), "no picture was run twice"
+
+
+def test_an_outcome_shows_no_url() -> None:
+    outcome = spotter.Outcome("https://example.com/a.jpg?token=secret", None, ValueError("refused"))
+    assert repr(outcome) == "Outcome(picture=a URL, task=None, error=ValueError('refused'))"

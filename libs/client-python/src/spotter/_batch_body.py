@@ -156,6 +156,10 @@ def check_names(items: ItemParameters, names: Collection[str]) -> None:
     """The API passes over parameters for a name that no picture has; they are a mistake."""
     unknown = sorted(items.keys() - set(names))
     if unknown and not is_url(unknown[0]):
-        raise ValueError(f"items: no picture has the name {unknown[0]!r}; expected one such as {min(names)!r}")
+        # A URL may contain a token.
+        shown = [name for name in names if not is_url(name)]
+        of_urls = "a URL without a name is named by the URL itself"
+        expected = f"expected one such as {min(shown)!r}" if shown else of_urls
+        raise ValueError(f"items: no picture has the name {unknown[0]!r}; {expected}")
     if unknown:
         raise ValueError("items: a URL that is none of the pictures")

@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from spotter._errors import AuthenticationError, BusyError, NoAnswerError, SpotterError, UnexpectedAnswerError
 from spotter._models import Task
-from spotter._pictures import PictureSource, is_one
+from spotter._pictures import PictureSource, is_one, is_url
 
 # Errors that the next picture would have as well.
 OF_THE_API = (AuthenticationError, BusyError, NoAnswerError, UnexpectedAnswerError)
@@ -30,10 +30,12 @@ class Outcome:
     error: Exception | None
 
     def __repr__(self) -> str:
-        # Not the bytes of a picture.
+        # Not the bytes of a picture, and no URL: it may contain a token.
         picture = repr(self.picture)
         if isinstance(self.picture, bytes | bytearray | memoryview):
             picture = f"{len(self.picture)} bytes"
+        elif is_url(self.picture):
+            picture = "a URL"
         return f"{type(self).__name__}(picture={picture}, task={self.task!r}, error={self.error!r})"
 
     def result(self) -> Task:
