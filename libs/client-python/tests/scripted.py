@@ -26,6 +26,8 @@ class Script:
     answers: list[Answer]
     url: str = ""
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    """What was sent with each request, where it said how long that is."""
 
 
 class ServerOfIpv6(ThreadingHTTPServer):
@@ -38,7 +40,7 @@ def scripted(*answers: Answer, server_type: type[ThreadingHTTPServer] = Threadin
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            script.bodies.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
             headers = {name.lower(): value for name, value in self.headers.items()}
             script.requests.append((f"{self.command} {self.path}", headers))
             if not script.answers:

@@ -48,6 +48,7 @@ def test_what_is_wrong_with_an_address_is_said(url: Any, found: str) -> None:
     ("arguments", "expected"),
     [
         ({"api_key": 7}, "api_key: expected a key as `spotter key create` prints it, got int"),
+        ({"headers": "X-A: 7"}, "headers: expected texts by the names of headers, such as .*, got str"),
         ({"headers": {"X-A": 7}}, "headers: expected texts, got str: int"),
         ({"headers": {"X-A": f"{SECRET}\n"}}, "headers: 'X-A' or its value has characters"),
         ({"headers": {"X-A": f"{SECRET}ü"}}, "headers: 'X-A' or its value has characters"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -234,6 +235,21 @@ def test_a_batch_that_another_request_sends_is_waited_for(slept: list[float]) ->
     ):
         client.submit_batch([b"a"])
     assert caught.value.kind == "batch-cancelled"
+
+
+@pytest.mark.anyio
+async def test_pictures_are_taken_in_the_thread_of_the_event_loop() -> None:
+    threads: set[threading.Thread] = set()
+
+    def pictures() -> Iterator[bytes]:
+        for picture in (b"a", b"b"):
+            threads.add(threading.current_thread())
+            yield picture
+
+    async with spotter.AsyncClient("http://127.0.0.1:1", retry_for=0) as client:
+        with pytest.raises(spotter.NoAnswerError):
+            await client.submit_batch(pictures())
+    assert threads == {threading.current_thread()}
 
 
 def line(index: int) -> str:

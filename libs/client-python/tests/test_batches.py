@@ -7,14 +7,19 @@ import json
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import spotter
+from scripted import Answer, scripted
+from spotter._batch_body import body_of, named
 from system import Api, undecodable
 
+ROOT = Path(__file__).resolve().parents[3]
+BATCH = json.loads((ROOT / "openapi.json").read_text())["components"]["schemas"]["Batch"]["example"]
 UNKNOWN = "0190b5a3-7c1e-7d2a-9f61-3a5d0c9e8b47"
 
 
@@ -115,6 +120,19 @@ def test_a_refused_list_of_urls_says_which_member_is_wrong(client: spotter.Clien
     assert [wrong.parameter for wrong in caught.value.problem.errors] == ["/items/0/iou"]
 
 
+def test_urls_are_sent_as_json() -> None:
+    with scripted(*[Answer(202, json.dumps(BATCH))] * 2) as script, spotter.Client(script.url) as client:
+        items: spotter.ItemParameters = {"https://b/": {"classes": ["bus"], "confidence": None}}  # type: ignore[typeddict-item]
+        assert client.submit_batch(["https://a/", "https://b/"], items=items).batch_id == BATCH["batch_id"]
+        client.submit_batch({"a.jpg": "https://a/"}, items={"a.jpg": {"iou": 0.5}}, model="m")
+    assert [request for request, _ in script.requests] == ["POST /v1/batches", "POST /v1/batches?model=m"]
+    assert {headers["content-type"] for _, headers in script.requests} == {"application/json"}
+    assert [json.loads(body) for body in script.bodies] == [
+        {"items": [{"url": "https://a/"}, {"url": "https://b/", "classes": ["bus"]}]},
+        {"items": [{"url": "https://a/", "name": "a.jpg", "iou": 0.5}]},
+    ]
+
+
 def test_no_error_shows_a_url_that_is_a_picture() -> None:
     urls = ["https://example.com/a.jpg?token=secret"]
     with spotter.Client("http://127.0.0.1:1", retry_for=0) as client:
@@ -124,6 +142,34 @@ def test_no_error_shows_a_url_that_is_a_picture() -> None:
         with pytest.raises(ValueError, match="'a.jpg'; expected one such as 'x.jpg'") as caught:
             client.submit_batch({"x.jpg": "https://x/", urls[0]: urls[0]}, items={"a.jpg": {"iou": 0.5}})
         assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("items", [["a.jpg"], "a.jpg", {"a.jpg": 0.5}, {7: {}}, [], {"a.jpg": None}])
+def test_items_of_another_type_are_refused(items: Any) -> None:
+    with (
+        spotter.Client("http://127.0.0.1:1", retry_for=0) as client,
+        pytest.raises(TypeError, match=r"items: expected parameters by the names of pictures, such as \{'a.jpg': "),
+    ):
+        client.submit_batch({"a.jpg": png()}, items=items)
+
+
+def test_parameters_that_are_none_are_left_out() -> None:
+    items: Any = {"a.jpg": {"confidence": None, "iou": 0.5}}
+    form = body_of(named({"a.jpg": png()}), items)
+    assert b'{"a.jpg":{"iou":0.5}}' in b"".join(form)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["a\n.jpg", "a\x85.jpg", "a" * 256])
+def test_parameters_for_a_name_that_the_api_does_not_keep_are_refused(name: str, tmp_path: Path) -> None:
+    pictures: list[dict[str, spotter.PictureSource]] = [
+        {name: png()}, {"a.zip": archive(tmp_path / "a.zip", name)},
+    ]  # fmt: skip
+    with spotter.Client("http://127.0.0.1:1", retry_for=0) as client:
+        for some in pictures:
+            with pytest.raises(ValueError, match="a name that the API does not keep; expected at most 255 characters"):
+                client.submit_batch(some, items={name: {"iou": 0.5}})
+        with pytest.raises(spotter.NoAnswerError):
+            client.submit_batch({"a" * 255: png()}, items={"a" * 255: {"iou": 0.5}})
 
 
 def test_what_is_no_batch_is_refused_before_it_is_sent(tmp_path: Path) -> None:

@@ -45,7 +45,10 @@ def checked_api_key(key: object) -> str:
     return key
 
 
-def checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def checked_headers(headers: object) -> dict[str, str]:
+    if not isinstance(headers, Mapping):
+        expected = "expected texts by the names of headers, such as {'X-Tenant': 'a'}"
+        raise TypeError(f"headers: {expected}, got {type(headers).__name__}")
     for name, value in headers.items():
         if not (isinstance(name, str) and isinstance(value, str)):
             raise TypeError(f"headers: expected texts, got {type(name).__name__}: {type(value).__name__}")

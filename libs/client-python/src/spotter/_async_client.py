@@ -18,7 +18,7 @@ from typing_extensions import Self, Unpack
 from spotter import _batches as batches
 from spotter import _flows as flows
 from spotter._arguments import checked_idempotency_key, id_of, id_of_batch
-from spotter._batch_body import ItemParameters, PictureSources, body_of
+from spotter._batch_body import ItemParameters, PictureSources, body_of, named
 from spotter._batches import BatchSubmission, ItemResult, ReadingResults
 from spotter._errors import NoAnswerError, SpotterError
 from spotter._events import BatchEvent, Event, Following, FollowingBatch, FollowingTask
@@ -161,7 +161,7 @@ class AsyncClient:
     ) -> Batch:
         """As `Client.submit_batch`."""
         key = checked_idempotency_key(idempotency_key)
-        body = await anyio.to_thread.run_sync(body_of, pictures, items or {})
+        body = await anyio.to_thread.run_sync(body_of, list(named(pictures)), items)
         submission = BatchSubmission(body, parameters, key, cache_control)
         return await self._run(batches.submit(submission, self._settings.retry_for))
 

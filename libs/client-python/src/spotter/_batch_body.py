@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,8 @@ ItemParameters: TypeAlias = Mapping[str, SubmitParameters]
 
 # How much of a file is read at a time.
 BLOCK = 256 << 10
+# The longest name that the API keeps, in characters.
+LONGEST_NAME = 255
 # How zip archives begin: with an entry, or with their end if they have none.
 ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"PK00")
 
@@ -41,7 +44,7 @@ class PictureFile:
     def of(cls, path: Path, name: str | None) -> PictureFile:
         """A file that can be read: an error after half of the batch has been sent would come too late."""
         with path.open("rb") as file:
-            return cls(name or path.name, path, file.read(4) in ARCHIVES)
+            return cls(printable(name or path.name), path, file.read(4) in ARCHIVES)
 
     def blocks(self) -> Iterator[bytes]:
         with self.path.open("rb") as file:
@@ -103,9 +106,10 @@ class UrlList:
     most_sent = 0
 
 
-def body_of(pictures: PictureSources, items: ItemParameters) -> Form | UrlList:
-    """The body with these pictures. Blocks while it opens files, and reads open ones."""
-    read = [read_picture(source, name) for name, source in named(pictures)]
+def body_of(pictures: Iterable[tuple[str | None, PictureSource]], items: ItemParameters | None) -> Form | UrlList:
+    """The body with these pictures: see `named`. Blocks while it opens files, and reads open ones."""
+    items = checked_items(items)
+    read = [read_picture(source, name) for name, source in pictures]
     if not read:
         raise ValueError("no pictures; expected at least one")
     urls = [picture for picture in read if isinstance(picture, Remote)]
@@ -117,7 +121,23 @@ def body_of(pictures: PictureSources, items: ItemParameters) -> Form | UrlList:
         return UrlList(as_json("items", {"items": [url_item(picture, items) for picture in urls]}))
     if not any(picture.is_archive for picture in files):
         check_names(items, [picture.name for picture in files])
+    check_kept(items)
     return Form(files, items)
+
+
+def checked_items(items: object) -> dict[str, SubmitParameters]:
+    """Parameters by name, without those that are None, as in `query_of`."""
+    if items is None:
+        return {}
+    if not isinstance(items, Mapping) or not all(is_item(name, given) for name, given in items.items()):
+        expected = "expected parameters by the names of pictures, such as {'a.jpg': {'confidence': 0.5}}"
+        raise TypeError(f"items: {expected}")
+    kept = {name: {key: value for key, value in given.items() if value is not None} for name, given in items.items()}
+    return cast(dict[str, SubmitParameters], kept)
+
+
+def is_item(name: object, given: object) -> bool:
+    return isinstance(name, str) and isinstance(given, Mapping)
 
 
 def named(pictures: PictureSources) -> Iterator[tuple[str | None, PictureSource]]:
@@ -163,3 +183,11 @@ def check_names(items: ItemParameters, names: Collection[str]) -> None:
         raise ValueError(f"items: no picture has the name {unknown[0]!r}; {expected}")
     if unknown:
         raise ValueError("items: a URL that is none of the pictures")
+
+
+def check_kept(items: ItemParameters) -> None:
+    """The API replaces or removes control characters, and refuses longer names: their parameters would be lost."""
+    for name in items:
+        if len(name) > LONGEST_NAME or any(unicodedata.category(character) == "Cc" for character in name):
+            expected = f"expected at most {LONGEST_NAME} characters, without control characters"
+            raise ValueError(f"items: {name!r} is a name that the API does not keep; {expected}")

@@ -17,7 +17,7 @@ from spotter import _batches as batches
 from spotter import _flows as flows
 from spotter._arguments import checked_idempotency_key, id_of, id_of_batch
 from spotter._async_client import AsyncClient
-from spotter._batch_body import ItemParameters, PictureSources, body_of
+from spotter._batch_body import ItemParameters, PictureSources, body_of, named
 from spotter._batches import BatchSubmission, ItemResult, ReadingResults
 from spotter._errors import NoAnswerError, SpotterError
 from spotter._events import BatchEvent, Event, Following, FollowingBatch, FollowingTask
@@ -199,7 +199,7 @@ class Client:
             NoAnswerError: The API cannot be reached.
         """
         key = checked_idempotency_key(idempotency_key)
-        submission = BatchSubmission(body_of(pictures, items or {}), parameters, key, cache_control)
+        submission = BatchSubmission(body_of(named(pictures), items), parameters, key, cache_control)
         return self._run(batches.submit(submission, self._settings.retry_for))
 
     def batch(self, batch: Batch | str) -> Batch:
