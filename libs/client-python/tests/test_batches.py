@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -131,6 +132,19 @@ def test_urls_are_sent_as_json() -> None:
         {"items": [{"url": "https://a/"}, {"url": "https://b/", "classes": ["bus"]}]},
         {"items": [{"url": "https://a/", "name": "a.jpg", "iou": 0.5}]},
     ]
+
+
+def test_what_comes_from_a_pipe_is_read_once(tmp_path: Path) -> None:
+    picture = png()
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, picture)
+        os.close(writing)
+        form = body_of(named(f"/dev/fd/{reading}"), None)
+    finally:
+        os.close(reading)
+    for _ in range(2):
+        assert picture in b"".join(form), "the form can be sent again"  # type: ignore[arg-type]
 
 
 def test_no_error_shows_a_url_that_is_a_picture() -> None:

@@ -18,7 +18,8 @@ from spotter._pictures import PictureSource, Remote, Upload, check_name, file_pa
 PictureSources: TypeAlias = "PictureSource | Iterable[PictureSource] | Mapping[str, PictureSource]"
 """Pictures: any number of them, or a mapping from names to pictures. A file may be a zip archive of pictures.
 
-They are all URLs, or none of them is. Files are read while they are sent; any other picture is in memory.
+They are all URLs, or none of them is. Files are read while they are sent; any other picture is in memory, and so is
+what comes from a pipe.
 """
 
 ItemParameters: TypeAlias = Mapping[str, SubmitParameters]
@@ -155,7 +156,11 @@ def named(pictures: PictureSources) -> Iterator[tuple[str | None, PictureSource]
 def read_picture(source: PictureSource, name: str | None) -> PictureFile | PictureBytes | Remote:
     check_name(name)
     if isinstance(source, str | os.PathLike) and not is_url(source):
-        return PictureFile.of(file_path(source), name)
+        path = file_path(source)
+        if path.is_file() or not path.exists():
+            return PictureFile.of(path, name)
+        # A pipe, for example: what is read from it does not come again.
+        return PictureBytes(printable(name or path.name), path.read_bytes())
     picture = load(source, name)
     if isinstance(picture, Upload):
         return PictureBytes(picture.name, picture.content)
