@@ -16,7 +16,8 @@ from PIL import Image
 import spotter
 from proxy import Proxy
 from scripted import Answer, scripted
-from spotter._batch_body import body_of
+from spotter._batch_body import body_of, named
+from spotter._batches import SEND_SILENCE, BatchSubmission
 from spotter._retries import Backoff
 from system import Api, System
 from test_waiting import in_background, restart
@@ -235,6 +236,25 @@ def test_a_batch_that_another_request_sends_is_waited_for(slept: list[float]) ->
     ):
         client.submit_batch([b"a"])
     assert caught.value.kind == "batch-cancelled"
+
+
+def test_a_batch_that_arrives_too_slowly_is_continued_while_there_is_progress(slept: list[float], slow: None) -> None:
+    steps = [refusal(408, "too-slow", received) for received in (1, 2, 3, 3)]
+    with scripted(*steps[:3], ACCEPTED) as script, spotter.Client(script.url, retry_for=120) as client:
+        assert client.submit_batch([b"a", b"b"]).batch_id == BATCH["batch_id"]
+    assert len(script.requests) == 4
+    with (
+        scripted(*steps, ACCEPTED) as script,
+        spotter.Client(script.url, retry_for=120) as client,
+        pytest.raises(spotter.ApiError) as caught,
+    ):
+        client.submit_batch([b"a", b"b"])
+    assert (caught.value.kind, len(script.requests)) == ("too-slow", 4)
+
+
+def test_the_api_may_be_silent_for_as_long_as_it_fetches_urls() -> None:
+    bodies = body_of(named(["https://a/"]), None), body_of(named([b"a"]), None)
+    assert [BatchSubmission(body, {}, "key", None).request().silence for body in bodies] == [None, SEND_SILENCE]
 
 
 @pytest.mark.anyio

@@ -43,7 +43,9 @@ class BatchSubmission:
             headers["Cache-Control"] = self.cache_control
         body = self.pictures.content if isinstance(self.pictures, UrlList) else self.pictures
         query = query_of(self.parameters)
-        return Request("POST", "/v1/batches", SEND_TIMEOUT, query, headers, body, silence=SEND_SILENCE)
+        # Nothing is sent while the API fetches what URLs name, however long that takes.
+        silence = None if isinstance(self.pictures, UrlList) else SEND_SILENCE
+        return Request("POST", "/v1/batches", SEND_TIMEOUT, query, headers, body, silence)
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,13 @@ def submit(submission: BatchSubmission, retry_for: float) -> Flow[Batch]:
             response.raise_for_status()
             return response.decode(Batch)
         except (ApiError, NoAnswerError) as error:
-            if not is_continued(error):
-                raise
             received_before, sent_before = received, sent
             received = max(received, received_of(error))
             sent = submission.pictures.most_sent
-            if received > received_before or sent > sent_before:
+            has_progress = received > received_before or sent > sent_before
+            if not is_continued(error, has_progress):
+                raise
+            if has_progress:
                 backoff.succeeded()
             delay = backoff.delay(error.retry_after)
             if delay is None:
@@ -96,9 +99,15 @@ def submit(submission: BatchSubmission, retry_for: float) -> Flow[Batch]:
         yield Pause(delay)
 
 
-def is_continued(error: ApiError | NoAnswerError) -> bool:
-    """Whether another request may continue the batch. The API tells one whose client is gone half a minute later."""
-    return isinstance(error, BusyError | NoAnswerError) or error.kind == "batch-in-progress"
+def is_continued(error: ApiError | NoAnswerError, has_progress: bool) -> bool:
+    """Whether another request may continue the batch."""
+    if isinstance(error, BusyError | NoAnswerError):
+        return True
+    # After a lost connection, it may take the API half a minute to notice that. Until then the batch is in progress.
+    if error.kind == "batch-in-progress":
+        return True
+    # The time that a request may take was over.
+    return error.kind == "too-slow" and has_progress
 
 
 def received_of(error: ApiError | NoAnswerError) -> int:
