@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
+import msgspec
 import pytest
 from PIL import Image
 
@@ -18,7 +20,9 @@ from proxy import Proxy
 from scripted import Answer, scripted
 from spotter._batch_body import body_of, named
 from spotter._batches import SEND_SILENCE, BatchSubmission
+from spotter._events import FollowingTask
 from spotter._retries import Backoff
+from spotter._settings import Settings
 from system import Api, System
 from test_waiting import in_background, restart
 
@@ -272,31 +276,151 @@ async def test_pictures_are_taken_in_the_thread_of_the_event_loop() -> None:
     assert threads == {threading.current_thread()}
 
 
+NDJSON = {"Content-Type": "application/x-ndjson"}
+EVENTS = {"Content-Type": "text/event-stream"}
+
+
+@pytest.mark.anyio
+async def test_an_answer_that_is_no_stream_is_read_within_the_limits_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("spotter._http.LONGEST_ANSWER", 100)
+    batch = msgspec.convert(BATCH, spotter.Batch)
+    with scripted(*[Answer(500, "x" * 101)] * 4) as script:
+        with spotter.Client(script.url) as client:
+            for stream in (client.batch_events(batch), client.batch_results(batch)):
+                with pytest.raises(spotter.UnexpectedAnswerError, match="longer than 100 bytes"):
+                    list(stream)
+        async with spotter.AsyncClient(script.url) as other:
+            with pytest.raises(spotter.UnexpectedAnswerError, match="longer than 100 bytes"):
+                _ = [one async for one in other.batch_events(batch)]
+            with pytest.raises(spotter.UnexpectedAnswerError, match="longer than 100 bytes"):
+                _ = [one async for one in other.batch_results(batch)]
+
+
+def test_results_that_end_before_the_last_one_are_continued(slept: list[float]) -> None:
+    batch = Answer(200, json.dumps({**BATCH, "received": 3}))
+    parts = [Answer(200, "".join(map(line, range(count))), NDJSON) for count in (0, 2, 3)]
+    with scripted(batch, *parts) as script, spotter.Client(script.url) as client:
+        assert [one.index for one in client.batch_results("x")] == [0, 1, 2]
+    assert [request for request, _ in script.requests] == ["GET /v1/batches/x"] + ["GET /v1/batches/x/results"] * 3
+    known = msgspec.convert({**BATCH, "received": 2}, spotter.Batch)
+    with (
+        scripted(parts[0]) as script,
+        spotter.Client(script.url, retry_for=0) as client,
+        pytest.raises(spotter.NoAnswerError, match="the results ended before the last one"),
+    ):
+        list(client.batch_results(known))
+
+
+@pytest.mark.parametrize("cut_off", [Answer(200, "{", NDJSON), Answer(200, ": a comment\n\n", EVENTS)])
+def test_a_stream_that_breaks_off_is_one_failure(monkeypatch: pytest.MonkeyPatch, cut_off: Answer) -> None:
+    failures: list[float | None] = []
+
+    class NoMoreTries(Backoff):
+        def delay(self, retry_after: float | None) -> None:
+            failures.append(retry_after)
+
+    monkeypatch.setattr("spotter._batches.Backoff", NoMoreTries)
+    monkeypatch.setattr("spotter._events.Backoff", NoMoreTries)
+    batch = msgspec.convert(BATCH, spotter.Batch)
+    with scripted(cut_off) as script, spotter.Client(script.url) as client:
+        stream = client.batch_results(batch) if cut_off.body == "{" else client.batch_events(batch)
+        with pytest.raises(spotter.NoAnswerError):
+            list(stream)
+    assert failures == [None]
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("spotter._events.monotonic", clock)
+    monkeypatch.setattr("spotter._events.Backoff", lambda retry_for: Backoff(retry_for, clock))
+    return clock
+
+
+def silence() -> spotter.NoAnswerError:
+    error = spotter.NoAnswerError("no answer in time")
+    error.is_silence = True
+    return error
+
+
+def test_streams_with_comments_only_are_followed_for_as_long_as_they_come(clock: Clock) -> None:
+    following = FollowingTask("x", 120)
+    for _ in range(20):
+        following.opened()
+        clock.now += 30
+        assert following.lost(spotter.NoAnswerError("broke off")) < 1
+    for _ in range(20):
+        following.opened()
+        clock.now += 60
+        assert following.lost(silence()) < 1, "comments came for 15 seconds"
+
+
+@pytest.mark.parametrize("seconds, error", [(5.0, spotter.NoAnswerError("broke off")), (45.0, silence())])
+def test_streams_without_a_comment_are_given_up(clock: Clock, seconds: float, error: spotter.NoAnswerError) -> None:
+    following = FollowingTask("x", 120)
+    with pytest.raises(spotter.NoAnswerError):
+        for _ in range(30):
+            following.opened()
+            clock.now += seconds
+            following.lost(error)
+
+
+@pytest.mark.anyio
+async def test_both_clients_tell_when_a_stream_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = itertools.count(0.0, 100.0)
+    monkeypatch.setattr("spotter._events.COMMENT_EVERY", 0.0)
+    monkeypatch.setattr("spotter._events.Backoff", lambda retry_for: Backoff(retry_for, lambda: next(times)))
+    comment = Answer(200, ": a comment\n\n", EVENTS)
+    steps = [comment, comment, comment, Answer(204)]
+    with scripted(*steps, *steps) as script:
+        with spotter.Client(script.url, retry_for=120) as client:
+            assert list(client.batch_events("x")) == []
+        async with spotter.AsyncClient(script.url, retry_for=120) as other:
+            assert [event async for event in other.batch_events("x")] == []
+    assert len(script.requests) == 8
+
+
+@pytest.mark.parametrize("error, is_silence", [(httpx.ReadTimeout(""), True), (httpx.ReadError(""), False)])
+def test_an_error_after_a_silence_is_known(error: httpx.TransportError, is_silence: bool) -> None:
+    settings = Settings.of(None, None, None, True, 0)
+    with pytest.raises(spotter.NoAnswerError) as caught, settings.http_errors():
+        raise error
+    assert caught.value.is_silence is is_silence
+
+
 def line(index: int) -> str:
     return json.dumps({**TASK, "index": index, "name": "a\u2028b.jpg"}, ensure_ascii=False) + "\n"
 
 
 def test_results_are_continued_where_they_broke_off(slept: list[float]) -> None:
-    ndjson = {"Content-Type": "application/x-ndjson"}
     lines = [line(index) for index in range(4)]
     answers = [
         refusal(503, "unavailable", Retry_After="2"),
-        Answer(200, lines[0] + lines[1][:-9], ndjson),
-        Answer(200, "".join(lines[:3]), ndjson | {"Content-Length": "1000000"}),
-        Answer(200, "".join(lines), ndjson),
+        Answer(200, lines[0] + lines[1][:-9], NDJSON),
+        Answer(200, "".join(lines[:3]), NDJSON | {"Content-Length": "1000000"}),
+        Answer(200, "".join(lines), NDJSON),
     ]
     with scripted(*answers) as script, spotter.Client(script.url) as client:
-        results = list(client.batch_results("x"))
+        results = list(client.batch_results(msgspec.convert(BATCH, spotter.Batch)))
     assert [(one.index, one.name) for one in results] == [(index, "a\u2028b.jpg") for index in range(4)]
     assert len(slept) == 4
 
 
 @pytest.mark.parametrize("text", ["[]\n", "{}\n", '{"index": 0}\n', '{"index": 0, "error": 1}\n', "\xff\n", "null\n"])
 def test_a_line_that_is_no_result_is_an_unexpected_answer(text: str) -> None:
-    answer = Answer(200, text, {"Content-Type": "application/x-ndjson"})
+    answer = Answer(200, text, NDJSON)
     with (
         scripted(answer) as script,
         spotter.Client(script.url) as client,
         pytest.raises(spotter.UnexpectedAnswerError, match="no result of a picture"),
     ):
-        list(client.batch_results("x"))
+        list(client.batch_results(msgspec.convert(BATCH, spotter.Batch)))

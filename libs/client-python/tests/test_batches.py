@@ -186,6 +186,13 @@ def test_parameters_for_a_name_that_the_api_does_not_keep_are_refused(name: str,
             client.submit_batch({"a" * 255: png()}, items={"a" * 255: {"iou": 0.5}})
 
 
+def test_results_of_what_is_no_batch_are_refused_at_once() -> None:
+    with spotter.Client("http://127.0.0.1:1") as client, pytest.raises(TypeError, match="expected a Batch or its id"):
+        client.batch_results(7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="expected a Batch or its id"):
+        spotter.AsyncClient("http://127.0.0.1:1").batch_results(7)  # type: ignore[arg-type]
+
+
 def test_what_is_no_batch_is_refused_before_it_is_sent(tmp_path: Path) -> None:
     with spotter.Client("http://127.0.0.1:1", retry_for=0) as client:
         with pytest.raises(ValueError, match="no pictures"):

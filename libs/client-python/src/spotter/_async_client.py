@@ -19,10 +19,10 @@ from spotter import _batches as batches
 from spotter import _flows as flows
 from spotter._arguments import checked_idempotency_key, id_of, id_of_batch
 from spotter._batch_body import ItemParameters, PictureSources, body_of, named
-from spotter._batches import BatchSubmission, ItemResult, ReadingResults
+from spotter._batches import BatchSubmission, ItemResult, ReadingResults, known_results
 from spotter._errors import NoAnswerError, SpotterError
 from spotter._events import BatchEvent, Event, Following, FollowingBatch, FollowingTask
-from spotter._flows import CacheControl, Flow, Format, Limit, Pause, Submission
+from spotter._flows import REQUEST_TIMEOUT, CacheControl, Flow, Format, Limit, Pause, Submission
 from spotter._http import Body, Request, Response
 from spotter._many import Detect, Outcome, Window, checked_many
 from spotter._models import Batch, BatchList, Model, Task, TaskList
@@ -189,9 +189,14 @@ class AsyncClient:
         """As `Client.batch_events`."""
         return self._events(FollowingBatch(id_of_batch(batch), self._settings.retry_for))
 
-    async def batch_results(self, batch: Batch | str) -> AsyncGenerator[ItemResult, None]:
+    def batch_results(self, batch: Batch | str) -> AsyncGenerator[ItemResult, None]:
         """As `Client.batch_results`."""
-        reading = ReadingResults(id_of_batch(batch), self._settings.retry_for)
+        return self._results(ReadingResults(id_of_batch(batch), known_results(batch), self._settings.retry_for))
+
+    async def _results(self, reading: ReadingResults) -> AsyncGenerator[ItemResult, None]:
+        """Results, until the last one."""
+        if reading.received is None:
+            reading.received = (await self.batch(reading.batch_id)).received
         while not reading.has_ended:
             try:
                 with self._settings.http_errors():
@@ -202,8 +207,7 @@ class AsyncClient:
                                     yield result
                             delay = reading.ended()
                         else:
-                            await answer.aread()
-                            delay = reading.refused(Response(answer.status_code, answer.headers, answer.content))
+                            delay = reading.refused(await whole(answer, REQUEST_TIMEOUT))
             except NoAnswerError as error:
                 delay = reading.lost(error)
             await anyio.sleep(delay)
@@ -243,13 +247,13 @@ class AsyncClient:
                 with self._settings.http_errors():
                     async with self._stream(following.request()) as answer:
                         if is_answer_of("text/event-stream", answer):
+                            following.opened()
                             async for sent in EventSource(answer).aiter_sse():
                                 if event := following.event(sent):
                                     yield event
                             delay = following.interrupted()
                         else:
-                            await answer.aread()
-                            delay = following.refused(Response(answer.status_code, answer.headers, answer.content))
+                            delay = following.refused(await whole(answer, REQUEST_TIMEOUT))
             except NoAnswerError as error:
                 delay = following.lost(error)
             await anyio.sleep(delay)
@@ -289,12 +293,9 @@ class AsyncClient:
         if isinstance(step, Pause):
             await anyio.sleep(step.seconds)
             return None
-        body = Body(step.timeout)
         with self._settings.http_errors(), anyio.fail_after(step.timeout):
             async with self._stream(step) as answer:
-                async for chunk in answer.aiter_bytes():
-                    body.add(chunk)
-        return Response(answer.status_code, answer.headers, body.all())
+                return await whole(answer, step.timeout)
 
     def _detect_in_run(
         self, run: str, timeout: float | None, cache_control: CacheControl | None, parameters: SubmitParameters
@@ -308,6 +309,15 @@ class AsyncClient:
             return await self._run(flows.detect(submission, Limit(timeout), self._settings.retry_for))
 
         return detect
+
+
+async def whole(answer: httpx.Response, timeout: float) -> Response:
+    """An answer that is read within limits of size and time."""
+    body = Body(timeout)
+    with anyio.fail_after(timeout):
+        async for chunk in answer.aiter_bytes():
+            body.add(chunk)
+    return Response(answer.status_code, answer.headers, body.all())
 
 
 def content_of(request: Request) -> bytes | AsyncIterable[bytes] | None:

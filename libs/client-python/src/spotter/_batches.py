@@ -146,8 +146,10 @@ def cancel(batch_id: str, retry_for: float) -> Flow[Batch]:
 class ReadingResults:
     """The results of a batch, over as many connections as it takes."""
 
-    def __init__(self, batch_id: str, retry_for: float) -> None:
-        self._batch_id = batch_id
+    def __init__(self, batch_id: str, received: int | None, retry_for: float) -> None:
+        self.batch_id = batch_id
+        self.received = received
+        """How many results there are at least; None where that is not known yet."""
         self._backoff = Backoff(retry_for)
         self._next = 0
         self._rest = b""
@@ -157,7 +159,7 @@ class ReadingResults:
     def request(self) -> Request:
         """Asks for all results: those that have come are passed over."""
         self._rest = b""
-        return Request("GET", path_of(self._batch_id, "/results"), REQUEST_TIMEOUT)
+        return Request("GET", path_of(self.batch_id, "/results"), REQUEST_TIMEOUT)
 
     def results(self, chunk: bytes) -> Iterator[ItemResult]:
         """The results whose lines end in this piece of the answer."""
@@ -171,9 +173,12 @@ class ReadingResults:
                 yield result
 
     def ended(self) -> float:
-        """Seconds until the next try after the end of an answer. An answer that is cut off ends with an error."""
+        """Seconds until the next try after the end of an answer: 0. Raises an error after a part of one."""
         if self._rest:
-            return self.lost(NoAnswerError("the results ended within a line"))
+            raise NoAnswerError("the results ended within a line")
+        # Not every proxy tells its client that the API has broken off.
+        if self._next < (self.received or 0):
+            raise NoAnswerError("the results ended before the last one")
         self.has_ended = True
         return 0.0
 
@@ -191,6 +196,11 @@ class ReadingResults:
         if delay is None:
             raise error
         return delay
+
+
+def known_results(batch: Batch | str) -> int | None:
+    """How many results a batch has at least, where that is known."""
+    return batch.received if isinstance(batch, Batch) else None
 
 
 def result_of(line: bytes) -> ItemResult:

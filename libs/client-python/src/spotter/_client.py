@@ -18,10 +18,10 @@ from spotter import _flows as flows
 from spotter._arguments import checked_idempotency_key, id_of, id_of_batch
 from spotter._async_client import AsyncClient
 from spotter._batch_body import ItemParameters, PictureSources, body_of, named
-from spotter._batches import BatchSubmission, ItemResult, ReadingResults
+from spotter._batches import BatchSubmission, ItemResult, ReadingResults, known_results
 from spotter._errors import NoAnswerError, SpotterError
 from spotter._events import BatchEvent, Event, Following, FollowingBatch, FollowingTask
-from spotter._flows import CacheControl, Flow, Format, Limit, Pause, Submission
+from spotter._flows import REQUEST_TIMEOUT, CacheControl, Flow, Format, Limit, Pause, Submission
 from spotter._http import Body, Request, Response
 from spotter._many import Detect, checked_many
 from spotter._models import Batch, BatchList, Model, Task, TaskList
@@ -234,7 +234,12 @@ class Client:
 
         A task that has not ended is in its present state: `wait_batch` waits for all of them.
         """
-        reading = ReadingResults(id_of_batch(batch), self._settings.retry_for)
+        return self._results(ReadingResults(id_of_batch(batch), known_results(batch), self._settings.retry_for))
+
+    def _results(self, reading: ReadingResults) -> Iterator[ItemResult]:
+        """Results, until the last one."""
+        if reading.received is None:
+            reading.received = self.batch(reading.batch_id).received
         while not reading.has_ended:
             try:
                 with self._settings.http_errors(), self._stream(reading.request()) as answer:
@@ -243,8 +248,7 @@ class Client:
                             yield from reading.results(chunk)
                         delay = reading.ended()
                     else:
-                        answer.read()
-                        delay = reading.refused(Response(answer.status_code, answer.headers, answer.content))
+                        delay = reading.refused(whole(answer, Body(REQUEST_TIMEOUT)))
             except NoAnswerError as error:
                 delay = reading.lost(error)
             time.sleep(delay)
@@ -282,13 +286,13 @@ class Client:
             try:
                 with self._settings.http_errors(), self._stream(following.request()) as answer:
                     if is_answer_of("text/event-stream", answer):
+                        following.opened()
                         for sent in EventSource(answer).iter_sse():
                             if event := following.event(sent):
                                 yield event
                         delay = following.interrupted()
                     else:
-                        answer.read()
-                        delay = following.refused(Response(answer.status_code, answer.headers, answer.content))
+                        delay = following.refused(whole(answer, Body(REQUEST_TIMEOUT)))
             except NoAnswerError as error:
                 delay = following.lost(error)
             time.sleep(delay)
@@ -323,6 +327,11 @@ class Client:
             return None
         body = Body(step.timeout)
         with self._settings.http_errors(), self._stream(step) as answer:
-            for chunk in answer.iter_bytes():
-                body.add(chunk)
-        return Response(answer.status_code, answer.headers, body.all())
+            return whole(answer, body)
+
+
+def whole(answer: httpx.Response, body: Body) -> Response:
+    """An answer that is read into `body`, within its limits."""
+    for chunk in answer.iter_bytes():
+        body.add(chunk)
+    return Response(answer.status_code, answer.headers, body.all())

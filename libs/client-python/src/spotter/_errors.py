@@ -88,6 +88,8 @@ class NoAnswerError(SpotterError):
     """There was no answer, or only a part of one. The request may have been carried out."""
 
     retry_after: float | None = None
+    is_silence = False
+    """Whether nothing came for as long as the request allows."""
 
 
 class UnexpectedAnswerError(SpotterError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from http import HTTPStatus
+from time import monotonic
 from typing import Generic, TypeVar
 
 import msgspec
@@ -19,8 +20,10 @@ from spotter._retries import Backoff
 
 T = TypeVar("T")
 
-# The API sends a comment every 15 seconds: a stream that is silent for longer is lost.
-LONGEST_SILENCE = 45.0
+# How often the API sends a comment, in seconds.
+COMMENT_EVERY = 15.0
+# A stream that is silent for longer is lost.
+LONGEST_SILENCE = 3 * COMMENT_EVERY
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Following(ABC, Generic[T]):
         self._backoff = Backoff(retry_for)
         self._last_id = ""
         self._come_back_after: float | None = None
+        self._opened_at: float | None = None
         self.has_ended = False
         """Whether the last event has come."""
 
@@ -58,6 +62,10 @@ class Following(ABC, Generic[T]):
         if self._last_id:
             headers["Last-Event-ID"] = self._last_id
         return Request("GET", self._path, LONGEST_SILENCE, headers=headers)
+
+    def opened(self) -> None:
+        """A stream begins."""
+        self._opened_at = monotonic()
 
     def refused(self, response: Response) -> float:
         """Seconds until the next try after an answer that is no stream. Raises an error that would come again."""
@@ -88,16 +96,28 @@ class Following(ABC, Generic[T]):
             raise UnexpectedAnswerError(f"an event without a task or batch: {error}") from None
 
     def interrupted(self) -> float:
-        """Seconds until the next try after the end of a stream: 0 behind the last event."""
-        return 0.0 if self.has_ended else self.lost(NoAnswerError("the stream of events broke off"))
+        """Seconds until the next try after the end of a stream: 0. Raises an error before the last event."""
+        if not self.has_ended:
+            raise NoAnswerError("the stream of events broke off")
+        return 0.0
 
     def lost(self, error: BusyError | NoAnswerError) -> float:
         """Seconds until the next try after a lost connection. Raises `error` when it is time to give up."""
+        if self._opened_at is not None:
+            # For as long as comments came, though there was no event, the API was there.
+            alive_for = monotonic() - self._opened_at - (LONGEST_SILENCE if is_silence(error) else 0.0)
+            self._opened_at = None
+            if alive_for >= COMMENT_EVERY:
+                self._backoff.succeeded()
         named = error.retry_after if error.retry_after is not None else self._come_back_after
         delay = self._backoff.delay(named)
         if delay is None:
             raise error
         return delay
+
+
+def is_silence(error: BusyError | NoAnswerError) -> bool:
+    return isinstance(error, NoAnswerError) and error.is_silence
 
 
 class FollowingTask(Following[Event]):

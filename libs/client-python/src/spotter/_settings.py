@@ -98,7 +98,9 @@ class Settings:
                 raise UnexpectedAnswerError(f"the API's certificate is not trusted: {error}; {advice}") from error
             raise NoAnswerError(f"{described(error)}; {self._what_to_check()}") from error
         except (httpx.TransportError, TimeoutError) as error:
-            raise NoAnswerError(described(error)) from error
+            no_answer = NoAnswerError(described(error))
+            no_answer.is_silence = is_late(error)
+            raise no_answer from error
 
     def _what_to_check(self) -> str:
         url = httpx.URL(self.url)
@@ -140,8 +142,11 @@ def arguments_of(request: Request) -> dict[str, Any]:
 
 def described(error: Exception) -> str:
     """An error in words: those of timeouts have few or none."""
-    is_late = isinstance(error, TimeoutError | httpx.TimeoutException)
-    return "no answer in time" if is_late else f"no answer: {error}"
+    return "no answer in time" if is_late(error) else f"no answer: {error}"
+
+
+def is_late(error: Exception) -> bool:
+    return isinstance(error, TimeoutError | httpx.TimeoutException)
 
 
 def is_answer_of(media_type: str, answer: httpx.Response) -> bool:
