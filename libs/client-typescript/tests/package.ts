@@ -65,6 +65,7 @@ test("the package is small, and its README's examples run with it", async (t) =>
 });
 
 test("the example of the project's README runs", async (t) => {
+  await run("npm", ["run", "build"]);
   const [, code = ""] = /^```ts\n(.+?)^```$/ms.exec(await read(ROOT, "README.md")) ?? [];
   const target = await folder(t);
   await mkdir(join(target, "node_modules"));
