@@ -2,7 +2,7 @@
 
 import { isCertainlyRefused, pagesOf, retried } from "./calls.js";
 import type { ApiRequest, Connection } from "./connection.js";
-import { ApiError, NoAnswerError, type SpotterError, WaitTimeoutError } from "./errors.js";
+import { ApiError, NoAnswerError, SpotterError, WaitTimeoutError } from "./errors.js";
 import { follow } from "./follow.js";
 import { parsed } from "./json.js";
 import { queryOf } from "./parameters.js";
@@ -48,7 +48,8 @@ export class Batches {
 
   /**
    * Submits pictures in one request: either all of them by URL, or none. The answer comes when all have been received; one
-   * that is refused does not affect the others. A batch that breaks off is continued.
+   * that is refused does not affect the others. A batch that breaks off is continued. Sending it may take up to two hours,
+   * whatever `requestTimeout` is.
    */
   async submit(
     pictures: Iterable<PictureSource> | AsyncIterable<PictureSource>,
@@ -59,7 +60,14 @@ export class Batches {
     const submission = submissionOf(options, 0);
     const request = requestOf(all, submission);
     const mayPass = submission.isIdempotent ? mayBeContinued : isCertainlyRefused;
-    return retried(() => this.#connection.json(request, options.signal), { ...this.#retrying(options), mayPass });
+    let received = 0;
+    const hasProgressed = (error: SpotterError) => {
+      const before = received;
+      if (error instanceof ApiError) received = Math.max(before, error.batch?.received ?? 0);
+      return received > before;
+    };
+    const again = { ...this.#retrying(options), mayPass, hasProgressed };
+    return retried(() => this.#connection.json(request, options.signal), again);
   }
 
   /** The batch as it is now, with its refused pictures. */
@@ -87,7 +95,9 @@ export class Batches {
       for await (const event of this.events(batch, { ...options, signal: timer.signal })) void event;
     } catch (error) {
       if (!timer.hasExpired) throw error;
-      throw new WaitTimeoutError(await this.get(batch, options));
+      const found = await this.get(batch, options);
+      if (isFinished(found)) return found;
+      throw new WaitTimeoutError(found);
     } finally {
       timer.end();
     }
@@ -112,7 +122,8 @@ export class Batches {
           yield result;
         }
       } catch (error) {
-        lost = error as SpotterError;
+        if (!(error instanceof SpotterError) || !error.isTemporary) throw error;
+        lost = error;
       }
       if (next < received) await pauseAfter(lost, backoff, signal);
     }

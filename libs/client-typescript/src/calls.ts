@@ -3,6 +3,7 @@
 import type { Connection } from "./connection.js";
 import { SpotterError } from "./errors.js";
 import { Backoff, pauseAfter } from "./retries.js";
+import type { Limit } from "./time-limit.js";
 
 /** How a call is retried. */
 export interface Retrying {
@@ -11,17 +12,22 @@ export interface Retrying {
   signal: AbortSignal | undefined;
   /** Which errors may pass. Default: those that are temporary. */
   mayPass?: (error: SpotterError) => boolean;
+  /** Whether the try that ended with this error brought the call forward: then the failures before it do not count. */
+  hasProgressed?: (error: SpotterError) => boolean;
+  /** The time of the whole call, after which nothing is tried again. */
+  limit?: Limit;
 }
 
 /** The result of the first try that succeeds. */
 export async function retried<T>(attempt: () => Promise<T>, retrying: Retrying): Promise<T> {
-  const { retryFor, signal, mayPass = isTemporary } = retrying;
+  const { retryFor, signal, mayPass = isTemporary, hasProgressed, limit } = retrying;
   const backoff = new Backoff(retryFor);
   for (;;) {
     try {
       return await attempt();
     } catch (error) {
-      if (!(error instanceof SpotterError) || !mayPass(error)) throw error;
+      if (!(error instanceof SpotterError) || !mayPass(error) || limit?.isOver) throw error;
+      if (hasProgressed?.(error)) backoff.succeeded();
       await pauseAfter(error, backoff, signal);
     }
   }

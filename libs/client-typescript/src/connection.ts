@@ -6,7 +6,7 @@ import { parsed } from "./json.js";
 import { linesOf } from "./lines.js";
 import type { Query } from "./parameters.js";
 import { secondsOf } from "./retries.js";
-import { Timer } from "./time-limit.js";
+import { Timer, unlessAborted } from "./time-limit.js";
 
 /** The longest answer in bytes: a drawing as PNG. */
 const LONGEST_ANSWER = 256 << 20;
@@ -39,11 +39,22 @@ export interface ClientOptions {
   retryFor?: number | undefined;
   /**
    * Called where the API key is missing or wrong (401), with the key that was sent. Whether the request is to be sent again,
-   * with the key that `apiKey` then returns: of a page that asks a person for it, or of a program that renews it.
+   * with the key that `apiKey` then returns: of a page that asks a person for it, or of a program that renews it. It is not
+   * sent again with the same key.
    */
   onUnauthorized?: ((error: ApiError, sentWith: string | null) => Promise<boolean>) | undefined;
   /** What sends the requests. Default: `fetch`. */
   fetch?: ((url: string, init: RequestInit) => Promise<Response>) | undefined;
+}
+
+/** What is called as a stream goes on. */
+export interface StreamWatch {
+  /** The API has answered with a stream. */
+  onOpen?: () => void;
+  /** Something has come, if only a comment. */
+  onChunk?: () => void;
+  /** Nothing follows `Last-Event-ID`. */
+  onEnd?: () => void;
 }
 
 export class Connection {
@@ -74,16 +85,17 @@ export class Connection {
     return linesOf(this.#chunks(request, signal, () => undefined));
   }
 
-  /** The events of a stream; `onEnd` is called where nothing follows `Last-Event-ID`. */
-  events(path: string, lastId: string, signal?: AbortSignal, onEnd?: () => void): AsyncGenerator<ServerEvent> {
+  /** The events of a stream. */
+  events(path: string, lastId: string, signal?: AbortSignal, watch: StreamWatch = {}): AsyncGenerator<ServerEvent> {
     const headers: Record<string, string> = { Accept: "text/event-stream" };
     if (lastId !== "") headers["Last-Event-ID"] = lastId;
     const check = (answer: Response) => {
-      if (answer.status === 204) return onEnd?.();
+      if (answer.status === 204) return watch.onEnd?.();
       const type = answer.headers.get("content-type")?.split(";")[0]?.trim();
       if (type !== "text/event-stream") throw new UnexpectedAnswerError("an answer that is no stream of events");
+      watch.onOpen?.();
     };
-    return eventsOf(linesOf(this.#chunks({ method: "GET", path, headers }, signal, check)));
+    return eventsOf(linesOf(this.#chunks({ method: "GET", path, headers }, signal, check, watch.onChunk)));
   }
 
   /** The whole body of an answer of success. */
@@ -110,6 +122,7 @@ export class Connection {
     request: ApiRequest,
     signal: AbortSignal | undefined,
     check: (answer: Response) => void,
+    onChunk?: () => void,
   ): AsyncGenerator<Uint8Array> {
     const timer = new Timer(LONGEST_SILENCE, signal);
     try {
@@ -118,6 +131,7 @@ export class Connection {
       for await (const chunk of chunksOf(answer)) {
         // A consumer that takes its time is no silence.
         timer.stop();
+        onChunk?.();
         yield chunk;
         timer.restart();
       }
@@ -135,7 +149,8 @@ export class Connection {
       const answer = await this.#sendWith(key, request, timer.signal);
       if (answer.ok) return answer;
       const error = await refusalOf(answer);
-      if (error.status !== 401 || !(await this.#hasNewKey(error, key, timer))) throw error;
+      if (error.status !== 401 || !mayBeRepeated(request, error)) throw error;
+      if (!(await this.#hasNewKey(error, key, timer)) || this.#key() === key) throw error;
     }
   }
 
@@ -157,7 +172,8 @@ export class Connection {
     const search = query.length === 0 ? "" : `?${new URLSearchParams(query)}`;
     const send = this.#options.fetch ?? fetch;
     const init: RequestInit = { method, headers, body, redirect: "manual", credentials: "omit", signal };
-    const answer = await ofNetwork(send(`${this.#base}${path}${search}`, init));
+    const sending = send(`${this.#base}${path}${search}`, init);
+    const answer = await ofNetwork(sending, () => checkReadable(body));
     if (answer.type === "opaqueredirect" || (answer.status >= 300 && answer.status < 400)) {
       throw new UnexpectedAnswerError("a redirect, as from http to https");
     }
@@ -186,7 +202,8 @@ function checkedUrl(text: string): string {
   if (!url || !isHttp || url.username || url.password || url.search || url.hash) {
     throw new TypeError("url: expected an address such as http://127.0.0.1:5000");
   }
-  return url.href.replace(/\/+$/, "");
+  // An empty query is none, but stays in `href`.
+  return `${url.origin}${url.pathname}`.replace(/\/+$/, "");
 }
 
 function parsedUrl(text: string): URL | undefined {
@@ -197,22 +214,25 @@ function parsedUrl(text: string): URL | undefined {
   }
 }
 
-/** What an error of the network means. Its own text would show the address. */
-function ofNetwork<T>(reading: Promise<T>): Promise<T> {
-  return reading.catch((error: unknown) => {
+/** Whether the request, which was refused for its API key, may be sent again: a batch of which a part was received may not. */
+function mayBeRepeated({ headers = {} }: ApiRequest, error: ApiError): boolean {
+  return error.batch === undefined || "Idempotency-Key" in headers;
+}
+
+/** Throws the error of a picture that cannot be read: its file is gone, or was changed since it was opened. */
+async function checkReadable(body: BodyInit | null): Promise<void> {
+  const parts = body instanceof FormData ? Array.from(body, ([, value]) => value) : [body];
+  for (const part of parts) if (part instanceof Blob) await part.slice(0, 1).arrayBuffer();
+}
+
+/** What an error of the network means, unless `otherCause` throws. Its own text would show the address. */
+function ofNetwork<T>(reading: Promise<T>, otherCause?: () => Promise<void>): Promise<T> {
+  return reading.catch(async (error: unknown) => {
+    await otherCause?.();
     const { code } = ((error as Error)?.cause ?? error) as { code?: unknown };
     const reason = typeof code === "string" ? ` (${code})` : "";
     throw new NoAnswerError(`the API does not answer${reason}`);
   });
-}
-
-/** The result, unless `signal` is aborted before. */
-function unlessAborted<T>(result: Promise<T>, signal: AbortSignal): Promise<T> {
-  const aborted = new Promise<never>((_, reject) => {
-    signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-    if (signal.aborted) reject(signal.reason);
-  });
-  return Promise.race([result, aborted]);
 }
 
 /** What an error means to the caller: the reason of their own signal, or that the time is over. */

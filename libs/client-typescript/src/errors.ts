@@ -86,7 +86,8 @@ export class ApiError extends SpotterError {
   }
 
   override get isUncertain(): boolean {
-    return this.status === 502 || this.status === 504;
+    // A part of a batch was received, and runs.
+    return this.status === 502 || this.status === 504 || this.batch !== undefined;
   }
 }
 
@@ -148,21 +149,33 @@ export class WaitTimeoutError extends SpotterError {
 
 /** The error that an answer with this status and body means. */
 export function errorOf(status: number, body: string, retryAfter: number | undefined): ApiError {
+  // A proxy may answer with JSON of its own, with members of the same names.
   const answered = objectOf(body);
-  const { task, batch } = answered as About;
-  const { type = "about:blank", title = `HTTP status ${status}` } = answered as Partial<Problem>;
+  const [task, batch] = [answered.task, answered.batch].map((about) => (isObject(about) ? about : undefined));
+  const type = textIn(answered.type) ?? "about:blank";
+  const title = textIn(answered.title) ?? `HTTP status ${status}`;
   // An API with too many connections, which has not read the request, says `error`.
-  const words = [answered.detail, answered.error].find((text) => typeof text === "string" && text !== "");
-  const detail = String(words ?? `the API answered ${status} without an explanation`);
+  const words = textIn(answered.detail) ?? textIn(answered.error);
+  const detail = words ?? `the API answered ${status} without an explanation`;
   const { errors } = answered as Partial<Problem>;
-  return new ApiError({ type, title, status, detail, ...(errors && { errors }) }, { retryAfter, task, batch });
+  const problem = { type, title, status, detail, ...(Array.isArray(errors) && { errors }) };
+  return new ApiError(problem, { retryAfter, task: task as Task | undefined, batch: batch as Batch | undefined });
+}
+
+/** `value` if it is a text that says something. */
+function textIn(value: unknown): string | undefined {
+  return typeof value === "string" && value !== "" ? value : undefined;
+}
+
+function isObject(value: unknown): value is object {
+  return typeof value === "object" && value !== null;
 }
 
 /** The members of a JSON object; of anything else, none. */
 function objectOf(text: string): Record<string, unknown> {
   try {
     const parsed: unknown = JSON.parse(text);
-    return typeof parsed === "object" && parsed !== null ? { ...parsed } : {};
+    return isObject(parsed) ? { ...parsed } : {};
   } catch {
     return {};
   }

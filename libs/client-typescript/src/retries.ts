@@ -18,7 +18,7 @@ export interface Surroundings {
   random(): number;
 }
 
-const REAL: Surroundings = { now: () => performance.now() / 1000, random: Math.random };
+export const REAL: Surroundings = { now: () => performance.now() / 1000, random: Math.random };
 
 /**
  * The delays between the tries of one request. They are random within a range: many clients that failed together do not

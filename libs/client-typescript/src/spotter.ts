@@ -1,7 +1,7 @@
 // The client.
 
 import { Batches } from "./batches.js";
-import { isCertainlyRefused, pagesOf, retried } from "./calls.js";
+import { type Retrying, isCertainlyRefused, pagesOf, retried } from "./calls.js";
 import { type ApiRequest, type ClientOptions, Connection } from "./connection.js";
 import { ApiError, TaskFailedError, WaitTimeoutError } from "./errors.js";
 import { follow } from "./follow.js";
@@ -74,20 +74,23 @@ export class Spotter {
   }
 
   /**
-   * The outcomes of many pictures, in order; `parallel` of them are in flight and in memory. A picture that fails does not
+   * The outcomes of many pictures, in order, each as soon as it is there, also while the next picture is waited for;
+   * `parallel` of them are in flight and in memory. A picture that fails does not
    * stop the others: its outcome has the error. An API that cannot be reached, or refuses the API key, stops all of them.
    *
    * Idempotency keys follow from the pictures, their names and the parameters. So a second call with the same `run`, after a
    * crash, gets the tasks of the first one, and runs nothing twice. Without `crypto.subtle`, as on a page of plain http and in
    * Node 18, a second call is another run.
    */
-  detectMany<P extends PictureSource>(
+  async *detectMany<P extends PictureSource>(
     pictures: Iterable<P> | AsyncIterable<P>,
     options: DetectManyOptions = {},
   ): AsyncGenerator<Outcome<P>> {
     const { parallel = PARALLEL, run = "", signal, ...detection } = options;
     const { parameters } = submissionOf(detection, 0);
-    return outcomesOf(pictures, parallel, signal, async (picture, signal) => {
+    // An error of the parameters would be one of each picture.
+    queryOf(parameters);
+    yield* outcomesOf(pictures, parallel, signal, async (picture, signal) => {
       const idempotencyKey = await contentKey(pictureOf(picture), parameters, run);
       return this.detect(picture, { ...detection, signal, idempotencyKey });
     });
@@ -162,11 +165,16 @@ export class Spotter {
     return this.#connection.content(request, signal);
   }
 
-  async #submit(picture: PictureSource, options: SubmitOptions, hold: number, retrying: CallOptions): Promise<Task> {
+  async #submit(picture: PictureSource, options: SubmitOptions, hold: number, retrying: Retrying): Promise<Task> {
     const submission = submissionOf(options, hold);
-    const request = { ...requestOf(pictureOf(picture), submission), timeout: this.#requestTimeout + hold };
-    const again = { ...this.#retrying(retrying), ...(!submission.isIdempotent && { mayPass: isCertainlyRefused }) };
-    return retried(() => this.#connection.json(request, options.signal), again);
+    const request = requestOf(pictureOf(picture), submission);
+    const again = { ...retrying, ...(!submission.isIdempotent && { mayPass: isCertainlyRefused }) };
+    const attempt = () => {
+      const longest = this.#requestTimeout + hold;
+      const timeout = retrying.limit?.forRequest(longest) ?? longest;
+      return this.#connection.json<Task>({ ...request, timeout }, options.signal);
+    };
+    return retried(attempt, again);
   }
 
   async #wait(task: Task | string, limit: Limit, options: CallOptions): Promise<Task> {
@@ -194,7 +202,8 @@ export class Spotter {
   /** A request whose answer the API holds back. */
   #held(path: string, query: object, limit: Limit): ApiRequest {
     const wait = limit.hold();
-    return { method: "GET", path, query: queryOf({ ...query, wait }), timeout: this.#requestTimeout + LONGEST_HOLD };
+    const timeout = limit.forRequest(this.#requestTimeout + LONGEST_HOLD);
+    return { method: "GET", path, query: queryOf({ ...query, wait }), timeout };
   }
 
   #json<T>(request: ApiRequest, options: CallOptions): Promise<T> {
@@ -208,7 +217,7 @@ export class Spotter {
   /** The same, within the time that the call may take. */
   #within(limit: Limit, options: CallOptions) {
     const { retryFor, signal } = this.#retrying(options);
-    return { retryFor: limit.left(retryFor), signal };
+    return { retryFor: limit.left(retryFor), signal, limit };
   }
 }
 

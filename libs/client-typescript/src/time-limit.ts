@@ -6,6 +6,20 @@ export const LONGEST_HOLD = 20;
 /** What `setTimeout` takes at most: 24 days. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
+/** How many seconds longer than the whole call its last request may take: the answer has to come back. */
+const GRACE = 3;
+
+/** The result, unless `signal` is aborted before, which throws its reason. */
+export function unlessAborted<T>(result: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    else signal.addEventListener("abort", abort, { once: true });
+    const settled = () => signal.removeEventListener("abort", abort);
+    result.then(resolve, reject).finally(settled);
+  });
+}
+
 /** The time that a call may take. */
 export class Limit {
   readonly #end: number;
@@ -17,6 +31,11 @@ export class Limit {
   /** The seconds that are left, up to `atMost`. */
   left(atMost: number): number {
     return Math.min(atMost, Math.max(0, (this.#end - performance.now()) / 1000));
+  }
+
+  /** How many seconds one of the call's requests may take, up to `atMost`. */
+  forRequest(atMost: number): number {
+    return Math.min(atMost, this.left(Infinity) + GRACE);
   }
 
   /** For how long the API may hold an answer back: whole seconds. */

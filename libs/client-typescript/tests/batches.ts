@@ -2,9 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ApiError, Spotter, WaitTimeoutError } from "../src/index.js";
+import { ApiError, Spotter, UnexpectedAnswerError, WaitTimeoutError } from "../src/index.js";
 import { pictureFile } from "../src/node.js";
-import { TASK, problem, scripted } from "./scripted.js";
+import { type Answer, TASK, openStream, problem, scripted } from "./scripted.js";
 import { all, client, system, thrown } from "./shared.js";
 import { PICTURES } from "./system.js";
 
@@ -89,4 +89,72 @@ test("results that break off are read again, each once", async (t) => {
   const results = await all(new Spotter(script.url).batches.results("x"));
   assert.deepEqual(results.map(({ name }) => name), ["0.jpg", "1.jpg", "2.jpg"]);
   assert.deepEqual(results[0]?.task, TASK);
+});
+
+/** A refusal of a batch of which a part was received. */
+function partly(status: number, kind: string, received: number, headers: Record<string, string> = {}): Answer {
+  const described = JSON.parse(problem(status, kind).body ?? "");
+  return { status, body: JSON.stringify({ ...described, batch: { batch_id: "x", received, state: "RUNNING" } }), headers };
+}
+
+test("without a key, a batch of which a part was received is not sent again", async (t) => {
+  let calls = 0;
+  for (const refusal of [
+    partly(503, "queue-full", 2, { "Retry-After": "0" }),
+    partly(429, "rate-limited", 2, { "Retry-After": "0" }),
+    partly(401, "api-key-invalid", 2),
+  ]) {
+    const script = await scripted(t, problem(503, "queue-full", { "Retry-After": "0" }), refusal, { status: 202, body: "{}" });
+    const client = new Spotter(script.url, {
+      apiKey: () => `key-${calls}`,
+      onUnauthorized: async () => (calls += 1) < 5,
+    });
+    const error = await thrown(client.batches.submit(pictures, { idempotencyKey: null }), ApiError);
+    assert.equal(error.batch?.received, 2);
+    assert.equal(script.requests.length, 2);
+  }
+  assert.equal(calls, 0);
+});
+
+test("a batch that is continued with another key goes on", async (t) => {
+  const script = await scripted(t, partly(401, "api-key-invalid", 2), { status: 202, body: '{"batch_id": "x"}' });
+  let key = "first";
+  const client = new Spotter(script.url, {
+    apiKey: () => key,
+    onUnauthorized: async () => {
+      key = "second";
+      return true;
+    },
+  });
+  assert.equal((await client.batches.submit(pictures)).batch_id, "x");
+  assert.equal(script.requests.length, 2);
+});
+
+test("a batch of which more is received each time is not given up", async (t) => {
+  const inASecond = { "Retry-After": "1" };
+  const refusals = [1, 2, 3].map((received) => partly(503, "queue-full", received, inASecond));
+  const script = await scripted(t, ...refusals, { status: 202, body: '{"batch_id": "x"}' });
+  assert.equal((await new Spotter(script.url, { retryFor: 1.5 }).batches.submit(pictures)).batch_id, "x");
+
+  const stuck = await scripted(t, ...[1, 1, 1].map((received) => partly(503, "queue-full", received, inASecond)));
+  const error = await thrown(new Spotter(stuck.url, { retryFor: 1.5 }).batches.submit(pictures), ApiError);
+  assert.deepEqual([error.status, stuck.requests.length], [503, 2]);
+});
+
+test("results that are refused, or of another server, are not asked for again", async (t) => {
+  const batch = { batch_id: "x", received: 3, state: "FINISHED" } as Parameters<Spotter["batches"]["results"]>[0];
+  for (const status of [401, 403, 404, 410, 500]) {
+    const script = await scripted(t, problem(status, "a-kind"));
+    assert.equal((await thrown(all(new Spotter(script.url).batches.results(batch)), ApiError)).status, status);
+    assert.equal(script.requests.length, 1);
+  }
+  const script = await scripted(t, { status: 200, body: "<html>\n" });
+  await thrown(all(new Spotter(script.url).batches.results(batch)), UnexpectedAnswerError);
+  assert.equal(script.requests.length, 1);
+});
+
+test("a batch that has ended when the time is over is no error", async (t) => {
+  const batch = { batch_id: "x", received: 3, state: "FINISHED" };
+  const script = await scripted(t, openStream(), { status: 200, body: JSON.stringify(batch) });
+  assert.equal((await new Spotter(script.url).batches.wait("x", { timeout: 0.2 })).state, "FINISHED");
 });

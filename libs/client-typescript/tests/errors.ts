@@ -5,6 +5,7 @@ import { test } from "node:test";
 import { inspect } from "node:util";
 import { ApiError, NoAnswerError, Spotter } from "../src/index.js";
 import { pictureFile } from "../src/node.js";
+import { problem, scripted } from "./scripted.js";
 import { all, client, system, thrown } from "./shared.js";
 import { PICTURES } from "./system.js";
 
@@ -76,6 +77,23 @@ test("an address may have a path and a slash at its end", async () => {
   assert.ok((await new Spotter(`${system.url}/`).models()).length > 0);
   const error = await thrown(new Spotter(new URL("/below/", system.url)).models(), ApiError);
   assert.equal(error.status, 404);
+});
+
+test("an empty query of an address is none", async (t) => {
+  for (const end of ["/?", "?", "/#"]) {
+    const script = await scripted(t, { status: 200, body: '{"models": []}' });
+    await new Spotter(`${script.url}${end}`).models();
+    assert.deepEqual(script.requests.map(({ line }) => line), ["GET /v1/models"]);
+  }
+});
+
+test("a request is not sent again with the key that was refused", async (t) => {
+  let asked = 0;
+  const refusals = Array.from({ length: 4 }, () => problem(401, "api-key-invalid"));
+  const script = await scripted(t, ...refusals);
+  const onUnauthorized = async () => (asked += 1) < 4;
+  await thrown(new Spotter(script.url, { apiKey: "the-same", onUnauthorized }).models(), ApiError);
+  assert.deepEqual([asked, script.requests.length], [1, 1]);
 });
 
 test("headers of the caller are sent", async () => {

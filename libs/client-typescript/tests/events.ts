@@ -2,7 +2,9 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ApiError, NoAnswerError, Spotter, UnexpectedAnswerError } from "../src/index.js";
+import { Connection } from "../src/connection.js";
+import { follow } from "../src/follow.js";
+import { ApiError, NoAnswerError, Spotter, type Task, UnexpectedAnswerError, isFinished } from "../src/index.js";
 import { EventParser, type ServerEvent } from "../src/event-stream.js";
 import { LineSplitter } from "../src/lines.js";
 import { pictureFile } from "../src/node.js";
@@ -68,6 +70,39 @@ test("a stream that never comes is given up", async (t) => {
   const script = await scripted(t, ...Array.from({ length: 50 }, () => events()));
   await thrown(all(new Spotter(script.url, { retryFor: 2 }).events("x")), NoAnswerError);
   assert.ok(script.requests.length >= 2 && script.requests.length < 15, `${script.requests.length} requests`);
+});
+
+test("a stream that was open for long before it broke off is no failure", async () => {
+  let seconds = 0;
+  const bytes = (text: string) => new TextEncoder().encode(text);
+  /** A stream that breaks off behind these texts. The first one comes at once, each other ten seconds after the one before. */
+  const stream = (...texts: string[]) => {
+    let pieces = 0;
+    const pull = (controller: ReadableStreamDefaultController) => {
+      const text = texts[pieces];
+      if (text === undefined) return controller.error(new Error("cut"));
+      if (pieces > 0) seconds += 10;
+      pieces += 1;
+      controller.enqueue(bytes(text));
+    };
+    const body = new ReadableStream({ pull }, { highWaterMark: 0 });
+    return new Response(body, { headers: { "Content-Type": "text/event-stream" } });
+  };
+  const quiet = () => stream(":\n\n", ":\n\n");
+  const followed = async (...answers: Response[]) => {
+    const fetch = async () => {
+      seconds += 3;
+      return answers.shift() ?? stream();
+    };
+    const connection = new Connection("http://127.0.0.1", { fetch });
+    const following = { path: "/", isLast: isFinished, retryFor: 4, signal: undefined };
+    return all(follow<Task>(connection, following, { now: () => seconds, random: () => 0 }));
+  };
+  const [queued, done] = [event("queued", "1", "QUEUED"), event("succeeded", "2", "SUCCESS")];
+  const found = await followed(stream(queued), quiet(), quiet(), stream(done));
+  assert.deepEqual(found.map(({ kind }) => kind), ["queued", "succeeded"]);
+  // One that breaks off at once is a failure, whatever comes first.
+  await thrown(followed(stream(queued), stream(":\n\n"), stream(":\n\n"), stream(done)), NoAnswerError);
 });
 
 test("a task is followed to its end", async () => {

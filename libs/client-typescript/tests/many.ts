@@ -5,6 +5,7 @@ import { readFile } from "node:fs/promises";
 import { test } from "node:test";
 import { ApiError, type NamedPicture, type Outcome, type PictureSource, Spotter } from "../src/index.js";
 import { pictureFile } from "../src/node.js";
+import { pause } from "../src/retries.js";
 import { all, client, system, thrown } from "./shared.js";
 import { PICTURES } from "./system.js";
 
@@ -77,7 +78,38 @@ test("a refused key, an error of the pictures and an abort stop all", async () =
 
   const [controller, lonely] = [new AbortController(), new Spotter(system.lonely.url)];
   const first = lonely.detectMany([zidane, bus], { parallel: 2, signal: controller.signal }).next();
-  while ((await all(lonely.tasks({ state: ["QUEUED"] }))).length < 2);
+  while ((await all(lonely.tasks({ state: ["QUEUED"] }))).length < 2) await pause(0.05);
   controller.abort();
   await assert.rejects(first, { name: "AbortError" });
+});
+
+test("outcomes do not wait for a source that is slow, and an abort ends waiting for it", async () => {
+  const controller = new AbortController();
+  async function* pictures() {
+    yield zidane;
+    yield bus;
+    await new Promise(() => undefined);
+  }
+  const outcomes = client.detectMany(pictures(), { signal: controller.signal });
+  for (const name of ["zidane.jpg", "bus.jpg"]) assert.equal((await outcomes.next()).value?.task?.picture_name, name);
+  const next = outcomes.next();
+  controller.abort(new RangeError("of the caller"));
+  await assert.rejects(next, { message: "of the caller" });
+  assert.equal((await outcomes.next()).done, true);
+});
+
+test("a source is closed where the consumer stops", async () => {
+  let closed = 0;
+  async function* pictures() {
+    try {
+      for (;;) yield zidane;
+    } finally {
+      closed += 1;
+    }
+  }
+  for await (const { task } of client.detectMany(pictures(), { parallel: 2 })) {
+    assert.equal(task?.state, "SUCCESS");
+    break;
+  }
+  assert.equal(closed, 1);
 });

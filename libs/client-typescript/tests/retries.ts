@@ -1,8 +1,13 @@
 // Which requests are sent again, and when.
 
 import assert from "node:assert/strict";
+import * as fs from "node:fs";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { type TestContext, test } from "node:test";
 import { ApiError, NoAnswerError, Spotter, UnexpectedAnswerError } from "../src/index.js";
+import { pictureFile } from "../src/node.js";
 import { Backoff, pause, secondsOf } from "../src/retries.js";
 import { type Answer, DONE, TASK, problem, scripted } from "./scripted.js";
 import { thrown } from "./shared.js";
@@ -84,10 +89,51 @@ test("an error without an explanation has its status, and that of a full API its
     { status: 500, body: "<html>Internal" },
     { status: 503, body: '{"error": "too many connections"}' },
     { status: 500, body: "null" },
+    { status: 500, body: '{"type": null, "title": 7, "detail": {}, "error": [], "errors": null, "task": null, "batch": 1}' },
   );
   await assert.rejects(client.task("x"), /the API answered 500 without an explanation/);
   await assert.rejects(client.task("x", { retryFor: 0 }), /too many connections/);
   await assert.rejects(client.task("x"), /the API answered 500/);
+  const error = await thrown(client.task("x"), ApiError);
+  const { type, title, detail, problem: { errors }, task, batch } = error;
+  const [status, words] = ["HTTP status 500", "the API answered 500 without an explanation"];
+  assert.deepEqual([type, title, detail, errors, task, batch], ["about:blank", status, words, undefined, undefined, undefined]);
+});
+
+/** Before Node 19.8, the bytes of a file are read at once. */
+const skip = !("openAsBlob" in fs) && "there is no openAsBlob";
+
+test("a picture whose file is gone or changed is an error at once, and no silence of the API", { skip }, async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), "spotter-client-typescript-"));
+  t.after(() => rm(folder, { recursive: true }));
+  const path = join(folder, "a.jpg");
+  for (const change of [() => rm(path), () => writeFile(path, "others")]) {
+    const { client } = await scriptedClient(t);
+    await writeFile(path, "some bytes");
+    const picture = await pictureFile(path);
+    await change();
+    for (const call of [() => client.submit(picture), () => client.batches.submit([picture])]) {
+      assert.equal((await thrown(call, DOMException)).name, "NotReadableError");
+    }
+  }
+});
+
+test("detect ends soon after its time where the API hangs", async (t) => {
+  const { script } = await scriptedClient(t, ENDLESS, ENDLESS);
+  const began = performance.now();
+  const client = new Spotter(script.url, { requestTimeout: 20 });
+  await thrown(client.detect(PICTURE, { timeout: 0.2 }), NoAnswerError);
+  assert.ok(performance.now() - began < 10_000);
+  assert.equal(script.requests.length, 1);
+});
+
+test("an empty list is refused: it would mean all", async (t) => {
+  const { script, client } = await scriptedClient(t, DONE);
+  const message = "classes: the list is empty; give at least one value, or leave classes out, which means all";
+  await assert.rejects(client.submit(PICTURE, { classes: [] }), { name: "RangeError", message });
+  await assert.rejects(client.detectMany([PICTURE], { classes: [] }).next(), { name: "RangeError", message });
+  await assert.rejects(client.tasks({ state: [] }).next(), RangeError);
+  assert.equal(script.requests.length, 0);
 });
 
 /** An answer that never ends. */

@@ -37,7 +37,12 @@ export async function scripted(t: TestContext, ...answers: Answer[]): Promise<Sc
   const script: Script = { url: "", requests: [] };
   const listener: RequestListener = async (request, response) => {
     let body = "";
-    for await (const chunk of request) body += chunk;
+    try {
+      for await (const chunk of request) body += chunk;
+    } catch {
+      // The client has broken off.
+      return;
+    }
     script.requests.push({ line: `${request.method} ${request.url}`, headers: request.headers, body });
     const answer = answers.shift();
     if (!answer) {
@@ -60,6 +65,12 @@ export async function scripted(t: TestContext, ...answers: Answer[]): Promise<Sc
 
 export function events(...sent: string[]): Answer {
   return { status: 200, body: sent.join(""), headers: { "Content-Type": "text/event-stream" } };
+}
+
+/** A stream that stays open without events. */
+export function openStream(): Answer {
+  const headers = { "Content-Type": "text/event-stream", "Content-Length": "100" };
+  return { status: 200, body: ":\n\n", headers };
 }
 
 export function event(name: string, id: string, state: Task["state"]): string {
