@@ -11,7 +11,10 @@ export interface Explanation {
 
 export function explain(error: unknown): Explanation {
   if (error instanceof NoAnswerError) return { what: texts.problems.unreachable, advice: texts.advice.unreachable };
-  if (!(error instanceof ApiError)) return { what: String(error), advice: texts.advice.other };
+  if (!(error instanceof ApiError)) {
+    const what = error instanceof Error ? error.message : String(error);
+    return { what, advice: texts.advice.other };
+  }
   const advice: Record<string, string> = texts.advice;
   return { what: error.detail, advice: advice[error.kind] ?? texts.advice.other };
 }
