@@ -145,11 +145,11 @@ test("results that are refused, or of another server, are not asked for again", 
   const batch = { batch_id: "x", received: 3, state: "FINISHED" } as Parameters<Spotter["batches"]["results"]>[0];
   for (const status of [401, 403, 404, 410, 500]) {
     const script = await scripted(t, problem(status, "a-kind"));
-    assert.equal((await thrown(all(new Spotter(script.url).batches.results(batch)), ApiError)).status, status);
+    assert.equal((await thrown(all(new Spotter(script.url).batches.results(batch, { retryFor: 1 })), ApiError)).status, status);
     assert.equal(script.requests.length, 1);
   }
   const script = await scripted(t, { status: 200, body: "<html>\n" });
-  await thrown(all(new Spotter(script.url).batches.results(batch)), UnexpectedAnswerError);
+  await thrown(all(new Spotter(script.url).batches.results(batch, { retryFor: 1 })), UnexpectedAnswerError);
   assert.equal(script.requests.length, 1);
 });
 

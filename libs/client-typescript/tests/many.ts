@@ -83,7 +83,7 @@ test("a refused key, an error of the pictures and an abort stop all", async () =
   await assert.rejects(first, { name: "AbortError" });
 });
 
-test("outcomes do not wait for a source that is slow, and an abort ends waiting for it", async () => {
+test("outcomes do not wait for a source that is slow, and an abort ends waiting for it", { timeout: 60_000 }, async () => {
   const controller = new AbortController();
   async function* pictures() {
     yield zidane;

@@ -112,7 +112,8 @@ test("a picture whose file is gone or changed is an error at once, and no silenc
     await writeFile(path, "some bytes");
     const picture = await pictureFile(path);
     await change();
-    for (const call of [() => client.submit(picture), () => client.batches.submit([picture])]) {
+    const once = { retryFor: 0 };
+    for (const call of [() => client.submit(picture, once), () => client.batches.submit([picture], once)]) {
       assert.equal((await thrown(call, DOMException)).name, "NotReadableError");
     }
   }
