@@ -7,17 +7,26 @@ import io
 import subprocess
 import tempfile
 import unittest
+from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
 import pinned_packages
 
 
+@contextlib.contextmanager
+def project(pins: str) -> Iterator[Path]:
+    """A project with these packages for the script `lint-scripts`, and the file that pins them."""
+    with tempfile.TemporaryDirectory() as root, mock.patch.object(pinned_packages, "ROOT", Path(root)):
+        requirements = pinned_packages.requirements_of("lint-scripts")
+        requirements.parent.mkdir(parents=True)
+        requirements.write_text(pins)
+        yield requirements
+
+
 class Folders(unittest.TestCase):
     def test_other_pins_are_kept_in_another_folder(self) -> None:
-        with tempfile.TemporaryDirectory() as root, mock.patch.object(pinned_packages, "ROOT", Path(root)):
-            requirements = pinned_packages.requirements_of("lint-scripts")
-            requirements.parent.mkdir(parents=True)
+        with project("") as requirements:
             folders = set()
             for pins in ("ruff==0.17.5", "ruff==0.17.6", "ruff==0.17.5"):
                 requirements.write_text(pins)
@@ -25,10 +34,7 @@ class Folders(unittest.TestCase):
             self.assertEqual(len(folders), 4)
 
     def test_packages_that_another_process_has_installed_meanwhile_are_used(self) -> None:
-        with tempfile.TemporaryDirectory() as root, mock.patch.object(pinned_packages, "ROOT", Path(root)):
-            requirements = pinned_packages.requirements_of("lint-scripts")
-            requirements.parent.mkdir(parents=True)
-            requirements.write_text("ruff==0.17.5")
+        with project("ruff==0.17.5"):
             folder = pinned_packages.folder_of("lint-scripts", "x86_64")
 
             def pip(command: list[str], check: bool) -> subprocess.CompletedProcess:
@@ -42,10 +48,7 @@ class Folders(unittest.TestCase):
             self.assertEqual(list(folder.parent.iterdir()), [folder])
 
     def test_a_folder_that_cannot_be_made_is_told_with_its_reason(self) -> None:
-        with tempfile.TemporaryDirectory() as root, mock.patch.object(pinned_packages, "ROOT", Path(root)):
-            requirements = pinned_packages.requirements_of("lint-scripts")
-            requirements.parent.mkdir(parents=True)
-            requirements.write_text("ruff==0.17.5")
+        with project("ruff==0.17.5"):
             folder = pinned_packages.folder_of("lint-scripts", "x86_64")
 
             def pip(command: list[str], check: bool) -> subprocess.CompletedProcess:

@@ -201,14 +201,15 @@ def test_a_stream_of_events_is_continued_where_it_broke_off(slept: list[float]) 
     answers = [
         problem(503, "too-many-streams", Retry_After="2"),
         events(":\n\n", event("queued", "0-q0", "QUEUED"), "id: 0-s1\nevent: started\nda"),
+        events("retry: 1500\n\n"),
         events(event("started", "0-s1", "STARTED")),
         events(event("succeeded", "0-s2", "SUCCESS")),
     ]
     with scripted(*answers) as script, spotter.Client(script.url) as client:
         followed = [(one.kind, str(one.task.state)) for one in client.events("x")]
     assert followed == [("queued", "QUEUED"), ("started", "STARTED"), ("succeeded", "SUCCESS")]
-    assert [headers.get("last-event-id") for _, headers in script.requests] == [None, None, "0-q0", "0-s1"]
-    assert len(slept) == 4
+    assert [headers.get("last-event-id") for _, headers in script.requests] == [None, None, "0-q0", "0-q0", "0-s1"]
+    assert len(slept) == 5
     assert 1.5 <= slept[1] <= 1.875
 
 

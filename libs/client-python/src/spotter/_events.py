@@ -85,7 +85,8 @@ class Following(ABC, Generic[T]):
     def event(self, sent: ServerSentEvent) -> T | None:
         """The next event; None for one without data."""
         self._backoff.succeeded()
-        self._last_id = sent.id
+        # What has only a time to come back after has no id.
+        self._last_id = sent.id or self._last_id
         if sent.retry is not None:
             self._come_back_after = sent.retry / 1000
         if not sent.data:
