@@ -1,6 +1,6 @@
 //! The system's services as processes, and commands that are run to completion.
 
-use std::{ffi::OsStr, time::Duration};
+use std::{ffi::OsStr, fs, path::Path, time::Duration};
 
 use client::{Client, Task, Timeouts};
 use domain::TaskId;
@@ -45,6 +45,20 @@ impl Ended {
         };
         Self { code, stdout: of(Output::Stdout), stderr: of(Output::Stderr) }
     }
+}
+
+/// The classes of a small model.
+pub(crate) const SMALL_MODEL_CLASSES: usize = 5;
+
+/// Installs an export of `family` that takes next to no time, in place of the version before.
+pub(crate) fn install_small_model(models: &Path, name: &str, family: &str, labels: &[String]) {
+    let file = models.join("labels.txt");
+    fs::write(&file, labels.join("\n")).expect("the labels can be written");
+    let add = spotter(["model", "add", "--replace", "--name", name, "--labels"]).arg(&file);
+    let source = format!("libs/detector/tests/families/{family}.onnx");
+    let add = add.arg("--models-dir").arg(models).arg(workspace_root().join(source));
+    let added = Ended::of(add);
+    assert_eq!(added.code, Some(0), "{added:?}");
 }
 
 /// NATS, Redis and one API. Tests add workers.

@@ -1,10 +1,6 @@
 //! Several models on two workers, while one is added and one is replaced.
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, fs, path::Path};
 
 use client::{State, Task};
 use domain::{Sha256Digest, TaskId};
@@ -15,15 +11,12 @@ use reqwest::{
 use serde_json::Value;
 use testkit::{eventually, picture, require, workspace_root};
 
-use crate::harness::{Ended, System, TIMEOUT, spotter};
+use crate::harness::{SMALL_MODEL_CLASSES, System, TIMEOUT, install_small_model};
 
 const JOBS: usize = 200;
 
 /// Two real models, and two small ones whose versions have labels of their own.
 const MODELS: [&str; 4] = ["yolov8n", "yolo11n", "one", "two"];
-
-/// The classes of a small model.
-const CLASSES: usize = 5;
 
 /// A folder of models, and the digests of all their versions.
 struct Models {
@@ -58,14 +51,8 @@ impl Models {
     /// Installs a version of a small model, in place of the one before.
     fn install(&mut self, model: &str, family: &str, version: &str) {
         let labels: Vec<String> =
-            (0..CLASSES).map(|class| format!("{model} {version} {class}")).collect();
-        let file: PathBuf = self.path().join("labels.txt");
-        fs::write(&file, labels.join("\n")).unwrap();
-        let add = spotter(["model", "add", "--replace", "--name", model, "--labels"]).arg(&file);
-        let add = add.arg("--models-dir").arg(self.path());
-        let source = format!("libs/detector/tests/families/{family}.onnx");
-        let added = Ended::of(add.arg(workspace_root().join(source)));
-        assert_eq!(added.code, Some(0), "{added:?}");
+            (0..SMALL_MODEL_CLASSES).map(|class| format!("{model} {version} {class}")).collect();
+        install_small_model(self.path(), model, family, &labels);
         self.note(model, &format!("{model} {version}"));
     }
 
