@@ -99,7 +99,8 @@ fn a_port_is_reserved_for_one_test() {
     // Enough that without reservations two of them would almost certainly be equal.
     let ports: Vec<u16> = (0..300).map(|_| free_port()).collect();
     if std::env::var_os(TAKES_PORTS).is_some() {
-        println!("{{\"ports\":{ports:?}}}");
+        // On one core, the test runner has begun a line with the name of the test.
+        println!("\n{{\"ports\":{ports:?}}}");
         std::thread::park();
     }
     let neighbour = Process::builder(std::env::current_exe().unwrap())
@@ -133,7 +134,7 @@ fn a_killed_test_leaves_no_child_behind() {
     if std::env::var_os(TO_BE_KILLED).is_some() {
         let child = Process::builder("sh").args(["-c", "echo up; exec sleep 600"]).start();
         child.wait_for_line(|line| line.text == "up", LONG);
-        println!("{{\"child\":{}}}", child.id());
+        println!("\n{{\"child\":{}}}", child.id());
         std::thread::park();
     }
     let mut test = Process::builder(std::env::current_exe().unwrap())
