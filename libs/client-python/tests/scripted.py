@@ -27,11 +27,24 @@ class Script:
     url: str = ""
     requests: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
-    """What was sent with each request, where it said how long that is."""
+    """What was sent with each request."""
 
 
 class ServerOfIpv6(ThreadingHTTPServer):
     address_family = socket.AF_INET6
+
+
+def body_of(request: BaseHTTPRequestHandler) -> bytes:
+    """All that the client sends with a request: an answer before its end would leave open how much the client has sent."""
+    if request.headers.get("Transfer-Encoding") != "chunked":
+        return request.rfile.read(int(request.headers.get("Content-Length", 0)))
+    body = b""
+    # An empty line: the connection was lost.
+    while length := int(request.rfile.readline() or b"0", 16):
+        body += request.rfile.read(length)
+        request.rfile.readline()
+    request.rfile.readline()
+    return body
 
 
 @contextmanager
@@ -40,7 +53,7 @@ def scripted(*answers: Answer, server_type: type[ThreadingHTTPServer] = Threadin
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
-            script.bodies.append(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+            script.bodies.append(body_of(self))
             headers = {name.lower(): value for name, value in self.headers.items()}
             script.requests.append((f"{self.command} {self.path}", headers))
             if not script.answers:
