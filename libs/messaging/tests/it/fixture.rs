@@ -103,6 +103,31 @@ impl Fixture {
         }
     }
 
+    /// Waits until the server has the request of an idle worker for a job of normal priority: the next one is sent to it
+    /// whether or not it is still polled.
+    pub(crate) async fn asks_for_jobs(&self, deliveries: &mut Deliveries) {
+        self.requests_become(deliveries, 1, "normal-yolov8n", |requests| requests > 0).await;
+    }
+
+    /// Polls until the number of requests that the server has for a consumer is as wished. There must be no job for them.
+    pub(crate) async fn requests_become(
+        &self,
+        deliveries: &mut Deliveries,
+        free_slots: usize,
+        consumer: &str,
+        wished: impl Fn(usize) -> bool,
+    ) {
+        let jobs = self.raw().await.get_stream("JOBS").await.unwrap();
+        let become_so = eventually(TIMEOUT, async || {
+            let info = jobs.consumer_info(consumer).await.unwrap();
+            wished(info.num_waiting).then_some(())
+        });
+        tokio::select! {
+            delivery = deliveries.next(free_slots) => panic!("there is no job, but {delivery:?} came"),
+            () = become_so => {}
+        }
+    }
+
     /// Waiting and in progress.
     pub(crate) async fn depth(&self) -> (u64, u64) {
         let depth = self.messaging.queue().depth().await.unwrap();

@@ -13,8 +13,8 @@ use time::OffsetDateTime;
 use tokio::time::sleep;
 
 use crate::fixture::{
-    A_WHILE, Fixture, LEASE, TIMEOUT, begin, failure, job, large_picture, next, nothing_comes,
-    picture, success, terminal,
+    A_WHILE, Fixture, LEASE, TIMEOUT, begin, failure, job, large_picture, next, picture, success,
+    terminal,
 };
 
 #[tokio::test]
@@ -359,8 +359,7 @@ async fn a_first_delivery_counts_as_a_run_unless_it_was_released() {
     let mut deliveries = fixture.deliveries();
     let again = next(&mut deliveries, 2).await;
     assert_eq!((&again.job, again.attempt), (&released, 2));
-    // Until it waits for more.
-    nothing_comes(&mut deliveries, A_WHILE).await;
+    fixture.asks_for_jobs(&mut deliveries).await;
     fixture.submit(&drained).await;
     fixture.depth_becomes((0, 3)).await;
     deliveries.stop().await;

@@ -123,7 +123,7 @@ async fn a_job_on_its_way_to_a_worker_that_pauses_is_released() {
     (config.ack_wait, config.request_timeout) = (NEVER, TIMEOUT);
     let far = Messaging::connect(config).await.unwrap();
     let mut busy = far.queue().deliveries([ModelName::default()]);
-    assert!(timeout(A_WHILE, busy.next(1)).await.is_err(), "there is no job yet");
+    fixture.asks_for_jobs(&mut busy).await;
     proxy.delay(Duration::from_secs(1));
     fixture.submit_many(1).await;
     fixture.depth_becomes((0, 1)).await;
