@@ -1,4 +1,4 @@
-//! Preprocessing on one core: decoding and letterboxing bus.jpg (810 × 1080), and pictures of 12 megapixels made from it.
+//! Preprocessing on one core: decoding, letterboxing and stretching bus.jpg (810 × 1080), and larger pictures made of it.
 
 use std::hint::black_box;
 use std::path::Path;
@@ -33,6 +33,10 @@ fn bus() -> Vec<u8> {
     }
 }
 
+/// As RF-DETR takes pictures.
+const STRETCHED_AS_FLOATS: LetterboxSpec =
+    LetterboxSpec { preprocessing: HeadKind::RF_DETR.preprocessing(), ..STRETCHED };
+
 fn preprocess(criterion: &mut Criterion) {
     let bytes = bus();
     let limits = PictureLimits::default();
@@ -50,6 +54,36 @@ fn preprocess(criterion: &mut Criterion) {
     criterion.bench_function("stretch bus.jpg to 640x640, antialiased", |bencher| {
         bencher.iter(|| letterbox(black_box(&picture), &STRETCHED, &mut tensor));
     });
+}
+
+/// The resizes for models that take stretched pictures, without decoding.
+fn stretch(criterion: &mut Criterion) {
+    let Ok(bus) = decode(&bus(), &PictureLimits::default()) else {
+        panic!("bus.jpg does not decode");
+    };
+    let mut tensor = InputTensor::default();
+    for (width, height) in [(1280, 720), (3840, 2160)] {
+        let picture = repeated(&bus, width, height);
+        let mut group = criterion.benchmark_group(format!("stretch {width}x{height} to 640x640"));
+        for (name, spec) in [("antialiased", STRETCHED), ("as floats", STRETCHED_AS_FLOATS)] {
+            group.bench_function(name, |bencher| {
+                bencher.iter(|| letterbox(black_box(&picture), &spec, &mut tensor));
+            });
+        }
+    }
+}
+
+/// `picture` side by side until it fills the size.
+fn repeated(picture: &Picture, width: u32, height: u32) -> Picture {
+    let at = |x: u32, y: u32| {
+        let pixel = (y % picture.height()) * picture.width() + x % picture.width();
+        picture.rgb().as_chunks::<3>().0[pixel as usize]
+    };
+    let pixels = (0..height).flat_map(|y| (0..width).flat_map(move |x| at(x, y)));
+    let Some(repeated) = Picture::from_rgb(width, height, pixels.collect()) else {
+        panic!("three bytes a pixel");
+    };
+    repeated
 }
 
 /// Two kinds, both with colour at half the resolution: bus.jpg enlarged, which is very smooth, and bus.jpg repeated, which
@@ -118,5 +152,5 @@ fn jpeg(picture: &RgbImage, progressive: bool) -> turbojpeg::Result<Vec<u8>> {
     })
 }
 
-criterion_group!(benches, preprocess, twelve_megapixels);
+criterion_group!(benches, preprocess, stretch, twelve_megapixels);
 criterion_main!(benches);

@@ -1,8 +1,8 @@
 //! RF-DETR: `dets` and `labels` of queries; by transformers, `pred_boxes` and `logits`.
 //!
-//! The input is stretched by a bilinear resize without antialiasing, and standardised by the mean and deviation of ImageNet
-//! (`RFDETR.predict`). A row of `labels` has a logit more than there are classes; with COCO's it is indexed by the
-//! identifiers of COCO's categories, which have gaps.
+//! The input is stretched by a bilinear resize of floats without antialiasing, and standardised by the mean and deviation
+//! of ImageNet (`RFDETR.predict`; `RfDetrImageProcessor` in transformers). A row of `labels` has a logit more than there
+//! are classes; with COCO's it is indexed by the identifiers of COCO's categories, which have gaps.
 
 use super::{
     declared::{Declared, Ends, Shapes},
@@ -22,7 +22,7 @@ impl HeadKind {
         described: Some("dets and labels of floats (RF-DETR)"),
         preprocessing: Preprocessing {
             placement: Placement::Stretch,
-            resampling: Resampling::Bilinear,
+            resampling: Resampling::BilinearFloat,
             channels: ChannelOrder::Rgb,
             range: ValueRange::Standardised {
                 mean: [0.485, 0.456, 0.406],

@@ -247,6 +247,22 @@ mod tests {
     }
 
     #[test]
+    fn a_description_names_the_resampling() {
+        for (resampling, name) in [
+            (Resampling::Bilinear, "bilinear"),
+            (Resampling::Antialiased, "antialiased"),
+            (Resampling::BilinearFloat, "bilinear-float"),
+        ] {
+            let preprocessing =
+                Some(Preprocessing { resampling, ..HeadKind::RF_DETR.preprocessing() });
+            let told = Manifest { preprocessing, ..manifest() };
+            let text = told.to_text().unwrap();
+            assert!(text.contains(&format!("resampling = \"{name}\"")), "{text}");
+            assert_eq!(Manifest::parse(&text).unwrap(), told);
+        }
+    }
+
+    #[test]
     fn a_description_without_an_end_is_not_read_to_it() {
         let dir = tempfile::tempdir().unwrap();
         install(dir.path(), "");

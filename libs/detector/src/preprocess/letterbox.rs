@@ -1,13 +1,15 @@
 //! From a picture of any size to a model's input tensor: scaled to fit and padded, or stretched, in planes of floats.
 //!
 //! The geometry is that of Ultralytics' `LetterBox` (centred) or of YOLOX's `preproc` (top left); the arithmetic of
-//! the scaling is OpenCV's, bit by bit. Detections depend on it: a plain float bilinear resize moves boxes by up to a
-//! quarter of a pixel, and an antialiased one loses objects near the threshold.
+//! the scaling is that of the family's package, for most OpenCV's, bit by bit. Detections depend on it: for YOLOv8, a plain
+//! float bilinear resize moves boxes by up to a quarter of a pixel, and an antialiased one loses objects near the threshold.
 
 mod antialiased;
+mod bilinear_float;
 mod geometry;
 mod planes;
 mod resize;
+mod source_rows;
 mod spec;
 
 use domain::Tile;
@@ -51,7 +53,7 @@ pub fn letterbox_reduced(
 }
 
 /// [`letterbox_reduced`] for a part of the picture, as if that were all of it, except that pixels at its edges are scaled
-/// with those beyond.
+/// with those beyond, unless they are scaled as floats.
 pub(crate) fn letterbox_tile(
     picture: &ReducedPicture,
     tile: &Tile,
@@ -120,6 +122,7 @@ fn fill(
     match spec.preprocessing.resampling {
         Resampling::Bilinear => resize::resize(source, &mut window, value),
         Resampling::Antialiased => antialiased::resize(source, &mut window, value),
+        Resampling::BilinearFloat => bilinear_float::resize(source, &mut window, value),
     }
 }
 

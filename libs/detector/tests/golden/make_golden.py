@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Makes the golden data of this folder with OpenCV and Pillow: what the Rust code is held against.
+"""Makes the golden data of this folder with OpenCV, Pillow and torchvision: what the Rust code is held against.
 
     python3 -m venv /tmp/golden
-    /tmp/golden/bin/pip install opencv-python-headless==4.14.0.94 pillow==11.3.0 numpy
+    /tmp/golden/bin/pip install opencv-python-headless==4.14.0.94 pillow==11.3.0 numpy torchvision==0.29.2
     /tmp/golden/bin/python make_golden.py ../../../../test_images
 
-`letterbox.txt`: one letterboxed picture a line; `stretch.txt`: one that is stretched. `files/NAME` is a small picture,
+`letterbox.txt`: one letterboxed picture a line; `stretch.txt`: one that is stretched; `stretch_float.txt`: one that is
+stretched as floats and standardised, of which some values are kept. `files/NAME` is a small picture,
 and `files/NAME.expected.png` what cv2.imread makes of it. `test_images.txt`: the sample pictures, decoded and
 letterboxed.
 """
@@ -90,6 +91,19 @@ def write_stretch(size=(416, 320)):
                 print(name, width, height, sha256(stretched(synthetic(width, height)).transpose(2, 0, 1)), file=out)
 
 
+def write_stretch_float(size=(416, 320), step=4999):
+    """As `RFDETR.predict` of the package rfdetr."""
+    from torchvision.transforms import functional
+
+    with open(os.path.join(HERE, "stretch_float.txt"), "w") as out:
+        print(f"# source_width source_height, then every {step}th of the values", file=out)
+        for width, height in [*SIZES, (3840, 2160)]:
+            tensor = functional.to_tensor(synthetic(width, height))
+            tensor = functional.resize(tensor, list(reversed(size)), antialias=False)
+            tensor = functional.normalize(tensor, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+            print(width, height, *tensor.numpy().ravel()[::step], file=out)
+
+
 def write_test_images(folder):
     with open(os.path.join(HERE, "test_images.txt"), "w") as out:
         print("# name width height sha256(rgb) sha256(letterboxed planes)", file=out)
@@ -139,5 +153,6 @@ def write_files():
 
 write_letterbox()
 write_stretch()
+write_stretch_float()
 write_files()
 write_test_images(sys.argv[1])

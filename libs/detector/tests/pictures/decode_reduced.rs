@@ -36,6 +36,13 @@ const STRETCHED: LetterboxSpec = LetterboxSpec {
         ..CENTRED
     },
 };
+const STRETCHED_AS_FLOATS: LetterboxSpec = LetterboxSpec {
+    preprocessing: Preprocessing {
+        resampling: Resampling::BilinearFloat,
+        ..STRETCHED.preprocessing
+    },
+    ..STRETCHED
+};
 
 /// Scales at which a JPEG is decoded at a half and at a quarter of its sides.
 const HALVED: f64 = 0.1;
@@ -76,7 +83,7 @@ fn positions_are_those_of_the_full_size() {
         for orientation in 1..=8 {
             let file = jpeg(&stored, orientation);
             let full = decode(&file, &LIMITS).expect("a good JPEG");
-            for spec in [SQUARE, WIDE, STRETCHED] {
+            for spec in [SQUARE, WIDE, STRETCHED, STRETCHED_AS_FLOATS] {
                 let what = format!("{width}×{height}, orientation {orientation}, {spec:?}");
                 let mut small = ReducedPicture::default();
                 let scale = |width, height| spec.scale(width, height);

@@ -1,4 +1,5 @@
-//! The letterbox against OpenCV's resize in Ultralytics' and YOLOX's geometry, to the last bit.
+//! The letterbox against OpenCV's resize in Ultralytics' and YOLOX's geometry, to the last bit, and against Pillow's and
+//! torchvision's resize.
 
 use detector::InputBox;
 use detector::decode::{Picture, decode};
@@ -103,6 +104,46 @@ fn stretched_pictures_are_opencvs_and_pillows() {
     }
 }
 
+const IMAGENET: ValueRange =
+    ValueRange::Standardised { mean: [0.485, 0.456, 0.406], deviation: [0.229, 0.224, 0.225] };
+
+#[test]
+fn pictures_stretched_as_floats_are_torchvisions() {
+    const STEP: usize = 4999;
+    let mut spec = stretched(Resampling::BilinearFloat);
+    spec.preprocessing.range = IMAGENET;
+    let mut tensor = InputTensor::default();
+    let lines = golden_lines("stretch_float.txt");
+    assert!(lines.len() > 25);
+    for line in lines {
+        let [width, height, values @ ..] = &line[..] else { panic!("no sides in {line:?}") };
+        let side = |word: &str| word.parse::<u32>().expect("a number");
+        letterbox(&synthetic(side(width), side(height)), &spec, &mut tensor);
+        let found = tensor.data.iter().step_by(STEP);
+        assert_eq!(found.len(), values.len());
+        for (place, (found, expected)) in found.zip(values).enumerate() {
+            let expected: f32 = expected.parse().expect("a number");
+            // From −2.2 to 2.7, a float is exact to 2.4e-7.
+            assert!(
+                (found - expected).abs() < 2e-6,
+                "{width}×{height}, value {}: {found} {expected}",
+                place * STEP
+            );
+        }
+    }
+}
+
+#[test]
+fn a_picture_of_the_inputs_size_is_not_changed_by_a_resize_of_floats() {
+    let picture = synthetic(416, 320);
+    let planes_of = |resampling| {
+        let mut tensor = InputTensor::default();
+        letterbox(&picture, &stretched(resampling), &mut tensor);
+        planes(&tensor)
+    };
+    assert_eq!(planes_of(Resampling::BilinearFloat), planes_of(Resampling::Bilinear));
+}
+
 #[test]
 fn standardised_values_are_the_formulas() {
     let (mean, deviation) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
@@ -113,7 +154,8 @@ fn standardised_values_are_the_formulas() {
         tensor
     };
     // The letterbox has padding, which is standardised as well.
-    for spec in [ULTRALYTICS, YOLOX, stretched(Resampling::Antialiased)] {
+    let resized = [Resampling::Antialiased, Resampling::BilinearFloat].map(stretched);
+    for spec in [ULTRALYTICS, YOLOX].into_iter().chain(resized) {
         for channels in [ChannelOrder::Rgb, ChannelOrder::Bgr] {
             let as_bytes = Preprocessing { channels, ..spec.preprocessing };
             let range = ValueRange::Standardised { mean, deviation };
@@ -195,15 +237,19 @@ fn strange_targets_do_not_panic() {
         TargetSize::Rect { long_side: 7, multiple_of: 5 },
     ];
     for target in targets {
-        for placement in [Placement::Centre, Placement::TopLeft, Placement::Stretch] {
-            for picture in
-                [Picture::default(), synthetic(1, 1), synthetic(200, 3), synthetic(3, 200)]
-            {
-                let resampling = if placement == Placement::Stretch {
-                    Resampling::Antialiased
-                } else {
-                    Resampling::Bilinear
-                };
+        for (placement, resampling) in [
+            (Placement::Centre, Resampling::Bilinear),
+            (Placement::TopLeft, Resampling::Bilinear),
+            (Placement::Stretch, Resampling::Antialiased),
+            (Placement::Stretch, Resampling::BilinearFloat),
+        ] {
+            for picture in [
+                Picture::default(),
+                synthetic(1, 1),
+                synthetic(1, 3),
+                synthetic(200, 3),
+                synthetic(3, 200),
+            ] {
                 let preprocessing = Preprocessing { placement, resampling, ..CENTRED };
                 let spec = LetterboxSpec { target, preprocessing };
                 let letterbox = letterbox(&picture, &spec, &mut tensor);

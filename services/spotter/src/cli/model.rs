@@ -56,7 +56,8 @@ pub(crate) struct ModelInstallOptions {
     /// The licence of its weights, such as AGPL-3.0 [default: from the catalogue, or the file]
     #[arg(long, alias = "licence")]
     pub(crate) license: Option<String>,
-    /// How pictures are scaled: 'bilinear' as OpenCV, or 'antialiased' as Pillow [default: as the family's reference]
+    /// How pictures are scaled: 'bilinear' as OpenCV, 'antialiased' as Pillow, or 'bilinear-float' as PyTorch [default: as
+    /// the family's reference]
     #[arg(long, value_parser = resampling, value_name = "METHOD")]
     pub(crate) resampling: Option<Resampling>,
     /// Keep the graph unchanged, even where removing its head would make it faster
@@ -73,7 +74,8 @@ fn resampling(text: &str) -> Result<Resampling, &'static str> {
     match text {
         "bilinear" => Ok(Resampling::Bilinear),
         "antialiased" => Ok(Resampling::Antialiased),
-        _ => Err("expected 'bilinear' or 'antialiased'"),
+        "bilinear-float" => Ok(Resampling::BilinearFloat),
+        _ => Err("expected 'bilinear', 'antialiased' or 'bilinear-float'"),
     }
 }
 

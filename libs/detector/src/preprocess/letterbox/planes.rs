@@ -50,13 +50,25 @@ pub(super) fn write_planes(
     planes: [&mut [f32]; 3],
     value: impl Fn(usize, f32x4) -> f32x4 + Copy,
 ) {
+    let channels = |pixels: &u32x4| {
+        [0, 8, 16].map(|shift| {
+            let lanes: i32x4 = cast((*pixels >> shift) & u32x4::splat(0xFF));
+            f32x4::from_i32x4(lanes)
+        })
+    };
+    write_channels(pixels.iter().map(channels), planes, value);
+}
+
+/// Writes a row, given as red, green and blue of four pixels each, to the three planes.
+pub(super) fn write_channels(
+    groups: impl Iterator<Item = [f32x4; 3]>,
+    planes: [&mut [f32]; 3],
+    value: impl Fn(usize, f32x4) -> f32x4 + Copy,
+) {
     let [red, green, blue] = planes.map(|plane| plane.chunks_mut(GROUP));
-    for (((pixels, red), green), blue) in pixels.iter().zip(red).zip(green).zip(blue) {
-        let byte = |channel: usize| {
-            let lanes: i32x4 = cast((*pixels >> (8 * channel as u32)) & u32x4::splat(0xFF));
-            value(channel, f32x4::from_i32x4(lanes)).to_array()
-        };
-        for (plane, values) in [(red, byte(0)), (green, byte(1)), (blue, byte(2))] {
+    for ((([r, g, b], red), green), blue) in groups.zip(red).zip(green).zip(blue) {
+        for (plane, values) in [(red, value(0, r)), (green, value(1, g)), (blue, value(2, b))] {
+            let values = values.to_array();
             match plane.as_mut_array::<GROUP>() {
                 Some(plane) => *plane = values,
                 // The last pixels of a row that is no multiple of four.

@@ -6,12 +6,11 @@
 //!
 //! All loops use vectors of 128 bits (crate `wide`), which every 64-bit x86 and ARM processor has.
 
-use std::borrow::Cow;
-
 use wide::bytemuck::{cast, cast_slice_mut};
 use wide::{f32x4, i16x8, i32x4, u8x16, u32x4};
 
 use super::planes::{GROUP, PIXEL, Source, Window, u32_at, write_planes};
+use super::source_rows::{PAIR_LEN, SourceRows};
 use crate::decode::{Extent, Picture};
 
 /// Weights are multiples of 1/2048 (`INTER_RESIZE_COEF_SCALE`).
@@ -111,39 +110,6 @@ fn column_taps(pixels: usize, source: Extent, scaled: usize) -> Vec<ColumnTap> {
     let padded = scaled.next_multiple_of(GROUP);
     columns.resize(padded, columns[scaled - 1]);
     columns
-}
-
-/// Bytes that the horizontal pass reads for two pixels: four from the first's start, four from the second's.
-const PAIR_LEN: usize = PIXEL + 4;
-
-/// The source's rows, each readable by [`PAIR_LEN`] bytes from any pixel but its last.
-struct SourceRows<'a> {
-    rgb: Cow<'a, [u8]>,
-    row_len: usize,
-    /// The last row with a spare pixel behind it: all others have the next row there.
-    last: Vec<u8>,
-}
-
-impl<'a> SourceRows<'a> {
-    fn new(picture: &'a Picture) -> Self {
-        let (rgb, row_len) = match picture.width() {
-            // A row of one pixel has no pair: it is read as three equal ones.
-            1 => {
-                let pixels = picture.rgb().as_chunks::<PIXEL>().0;
-                (pixels.iter().flat_map(|pixel| pixel.repeat(3)).collect(), 3 * PIXEL)
-            }
-            width => (Cow::Borrowed(picture.rgb()), width as usize * PIXEL),
-        };
-        let mut last = rgb[rgb.len() - row_len..].to_vec();
-        last.extend_from_within(row_len - PIXEL..);
-        Self { rgb, row_len, last }
-    }
-
-    /// Row `y` and some bytes that follow it.
-    fn row(&self, y: usize) -> &[u8] {
-        let start = y * self.row_len;
-        if start + self.row_len < self.rgb.len() { &self.rgb[start..] } else { &self.last }
-    }
 }
 
 /// A source row after the horizontal pass: for each pixel the upper 15 bits of three sums, and a fourth lane that

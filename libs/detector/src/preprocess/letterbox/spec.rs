@@ -75,6 +75,9 @@ pub enum Resampling {
     /// From all pixels of the picture that lie under one of the scaled one: Pillow's `BILINEAR`, and torchvision's with
     /// `antialias`.
     Antialiased,
+    /// As [`Resampling::Bilinear`], but in floats, without rounding to bytes: PyTorch's `interpolate` with `bilinear`, and
+    /// torchvision's resize of a tensor of floats without `antialias`.
+    BilinearFloat,
 }
 
 /// The order of the three planes.
@@ -138,9 +141,11 @@ impl fmt::Display for Preprocessing {
             Placement::TopLeft => "letterbox at the top left",
             Placement::Stretch => "stretched",
         })?;
-        if self.resampling == Resampling::Antialiased {
-            f.write_str(", antialiased")?;
-        }
+        f.write_str(match self.resampling {
+            Resampling::Bilinear => "",
+            Resampling::Antialiased => ", antialiased",
+            Resampling::BilinearFloat => ", resized as floats",
+        })?;
         f.write_str(match self.channels {
             ChannelOrder::Rgb => ", RGB",
             ChannelOrder::Bgr => ", BGR",
