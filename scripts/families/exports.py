@@ -35,8 +35,6 @@ class Case:
     options: list[str] = field(default_factory=list)
     labels: list[str] | None = None
     covers: Callable[[Path], bool] = lambda _picture: True
-    # Instead of those of the folder.
-    pictures: list[Path] = field(default_factory=list)
 
 
 def fit_batch_normalisation(model: nn.Module, batch: torch.Tensor) -> None:
@@ -147,13 +145,6 @@ def by_ultralytics(yaml: str, name: str, *, task: str = "detect", options: tuple
 # transformers
 
 
-def sized_pictures(pictures: list[Path], folder: Path) -> list[Path]:
-    """The pictures at the size of the input, which nothing resizes."""
-    for path in pictures:
-        Image.open(path).convert("RGB").resize((SIDE, SIDE)).save(folder / path.name)
-    return [folder / path.name for path in pictures]
-
-
 class LogitsAndBoxes(nn.Module):
     """The outputs that optimum exports."""
 
@@ -183,18 +174,6 @@ class Ranked(nn.Module):
         index = index // self.classes
         boxes = boxes.gather(dim=1, index=index.unsqueeze(-1).repeat(1, 1, boxes.shape[-1]))
         return labels, boxes, scores
-
-
-class DetsAndLabels(nn.Module):
-    """The outputs of RF-DETR's own export."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images):
-        found = self.model(pixel_values=images)
-        return found.pred_boxes, found.logits
 
 
 # Of RT-DETR and of D-FINE, which is built on it.
@@ -305,7 +284,7 @@ def by_transformers(build: Callable[[], nn.Module], name: str, wrap, inputs: lis
         is_score = lambda layer: isinstance(layer, nn.Linear) and layer.out_features in {CLASSES, CLASSES + 1}  # noqa: E731
         spread(model, batch, [layer for layer in model.modules() if is_score(layer)], 1.5, -2.0)
         path = folder / f"{name}.onnx"
-        example = {"pixel_values": batch[:1], "images": batch[:1], "input": batch[:1]}
+        example = {"pixel_values": batch[:1], "images": batch[:1]}
         example["orig_target_sizes"] = torch.tensor([[SIDE, SIDE]])
         torch.onnx.export(
             wrap(model).eval(),
@@ -340,10 +319,7 @@ def by_transformers(build: Callable[[], nn.Module], name: str, wrap, inputs: lis
             boxes[:, 1::2] = boxes[:, 1::2].clamp(0, image.height)
             return list(zip(found["labels"].tolist(), found["scores"].tolist(), boxes.tolist(), strict=True))
 
-        # RF-DETR resizes floats, spotter bytes: a value is up to half a level off, which random weights amplify.
-        sized = sized_pictures(pictures, folder) if name.startswith("rf-detr") else []
-        options = ["--labels", str(names)]
-        return Case(name, path, reference, confidence, feeds, options, labels, pictures=sized)
+        return Case(name, path, reference, confidence, feeds, ["--labels", str(names)], labels)
 
     return make
 
@@ -371,5 +347,7 @@ CASES: dict[str, Callable[[Path, list[Path]], Case]] = {
         ["images", "orig_target_sizes"],
         ["labels", "boxes", "scores"],
     ),
-    "rf-detr": by_transformers(rf_detr, "rf-detr", DetsAndLabels, ["input"], ["dets", "labels"]),
+    "rf-detr-transformers": by_transformers(
+        rf_detr, "rf-detr-transformers", LogitsAndBoxes, ["pixel_values"], ["logits", "pred_boxes"]
+    ),
 }
