@@ -15,6 +15,7 @@ mod rf_detr;
 mod rt_detr;
 mod rt_detr_transformers;
 mod rt_detr_ultralytics;
+mod rt_detr_ultralytics_ranked;
 mod scan;
 mod yolov5;
 mod yolov8;
@@ -41,6 +42,7 @@ pub const HEADS: &[HeadKind] = &[
     HeadKind::RT_DETR,
     HeadKind::RT_DETR_TRANSFORMERS,
     HeadKind::RT_DETR_ULTRALYTICS,
+    HeadKind::RT_DETR_ULTRALYTICS_RANKED,
     HeadKind::RF_DETR,
 ];
 
@@ -164,7 +166,8 @@ mod tests {
             readings.map(move |levels| (head, levels.classes, levels.strides)).collect::<Vec<_>>()
         };
         // A file of RT-DETR by Ultralytics has to have an operator as well.
-        let heads = HEADS.iter().filter(|head| **head != HeadKind::RT_DETR_ULTRALYTICS);
+        let by_operator = [HeadKind::RT_DETR_ULTRALYTICS, HeadKind::RT_DETR_ULTRALYTICS_RANKED];
+        let heads = HEADS.iter().filter(|head| !by_operator.contains(head));
         heads.flat_map(of_head).collect()
     }
 

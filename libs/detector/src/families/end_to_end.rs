@@ -32,8 +32,8 @@ impl HeadKind {
 struct EndToEnd;
 
 impl Layout for EndToEnd {
-    /// Newer versions of Ultralytics export RT-DETR with rows of as many values, whose boxes are parts of the picture. Only
-    /// its deformable attention has the operator `GridSample`.
+    /// [RT-DETR by Ultralytics](HeadKind::RT_DETR_ULTRALYTICS_RANKED) has rows of as many values, whose boxes are parts of the
+    /// picture. Only its deformable attention has the operator `GridSample`.
     fn claim(&self, file: &Declared<'_>) -> Option<Ends> {
         file.one_output(2).filter(|_| !file.has_operator("GridSample"))
     }

@@ -101,6 +101,15 @@ impl Mismatch {
         expected: "an export with sigmoid applied to its scores",
     };
 
+    /// That boxes must be in parts of the picture, if any of their `values` is far outside 0 to 1.
+    pub(crate) fn of_parts<'v>(values: impl IntoIterator<Item = &'v f32>) -> Option<Self> {
+        let are_parts = values.into_iter().all(|part| (-0.5..=1.5).contains(part));
+        (!are_parts).then_some(Self {
+            found: "boxes outside 0 to 1",
+            expected: "centre and size of boxes in parts of the picture",
+        })
+    }
+
     /// [`Mismatch::SCORES`] if any of `scores` is not from 0 to 1.
     pub(crate) fn of_scores<'v>(scores: impl IntoIterator<Item = &'v f32>) -> Option<Self> {
         let are_scores = scores.into_iter().all(|score| (0.0..=1.0).contains(score));

@@ -60,11 +60,7 @@ impl Queries<'_> {
 
 /// Why the boxes of a picture cannot be in parts of it.
 pub(super) fn of_parts(boxes: &OutputView<'_>) -> Option<Mismatch> {
-    let are_parts = boxes.data.iter().all(|part| (-0.5..=1.5).contains(part));
-    (!are_parts).then_some(Mismatch {
-        found: "boxes outside 0 to 1",
-        expected: "centre and size of boxes in parts of the picture",
-    })
+    Mismatch::of_parts(boxes.data)
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! RT-DETR as Ultralytics exports it: one output `[batch, queries, 4 + classes]`.
+//! RT-DETR as earlier versions of Ultralytics exported it: one output `[batch, queries, 4 + classes]`.
 //!
 //! Each row holds a box's centre x, centre y, width and height in parts of the picture, then the final score of each class
 //! (`RTDETRDecoder.forward`); a query is of its best class (`RTDETRPredictor.postprocess`). The picture is stretched by
-//! OpenCV's bilinear resize.
+//! OpenCV's bilinear resize. [Newer versions](HeadKind::RT_DETR_ULTRALYTICS_RANKED) give a score and a class instead.
 
 use domain::ClassId;
 
@@ -20,14 +20,18 @@ use crate::{
 };
 
 /// RT-DETR has 300 queries.
-const MOST_QUERIES: u64 = 1000;
+pub(super) const MOST_QUERIES: u64 = 1000;
+
+/// That of RT-DETR, with OpenCV's resize (`RTDETRPredictor`, `scale_fill`).
+pub(super) const PREPROCESSING: Preprocessing =
+    Preprocessing { resampling: Resampling::Bilinear, ..rt_detr::PREPROCESSING };
 
 impl HeadKind {
     /// RT-DETR by Ultralytics: `[batch, queries, 4 + classes]`, centre and size from 0 to 1, and final scores.
     pub const RT_DETR_ULTRALYTICS: Self = Self(&Family {
         name: "rt-detr-ultralytics",
         described: Some("[batch, queries, 4 + classes] (RT-DETR by Ultralytics)"),
-        preprocessing: Preprocessing { resampling: Resampling::Bilinear, ..rt_detr::PREPROCESSING },
+        preprocessing: PREPROCESSING,
         duplicates: Duplicates::Absent,
         sizes: Sizes::One,
         layout: &RtDetrUltralytics,
@@ -37,9 +41,8 @@ impl HeadKind {
 struct RtDetrUltralytics;
 
 impl Layout for RtDetrUltralytics {
-    /// Only deformable attention has the operator `GridSample`.
     fn claim(&self, file: &Declared<'_>) -> Option<Ends> {
-        file.one_output(2).filter(|_| file.has_operator("GridSample"))
+        claim(file)
     }
 
     fn readings(&self, shapes: &Shapes<'_>) -> Vec<Levels> {
@@ -54,14 +57,10 @@ impl Layout for RtDetrUltralytics {
 
     fn mismatch(&self, _: &Head, outputs: &[OutputView<'_>], _: usize) -> Option<Mismatch> {
         let output = outputs.first()?;
-        // Two classes, or a score and a class as newer versions export them.
-        let names_classes = |row: &[f32; 6]| row[5].fract() == 0.0;
-        if output.picture_shape::<2>()?[1] == 6
-            && output.data.as_chunks().0.iter().all(names_classes)
-        {
+        if are_ranked(output) {
             return Some(Mismatch {
-                found: "rows of a box in parts of the picture, a score and a class",
-                expected: "a score for each class, as earlier versions of Ultralytics export RT-DETR",
+                found: "rows of a box, a score and a class",
+                expected: "a score for each class",
             });
         }
         Mismatch::of_scores(output.data)
@@ -99,6 +98,18 @@ impl Layout for RtDetrUltralytics {
     }
 }
 
+/// One output of boxes. Only deformable attention has the operator `GridSample`.
+pub(super) fn claim(file: &Declared<'_>) -> Option<Ends> {
+    file.one_output(2).filter(|_| file.has_operator("GridSample"))
+}
+
+/// Whether rows of six values end in the number of a class, rather than in the score of the second of two classes.
+pub(super) fn are_ranked(output: &OutputView<'_>) -> bool {
+    let names_class = |row: &[f32; 6]| row[5].fract() == 0.0 && row[5] >= 0.0;
+    matches!(output.picture_shape(), Some([_, 6]))
+        && output.data.as_chunks().0.iter().all(names_class)
+}
+
 #[cfg(test)]
 mod tests {
     use domain::ConfidenceThreshold;
@@ -120,17 +131,5 @@ mod tests {
         head.decode_boxes(&outputs, &request, &mut found).unwrap();
         let bbox = InputBox { x1: 16.0, y1: 0.0, x2: 48.0, y2: 16.0 };
         assert_eq!(found, [Candidate { bbox, class_id: ClassId(1), score: 0.75 }]);
-    }
-
-    #[test]
-    fn rows_of_newer_versions_are_not_taken_for_two_classes() {
-        let head = Head { kind: HeadKind::RT_DETR_ULTRALYTICS, strides: Vec::new(), classes: 2 };
-        let is_refused = |rows: &[f32; 12]| {
-            let outputs = [OutputView { shape: &[1, 2, 6], data: rows }];
-            head.mismatch(&outputs, 64).is_some()
-        };
-        // The last two values are the scores of two classes, or a score and a class.
-        assert!(!is_refused(&[0.5, 0.5, 0.2, 0.2, 0.9, 0.1, 0.5, 0.5, 0.2, 0.2, 0.3, 0.6]));
-        assert!(is_refused(&[0.5, 0.5, 0.2, 0.2, 0.9, 1.0, 0.5, 0.5, 0.2, 0.2, 0.6, 0.0]));
     }
 }

@@ -210,6 +210,7 @@ fn each_family_gives_the_boxes_of_its_own_package() {
             "stretched, resized as floats, RGB of mean [0.485, 0.456, 0.406] and deviation [0.229, 0.224, 0.225]",
         ),
         ("rt-detr-transformers", HeadKind::RT_DETR_TRANSFORMERS, "stretched, antialiased, RGB 0–1"),
+        ("rt-detr-ultralytics", HeadKind::RT_DETR_ULTRALYTICS_RANKED, "stretched, RGB 0–1"),
         ("yolo11-nms", HeadKind::END_TO_END, "letterbox, RGB 0–1"),
         ("yolo26-end-to-end", HeadKind::END_TO_END, "letterbox, RGB 0–1"),
         ("yolov10-end-to-end", HeadKind::END_TO_END, "letterbox, RGB 0–1"),
