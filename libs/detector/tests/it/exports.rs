@@ -3,82 +3,25 @@
 use std::fs;
 
 use detector::{
-    Detections, ModelError, ModelInput, annotate,
-    decode::Picture,
+    ModelError, ModelInput,
     families::HeadKind,
-    model::install::{HeadChoice, InstallNote, Installed},
+    model::install::{HeadChoice, InstallNote},
     onnx::{
         OnnxModel,
         at_size::at_size,
         proto::{NodeProto, TensorProto},
     },
 };
-use domain::{ConfidenceThreshold, DetectionSettings, picture::PictureFormat};
 
 use crate::{
     graphs::{
         FLOAT16, TinyDetector, change_integers, constants, fix_dimensions, forget_shape, graph,
         info, make_dynamic, set_element_type, set_metadata,
     },
-    support::{Loaded, Models, picture, read},
+    support::{Models, assert_same, bus_of, find, picture, read, run},
 };
 
 const BOTH_HEADS: [HeadChoice; 2] = [HeadChoice::CutIfPossible, HeadChoice::KeepPlain];
-
-/// A picture that a model of that size takes as it is, cut head or not.
-fn bus_of(width: u32, height: u32) -> Vec<u8> {
-    let bus = image::load_from_memory(&picture("bus.jpg")).unwrap();
-    let small = bus.resize_exact(width, height, image::imageops::FilterType::Triangle).into_rgb8();
-    let small = Picture::from_rgb(width, height, small.into_raw()).unwrap();
-    annotate::encode(&small, PictureFormat::Png).unwrap()
-}
-
-/// An installed model, and what it found in a picture.
-struct Tried {
-    installed: Installed,
-    loaded: Loaded,
-    found: Detections,
-}
-
-/// Installs `model` and runs it on the picture `bytes` with the threshold `least`.
-#[track_caller]
-fn run(models: &Models, model: &OnnxModel, head: HeadChoice, bytes: &[u8], least: f32) -> Tried {
-    let installed = models.try_install(model, head).unwrap_or_else(|error| panic!("{error}"));
-    let confidence = ConfidenceThreshold::new(least).unwrap();
-    let settings = DetectionSettings { confidence, ..DetectionSettings::default() };
-    let mut loaded = models.load(&installed.bundle);
-    let found = loaded.detect(bytes, &settings);
-    Tried { installed, loaded, found }
-}
-
-#[track_caller]
-fn find(
-    models: &Models,
-    model: &OnnxModel,
-    head: HeadChoice,
-    bytes: &[u8],
-    least: f32,
-) -> Detections {
-    run(models, model, head, bytes, least).found
-}
-
-/// Asserts that two models found the same objects, within `pixels` and `score`.
-#[track_caller]
-fn assert_same(found: &Detections, expected: &Detections, pixels: f32, score: f32) {
-    assert_eq!(found.objects.len(), expected.objects.len(), "{found:#?} {expected:#?}");
-    for (found, expected) in found.objects.iter().zip(&expected.objects) {
-        assert_eq!(found.label, expected.label);
-        let (a, b) = (found.detection, expected.detection);
-        assert!((a.confidence - b.confidence).abs() <= score, "{a:?} {b:?}");
-        let sides = [
-            (a.bbox.x1, b.bbox.x1),
-            (a.bbox.y1, b.bbox.y1),
-            (a.bbox.x2, b.bbox.x2),
-            (a.bbox.y2, b.bbox.y2),
-        ];
-        assert!(sides.iter().all(|(a, b)| (a - b).abs() <= pixels), "{a:?} {b:?}");
-    }
-}
 
 #[test]
 fn an_export_with_dynamic_shapes_is_recognised_by_a_run() {

@@ -13,7 +13,7 @@ use detector::onnx::{
 
 pub(crate) const FLOAT32: i32 = 1;
 pub(crate) const FLOAT16: i32 = 10;
-const INT64: i32 = 7;
+pub(crate) const INT64: i32 = 7;
 /// Channels of every level before the head.
 const CHANNELS: i64 = 8;
 /// Bins of a distance.
@@ -30,12 +30,14 @@ pub(crate) struct TinyDetector {
     pub(crate) width: i64,
     /// Values for each cell beside its box and classes, as of poses and oriented boxes.
     pub(crate) extras: i64,
+    /// The version of the operators, 11 to 22.
+    pub(crate) opset: i64,
 }
 
 impl Default for TinyDetector {
     fn default() -> Self {
         let strides = vec![8, 16, 32];
-        Self { strides, classes: 3, batch: 1, height: 128, width: 192, extras: 0 }
+        Self { strides, classes: 3, batch: 1, height: 128, width: 192, extras: 0, opset: 17 }
     }
 }
 
@@ -62,8 +64,7 @@ impl TinyDetector {
         graph.node("Concat", &scores, "logits", &[("axis", 2)]);
         graph.node("Sigmoid", &["logits".to_owned()], "scores", &[]);
         graph.reshape("boxes", "bins", &[self.batch, 4, BINS, cells]);
-        graph.transpose("bins", "bins_first", &[0, 2, 1, 3]);
-        graph.node("Softmax", &["bins_first".to_owned()], "shares", &[("axis", 1)]);
+        self.shares_of_bins(&mut graph);
         graph.floats("dfl", &[1, BINS, 1, 1], (0..BINS).map(|bin| bin as f32).collect());
         graph.node("Conv", &["shares".to_owned(), "dfl".to_owned()], "means", &[]);
         graph.reshape("means", "distances", &[self.batch, 4, cells]);
@@ -75,7 +76,23 @@ impl TinyDetector {
         }
         graph.node("Concat", &ends, "output0", &[("axis", 1)]);
         let rows = 4 + self.classes + self.extras;
-        graph.finish(&[self.batch, 3, self.height, self.width], &[self.batch, rows, cells])
+        let input = [self.batch, 3, self.height, self.width];
+        let mut model = graph.finish(&input, &[self.batch, rows, cells]);
+        set_opset(&mut model, self.opset);
+        model
+    }
+
+    /// The softmax over bins `[batch, 4, 16, cells]`, as `[batch, 16, 4, cells]`.
+    fn shares_of_bins(&self, graph: &mut Builder) {
+        if self.opset >= 13 {
+            graph.transpose("bins", "bins_first", &[0, 2, 1, 3]);
+            graph.node("Softmax", &["bins_first".to_owned()], "shares", &[("axis", 1)]);
+            return;
+        }
+        // Before, it is over all axes from the given one, so exporters take the last.
+        graph.transpose("bins", "bins_last", &[0, 3, 1, 2]);
+        graph.node("Softmax", &["bins_last".to_owned()], "shares_last", &[("axis", 3)]);
+        graph.transpose("shares_last", "shares", &[0, 3, 2, 1]);
     }
 
     /// A chain of convolutions that halve the picture; gives the tensor of each level.
@@ -111,14 +128,15 @@ impl TinyDetector {
         graph.floats("anchors", &[1, 2, cells], x);
         graph.floats("strides", &[1, cells], strides);
         graph.floats("two", &[], vec![2.0]);
-        graph.integers("halves", &[2, 2]);
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
-        graph.nodes(
-            "Split",
-            &names(&["distances", "halves"]),
-            &["before", "behind"],
-            &[("axis", 1)],
-        );
+        let sides = ["before", "behind"];
+        if self.opset >= 13 {
+            graph.integers("halves", &[2, 2]);
+            graph.nodes("Split", &names(&["distances", "halves"]), &sides, &[("axis", 1)]);
+        } else {
+            graph.nodes("Split", &names(&["distances"]), &sides, &[("axis", 1)]);
+            graph.list("split", vec![2, 2]);
+        }
         graph.node("Sub", &names(&["anchors", "before"]), "start", &[]);
         graph.node("Add", &names(&["anchors", "behind"]), "end", &[]);
         graph.node("Add", &names(&["start", "end"]), "sum", &[]);
@@ -129,18 +147,25 @@ impl TinyDetector {
     }
 }
 
+/// A graph that is made node by node, with the input `images`.
 #[derive(Default)]
-struct Builder {
-    graph: GraphProto,
+pub(crate) struct Builder {
+    pub(crate) graph: GraphProto,
     state: u64,
 }
 
 impl Builder {
-    fn node(&mut self, op_type: &str, inputs: &[String], output: &str, integers: &[(&str, i64)]) {
+    pub(crate) fn node(
+        &mut self,
+        op_type: &str,
+        inputs: &[String],
+        output: &str,
+        integers: &[(&str, i64)],
+    ) {
         self.nodes(op_type, inputs, &[output], integers);
     }
 
-    fn nodes(
+    pub(crate) fn nodes(
         &mut self,
         op_type: &str,
         inputs: &[String],
@@ -172,7 +197,7 @@ impl Builder {
         self.list("perm", order.to_vec());
     }
 
-    fn reshape(&mut self, input: &str, output: &str, shape: &[i64]) -> String {
+    pub(crate) fn reshape(&mut self, input: &str, output: &str, shape: &[i64]) -> String {
         let constant = format!("{output}_shape");
         self.integers(&constant, shape);
         self.node("Reshape", &[input.to_owned(), constant], output, &[]);
@@ -180,7 +205,15 @@ impl Builder {
     }
 
     /// A convolution with pseudo-random weights up to `gain` over the root of what it sums.
-    fn conv(&mut self, name: &str, input: &str, dims: [i64; 4], gain: f32, bias: f32, step: i64) {
+    pub(crate) fn conv(
+        &mut self,
+        name: &str,
+        input: &str,
+        dims: [i64; 4],
+        gain: f32,
+        bias: f32,
+        step: i64,
+    ) {
         let [weights, biases] = ["weight", "bias"].map(|what| format!("{name}.{what}"));
         let scale = gain / ((dims[1] * dims[2] * dims[3]) as f32).sqrt();
         let values = (0..dims.iter().product()).map(|_| self.random() * scale).collect();
@@ -197,12 +230,12 @@ impl Builder {
         (self.state >> 40) as f32 / (1 << 23) as f32 - 1.0
     }
 
-    fn floats(&mut self, name: &str, dims: &[i64], values: Vec<f32>) {
+    pub(crate) fn floats(&mut self, name: &str, dims: &[i64], values: Vec<f32>) {
         let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.tensor(name, dims, FLOAT32, raw);
     }
 
-    fn integers(&mut self, name: &str, values: &[i64]) {
+    pub(crate) fn integers(&mut self, name: &str, values: &[i64]) {
         let raw: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.tensor(name, &[values.len() as i64], INT64, raw);
     }
@@ -217,7 +250,7 @@ impl Builder {
         });
     }
 
-    fn finish(mut self, input: &[i64], output: &[i64]) -> OnnxModel {
+    pub(crate) fn finish(mut self, input: &[i64], output: &[i64]) -> OnnxModel {
         self.graph.name = Some("tiny".to_owned());
         self.graph.input.push(info("images", input, FLOAT32));
         self.graph.output.push(info("output0", output, FLOAT32));
@@ -311,6 +344,11 @@ pub(crate) fn set_metadata(model: &mut OnnxModel, key: &str, value: &str) {
     model.proto.metadata_props.retain(|entry| entry.key() != key);
     let (key, value) = (Some(key.to_owned()), Some(value.to_owned()));
     model.proto.metadata_props.push(StringStringEntryProto { key, value });
+}
+
+/// Declares the version of the operators.
+pub(crate) fn set_opset(model: &mut OnnxModel, version: i64) {
+    model.proto.opset_import[0].version = Some(version);
 }
 
 pub(crate) fn graph(model: &mut OnnxModel) -> &mut GraphProto {

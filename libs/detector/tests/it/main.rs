@@ -12,5 +12,7 @@ mod install;
 mod layouts;
 mod onnx;
 mod onnx_types;
+mod samples;
 mod support;
 mod tiles;
+mod variants;
