@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::ops::RangeInclusive;
 
 use domain::ConfidenceThreshold;
 
@@ -101,19 +102,35 @@ impl Mismatch {
         expected: "an export with sigmoid applied to its scores",
     };
 
-    /// That boxes must be in parts of the picture, if any of their `values` is far outside 0 to 1.
+    /// Boxes must be in parts of the picture.
+    const PARTS: Self = Self {
+        found: "boxes outside 0 to 1",
+        expected: "centre and size of boxes in parts of the picture",
+    };
+
+    /// An overflow in the model, as 16-bit floats may have it, ends in values that are not numbers.
+    const NOT_NUMBERS: Self = Self {
+        found: "values that are not numbers (NaN)",
+        expected: "a model that does not overflow, such as one of 32-bit floats",
+    };
+
+    /// [`Mismatch::PARTS`] if any of `values` is far outside 0 to 1.
     pub(crate) fn of_parts<'v>(values: impl IntoIterator<Item = &'v f32>) -> Option<Self> {
-        let are_parts = values.into_iter().all(|part| (-0.5..=1.5).contains(part));
-        (!are_parts).then_some(Self {
-            found: "boxes outside 0 to 1",
-            expected: "centre and size of boxes in parts of the picture",
-        })
+        Self::of_range(values, -0.5..=1.5, Self::PARTS)
     }
 
     /// [`Mismatch::SCORES`] if any of `scores` is not from 0 to 1.
     pub(crate) fn of_scores<'v>(scores: impl IntoIterator<Item = &'v f32>) -> Option<Self> {
-        let are_scores = scores.into_iter().all(|score| (0.0..=1.0).contains(score));
-        (!are_scores).then_some(Self::SCORES)
+        Self::of_range(scores, 0.0..=1.0, Self::SCORES)
+    }
+
+    fn of_range<'v>(
+        values: impl IntoIterator<Item = &'v f32>,
+        range: RangeInclusive<f32>,
+        otherwise: Self,
+    ) -> Option<Self> {
+        let outside = values.into_iter().find(|value| !range.contains(value))?;
+        Some(if outside.is_nan() { Self::NOT_NUMBERS } else { otherwise })
     }
 }
 

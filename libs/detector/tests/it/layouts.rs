@@ -124,12 +124,17 @@ fn an_end_to_end_head_has_as_many_classes_as_the_file_has_names() {
 #[test]
 fn values_that_fit_no_family_are_refused() {
     let models = Models::new();
-    // The last value is no class.
-    let values = rows(20, 6, &[(0, &[48.0, 32.0, 80.0, 52.0, 0.75, 2.5])]);
-    let model = constant(&INPUT, &[("output0", &[1, 20, 6], values)]);
-    let error = models.try_install(&model, HeadChoice::CutIfPossible).unwrap_err();
-    assert!(matches!(error, ModelError::NotADetector { .. }), "{error}");
-    assert!(error.to_string().contains("the last is no class"), "{error}");
+    // The last value is no class; an overflow.
+    for (row, expected) in [
+        ([48.0, 32.0, 80.0, 52.0, 0.75, 2.5], "the last is no class"),
+        ([48.0, 32.0, 80.0, 52.0, f32::NAN, 2.0], "not numbers"),
+    ] {
+        let values = rows(20, 6, &[(0, &row)]);
+        let model = constant(&INPUT, &[("output0", &[1, 20, 6], values)]);
+        let error = models.try_install(&model, HeadChoice::CutIfPossible).unwrap_err();
+        assert!(matches!(error, ModelError::NotADetector { .. }), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+    }
 }
 
 #[test]
