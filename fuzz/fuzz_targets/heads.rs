@@ -78,6 +78,7 @@ fn right_shapes(
         "yolov8" => vec![vec![batch, 4 + classes, cells]],
         "yolox" | "yolox-decoded" => vec![vec![batch, cells, 5 + classes]],
         "yolov5" => vec![vec![batch, 3 * cells, 5 + classes]],
+        "yolov7-one-class" => vec![vec![batch, 3 * cells, 6]],
         "end-to-end" | "rt-detr-ultralytics-ranked" => vec![vec![batch, queries, 6]],
         "nms-rows" => vec![vec![queries, 7]],
         "rt-detr" => vec![vec![batch, queries], vec![batch, queries, 4], vec![batch, queries]],

@@ -24,10 +24,10 @@ CONFIDENCE = 0.3
 IOU, MOST_DETECTIONS = 0.7, 300
 
 
-def small_network(head: str) -> dict:
+def small_network(head: str, classes: int) -> dict:
     """A description of a network with the head of YOLOv5 (`Detect`) or of YOLOv7 (`IDetect`)."""
     return {
-        "nc": CLASSES,
+        "nc": classes,
         "depth_multiple": 1.0,
         "width_multiple": 1.0,
         "anchors": [[10, 13, 16, 30, 33, 23], [30, 61, 62, 45, 59, 119], [116, 90, 156, 198, 373, 326]],
@@ -87,7 +87,7 @@ def yolov5(folder: Path, pictures: list[Path]) -> Case:
     from yolov5.utils.general import non_max_suppression, scale_boxes
 
     torch.manual_seed(0)
-    model = DetectionModel(small_network("Detect")).eval()
+    model = DetectionModel(small_network("Detect", CLASSES)).eval()
     head = model.model[-1]
     batch = batch_of(pictures)
     fit_batch_normalisation(model, batch)
@@ -103,7 +103,7 @@ def yolov5(folder: Path, pictures: list[Path]) -> Case:
     return Case("yolov5", path, reference, CONFIDENCE, inputs, covers=has_whole_padding)
 
 
-def by_yolov7(name: str, *, suppressed: bool):
+def by_yolov7(name: str, *, suppressed: bool = False, classes: int = CLASSES):
     def make(folder: Path, pictures: list[Path]) -> Case:
         from yolov7_package.models.experimental import End2End
         from yolov7_package.models.yolo import Model
@@ -111,7 +111,7 @@ def by_yolov7(name: str, *, suppressed: bool):
         from yolov7_package.utils.general import non_max_suppression, scale_coords
 
         torch.manual_seed(0)
-        model = Model(small_network("IDetect")).eval().requires_grad_(False)
+        model = Model(small_network("IDetect", classes)).eval().requires_grad_(False)
         batch = batch_of(pictures)
         fit_batch_normalisation(model, batch)
         model.fuse()
@@ -128,7 +128,7 @@ def by_yolov7(name: str, *, suppressed: bool):
         else:
             model.model[-1].concat = True
             traced(model, path, 12, "output")
-        options, labels = named(folder)
+        options, labels = named(folder, classes)
         return Case(name, path, found.__getitem__, CONFIDENCE, inputs, options, labels, covers=has_whole_padding)
 
     return make
@@ -168,15 +168,15 @@ def by_yolox(name: str, *, decoded: bool):
             scores = rows[:, 4] * rows[:, 5]
             return list(zip(rows[:, 6].int().tolist(), scores.tolist(), boxes.tolist(), strict=True))
 
-        options, labels = named(folder)
+        options, labels = named(folder, CLASSES)
         return Case(name, path, reference, CONFIDENCE, inputs, options, labels)
 
     return make
 
 
-def named(folder: Path) -> tuple[list[str], list[str]]:
+def named(folder: Path, classes: int) -> tuple[list[str], list[str]]:
     """The options that name the classes of a file without metadata, and the names."""
-    labels = [f"thing {number}" for number in range(CLASSES)]
+    labels = [f"thing {number}" for number in range(classes)]
     names = folder / "names.txt"
     names.write_text("\n".join(labels))
     return ["--labels", str(names)], labels
@@ -184,7 +184,8 @@ def named(folder: Path) -> tuple[list[str], list[str]]:
 
 CASES: dict[str, Callable[[Path, list[Path]], Case]] = {
     "yolov5": yolov5,
-    "yolov7": by_yolov7("yolov7", suppressed=False),
+    "yolov7": by_yolov7("yolov7"),
+    "yolov7-one-class": by_yolov7("yolov7-one-class", classes=1),
     "yolov7-end2end": by_yolov7("yolov7-end2end", suppressed=True),
     "yolox": by_yolox("yolox", decoded=False),
     "yolox-decoded": by_yolox("yolox-decoded", decoded=True),

@@ -18,6 +18,7 @@ mod rt_detr_ultralytics;
 mod rt_detr_ultralytics_ranked;
 mod scan;
 mod yolov5;
+mod yolov7_one_class;
 mod yolov8;
 mod yolov8_cut;
 mod yolox;
@@ -36,6 +37,7 @@ pub const HEADS: &[HeadKind] = &[
     HeadKind::YOLOX,
     HeadKind::YOLOX_DECODED,
     HeadKind::YOLOV8,
+    HeadKind::YOLOV7_ONE_CLASS,
     HeadKind::YOLOV5,
     HeadKind::END_TO_END,
     HeadKind::NMS_ROWS,
@@ -165,9 +167,13 @@ mod tests {
             let readings = head.readings(&shapes).into_iter();
             readings.map(move |levels| (head, levels.classes, levels.strides)).collect::<Vec<_>>()
         };
-        // A file of RT-DETR by Ultralytics has to have an operator as well.
-        let by_operator = [HeadKind::RT_DETR_ULTRALYTICS, HeadKind::RT_DETR_ULTRALYTICS_RANKED];
-        let heads = HEADS.iter().filter(|head| !by_operator.contains(head));
+        // More than the shape tells these: an operator, or the metadata.
+        let by_more = [
+            HeadKind::RT_DETR_ULTRALYTICS,
+            HeadKind::RT_DETR_ULTRALYTICS_RANKED,
+            HeadKind::YOLOV7_ONE_CLASS,
+        ];
+        let heads = HEADS.iter().filter(|head| !by_more.contains(head));
         heads.flat_map(of_head).collect()
     }
 

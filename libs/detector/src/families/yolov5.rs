@@ -14,7 +14,7 @@ use super::{
 use crate::{input_box::InputBox, postprocess::candidate::Candidate, tensor::OutputView};
 
 /// Boxes of a cell, one for each anchor.
-const ANCHORS: u64 = 3;
+pub(super) const ANCHORS: u64 = 3;
 
 impl HeadKind {
     /// YOLOv5 or YOLOv7 as exported: `[batch, 3 × cells, 5 + classes]`, centre, size and final scores.
@@ -36,12 +36,7 @@ impl Layout for Yolov5 {
     }
 
     fn readings(&self, shapes: &Shapes<'_>) -> Vec<Levels> {
-        let [boxes] = shapes.outputs else { return Vec::new() };
-        let [rows, columns] = boxes[..] else { return Vec::new() };
-        let mut readings = levels::readings([rows, ANCHORS], [columns, 5], shapes.size);
-        // 300 boxes are no single level of 10 × 10 cells.
-        readings.retain(|reading| reading.strides.len() > 1);
-        readings
+        readings(shapes)
     }
 
     fn mismatch(&self, head: &Head, outputs: &[OutputView<'_>], _: usize) -> Option<Mismatch> {
@@ -61,6 +56,16 @@ impl Layout for Yolov5 {
     fn expected(&self, head: &Head, request: &DecodeRequest) -> String {
         format!("[batch, {}, {}]", ANCHORS as usize * head.cells(request), 5 + head.classes)
     }
+}
+
+/// The meanings of an output with a row for each anchor of a cell.
+pub(super) fn readings(shapes: &Shapes<'_>) -> Vec<Levels> {
+    let [boxes] = shapes.outputs else { return Vec::new() };
+    let [rows, columns] = boxes[..] else { return Vec::new() };
+    let mut readings = levels::readings([rows, ANCHORS], [columns, 5], shapes.size);
+    // 300 boxes are no single level of 10 × 10 cells.
+    readings.retain(|reading| reading.strides.len() > 1);
+    readings
 }
 
 /// Why rows of decoded boxes cannot be that.

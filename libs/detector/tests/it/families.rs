@@ -216,6 +216,7 @@ fn each_family_gives_the_boxes_of_its_own_package() {
         ("yolov10-end-to-end", HeadKind::END_TO_END, "letterbox, RGB 0–1"),
         ("yolov5", HeadKind::YOLOV5, "letterbox, RGB 0–1"),
         ("yolov7", HeadKind::YOLOV5, "letterbox, RGB 0–1"),
+        ("yolov7-one-class", HeadKind::YOLOV7_ONE_CLASS, "letterbox, RGB 0–1"),
         ("yolov7-end2end", HeadKind::NMS_ROWS, "letterbox, RGB 0–1"),
         ("yolov8", HeadKind::YOLOV8, "letterbox, RGB 0–1"),
         ("yolox", HeadKind::YOLOX, "letterbox at the top left, BGR 0–255"),

@@ -68,10 +68,14 @@ fn yolov5_gives_three_decoded_boxes_for_each_cell() {
     let model = constant(&INPUT, &[("output", &[1, count as i64, 7], values)]);
     let found = found_by(&named(model, "['cat', 'dog']"), HeadKind::YOLOV5);
     assert_one(&found, "dog", 0.72, [480.0, 200.0, 800.0, 400.0]);
-    // A model with one class still has a score of it.
+    // A model with one class still has a score of it, which YOLOv7 does not train.
     let values = rows(count, 6, &[(100, &[64.0, 42.0, 32.0, 20.0, 0.9, 0.5])]);
     let model = constant(&INPUT, &[("output", &[1, count as i64, 6], values)]);
-    let found = found_by(&named(model, "['dog']"), HeadKind::YOLOV5);
+    let mut model = named(model, "['dog']");
+    let found = found_by(&model, HeadKind::YOLOV7_ONE_CLASS);
+    assert_one(&found, "dog", 0.9, [480.0, 200.0, 800.0, 400.0]);
+    set_metadata(&mut model, "stride", "32");
+    let found = found_by(&model, HeadKind::YOLOV5);
     assert_one(&found, "dog", 0.45, [480.0, 200.0, 800.0, 400.0]);
 }
 

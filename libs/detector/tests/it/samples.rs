@@ -75,6 +75,7 @@ impl Export {
         let column_and_line = [centre[0] / stride, centre[1] / stride];
         match head.name() {
             "yolov5" => Rows::of(3 * cells, 10, &product(centre)),
+            "yolov7-one-class" => Rows::of(3 * cells, 10, &[&centre[..], &[SCORE, 0.5]].concat()),
             "yolox-decoded" => Rows::of(cells, 10, &product(centre)),
             "yolox" => {
                 let place = column_and_line[1] as usize * (self.width / 8) as usize;
@@ -183,6 +184,9 @@ impl Export {
             graph.input.push(info(SIZES, &[self.batch, 2], INT64));
         }
         set_opset(&mut model, self.opset);
+        if head == HeadKind::YOLOV5 {
+            set_metadata(&mut model, "stride", "32");
+        }
         let names: Vec<String> =
             (0..self.classes).map(|class| format!("'{}'", label(class))).collect();
         set_metadata(&mut model, "names", &format!("[{}]", names.join(", ")));
@@ -198,6 +202,11 @@ const WITH_GRID_SAMPLE: i64 = 16;
 /// The name of a class.
 pub(crate) fn label(class: usize) -> String {
     format!("thing {class}")
+}
+
+/// A number of classes that exports of a family can have.
+pub(crate) fn usual_classes(head: HeadKind) -> usize {
+    if head == HeadKind::YOLOV7_ONE_CLASS { 1 } else { 3 }
 }
 
 /// The lowest opset that exports of a family can have, 11 at least.
