@@ -35,7 +35,7 @@ class ServerOfIpv6(ThreadingHTTPServer):
 
 
 def body_of(request: BaseHTTPRequestHandler) -> bytes:
-    """All that the client sends with a request: an answer before its end would leave open how much the client has sent."""
+    """All that the client sends with a request: an answer before its end leaves open how much has been sent."""
     if request.headers.get("Transfer-Encoding") != "chunked":
         return request.rfile.read(int(request.headers.get("Content-Length", 0)))
     body = b""
