@@ -25,7 +25,7 @@ IOU, MOST_DETECTIONS = 0.7, 300
 
 
 def small_network(head: str, classes: int) -> dict:
-    """A description of a network with the head of YOLOv5 (`Detect`) or of YOLOv7 (`IDetect`)."""
+    """A description of a network with the head of YOLOv5 (`Detect`) or of YOLOv7 (`IDetect`), and YOLOv3's anchors."""
     return {
         "nc": classes,
         "depth_multiple": 1.0,

@@ -43,8 +43,8 @@ pub const HEADS: &[HeadKind] = &[
     HeadKind::NMS_ROWS,
     HeadKind::RT_DETR,
     HeadKind::RT_DETR_TRANSFORMERS,
-    HeadKind::RT_DETR_ULTRALYTICS,
     HeadKind::RT_DETR_ULTRALYTICS_RANKED,
+    HeadKind::RT_DETR_ULTRALYTICS,
     HeadKind::RF_DETR,
 ];
 
@@ -129,6 +129,14 @@ mod tests {
             let row = [0.5, 0.5, size, 1.0, 0.9, 0.9];
             let output = OutputView { shape: &[1, 1, 6], data: &row };
             check(HeadKind::YOLOX, 1, &[output], expected);
+        }
+        for (odd, expected) in [(f32::NAN, 0), (1.0, 1)] {
+            let rows = [[4.0, 4.0, 2.0, 2.0, odd, 1.0], [0.0; 6], [0.0; 6]].concat();
+            let output = OutputView { shape: &[1, 3, 6], data: &rows };
+            check(HeadKind::YOLOV7_ONE_CLASS, 1, &[output], expected);
+            let row = [0.5, 0.5, 0.2, 0.2, odd, 0.0];
+            let output = OutputView { shape: &[1, 1, 6], data: &row };
+            check(HeadKind::RT_DETR_ULTRALYTICS_RANKED, 1, &[output], expected);
         }
         for (distance, expected) in [(f32::NAN, 0), (f32::NEG_INFINITY, 0), (1.0, 1)] {
             let distances = [distance; 8];

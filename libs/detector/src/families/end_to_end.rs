@@ -49,6 +49,17 @@ impl Layout for EndToEnd {
 
     fn mismatch(&self, _: &Head, outputs: &[OutputView<'_>], _: usize) -> Option<Mismatch> {
         let mut rows = outputs.first()?.of_picture(0)?.chunks_exact(ROW);
+        if let Some(mismatch) = rows.clone().find_map(|row| Mismatch::of_numbers(&row[4..])) {
+            return Some(mismatch);
+        }
+        let mut corners = rows.clone().flat_map(|row| &row[..4]);
+        let are_parts = corners.clone().all(|corner| (-0.5..=1.5).contains(corner));
+        if are_parts && corners.any(|corner| *corner != 0.0) {
+            return Some(Mismatch {
+                found: "boxes in parts of the picture",
+                expected: "left, top, right and bottom in pixels of the input, score and class",
+            });
+        }
         if rows.clone().any(|row| row[5].fract() != 0.0 || row[5] < 0.0) {
             return Some(Mismatch {
                 found: "rows of six values of which the last is no class",

@@ -17,7 +17,7 @@ pub(crate) struct Family {
     /// Its name in `model.toml`.
     pub(crate) name: &'static str,
     /// The inputs and outputs of its files, to be named where a file is of no family; `None` for models that only an
-    /// installation makes.
+    /// installation makes, and where another family describes them as well.
     pub(crate) described: Option<&'static str>,
     /// What its files take pictures as. Descriptions of models that do not say it mean this.
     pub(crate) preprocessing: Preprocessing,
@@ -113,6 +113,11 @@ impl Mismatch {
         found: "values that are not numbers (NaN)",
         expected: "a model that does not overflow, such as one of 32-bit floats",
     };
+
+    /// [`Mismatch::NOT_NUMBERS`] if any of `values` is none.
+    pub(crate) fn of_numbers<'v>(values: impl IntoIterator<Item = &'v f32>) -> Option<Self> {
+        values.into_iter().any(|value| value.is_nan()).then_some(Self::NOT_NUMBERS)
+    }
 
     /// [`Mismatch::PARTS`] if any of `values` is far outside 0 to 1.
     pub(crate) fn of_parts<'v>(values: impl IntoIterator<Item = &'v f32>) -> Option<Self> {

@@ -58,9 +58,9 @@ impl Queries<'_> {
     }
 }
 
-/// Why the boxes of a picture cannot be in parts of it.
-pub(super) fn of_parts(boxes: &OutputView<'_>) -> Option<Mismatch> {
-    Mismatch::of_parts(boxes.data)
+/// Why outputs cannot be logits, and boxes in parts of the picture.
+pub(super) fn mismatch(logits: &OutputView<'_>, boxes: &OutputView<'_>) -> Option<Mismatch> {
+    Mismatch::of_numbers(logits.data).or_else(|| Mismatch::of_parts(boxes.data))
 }
 
 #[cfg(test)]

@@ -69,7 +69,8 @@ impl Layout for RfDetr {
     }
 
     fn mismatch(&self, _: &Head, outputs: &[OutputView<'_>], _: usize) -> Option<Mismatch> {
-        outputs.first().and_then(queries::of_parts)
+        let [boxes, logits] = outputs else { return None };
+        queries::mismatch(logits, boxes)
     }
 
     fn decode(

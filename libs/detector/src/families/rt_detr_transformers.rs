@@ -49,7 +49,8 @@ impl Layout for RtDetrTransformers {
     }
 
     fn mismatch(&self, _: &Head, outputs: &[OutputView<'_>], _: usize) -> Option<Mismatch> {
-        outputs.get(1).and_then(queries::of_parts)
+        let [logits, boxes] = outputs else { return None };
+        queries::mismatch(logits, boxes)
     }
 
     fn decode(

@@ -46,6 +46,9 @@ impl Layout for RtDetrUltralyticsRanked {
 
     fn mismatch(&self, _: &Head, outputs: &[OutputView<'_>], _: usize) -> Option<Mismatch> {
         let output = outputs.first()?;
+        if let Some(mismatch) = Mismatch::of_numbers(output.data) {
+            return Some(mismatch);
+        }
         if !are_ranked(output) {
             return Some(Mismatch {
                 found: "rows of six values of which the last is no class",

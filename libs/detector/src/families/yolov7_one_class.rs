@@ -2,7 +2,8 @@
 //!
 //! The rows are those of [YOLOv5](HeadKind::YOLOV5). The score of a box is that there is an object: YOLOv7 does not train the
 //! score of a single class, and does not multiply by it (`non_max_suppression`, `nc == 1`). YOLOv5 multiplies; its class
-//! score stays near 1, as it begins. Its exports have a `stride` in their metadata, those of YOLOv7 have none.
+//! score stays near 1, as it begins. Its exports have a `stride` in their metadata, those of YOLOv7 have none. Nor have those
+//! of early versions of YOLOv5, which are taken for YOLOv7: their scores become higher by what the class score is below 1.
 
 use domain::ClassId;
 
@@ -80,17 +81,17 @@ mod tests {
 
     #[test]
     fn the_score_is_that_of_an_object() {
-        // Three boxes for the only cell of 8 × 8 pixels.
-        let mut data = [0.0; 3 * ROW];
-        data[ROW..2 * ROW].copy_from_slice(&[4.0, 4.0, 2.0, 6.0, 0.75, 0.25]);
+        // Three boxes for the only cell of 8 × 8 pixels, of two pictures.
+        let mut data = [0.0; 2 * 3 * ROW];
+        data[4 * ROW..5 * ROW].copy_from_slice(&[4.0, 4.0, 2.0, 6.0, 0.75, 0.25]);
         let head = Head { kind: HeadKind::YOLOV7_ONE_CLASS, strides: vec![8], classes: 1 };
         let request = DecodeRequest {
-            batch_index: 0,
+            batch_index: 1,
             input_width: 8,
             input_height: 8,
             threshold: ConfidenceThreshold::new(0.5).unwrap(),
         };
-        let outputs = [OutputView { shape: &[1, 3, 6], data: &data }];
+        let outputs = [OutputView { shape: &[2, 3, 6], data: &data }];
         let mut found = Vec::new();
         head.decode_boxes(&outputs, &request, &mut found).unwrap();
         let bbox = InputBox { x1: 3.0, y1: 1.0, x2: 5.0, y2: 7.0 };

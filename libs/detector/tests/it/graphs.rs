@@ -148,7 +148,7 @@ impl TinyDetector {
 }
 
 /// A graph that is made node by node, with the input `images`.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Builder {
     pub(crate) graph: GraphProto,
     state: u64,
@@ -277,7 +277,15 @@ pub(crate) fn integer(name: &str, value: i64) -> AttributeProto {
 
 /// A graph with an input `images` whose outputs are the same for each picture.
 pub(crate) fn constant(input: &[i64], outputs: &[(&str, &[i64], Vec<f32>)]) -> OnnxModel {
-    let mut builder = Builder::default();
+    constant_beside(Builder::default(), input, outputs)
+}
+
+/// As [`constant`], with the nodes of `builder` beside.
+pub(crate) fn constant_beside(
+    mut builder: Builder,
+    input: &[i64],
+    outputs: &[(&str, &[i64], Vec<f32>)],
+) -> OnnxModel {
     for (name, shape, values) in outputs {
         let constant = format!("{name}_values");
         builder.floats(&constant, shape, values.clone());

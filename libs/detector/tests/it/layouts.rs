@@ -10,9 +10,10 @@ use domain::{ConfidenceThreshold, DetectionSettings};
 
 use crate::{
     graphs::{
-        FLOAT16, TinyDetector, constant, graph, info, integer, make_dynamic, set_element_type,
-        set_metadata,
+        Builder, FLOAT16, TinyDetector, constant, constant_beside, graph, info, integer,
+        make_dynamic, set_element_type, set_metadata,
     },
+    samples::deformable_attention,
     support::{Models, picture},
 };
 
@@ -128,13 +129,20 @@ fn an_end_to_end_head_has_as_many_classes_as_the_file_has_names() {
 #[test]
 fn values_that_fit_no_family_are_refused() {
     let models = Models::new();
-    // The last value is no class; an overflow.
-    for (row, expected) in [
-        ([48.0, 32.0, 80.0, 52.0, 0.75, 2.5], "the last is no class"),
-        ([48.0, 32.0, 80.0, 52.0, f32::NAN, 2.0], "not numbers"),
+    let mut attention = Builder::default();
+    deformable_attention(&mut attention);
+    let plain = Builder::default();
+    // The last value is no class; an overflow; boxes in another unit.
+    for (beside, row, expected) in [
+        (&plain, [48.0, 32.0, 80.0, 52.0, 0.75, 2.5], "the last is no class"),
+        (&plain, [48.0, 32.0, 80.0, 52.0, f32::NAN, 2.0], "not numbers"),
+        (&plain, [48.0, 32.0, 80.0, 52.0, 0.75, f32::NAN], "not numbers"),
+        (&plain, [0.4, 0.3, 0.6, 0.5, 0.75, 2.0], "boxes in parts of the picture"),
+        (&attention, [48.0, 32.0, 80.0, 52.0, 0.75, 2.0], "boxes outside 0 to 1"),
+        (&attention, [0.5, 0.4, 0.2, 0.2, f32::NAN, 2.0], "not numbers"),
     ] {
         let values = rows(20, 6, &[(0, &row)]);
-        let model = constant(&INPUT, &[("output0", &[1, 20, 6], values)]);
+        let model = constant_beside(beside.clone(), &INPUT, &[("output0", &[1, 20, 6], values)]);
         let error = models.try_install(&model, HeadChoice::CutIfPossible).unwrap_err();
         assert!(matches!(error, ModelError::NotADetector { .. }), "{error}");
         assert!(error.to_string().contains(expected), "{error}");

@@ -216,7 +216,7 @@ pub(crate) fn lowest_opset(head: HeadKind) -> i64 {
 }
 
 /// The operators that families with queries are recognised by; their results are not used.
-fn deformable_attention(graph: &mut Builder) {
+pub(crate) fn deformable_attention(graph: &mut Builder) {
     graph.floats("nothing", &[1, 1, 1, 2], vec![0.0; 2]);
     graph.integers("one", &[1]);
     let names = |names: [&str; 2]| names.map(str::to_owned);

@@ -68,6 +68,8 @@ async fn frames_are_sent_one_after_another() {
         );
         if task["state"] == "SUCCESS" {
             assert_eq!(task["objects"].as_array().unwrap().len(), 6);
+        } else {
+            assert_ne!(task["state"], "FAILURE", "{task}");
         }
         let seconds = second_of_day(&task["deadline"]) - second_of_day(&task["submitted_at"]);
         assert!((seconds.rem_euclid(86_400.0) - 10.0).abs() < 0.01, "{task}");
