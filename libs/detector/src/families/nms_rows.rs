@@ -47,7 +47,7 @@ impl Layout for NmsRows {
 
     fn mismatch(&self, _: &Head, outputs: &[OutputView<'_>], _: usize) -> Option<Mismatch> {
         let mut rows = outputs.first()?.data.as_chunks::<ROW>().0.iter();
-        if let Some(mismatch) = rows.clone().find_map(|row| Mismatch::of_numbers(row)) {
+        if let Some(mismatch) = rows.clone().find_map(Mismatch::of_numbers) {
             return Some(mismatch);
         }
         if rows.clone().any(|row| [row[0], row[5]].iter().any(|v| v.fract() != 0.0 || *v < 0.0)) {
