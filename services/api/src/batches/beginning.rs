@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use domain::{BatchId, BatchRecord, CallbackUrl, Metadata, ModelName, Reception, Sha256Digest};
 use messaging::{BatchRevision, Claimed, MessagingError, Submission};
+use service::lifecycle::failpoints;
 use time::OffsetDateTime;
 
 use super::{
@@ -22,6 +23,9 @@ const CALLBACK: &str = "callback_url";
 
 /// Why a picture between others is not in the batch.
 pub(super) const NOT_STORED: &str = "this picture could not be stored: send it again";
+
+/// How often a batch is read again whose record changes before it is continued.
+const MOST_CONFLICTS: usize = 5;
 
 /// What a client asks for besides the pictures.
 pub(crate) struct BatchOptions {
@@ -148,27 +152,25 @@ impl Batches {
 
     /// Continues a batch that broke off.
     async fn resume(&self, id: BatchId) -> Result<Begun, Interruption> {
-        let Some((present, revision)) = self.store.get(id).await? else {
-            return Err(Interruption::InProgress);
-        };
-        match &present.reception {
-            Reception::Complete => return Ok(Begun::Before(present)),
-            _ if present.cancelled => return Ok(Begun::Before(present)),
-            Reception::Receiving { until } if *until > OffsetDateTime::now_utc() => {
-                return Err(Interruption::InProgress);
+        for _ in 0..MOST_CONFLICTS {
+            let Some((present, revision)) = self.store.get(id).await? else { break };
+            match &present.reception {
+                Reception::Complete => return Ok(Begun::Before(present)),
+                _ if present.cancelled => return Ok(Begun::Before(present)),
+                Reception::Receiving { until } if *until > OffsetDateTime::now_utc() => break,
+                Reception::Receiving { .. } | Reception::Interrupted { .. } => {}
             }
-            Reception::Receiving { .. } | Reception::Interrupted { .. } => {}
-        }
-        let attempt = present.attempt.saturating_add(1);
-        let (reception, late_until) = (receiving(), None);
-        let record = BatchRecord { reception, late_until, attempt, end: None, ..present };
-        match self.reopen(&record, revision).await? {
-            Some(revision) => {
+            let attempt = present.attempt.saturating_add(1);
+            let (reception, late_until) = (receiving(), None);
+            let record = BatchRecord { reception, late_until, attempt, end: None, ..present };
+            failpoints::reach("api-before-reopen");
+            if let Some(revision) = self.reopen(&record, revision).await? {
                 let head = Head::new(self.store.clone(), record, revision);
-                Ok(Begun::Now(Box::new(Receiving::repeated(head))))
+                return Ok(Begun::Now(Box::new(Receiving::repeated(head))));
             }
-            None => Err(Interruption::InProgress),
+            // Another request continues it, or its end was stored.
         }
+        Err(Interruption::InProgress)
     }
 
     /// Stores the record of a batch that goes on, whose end may have been reported.

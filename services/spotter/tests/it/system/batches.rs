@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use domain::BatchId;
+use messaging::{Messaging, MessagingConfig, Role};
 use reqwest::multipart::{Form, Part};
 use serde_json::Value;
 use testkit::{Output, Process, eventually, picture};
@@ -86,7 +88,7 @@ async fn an_api_that_dies_while_it_receives_a_batch_loses_nothing() {
     let request = system.http.post(format!("{}/v1/batches", system.base)).multipart(form());
     let request = request.header("idempotency-key", "dying").header("prefer", "wait=60");
     let batch: Value = request.send().await.unwrap().json().await.unwrap();
-    assert_eq!(batch["batch_id"], batch_id);
+    assert_eq!(batch["batch_id"], batch_id, "{batch}");
     assert_eq!(
         (&batch["received"], &batch["counts"]["succeeded"]),
         (&3.into(), &3.into()),
@@ -110,6 +112,34 @@ fn form_and_its_beginning() -> (Vec<u8>, usize) {
     }
     body.extend(b"--b--\r\n");
     (body, ends[1])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_whose_record_changes_before_it_is_continued_is_continued() {
+    let system = System::start();
+    let (api, base) = another_api(&system, "api-before-reopen=linger");
+    let submit = |base: &str, body: Vec<u8>| {
+        let request = system.http.post(format!("{base}/v1/batches")).body(body);
+        let request = request.header("content-type", "multipart/form-data; boundary=b");
+        let request = request.header("idempotency-key", "changing");
+        async move { request.send().await.unwrap().json::<Value>().await.unwrap() }
+    };
+    let (form, beginning) = form_and_its_beginning();
+    let broken = submit(&system.base, form[..beginning].to_vec()).await;
+    let id = broken["batch"]["batch_id"].as_str().unwrap().parse::<BatchId>().unwrap();
+    let continued = tokio::spawn(submit(&base, form));
+    api.wait_for_line(|line| line.text.contains("api-before-reopen"), TIMEOUT);
+    // As another API does that stores the end of what was received.
+    let config = MessagingConfig::new(system.nats.url().parse().unwrap(), Role::Cli);
+    let batches = Messaging::connect(config).await.unwrap().batches();
+    let (record, revision) = batches.get(id).await.unwrap().unwrap();
+    assert!(batches.update(&record, revision).await.unwrap().is_some());
+    let batch = continued.await.unwrap();
+    assert_eq!(
+        (&batch["batch_id"], &batch["received"]),
+        (&id.to_string().into(), &3.into()),
+        "{batch}"
+    );
 }
 
 #[tokio::test]
