@@ -50,15 +50,14 @@ impl Shadowed {
         ids
     }
 
-    /// Waits until the tasks have ended, as if there were no shadow model.
+    /// Waits until the tasks have ended, as if there were no shadow model. A job that arrives while the worker is busy may
+    /// have been handed back, which is no attempt.
     async fn assert_untouched(&self, ids: &[TaskId]) {
         for id in ids {
             let record = self.queue.ended(*id).await;
             assert_eq!((answered_by(&record).0.as_str(), record.attempts), ("one 1", 1));
         }
         self.queue.drained().await;
-        let redelivered = &["redelivered=\"true\""];
-        assert_eq!(metric(&self.address, "spotter_deliveries_total", redelivered).await, 0);
     }
 
     async fn shadow_runs(&self, outcome: &str) -> u64 {
