@@ -130,7 +130,14 @@ impl DiscardedBody {
     pub(super) fn poll_end(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut discarded = self.0.lock();
         while let Some(body) = &mut *discarded {
-            match Pin::new(body).poll_frame(context) {
+            // Asked before each frame: once the response is written, hyper does not report the end of a body of
+            // known size until the next request arrives.
+            let frame = if body.is_end_stream() {
+                Poll::Ready(None)
+            } else {
+                Pin::new(body).poll_frame(context)
+            };
+            match frame {
                 Poll::Ready(Some(Ok(_))) => {}
                 Poll::Ready(None) => {
                     *discarded = None;

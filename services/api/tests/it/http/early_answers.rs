@@ -399,6 +399,40 @@ async fn a_connection_is_kept_after_an_early_response() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_idle_once_its_unread_body_has_arrived() {
+    let app = TestApp::start_with(&[("KEEP_ALIVE_SECONDS", "1")]).await;
+    let early = Early { path: "/nowhere", body: Content::Zeros("a.jpg"), status: 404 };
+    let mut clients = Vec::new();
+    for (framing, size) in [Framing::Length, Framing::Chunks]
+        .into_iter()
+        .flat_map(|framing| [1_000, 200_000, 5_000_000].map(|size| (framing, size)))
+    {
+        let mut request = head(&early, framing, size).into_bytes();
+        let after_head = request.len();
+        let body = early.body.bytes(size);
+        request.extend(if framing == Framing::Chunks { in_chunks(&body) } else { body });
+        // The body arrives with its header, or after the response.
+        for opening in [request.len(), after_head] {
+            let (address, request) = (app.address(), request.clone());
+            clients.push(spawn_blocking(move || {
+                let rest = request[opening..].to_vec();
+                ask_and_wait(&address, &request[..opening], move |mut stream| {
+                    stream.peek(&mut [0]).unwrap();
+                    stream.write_all(&rest).unwrap();
+                })
+            }));
+        }
+    }
+    for client in clients {
+        let answer = client.await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    }
+    // The server closed them as idle connections, and not because their bodies were late.
+    let cut = app.metric("spotter_http_connections_cut_total", "unread_body").await;
+    assert_eq!(cut, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_with_special_headers_read_early_responses_too() {
     let app = TestApp::start().await;
     let length = 5_000_000;
