@@ -81,6 +81,25 @@ async fn it_starts_everything_detects_and_stops_everything() {
     assert!(left.is_empty(), "{left:#?}");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn only_the_sleeps_of_nats_may_take_longer() {
+    let up = Up::start(0);
+    for child in descendants(up.process.id()) {
+        let pid = child.split_whitespace().next().unwrap();
+        let slack = match fs::read_to_string(format!("/proc/{pid}/timerslack_ns")) {
+            Ok(slack) => slack,
+            Err(error) => {
+                eprintln!("SKIPPED: another process's timer slack cannot be read: {error}");
+                return;
+            }
+        };
+        let expected = if child.contains("nats-server") { "1000000" } else { "50000" };
+        assert_eq!(slack.trim(), expected, "{child}");
+    }
+    assert_eq!(up.stop(), Some(0));
+}
+
 #[tokio::test]
 async fn pictures_are_submitted_to_it() {
     let up = Up::start(0);
