@@ -12,6 +12,7 @@ mod storage;
 use std::{env, fs, path::Path, time::Duration};
 
 use service::lifecycle::shutdown;
+use worker::cores;
 
 pub(crate) use self::settings::{Queue, ResultCache, Settings};
 use self::{
@@ -24,6 +25,15 @@ use crate::{error::CliError, output::notice};
 /// they end by themselves.
 const SERVICE_GRACE: Duration = Duration::from_secs(35);
 const SERVER_GRACE: Duration = Duration::from_secs(10);
+
+/// tokio reads the number of its threads from this variable.
+const RUNTIME_THREADS: &str = "TOKIO_WORKER_THREADS";
+
+/// How many threads serve the connections of a service. The default is one for each core, but the models use the cores,
+/// and threads without work wake one another. On two cores the API took 0.1 ms of CPU less a picture with one thread.
+fn runtime_threads() -> usize {
+    cores::all().get().div_ceil(2)
+}
 
 /// Runs `work` on this thread alone: the kernel signals the death of a parent when the *thread* that started the
 /// child ends.
@@ -75,6 +85,9 @@ impl Supervisor {
                 .envs(settings.variables.clone())
                 .env("MODEL", settings.model.as_str())
                 .env("WEBHOOKS", if settings.webhooks { "on" } else { "off" });
+            if !settings.sets(RUNTIME_THREADS) {
+                spec = spec.env(RUNTIME_THREADS, runtime_threads().to_string());
+            }
             if part != "notifier" {
                 spec = spec.env("WEBHOOK_SECRETS", "");
             }

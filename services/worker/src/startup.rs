@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -18,7 +19,7 @@ use service::{
     },
 };
 use tokio::sync::{RwLock, Semaphore};
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use crate::{
     Config, ShadowConfig,
@@ -224,7 +225,12 @@ pub async fn run(
     } else {
         InFlightLimit::on_cpu(running)
     };
-    consume(Arc::clone(&context), deliveries, in_flight, shutdown, grace).await;
+    // As a task: the thread that waits for this function would have to be woken for each delivery.
+    let consuming = consume(Arc::clone(&context), deliveries, in_flight, shutdown, grace);
+    let consumed = AbortOnDropHandle::new(tokio::spawn(consuming)).await;
+    if let Some(panic) = consumed.err().and_then(|error| error.try_into_panic().ok()) {
+        resume_unwind(panic);
+    }
     heartbeat.stop().await;
     // Each may wait for a server that does not answer.
     tokio::join!(messaging.close(), traces.stop());

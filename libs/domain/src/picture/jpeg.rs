@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use memchr::{memchr, memmem};
+
 use super::fields::{Fields, Flaw, Parsed, Size};
 
 /// The first byte of every marker.
@@ -56,7 +58,7 @@ pub fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment> {
 fn next_segment(fields: Fields<'_>, mut at: usize) -> Parsed<Segment> {
     loop {
         let rest = fields.0.get(at..).ok_or(Flaw::Short)?;
-        at += rest.iter().position(|byte| *byte == MARKER).ok_or(Flaw::Short)?;
+        at += memchr(MARKER, rest).ok_or(Flaw::Short)?;
         let marker = fields.u8(at + 1)?;
         match marker {
             // A run of 0xFF is fill before the marker: the next one may be the marker's own.
@@ -142,7 +144,7 @@ pub(super) fn check_complete(fields: Fields<'_>) -> Parsed<()> {
 
 fn has_end_marker(fields: Fields<'_>, from: usize) -> bool {
     let rest = fields.0.get(from..).unwrap_or_default();
-    rest.windows(2).any(|pair| pair == [MARKER, END_OF_IMAGE])
+    memmem::find(rest, &[MARKER, END_OF_IMAGE]).is_some()
 }
 
 /// The TIFF structures of a JPEG's EXIF segments before its pixels.

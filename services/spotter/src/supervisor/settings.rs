@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    io,
+    env, io,
     num::NonZero,
     path::{Path, PathBuf},
 };
@@ -96,6 +96,11 @@ impl Settings {
         };
         variables.retain(|name, _| ProcessEnvironment.get(name).is_none());
         Self::merge(options, variables)
+    }
+
+    /// Whether the environment or `.env` sets this variable.
+    pub(crate) fn sets(&self, name: &str) -> bool {
+        self.variables.contains_key(name) || env::var_os(name).is_some()
     }
 
     fn merge(options: UpOptions, variables: HashMap<String, String>) -> Result<Self, CliError> {

@@ -100,6 +100,26 @@ fn only_the_sleeps_of_nats_may_take_longer() {
     assert_eq!(up.stop(), Some(0));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn services_have_a_thread_for_two_cores_unless_they_are_told_otherwise() {
+    let half = std::thread::available_parallelism().unwrap().get().div_ceil(2);
+    for (settings, expected) in [("", half), ("TOKIO_WORKER_THREADS=3\n", 3)] {
+        let data = tempfile::tempdir().unwrap();
+        let process = with_settings(data.path(), 0, settings).start();
+        let up = Up::of(process, data);
+        let children = descendants(up.process.id());
+        let services = children.iter().filter(|line| !line.contains("-server"));
+        for service in services {
+            let pid = service.split_whitespace().next().unwrap();
+            let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
+            let expected = format!("TOKIO_WORKER_THREADS={expected}");
+            assert!(environment.split('\0').any(|variable| variable == expected), "{service}");
+        }
+        assert_eq!(up.stop(), Some(0));
+    }
+}
+
 #[tokio::test]
 async fn pictures_are_submitted_to_it() {
     let up = Up::start(0);
