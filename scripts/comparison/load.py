@@ -15,6 +15,8 @@ from comparison.servers import Server
 
 # In seconds; a longer answer is a failure, not a measurement.
 PATIENCE = 60
+# In seconds; the API answers with an unfinished task after that.
+LONGEST_WAIT = 30
 BOUNDARY = "----picture"
 
 
@@ -84,12 +86,12 @@ def send_to_litserve(picture: bytes) -> Send:
 
 def send_to_spotter(picture: bytes) -> Send:
     body = form(picture)
-    # The same picture again would be answered from the cache.
-    head = post("/v1/tasks", body, "Cache-Control: no-cache")
+    # One request for each picture, as to LitServe. The same picture again would be answered from the cache.
+    head = post("/v1/tasks", body, f"Prefer: wait={LONGEST_WAIT}", "Cache-Control: no-cache")
 
     async def send(connection: Connection) -> dict:
         task = await connection.request(head, body)
-        question = f"GET /v1/tasks/{task['task_id']}?wait=30 HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        question = f"GET /v1/tasks/{task['task_id']}?wait={LONGEST_WAIT} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
         while task["state"] in ("QUEUED", "STARTED"):
             task = await connection.request(question)
         if task["state"] != "SUCCESS":
